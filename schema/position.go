@@ -1,0 +1,45 @@
+package schema
+
+import "cmp"
+
+// Position is where an event stands in the WAL. Positions of one server grow in commit order, and two events never share one, so a
+// position both orders events and recognises a redelivery. Consumers see its text as the header ce_sequence.
+//
+// It is comparable and opaque: compare it, write it, take it from a text; the relay alone knows what the numbers mean.
+type Position struct {
+	Timeline uint32 // the timeline that owns LSN
+	Index    uint32 // number of the outbox row in its transaction, from 0
+	LSN      uint64 // start of the transaction's commit record, as Begin says
+}
+
+// PositionLen is the length of a position's text in bytes.
+const PositionLen = 8 + 1 + 16 + 1 + 8
+
+// Compare returns -1, 0 or +1 as p stands before, at or after q.
+func (p Position) Compare(q Position) int {
+	return cmp.Or(cmp.Compare(p.Timeline, q.Timeline), cmp.Compare(p.LSN, q.LSN), cmp.Compare(p.Index, q.Index))
+}
+
+// AppendText appends the position's text, PositionLen bytes: timeline, LSN and index as upper-case hexadecimal digits (8, 16, 8) with a
+// minus between them. Texts compare as positions do.
+func (p Position) AppendText(b []byte) ([]byte, error) {
+	b = appendHex(b, uint64(p.Timeline), 8)
+	b = append(b, '-')
+	b = appendHex(b, p.LSN, 16)
+	b = append(b, '-')
+	return appendHex(b, uint64(p.Index), 8), nil
+}
+
+// String returns the position's text.
+func (p Position) String() string {
+	b, _ := p.AppendText(make([]byte, 0, PositionLen))
+	return string(b)
+}
+
+func appendHex(b []byte, v uint64, digits int) []byte {
+	const hex = "0123456789ABCDEF"
+	for shift := 4 * (digits - 1); shift >= 0; shift -= 4 {
+		b = append(b, hex[v>>shift&15])
+	}
+	return b
+}
