@@ -1,0 +1,44 @@
+package schema
+
+// columnNames are the configuration keys below outbox.columns, which are also Debezium's names for the first five.
+var columnNames = [NumColumns]string{
+	ID:            "id",
+	AggregateType: "aggregatetype",
+	AggregateID:   "aggregateid",
+	Type:          "type",
+	Payload:       "payload",
+	Headers:       "headers",
+	CreatedAt:     "created_at",
+	Timestamp:     "timestamp",
+	Topic:         "topic",
+	Partition:     "partition",
+}
+
+// String returns the key that names the column in the configuration, below outbox.columns.
+func (c Column) String() string {
+	if c < NumColumns {
+		return columnNames[c]
+	}
+	return "no column"
+}
+
+// Required tells whether a table without this column is no outbox.
+func (c Column) Required() bool { return c <= Payload }
+
+// ParseColumn returns the column that a configuration key names.
+func ParseColumn(key string) (Column, bool) {
+	for c, name := range columnNames {
+		if name == key {
+			return Column(c), true
+		}
+	}
+	return 0, false
+}
+
+// TypeOrAggregate returns the event's type, or its aggregatetype where the type is empty or NULL.
+func (ev *Event) TypeOrAggregate() []byte {
+	if len(ev.Values[Type]) > 0 {
+		return ev.Values[Type]
+	}
+	return ev.Values[AggregateType]
+}

@@ -1,0 +1,133 @@
+package schema
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Mapping tells which table column feeds which part of an event.
+type Mapping struct {
+	// Names holds the table's column for each part of an event, "" for one that is unmapped. Two parts may share a table column.
+	Names [NumColumns]string
+
+	// Explicit marks what the user named. An optional column under its default name may be absent from the table; one that somebody
+	// asked for by name must be there.
+	Explicit [NumColumns]bool
+}
+
+// DefaultMapping returns the mapping of a configuration that names no column: those of walpost.outbox, of which Debezium's outbox
+// tables have the first five. Timestamp, topic and partition are unmapped.
+func DefaultMapping() Mapping {
+	var m Mapping
+	for c := ID; c <= CreatedAt; c++ {
+		m.Names[c] = c.String()
+	}
+	return m
+}
+
+// DefaultNames tells whether the columns that publish() writes carry their default names, so that it can write to the table.
+func (m Mapping) DefaultNames() bool {
+	for c := ID; c <= Headers; c++ {
+		if m.Names[c] != c.String() {
+			return false
+		}
+	}
+	return true
+}
+
+// TableColumn describes a column of a live table, from the catalog or from the stream's own description of the table.
+type TableColumn struct {
+	Name string
+
+	// OID is the type's, or that of the base type where it is a domain. Only the catalog knows the base; what the stream calls a domain
+	// has the domain's OID and the base type's name.
+	OID uint32
+
+	// Type is the type's name, as format_type prints it or as pg_type has it.
+	Type string
+}
+
+// ColumnError tells why a table's column cannot feed a part of an event. Nothing but a person can cure it.
+type ColumnError struct {
+	Table  Table
+	Column Column // the part of an event
+	Name   string // the table column that should feed it; "" if none is named
+	Found  string // its type; "" if the table has no such column
+	Wanted string // the types that would do
+	Near   string // a column of the table that may have been meant; "" if none
+}
+
+// Error names the table, the column, what was found, what was wanted and the key that maps another one.
+func (e *ColumnError) Error() string {
+	key := "outbox.columns." + e.Column.String()
+	switch {
+	case e.Name == "":
+		return fmt.Sprintf("table %s: %s names no column, and an outbox needs one: wanted %s", e.Table, key, e.Wanted)
+	case e.Found == "" && e.Near != "":
+		return fmt.Sprintf("table %s: no column %q for %s, wanted %s; did you mean %q?", e.Table, e.Name, key, e.Wanted, e.Near)
+	case e.Found == "":
+		return fmt.Sprintf("table %s: no column %q for %s, wanted %s: name another by %[3]s, or add it", e.Table, e.Name, key, e.Wanted)
+	}
+	return fmt.Sprintf("table %s: column %q is %s, wanted %s: name another by %s, or alter its type",
+		e.Table, e.Name, e.Found, e.Wanted, key)
+}
+
+// Plan checks the mapping against the columns of table t, in the order in which its rows carry them, and returns how to read such rows.
+// The error joins one ColumnError for every column that does not fit.
+func (m Mapping) Plan(t Table, cols []TableColumn) (*Plan, error) {
+	var problems []error
+	p := &Plan{table: t, columns: make([]planColumn, len(cols))}
+	for i, col := range cols {
+		p.columns[i].name = col.Name
+	}
+	for c := ID; c < NumColumns; c++ {
+		i, k, err := m.find(t, cols, c)
+		switch {
+		case err != nil:
+			problems = append(problems, err)
+		case i >= 0:
+			p.columns[i].steps = append(p.columns[i].steps, step{to: c, kind: k})
+			p.kinds[c] = k
+		}
+	}
+	if problems != nil {
+		return nil, errors.Join(problems...)
+	}
+	p.content = p.kinds[Payload].content()
+	return p, nil
+}
+
+// find returns which of cols feeds c and as what; index -1: none, and none is needed.
+func (m Mapping) find(t Table, cols []TableColumn, c Column) (int, kind, error) {
+	problem := &ColumnError{Table: t, Column: c, Name: m.Names[c], Wanted: wanted[c]}
+	if problem.Name == "" {
+		if c.Required() {
+			return -1, 0, problem
+		}
+		return -1, 0, nil
+	}
+	for i, col := range cols {
+		if col.Name != problem.Name {
+			continue
+		}
+		k := kindOf(col)
+		if accepted[c]&(1<<k) == 0 {
+			problem.Found = col.Type
+			return -1, 0, problem
+		}
+		return i, k, nil
+	}
+	if !c.Required() && !m.Explicit[c] {
+		return -1, 0, nil
+	}
+	problem.Near = nearest(problem.Name, columnNamesOf(cols))
+	return -1, 0, problem
+}
+
+func columnNamesOf(cols []TableColumn) []string {
+	names := make([]string, len(cols))
+	for i, col := range cols {
+		names[i] = col.Name
+	}
+	return names
+}

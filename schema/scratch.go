@@ -1,0 +1,133 @@
+package schema
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math/bits"
+	"strconv"
+)
+
+// scratch is where converted values of one row live. A block that is too small is replaced, never grown in place: what was handed out
+// stays in the old one, which lives as long as somebody looks at it.
+type scratch struct {
+	block []byte // its length is what the row has used of it
+	spent int    // bytes the row used in blocks that were replaced
+}
+
+// maxKept is the largest block that is kept for the next row. One row of a hundred megabytes must not cost that much memory for ever.
+const maxKept = 1 << 20
+
+func (s *scratch) reset() {
+	if cap(s.block) > maxKept {
+		s.block = nil
+	}
+	s.block, s.spent = s.block[:0], 0
+}
+
+// take returns an empty slice with room for n bytes, of which the caller makes a value by appending.
+func (s *scratch) take(n int) []byte {
+	used := len(s.block)
+	if s.block == nil || cap(s.block)-used < n { // never a nil slice: that would be NULL
+		s.spent += used
+		size := s.spent + n // the next row like this one fits into one block
+		if size <= maxKept {
+			size = max(256, 1<<bits.Len(uint(size-1)))
+		} else {
+			size = n
+		}
+		s.block, used = make([]byte, 0, size), 0
+	}
+	s.block = s.block[:used+n]
+	return s.block[used : used : used+n]
+}
+
+// binary converts a value in binary format into the form that an event has it in.
+func (s *scratch) binary(k kind, v []byte) ([]byte, error) {
+	switch k {
+	case kindUUID:
+		if len(v) != 16 {
+			return nil, lengthError("uuid", len(v), 16)
+		}
+		return appendUUID(s.take(36), v), nil
+	case kindInt2:
+		if len(v) != 2 {
+			return nil, lengthError("smallint", len(v), 2)
+		}
+		return strconv.AppendInt(s.take(6), int64(int16(binary.BigEndian.Uint16(v))), 10), nil
+	case kindInt4:
+		if len(v) != 4 {
+			return nil, lengthError("integer", len(v), 4)
+		}
+		return strconv.AppendInt(s.take(11), int64(int32(binary.BigEndian.Uint32(v))), 10), nil
+	case kindInt8:
+		if len(v) != 8 {
+			return nil, lengthError("bigint", len(v), 8)
+		}
+		return strconv.AppendInt(s.take(20), int64(binary.BigEndian.Uint64(v)), 10), nil
+	case kindJSONB:
+		if len(v) == 0 {
+			return nil, errors.New("binary jsonb of 0 bytes, wanted a version byte first")
+		}
+		if v[0] != 1 {
+			return nil, fmt.Errorf("binary jsonb of version %d, known is 1", v[0])
+		}
+		return v[1:], nil
+	}
+	return v, nil // text, json and bytea are the same bytes in both
+}
+
+func lengthError(typ string, found, wanted int) error {
+	return fmt.Errorf("binary %s of %d bytes, wanted %d", typ, found, wanted)
+}
+
+// appendUUID appends the 36 characters of a 16 byte uuid.
+func appendUUID(b, u []byte) []byte {
+	for i, group := range [...][2]int{{0, 4}, {4, 6}, {6, 8}, {8, 10}, {10, 16}} {
+		if i > 0 {
+			b = append(b, '-')
+		}
+		b = hex.AppendEncode(b, u[group[0]:group[1]])
+	}
+	return b
+}
+
+// byteaText returns the raw bytes of a bytea in either of its text formats: hex (\x and two digits a byte), and the older escape, which
+// a server or role may still be set to.
+func (s *scratch) byteaText(v []byte) ([]byte, error) {
+	if len(v) < 2 || v[0] != '\\' || v[1] != 'x' {
+		return s.byteaEscape(v)
+	}
+	digits := v[2:]
+	if len(digits)%2 != 0 {
+		return nil, fmt.Errorf("bytea of %d hexadecimal digits, an odd number", len(digits))
+	}
+	raw := s.take(len(digits) / 2)[:len(digits)/2]
+	if n, err := hex.Decode(raw, digits); err != nil {
+		return nil, fmt.Errorf("bytea with something else than hexadecimal digits from digit %d on", 2*n+1)
+	}
+	return raw, nil
+}
+
+// byteaEscape: printable ASCII as it is, a backslash doubled, any other byte as a backslash and three octal digits.
+func (s *scratch) byteaEscape(v []byte) ([]byte, error) {
+	raw := s.take(len(v))
+	for i := 0; i < len(v); i++ {
+		switch {
+		case v[i] != '\\':
+			raw = append(raw, v[i])
+		case i+1 < len(v) && v[i+1] == '\\':
+			raw = append(raw, '\\')
+			i++
+		case i+3 < len(v) && '0' <= v[i+1] && v[i+1] <= '3' && isOctal(v[i+2]) && isOctal(v[i+3]):
+			raw = append(raw, (v[i+1]-'0')<<6|(v[i+2]-'0')<<3|(v[i+3]-'0'))
+			i += 3
+		default:
+			return nil, fmt.Errorf("bytea in escape format with a backslash at byte %d that starts neither \\\\ nor three octal digits", i+1)
+		}
+	}
+	return raw, nil
+}
+
+func isOctal(c byte) bool { return '0' <= c && c <= '7' }

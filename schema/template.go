@@ -1,0 +1,113 @@
+package schema
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Template makes a topic's name from an event: literal text, and columns by their configuration key in braces, as in
+// outbox.event.{aggregatetype}. It is immutable.
+type Template struct {
+	text  string
+	parts []templatePart
+}
+
+// templatePart is a literal, or a column where the literal is empty.
+type templatePart struct {
+	literal string
+	column  Column
+}
+
+// ParseTemplate reads a template. Only columns that m maps may stand in braces, and no time, whose text no topic's name can have. What
+// stands between them must be what Kafka allows in a topic's name: letters, digits, dot, underscore and minus.
+func ParseTemplate(s string, m Mapping) (Template, error) {
+	t := Template{text: s}
+	rest := s
+	for rest != "" {
+		literal, after, braces := strings.Cut(rest, "{")
+		if i := strings.IndexFunc(literal, notInTopic); i >= 0 {
+			return Template{}, fmt.Errorf("topic template %q: %q cannot stand in a topic's name: "+
+				"Kafka allows letters, digits, dot, underscore and minus", s, literal[i:i+1])
+		}
+		if literal != "" {
+			t.parts = append(t.parts, templatePart{literal: literal})
+		}
+		if !braces {
+			break
+		}
+		key, next, closed := strings.Cut(after, "}")
+		if !closed {
+			return Template{}, fmt.Errorf("topic template %q: a brace is not closed", s)
+		}
+		c, err := templateColumn(key, m)
+		if err != nil {
+			return Template{}, fmt.Errorf("topic template %q: %w", s, err)
+		}
+		t.parts = append(t.parts, templatePart{column: c})
+		rest = next
+	}
+	if len(t.parts) == 0 {
+		return Template{}, errors.New("topic template is empty: name a topic, for example outbox.event.{aggregatetype}")
+	}
+	return t, nil
+}
+
+func notInTopic(r rune) bool {
+	return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '.' || r == '_' || r == '-')
+}
+
+func templateColumn(key string, m Mapping) (Column, error) {
+	c, ok := ParseColumn(key)
+	switch {
+	case !ok:
+		if near := nearest(key, columnNames[:]); near != "" {
+			return 0, fmt.Errorf("no column {%s}; did you mean {%s}?", key, near)
+		}
+		return 0, fmt.Errorf("no column {%s}: name one by its key below outbox.columns", key)
+	case c == CreatedAt || c == Timestamp:
+		return 0, fmt.Errorf("column {%s} is a time, and no topic's name can be made from that", key)
+	case m.Names[c] == "":
+		return 0, fmt.Errorf("column {%s} is not mapped: name the table's column by outbox.columns.%[1]s", key)
+	}
+	return c, nil
+}
+
+// String returns the template as it was written.
+func (t Template) String() string { return t.text }
+
+// Append appends the name that ev gives. An empty type counts as the aggregatetype, as everywhere; a NULL makes no name and is an
+// error. Whether Kafka takes the name is for the caller to check.
+func (t Template) Append(dst []byte, ev *Event) ([]byte, error) {
+	for _, p := range t.parts {
+		if p.literal != "" {
+			dst = append(dst, p.literal...)
+			continue
+		}
+		v := ev.Values[p.column]
+		if p.column == Type {
+			v = ev.TypeOrAggregate()
+		}
+		if v == nil {
+			return dst, fmt.Errorf("topic template %q: column %s is NULL", t.text, p.column)
+		}
+		dst = append(dst, v...)
+	}
+	return dst, nil
+}
+
+// CheckTemplate tells whether the table that p reads can feed t: a column in braces must be there, and bytea is no text.
+func (p *Plan) CheckTemplate(t Template) error {
+	var problems []error
+	for _, part := range t.parts {
+		switch {
+		case part.literal != "":
+		case !p.Has(part.column):
+			problems = append(problems, fmt.Errorf("topic template %q: table %s has no column for {%s}", t.text, p.table, part.column))
+		case p.kinds[part.column] == kindBytea:
+			problems = append(problems, fmt.Errorf("topic template %q: table %s: column {%s} is bytea, and a topic's name is text",
+				t.text, p.table, part.column))
+		}
+	}
+	return errors.Join(problems...)
+}
