@@ -1,0 +1,89 @@
+package decoder
+
+import (
+	"fmt"
+	"slices"
+
+	"walpost/schema"
+)
+
+// relation is the outbox in one of its shapes.
+type relation struct {
+	oid     uint32
+	columns []schema.TableColumn
+	plan    *schema.Plan
+	err     error // why there is no plan: the error of a row in this shape
+}
+
+// columnSize is the least that a column takes in a Relation message: flags, an empty name, type, type modifier.
+const columnSize = 1 + 1 + 4 + 4
+
+// decodeRelation takes a table's shape from here on. It comes before the table's first row and again whenever the server's cache entry
+// was renewed, changed or not. The name counts, not the oid: DROP and CREATE make a new outbox under the old name, and a renamed one is
+// the outbox no more. A partition of the outbox is announced besides its root; its name differs, and the rows carry the root's oid.
+func (d *Decoder) decodeRelation(c *cursor) (Change, error) {
+	oid := c.uint32("oid")
+	namespace := c.text("namespace")
+	name := c.text("name")
+	c.uint8("replica identity")
+	n := int(c.uint16("column count"))
+	if c.err == nil && n*columnSize > len(c.rest) {
+		return nil, fmt.Errorf("%d columns announced, %d bytes left", n, len(c.rest))
+	}
+	if c.err != nil {
+		return nil, c.err
+	}
+	if len(namespace) == 0 { // proto.c leaves this one out
+		namespace = []byte("pg_catalog")
+	}
+	if string(namespace) != d.table.Schema || string(name) != d.table.Name {
+		skipColumns(c, n)
+		if err := c.end(); err != nil {
+			return nil, err
+		}
+		d.remember(oid, nil)
+		return nil, nil
+	}
+	columns := d.decodeColumns(c, n)
+	if err := c.end(); err != nil {
+		return nil, err
+	}
+	plan, err := d.mapping.Plan(d.table, columns)
+	d.remember(oid, &relation{oid: oid, columns: columns, plan: plan, err: err})
+	if oid == d.shape.OID && slices.Equal(columns, d.shape.Columns) {
+		return nil, nil
+	}
+	d.shape = Relation{OID: oid, Columns: columns, Err: err}
+	return &d.shape, nil
+}
+
+func (d *Decoder) remember(oid uint32, rel *relation) {
+	d.relations[oid] = rel
+	if rel != nil || d.last != nil && d.last.oid == oid {
+		d.last = rel
+	}
+}
+
+func (d *Decoder) decodeColumns(c *cursor, n int) []schema.TableColumn {
+	columns := make([]schema.TableColumn, 0, n)
+	for range n {
+		c.uint8("column flags")
+		name := c.text("column name")
+		oid := c.uint32("column type")
+		c.uint32("column type modifier")
+		if c.err != nil {
+			return nil
+		}
+		columns = append(columns, schema.TableColumn{Name: string(name), OID: oid, Type: d.typeOf(oid)})
+	}
+	return columns
+}
+
+func skipColumns(c *cursor, n int) {
+	for range n {
+		c.uint8("column flags")
+		c.text("column name")
+		c.uint32("column type")
+		c.uint32("column type modifier")
+	}
+}
