@@ -1,0 +1,31 @@
+package relay
+
+import "testing"
+
+func TestBudget(t *testing.T) {
+	b := newBudget(100)
+	if !b.admits(1000) {
+		t.Error("an event larger than the budget is refused although nothing is in flight")
+	}
+	b.take(1000)
+	if b.admits(1) {
+		t.Error("an event is admitted beyond the budget")
+	}
+	b.give(950)
+	if !b.admits(50) || b.admits(51) {
+		t.Error("50 of 100 bytes are taken: 50 must fit and 51 must not")
+	}
+	select {
+	case <-b.freed:
+	default:
+		t.Error("no token after bytes were given back")
+	}
+	b.give(10)
+	b.give(10) // two returns, one token: the reader looks again at all of them
+	<-b.freed
+	select {
+	case <-b.freed:
+		t.Error("a second token")
+	default:
+	}
+}

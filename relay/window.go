@@ -1,0 +1,170 @@
+package relay
+
+import (
+	"fmt"
+	"sort"
+
+	"github.com/jackc/pglogrepl"
+)
+
+// window holds the transactions that were received in one replication session and says how far Postgres may be told to forget.
+//
+// Transactions stand in WAL order, numbered from 0. Each counts its unacked events and is sealed by the EndLSN of its commit. The window
+// is pure: it starts nothing, asks no clock, computes no LSN; every position it gives out was read from the server in this session.
+//
+// Invariant: confirmed is the EndLSN of the last transaction such that it and all before it are sealed and fully acked, or a later idle
+// position that was heard when nothing at all was outstanding. It never falls, and is 0 until something is known.
+//
+// A fully acked transaction behind an unacked one is needed no longer, only its end: such neighbours are merged into one entry. So one
+// stuck event with millions of acked transactions behind it costs two entries.
+type window struct {
+	entries   []entry // in WAL order; the first is never done (it would have been confirmed)
+	head      int     // entries[:head] are confirmed and gone
+	next      uint64  // number of the next transaction
+	done      int     // how many of entries[head:] are done
+	unacked   int64   // events in all entries
+	open      bool    // the last entry waits for its commit
+	confirmed pglogrepl.LSN
+}
+
+// entry is one transaction, or, when it is done, a run of neighbours that are.
+type entry struct {
+	tx      uint64        // its number; of a run, the last one's
+	end     pglogrepl.LSN // EndLSN of the commit; 0 while the transaction is open
+	unacked int64
+}
+
+func (e *entry) isDone() bool { return e.end != 0 && e.unacked == 0 }
+
+// begin opens the next transaction and returns its number. The one before must be sealed.
+func (w *window) begin() uint64 {
+	if w.open {
+		panic("relay: begin inside an open transaction")
+	}
+	tx := w.next
+	w.next++
+	w.open = true
+	w.entries = append(w.entries, entry{tx: tx})
+	return tx
+}
+
+// add counts rows more events in the open transaction.
+func (w *window) add(rows int) {
+	if !w.open || rows < 0 {
+		panic("relay: events outside a transaction")
+	}
+	w.entries[len(w.entries)-1].unacked += int64(rows)
+	w.unacked += int64(rows)
+}
+
+// seal ends the open transaction with the EndLSN of its commit. A transaction without events is done by that.
+func (w *window) seal(end pglogrepl.LSN) {
+	if !w.open || end == 0 {
+		panic("relay: commit outside a transaction or without an end")
+	}
+	w.open = false
+	last := &w.entries[len(w.entries)-1]
+	last.end = end
+	if last.isDone() {
+		w.settle()
+	}
+}
+
+// ack takes off rows events of transaction tx. Events that were never added, or were acked before, are a broken promise of the sink's.
+func (w *window) ack(tx uint64, rows int) {
+	e := w.find(tx)
+	if e == nil || rows <= 0 || int64(rows) > e.unacked {
+		panic(fmt.Sprintf("relay: ack of %d events of transaction %d, which has not that many unacked", rows, tx))
+	}
+	e.unacked -= int64(rows)
+	w.unacked -= int64(rows)
+	if e.isDone() {
+		w.settle()
+	}
+}
+
+// idle takes a position up to which the server has sent everything there is. It counts only while no transaction is open (inside one,
+// the position may be where the pending commit starts) and nothing is unacked.
+func (w *window) idle(walEnd pglogrepl.LSN) {
+	if w.empty() {
+		w.confirm(walEnd)
+	}
+}
+
+// empty tells that nothing is outstanding: no open transaction and no unacked event.
+func (w *window) empty() bool { return w.head == len(w.entries) }
+
+// before tells that every transaction before tx is sealed and fully acked, so that tx is all that holds confirmed back.
+func (w *window) before(tx uint64) bool {
+	return w.empty() || w.entries[w.head].tx >= tx
+}
+
+// find returns the entry of transaction tx, nil if there is none. Without merged entries a number is an index; merging only moves
+// entries towards the front.
+func (w *window) find(tx uint64) *entry {
+	live := w.entries[w.head:]
+	if len(live) == 0 || tx >= w.next {
+		return nil
+	}
+	i := len(live)
+	if guess := tx - live[0].tx; tx >= live[0].tx && guess < uint64(len(live)) {
+		if live[guess].tx == tx {
+			return &live[guess]
+		}
+		i = int(guess)
+	}
+	i = sort.Search(i, func(i int) bool { return live[i].tx >= tx })
+	if i == len(live) || live[i].tx != tx {
+		return nil
+	}
+	return &live[i]
+}
+
+// settle books that one more entry is done: confirms what now stands unbroken at the front, and merges when done entries prevail.
+func (w *window) settle() {
+	w.done++
+	for !w.empty() && w.entries[w.head].isDone() {
+		w.confirm(w.entries[w.head].end)
+		w.head++
+		w.done--
+	}
+	switch live := len(w.entries) - w.head; {
+	case live == 0:
+		w.entries, w.head = w.entries[:0], 0
+	case w.done > 2*(live-w.done)+mergeSlack, w.head > live+mergeSlack:
+		w.merge()
+	}
+}
+
+// mergeSlack keeps small windows from being merged all the time.
+const mergeSlack = 64
+
+// merge moves the live entries to the front of their array, runs of done neighbours as one. It leaves at most one done entry behind each
+// other one, so at least as many have to become done before the next call as were looked at in this one: O(1) per transaction.
+func (w *window) merge() {
+	live := w.entries[w.head:]
+	kept := w.entries[:0]
+	w.done = 0
+	for _, e := range live {
+		if last := len(kept) - 1; e.isDone() && last >= 0 && kept[last].isDone() {
+			kept[last] = e
+			continue
+		}
+		if e.isDone() {
+			w.done++
+		}
+		kept = append(kept, e)
+	}
+	w.head = 0
+	if cap(kept) > 8*len(kept)+16*mergeSlack {
+		kept = append(make([]entry, 0, 2*len(kept)), kept...)
+	}
+	w.entries = kept
+}
+
+// confirm moves confirmed forward, never back: a keepalive that was queued before a commit tells less than the commit did.
+func (w *window) confirm(lsn pglogrepl.LSN) {
+	if lsn > w.confirmed {
+		w.confirmed = lsn
+	}
+}

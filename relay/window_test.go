@@ -1,0 +1,335 @@
+package relay
+
+import (
+	"bufio"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pglogrepl"
+)
+
+// TestWindowScripts plays testdata/*.txt. Events are numbered from 1 as they come, transactions from 0:
+//
+//	tx LSN events=N      a whole transaction         begin, add N, commit LSN   one in pieces
+//	many N events=M      N transactions, each ending one byte after the one before
+//	ack N M A-B          acks of single events       keepalive LSN              an idle position
+//	confirm → LSN        what may be confirmed       before TX → BOOL           all before TX done
+//	entries ≤ N          room taken
+func TestWindowScripts(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no scripts: %v", err)
+	}
+	for _, name := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(name), ".txt"), func(t *testing.T) { playScript(t, name) })
+	}
+}
+
+func playScript(t *testing.T, name string) {
+	f, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	p := player{tickets: []uint64{0}}
+	lines := bufio.NewScanner(f)
+	for n := 1; lines.Scan(); n++ {
+		line, _, _ := strings.Cut(lines.Text(), "#")
+		step, want, _ := strings.Cut(strings.TrimSpace(line), "→")
+		if step = strings.TrimSpace(step); step == "" {
+			continue
+		}
+		got, err := p.play(strings.Fields(step))
+		if err != nil || got != strings.TrimSpace(want) {
+			t.Fatalf("%s:%d: %s: got %q, want %q, error %v", name, n, step, got, strings.TrimSpace(want), err)
+		}
+	}
+}
+
+// player drives a window by the words of a script.
+type player struct {
+	w       window
+	tickets []uint64 // transaction of each event
+	last    pglogrepl.LSN
+}
+
+func (p *player) add(n int) {
+	for range n {
+		p.tickets = append(p.tickets, p.w.next-1)
+	}
+	p.w.add(n)
+}
+
+func (p *player) play(words []string) (string, error) {
+	arg := func(i int) string { return words[min(i, len(words)-1)] }
+	lsn, _ := pglogrepl.ParseLSN(arg(1))
+	count, _ := strconv.Atoi(arg(1))
+	events, _ := strconv.Atoi(strings.TrimPrefix(arg(2), "events="))
+	switch words[0] {
+	case "tx":
+		p.w.begin()
+		p.add(events)
+		p.w.seal(lsn)
+		p.last = lsn
+	case "many":
+		for range count {
+			p.w.begin()
+			p.add(events)
+			p.last++
+			p.w.seal(p.last)
+		}
+	case "begin":
+		p.w.begin()
+	case "add":
+		p.add(count)
+	case "commit":
+		p.w.seal(lsn)
+	case "ack":
+		for _, w := range words[1:] {
+			from, to, ranged := strings.Cut(w, "-")
+			a, _ := strconv.Atoi(from)
+			b, _ := strconv.Atoi(to)
+			if !ranged {
+				b = a
+			}
+			for ; a <= b; a++ {
+				p.w.ack(p.tickets[a], 1)
+			}
+		}
+	case "keepalive":
+		p.w.idle(lsn)
+	case "confirm":
+		return p.w.confirmed.String(), nil
+	case "before":
+		return strconv.FormatBool(p.w.before(uint64(count))), nil
+	case "entries":
+		if limit, _ := strconv.Atoi(words[2]); len(p.w.entries) > limit || cap(p.w.entries) > 1<<20 {
+			return "", fmt.Errorf("%d entries", len(p.w.entries))
+		}
+	default:
+		return "", fmt.Errorf("unknown step %q", words[0])
+	}
+	return "", nil
+}
+
+// model says the same as window in the plainest way: it keeps everything and looks through all of it.
+type model struct {
+	txs  []entry
+	idle pglogrepl.LSN
+}
+
+func (m *model) outstanding() bool {
+	for i := range m.txs {
+		if !m.txs[i].isDone() {
+			return true
+		}
+	}
+	return false
+}
+
+func (m *model) confirmed() pglogrepl.LSN {
+	var prefix pglogrepl.LSN
+	for i := range m.txs {
+		if !m.txs[i].isDone() {
+			break
+		}
+		prefix = m.txs[i].end
+	}
+	return max(prefix, m.idle)
+}
+
+// TestWindowEveryAckOrder acks the events of small windows in every order, after everything has come.
+func TestWindowEveryAckOrder(t *testing.T) {
+	for _, shape := range [][]int{{1}, {2}, {1, 1}, {0, 1}, {1, 0}, {2, 1}, {1, 0, 2}, {1, 1, 1, 1}, {3, 0, 0, 2, 1}, {2, 2, 2}, {1, 1, 1, 1, 1, 1, 1}} {
+		var events []uint64
+		for tx, n := range shape {
+			for range n {
+				events = append(events, uint64(tx))
+			}
+		}
+		permute(events, func(order []uint64) {
+			w, m := window{}, model{}
+			for i, n := range shape {
+				end := pglogrepl.LSN(0x10 * (i + 1))
+				w.begin()
+				w.add(n)
+				w.seal(end)
+				m.txs = append(m.txs, entry{tx: uint64(i), end: end, unacked: int64(n)})
+			}
+			for _, tx := range order {
+				w.ack(tx, 1)
+				m.txs[tx].unacked--
+				if w.confirmed != m.confirmed() {
+					t.Fatalf("shape %v, order %v: confirmed %v, want %v", shape, order, w.confirmed, m.confirmed())
+				}
+			}
+			if !w.empty() || w.unacked != 0 {
+				t.Fatalf("shape %v, order %v: not empty at the end", shape, order)
+			}
+		})
+	}
+}
+
+// permute calls f with every order of s.
+func permute(s []uint64, f func([]uint64)) {
+	var swap func(int)
+	swap = func(n int) {
+		if n <= 1 {
+			f(s)
+			return
+		}
+		for i := range n {
+			swap(n - 1)
+			s[i*(1-n%2)], s[n-1] = s[n-1], s[i*(1-n%2)]
+		}
+	}
+	swap(len(s))
+}
+
+// TestWindowDrawn compares the window with the model on drawn histories: transactions of all sizes in pieces, acks in any order and
+// portion, keepalives at any moment.
+func TestWindowDrawn(t *testing.T) {
+	seeds := 100
+	if testing.Short() {
+		seeds = 30
+	}
+	for seed := range seeds {
+		rng := rand.New(rand.NewPCG(uint64(seed), 17))
+		stickiness := rng.Float64() // how much acks lag
+		w, m := window{}, model{}
+		lsn := pglogrepl.LSN(0x100)
+		for step := range 600 {
+			switch draw := rng.Float64(); {
+			case draw < 0.02:
+				lsn += pglogrepl.LSN(rng.IntN(3))
+				w.idle(lsn)
+				if !m.outstanding() {
+					m.idle = max(m.idle, lsn)
+				}
+			case draw < 0.5 && !w.open:
+				w.begin()
+				m.txs = append(m.txs, entry{tx: uint64(len(m.txs))})
+			case draw < 0.5 && rng.IntN(2) == 0:
+				n := rng.IntN(4)
+				w.add(n)
+				m.txs[len(m.txs)-1].unacked += int64(n)
+			case draw < 0.5:
+				lsn += pglogrepl.LSN(1 + rng.IntN(64))
+				w.seal(lsn)
+				m.txs[len(m.txs)-1].end = lsn
+			case rng.Float64() > stickiness:
+				ackDrawn(rng, &w, &m)
+			}
+			compareWindow(t, seed, step, &w, &m)
+		}
+		for w.unacked > 0 {
+			ackDrawn(rng, &w, &m)
+		}
+		compareWindow(t, seed, -1, &w, &m)
+	}
+}
+
+func ackDrawn(rng *rand.Rand, w *window, m *model) {
+	start := rng.IntN(len(m.txs) + 1)
+	for i := range m.txs {
+		e := &m.txs[(start+i)%len(m.txs)]
+		if e.unacked == 0 {
+			continue
+		}
+		n := 1 + rng.Int64N(e.unacked)
+		w.ack(e.tx, int(n))
+		e.unacked -= n
+		return
+	}
+}
+
+func compareWindow(t *testing.T, seed, step int, w *window, m *model) {
+	t.Helper()
+	var unacked int64
+	pending := 0
+	for i := range m.txs {
+		unacked += m.txs[i].unacked
+		if !m.txs[i].isDone() {
+			pending++
+		}
+	}
+	if w.confirmed != m.confirmed() || w.unacked != unacked || w.empty() == m.outstanding() {
+		t.Fatalf("seed %d step %d: confirmed %v unacked %d empty %v, want %v %d %v", seed, step, w.confirmed, w.unacked, w.empty(), m.confirmed(), unacked, !m.outstanding())
+	}
+	if limit := 8 * (pending + mergeSlack); len(w.entries) > limit {
+		t.Fatalf("seed %d step %d: %d entries for %d pending transactions", seed, step, len(w.entries), pending)
+	}
+	for i := range m.txs {
+		want := true
+		for j := range m.txs[:i] {
+			want = want && m.txs[j].isDone()
+		}
+		if got := w.before(uint64(i)); got != want {
+			t.Fatalf("seed %d step %d: before(%d) = %v, want %v", seed, step, i, got, want)
+		}
+		if !want {
+			break
+		}
+	}
+}
+
+// TestWindowPanics: a caller that breaks the window's preconditions is a bug, and going on would confirm what was not published.
+func TestWindowPanics(t *testing.T) {
+	one := func() *window {
+		w := &window{}
+		w.begin()
+		w.add(2)
+		w.seal(0x10)
+		return w
+	}
+	for name, f := range map[string]func(){
+		"ack of an unknown transaction":  func() { one().ack(1, 1) },
+		"ack in an empty window":         func() { (&window{}).ack(0, 1) },
+		"more acks than events":          func() { one().ack(0, 3) },
+		"ack of nothing":                 func() { one().ack(0, 0) },
+		"ack after the last":             func() { w := one(); w.ack(0, 2); w.ack(0, 1) },
+		"begin inside a transaction":     func() { w := one(); w.begin(); w.begin() },
+		"events outside a transaction":   func() { one().add(1) },
+		"commit outside a transaction":   func() { one().seal(0x20) },
+		"commit without an end position": func() { w := one(); w.begin(); w.seal(0) },
+		"ack of a transaction that was merged away": func() {
+			w := one()
+			for range 1000 {
+				tx := w.begin()
+				w.add(1)
+				w.seal(pglogrepl.LSN(0x100 + tx))
+				w.ack(tx, 1)
+			}
+			w.ack(500, 1)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			defer func() {
+				if recover() == nil {
+					t.Error("no panic")
+				}
+			}()
+			f()
+		})
+	}
+}
+
+// BenchmarkWindow is the cost of a transaction with one event, acked in order. Compare with benchstat over
+// go test ./relay -run '^$' -bench Window -count 10.
+func BenchmarkWindow(b *testing.B) {
+	b.ReportAllocs()
+	var w window
+	for i := range b.N {
+		tx := w.begin()
+		w.add(1)
+		w.seal(pglogrepl.LSN(i + 1))
+		if tx >= 1000 {
+			w.ack(tx-1000, 1)
+		}
+	}
+}
