@@ -1,0 +1,30 @@
+package relay
+
+import (
+	"errors"
+	"net"
+	"syscall"
+)
+
+// lowWater returns the function that sets the low-water mark (SO_RCVLOWAT) of the TCP socket under c, TLS or not: how many bytes must
+// be there before a waiting read is woken. nil where there is no such socket.
+func lowWater(c net.Conn) func(bytes int) error {
+	if t, ok := c.(interface{ NetConn() net.Conn }); ok {
+		c = t.NetConn()
+	}
+	tcp, ok := c.(*net.TCPConn)
+	if !ok {
+		return nil
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	return func(bytes int) error {
+		var set error
+		err := raw.Control(func(fd uintptr) {
+			set = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVLOWAT, bytes)
+		})
+		return errors.Join(err, set)
+	}
+}

@@ -1,0 +1,8 @@
+//go:build !linux
+
+package relay
+
+import "net"
+
+// lowWater returns nil: other systems have no low-water mark, or one that their poller does not heed. Reads are plain there.
+func lowWater(net.Conn) func(bytes int) error { return nil }

@@ -1,0 +1,295 @@
+package relay
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
+)
+
+// readBuffer is the size of a stream's buffer. Larger messages let it grow for as long as they are there.
+const readBuffer = 2 << 20
+
+// maxMessage is the longest message taken. Postgres itself builds none of 1 GB.
+const maxMessage = 1 << 30
+
+// kind is the kind of a message.
+type kind uint8
+
+const (
+	incomplete kind = iota // nothing whole is in the buffer: fill it
+	started                // the server agreed to stream
+	xlogData               // a pgoutput message
+	keepalive              // how far the server has come
+	ended                  // the server ended the stream
+)
+
+// message is one message of the stream. data is a slice of the stream's buffer, valid until the next fill.
+type message struct {
+	kind   kind
+	data   []byte        // xlogData
+	walEnd pglogrepl.LSN // keepalive: everything before it was sent
+	reply  bool          // keepalive: the server wants a status at once
+}
+
+// stream frames what a replication connection brings, and nothing else reads that connection. The owner's loop is: next until it says
+// incomplete, then fill. pgconn's own reader is not used because it copies through 8 KiB and turns a context's deadline into a deadline
+// for writes too, which cuts a concurrent status in half.
+//
+// One goroutine calls next, fill and drain; any may call interrupt and send.
+type stream struct {
+	conn   net.Conn
+	notice func(*pgconn.Notice)  // called by next
+	mark   func(bytes int) error // sets the low-water mark; nil: plain reads
+	surge  surge
+	buf    []byte
+	r, w   int // buf[r:w] was read and not yet consumed
+
+	woken chan struct{} // has a token after an interruption: for a reader that waits for something else than the server
+
+	mu    sync.Mutex // guards the read deadline, so that a surge never lifts an interruption
+	cause error      // why the reader has to stop
+	limit time.Time  // the reader's deadline besides, if not zero
+}
+
+func newStream(conn net.Conn, notice func(*pgconn.Notice)) *stream {
+	return &stream{conn: conn, notice: notice, mark: lowWater(conn), buf: make([]byte, readBuffer), woken: make(chan struct{}, 1)}
+}
+
+// fill makes room and does one read. Slices given out before are no longer valid. After an interruption it returns the cause.
+func (s *stream) fill() error {
+	s.makeRoom()
+	for {
+		if err := s.arm(); err != nil {
+			return err
+		}
+		n, err := s.conn.Read(s.buf[s.w:])
+		switch {
+		case n > 0: // an error that came with it comes again
+			s.w += n
+			s.count()
+			return nil
+		case isTimeout(err):
+			if err := s.timedOut(); err != nil {
+				return err
+			}
+		case errors.Is(err, io.EOF):
+			return errClosed
+		case err != nil:
+			return fmt.Errorf("read replication stream: %w", err)
+		}
+	}
+}
+
+// errClosed says that the connection ended without the stream having been ended.
+var errClosed = errors.New("the server closed the replication connection")
+
+// makeRoom moves what is left to the front, which is less than one message, and fits the buffer to it. The buffer grows with the bytes
+// that are there and not with the length that a message claims.
+func (s *stream) makeRoom() {
+	rest := s.buf[s.r:s.w]
+	size := len(s.buf)
+	switch need := claimed(rest); {
+	case max(need, len(rest)) <= readBuffer && size > readBuffer:
+		size = readBuffer
+	case len(rest) == size:
+		size = min(2*size, max(need, size+1))
+	}
+	if size != len(s.buf) {
+		s.buf = make([]byte, size)
+	}
+	s.w = copy(s.buf, rest)
+	s.r = 0
+}
+
+// claimed returns the length that the message at the front of b says it has, head included; 0 while that cannot be read.
+func claimed(b []byte) int {
+	if len(b) < 5 {
+		return 0
+	}
+	return 1 + int(binary.BigEndian.Uint32(b[1:]))
+}
+
+// arm stops an interrupted reader, and sets the deadline for the next read during a surge. A low-water mark without one would wait for
+// ever for a tail below it.
+func (s *stream) arm() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cause != nil {
+		return s.cause
+	}
+	if !s.surge.on {
+		return nil
+	}
+	by := time.Now().Add(surgeWait)
+	if !s.limit.IsZero() && s.limit.Before(by) {
+		by = s.limit
+	}
+	return s.conn.SetReadDeadline(by)
+}
+
+// count counts a read and begins a surge when it is time.
+func (s *stream) count() {
+	if s.mark == nil || !s.surge.read() {
+		return
+	}
+	if err := s.mark(surgeMark); err != nil {
+		s.mark = nil // without the option reads are plain; that is slower, not wrong
+		s.surge.end()
+	}
+}
+
+// timedOut judges a read's timeout: the end of a surge, an interruption (which arm tells), or the reader's own limit. A surge ends mark
+// first: the deadline outlives it.
+func (s *stream) timedOut() error {
+	if s.surge.on {
+		s.surge.end()
+		if err := s.mark(1); err != nil {
+			return fmt.Errorf("lift the low-water mark: %w", err)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.limit.IsZero() && !time.Now().Before(s.limit) {
+		return errTooLate
+	}
+	return s.conn.SetReadDeadline(s.limit)
+}
+
+// errTooLate says that a reader that was to stop by some time is still reading.
+var errTooLate = errors.New("the time to stop reading has passed")
+
+// interrupt makes the reader stop with cause, at once if it is waiting for the server or for woken. The first cause stays.
+func (s *stream) interrupt(cause error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cause != nil {
+		return
+	}
+	s.cause = cause
+	s.conn.SetReadDeadline(time.Unix(1, 0)) // that fails on a closed connection only, which interrupts as well
+	select {
+	case s.woken <- struct{}{}:
+	default:
+	}
+}
+
+// interrupted returns the cause of an interruption, nil if there was none.
+func (s *stream) interrupted() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cause
+}
+
+// resume lets an interrupted reader read on, until by.
+func (s *stream) resume(by time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cause, s.limit = nil, by
+	return s.conn.SetReadDeadline(by)
+}
+
+// drain reads and forgets until the server ends the stream, or until by.
+func (s *stream) drain(by time.Time) error {
+	if err := s.resume(by); err != nil {
+		return err
+	}
+	for {
+		m, err := s.next()
+		if err != nil || m.kind == ended {
+			return err
+		}
+		if m.kind == incomplete {
+			if err := s.fill(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// send writes p within limit. A connection that does not take a few bytes for so long is dead.
+func (s *stream) send(p []byte, limit time.Duration) error {
+	if err := s.conn.SetWriteDeadline(time.Now().Add(limit)); err != nil {
+		return err
+	}
+	_, err := s.conn.Write(p)
+	return err
+}
+
+func isTimeout(err error) bool {
+	var n net.Error
+	return errors.As(err, &n) && n.Timeout()
+}
+
+// next returns the next whole message in the buffer. An error that the server sent is a *pgconn.PgError.
+func (s *stream) next() (message, error) {
+	for {
+		rest := s.buf[s.r:s.w]
+		n := claimed(rest)
+		if n == 0 {
+			return message{}, nil
+		}
+		if n < 5 || n > maxMessage {
+			return message{}, fmt.Errorf("message %q of %d bytes: not the replication protocol", rest[0], n)
+		}
+		if len(rest) < n {
+			return message{}, nil
+		}
+		s.r += n
+		m, err := s.parse(rest[0], rest[5:n:n])
+		if err != nil || m.kind != incomplete {
+			return m, err
+		}
+	}
+}
+
+// parse makes a message of a body; incomplete means that it says nothing to the relay.
+func (s *stream) parse(typ byte, body []byte) (message, error) {
+	switch typ {
+	case 'd':
+		return parseCopyData(body)
+	case 'W':
+		return message{kind: started}, nil
+	case 'C': // also what a server says that is stopping
+		return message{kind: ended}, nil
+	case 'E':
+		var e pgproto3.ErrorResponse
+		if err := e.Decode(body); err != nil {
+			return message{}, fmt.Errorf("read the server's error: %w", err)
+		}
+		return message{}, pgconn.ErrorResponseToPgError(&e)
+	case 'N':
+		var n pgproto3.ErrorResponse
+		if err := n.Decode(body); err != nil {
+			return message{}, fmt.Errorf("read the server's notice: %w", err)
+		}
+		s.notice((*pgconn.Notice)(pgconn.ErrorResponseToPgError(&n)))
+		return message{}, nil
+	case 'S', 'c', 'Z', 'A': // settings; our CopyDone echoed; ready; notifications
+		return message{}, nil
+	}
+	return message{}, fmt.Errorf("message %q: not the replication protocol", typ)
+}
+
+// parseCopyData reads the two messages of the streaming replication protocol.
+func parseCopyData(b []byte) (message, error) {
+	const (
+		xlogHead     = 1 + 8 + 8 + 8 // kind, start, end, time: none of them good for confirming
+		keepaliveLen = 1 + 8 + 8 + 1 // kind, end, time, reply
+	)
+	switch {
+	case len(b) >= xlogHead && b[0] == pglogrepl.XLogDataByteID:
+		return message{kind: xlogData, data: b[xlogHead:]}, nil
+	case len(b) >= keepaliveLen && b[0] == pglogrepl.PrimaryKeepaliveMessageByteID:
+		end := pglogrepl.LSN(binary.BigEndian.Uint64(b[1:]))
+		return message{kind: keepalive, walEnd: end, reply: b[17] != 0}, nil
+	}
+	return message{}, fmt.Errorf("copy data of %d bytes is neither WAL nor keepalive: not the replication protocol", len(b))
+}

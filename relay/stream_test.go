@@ -1,0 +1,338 @@
+package relay
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// The server's side of the protocol, as bytes.
+
+func frame(typ byte, body []byte) []byte {
+	b := append([]byte{typ}, binary.BigEndian.AppendUint32(nil, uint32(len(body)+4))...)
+	return append(b, body...)
+}
+
+func walFrame(data []byte) []byte {
+	return frame('d', append(append([]byte{'w'}, make([]byte, 24)...), data...))
+}
+
+func keepaliveFrame(walEnd uint64, reply byte) []byte {
+	b := binary.BigEndian.AppendUint64([]byte{'k'}, walEnd)
+	return frame('d', append(append(b, make([]byte, 8)...), reply))
+}
+
+func errorFrame(typ byte, code, text string) []byte {
+	return frame(typ, fmt.Appendf(nil, "SERROR\x00VERROR\x00C%s\x00M%s\x00\x00", code, text))
+}
+
+// chunks is a connection that gives out what it holds in reads of at most n bytes.
+type chunks struct {
+	net.Conn
+	rest []byte
+	n    int
+}
+
+func (c *chunks) Read(p []byte) (int, error) {
+	if len(c.rest) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p[:min(len(p), c.n)], c.rest)
+	c.rest = c.rest[n:]
+	return n, nil
+}
+
+func (c *chunks) SetReadDeadline(time.Time) error { return nil }
+
+// describe reads a stream to its end and tells what came.
+func describe(s *stream) (got []string) {
+	for {
+		m, err := s.next()
+		if err == nil && m.kind == incomplete {
+			err = s.fill()
+		}
+		switch {
+		case err != nil:
+			return append(got, err.Error())
+		case m.kind == started:
+			got = append(got, "started")
+		case m.kind == xlogData:
+			got = append(got, "wal "+string(m.data))
+		case m.kind == keepalive:
+			got = append(got, fmt.Sprintf("keepalive %v %v", m.walEnd, m.reply))
+		case m.kind == ended:
+			return append(got, "ended")
+		}
+	}
+}
+
+func TestStreamFrames(t *testing.T) {
+	in := slices.Concat(
+		frame('W', []byte{0, 0, 0}), frame('S', []byte("a\x00b\x00")),
+		walFrame([]byte("one")), keepaliveFrame(0x30, 0), walFrame(nil), errorFrame('N', "01000", "note"), walFrame([]byte("two")),
+		keepaliveFrame(0x1_00000040, 1), frame('c', nil), frame('C', []byte("COPY 0\x00")))
+	want := []string{"started", "wal one", "keepalive 0/30 false", "wal ", "note", "wal two", "keepalive 1/40 true", "ended"}
+	for n := 1; n <= len(in); n++ {
+		s := newStream(&chunks{rest: in, n: n}, nil)
+		var notes []string
+		s.notice = func(n *pgconn.Notice) { notes = append(notes, n.Message) }
+		got := describe(s)
+		if want := slices.DeleteFunc(slices.Clone(want), func(s string) bool { return s == "note" }); !slices.Equal(got, want) {
+			t.Fatalf("reads of %d bytes: %q, want %q", n, got, want)
+		}
+		if !slices.Equal(notes, []string{"note"}) {
+			t.Fatalf("reads of %d bytes: notices %q", n, notes)
+		}
+	}
+}
+
+func TestStreamErrors(t *testing.T) {
+	for name, c := range map[string]struct {
+		in   []byte
+		want string
+	}{
+		"the server's error":  {errorFrame('E', "55006", "slot is active"), "SQLSTATE 55006"},
+		"closed":              {nil, errClosed.Error()},
+		"closed in a message": {walFrame([]byte("one"))[:20], errClosed.Error()},
+		"unknown message":     {frame('?', nil), "not the replication protocol"},
+		"length too short":    {[]byte{'d', 0, 0, 0, 3, 0}, "not the replication protocol"},
+		"length too long":     {[]byte{'d', 0x7f, 0, 0, 0, 0}, "not the replication protocol"},
+		"unknown copy data":   {frame('d', []byte("x")), "not the replication protocol"},
+		"empty copy data":     {frame('d', nil), "not the replication protocol"},
+		"short WAL head":      {frame('d', append([]byte{'w'}, make([]byte, 23)...)), "not the replication protocol"},
+		"short keepalive":     {frame('d', append([]byte{'k'}, make([]byte, 16)...)), "not the replication protocol"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := describe(newStream(&chunks{rest: c.in, n: 7}, nil))
+			if len(got) != 1 || !strings.Contains(got[0], c.want) {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+// TestStreamBuffer: the buffer grows for a larger message, with the bytes that come, and goes back afterwards.
+func TestStreamBuffer(t *testing.T) {
+	big := bytes.Repeat([]byte("x"), 3*readBuffer)
+	in := slices.Concat(walFrame([]byte("before")), walFrame(big), walFrame([]byte("after")), walFrame([]byte("last")))
+	s := newStream(&chunks{rest: in, n: readBuffer / 3}, nil)
+	largest := 0
+	var got []int
+	for range 4 {
+		m, err := s.next()
+		for ; err == nil && m.kind == incomplete; m, err = s.next() {
+			if err := s.fill(); err != nil {
+				t.Fatal(err)
+			}
+			if largest = max(largest, len(s.buf)); len(s.buf) > 2*max(s.w, readBuffer) {
+				t.Fatalf("buffer of %d bytes for %d", len(s.buf), s.w)
+			}
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, len(m.data))
+	}
+	if !slices.Equal(got, []int{6, len(big), 5, 4}) {
+		t.Errorf("messages of %v bytes", got)
+	}
+	if largest < len(big) || largest > len(big)+readBuffer {
+		t.Errorf("the buffer grew to %d bytes for a message of %d", largest, len(big))
+	}
+	if err := s.fill(); !errors.Is(err, errClosed) || len(s.buf) != readBuffer {
+		t.Errorf("the buffer stayed at %d bytes (%v)", len(s.buf), err)
+	}
+}
+
+// pipe returns a stream over a connection that heeds deadlines in a synctest bubble, with its low-water marks recorded.
+func pipe(t *testing.T) (s *stream, server net.Conn, marks *[]int) {
+	client, server := net.Pipe()
+	t.Cleanup(func() { client.Close(); server.Close() })
+	s, marks = newStream(client, nil), new([]int)
+	s.mark = func(n int) error { *marks = append(*marks, n); return nil }
+	return s, server, marks
+}
+
+func TestStreamSurge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, server, marks := pipe(t)
+		write := func(n int, pause time.Duration) {
+			for range n {
+				server.Write([]byte{0})
+				time.Sleep(pause)
+			}
+		}
+		fill := func(n int) {
+			for range n {
+				if err := s.fill(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		go write(40, time.Millisecond)
+		fill(40)
+		if s.surge.on || len(*marks) > 0 {
+			t.Errorf("slow reads began a surge: %v", *marks)
+		}
+		time.Sleep(time.Second)
+		go write(33, 0)
+		fill(33)
+		if !s.surge.on || !slices.Equal(*marks, []int{surgeMark}) {
+			t.Errorf("fast reads began no surge: %v", *marks)
+		}
+		start := time.Now()
+		go func() { time.Sleep(time.Minute); write(1, 0) }()
+		fill(1)
+		if s.surge.on || !slices.Equal(*marks, []int{surgeMark, 1}) {
+			t.Errorf("the surge did not end: %v", *marks)
+		}
+		if d := time.Since(start); d != time.Minute {
+			t.Errorf("waited for %v", d)
+		}
+	})
+}
+
+func TestStreamInterrupt(t *testing.T) {
+	cause := errors.New("leave")
+	for _, surging := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			s, server, _ := pipe(t)
+			s.surge.on = surging
+			go func() {
+				time.Sleep(time.Hour)
+				s.interrupt(cause)
+				s.interrupt(errors.New("a later cause"))
+			}()
+			start := time.Now()
+			if err := s.fill(); err != cause || time.Since(start) != time.Hour {
+				t.Errorf("surging %v: %v after %v", surging, err, time.Since(start))
+			}
+			if err := s.fill(); err != cause {
+				t.Errorf("surging %v: reading went on after an interruption: %v", surging, err)
+			}
+			<-s.woken
+
+			// The owner reads the rest, until a time.
+			go server.Write(slices.Concat(walFrame([]byte("rest")), frame('C', []byte("COPY 0\x00"))))
+			if err := s.drain(time.Now().Add(time.Second)); err != nil {
+				t.Errorf("drain: %v", err)
+			}
+			start = time.Now()
+			if err := s.drain(start.Add(time.Second)); err != errTooLate || time.Since(start) != time.Second {
+				t.Errorf("drain: %v after %v", err, time.Since(start))
+			}
+		})
+	}
+}
+
+// TestStreamInterruptAnyMoment interrupts a reader that is in and out of surges on a real socket: whenever it comes, the reader stops.
+func TestStreamInterruptAnyMoment(t *testing.T) {
+	for i := range 50 {
+		client, server := loopback(t)
+		s := newStream(client, nil)
+		go func() {
+			for {
+				if _, err := server.Write(walFrame([]byte("x"))); err != nil {
+					return
+				}
+			}
+		}()
+		cause := errors.New("leave")
+		time.AfterFunc(time.Duration(i)*200*time.Microsecond, func() { s.interrupt(cause) })
+		for {
+			m, err := s.next()
+			if err == nil && m.kind == incomplete {
+				err = s.fill()
+			}
+			if err != nil {
+				if err != cause {
+					t.Fatal(err)
+				}
+				break
+			}
+		}
+		client.Close()
+		server.Close()
+	}
+}
+
+// TestStreamTail: what arrives in a surge and stays below the low-water mark is read within the deadline, and nothing is lost.
+func TestStreamTail(t *testing.T) {
+	client, server := loopback(t)
+	defer client.Close()
+	defer server.Close()
+	s := newStream(client, nil)
+	surges := 0
+	if set := s.mark; set != nil {
+		s.mark = func(n int) error {
+			if n > 1 {
+				surges++
+			}
+			return set(n)
+		}
+	}
+	const total = 50_000
+	go func() {
+		for i := range total {
+			server.Write(walFrame(fmt.Appendf(nil, "%d", i)))
+		}
+	}()
+	watchdog := time.AfterFunc(30*time.Second, func() { s.interrupt(errors.New("the tail never came")) })
+	defer watchdog.Stop()
+	for i := 0; i < total; {
+		m, err := s.next()
+		if err == nil && m.kind == incomplete {
+			err = s.fill()
+		}
+		if err != nil {
+			t.Fatalf("after %d messages: %v", i, err)
+		}
+		if m.kind != xlogData {
+			continue
+		}
+		if want := fmt.Sprint(i); string(m.data) != want {
+			t.Fatalf("message %q, want %q", m.data, want)
+		}
+		i++
+	}
+	t.Logf("%d surges", surges)
+	if s.mark != nil && surges == 0 {
+		t.Error("a saturated stream began no surge")
+	}
+}
+
+func loopback(t *testing.T) (client, server net.Conn) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	accepted := make(chan net.Conn, 1)
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			close(accepted)
+			return
+		}
+		accepted <- c
+	}()
+	client, err = net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if server = <-accepted; server == nil {
+		t.Fatal("accept failed")
+	}
+	return client, server
+}
