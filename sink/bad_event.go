@@ -1,0 +1,80 @@
+package sink
+
+import (
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"walpost/schema"
+	"walpost/sink/recordbatch"
+)
+
+// BadEvent is an event that can never become a record: because of what it is, not of how Kafka is doing.
+type BadEvent struct {
+	ID, Type, Topic, Key string // as far as they are known
+	Position             string // its ce_sequence
+	Reason               string // one word, as metrics have it
+	Err                  error
+	Cure                 string
+}
+
+func (e *BadEvent) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "event %s", orNull(e.ID))
+	for _, f := range [...]struct{ name, value string }{{"type", e.Type}, {"topic", e.Topic}, {"key", e.Key}, {"at", e.Position}} {
+		if f.value != "" {
+			fmt.Fprintf(&b, ", %s %s", f.name, f.value)
+		}
+	}
+	fmt.Fprintf(&b, ": %v", e.Err)
+	if e.Cure != "" {
+		fmt.Fprintf(&b, "; %s", e.Cure)
+	}
+	return b.String()
+}
+
+func (e *BadEvent) Unwrap() error { return e.Err }
+
+func orNull(s string) string {
+	if s == "" {
+		return "without id"
+	}
+	return s
+}
+
+// badRow describes an outbox row.
+func badRow(ev *schema.Event, topic string, err error, cure string) *BadEvent {
+	return &BadEvent{ID: clip(ev.Values[schema.ID]), Type: clip(ev.TypeOrAggregate()), Topic: topic, Key: clip(ev.Values[schema.AggregateID]),
+		Position: ev.Position.String(), Reason: reason(err), Err: err, Cure: cure}
+}
+
+// badRecord describes an event that is a record already.
+func badRecord(topic string, r recordbatch.Raw, err error) *BadEvent {
+	rec := r.Record()
+	e := &BadEvent{Topic: topic, Key: clip(rec.Key), Reason: reason(err), Err: err, Cure: cure(err)}
+	for _, h := range rec.Headers {
+		switch h.Text() {
+		case "id":
+			e.ID = clip(h.Value)
+		case "ce_type":
+			e.Type = clip(h.Value)
+		case "ce_sequence":
+			e.Position = string(h.Value)
+		}
+	}
+	return e
+}
+
+// clip makes a value fit into a message.
+func clip(v []byte) string {
+	const longest = 100
+	if len(v) > longest {
+		return fmt.Sprintf("%q…", v[:longest])
+	}
+	if s := string(v); strings.IndexFunc(s, unprintable) < 0 {
+		return s
+	}
+	return fmt.Sprintf("%q", v)
+}
+
+func unprintable(r rune) bool { return r <= ' ' || r == 0x7f || r == utf8.RuneError }

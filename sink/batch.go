@@ -1,0 +1,101 @@
+package sink
+
+import (
+	"sync"
+
+	"walpost/schema"
+	"walpost/sink/recordbatch"
+)
+
+// batch is a record batch with what the relay is owed for it: the runs of events in it, in order, and the bytes that Publish named.
+type batch struct {
+	recordbatch.Batch
+	runs []schema.Run
+	held int
+	seq  int32 // of its first record, once sealed
+}
+
+// count adds an event of transaction tx that holds so many bytes.
+func (b *batch) count(tx uint64, bytes int) {
+	b.held += bytes
+	if n := len(b.runs); n > 0 && b.runs[n-1].Tx == tx {
+		b.runs[n-1].Rows++
+		return
+	}
+	b.runs = append(b.runs, schema.Run{Tx: tx, Rows: 1})
+}
+
+// each calls f for every record with the transaction that it belongs to.
+func (b *batch) each(f func(i int, r recordbatch.Raw, tx uint64)) {
+	run, left := 0, int32(0)
+	b.Each(func(i int, r recordbatch.Raw) {
+		for left == 0 {
+			left = b.runs[run].Rows
+			run++
+		}
+		left--
+		f(i, r, b.runs[run-1].Tx)
+	})
+}
+
+// divide returns new batches that hold the records before, between and behind the cuts, in order. The parts hold the bytes that the
+// whole did.
+func (b *batch) divide(pool *pool, cuts ...int) []*batch {
+	var parts []*batch
+	cuts = append(cuts, int(b.Count()))
+	next := 0 // the cut that ends the current part
+	for next < len(cuts) && cuts[next] == 0 {
+		next++
+	}
+	b.each(func(i int, r recordbatch.Raw, tx uint64) {
+		if len(parts) == 0 || i == cuts[next] {
+			if len(parts) > 0 {
+				next++
+			}
+			parts = append(parts, pool.get())
+		}
+		part := parts[len(parts)-1]
+		part.AppendRaw(r)
+		part.count(tx, r.Len)
+	})
+	// Parts are charged by their length in the whole; what the whole was charged beyond that stays with the last one.
+	sum := 0
+	for _, part := range parts {
+		sum += part.held
+	}
+	parts[len(parts)-1].held += b.held - sum
+	return parts
+}
+
+// pool keeps emptied batches for their memory, at most poolBytes of it.
+type pool struct {
+	mu    sync.Mutex
+	free  []*batch
+	bytes int
+}
+
+const poolBytes = 8 << 20
+
+func (p *pool) get() *batch {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := len(p.free)
+	if n == 0 {
+		return &batch{}
+	}
+	b := p.free[n-1]
+	p.free = p.free[:n-1]
+	p.bytes -= b.Cap()
+	return b
+}
+
+func (p *pool) put(b *batch) {
+	b.Reset()
+	b.runs, b.held, b.seq = b.runs[:0], 0, 0
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.bytes+b.Cap() <= poolBytes {
+		p.free = append(p.free, b)
+		p.bytes += b.Cap()
+	}
+}

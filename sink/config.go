@@ -1,0 +1,64 @@
+package sink
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"walpost/schema"
+	"walpost/sink/recordbatch"
+)
+
+// Acks is what a sink reports to. Its methods are called from several goroutines and must not block. Each published event is reported
+// once: with Acked after all in-sync replicas have it, or with Rejected when it never can become a record.
+type Acks interface {
+	// Acked says that the events that runs count are in Kafka, bytes being what Publish returned for them altogether. The slice is
+	// valid until Acked returns. Events of one lane are acked in the order in which they were published.
+	Acked(runs []schema.Run, bytes int)
+	// Rejected says that an event of transaction tx was refused for good. err names the event, the reason and the cure. Its lane
+	// stands still from then on.
+	Rejected(tx uint64, err error)
+}
+
+// Config is how a [Kafka] sink works.
+type Config struct {
+	Brokers  []string // bootstrap.servers
+	ClientID string   // client.id
+	Security Security
+
+	Codec            recordbatch.Codec // compression.type
+	Linger           time.Duration     // linger.ms: collected per broker
+	MaxRequestSize   int               // max.request.size: bytes of one batch, uncompressed
+	AutoCreateTopics bool              // allow.auto.create.topics
+	Partitioner      Partitioner
+
+	Topic  schema.Template // names the topic of a row that does not name one itself
+	Source string          // ce_source
+
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer
+}
+
+// Limits that follow from Kafka itself.
+const (
+	// maxRecord is the largest record that is tried at all: socket.request.max.bytes is 100 MiB by default, and a request beyond it
+	// ends the connection without an answer.
+	maxRecord = 100_000_000
+	// maxRequest bounds what several lanes put into one request.
+	maxRequest = 4 << 20
+	// maxOpenRequests is how many requests a broker connection has under way; each holds other lanes.
+	maxOpenRequests = 5
+)
+
+// Times of the way to a broker.
+const (
+	dialTimeout    = 5 * time.Second
+	readTimeout    = 15 * time.Second
+	produceTimeout = 10 * time.Second       // how long a leader may wait for its followers
+	stuckAfter     = 3 * time.Second        // a request unanswered for so long makes us look for another leader
+	minBackoff     = 5 * time.Millisecond   // first wait before a resend, doubled each time
+	maxBackoff     = 2 * time.Second        // last
+	alarmEvery     = time.Minute            // how often a wait that only an operator can end is logged
+	idBackoff      = 500 * time.Millisecond // most that passes between two attempts to get a producer id
+)

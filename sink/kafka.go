@@ -1,0 +1,197 @@
+package sink
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/rcrowley/go-metrics"
+
+	"walpost/sink/recordbatch"
+)
+
+func init() {
+	// sarama times every request with go-metrics, which nothing here reads.
+	metrics.UseNilMetrics = true
+}
+
+// Kafka is a Kafka cluster as configured. It holds no connection: Open makes producers.
+type Kafka struct {
+	cfg     Config
+	log     *slog.Logger
+	tls     *tls.Config
+	metrics *sinkMetrics
+}
+
+// NewKafka checks the configuration and registers the metrics. It connects to nothing.
+func NewKafka(cfg Config) (*Kafka, error) {
+	if _, err := recordbatch.NewEncoder(cfg.Codec); err != nil {
+		return nil, err
+	}
+	tls, err := cfg.Security.TLS()
+	if err != nil {
+		return nil, err
+	}
+	k := &Kafka{cfg: cfg, log: cfg.Logger.With("target", "kafka"), tls: tls}
+	if k.metrics, err = newMetrics(cfg.Registerer); err != nil {
+		return nil, fmt.Errorf("register the sink's metrics: %w", err)
+	}
+	if _, err := k.saramaConfig(newSplicer(tls)); err != nil {
+		return nil, err
+	}
+	return k, nil
+}
+
+func (k *Kafka) saramaConfig(s *splicer) (*sarama.Config, error) {
+	c := sarama.NewConfig()
+	c.ClientID = k.cfg.ClientID
+	c.Version = sarama.V2_8_0_0 // all that is used here; brokers of every later version take it
+	c.Metadata.Full = false     // only topics that events go to
+	c.Metadata.AllowAutoTopicCreation = k.cfg.AutoCreateTopics
+	c.Metadata.Retry.Max = 0 // we retry ourselves: sarama's retries for one topic hold up the others
+	c.Metadata.RefreshFrequency = 2 * time.Minute
+	c.Net.DialTimeout, c.Net.ReadTimeout, c.Net.WriteTimeout = dialTimeout, readTimeout, readTimeout
+	c.Net.MaxOpenRequests = maxOpenRequests
+	c.Net.Proxy.Enable, c.Net.Proxy.Dialer = true, s
+	c.Producer.RequiredAcks = sarama.WaitForAll
+	if err := k.cfg.Security.ApplySASL(c); err != nil {
+		return nil, err
+	}
+	if err := c.Validate(); err != nil {
+		return nil, fmt.Errorf("kafka configuration: %w", err)
+	}
+	return c, nil
+}
+
+// Open connects and takes a producer id. While no broker can be reached it waits, and says so, until ctx ends. An error that only a
+// person can cure (SASL refused, a certificate that does not verify) is returned, with Permanent() true.
+func (k *Kafka) Open(ctx context.Context, acks Acks) (*Producer, error) {
+	s := newSplicer(k.tls)
+	cfg, err := k.saramaConfig(s)
+	if err != nil {
+		return nil, err
+	}
+	client, err := sarama.NewClient(k.cfg.Brokers, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("kafka client: %w", err)
+	}
+	p := &Producer{cfg: &k.cfg, log: k.log, metrics: k.metrics, acks: acks, client: client, splicer: s,
+		topics: map[string]*topic{}, senders: map[int32]*sender{}}
+	p.composer = composer{source: []byte(k.cfg.Source), now: time.Now(), refused: p.reservedHeader()}
+	p.ctx, p.cancel = context.WithCancel(context.Background())
+	if p.id, err = p.newIdentity(ctx); err != nil {
+		_ = p.Close()
+		return nil, err
+	}
+	k.metrics.connected.Set(1)
+	return p, nil
+}
+
+// reservedHeader warns once of each reserved name in the headers column, up to a few.
+func (p *Producer) reservedHeader() func(string) {
+	warned := map[string]bool{}
+	return func(name string) {
+		p.metrics.reserved.Inc()
+		if !warned[name] && len(warned) < 100 {
+			warned[name] = true
+			p.log.Warn("a header of the outbox row is left out: its name is reserved", "header", name)
+		}
+	}
+}
+
+// newIdentity takes a producer id from any broker, waiting until one gives it. A broker that has just started answers
+// COORDINATOR_LOAD_IN_PROGRESS until it has its first block of ids.
+func (p *Producer) newIdentity(ctx context.Context) (identity, error) {
+	since, said := time.Now(), time.Time{}
+	for tries := 0; ; tries++ {
+		var err error
+		for _, addr := range p.addresses() {
+			var id identity
+			if id, err = p.askIdentity(addr); err == nil {
+				return id, nil
+			}
+			if permanent(err) {
+				return identity{}, &permanentError{fmt.Errorf("connect to Kafka at %s: %w", addr, err)}
+			}
+			if ctx.Err() != nil {
+				return identity{}, ctx.Err()
+			}
+		}
+		if time.Since(since) > time.Second && time.Since(said) > 10*time.Second {
+			said = time.Now()
+			p.log.Warn("waiting for Kafka", "bootstrap.servers", strings.Join(p.cfg.Brokers, ","), "err", err, "cure", hint(err))
+		}
+		timer := time.NewTimer(min(backoff(tries+1), idBackoff))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return identity{}, ctx.Err()
+		case <-p.ctx.Done():
+			timer.Stop()
+			return identity{}, p.ctx.Err()
+		case <-timer.C:
+		}
+	}
+}
+
+// addresses are the brokers that are known: those that told of themselves, then the configured ones.
+func (p *Producer) addresses() []string {
+	var addrs []string
+	for _, b := range p.client.Brokers() {
+		addrs = append(addrs, b.Addr())
+	}
+	return append(addrs, p.cfg.Brokers...)
+}
+
+// askIdentity asks one broker, over a connection of its own: the answer is worth the handshake, for it comes with the reason why not.
+func (p *Producer) askIdentity(addr string) (identity, error) {
+	b := sarama.NewBroker(addr)
+	if err := b.Open(p.client.Config()); err != nil {
+		return identity{}, err
+	}
+	defer b.Close()
+	if _, err := b.Connected(); err != nil {
+		return identity{}, err
+	}
+	res, err := b.InitProducerID(&sarama.InitProducerIDRequest{Version: 2, ProducerID: -1, ProducerEpoch: -1})
+	if err != nil {
+		return identity{}, err
+	}
+	if res.Err != sarama.ErrNoError {
+		return identity{}, res.Err
+	}
+	return identity{producer: res.ProducerID, epoch: res.ProducerEpoch}, nil
+}
+
+// permanent tells what only a person can cure before the first connection.
+func permanent(err error) bool {
+	var unknownCA x509.UnknownAuthorityError
+	var hostname x509.HostnameError
+	var invalid x509.CertificateInvalidError
+	var verify *tls.CertificateVerificationError
+	var record tls.RecordHeaderError
+	return errors.Is(err, sarama.ErrSASLAuthenticationFailed) || errors.Is(err, sarama.ErrUnsupportedSASLMechanism) ||
+		errors.Is(err, sarama.ErrIllegalSASLState) ||
+		errors.As(err, &unknownCA) || errors.As(err, &hostname) || errors.As(err, &invalid) || errors.As(err, &verify) ||
+		errors.As(err, &record)
+}
+
+// hint is the cure of a wait: brokers only hang up when the protocol is not the one they expect.
+func hint(err error) string {
+	if errors.Is(err, sarama.ErrOutOfBrokers) || strings.Contains(fmt.Sprint(err), "EOF") {
+		return "is kafka.security.protocol the one of this listener?"
+	}
+	return "is the address right, and does a broker listen there?"
+}
+
+// permanentError marks what no retry can cure.
+type permanentError struct{ error }
+
+func (e *permanentError) Permanent() bool { return true }
+func (e *permanentError) Unwrap() error   { return e.error }

@@ -1,0 +1,236 @@
+package sink
+
+import (
+	"sync"
+	"time"
+
+	"walpost/sink/recordbatch"
+)
+
+// identity is what a lane numbers its records with. A lane is opened with one, so that it can go on where another process stopped; it
+// gets a new one when the broker and the lane disagree, or when reusing sequences would be dangerous.
+//
+// One sequence of a producer always means one event: a broker answers "success" to a sequence that it has seen, whatever the content.
+type identity struct {
+	producer int64
+	epoch    int16
+	next     int32 // sequence of the next record that was never numbered
+}
+
+// advance takes n sequences and returns the first. Sequences wrap from 2^31-1 to 0.
+func (id *identity) advance(n int32) int32 {
+	first := id.next
+	id.next = addSequence(first, n)
+	return first
+}
+
+func addSequence(s, n int32) int32 { return int32((int64(s) + int64(n)) & (1<<31 - 1)) }
+
+// laneState is where a lane's next batch is.
+type laneState uint8
+
+const (
+	idle    laneState = iota // nobody has it; whoever gives the lane work queues it
+	queued                   // a sender has it in its queue, or somebody is finding one, waiting or renewing the identity first
+	flying                   // a request with it is under way
+	stopped                  // its head was rejected: nothing leaves it any more
+)
+
+// lane is one partition: events in order, one batch under way at a time.
+type lane struct {
+	topic     *topic
+	partition int32
+
+	// The publishing goroutine's, from the first event of a pass until Flush.
+	cur   *batch
+	more  []*batch
+	dirty bool
+
+	mu       sync.Mutex
+	open     *batch   // takes more events; may be taken by a sender at any time
+	full     []*batch // behind numbered, before open
+	numbered []*batch // have their sequences; the first is under way or to be (re)sent, the others came from dividing it
+	state    laneState
+	id       identity
+	unclear  bool      // an attempt to send the head may be in the log although it was not acked
+	failures int       // attempts since the last success
+	blocked  time.Time // when failures began
+	on       *sender   // where its leader is, nil: to be found
+}
+
+func newLane(t *topic, partition int32, id identity) *lane {
+	return &lane{topic: t, partition: partition, id: id}
+}
+
+// writable returns the batch that takes the next event, of so many bytes at most. Publishing goroutine.
+func (l *lane) writable(pool *pool, size, limit int) *batch {
+	if l.cur == nil {
+		l.mu.Lock()
+		l.cur, l.open = l.open, nil
+		l.mu.Unlock()
+		if l.cur == nil {
+			l.cur = pool.get()
+		}
+	}
+	if l.cur.Count() > 0 && l.cur.Len()+size > limit {
+		l.more = append(l.more, l.cur)
+		l.cur = pool.get()
+	}
+	return l.cur
+}
+
+// handOver gives the pass's events to the senders and says whether the lane must be queued for it. Publishing goroutine.
+func (l *lane) handOver() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.full = append(l.full, l.more...)
+	l.open = l.cur
+	clear(l.more)
+	l.more, l.cur, l.dirty = l.more[:0], nil, false
+	return l.wake()
+}
+
+// wake queues an idle lane that has work. l.mu is held; the caller routes the lane if it returns true.
+func (l *lane) wake() bool {
+	if l.state != idle || len(l.numbered) == 0 && len(l.full) == 0 && l.open == nil {
+		return false
+	}
+	l.state = queued
+	return true
+}
+
+// take returns the batch to send now, sealed, for a request of s. Only senders call it, for lanes in their queue.
+func (l *lane) take(s *sender) (*batch, error) {
+	l.mu.Lock()
+	if l.on != s || l.state != queued {
+		l.mu.Unlock()
+		return nil, nil
+	}
+	if len(l.numbered) == 0 {
+		var b *batch
+		if len(l.full) > 0 {
+			b = l.full[0]
+			n := copy(l.full, l.full[1:])
+			l.full[n] = nil
+			l.full = l.full[:n]
+		} else {
+			b, l.open = l.open, nil
+		}
+		b.seq = l.id.advance(b.Count())
+		l.numbered = append(l.numbered, b)
+	}
+	l.state = flying
+	head, stamp := l.numbered[0], recordbatch.Stamp{ProducerID: l.id.producer, Epoch: l.id.epoch, Sequence: l.numbered[0].seq}
+	l.mu.Unlock()
+	// While the lane is flying the head belongs to the sender: compressing needs no lock.
+	if head.Wire() == nil {
+		return head, head.Seal(s.encoder, stamp)
+	}
+	return head, nil
+}
+
+// outcome is what became of a lane's head.
+type outcome struct {
+	err   error // nil: appended
+	named int   // index of the record that the broker blames, -1: none
+}
+
+// step is what has to be done with a lane after an outcome.
+type step uint8
+
+const (
+	rest   step = iota // nothing to send
+	goOn               // send the next batch
+	resend             // send the head again, after a while, to whoever leads then
+	renew              // take a new identity first
+	reject             // the head is one refused event: report it
+)
+
+// settle moves the lane on after an answer for its head. It returns the head when it is done with: acked, or rejected.
+func (l *lane) settle(o outcome, pool *pool) (step, *batch) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	v := done
+	if o.err != nil {
+		v = judge(o.err)
+	}
+	head := l.numbered[0]
+	l.state = queued
+	switch v {
+	case done:
+		l.pop()
+		l.unclear, l.failures, l.blocked = false, 0, time.Time{}
+		l.state = idle
+		if l.wake() {
+			return goOn, head
+		}
+		return rest, head
+
+	case refused:
+		if head.Count() == 1 {
+			l.state = stopped
+			return reject, head
+		}
+		l.divide(o.named, pool)
+		if l.unclear {
+			// An earlier attempt may have been appended, for brokers check a batch before they look for its duplicate. Were its
+			// sequences used for other records, the broker would take those for duplicates: acked, and lost.
+			return renew, nil
+		}
+		return goOn, nil
+
+	case lost:
+		l.fail()
+		return renew, nil
+
+	default: // wait, unclear, alarm
+		l.unclear = l.unclear || v == unclear
+		l.fail()
+		l.on = nil
+		return resend, nil
+	}
+}
+
+func (l *lane) pop() {
+	n := copy(l.numbered, l.numbered[1:])
+	l.numbered[n] = nil
+	l.numbered = l.numbered[:n]
+}
+
+func (l *lane) fail() {
+	l.failures++
+	if l.blocked.IsZero() {
+		l.blocked = time.Now()
+	}
+}
+
+// divide replaces the head by its parts: the record that the broker named alone, or two halves. Nothing of the head is in the log, so
+// its records keep their sequences.
+func (l *lane) divide(named int, pool *pool) {
+	head := l.numbered[0]
+	cuts := []int{int(head.Count()) / 2}
+	if 0 <= named && named < int(head.Count()) {
+		cuts = []int{named, named + 1}
+	}
+	parts := head.divide(pool, cuts...)
+	seq := head.seq
+	for _, b := range parts {
+		b.seq = seq
+		seq = addSequence(seq, b.Count())
+	}
+	l.numbered = append(parts, l.numbered[1:]...)
+	pool.put(head)
+}
+
+// renumber gives the lane a new identity, and what was numbered its sequences.
+func (l *lane) renumber(id identity) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.id, l.unclear = id, false
+	for _, b := range l.numbered {
+		b.seq = l.id.advance(b.Count())
+		if b.Wire() != nil {
+			b.Restamp(recordbatch.Stamp{ProducerID: id.producer, Epoch: id.epoch, Sequence: b.seq})
+		}
+	}
+}

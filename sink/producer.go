@@ -1,0 +1,287 @@
+package sink
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/IBM/sarama"
+
+	"walpost/schema"
+	"walpost/sink/recordbatch"
+)
+
+// Producer publishes to Kafka. [Kafka.Open] makes it. Publish and Flush belong to one goroutine; Close may be called from any.
+type Producer struct {
+	cfg     *Config
+	log     *slog.Logger
+	metrics *sinkMetrics
+	acks    Acks
+	client  sarama.Client
+	splicer *splicer
+	pool    pool
+	id      identity // what lanes are opened with
+
+	// The publishing goroutine's.
+	composer composer
+	topics   map[string]*topic
+	name     []byte // scratch space for a topic's name
+	last     *topic // where the previous event went
+	dirty    []*topic
+	lanes    []*lane // that have events of this pass
+
+	ctx    context.Context // done once closed
+	cancel context.CancelFunc
+	work   sync.WaitGroup
+
+	mu      sync.Mutex
+	senders map[int32]*sender
+}
+
+// Publish encodes ev into the batch of its partition. tx is the transaction that it is acked under. It returns the bytes that the event
+// holds until then. An error is a *BadEvent: this event can never be a record, nothing of it was kept and nothing will be reported.
+//
+// The event waits for Flush. Publish blocks on nothing but a lane's lock, which nobody holds for long.
+func (p *Producer) Publish(ev *schema.Event, tx uint64) (int, error) {
+	t, err := p.topicOf(ev)
+	if err != nil {
+		return 0, p.bad(badRow(ev, string(p.name), err, "give the row a legal topic, or change outbox.topic"))
+	}
+	rec, err := p.composer.compose(ev)
+	if err != nil {
+		return 0, p.bad(badRow(ev, t.name, err, "correct what writes the row"))
+	}
+	where, err := placeOf(ev)
+	if err != nil {
+		return 0, p.bad(badRow(ev, t.name, err, "correct what writes the row"))
+	}
+	size := rec.Size()
+	if size > maxRecord {
+		err := fmt.Errorf("its record has %d bytes: %w", size, sarama.ErrMessageSizeTooLarge)
+		return 0, p.bad(badRow(ev, t.name, err, fmt.Sprintf("a record has at most %d bytes: publish a reference instead of the content", maxRecord)))
+	}
+	lanes := t.lanes.Load()
+	if lanes == nil || len(t.staged) > 0 {
+		if !t.dirty {
+			t.dirty = true
+			p.dirty = append(p.dirty, t)
+		}
+		return t.hold(rec, size+recordbatch.Overhead, where.explicit, tx), nil
+	}
+	n := where.explicit
+	if n < 0 {
+		n = p.cfg.Partitioner.Partition(where.hash, int32(len(*lanes)))
+	} else if int(n) >= len(*lanes) {
+		return 0, p.bad(badRow(ev, t.name, partitionError(n, len(*lanes)), "correct the column, or add partitions to the topic"))
+	}
+	l := (*lanes)[n]
+	if !l.dirty {
+		l.dirty = true
+		p.lanes = append(p.lanes, l)
+	}
+	b := l.writable(&p.pool, size+recordbatch.Overhead, int(t.limit.Load()))
+	length := b.Append(rec, size)
+	b.count(tx, length)
+	return length, nil
+}
+
+// topicOf finds the event's topic and, on first sight, begins to ask for its partitions.
+func (p *Producer) topicOf(ev *schema.Event) (*topic, error) {
+	p.name = p.name[:0]
+	if name := ev.Values[schema.Topic]; name != nil {
+		p.name = append(p.name, name...)
+	} else {
+		var err error
+		if p.name, err = p.cfg.Topic.Append(p.name, ev); err != nil {
+			return nil, err
+		}
+	}
+	if p.last != nil && p.last.name == string(p.name) {
+		return p.last, nil
+	}
+	t := p.topics[string(p.name)]
+	if t == nil {
+		if err := legalTopic(p.name); err != nil {
+			return nil, err
+		}
+		t = &topic{name: string(p.name)}
+		t.limit.Store(int64(p.cfg.MaxRequestSize))
+		t.published, t.bytes = p.metrics.topic(t.name)
+		p.topics[t.name] = t
+		p.start(func() { t.find(p) })
+	}
+	p.last = t
+	return t, nil
+}
+
+func (p *Producer) bad(e *BadEvent) error {
+	p.metrics.failed.WithLabelValues(e.Topic, e.Reason).Inc()
+	return e
+}
+
+// Flush hands what was published since the last Flush to the senders.
+func (p *Producer) Flush() {
+	p.composer.now = time.Now()
+	for _, t := range p.dirty {
+		t.handOver(p)
+	}
+	p.dirty = p.dirty[:0]
+	for _, l := range p.lanes {
+		if l.handOver() {
+			p.route(l)
+		}
+	}
+	p.lanes = p.lanes[:0]
+}
+
+// Close ends all sending and closes the connections. What was not acked by then never will be reported. It does not wait for brokers.
+func (p *Producer) Close() error {
+	p.cancel()
+	p.mu.Lock()
+	for _, s := range p.senders {
+		s.close()
+	}
+	p.mu.Unlock()
+	p.splicer.close() // first, so that nothing below waits for a broker
+	err := p.client.Close()
+	p.work.Wait()
+	if err != nil {
+		return fmt.Errorf("close the Kafka client: %w", err)
+	}
+	return nil
+}
+
+func (p *Producer) identity() identity {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.id
+}
+
+func (p *Producer) rejected(tx uint64, e *BadEvent) {
+	_ = p.bad(e)
+	p.acks.Rejected(tx, e)
+}
+
+// route hands a queued lane to its leader's sender, from any goroutine and without blocking.
+func (p *Producer) route(l *lane) {
+	l.mu.Lock()
+	s := l.on
+	l.mu.Unlock()
+	if s == nil || !s.push(l) {
+		p.start(func() { p.lead(l) })
+	}
+}
+
+// start runs f in a goroutine of its own unless the producer is closed.
+func (p *Producer) start(f func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ctx.Err() == nil {
+		p.work.Go(f)
+	}
+}
+
+// lead finds the sender of the lane's leader, however long that takes.
+func (p *Producer) lead(l *lane) {
+	wait := patience{p: p, what: fmt.Sprintf("partition %d of topic %s", l.partition, l.topic.name), since: time.Now()}
+	for {
+		b, err := p.client.Leader(l.topic.name, l.partition)
+		if err == nil {
+			if s := p.senderOf(b); s != nil {
+				l.mu.Lock()
+				l.on = s
+				l.mu.Unlock()
+				if s.push(l) {
+					return
+				}
+			}
+		}
+		if !wait.pause(err) {
+			return
+		}
+		_ = p.client.RefreshMetadata(l.topic.name) // Leader tells what came of it
+	}
+}
+
+// senderOf returns the sender of a broker, nil once the producer is closed. A broker that got a new address is a new one.
+func (p *Producer) senderOf(b *sarama.Broker) *sender {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ctx.Err() != nil {
+		return nil
+	}
+	s := p.senders[b.ID()]
+	if s != nil && s.broker == b {
+		return s
+	}
+	if s != nil {
+		s.close()
+	}
+	s = newSender(p, b)
+	p.senders[b.ID()] = s
+	return s
+}
+
+// finish does what an outcome asks for.
+func (p *Producer) finish(l *lane, o outcome) {
+	next, head := l.settle(o, &p.pool)
+	switch next {
+	case rest, goOn:
+		if head != nil {
+			p.acked(l, head)
+		} else if reason(o.err) == "message_too_large" {
+			p.start(func() { l.topic.shrink(p) })
+		}
+		if next == goOn {
+			p.route(l)
+		}
+	case resend:
+		p.metrics.retries.Inc()
+		p.start(func() { p.retry(l, o.err) })
+	case renew:
+		p.metrics.retries.Inc()
+		p.start(func() { p.renew(l, o.err) })
+	case reject:
+		var bad *BadEvent
+		var of uint64
+		head.each(func(_ int, r recordbatch.Raw, tx uint64) { bad, of = badRecord(l.topic.name, r, o.err), tx })
+		p.rejected(of, bad)
+	}
+}
+
+func (p *Producer) acked(l *lane, b *batch) {
+	l.topic.published.Add(float64(b.Count()))
+	l.topic.bytes.Add(float64(len(b.Wire())))
+	p.metrics.connected.Set(1)
+	p.metrics.blocked(l.topic.name, 0)
+	p.acks.Acked(b.runs, b.held)
+	p.pool.put(b)
+}
+
+// retry sends a lane's head again after a pause that grows, to whoever leads the partition then.
+func (p *Producer) retry(l *lane, err error) {
+	l.mu.Lock()
+	failures, since := l.failures, l.blocked
+	l.mu.Unlock()
+	p.metrics.blocked(l.topic.name, time.Since(since))
+	wait := patience{p: p, what: fmt.Sprintf("partition %d of topic %s", l.partition, l.topic.name), since: since, tries: failures - 1}
+	if !wait.pause(err) {
+		return
+	}
+	_ = p.client.RefreshMetadata(l.topic.name) // Leader tells what came of it
+	p.lead(l)
+}
+
+// renew gives the lane a new producer id. What may be in the log already is then sent a second time: a duplicate, never a gap.
+func (p *Producer) renew(l *lane, err error) {
+	p.log.Warn("taking a new producer id for a partition: what was under way may arrive twice",
+		"topic", l.topic.name, "partition", l.partition, "err", err)
+	id, err := p.newIdentity(p.ctx)
+	if err != nil {
+		return // closed
+	}
+	l.renumber(id)
+	p.lead(l)
+}

@@ -1,0 +1,234 @@
+package sink
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/IBM/sarama"
+
+	"walpost/sink/recordbatch"
+)
+
+// sender sends the batches of the lanes that one broker leads. Lanes queue with it; whatever is queued when a request can go shares it.
+type sender struct {
+	p       *Producer
+	broker  *sarama.Broker
+	encoder *recordbatch.Encoder // the loop's
+
+	mu      sync.Mutex
+	cond    *sync.Cond
+	ready   []*lane
+	hurry   bool // what is ready does not wait for the linger any more
+	timed   bool // the linger's timer runs
+	flights map[*flight]struct{}
+	closed  bool
+}
+
+// flight is a request under way.
+type flight struct {
+	sent  time.Time
+	parts []part
+}
+
+// part is a lane's batch in a request.
+type part struct {
+	lane  *lane
+	batch *batch
+}
+
+var errNoAnswer = errors.New("the broker's answer leaves the partition out")
+
+func newSender(p *Producer, b *sarama.Broker) *sender {
+	encoder, err := recordbatch.NewEncoder(p.cfg.Codec)
+	if err != nil {
+		panic(err) // NewKafka has made one of the same kind
+	}
+	s := &sender{p: p, broker: b, encoder: encoder, flights: map[*flight]struct{}{}}
+	s.cond = sync.NewCond(&s.mu)
+	p.work.Go(s.run)
+	p.work.Go(s.watch)
+	return s
+}
+
+// push queues a lane. It returns false when the sender is closed.
+func (s *sender) push(l *lane) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.ready = append(s.ready, l)
+	if linger := s.p.cfg.Linger; linger > 0 && !s.hurry {
+		// The linger belongs to the broker, so that its lanes share requests: one timer for all, and whoever comes first starts it.
+		if !s.timed {
+			s.timed = true
+			time.AfterFunc(linger, s.urge)
+		}
+		return true
+	}
+	s.hurry = true
+	s.cond.Signal()
+	return true
+}
+
+func (s *sender) urge() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.timed, s.hurry = false, true
+	s.cond.Signal()
+}
+
+// close ends the sender and sends its queue elsewhere.
+func (s *sender) close() {
+	s.mu.Lock()
+	s.closed = true
+	left := s.ready
+	s.ready = nil
+	s.mu.Unlock()
+	s.cond.Broadcast()
+	if s.p.ctx.Err() == nil {
+		for _, l := range left {
+			s.p.work.Go(func() { s.p.lead(l) }) // p.mu is held, so the producer is open
+		}
+	}
+}
+
+func (s *sender) run() {
+	for {
+		lanes := s.wait()
+		if lanes == nil {
+			return
+		}
+		for len(lanes) > 0 {
+			f := &flight{}
+			size := 0
+			for len(lanes) > 0 && (size == 0 || size < maxRequest) {
+				l := lanes[0]
+				lanes = lanes[1:]
+				b, err := l.take(s)
+				if err != nil {
+					s.p.finish(l, outcome{err: err, named: -1})
+				} else if b != nil {
+					f.parts = append(f.parts, part{l, b})
+					size += len(b.Wire())
+				}
+			}
+			if len(f.parts) > 0 {
+				s.send(f)
+			}
+		}
+	}
+}
+
+// wait returns the lanes of the next requests, nil once the sender is closed.
+func (s *sender) wait() []*lane {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for (len(s.ready) == 0 || !s.hurry || len(s.flights) >= maxOpenRequests) && !s.closed {
+		if len(s.ready) == 0 {
+			s.hurry = false
+		}
+		s.cond.Wait()
+	}
+	if s.closed {
+		return nil
+	}
+	lanes := s.ready
+	s.ready, s.hurry = nil, false
+	return lanes
+}
+
+// send sends one request. The answer comes in a goroutine of sarama's, or here when the request could not be sent.
+func (s *sender) send(f *flight) {
+	s.mu.Lock()
+	// Were AsyncProduce to wait for a free place, it would do so with the broker locked, and nobody could close a stuck connection.
+	for len(s.flights) >= maxOpenRequests && !s.closed {
+		s.cond.Wait()
+	}
+	f.sent = time.Now()
+	s.flights[f] = struct{}{}
+	s.mu.Unlock()
+
+	number := s.p.splicer.add(f)
+	request := placeholder(f, number)
+	err := s.broker.AsyncProduce(request, func(res *sarama.ProduceResponse, err error) { s.landed(f, res, err) })
+	if err != nil {
+		s.p.splicer.drop(number)
+		s.landed(f, nil, err)
+	}
+}
+
+// landed takes a request's answer apart. It may run in sarama's receiving goroutine, so it must not call the broker.
+func (s *sender) landed(f *flight, res *sarama.ProduceResponse, err error) {
+	s.mu.Lock()
+	delete(s.flights, f)
+	s.mu.Unlock()
+	s.cond.Signal()
+	if err != nil {
+		s.p.metrics.connected.Set(0)
+		s.p.metrics.reconnects.Inc()
+		s.p.start(func() { _ = s.broker.Close() }) // the next look-up of a leader opens it again
+	} else {
+		s.p.metrics.duration.Observe(time.Since(f.sent).Seconds())
+	}
+	for _, part := range f.parts {
+		o := outcome{err: err, named: -1}
+		if err == nil {
+			o = read(res.GetBlock(part.lane.topic.name, part.lane.partition))
+		}
+		s.p.finish(part.lane, o)
+	}
+}
+
+func read(block *sarama.ProduceResponseBlock) outcome {
+	switch {
+	case block == nil:
+		return outcome{err: errNoAnswer, named: -1}
+	case block.Err == sarama.ErrNoError:
+		return outcome{named: -1}
+	case len(block.RecordErrors) > 0:
+		return outcome{err: block.Err, named: int(block.RecordErrors[0].BatchIndex)}
+	}
+	return outcome{err: block.Err, named: -1}
+}
+
+// watch leaves a broker that hangs: its answer would be waited for until the read time-out, while the partition has a new leader already.
+func (s *sender) watch() {
+	tick := time.NewTicker(stuckAfter / 3)
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.p.ctx.Done():
+			return
+		case <-tick.C:
+		}
+		stuck, closed := s.stuck()
+		if closed && stuck == nil {
+			return
+		}
+		for _, l := range stuck {
+			_ = s.p.client.RefreshMetadata(l.topic.name)
+			if b, err := s.p.client.Leader(l.topic.name, l.partition); err == nil && b.ID() != s.broker.ID() {
+				s.p.log.Warn("leaving a broker that does not answer", "broker", s.broker.Addr(), "topic", l.topic.name,
+					"partition", l.partition, "leader", b.Addr())
+				_ = s.broker.Close()
+				break
+			}
+		}
+	}
+}
+
+// stuck returns the lanes of requests that have waited for too long.
+func (s *sender) stuck() (lanes []*lane, closed bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for f := range s.flights {
+		if time.Since(f.sent) > stuckAfter {
+			for _, part := range f.parts {
+				lanes = append(lanes, part.lane)
+			}
+		}
+	}
+	return lanes, s.closed
+}

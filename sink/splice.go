@@ -1,0 +1,220 @@
+package sink
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"encoding/binary"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/IBM/sarama"
+)
+
+// sarama offers no public way to send a batch that it did not encode. So a produce request is handed to it with one empty batch, a
+// placeholder whose base offset is a number; the connection that we dial for sarama knows the number's flight and, when the request
+// comes by, writes our topics and batches in the placeholder's stead. Correlation, time-outs and the answer stay sarama's.
+//
+// The request has version 8: the newest one that is not "flexible", so the layout below is plain, and one that names bad records.
+const produceVersion = 8
+
+// placeholder is the request that stands for the flight.
+func placeholder(f *flight, number int64) *sarama.ProduceRequest {
+	r := &sarama.ProduceRequest{RequiredAcks: sarama.WaitForAll, Timeout: int32(produceTimeout / time.Millisecond), Version: produceVersion}
+	epoch := time.Unix(0, 0)
+	r.AddBatch(f.parts[0].lane.topic.name, f.parts[0].lane.partition,
+		&sarama.RecordBatch{Version: 2, FirstOffset: number, FirstTimestamp: epoch, MaxTimestamp: epoch})
+	return r
+}
+
+// splicer dials the connections and knows the flights whose requests have not passed yet.
+type splicer struct {
+	dialer net.Dialer
+	tls    *tls.Config // nil: plain text
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	mu      sync.Mutex
+	last    int64
+	flights map[int64]*flight
+	conns   map[*spliceConn]struct{}
+}
+
+func newSplicer(tls *tls.Config) *splicer {
+	s := &splicer{dialer: net.Dialer{KeepAlive: 30 * time.Second}, tls: tls, flights: map[int64]*flight{}, conns: map[*spliceConn]struct{}{}}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	return s
+}
+
+// add registers a flight and returns its number, which is never 0.
+func (s *splicer) add(f *flight) int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last++
+	s.flights[s.last] = f
+	return s.last
+}
+
+// drop forgets a flight whose request was not written.
+func (s *splicer) drop(number int64) { s.claim(number) }
+
+func (s *splicer) claim(number int64) *flight {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := s.flights[number]
+	delete(s.flights, number)
+	return f
+}
+
+// Dial connects to a broker, with TLS if it is configured: sarama's own would be above this connection, and hide the requests from it.
+func (s *splicer) Dial(network, addr string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(s.ctx, dialTimeout)
+	defer cancel()
+	conn, err := s.dialer.DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	c := &spliceConn{Conn: conn, splicer: s}
+	if s.tls != nil {
+		cfg := s.tls
+		if cfg.ServerName == "" {
+			cfg = cfg.Clone()
+			cfg.ServerName, _, _ = net.SplitHostPort(addr)
+		}
+		t := tls.Client(conn, cfg)
+		if err := t.HandshakeContext(ctx); err != nil {
+			conn.Close()
+			return nil, err
+		}
+		c.Conn = t
+		c.joined = bufio.NewWriterSize(t, 64<<10)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ctx.Err() != nil {
+		conn.Close()
+		return nil, net.ErrClosed
+	}
+	s.conns[c] = struct{}{}
+	return c, nil
+}
+
+// close ends every connection and every attempt to make one, so that nobody waits for a broker any more.
+func (s *splicer) close() {
+	s.cancel()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		c.Conn.Close()
+	}
+	clear(s.conns)
+}
+
+// spliceConn is a connection to a broker that sarama uses.
+type spliceConn struct {
+	net.Conn
+	splicer *splicer
+	joined  *bufio.Writer // under TLS, so that small pieces do not become records of their own
+
+	head []byte      // what is written of a request besides the batches
+	bufs net.Buffers // head in pieces, and the batches between them
+}
+
+func (c *spliceConn) Close() error {
+	c.splicer.mu.Lock()
+	delete(c.splicer.conns, c)
+	c.splicer.mu.Unlock()
+	return c.Conn.Close()
+}
+
+// Write writes b, or, if b is a placeholder, the request that it stands for. sarama writes each request by one call, and never two at
+// a time.
+func (c *spliceConn) Write(b []byte) (int, error) {
+	topics, number, ok := parsePlaceholder(b)
+	if !ok {
+		return c.Conn.Write(b)
+	}
+	f := c.splicer.claim(number)
+	if f == nil {
+		return c.Conn.Write(b)
+	}
+	c.layOut(b[:topics], f)
+	if c.joined != nil {
+		for _, piece := range c.bufs {
+			if _, err := c.joined.Write(piece); err != nil {
+				return 0, err
+			}
+		}
+		if err := c.joined.Flush(); err != nil {
+			return 0, err
+		}
+		return len(b), nil
+	}
+	bufs := c.bufs // WriteTo consumes its receiver
+	if _, err := bufs.WriteTo(c.Conn); err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}
+
+// layOut sets bufs to a request whose head, up to the topics, is given.
+//
+//	topics  => count [topic]        topic => name count [partition]      partition => index length batch
+func (c *spliceConn) layOut(head []byte, f *flight) {
+	// Those of one topic lie together in a request.
+	slices.SortStableFunc(f.parts, func(a, b part) int { return strings.Compare(a.lane.topic.name, b.lane.topic.name) })
+	be := binary.BigEndian
+	h := append(c.head[:0], head...)
+	topicsAt, partsAt := len(h), 0
+	h = be.AppendUint32(h, 0)
+	total := 0
+	ends := make([]int, len(f.parts)) // where in h each batch belongs
+	for i, p := range f.parts {
+		if i == 0 || f.parts[i-1].lane.topic != p.lane.topic {
+			name := p.lane.topic.name
+			h = be.AppendUint16(h, uint16(len(name)))
+			h = append(h, name...)
+			partsAt = len(h)
+			h = be.AppendUint32(h, 0)
+			be.PutUint32(h[topicsAt:], be.Uint32(h[topicsAt:])+1)
+		}
+		be.PutUint32(h[partsAt:], be.Uint32(h[partsAt:])+1)
+		wire := p.batch.Wire()
+		h = be.AppendUint32(h, uint32(p.lane.partition))
+		h = be.AppendUint32(h, uint32(len(wire)))
+		total += len(wire)
+		ends[i] = len(h)
+	}
+	be.PutUint32(h, uint32(len(h)+total-4)) // the request's length, itself not counted
+	c.head, c.bufs = h, c.bufs[:0]
+	from := 0
+	for i, p := range f.parts {
+		c.bufs = append(c.bufs, h[from:ends[i]], p.batch.Wire())
+		from = ends[i]
+	}
+}
+
+// parsePlaceholder recognises a produce request with one batch and returns where its topics begin and the batch's base offset.
+//
+//	request => length api_key api_version correlation_id client_id   transactional_id acks timeout topics
+//	               4       2           2              4     2+n                  2    2       4
+func parsePlaceholder(b []byte) (topics int, number int64, ok bool) {
+	be := binary.BigEndian
+	const clientAt = 12
+	if len(b) < clientAt+2 || be.Uint32(b) != uint32(len(b)-4) || be.Uint16(b[4:]) != 0 || be.Uint16(b[6:]) != produceVersion {
+		return 0, 0, false
+	}
+	topics = clientAt + 2 + int(int16(be.Uint16(b[clientAt:]))) + 2 + 2 + 4
+	nameAt := topics + 4
+	if topics < clientAt || len(b) < nameAt+2 {
+		return 0, 0, false
+	}
+	batchAt := nameAt + 2 + int(be.Uint16(b[nameAt:])) + 4 + 4 + 4 // count, index and length of the partitions
+	if len(b) < batchAt+8 {
+		return 0, 0, false
+	}
+	return topics, int64(be.Uint64(b[batchAt:])), true
+}
