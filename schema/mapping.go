@@ -93,6 +93,9 @@ func (m Mapping) Plan(t Table, cols []TableColumn) (*Plan, error) {
 	if problems != nil {
 		return nil, errors.Join(problems...)
 	}
+	for i := range p.columns {
+		p.columns[i].findPlain()
+	}
 	p.content = p.kinds[Payload].content()
 	return p, nil
 }

@@ -25,11 +25,29 @@ type Plan struct {
 type planColumn struct {
 	name  string
 	steps []step
+	// text and binary are the one part that it feeds with the value as it is in that format, as nearly every column does, or NumColumns.
+	text, binary Column
 }
 
 type step struct {
 	to   Column
 	kind kind
+}
+
+func (c *planColumn) findPlain() {
+	c.text, c.binary = NumColumns, NumColumns
+	if len(c.steps) != 1 {
+		return
+	}
+	switch only := c.steps[0]; only.kind {
+	case kindTimestamp:
+	case kindBytea:
+		c.binary = only.to
+	case kindText, kindJSON:
+		c.text, c.binary = only.to, only.to
+	default:
+		c.text = only.to
+	}
 }
 
 // Has tells whether the table feeds c: an optional column under its default name may be absent.
@@ -49,9 +67,26 @@ func (p *Plan) Reset(ev *Event) {
 // the event is not to be used.
 func (p *Plan) Set(ev *Event, i int, f Format, v []byte) error {
 	if uint(i) >= uint(len(p.columns)) {
-		return fmt.Errorf("table %s: a row brought column number %d, its description has %d columns", p.table, i+1, len(p.columns))
+		return p.noColumn(i)
 	}
 	col := &p.columns[i]
+	as := col.text
+	if f == BinaryFormat {
+		as = col.binary
+	}
+	if as < NumColumns && (f == TextFormat || f == BinaryFormat) {
+		ev.Values[as] = v
+		return nil
+	}
+	return p.convert(ev, col, f, v)
+}
+
+func (p *Plan) noColumn(i int) error {
+	return fmt.Errorf("table %s: a row brought column number %d, its description has %d columns", p.table, i+1, len(p.columns))
+}
+
+// convert is the rest of Set, apart from it because the text that needs none would otherwise pay for the space of its calls.
+func (p *Plan) convert(ev *Event, col *planColumn, f Format, v []byte) error {
 	if v == nil || len(col.steps) == 0 {
 		return nil
 	}

@@ -82,15 +82,20 @@ func lengthError(typ string, found, wanted int) error {
 	return fmt.Errorf("binary %s of %d bytes, wanted %d", typ, found, wanted)
 }
 
-// appendUUID appends the 36 characters of a 16 byte uuid.
+// appendUUID appends the 36 characters of a 16 byte uuid. Digit by digit, because package hex takes twice as long for so few.
 func appendUUID(b, u []byte) []byte {
-	for i, group := range [...][2]int{{0, 4}, {4, 6}, {6, 8}, {8, 10}, {10, 16}} {
-		if i > 0 {
-			b = append(b, '-')
+	const digits = "0123456789abcdef"
+	var text [36]byte
+	at := 0
+	for i, octet := range u[:16] {
+		if i == 4 || i == 6 || i == 8 || i == 10 {
+			text[at] = '-'
+			at++
 		}
-		b = hex.AppendEncode(b, u[group[0]:group[1]])
+		text[at], text[at+1] = digits[octet>>4], digits[octet&15]
+		at += 2
 	}
-	return b
+	return append(b, text[:]...)
 }
 
 // byteaText returns the raw bytes of a bytea in either of its text formats: hex (\x and two digits a byte), and the older escape, which

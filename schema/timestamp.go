@@ -17,6 +17,9 @@ const (
 // timestamp returns the microseconds since 1970-01-01 UTC of a timestamp, with time zone or without (then UTC), or NoTime.
 func timestamp(f Format, v []byte) (int64, error) {
 	if f == TextFormat {
+		if t, ok := usualTimestamp(v); ok {
+			return t, nil
+		}
 		return parseTimestamp(v)
 	}
 	if len(v) != 8 {
