@@ -9,7 +9,7 @@ import (
 // cursor reads a message from front to back and never past its end.
 //
 // Its first failure sticks: rest is emptied, so that every later read fails too and returns a zero value. A parser therefore reads
-// all of a message and asks err once, and the row loop pays for one length check per field and nothing else. A zero that comes from a
+// all of a message and asks err once. A zero that comes from a
 // failure must not be acted upon, hence: ask err before anything is looked up, made or returned.
 type cursor struct {
 	rest []byte
@@ -56,16 +56,13 @@ func (c *cursor) uint64(field string) uint64 {
 	return v
 }
 
-// bytes returns the next n bytes, not copied. Empty is not nil. The capacity ends with the value, so that whoever appends to it does
-// not write over what follows in the message.
-func (c *cursor) bytes(field string, n uint32) []byte {
+// skip steps over n bytes.
+func (c *cursor) skip(field string, n uint32) {
 	if uint64(n) > uint64(len(c.rest)) {
 		c.short(field, n)
-		return nil
+		return
 	}
-	v := c.rest[:n:n]
 	c.rest = c.rest[n:]
-	return v
 }
 
 // text returns the bytes up to the next NUL, not copied, and steps over the NUL.
@@ -83,10 +80,12 @@ func (c *cursor) text(field string) []byte {
 // end is the error so far, or that something is left: a message that is longer than its fields is not the message it seems to be.
 func (c *cursor) end() error {
 	if c.err == nil && len(c.rest) > 0 {
-		c.fail(fmt.Errorf("%d bytes too many", len(c.rest)))
+		c.fail(tooMany(len(c.rest)))
 	}
 	return c.err
 }
+
+func tooMany(n int) error { return fmt.Errorf("%d bytes too many", n) }
 
 func (c *cursor) short(field string, want uint32) {
 	c.fail(fmt.Errorf("%s: %d bytes wanted, %d left", field, want, len(c.rest)))

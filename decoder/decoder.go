@@ -51,12 +51,20 @@ func (d *Decoder) Decode(msg []byte) (Change, error) {
 	if len(msg) == 0 {
 		return nil, d.fail("message", errors.New("it is empty"))
 	}
+	if msg[0] == 'I' {
+		change, err := d.decodeInsert(msg)
+		if err != nil {
+			return nil, d.fail("insert", err)
+		}
+		return change, nil
+	}
+	return d.decodeOther(msg)
+}
+
+// decodeOther decodes what is not a row.
+func (d *Decoder) decodeOther(msg []byte) (change Change, err error) {
 	c := cursor{rest: msg[1:]}
-	var change Change
-	var err error
 	switch msg[0] {
-	case 'I':
-		change, err = d.decodeInsert(&c)
 	case 'B':
 		change, err = d.decodeBegin(&c)
 	case 'C':
@@ -95,8 +103,6 @@ func (d *Decoder) fail(message string, err error) error {
 // kind names a message in errors.
 func kind(b byte) string {
 	switch b {
-	case 'I':
-		return "insert"
 	case 'B':
 		return "begin"
 	case 'C':
@@ -173,7 +179,7 @@ func checkMessage(c *cursor) error {
 	c.uint8("flags")
 	c.uint64("LSN")
 	c.text("prefix")
-	c.bytes("content", c.uint32("content length"))
+	c.skip("content", c.uint32("content length"))
 	return c.end()
 }
 

@@ -1,6 +1,7 @@
 package decoder
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
@@ -8,14 +9,18 @@ import (
 	"walpost/schema"
 )
 
-func (d *Decoder) decodeInsert(c *cursor) (Change, error) {
+// insertHead is the length of an Insert before its first column: type, relation, kind of tuple, number of columns.
+const insertHead = 1 + 4 + 1 + 2
+
+// decodeInsert does without a cursor: its calls cost half of what a row does.
+func (d *Decoder) decodeInsert(msg []byte) (Change, error) {
 	if !d.open {
 		return nil, errors.New("no transaction is open")
 	}
-	oid := c.uint32("relation")
-	if c.err != nil {
-		return nil, c.err
+	if len(msg) < insertHead {
+		return nil, fmt.Errorf("%d bytes wanted at least, it has %d", insertHead, len(msg))
 	}
+	oid := binary.BigEndian.Uint32(msg[1:])
 	rel := d.last
 	if rel == nil || rel.oid != oid {
 		var known bool
@@ -30,7 +35,7 @@ func (d *Decoder) decodeInsert(c *cursor) (Change, error) {
 	if rel.err != nil {
 		return nil, rel.err
 	}
-	if err := rel.decodeRow(c, &d.event); err != nil {
+	if err := rel.decodeRow(msg, &d.event); err != nil {
 		return nil, err
 	}
 	if d.index == math.MaxUint32 { // a position must never come twice
@@ -42,47 +47,57 @@ func (d *Decoder) decodeInsert(c *cursor) (Change, error) {
 	return &d.insert, nil
 }
 
-// decodeRow fills ev from a row of the relation.
-func (rel *relation) decodeRow(c *cursor, ev *schema.Event) error {
-	if tuple := c.uint8("tuple"); c.err == nil && tuple != 'N' {
+// decodeRow fills ev from the Insert of a row of the relation.
+func (rel *relation) decodeRow(msg []byte, ev *schema.Event) error {
+	if tuple := msg[5]; tuple != 'N' {
 		return fmt.Errorf("tuple: kind %q, not 'N'", tuple)
 	}
-	n := int(c.uint16("column count"))
-	if c.err != nil {
-		return c.err
-	}
+	n := int(binary.BigEndian.Uint16(msg[6:]))
 	if n != len(rel.columns) {
 		return fmt.Errorf("the row has %d columns, relation %d was announced with %d", n, rel.oid, len(rel.columns))
 	}
 	rel.plan.Reset(ev)
+	at := insertHead
 	for i := range n {
-		var value []byte
-		format := schema.Format(c.uint8("format"))
-		switch format {
-		case schema.TextFormat, schema.BinaryFormat:
-			value = c.bytes("value", c.uint32("length"))
-		case 'n': // NULL
-		default:
-			return rel.unsuitable(c, i, format)
+		if at >= len(msg) {
+			return rel.damaged(i, msg[at:])
 		}
-		if c.err != nil {
-			return fmt.Errorf("column %s: %w", rel.columns[i].Name, c.err)
+		format := schema.Format(msg[at])
+		if format == 'n' { // NULL, which Reset has left in every column
+			at++
+			continue
 		}
-		if err := rel.plan.Set(ev, i, format, value); err != nil {
+		if format != schema.TextFormat && format != schema.BinaryFormat || len(msg)-at < 5 {
+			return rel.damaged(i, msg[at:])
+		}
+		size := binary.BigEndian.Uint32(msg[at+1:])
+		if uint64(size) > uint64(len(msg)-at-5) {
+			return rel.damaged(i, msg[at:])
+		}
+		from := at + 5
+		at = from + int(size)
+		// Empty is not nil. The capacity ends with the value, so that whoever appends to it does not write over the next.
+		if err := rel.plan.Set(ev, i, format, msg[from:at:at]); err != nil {
 			return err // names table and column
 		}
 	}
-	return c.end()
+	if at < len(msg) {
+		return tooMany(len(msg) - at)
+	}
+	return nil
 }
 
-// unsuitable explains a column whose format is none that an inserted row can have.
-func (rel *relation) unsuitable(c *cursor, i int, format schema.Format) error {
-	name := rel.columns[i].Name
-	switch {
+// damaged explains why column i cannot be read from the rest of its row.
+func (rel *relation) damaged(i int, row []byte) error {
+	c := cursor{rest: row}
+	switch format := c.uint8("format"); {
 	case c.err != nil:
-		return fmt.Errorf("column %s: %w", name, c.err)
 	case format == 'u': // stands for a TOASTed value that an UPDATE left alone
-		return fmt.Errorf("column %s: its value was left out as unchanged, which no inserted row can be", name)
+		c.fail(errors.New("its value was left out as unchanged, which no inserted row can be"))
+	case format != 't' && format != 'b':
+		c.fail(fmt.Errorf("unknown format %q", format))
+	default:
+		c.skip("value", c.uint32("length"))
 	}
-	return fmt.Errorf("column %s: unknown format %q", name, byte(format))
+	return fmt.Errorf("column %s: %w", rel.columns[i].Name, c.err)
 }
