@@ -68,7 +68,7 @@ func (p *Producer) Publish(ev *schema.Event, tx uint64) (int, error) {
 			t.dirty = true
 			p.dirty = append(p.dirty, t)
 		}
-		return t.hold(rec, size+recordbatch.Overhead, where.explicit, tx), nil
+		return t.hold(rec, size, where.explicit, tx), nil
 	}
 	n := where.explicit
 	if n < 0 {

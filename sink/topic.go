@@ -39,7 +39,7 @@ type unplaced struct {
 func (t *topic) hold(r *recordbatch.Record, size int, explicit int32, tx uint64) int {
 	limit := int(t.limit.Load())
 	n := len(t.staged)
-	if n == 0 || t.staged[n-1].Len()+size > limit {
+	if n == 0 || t.staged[n-1].Len()+size+recordbatch.Overhead > limit {
 		t.staged = append(t.staged, &unplaced{})
 		n++
 	}
