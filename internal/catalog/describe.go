@@ -1,0 +1,77 @@
+// Package catalog looks into a live database for package schema, which has no connection: it describes the outbox, applies the DDL and
+// compares the database with what is wanted.
+package catalog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"walpost/schema"
+)
+
+// Querier is what reads the catalog: a connection or a transaction. A replication connection is none, it has no parameters.
+type Querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+// Described is what the catalog says of a table.
+type Described struct {
+	OID         uint32
+	Partitioned bool                 // the root of partitions
+	Columns     []schema.TableColumn // in the table's order, as [schema.Mapping.Plan] takes them
+}
+
+// TableError tells that there is no table to read under a name. Nothing but a person can cure it.
+type TableError struct {
+	Table  schema.Table
+	Reason string
+}
+
+// doesNotExist is the reason that `walpost schema apply` cures.
+const doesNotExist = "does not exist"
+
+// Error names the table, what is wrong with it and the way out.
+func (e *TableError) Error() string {
+	return fmt.Sprintf("table %s %s: create it by `walpost schema apply`, or name another by outbox.table", e.Table, e.Reason)
+}
+
+// Describe returns the table's description. The types of domains are their base types. A table that is absent, or is a view or the
+// like, or whose rows the WAL does not carry, gives a TableError; any other error is the connection's.
+func Describe(ctx context.Context, db Querier, t schema.Table) (Described, error) {
+	live, err := describe(ctx, db, t)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return Described{}, &TableError{t, doesNotExist}
+	case err != nil:
+		return Described{}, err
+	case live.Kind != "r" && live.Kind != "p":
+		return Described{}, &TableError{t, "is a view or the like and no table"}
+	case live.Unlogged:
+		return Described{}, &TableError{t, "is unlogged or temporary, so that its rows are not in the WAL"}
+	}
+	return Described{OID: live.OID, Partitioned: live.Kind == "p", Columns: live.TableColumns()}, nil
+}
+
+// describe wraps pgx.ErrNoRows where there is no such table.
+func describe(ctx context.Context, db Querier, t schema.Table) (schema.LiveTable, error) {
+	var live schema.LiveTable
+	err := db.QueryRow(ctx, schema.QueryTable, t.String()).Scan(&live.OID, &live.Kind, &live.Unlogged)
+	if err != nil {
+		return live, fmt.Errorf("describe table %s: %w", t, err)
+	}
+	rows, err := db.Query(ctx, schema.QueryColumns, live.OID)
+	if err == nil {
+		live.Columns, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (c schema.LiveColumn, err error) {
+			err = row.Scan(&c.Name, &c.OID, &c.Type, &c.NotNull, &c.Default)
+			return c, err
+		})
+	}
+	if err != nil {
+		return live, fmt.Errorf("describe the columns of table %s: %w", t, err)
+	}
+	return live, nil
+}

@@ -1,0 +1,205 @@
+package schema
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Difference is one way in which a database is not what walpost wants.
+type Difference struct {
+	Object string `json:"object"` // what differs, as "table walpost.inbox, column consumer"
+	Found  string `json:"found"`
+	Wanted string `json:"wanted"`
+	Cure   string `json:"cure"` // a command of walpost or of SQL, or what a person has to decide
+}
+
+// String returns the difference as one line.
+func (d Difference) String() string {
+	return fmt.Sprintf("%s: found %s, wanted %s; cure: %s", d.Object, d.Found, d.Wanted, d.Cure)
+}
+
+const (
+	absent      = "nothing"
+	applySchema = "walpost schema apply"
+)
+
+// Diff compares a database with what o asks for. nil: it is what is wanted. Columns, indexes, functions and grants beyond that are
+// nobody's concern.
+func Diff(o Options, live Live) []Difference {
+	o = o.WithDefaults()
+	d := differ{o: o, live: live}
+	if !d.version() {
+		return d.list
+	}
+	d.outbox()
+	for _, t := range wantedTables {
+		d.table(t)
+	}
+	d.functions()
+	d.publication()
+	d.roles()
+	return d.list
+}
+
+// differ collects differences.
+type differ struct {
+	o    Options
+	live Live
+	list []Difference
+}
+
+func (d *differ) add(object, found, wanted, cure string) {
+	d.list = append(d.list, Difference{object, found, wanted, cure})
+}
+
+// version compares the versions, and tells whether it makes sense to look any further.
+func (d *differ) version() bool {
+	wanted := fmt.Sprintf("version %d", Version)
+	switch found := d.live.Version; {
+	case found == 0:
+		d.add("schema walpost", absent, wanted, applySchema)
+		return false
+	case found < Version:
+		d.add("schema walpost", fmt.Sprintf("version %d", found), wanted, applySchema)
+	case found > Version:
+		d.add("schema walpost", fmt.Sprintf("version %d", found), wanted, fmt.Sprintf("run a walpost that knows version %d", found))
+		return false
+	}
+	return true
+}
+
+// outbox asks of the outbox that its columns can be mapped and its inserts reach the WAL. Of walpost's own table it asks too that an
+// insert need not say what the table is to fill in.
+func (d *differ) outbox() {
+	t, object := d.o.Table, "table "+d.o.Table.String()
+	live, ok := d.live.Tables[t]
+	switch {
+	case !ok:
+		d.add(object, absent, "an outbox", applySchema)
+		return
+	case live.Kind != "r" && live.Kind != "p":
+		d.add(object, "something else than a table", "a table, or a partitioned one", "name another by outbox.table")
+		return
+	case live.Unlogged:
+		d.add(object, "a table that is not in the WAL", "a logged table", fmt.Sprintf("alter table %s set logged", t))
+	}
+	_, err := d.o.Mapping.Plan(t, live.TableColumns())
+	for _, problem := range columnErrors(err) {
+		d.column(object, problem)
+	}
+	if t != DefaultTable {
+		return
+	}
+	for _, c := range []Column{ID, CreatedAt} {
+		name := d.o.Mapping.Names[c]
+		if col, ok := live.column(name); ok && col.Default == "" {
+			_, fallback, _ := strings.Cut(columnDDL[c], "default ")
+			d.add(object+", column "+name, "no default", "a default", alterColumn(t, name, "set default "+fallback))
+		}
+	}
+}
+
+func (d *differ) column(object string, problem *ColumnError) {
+	cure := "name another by outbox.columns." + problem.Column.String()
+	found := problem.Found
+	if found == "" {
+		found = absent
+		if problem.Near != "" {
+			cure += ", perhaps " + problem.Near
+		}
+	}
+	name := problem.Name
+	if name == "" {
+		name = "for outbox.columns." + problem.Column.String()
+	}
+	d.add(object+", column "+name, found, problem.Wanted, cure)
+}
+
+// columnErrors takes a plan's error apart.
+func columnErrors(err error) []*ColumnError {
+	var list []*ColumnError
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, e := range joined.Unwrap() {
+			list = append(list, columnErrors(e)...)
+		}
+		return list
+	}
+	if one := (*ColumnError)(nil); errors.As(err, &one) {
+		list = append(list, one)
+	}
+	return list
+}
+
+// table compares one of walpost's own tables.
+func (d *differ) table(w wantedTable) {
+	t := Table{Schema: "walpost", Name: w.name}
+	object := "table " + t.String()
+	live, ok := d.live.Tables[t]
+	if !ok {
+		d.add(object, absent, "a table", applySchema)
+		return
+	}
+	for _, c := range w.columns {
+		found, ok := live.column(c.name)
+		name := object + ", column " + c.name
+		switch {
+		case !ok:
+			d.add(name, absent, c.typ, fmt.Sprintf("alter table %s add column %s", t, c.ddl()))
+			continue
+		case found.Type != c.typ:
+			d.add(name, found.Type, c.typ, alterColumn(t, c.name, "type "+c.typ))
+		}
+		if c.notNull && !found.NotNull {
+			d.add(name, "nulls allowed", "not null", alterColumn(t, c.name, "set not null"))
+		}
+		if c.fallback != "" && found.Default != c.fallback {
+			d.add(name, "default "+orNone(found.Default), "default "+c.fallback, alterColumn(t, c.name, c.defaultDDL()))
+		}
+	}
+	for _, columns := range w.unique {
+		if !slices.ContainsFunc(live.Unique, func(u []string) bool { return slices.Equal(u, columns) }) {
+			list := strings.Join(columns, ", ")
+			d.add(object, "no unique key ("+list+")", "one", fmt.Sprintf("alter table %s add unique (%s)", t, list))
+		}
+	}
+	for _, name := range w.indexes {
+		if !slices.Contains(live.Indexes, name) {
+			d.add("index walpost."+name, absent, "an index of "+t.String(), applySchema)
+		}
+	}
+}
+
+func alterColumn(t Table, column, action string) string {
+	return fmt.Sprintf("alter table %s alter column %s %s", t, QuoteIdent(column), action)
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "none"
+	}
+	return s
+}
+
+func (c wantedColumn) ddl() string {
+	ddl := c.name + " " + c.typ
+	if c.notNull {
+		ddl += " not null"
+	}
+	switch c.fallback {
+	case "":
+	case "identity":
+		ddl += " generated always as identity"
+	default:
+		ddl += " default " + c.fallback
+	}
+	return ddl
+}
+
+func (c wantedColumn) defaultDDL() string {
+	if c.fallback == "identity" {
+		return "add generated always as identity"
+	}
+	return "set default " + c.fallback
+}

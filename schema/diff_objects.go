@@ -1,0 +1,118 @@
+package schema
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// functions compares the functions, their bodies included: publish() may be left from another outbox.
+func (d *differ) functions() {
+	for _, w := range wantedFunctions {
+		object := fmt.Sprintf("function walpost.%s(%s)", w.name, w.arguments)
+		found, ok := d.live.function(w.name, w.arguments)
+		if w.name == "publish" && !d.o.hasPublish() {
+			if ok {
+				d.add(object, "one", "none, for it does not know the outbox's columns", applySchema)
+			}
+			continue
+		}
+		switch {
+		case !ok:
+			d.add(object, absent, "a function", applySchema)
+		case found.Result != w.result:
+			d.add(object, "one that returns "+found.Result, "one that returns "+w.result, "drop "+object+", then "+applySchema)
+		case found.Definer:
+			d.add(object, "security definer", "security invoker", "alter "+object+" security invoker")
+		case squeeze(found.Body) != squeeze(d.o.body(w)):
+			d.add(object, "another body", "that of version "+fmt.Sprint(Version)+" for "+d.o.Table.String(), applySchema)
+		}
+	}
+}
+
+// body returns what the DDL puts between the dollars.
+func (o Options) body(w wantedFunction) string {
+	for _, s := range Statements(o) {
+		if strings.Contains(s.SQL, "function walpost."+w.name+"(") && strings.Contains(s.SQL, "$$") {
+			return strings.Split(s.SQL, "$$")[1]
+		}
+	}
+	return ""
+}
+
+// squeeze takes away what a migration tool may do to white space.
+func squeeze(s string) string { return strings.Join(strings.Fields(s), " ") }
+
+// publication compares what the stream will carry.
+func (d *differ) publication() {
+	object, name := "publication "+d.o.Publication, QuoteIdent(d.o.Publication)
+	p := d.live.Publication
+	if p == nil {
+		d.add(object, absent, "a publication", PublicationSQL(d.o))
+		return
+	}
+	table, ok := d.live.Tables[d.o.Table]
+	if ok && !p.Member {
+		d.add(object, "no table "+d.o.Table.String(), "the outbox", fmt.Sprintf("alter publication %s add table %s", name, d.o.Table))
+	}
+	if !p.Insert || p.Update || p.Delete || p.Truncate {
+		d.add(object, fmt.Sprintf("publish = '%s'", p.operations()), "publish = 'insert'",
+			fmt.Sprintf("alter publication %s set (publish = 'insert'), unless somebody else reads it", name))
+	}
+	if table.Kind == "p" && !p.ViaRoot {
+		d.add(object, "publish_via_partition_root = false", "true, for the outbox is partitioned",
+			fmt.Sprintf("alter publication %s set (publish_via_partition_root = true)", name))
+	}
+	d.publishedColumns(object, p, table)
+}
+
+// publishedColumns finds a column list that leaves out what the mapping needs.
+func (d *differ) publishedColumns(object string, p *LivePublication, table LiveTable) {
+	if p.Columns == nil {
+		return
+	}
+	for _, column := range d.o.Mapping.Names {
+		if _, ok := table.column(column); ok && !slices.Contains(p.Columns, column) {
+			d.add(object, "a column list without "+column, "all mapped columns",
+				fmt.Sprintf("alter publication %s drop table %s, then add it without a list", QuoteIdent(d.o.Publication), d.o.Table))
+		}
+	}
+}
+
+func (p *LivePublication) operations() string {
+	var list []string
+	for name, published := range map[string]bool{"insert": p.Insert, "update": p.Update, "delete": p.Delete, "truncate": p.Truncate} {
+		if published {
+			list = append(list, name)
+		}
+	}
+	slices.Sort(list)
+	return strings.Join(list, ", ")
+}
+
+// roles compares the rights of the roles that o names.
+func (d *differ) roles() {
+	for _, name := range []string{d.o.AppRole, d.o.RelayRole} {
+		if name != "" && !d.live.Roles[name].Exists {
+			d.add("role "+name, absent, "a role", fmt.Sprintf("create role %s login", QuoteIdent(name)))
+		}
+	}
+	if relay := d.live.Roles[d.o.RelayRole]; relay.Exists {
+		role := QuoteIdent(d.o.RelayRole)
+		if !relay.Login {
+			d.add("role "+d.o.RelayRole, "no login", "login", fmt.Sprintf("alter role %s login", role))
+		}
+		if !relay.Replication {
+			d.add("role "+d.o.RelayRole, "no replication", "replication", fmt.Sprintf("alter role %s replication", role))
+		}
+		if !relay.Connect {
+			d.add("role "+d.o.RelayRole, "no right to connect", "connect", fmt.Sprintf("grant connect on database %s to %s", QuoteIdent(d.live.Database), role))
+		}
+	}
+	for _, g := range Grants(d.o) {
+		if d.live.Roles[g.Role].Exists && !d.live.Grants[g] {
+			d.add("role "+g.Role, "no "+g.Privilege+" on "+g.Kind+" "+g.Object, "it",
+				fmt.Sprintf("grant %s on %s %s to %s", strings.ToLower(g.Privilege), g.Kind, g.Object, QuoteIdent(g.Role)))
+		}
+	}
+}

@@ -1,0 +1,77 @@
+package schema
+
+// Live describes a database as far as it matters to walpost. Whoever has a connection fills it with the queries of this package; Diff
+// compares it with what is wanted.
+type Live struct {
+	Database    string // its name
+	Version     int    // what walpost.schema_version() says; 0: there is no such function
+	Tables      map[Table]LiveTable
+	Functions   []LiveFunction   // those of schema walpost
+	Publication *LivePublication // nil: there is none of that name
+	Roles       map[string]LiveRole
+	Grants      map[Grant]bool // those of Grants(o) that are held, also through another role
+}
+
+// LiveTable describes a table of schema walpost, or the outbox wherever it is.
+type LiveTable struct {
+	OID      uint32
+	Kind     string // pg_class.relkind: r a table, p a partitioned one, anything else is none
+	Unlogged bool   // also a temporary one: not in the WAL
+	Columns  []LiveColumn
+	Unique   [][]string // the columns of every unique index, primary key included, that has no condition
+	Indexes  []string   // names of all its indexes
+}
+
+// LiveColumn describes a column of such a table.
+type LiveColumn struct {
+	TableColumn
+	NotNull bool
+	Default string // the expression as Postgres prints it, or "identity"; "": none
+}
+
+// LiveFunction describes a function.
+type LiveFunction struct {
+	Name, Arguments, Result string // Arguments: the types only, as "text, text"
+	Body                    string
+	Definer                 bool // security definer: it runs with its owner's rights
+}
+
+// LivePublication describes a publication and what it holds of the outbox.
+type LivePublication struct {
+	Insert, Update, Delete, Truncate bool
+	ViaRoot                          bool     // publish_via_partition_root
+	Member                           bool     // the outbox is in it, by name or with all tables or its whole schema
+	Columns                          []string // the columns that it publishes; nil: all, or a server before 15, which has no lists
+}
+
+// LiveRole describes a role; one that does not exist is the zero value.
+type LiveRole struct {
+	Exists, Login, Replication, Connect bool
+}
+
+// TableColumns returns the columns as a plan takes them.
+func (t LiveTable) TableColumns() []TableColumn {
+	cols := make([]TableColumn, len(t.Columns))
+	for i, c := range t.Columns {
+		cols[i] = c.TableColumn
+	}
+	return cols
+}
+
+func (t LiveTable) column(name string) (LiveColumn, bool) {
+	for _, c := range t.Columns {
+		if c.Name == name {
+			return c, true
+		}
+	}
+	return LiveColumn{}, false
+}
+
+func (l Live) function(name, arguments string) (LiveFunction, bool) {
+	for _, f := range l.Functions {
+		if f.Name == name && f.Arguments == arguments {
+			return f, true
+		}
+	}
+	return LiveFunction{}, false
+}

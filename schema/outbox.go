@@ -1,0 +1,111 @@
+package schema
+
+import (
+	"fmt"
+	"strings"
+)
+
+// columnDDL is how a column is made where walpost creates the outbox.
+var columnDDL = [NumColumns]string{
+	ID:            "uuid primary key default gen_random_uuid()",
+	AggregateType: "text not null",
+	AggregateID:   "text",
+	Type:          "text not null",
+	Payload:       "jsonb",
+	Headers:       "jsonb",
+	CreatedAt:     "timestamptz not null default clock_timestamp()",
+	Timestamp:     "timestamptz",
+	Topic:         "text",
+	Partition:     "integer",
+}
+
+// outboxTokens lists the columns that the mapping names, each once, also where two parts of an event share one.
+func (o Options) outboxTokens() tokens {
+	var lines []string
+	seen := make(map[string]bool)
+	for c, name := range o.Mapping.Names {
+		if name == "" || seen[name] {
+			continue
+		}
+		seen[name] = true
+		lines = append(lines, fmt.Sprintf("  %-13s %s", QuoteIdent(name), columnDDL[c]))
+	}
+	return tokens{"columns": strings.Join(lines, ",\n")}
+}
+
+// hasPublish tells whether publish() can write to the outbox: its columns have the default names, and its id can be a uuid.
+func (o Options) hasPublish() bool {
+	if !o.Mapping.DefaultNames() {
+		return false
+	}
+	k := o.kindOf(ID)
+	return k == kindUUID || k == kindText
+}
+
+// column returns the outbox's column for c.
+func (o Options) column(c Column) (TableColumn, bool) {
+	for _, col := range o.Columns {
+		if col.Name == o.Mapping.Names[c] {
+			return col, true
+		}
+	}
+	return TableColumn{}, false
+}
+
+// kindOf tells how the outbox's column for c is read; kindNone: it is not there.
+func (o Options) kindOf(c Column) kind {
+	if o.Columns == nil {
+		return defaultKinds[c]
+	}
+	if col, ok := o.column(c); ok {
+		return kindOf(col)
+	}
+	return kindNone
+}
+
+// defaultKinds are those of columnDDL, as far as publish() writes them.
+var defaultKinds = [NumColumns]kind{
+	ID: kindUUID, AggregateType: kindText, AggregateID: kindText, Type: kindText, Payload: kindJSONB, Headers: kindJSONB,
+}
+
+// publishTokens make the body of publish() for the outbox's types. A table without a headers column, as Debezium's are, refuses headers
+// when they are given: a function without a semicolon has no other way to say so than a cast that fails.
+func (o Options) publishTokens() tokens {
+	var names, values []string
+	for c := ID; c <= Headers; c++ {
+		if k := o.kindOf(c); k != kindNone {
+			names = append(names, c.String())
+			values = append(values, o.publishValue(c, k))
+		}
+	}
+	condition := ""
+	if o.kindOf(Headers) == kindNone {
+		refusal := QuoteLiteral("table " + o.Table.String() + " has no column headers")
+		condition = "\n    where $5 is null or cast(" + refusal + " || left(cast($5 as text), 0) as boolean)"
+	}
+	return tokens{"names": strings.Join(names, ", "), "values": strings.Join(values, ", "), "condition": condition}
+}
+
+// castTypes are what publish() casts to. A text type gets text whatever its length: a cast to varchar(10) would cut the value, where an
+// insert refuses it.
+var castTypes = map[kind]string{
+	kindText: "text", kindUUID: "uuid", kindInt2: "smallint", kindInt4: "integer", kindInt8: "bigint", kindJSON: "json", kindJSONB: "jsonb",
+}
+
+// publishValue is what publish() inserts for c: its parameter, converted where an insert would not do it by itself.
+func (o Options) publishValue(c Column, k kind) string {
+	parameter := fmt.Sprintf("$%d", c)
+	if c == ID {
+		parameter = "event.id"
+	}
+	col, there := o.column(c)
+	switch {
+	case there && k == kindText && col.OID >= firstUserOID: // an enum
+		return "cast(" + parameter + " as " + col.Type + ")"
+	case k == defaultKinds[c]:
+		return parameter
+	case k == kindBytea:
+		return "convert_to(cast(" + parameter + " as text), 'UTF8')"
+	}
+	return "cast(" + parameter + " as " + castTypes[k] + ")"
+}

@@ -1,0 +1,2 @@
+-- Everybody may connect unless that was revoked.
+grant connect on database {database} to {role};

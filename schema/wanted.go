@@ -1,0 +1,95 @@
+package schema
+
+// wantedTable is a table of schema walpost as the DDL makes it. The two are kept alike by a test that compares a fresh schema with this.
+type wantedTable struct {
+	name    string
+	columns []wantedColumn
+	unique  [][]string
+	indexes []string // those that are there for speed
+}
+
+// wantedColumn has type and default as Postgres prints them.
+type wantedColumn struct {
+	name, typ string
+	notNull   bool
+	fallback  string
+}
+
+var wantedTables = []wantedTable{
+	{
+		name: "inbox",
+		columns: []wantedColumn{
+			{"consumer", "text", true, ""},
+			{"event_id", "text", true, ""},
+			{"received_at", "timestamp with time zone", true, "clock_timestamp()"},
+		},
+		unique:  [][]string{{"consumer", "event_id"}},
+		indexes: []string{"inbox_received_at"},
+	},
+	{
+		name: "dead_letters",
+		columns: []wantedColumn{
+			{"id", "bigint", true, "identity"},
+			{"slot", "text", true, ""},
+			{"position", "text", true, ""},
+			{"event_id", "text", false, ""},
+			{"topic", "text", false, ""},
+			{"partition", "integer", false, ""},
+			{"key", "bytea", false, ""},
+			{"type", "text", false, ""},
+			{"value", "bytea", false, ""},
+			{"header_names", "bytea[]", true, "'{}'::bytea[]"},
+			{"header_values", "bytea[]", true, "'{}'::bytea[]"},
+			{"record_timestamp", "timestamp with time zone", false, ""},
+			{"reason", "text", true, ""},
+			{"detail", "text", false, ""},
+			{"state", "text", true, "'head'::text"},
+			{"attempts", "integer", true, "0"},
+			{"note", "text", false, ""},
+			{"parked_at", "timestamp with time zone", true, "clock_timestamp()"},
+			{"updated_at", "timestamp with time zone", true, "clock_timestamp()"},
+		},
+		unique:  [][]string{{"id"}, {"slot", "position"}},
+		indexes: []string{"dead_letters_key", "dead_letters_parked"},
+	},
+	{
+		name: "relay_state",
+		columns: []wantedColumn{
+			{"slot", "text", true, ""},
+			{"phase", "text", true, ""},
+			{"system_id", "text", false, ""},
+			{"timeline", "bigint", false, ""},
+			{"database", "text", false, ""},
+			{"table_oid", "oid", false, ""},
+			{"snapshot_lsn", "pg_lsn", false, ""},
+			{"confirmed_lsn", "pg_lsn", false, ""},
+			{"confirmed_commit_time", "timestamp with time zone", false, ""},
+			{"clean_stop", "boolean", true, "false"},
+			{"generation", "jsonb", false, ""},
+			{"producer_id", "bigint", false, ""},
+			{"producer_epoch", "integer", false, ""},
+			{"producer_ids", "bigint[]", true, "'{}'::bigint[]"},
+			{"created_at", "timestamp with time zone", true, "clock_timestamp()"},
+			{"updated_at", "timestamp with time zone", true, "clock_timestamp()"},
+		},
+		unique: [][]string{{"slot"}},
+	},
+}
+
+// wantedFunction is a function of schema walpost.
+type wantedFunction struct{ name, arguments, result, file string }
+
+var wantedFunctions = []wantedFunction{
+	{"publish", "text, text, text, jsonb, jsonb", "uuid", "publish.sql"},
+	{"claim", "text, text", "boolean", "inbox.sql"},
+	{"schema_version", "", "integer", "version.sql"},
+}
+
+// Tables lists the tables that the DDL makes: walpost's own and the outbox.
+func Tables(o Options) []Table {
+	list := []Table{o.WithDefaults().Table}
+	for _, t := range wantedTables {
+		list = append(list, Table{Schema: "walpost", Name: t.name})
+	}
+	return list
+}
