@@ -8,9 +8,9 @@ import (
 
 // cursor reads a message from front to back and never past its end.
 //
-// Its first failure sticks: rest is emptied, so that every later read fails too and returns a zero value. A parser therefore reads
-// all of a message and asks err once. A zero that comes from a
-// failure must not be acted upon, hence: ask err before anything is looked up, made or returned.
+// Its first failure sticks: rest is emptied, so that every later read fails too and returns a zero value. A parser therefore reads all
+// of a message and asks err once. A zero that comes from a failure must not be acted upon, hence: ask err before anything is looked up,
+// made or returned.
 type cursor struct {
 	rest []byte
 	err  error

@@ -26,7 +26,7 @@
 //     of them, in the middle of a transaction too; the mapping is planned anew at each announcement, by column name.
 //   - No input makes it panic or allocate more than a small multiple of the input's own size: lengths and counts are checked against
 //     the bytes that are there before anything is made.
-//   - A row costs no allocation and no copy: an event's values are slices of the message.
+//   - A row costs no allocation, and what Postgres sends as an event has it is not copied: such values are slices of the message.
 //
 // It has no clock, goroutine, logger or I/O. Its state is the relations and types announced on this stream and the open transaction,
 // so a new replication session needs a new decoder. Transactions arrive whole, one after the other, in commit order, which is what
