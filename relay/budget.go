@@ -29,8 +29,5 @@ func (b *budget) take(n int) { b.used.Add(int64(n)) }
 // give counts n bytes back and wakes the reader if it waits.
 func (b *budget) give(n int) {
 	b.used.Add(-int64(n))
-	select {
-	case b.freed <- struct{}{}:
-	default:
-	}
+	signal(b.freed)
 }

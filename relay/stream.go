@@ -46,8 +46,8 @@ type message struct {
 // One goroutine calls next, fill and drain; any may call interrupt and send.
 type stream struct {
 	conn   net.Conn
-	notice func(*pgconn.Notice)  // called by next
-	mark   func(bytes int) error // sets the low-water mark; nil: plain reads
+	notice func(*pgconn.Notice) error // called by next, which returns its error
+	mark   func(bytes int) error      // sets the low-water mark; nil: plain reads
 	surge  surge
 	buf    []byte
 	r, w   int // buf[r:w] was read and not yet consumed
@@ -59,7 +59,7 @@ type stream struct {
 	limit time.Time  // the reader's deadline besides, if not zero
 }
 
-func newStream(conn net.Conn, notice func(*pgconn.Notice)) *stream {
+func newStream(conn net.Conn, notice func(*pgconn.Notice) error) *stream {
 	return &stream{conn: conn, notice: notice, mark: lowWater(conn), buf: make([]byte, readBuffer), woken: make(chan struct{}, 1)}
 }
 
@@ -175,10 +175,7 @@ func (s *stream) interrupt(cause error) {
 	}
 	s.cause = cause
 	s.conn.SetReadDeadline(time.Unix(1, 0)) // that fails on a closed connection only, which interrupts as well
-	select {
-	case s.woken <- struct{}{}:
-	default:
-	}
+	signal(s.woken)
 }
 
 // interrupted returns the cause of an interruption, nil if there was none.
@@ -188,12 +185,23 @@ func (s *stream) interrupted() error {
 	return s.cause
 }
 
+// setLimit sets a time after which the reader stops by itself; zero: none. An interruption stays.
+func (s *stream) setLimit(by time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.limit = by
+	if s.cause != nil {
+		return s.cause
+	}
+	return s.conn.SetReadDeadline(by)
+}
+
 // resume lets an interrupted reader read on, until by.
 func (s *stream) resume(by time.Time) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.cause, s.limit = nil, by
-	return s.conn.SetReadDeadline(by)
+	s.cause = nil
+	s.mu.Unlock()
+	return s.setLimit(by)
 }
 
 // drain reads and forgets until the server ends the stream, or until by.
@@ -270,8 +278,7 @@ func (s *stream) parse(typ byte, body []byte) (message, error) {
 		if err := n.Decode(body); err != nil {
 			return message{}, fmt.Errorf("read the server's notice: %w", err)
 		}
-		s.notice((*pgconn.Notice)(pgconn.ErrorResponseToPgError(&n)))
-		return message{}, nil
+		return message{}, s.notice((*pgconn.Notice)(pgconn.ErrorResponseToPgError(&n)))
 	case 'S', 'c', 'Z', 'A': // settings; our CopyDone echoed; ready; notifications
 		return message{}, nil
 	}

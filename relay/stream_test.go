@@ -85,7 +85,7 @@ func TestStreamFrames(t *testing.T) {
 	for n := 1; n <= len(in); n++ {
 		s := newStream(&chunks{rest: in, n: n}, nil)
 		var notes []string
-		s.notice = func(n *pgconn.Notice) { notes = append(notes, n.Message) }
+		s.notice = func(n *pgconn.Notice) error { notes = append(notes, n.Message); return nil }
 		got := describe(s)
 		if want := slices.DeleteFunc(slices.Clone(want), func(s string) bool { return s == "note" }); !slices.Equal(got, want) {
 			t.Fatalf("reads of %d bytes: %q, want %q", n, got, want)

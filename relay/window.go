@@ -25,25 +25,28 @@ type window struct {
 	unacked   int64   // events in all entries
 	open      bool    // the last entry waits for its commit
 	confirmed pglogrepl.LSN
+	committed int64 // commit time of the last confirmed transaction that had events; 0: none yet
+	pending   int64 // commit time of the open transaction
 }
 
 // entry is one transaction, or, when it is done, a run of neighbours that are.
 type entry struct {
 	tx      uint64        // its number; of a run, the last one's
+	commit  int64         // its commit time if it has events, kept for whoever asks how old it is and used for nothing else
 	end     pglogrepl.LSN // EndLSN of the commit; 0 while the transaction is open
 	unacked int64
 }
 
 func (e *entry) isDone() bool { return e.end != 0 && e.unacked == 0 }
 
-// begin opens the next transaction and returns its number. The one before must be sealed.
-func (w *window) begin() uint64 {
+// begin opens the next transaction, committed at that time, and returns its number. The one before must be sealed.
+func (w *window) begin(commit int64) uint64 {
 	if w.open {
 		panic("relay: begin inside an open transaction")
 	}
 	tx := w.next
 	w.next++
-	w.open = true
+	w.open, w.pending = true, commit
 	w.entries = append(w.entries, entry{tx: tx})
 	return tx
 }
@@ -53,7 +56,12 @@ func (w *window) add(rows int) {
 	if !w.open || rows < 0 {
 		panic("relay: events outside a transaction")
 	}
-	w.entries[len(w.entries)-1].unacked += int64(rows)
+	if rows == 0 {
+		return
+	}
+	e := &w.entries[len(w.entries)-1]
+	e.commit = w.pending
+	e.unacked += int64(rows)
 	w.unacked += int64(rows)
 }
 
@@ -70,24 +78,35 @@ func (w *window) seal(end pglogrepl.LSN) {
 	}
 }
 
-// ack takes off rows events of transaction tx. Events that were never added, or were acked before, are a broken promise of the sink's.
-func (w *window) ack(tx uint64, rows int) {
+// ack takes off rows events of transaction tx. If those were its last, it returns the commit time and true. Events that were never
+// added, or were acked before, are a broken promise of the sink's.
+func (w *window) ack(tx uint64, rows int) (commit int64, done bool) {
 	e := w.find(tx)
 	if e == nil || rows <= 0 || int64(rows) > e.unacked {
 		panic(fmt.Sprintf("relay: ack of %d events of transaction %d, which has not that many unacked", rows, tx))
 	}
 	e.unacked -= int64(rows)
 	w.unacked -= int64(rows)
-	if e.isDone() {
+	commit, done = e.commit, e.isDone()
+	if done {
 		w.settle()
 	}
+	return commit, done
+}
+
+// oldest returns the commit time of the oldest transaction, if it has events; 0: nothing is outstanding, or nothing known yet.
+func (w *window) oldest() (commit int64) {
+	if w.empty() {
+		return 0
+	}
+	return w.entries[w.head].commit
 }
 
 // idle takes a position up to which the server has sent everything there is. It counts only while no transaction is open (inside one,
 // the position may be where the pending commit starts) and nothing is unacked.
 func (w *window) idle(walEnd pglogrepl.LSN) {
 	if w.empty() {
-		w.confirm(walEnd)
+		w.confirm(walEnd, 0)
 	}
 }
 
@@ -124,7 +143,7 @@ func (w *window) find(tx uint64) *entry {
 func (w *window) settle() {
 	w.done++
 	for !w.empty() && w.entries[w.head].isDone() {
-		w.confirm(w.entries[w.head].end)
+		w.confirm(w.entries[w.head].end, w.entries[w.head].commit)
 		w.head++
 		w.done--
 	}
@@ -163,8 +182,12 @@ func (w *window) merge() {
 }
 
 // confirm moves confirmed forward, never back: a keepalive that was queued before a commit tells less than the commit did.
-func (w *window) confirm(lsn pglogrepl.LSN) {
-	if lsn > w.confirmed {
-		w.confirmed = lsn
+func (w *window) confirm(lsn pglogrepl.LSN, commit int64) {
+	if lsn <= w.confirmed {
+		return
+	}
+	w.confirmed = lsn
+	if commit != 0 {
+		w.committed = commit
 	}
 }

@@ -72,19 +72,19 @@ func (p *player) play(words []string) (string, error) {
 	events, _ := strconv.Atoi(strings.TrimPrefix(arg(2), "events="))
 	switch words[0] {
 	case "tx":
-		p.w.begin()
+		p.w.begin(int64(p.w.next) + 1)
 		p.add(events)
 		p.w.seal(lsn)
 		p.last = lsn
 	case "many":
 		for range count {
-			p.w.begin()
+			p.w.begin(int64(p.w.next) + 1)
 			p.add(events)
 			p.last++
 			p.w.seal(p.last)
 		}
 	case "begin":
-		p.w.begin()
+		p.w.begin(int64(p.w.next) + 1)
 	case "add":
 		p.add(count)
 	case "commit":
@@ -156,7 +156,7 @@ func TestWindowEveryAckOrder(t *testing.T) {
 			w, m := window{}, model{}
 			for i, n := range shape {
 				end := pglogrepl.LSN(0x10 * (i + 1))
-				w.begin()
+				w.begin(0)
 				w.add(n)
 				w.seal(end)
 				m.txs = append(m.txs, entry{tx: uint64(i), end: end, unacked: int64(n)})
@@ -212,7 +212,7 @@ func TestWindowDrawn(t *testing.T) {
 					m.idle = max(m.idle, lsn)
 				}
 			case draw < 0.5 && !w.open:
-				w.begin()
+				w.begin(0)
 				m.txs = append(m.txs, entry{tx: uint64(len(m.txs))})
 			case draw < 0.5 && rng.IntN(2) == 0:
 				n := rng.IntN(4)
@@ -282,7 +282,7 @@ func compareWindow(t *testing.T, seed, step int, w *window, m *model) {
 func TestWindowPanics(t *testing.T) {
 	one := func() *window {
 		w := &window{}
-		w.begin()
+		w.begin(0)
 		w.add(2)
 		w.seal(0x10)
 		return w
@@ -293,14 +293,14 @@ func TestWindowPanics(t *testing.T) {
 		"more acks than events":          func() { one().ack(0, 3) },
 		"ack of nothing":                 func() { one().ack(0, 0) },
 		"ack after the last":             func() { w := one(); w.ack(0, 2); w.ack(0, 1) },
-		"begin inside a transaction":     func() { w := one(); w.begin(); w.begin() },
+		"begin inside a transaction":     func() { w := one(); w.begin(0); w.begin(0) },
 		"events outside a transaction":   func() { one().add(1) },
 		"commit outside a transaction":   func() { one().seal(0x20) },
-		"commit without an end position": func() { w := one(); w.begin(); w.seal(0) },
+		"commit without an end position": func() { w := one(); w.begin(0); w.seal(0) },
 		"ack of a transaction that was merged away": func() {
 			w := one()
 			for range 1000 {
-				tx := w.begin()
+				tx := w.begin(0)
 				w.add(1)
 				w.seal(pglogrepl.LSN(0x100 + tx))
 				w.ack(tx, 1)
@@ -325,7 +325,7 @@ func BenchmarkWindow(b *testing.B) {
 	b.ReportAllocs()
 	var w window
 	for i := range b.N {
-		tx := w.begin()
+		tx := w.begin(0)
 		w.add(1)
 		w.seal(pglogrepl.LSN(i + 1))
 		if tx >= 1000 {

@@ -1,0 +1,293 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"walpost/schema"
+)
+
+// firstStart makes the slot and publishes the rows that were in the outbox before it: they are unsent messages.
+//
+// The phase is recorded first, so that whoever comes after a death half-way knows to begin the backfill again, from a new snapshot: rows
+// that were published twice are duplicates, and rows that were never published would be lost. The lock keeps two relays apart; it lives on
+// a connection of its own and goes with it.
+func (r *Relay) firstStart(ctx context.Context, db *database, p *ready) error {
+	lock, err := r.openDatabase(ctx)
+	if err != nil {
+		return err
+	}
+	defer lock.close()
+	if err := r.lockFirstStart(ctx, lock, p); err != nil {
+		return err
+	}
+	w, err := dialWalsender(ctx, r.cfg.ConnString, r.names, r.log)
+	if err != nil {
+		return r.judge(err, connecting)
+	}
+	defer w.close()
+	srv, err := w.identify(ctx)
+	if err != nil {
+		return err
+	}
+	if err := writePhase(ctx, db, r.cfg.Slot, phaseBackfilling, &srv, p.table.OID); err != nil {
+		return err
+	}
+	snap, err := r.createSlot(ctx, w, p, srv.version)
+	if err != nil {
+		return r.judge(err, creating)
+	}
+	if err := writeSnapshot(ctx, db, r.cfg.Slot, snap.lsn); err != nil {
+		return err
+	}
+	if err := r.backfill(ctx, p, &srv, snap); err != nil {
+		return err
+	}
+	return writePhase(ctx, db, r.cfg.Slot, phaseStreaming, &srv, p.table.OID)
+}
+
+// lockFirstStart takes the lock and makes sure that nothing has changed before it was had.
+func (r *Relay) lockFirstStart(ctx context.Context, lock *database, p *ready) error {
+	var locked bool
+	err := lock.QueryRow(ctx, `select pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended('walpost slot ' || $1, 0))`, r.cfg.Slot).Scan(&locked)
+	if err != nil {
+		return fmt.Errorf("lock the first start of slot %s: %w", r.cfg.Slot, err)
+	}
+	if !locked {
+		return errStandby
+	}
+	state, err := readState(ctx, lock, r.cfg.Slot)
+	if err != nil {
+		return err
+	}
+	slot, err := r.readSlot(ctx, lock)
+	if err != nil {
+		return err
+	}
+	if state != nil && state.phase == phaseStreaming || (slot == nil) != (p.slot == nil) {
+		return errStandby // it was made meanwhile: look again
+	}
+	return nil
+}
+
+// createSlot creates the slot with a snapshot of the moment at which it begins. If it is there already, from a first start that died, a
+// temporary one gives a snapshot: the slot itself keeps everything since it was made.
+func (r *Relay) createSlot(ctx context.Context, w *walsender, p *ready, version int) (snapshot, error) {
+	waiting := time.AfterFunc(3*time.Second, func() {
+		const reason = "creating the slot waits for the end of all transactions that are writing, in any database of the cluster"
+		r.status.set(Starting, reason)
+		r.log.Warn(reason, "see", "SELECT pid, datname, xact_start, query FROM pg_stat_activity WHERE backend_xid IS NOT NULL ORDER BY xact_start")
+	})
+	defer waiting.Stop()
+	if p.slot == nil {
+		s, err := w.create(ctx, r.cfg.Slot, false, version)
+		if err == nil {
+			r.log.Info("created slot", "slot", r.cfg.Slot, "from", s.lsn.String())
+		}
+		return s, err
+	}
+	if err := r.checkSlot(p.slot, nil); err != nil {
+		return snapshot{}, err
+	}
+	r.log.Warn("an earlier first start did not end: the backfill begins again, and what it published then will be there twice")
+	name := fmt.Sprintf("walpost_backfill_%d", w.conn.PID())
+	return w.create(ctx, name, true, version)
+}
+
+// backfill publishes the rows of a snapshot and returns when all are acked, or counts them if they are to be skipped.
+func (r *Relay) backfill(ctx context.Context, p *ready, srv *server, snap snapshot) error {
+	reader, err := r.openDatabase(ctx)
+	if err != nil {
+		return err
+	}
+	defer reader.close()
+	// A role or database may have limits that suit services: this transaction takes as long as Kafka does.
+	for _, sql := range []string{
+		"set idle_in_transaction_session_timeout = 0", "set statement_timeout = 0",
+		"begin isolation level repeatable read, read only", "set transaction snapshot " + schema.QuoteLiteral(snap.name),
+	} {
+		if _, err := reader.Exec(ctx, sql, pgx.QueryExecModeSimpleProtocol); err != nil {
+			return fmt.Errorf("open the snapshot of slot %s: %w", r.cfg.Slot, err)
+		}
+	}
+	var count int64
+	if err := reader.QueryRow(ctx, "select count(*) from "+r.cfg.Table.String()).Scan(&count); err != nil {
+		return fmt.Errorf("count the rows of %s: %w", r.cfg.Table, err)
+	}
+	if r.cfg.Backfill == "skip" {
+		r.log.Warn("backfill is skip: rows that are in the table already are not published", "table", r.cfg.Table.String(), "rows", count)
+		return nil
+	}
+	r.log.Info("backfill: publishing the rows that are in the table already", "table", r.cfg.Table.String(), "rows", count)
+	r.status.set(Starting, fmt.Sprintf("backfill: publishing %d rows of %s", count, r.cfg.Table))
+	r.metrics.backfillRows.Add(float64(count))
+	b := &backfilling{relay: r, flight: newFlight(r.budget), position: schema.Position{Timeline: srv.history.owner(snap.lsn - 1), LSN: uint64(snap.lsn - 1)}}
+	if b.sink, err = r.cfg.OpenSink(ctx, b.flight); err != nil {
+		return fmt.Errorf("open sink for the backfill: %w", err)
+	}
+	done, err := b.run(ctx, reader, p, snap)
+	if closed := b.sink.Close(); err == nil && closed != nil {
+		r.log.Warn("close the backfill's sink", "error", closed)
+	}
+	r.budget.used.Store(0) // what a closed sink held is held no more
+	if err != nil {
+		return fmt.Errorf("backfill %s after %d rows: %w", r.cfg.Table, done, err)
+	}
+	r.log.Info("backfill: all rows are acked", "rows", done)
+	return nil
+}
+
+// backfilling publishes one snapshot's rows as one transaction, in passes, with a window of its own: it confirms nothing.
+type backfilling struct {
+	relay    *Relay
+	flight   *flight
+	sink     Sink
+	pass     pass
+	position schema.Position // the byte before the snapshot's, so that what the slot brings sorts behind
+}
+
+// A pass of a backfill, which has no reads to go by.
+const (
+	backfillRows  = 500
+	backfillBytes = 256 << 10
+)
+
+func (b *backfilling) run(ctx context.Context, reader *database, p *ready, snap snapshot) (rows int64, err error) {
+	columns := mappedColumns(&b.relay.cfg.Mapping, p.table.Columns)
+	plan, err := b.relay.cfg.Mapping.Plan(b.relay.cfg.Table, columns)
+	if err != nil {
+		return 0, err
+	}
+	// The text format, streamed: the server waits when the rows are not taken.
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	result := reader.PgConn().ExecParams(ctx, backfillQuery(&b.relay.cfg, columns, p.table.Partitioned), nil, nil, nil, nil)
+	b.pass.begin(schema.NoTime)
+	var ev schema.Event
+	for size := 0; result.NextRow(); rows++ {
+		if rows > math.MaxUint32 {
+			return rows, permanent(errors.New("more rows than positions have numbers"), "set outbox.backfill: skip, and publish old rows otherwise")
+		}
+		plan.Reset(&ev)
+		width := 0
+		for i, v := range result.Values() {
+			width += len(v)
+			if err := plan.Set(&ev, i, schema.TextFormat, v); err != nil {
+				return rows, permanent(fmt.Errorf("row %d: %w", rows, err), "correct or delete the row")
+			}
+		}
+		ev.CommitTime = schema.NoTime
+		ev.Position = b.position
+		ev.Position.Index = uint32(rows)
+		if err := b.publish(ctx, &ev, width); err != nil {
+			return rows, err
+		}
+		if size += width; size >= backfillBytes || rows%backfillRows == backfillRows-1 {
+			b.handOver()
+			size = 0
+		}
+		if err := b.refused(); err != nil {
+			return rows, err
+		}
+	}
+	if _, err := result.Close(); err != nil {
+		return rows, err
+	}
+	b.pass.seal(snap.lsn)
+	b.handOver()
+	return rows, b.wait(ctx, b.flight.changed, b.flight.drained)
+}
+
+// publish hands one row to the sink, when the budget lets it.
+func (b *backfilling) publish(ctx context.Context, ev *schema.Event, size int) error {
+	admits := func() bool { return b.flight.budget.admits(size) }
+	if !admits() {
+		b.handOver()
+		if err := b.wait(ctx, b.flight.budget.freed, admits); err != nil {
+			return err
+		}
+	}
+	bytes, err := b.sink.Publish(ev, b.pass.add())
+	if err != nil {
+		return refusedRow(err)
+	}
+	b.flight.budget.take(bytes)
+	return nil
+}
+
+func (b *backfilling) handOver() {
+	events, _ := b.flight.handOver(&b.pass)
+	b.relay.metrics.backfillDone.Add(float64(events))
+	b.sink.Flush()
+}
+
+// wait waits for a condition that tokens announce.
+func (b *backfilling) wait(ctx context.Context, token <-chan struct{}, done func() bool) error {
+	for !done() {
+		select {
+		case <-token:
+		case <-b.flight.changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if err := b.refused(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *backfilling) refused() error {
+	if r, _ := b.flight.refusal(); r != nil {
+		return refusedRow(r.err)
+	}
+	return nil
+}
+
+func refusedRow(err error) error {
+	return permanent(fmt.Errorf("event refused: %w", err), "the backfill begins again at the next start: correct or delete the row, or set outbox.backfill: skip")
+}
+
+// mappedColumns returns those of a table's columns that feed an event.
+func mappedColumns(m *schema.Mapping, columns []schema.TableColumn) (mapped []schema.TableColumn) {
+	for _, c := range columns {
+		for _, name := range m.Names {
+			if name == c.Name {
+				mapped = append(mapped, c)
+				break
+			}
+		}
+	}
+	return mapped
+}
+
+// backfillQuery reads the rows in the order in which they were most likely inserted: by created_at, else by an integer id, then by place.
+func backfillQuery(cfg *Config, columns []schema.TableColumn, partitioned bool) string {
+	var names, order []string
+	id := ""
+	for _, c := range columns {
+		names = append(names, quoteIdent(c.Name))
+		switch c.Name {
+		case cfg.Mapping.Names[schema.CreatedAt]:
+			order = append(order, quoteIdent(c.Name))
+		case cfg.Mapping.Names[schema.ID]:
+			if c.OID == 20 || c.OID == 21 || c.OID == 23 { // int8, int2, int4
+				id = quoteIdent(c.Name)
+			}
+		}
+	}
+	if len(order) == 0 && id != "" {
+		order = append(order, id)
+	}
+	if partitioned {
+		order = append(order, "tableoid")
+	}
+	order = append(order, "ctid")
+	return "select " + strings.Join(names, ", ") + " from " + cfg.Table.String() + " order by " + strings.Join(order, ", ")
+}

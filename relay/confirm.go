@@ -1,0 +1,160 @@
+package relay
+
+import (
+	"encoding/binary"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pglogrepl"
+)
+
+const (
+	statusGap     = 100 * time.Millisecond // progress and replies are told at most so often
+	statusPeriod  = 5 * time.Second        // a status goes out at least so often
+	silentPeriods = 3                      // a server that says nothing for so many periods is gone
+	sendLimit     = 10 * time.Second       // a connection that does not take a status for so long is dead
+)
+
+// confirmer tells the server how far it may forget. It is the only writer of the replication connection, on a goroutine and a timer of
+// its own: a full budget or a slow Kafka never costs the session.
+//
+// Each timed status asks for a reply, which a healthy walsender gives at once, so silence means that the server or the way to it is gone.
+type confirmer struct {
+	send     func(p []byte, limit time.Duration) error
+	position func() pglogrepl.LSN    // what may be confirmed: never falls
+	told     func(lsn pglogrepl.LSN) // called when a higher position was sent
+	fail     func(err error)         // called when the session cannot go on; the confirmer ends by then
+	progress <-chan struct{}         // has a token when position moved
+	period   time.Duration
+
+	pings   chan struct{} // has a token when the server asked for a status
+	heard   atomic.Int64  // when the reader last heard of the server, ns since 1970
+	held    atomic.Bool   // the reader does not listen, so that silence means nothing
+	goodbye chan bool     // ends the confirmer; true: with a last status and CopyDone
+	done    chan struct{} // closed at its end
+
+	buf  []byte
+	last pglogrepl.LSN // what was sent last
+	sent time.Time     // when a status was sent last
+}
+
+func newConfirmer(s *stream, position func() pglogrepl.LSN, progress <-chan struct{}, period time.Duration, told func(pglogrepl.LSN)) *confirmer {
+	c := &confirmer{
+		send:     s.send,
+		position: position,
+		told:     told,
+		fail:     s.interrupt,
+		progress: progress,
+		period:   period,
+		pings:    make(chan struct{}, 1),
+		goodbye:  make(chan bool, 1),
+		done:     make(chan struct{}),
+	}
+	c.hear()
+	return c
+}
+
+// hear notes that the server was heard.
+func (c *confirmer) hear() { c.heard.Store(time.Now().UnixNano()) }
+
+// hold notes that the reader stops listening, or listens again.
+func (c *confirmer) hold(on bool) {
+	c.hear()
+	c.held.Store(on)
+}
+
+// end ends the confirmer and waits for it. With a goodbye it confirms a last time and ends the stream from this side.
+func (c *confirmer) end(goodbye bool) {
+	select {
+	case c.goodbye <- goodbye:
+	default: // told before
+	}
+	<-c.done
+}
+
+// run confirms until end is called or the connection fails.
+func (c *confirmer) run() {
+	defer close(c.done)
+	tick := time.NewTicker(c.period)
+	defer tick.Stop()
+	due := time.NewTimer(0) // when a status that was put off is due
+	<-due.C
+	asked, pending := false, false
+	for {
+		var err error
+		select {
+		case goodbye := <-c.goodbye:
+			if goodbye {
+				c.leave()
+			}
+			return
+		case <-tick.C:
+			if silence := time.Since(time.Unix(0, c.heard.Load())); silence >= silentPeriods*c.period && !c.held.Load() {
+				c.fail(fmt.Errorf("the server has said nothing for %v", silence.Round(time.Millisecond)))
+				return
+			}
+			err = c.status(true)
+			asked = false
+		case <-c.pings:
+			asked = true
+		case <-c.progress:
+		case <-due.C:
+			pending = false
+		}
+		if err == nil && (asked || c.position() != c.last) {
+			if wait := statusGap - time.Since(c.sent); wait <= 0 {
+				err = c.status(false)
+				asked = false
+			} else if !pending {
+				due.Reset(wait)
+				pending = true
+			}
+		}
+		if err != nil {
+			c.fail(fmt.Errorf("send status: %w", err))
+			return
+		}
+	}
+}
+
+// status sends one standby status.
+func (c *confirmer) status(reply bool) error {
+	lsn := c.position()
+	c.buf = appendStatus(c.buf[:0], lsn, time.Now(), reply)
+	if err := c.send(c.buf, sendLimit); err != nil {
+		return err
+	}
+	c.sent = time.Now()
+	if lsn != c.last {
+		c.last = lsn
+		c.told(lsn)
+	}
+	return nil
+}
+
+// leave confirms a last time and ends the stream. Errors are of no use any more: what the server did not hear, it sends again.
+func (c *confirmer) leave() {
+	if c.status(false) == nil {
+		c.send([]byte{'c', 0, 0, 0, 4}, sendLimit)
+	}
+}
+
+// appendStatus appends a standby status update, 34 bytes in CopyData. Only the flush position moves a slot, and 0 moves nothing, so a
+// status before anything is known is a mere sign of life. Write and apply say the same: they feed pg_stat_replication, and, should the
+// relay be taken for a synchronous standby, decide when commits return. (pglogrepl's function turns a flush of 0 into the write position,
+// which confirms what was only received.)
+func appendStatus(b []byte, confirmed pglogrepl.LSN, now time.Time, reply bool) []byte {
+	b = append(b, 'd', 0, 0, 0, 4+34, pglogrepl.StandbyStatusUpdateByteID)
+	for range 3 { // write, flush, apply
+		b = binary.BigEndian.AppendUint64(b, uint64(confirmed))
+	}
+	b = binary.BigEndian.AppendUint64(b, uint64(now.UnixMicro()-postgresEpoch))
+	if reply {
+		return append(b, 1)
+	}
+	return append(b, 0)
+}
+
+// postgresEpoch is 2000-01-01 in µs since 1970: Postgres counts time from there.
+const postgresEpoch = 946_684_800_000_000

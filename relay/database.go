@@ -1,0 +1,75 @@
+package relay
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// database is an ordinary connection, for checks, state and backfill.
+type database struct {
+	*pgx.Conn
+}
+
+// dialLimit bounds one attempt to connect, unless the user set connect_timeout: a wait has to show before people ask.
+const dialLimit = 10 * time.Second
+
+// openDatabase connects.
+func (r *Relay) openDatabase(ctx context.Context) (*database, error) {
+	cfg, err := pgx.ParseConfig(r.cfg.ConnString)
+	if err != nil {
+		return nil, r.judge(fmt.Errorf("read connection string: %w", err), connecting)
+	}
+	r.names.role = cfg.User
+	prepareConfig(&cfg.Config)
+	conn, err := pgx.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return nil, r.judge(connectError(err, &cfg.Config), connecting)
+	}
+	return &database{conn}, nil
+}
+
+func (d *database) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	d.Close(ctx)
+}
+
+// prepareConfig sets what every connection of the relay's has: a name, a limit for connecting, and settings that make a value's text
+// independent of the server's and the role's own.
+func prepareConfig(cfg *pgconn.Config) {
+	if cfg.ConnectTimeout == 0 {
+		cfg.ConnectTimeout = dialLimit
+	}
+	if cfg.RuntimeParams["application_name"] == "" {
+		// Distinctive, so that synchronous_standby_names = '*' is the only setting that makes commits wait for a relay.
+		cfg.RuntimeParams["application_name"] = "walpost"
+	}
+	for name, value := range map[string]string{
+		"TimeZone": "UTC", "DateStyle": "ISO", "IntervalStyle": "iso_8601", "extra_float_digits": "3", "bytea_output": "hex", "client_encoding": "UTF8",
+	} {
+		cfg.RuntimeParams[name] = value
+	}
+}
+
+// ping opens and closes an ordinary connection to the server at addr, whatever other hosts the connection string names.
+func ping(ctx context.Context, connString string, addr net.Addr) error {
+	cfg, err := pgconn.ParseConfig(connString)
+	if err != nil {
+		return err
+	}
+	prepareConfig(cfg)
+	cfg.DialFunc = func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, addr.Network(), addr.String())
+	}
+	conn, err := pgconn.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	return conn.Close(ctx)
+}

@@ -1,0 +1,20 @@
+// Package relay carries committed outbox rows from a replication slot to a sink and tells Postgres what it may forget.
+//
+// What it promises:
+//
+//   - Postgres is told to forget a transaction only when the sink has acked all its events and all events before it. The position told is
+//     always one that the server itself gave, and never falls within a session.
+//   - Memory is bounded by the byte budget, whatever a transaction's size. When the budget is used up the relay stops reading; what it
+//     tells the server, and that it is alive, goes on.
+//   - Nothing is skipped. What cannot be decoded, and an event that can never become a record, stop the relay with a reason once
+//     everything before it is acked and confirmed.
+//   - What time can cure is waited for, visibly: see [Relay.State]. What only a person can cure ends [Relay.Run] with an error that has
+//     a method Permanent and names object, cause and cure.
+//
+// What it leaves to its caller: configuration, signals, exit codes, and a [Sink], which owns order and retries on the way to Kafka.
+//
+// Three goroutines share a session: the reader, which alone reads the replication connection; the confirmer, which alone writes it; and
+// the sink's, which ack. They meet in the flight: the window of transactions in WAL order and the byte budget. On a new session nothing
+// is read before the sink has acked what it still holds of the old one; then memory is forgotten and the slot is streamed again: recovery
+// is start-up.
+package relay

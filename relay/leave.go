@@ -1,0 +1,103 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// conclude ends the session, whatever stopped the reader, and returns the session's error and whether the relay left cleanly: with
+// everything that it published acked and confirmed.
+func (s *session) conclude(err error) (_ error, clean bool) {
+	s.handOver() // what the sink has, it must let go, or it would never be acked
+	defer s.stream.conn.Close()
+	if errors.Is(err, errLeave) || errors.Is(err, errTooLate) {
+		err = s.leave()
+	}
+	if errors.Is(err, errRefused) {
+		err = s.halt()
+	}
+	switch {
+	case errors.Is(err, errLeave), errors.Is(err, errStopping), isPermanent(err):
+		s.confirmer.end(true)
+		drained := s.stream.drain(time.Now().Add(drainLimit))
+		s.stream.send([]byte{'X', 0, 0, 0, 4}, time.Second) // Terminate: the server logs no broken connection
+		return err, errors.Is(err, errLeave) && drained == nil && s.flight.drained()
+	default: // the connection or the server is going
+		s.confirmer.end(false)
+		return err, false
+	}
+}
+
+// leave waits for acks, for as long as leaving may take.
+func (s *session) leave() error {
+	if !s.fresh.Load() {
+		return errLeave // what the sink holds is of an older session, and could not be confirmed
+	}
+	if s.leaveBy.IsZero() {
+		s.leaveBy = time.Now().Add(s.relay.cfg.ShutdownTimeout)
+	}
+	if err := s.stream.resume(time.Time{}); err != nil {
+		return err
+	}
+	err := s.await(s.flight.drained)
+	if err == nil || errors.Is(err, errTooLate) {
+		return errLeave
+	}
+	return err
+}
+
+// halt waits until everything before the refused event's transaction is acked, and returns why the relay stops.
+func (s *session) halt() error {
+	if err := s.stream.resume(time.Time{}); err != nil {
+		return err
+	}
+	err := s.await(func() bool {
+		r, alone := s.flight.refusal()
+		return r != nil && alone
+	})
+	refused, _ := s.flight.refusal()
+	fault := permanent(fmt.Errorf("event refused: %w", refused.err),
+		"nothing from its transaction on is confirmed, and all of it comes again: remove the cause and start walpost")
+	if isPermanent(refused.err) {
+		fault = refused.err // a stream that cannot be decoded: it says so itself
+	}
+	if err != nil {
+		s.relay.log.Warn("events before the refused one are not all confirmed and will come again", "reason", err)
+	}
+	return fault
+}
+
+// await waits until done, which an ack or a refusal may make true. The reader listens to nothing else meanwhile. What stops it is
+// returned, but for a wish to leave: that becomes a deadline.
+func (s *session) await(done func() bool) error {
+	s.confirmer.hold(true)
+	defer s.confirmer.hold(false)
+	for !done() {
+		err := s.sleep(s.flight.changed)
+		if errors.Is(err, errLeave) && s.fresh.Load() && s.leaveBy.IsZero() {
+			s.leaveBy = time.Now().Add(s.relay.cfg.ShutdownTimeout)
+			err = s.stream.resume(time.Time{})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *session) refused() bool {
+	r, _ := s.flight.refusal()
+	return r != nil
+}
+
+// recordStop writes down where a clean stop left the slot.
+func (s *session) recordStop(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, drainLimit)
+	defer cancel()
+	_, commit := s.flight.confirmed()
+	if err := s.recorder.record(ctx, s.confirmer.last, commit, true); err != nil {
+		s.relay.log.Warn("the stop is not recorded", "error", err)
+	}
+}

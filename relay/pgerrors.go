@@ -1,0 +1,203 @@
+package relay
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"strings"
+	"syscall"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"walpost/schema"
+)
+
+// stage is what was asked of the server when it answered with an error. The same SQLSTATE means different things to different requests.
+type stage uint8
+
+const (
+	connecting stage = iota // opening a connection
+	preparing               // checks, state and backfill, in SQL
+	creating                // CREATE_REPLICATION_SLOT
+	starting                // START_REPLICATION, until the server agrees
+	streaming               // the stream itself
+)
+
+// names are what errors speak of.
+type names struct {
+	slot, publication string
+	table             schema.Table
+	role              string // as which the relay logs in
+}
+
+// judge says whether time can cure an error of the server's or of the way to it. What only a person can cure comes back as a fault;
+// anything else, above all what is unknown, as it is: to be retried. SQLSTATEs are matched and never texts, which differ by version and
+// language. first tells that this process has not connected before.
+func judge(err error, at stage, first bool, n names) error {
+	var f *fault
+	if err == nil || errors.As(err, &f) {
+		return err
+	}
+	if at == connecting {
+		return judgeConnect(err, first, n)
+	}
+	var e *pgconn.PgError
+	if !errors.As(err, &e) {
+		return err // the connection broke
+	}
+	switch e.Code {
+	case "42501": // insufficient_privilege
+		if at == preparing {
+			return permanent(err, "grant it: walpost schema print --relay-role %s prints the grants", schema.QuoteIdent(n.role))
+		}
+		return permanent(err, "run: ALTER ROLE %s REPLICATION (on RDS and Aurora: GRANT rds_replication TO %[1]s)", schema.QuoteIdent(n.role))
+	case "42P01", "3F000", "42883": // undefined_table, invalid_schema_name, undefined_function: something of schema walpost is not there
+		if at == preparing {
+			return permanent(err, "run: walpost schema apply")
+		}
+	case "42704": // undefined_object
+		if at == starting { // the slot: it was there a moment ago
+			return permanent(err, "somebody dropped it while walpost was starting: what was committed since its last confirmation is not in any slot")
+		}
+		if at == streaming { // up to 17: the publication, looked up in the catalog as it was at that point of the WAL
+			return publicationGap(err, n)
+		}
+	case "55000": // object_not_in_prerequisite_state
+		if at == creating { // wal_level; checked before, so it was changed meanwhile or the server is a standby
+			return permanent(err, "set wal_level = logical in postgresql.conf and restart the server")
+		}
+		if at == starting { // invalidated: WAL that it needed is gone, or rows of the catalog are
+			return lostSlot(err, n)
+		}
+	case "58P01": // undefined_file: a WAL segment that the slot needs was removed
+		if at == starting || at == streaming {
+			return lostSlot(err, n)
+		}
+	case "53400": // configuration_limit_exceeded: max_replication_slots
+		if at == creating {
+			return permanent(err, "raise max_replication_slots and restart the server, or drop a slot that nobody uses (pg_replication_slots, active = false)")
+		}
+	case "42602", "42939": // invalid_name, reserved_name
+		if at == creating {
+			return permanent(err, "choose another name for the slot: lower-case letters, digits and underscores")
+		}
+	case "0A000", "22023": // feature_not_supported, invalid_parameter_value: an option of pgoutput, or a server that only looks like Postgres
+		if at == creating || at == starting {
+			return permanent(err, "walpost needs Postgres 14 or later itself, without a pooler in between that changes the protocol")
+		}
+	}
+	return err // 55006 slot held, 53300 too many connections, 57P01 and 57P03 stopping or starting, and whatever is not listed
+}
+
+// judgeConnect judges why there is no connection. A connection string may name several hosts and ways (with TLS, without), each with an
+// error of its own: if time can cure one of them, it is waited for.
+func judgeConnect(err error, first bool, n names) error {
+	var cure string
+	for _, leaf := range leaves(err) {
+		c, permanent := judgeLeaf(leaf, first, n)
+		if !permanent {
+			return err
+		}
+		if cure == "" || c != "" {
+			cure = c
+		}
+	}
+	return permanent(err, "%s", cure)
+}
+
+func judgeLeaf(err error, first bool, n names) (cure string, permanent bool) {
+	var e *pgconn.PgError
+	var parse *pgconn.ParseConfigError
+	var cert *tls.CertificateVerificationError
+	var unknown x509.UnknownAuthorityError
+	var header tls.RecordHeaderError
+	switch {
+	case errors.As(err, &e):
+		return judgeRefusal(e, first, n)
+	case errors.As(err, &parse):
+		// A service file or a password file may be replaced at this very moment, and a process that has run goes on trying.
+		return "correct the connection string", first
+	case errors.As(err, &cert), errors.As(err, &unknown), errors.As(err, &header), strings.Contains(err.Error(), "refused TLS"):
+		// The two sides do not agree on TLS. While a certificate is being replaced that passes.
+		return "make sslmode, sslrootcert and the host name fit the server's certificate", first
+	}
+	return "", false // unreachable, refused, unknown name, time-out: the server or the network comes back
+}
+
+// judgeRefusal judges a server that was reached and said no.
+func judgeRefusal(e *pgconn.PgError, first bool, n names) (cure string, permanent bool) {
+	switch e.Code {
+	case "28P01", "28000": // wrong password; unknown role, or nothing in pg_hba.conf. Later a password is being rotated: it is waited for.
+		return "check user and password, and that pg_hba.conf lets the role " + schema.QuoteIdent(n.role) + " in to this database (the line's database is its name, not the word replication)", first
+	case "3D000": // no such database
+		return "create the database or correct its name", true
+	case "42501": // CONNECT on the database, or the attribute REPLICATION
+		return "run: ALTER ROLE " + schema.QuoteIdent(n.role) + " REPLICATION, and grant it CONNECT on the database", true
+	case "22023", "42704", "08P01": // a parameter that the server does not know, or may not be set by this role
+		return "take the parameter out of the connection string; a pooler must pass replication connections through", first
+	}
+	return "", false // 57P03 starting or stopping, 53300 too many connections, and whatever is not listed
+}
+
+// leaves returns the single errors that err was joined from.
+func leaves(err error) []error {
+	for e := err; e != nil; e = errors.Unwrap(e) {
+		if many, ok := e.(interface{ Unwrap() []error }); ok {
+			var all []error
+			for _, one := range many.Unwrap() {
+				all = append(all, leaves(one)...)
+			}
+			return all
+		}
+	}
+	return []error{err}
+}
+
+// lostSlot is the fault of a slot that Postgres gave up.
+func lostSlot(err error, n names) error {
+	return permanent(err, "slot %s is lost: Postgres removed WAL that it needed, so events are missing from the stream. "+
+		"Those that are still in %s can be published from there: look at confirmed_commit_time in walpost.relay_state, "+
+		"then drop the slot and create it anew (SELECT pg_drop_replication_slot(%s)); raise max_slot_wal_keep_size", n.slot, n.table, schema.QuoteLiteral(n.slot))
+}
+
+// publicationGap is the fault of a publication that is not there at this point of the WAL, though it may be now.
+func publicationGap(err error, n names) error {
+	return permanent(err, "publication %s did not exist when this part of the WAL was written, and creating it now does not help. "+
+		"Advance the slot over the gap (SELECT pg_replication_slot_advance(%s, lsn)) and publish the rows of %s that fall into it; never drop a publication that a slot uses",
+		schema.QuoteIdent(n.publication), schema.QuoteLiteral(n.slot), n.table)
+}
+
+// isSQLState tells whether err is a server's error with one of the codes.
+func isSQLState(err error, codes ...string) bool {
+	var e *pgconn.PgError
+	if !errors.As(err, &e) {
+		return false
+	}
+	for _, code := range codes {
+		if e.Code == code {
+			return true
+		}
+	}
+	return false
+}
+
+// slotBusy tells whether another process holds the slot.
+func slotBusy(err error) bool { return isSQLState(err, "55006") }
+
+// serverGone tells whether an attempt to connect shows that the server is stopping or has stopped.
+func serverGone(err error) bool {
+	return isSQLState(err, "57P03") || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF)
+}
+
+// oneLine tells a connection's error on one line, in the order of the attempts.
+func oneLine(err error) string {
+	var seen []string
+	for _, leaf := range leaves(err) {
+		text := strings.Join(strings.Fields(leaf.Error()), " ")
+		if len(seen) == 0 || seen[len(seen)-1] != text {
+			seen = append(seen, text)
+		}
+	}
+	return strings.Join(seen, "; ")
+}

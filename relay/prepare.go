@@ -1,0 +1,218 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"walpost/internal/catalog"
+	"walpost/schema"
+)
+
+// bytea is the oid of Postgres's type for bytes.
+const bytea = 17
+
+// ready is what the checks found.
+type ready struct {
+	table   catalog.Described
+	binary  bool // the payload is worth the binary format
+	slot    *slotRow
+	version int // server_version_num
+}
+
+// slotRow is what pg_replication_slots says of the slot.
+type slotRow struct {
+	plugin, kind, database string
+	active                 bool
+	pid                    int32
+	confirmed              string // confirmed_flush_lsn
+	beyond                 bool   // it stands beyond the end of the server's WAL
+	ahead                  bool   // it stands beyond what was recorded at a clean stop
+	lost                   bool
+}
+
+// errStandby says that another relay is at it.
+var errStandby = errors.New("another relay is making the first start of this slot")
+
+// prepare makes sure that the slot can be streamed: it checks what is there, makes what a first start makes, backfill included, and says
+// what only a person can cure.
+func (r *Relay) prepare(ctx context.Context, db *database) (*ready, error) {
+	p := &ready{}
+	if err := r.checkServer(ctx, db, p); err != nil {
+		return nil, err
+	}
+	if err := r.checkTable(ctx, db, p); err != nil {
+		return nil, err
+	}
+	state, err := readState(ctx, db, r.cfg.Slot)
+	if err != nil {
+		return nil, err
+	}
+	if p.slot, err = r.readSlot(ctx, db); err != nil {
+		return nil, err
+	}
+	if err := r.checkPublication(ctx, db, p); err != nil {
+		return nil, err
+	}
+	switch {
+	case p.slot == nil && state != nil && state.phase == phaseStreaming:
+		return nil, r.missingSlot(state)
+	case p.slot == nil, state != nil && state.phase == phaseBackfilling:
+		if err := r.firstStart(ctx, db, p); err != nil {
+			return nil, err
+		}
+		p.slot, err = r.readSlot(ctx, db)
+		if p.slot == nil && err == nil {
+			err = fmt.Errorf("slot %s was dropped during the first start", r.cfg.Slot)
+		}
+		return p, err
+	}
+	return p, r.checkSlot(p.slot, state)
+}
+
+// checkServer checks what the server is and what it was set up for.
+func (r *Relay) checkServer(ctx context.Context, db *database, p *ready) error {
+	var level string
+	var standby bool
+	err := db.QueryRow(ctx, `
+		select current_setting('server_version_num')::int, coalesce(current_setting('effective_wal_level', true), current_setting('wal_level')),
+		       pg_catalog.pg_is_in_recovery()`).Scan(&p.version, &level, &standby)
+	if err != nil {
+		return fmt.Errorf("read settings: %w", err)
+	}
+	r.connected = true
+	switch {
+	case p.version < 14_00_00:
+		return permanent(fmt.Errorf("the server is Postgres %d", p.version/10000), "walpost needs 14 or later")
+	case standby: // a promotion makes it the one
+		return fmt.Errorf("the server is a standby: waiting for its promotion")
+	case level != "logical" && p.version < 19_00_00:
+		return permanent(fmt.Errorf("wal_level is %s", level), "run: ALTER SYSTEM SET wal_level = logical, and restart the server")
+	}
+	version, err := catalog.Version(ctx, db)
+	switch {
+	case err != nil:
+		return err
+	case version == 0:
+		return permanent(errors.New("schema walpost is not in this database"), "run: walpost schema apply")
+	case version < schema.Version:
+		return permanent(fmt.Errorf("schema walpost is of version %d, and this walpost needs %d", version, schema.Version), "run: walpost schema apply")
+	}
+	return nil
+}
+
+// checkTable checks that the table is there and its columns fit.
+func (r *Relay) checkTable(ctx context.Context, db *database, p *ready) (err error) {
+	p.table, err = catalog.Describe(ctx, db, r.cfg.Table)
+	var absent *catalog.TableError
+	if errors.As(err, &absent) {
+		return permanent(err, "")
+	}
+	if err != nil {
+		return err
+	}
+	if _, err := r.cfg.Mapping.Plan(r.cfg.Table, p.table.Columns); err != nil {
+		return permanent(err, "")
+	}
+	for _, c := range p.table.Columns {
+		if c.Name == r.cfg.Mapping.Names[schema.Payload] {
+			p.binary = c.OID == bytea
+		}
+	}
+	return nil
+}
+
+// checkPublication checks the publication, and makes it for a first start where the role may. It has to be there before the slot: it is
+// looked up as it was at each point of the WAL.
+func (r *Relay) checkPublication(ctx context.Context, db *database, p *ready) error {
+	o := schema.Options{Table: r.cfg.Table, Publication: r.cfg.Publication}
+	name := schema.QuoteIdent(r.cfg.Publication)
+	var inserts, viaRoot, member bool
+	err := db.QueryRow(ctx, `
+		select pubinsert, pubviaroot, exists (
+		         select from pg_catalog.pg_publication_tables t where t.pubname = p.pubname and t.schemaname = $2 and t.tablename = $3)
+		from pg_catalog.pg_publication p where pubname = $1`, r.cfg.Publication, r.cfg.Table.Schema, r.cfg.Table.Name).Scan(&inserts, &viaRoot, &member)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows) && p.slot != nil:
+		return permanent(fmt.Errorf("publication %s does not exist, but slot %s does", name, r.cfg.Slot),
+			"run: %s; events committed before that cannot be read from the slot: advance it (SELECT pg_replication_slot_advance(%s, pg_current_wal_lsn())) and publish them from the table",
+			schema.PublicationSQL(o), schema.QuoteLiteral(r.cfg.Slot))
+	case errors.Is(err, pgx.ErrNoRows):
+		return r.createPublication(ctx, db, o)
+	case err != nil:
+		return fmt.Errorf("look up publication %s: %w", name, err)
+	case p.table.Partitioned && !viaRoot: // then pg_publication_tables lists the partitions and not the root
+		return permanent(fmt.Errorf("publication %s shows partitions of %s and not the table", name, r.cfg.Table),
+			"run: ALTER PUBLICATION %s SET (publish_via_partition_root = true)", name)
+	case !member:
+		return permanent(fmt.Errorf("publication %s does not have table %s", name, r.cfg.Table), "run: ALTER PUBLICATION %s ADD TABLE %s", name, r.cfg.Table)
+	case !inserts:
+		return permanent(fmt.Errorf("publication %s does not publish inserts", name), "run: ALTER PUBLICATION %s SET (publish = 'insert')", name)
+	}
+	return nil
+}
+
+func (r *Relay) createPublication(ctx context.Context, db *database, o schema.Options) error {
+	sql := schema.PublicationSQL(o)
+	_, err := db.Exec(ctx, sql)
+	switch {
+	case isSQLState(err, "42501"):
+		return permanent(fmt.Errorf("publication %s does not exist, and the role %s may not create it: %w", o.Publication, r.names.role, err),
+			"run as the owner of %s: %s", r.cfg.Table, sql)
+	case err != nil && !isSQLState(err, "42710"): // another relay made it
+		return fmt.Errorf("create publication %s: %w", o.Publication, err)
+	}
+	r.log.Info("created publication", "publication", o.Publication, "table", r.cfg.Table.String())
+	return nil
+}
+
+// readSlot returns nil if there is no slot.
+func (r *Relay) readSlot(ctx context.Context, db *database) (*slotRow, error) {
+	var s slotRow
+	err := db.QueryRow(ctx, `
+		select coalesce(plugin, ''), slot_type, coalesce(database, ''), active, coalesce(active_pid, 0), coalesce(confirmed_flush_lsn::text, ''),
+		       coalesce(confirmed_flush_lsn > pg_catalog.pg_current_wal_flush_lsn(), false),
+		       coalesce(confirmed_flush_lsn > (select confirmed_lsn from walpost.relay_state where slot = slot_name and clean_stop), false),
+		       coalesce(wal_status = 'lost', false)
+		from pg_catalog.pg_replication_slots where slot_name = $1`, r.cfg.Slot).
+		Scan(&s.plugin, &s.kind, &s.database, &s.active, &s.pid, &s.confirmed, &s.beyond, &s.ahead, &s.lost)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("look up slot %s: %w", r.cfg.Slot, err)
+	}
+	return &s, nil
+}
+
+// checkSlot checks that a slot is one that walpost can stream and has not lost anything.
+func (r *Relay) checkSlot(s *slotRow, state *relayState) error {
+	name := r.cfg.Slot
+	switch {
+	case s.kind != "logical" || s.plugin != "pgoutput":
+		return permanent(fmt.Errorf("slot %s is %s %s and not of pgoutput", name, s.kind, s.plugin), "choose another name for walpost's slot, or drop this one")
+	case s.lost:
+		return lostSlot(fmt.Errorf("slot %s: wal_status is lost", name), r.names)
+	case s.beyond:
+		return permanent(fmt.Errorf("slot %s stands at %s, beyond the end of the server's WAL: the server is another one or was restored from a backup", name, s.confirmed),
+			"publish what is missing from %s, then drop the slot and the row of walpost.relay_state", r.cfg.Table)
+	case s.ahead && !s.active: // an active one is being moved by a relay that has begun anew
+		return permanent(fmt.Errorf("slot %s stands at %s, ahead of where walpost left it (%s): somebody moved it, and what lies between was not published",
+			name, s.confirmed, state.confirmed), "publish what is missing from %s, then run: UPDATE walpost.relay_state SET clean_stop = false WHERE slot = %s",
+			r.cfg.Table, schema.QuoteLiteral(name))
+	}
+	return nil
+}
+
+// missingSlot is the fault of a slot that was there and is no more.
+func (r *Relay) missingSlot(state *relayState) error {
+	known := "nothing was confirmed yet"
+	if state.confirmed != "" {
+		known = fmt.Sprintf("the last recorded confirmation is %s, committed %s", state.confirmed, state.committed)
+	}
+	return permanent(fmt.Errorf("slot %s does not exist, but walpost has streamed from it: events committed since are in no slot (%s)", r.cfg.Slot, known),
+		"publish the rows of %s created since from the table; to begin anew with all rows that are in it, run: DELETE FROM walpost.relay_state WHERE slot = %s",
+		r.cfg.Table, schema.QuoteLiteral(r.cfg.Slot))
+}

@@ -1,0 +1,212 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"walpost/schema"
+)
+
+// Acks is what a sink reports to. Its methods may be called from any goroutine and do not block.
+type Acks interface {
+	// Acked reports that the events of runs are durable in the sink, which held bytes for them. Each published event is reported once.
+	// runs is not kept.
+	Acked(runs []schema.Run, bytes int)
+
+	// Rejected reports that an event of transaction tx can never be delivered, and why. It counts as unacked for good.
+	Rejected(tx uint64, err error)
+}
+
+// Sink takes events in order. Its methods are called from one goroutine.
+type Sink interface {
+	// Publish takes one event of transaction tx and returns how many bytes it holds until the event is acked. The event is a view that
+	// is valid until Publish returns. An error means that the event can never be delivered: it is not held.
+	Publish(ev *schema.Event, tx uint64) (bytes int, err error)
+
+	// Flush lets go what was published since the last Flush. Nothing of it was acked before.
+	Flush()
+
+	// Close stops the sink. What it still holds is neither acked nor rejected.
+	Close() error
+}
+
+// Config says what a relay works on. Slot, Publication, Table, Mapping, OpenSink, Logger and Registerer are required.
+type Config struct {
+	ConnString  string // libpq URL or keywords; empty: the PG* environment. Read anew for every connection.
+	Slot        string
+	Publication string
+	Table       schema.Table
+	Mapping     schema.Mapping
+
+	Backfill   string // what happens to rows that are there at the first start: "publish" (or "") or "skip"
+	OnBadEvent string // "park" acts as "halt": the relay stops with a reason before the event
+
+	MaxInFlightBytes int64         // what the sink may hold; one event may be larger. 0: 32 MiB
+	ShutdownTimeout  time.Duration // how long leaving waits for acks. 0: 10 s
+
+	// OpenSink opens a sink that reports to acks. It is called for the stream, and for a backfill, each time anew. An error that has a
+	// method Permanent returning true ends Run, any other is retried.
+	OpenSink func(ctx context.Context, acks Acks) (Sink, error)
+
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer
+}
+
+func (c *Config) check() error {
+	var errs []error
+	require := func(ok bool, what string) {
+		if !ok {
+			errs = append(errs, errors.New("relay: "+what))
+		}
+	}
+	require(c.Slot != "", "no slot")
+	require(c.Publication != "", "no publication")
+	require(c.Table != schema.Table{}, "no table")
+	require(c.OpenSink != nil, "no sink")
+	require(c.Logger != nil, "no logger")
+	require(c.Registerer != nil, "no metrics registerer")
+	require(c.Backfill == "" || c.Backfill == "publish" || c.Backfill == "skip", fmt.Sprintf("backfill is %q, which is neither publish nor skip", c.Backfill))
+	require(c.MaxInFlightBytes >= 0, "a negative byte budget")
+	return errors.Join(errs...)
+}
+
+// Relay carries one slot's events. Create it with [New].
+type Relay struct {
+	cfg     Config
+	log     *slog.Logger
+	names   names
+	budget  *budget
+	flight  *flight // the stream's; it outlives sessions as the sink does
+	sink    Sink    // the stream's; nil until it is opened
+	metrics *metrics
+	status  status
+
+	connected bool // this process has been connected once
+}
+
+// New returns a relay that does nothing until [Relay.Run]. Its metrics exist from now on.
+func New(cfg Config) (*Relay, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	if cfg.MaxInFlightBytes == 0 {
+		cfg.MaxInFlightBytes = 32 << 20
+	}
+	if cfg.ShutdownTimeout == 0 {
+		cfg.ShutdownTimeout = 10 * time.Second
+	}
+	b := newBudget(cfg.MaxInFlightBytes)
+	r := &Relay{
+		cfg:    cfg,
+		log:    cfg.Logger,
+		names:  names{slot: cfg.Slot, publication: cfg.Publication, table: cfg.Table},
+		budget: b,
+		flight: newFlight(b),
+	}
+	r.status.set(Starting, "connecting to Postgres")
+	var err error
+	r.metrics, err = newMetrics(cfg.Registerer, r.flight, b)
+	return r, err
+}
+
+// Run relays until ctx is done, and then leaves cleanly: it reads on to the end of the transaction at hand, waits for acks, confirms and
+// ends the stream, all within ShutdownTimeout and a few seconds, and returns nil. A relay that waits or stands by leaves at once.
+//
+// Any error it returns is permanent. It is called once.
+func (r *Relay) Run(ctx context.Context) error {
+	if r.cfg.OnBadEvent == "park" {
+		r.log.Info("on_bad_event: park acts as halt: an event that Kafka can never take stops the relay with a reason")
+	}
+	defer r.closeSink()
+	var retry backoff
+	for {
+		err := r.attempt(ctx, &retry)
+		r.status.lead(false)
+		r.metrics.leader.Set(0)
+		r.metrics.connected.Set(0)
+		switch {
+		case isPermanent(err):
+			return err
+		case ctx.Err() != nil:
+			return nil
+		}
+		standby := slotBusy(err) || errors.Is(err, errStandby)
+		pause := retry.next(standby)
+		r.report(err, standby, pause)
+		if !standby {
+			r.metrics.reconnects.Inc()
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pause):
+		}
+	}
+}
+
+// report makes a wait visible: the first time and whenever the reason changes, it is worth a line.
+func (r *Relay) report(err error, standby bool, pause time.Duration) {
+	if standby {
+		if r.status.set(Standby, err.Error()) {
+			r.log.Info("standing by", "reason", err)
+		}
+		return
+	}
+	if !r.status.set(Waiting, err.Error()) {
+		return
+	}
+	r.log.Warn("waiting", "reason", err, "retry_in", pause.Round(time.Millisecond))
+}
+
+// attempt connects, makes a first start if this is one, and streams until something ends that.
+func (r *Relay) attempt(ctx context.Context, retry *backoff) error {
+	db, err := r.openDatabase(ctx)
+	if err != nil {
+		return err
+	}
+	defer db.close()
+	ready, err := r.prepare(ctx, db)
+	if err != nil {
+		return r.judge(err, preparing)
+	}
+	if r.sink == nil {
+		if r.sink, err = r.cfg.OpenSink(ctx, r.flight); err != nil {
+			return fmt.Errorf("open sink: %w", err)
+		}
+	}
+	s, err := r.openSession(ctx, db, ready)
+	if err != nil {
+		return err
+	}
+	begun := time.Now()
+	err = s.run(ctx)
+	if time.Since(begun) > retryMost {
+		retry.reset()
+	}
+	return err
+}
+
+// judge marks what only a person can cure.
+func (r *Relay) judge(err error, at stage) error {
+	return judge(err, at, !r.connected, r.names)
+}
+
+func (r *Relay) closeSink() {
+	if r.sink == nil {
+		return
+	}
+	if err := r.sink.Close(); err != nil {
+		r.log.Warn("close sink", "error", err)
+	}
+}
+
+// isPermanent tells whether a retry cannot help. Any package may say so of its errors.
+func isPermanent(err error) bool {
+	var p interface{ Permanent() bool }
+	return errors.As(err, &p) && p.Permanent()
+}

@@ -1,0 +1,228 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"walpost/schema"
+)
+
+// walsender is a replication connection before it streams. It is the only thing here that speaks the protocol's commands.
+type walsender struct {
+	conn    *pgconn.PgConn
+	notices *notices
+}
+
+// server is what a walsender says of itself.
+type server struct {
+	systemID string
+	history  history
+	database string
+	version  int           // server_version_num
+	timeout  time.Duration // wal_sender_timeout; 0: none
+}
+
+// dialWalsender connects for replication.
+func dialWalsender(ctx context.Context, connString string, n names, log *slog.Logger) (*walsender, error) {
+	cfg, err := pgconn.ParseConfig(connString)
+	if err != nil {
+		return nil, fmt.Errorf("read connection string: %w", err)
+	}
+	prepareConfig(cfg)
+	cfg.RuntimeParams["replication"] = "database"
+	if cfg.RuntimeParams["wal_sender_timeout"] == "" && !strings.Contains(cfg.RuntimeParams["options"], "wal_sender_timeout") {
+		cfg.RuntimeParams["wal_sender_timeout"] = "15s" // soon enough for a standby to take over from a frozen relay
+	}
+	w := &walsender{notices: &notices{log: log, names: n}}
+	cfg.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { _ = w.notices.take(n) } // nothing is fatal before it streams
+	if w.conn, err = pgconn.ConnectConfig(ctx, cfg); err != nil {
+		return nil, connectError(err, cfg)
+	}
+	return w, nil
+}
+
+// connectError says where to and as whom there is no connection.
+func connectError(err error, cfg *pgconn.Config) error {
+	return &dialError{fmt.Sprintf("connect to %s port %d as %s, database %s: %s", cfg.Host, cfg.Port, cfg.User, cfg.Database, oneLine(err)), err}
+}
+
+// dialError is a connection's error with a text on one line.
+type dialError struct {
+	text string
+	err  error
+}
+
+func (e *dialError) Error() string { return e.text }
+func (e *dialError) Unwrap() error { return e.err }
+
+func (w *walsender) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	w.conn.Close(ctx)
+}
+
+// query runs one command and returns its only result.
+func (w *walsender) query(ctx context.Context, sql string, columns int) ([][]byte, error) {
+	results, err := w.conn.Exec(ctx, sql).ReadAll()
+	if err != nil {
+		return nil, err
+	}
+	if len(results) != 1 || len(results[0].Rows) != 1 || len(results[0].Rows[0]) < columns {
+		return nil, errors.New("the answer is not one row of the expected shape")
+	}
+	return results[0].Rows[0], nil
+}
+
+// identify asks the server who it is.
+func (w *walsender) identify(ctx context.Context) (s server, err error) {
+	row, err := w.query(ctx, "IDENTIFY_SYSTEM", 4)
+	if err != nil {
+		return s, fmt.Errorf("identify system: %w", err)
+	}
+	timeline, err := strconv.ParseUint(string(row[1]), 10, 32)
+	if err != nil {
+		return s, fmt.Errorf("identify system: timeline: %w", err)
+	}
+	s = server{systemID: string(row[0]), database: string(row[3]), history: history{current: uint32(timeline)}}
+	row, err = w.query(ctx, "SELECT current_setting('server_version_num'), setting FROM pg_catalog.pg_settings WHERE name = 'wal_sender_timeout'", 2)
+	if err != nil {
+		return s, fmt.Errorf("read settings: %w", err)
+	}
+	version, err1 := strconv.Atoi(string(row[0]))
+	timeout, err2 := strconv.Atoi(string(row[1]))
+	if err := errors.Join(err1, err2); err != nil {
+		return s, fmt.Errorf("read settings: %w", err)
+	}
+	s.version, s.timeout = version, time.Duration(timeout)*time.Millisecond
+	if timeline == 1 {
+		return s, nil // nothing came before the first timeline, and the server has no file that would say so
+	}
+	row, err = w.query(ctx, fmt.Sprintf("TIMELINE_HISTORY %d", timeline), 2)
+	if err != nil {
+		return s, fmt.Errorf("read history of timeline %d: %w", timeline, err)
+	}
+	s.history.past, err = parseHistory(row[1])
+	return s, err
+}
+
+// statusPeriod returns how often a status goes out: a server's patience must hold for three.
+func (s *server) statusPeriod() time.Duration {
+	if s.timeout > 0 {
+		return min(statusPeriod, s.timeout/3)
+	}
+	return statusPeriod
+}
+
+// snapshot is the state of the database at the point where a new slot begins.
+type snapshot struct {
+	lsn  pglogrepl.LSN // everything committed before is in the snapshot, everything after is in the slot
+	name string        // for SET TRANSACTION SNAPSHOT, until the next command on the walsender that made it
+}
+
+// create creates a slot. That waits for every transaction of the cluster that is writing at this moment, so it may take long.
+func (w *walsender) create(ctx context.Context, slot string, temporary bool, version int) (s snapshot, err error) {
+	sql := "CREATE_REPLICATION_SLOT " + quoteIdent(slot)
+	if temporary {
+		sql += " TEMPORARY"
+	}
+	if sql += " LOGICAL pgoutput "; version >= 15_00_00 {
+		sql += "(SNAPSHOT 'export')"
+	} else {
+		sql += "EXPORT_SNAPSHOT"
+	}
+	row, err := w.query(ctx, sql, 3)
+	if err != nil {
+		return s, fmt.Errorf("create slot %s: %w", slot, err)
+	}
+	s.name = string(row[2])
+	if s.lsn, err = pglogrepl.ParseLSN(string(row[1])); err != nil {
+		return s, fmt.Errorf("create slot %s: %w", slot, err)
+	}
+	return s, nil
+}
+
+// startLimit bounds how long a server may take to agree to stream.
+const startLimit = 30 * time.Second
+
+// start asks the server to stream and hands the connection over to a stream; the walsender is of no use any more. The position asked
+// for is 0/0, which means where the slot stands: a higher one would be taken without a check and skip what lies before it.
+func (w *walsender) start(ctx context.Context, slot, publication string, binary bool) (*stream, error) {
+	hijacked, err := w.conn.Hijack()
+	if err != nil {
+		return nil, fmt.Errorf("take over the connection: %w", err)
+	}
+	s := newStream(hijacked.Conn, w.notices.take)
+	w.notices.streaming = true
+	stop := context.AfterFunc(ctx, func() { s.interrupt(errLeave) })
+	defer stop()
+	if err := s.begin(startCommand(slot, publication, binary)); err != nil {
+		hijacked.Conn.Close()
+		return nil, fmt.Errorf("start replication from slot %s: %w", slot, err)
+	}
+	return s, nil
+}
+
+// startCommand is START_REPLICATION with pgoutput's options. The publication is an identifier in a list in a literal.
+func startCommand(slot, publication string, binary bool) string {
+	options := "proto_version '1', publication_names " + schema.QuoteLiteral(quoteIdent(publication))
+	if binary { // pays for bytea, which is twice as long in text
+		options += ", binary 'true'"
+	}
+	return "START_REPLICATION SLOT " + quoteIdent(slot) + " LOGICAL 0/0 (" + options + ")"
+}
+
+// begin sends the command and reads until the server agrees.
+func (s *stream) begin(command string) error {
+	query, err := (&pgproto3.Query{String: command}).Encode(nil)
+	if err != nil {
+		return err
+	}
+	if err := s.send(query, startLimit); err != nil {
+		return err
+	}
+	if err := s.setLimit(time.Now().Add(startLimit)); err != nil {
+		return err
+	}
+	for {
+		m, err := s.next()
+		if err == nil && m.kind == incomplete {
+			err = s.fill()
+		}
+		switch {
+		case err != nil:
+			return err
+		case m.kind == started:
+			return s.setLimit(time.Time{})
+		}
+	}
+}
+
+// quoteIdent quotes always: the replication grammar knows no other way to write some names.
+func quoteIdent(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
+
+// notices judges what the server says besides.
+type notices struct {
+	log       *slog.Logger
+	names     names
+	streaming bool
+}
+
+// take logs a notice. It returns a fault for the one that tells of loss: since 18 a publication that does not exist at this point of the
+// WAL costs its rows and gives a mere warning, "skipped loading publication". The text is translated and its SQLSTATE also stands for the
+// harmless warning that a standby of synchronized_standby_slots is away, so the source file decides.
+func (n *notices) take(notice *pgconn.Notice) error {
+	if n.streaming && notice.Code == "55000" && strings.HasSuffix(notice.File, "pgoutput.c") {
+		return publicationGap((*pgconn.PgError)(notice), n.names)
+	}
+	n.log.Warn("the server says", "notice", notice.Message, "severity", notice.Severity, "sqlstate", notice.Code)
+	return nil
+}

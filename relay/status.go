@@ -1,0 +1,74 @@
+package relay
+
+import (
+	"sync"
+	"time"
+)
+
+// Role is what a relay is doing.
+type Role string
+
+// The roles of a relay.
+const (
+	Starting Role = "starting" // first connection, checks, backfill
+	Leader   Role = "leader"   // it holds the slot and streams
+	Standby  Role = "standby"  // another relay holds the slot
+	Waiting  Role = "waiting"  // for something that time cures
+)
+
+// State is what a relay is doing at a moment, for readiness and status pages.
+type State struct {
+	Role   Role
+	Reason string    // why it does not lead; "" for a leader
+	Since  time.Time // since when
+
+	Unacked      int64     // events that the sink holds
+	UnackedSince time.Time // since when it holds events without having acked one; zero: it holds none
+	LastEvent    time.Time // when an event last came from Postgres
+	LastAck      time.Time // when the sink last acked
+	LastConfirm  time.Time // when Postgres was last told a higher position
+}
+
+// State returns what the relay is doing. It may be called at any time from any goroutine.
+func (r *Relay) State() State {
+	s := r.status.get()
+	l := r.flight.load()
+	s.Unacked, s.UnackedSince, s.LastAck = l.unacked, l.waiting, l.lastAck
+	s.LastEvent, s.LastConfirm = r.metrics.lastEvent.time(), r.metrics.lastConfirm.time()
+	return s
+}
+
+// status is the part of the state that the relay sets itself.
+type status struct {
+	mu    sync.Mutex
+	state State
+}
+
+// set changes role and reason, and tells whether they are new.
+func (s *status) set(role Role, reason string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state.Role == role && s.state.Reason == reason {
+		return false
+	}
+	if s.state.Role != role {
+		s.state.Since = time.Now()
+	}
+	s.state.Role, s.state.Reason = role, reason
+	return true
+}
+
+// lead makes the relay a leader, or, if it is one, no longer.
+func (s *status) lead(on bool) {
+	if on {
+		s.set(Leader, "")
+	} else if s.get().Role == Leader {
+		s.set(Waiting, "the session ended")
+	}
+}
+
+func (s *status) get() State {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state
+}

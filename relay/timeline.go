@@ -1,0 +1,63 @@
+package relay
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pglogrepl"
+)
+
+// history is which timeline owns which part of the WAL, as far as the server at hand knows.
+//
+// A promotion ends a timeline at a switch point and begins the next one there. The slot may stand before that point, so the timeline that
+// the server is on does not say to which one a commit belongs.
+type history struct {
+	current uint32
+	past    []pastTimeline // in the order of time
+}
+
+// pastTimeline is a timeline that was left.
+type pastTimeline struct {
+	timeline uint32
+	end      pglogrepl.LSN // where the next one began
+}
+
+// owner returns the timeline that a record starting at lsn belongs to.
+func (h *history) owner(lsn pglogrepl.LSN) uint32 {
+	for _, t := range h.past {
+		if lsn < t.end {
+			return t.timeline
+		}
+	}
+	return h.current
+}
+
+// parseHistory reads the content of a timeline history file: a line for each timeline that was left, with its number, where it was left,
+// and why; comments begin with #.
+func parseHistory(content []byte) ([]pastTimeline, error) {
+	var past []pastTimeline
+	lines := bufio.NewScanner(bytes.NewReader(content))
+	for lines.Scan() {
+		line, _, _ := strings.Cut(lines.Text(), "#")
+		fields := strings.Fields(line)
+		if len(fields) == 0 {
+			continue
+		}
+		if len(fields) < 2 {
+			return nil, fmt.Errorf("timeline history: line %q has no switch point", lines.Text())
+		}
+		timeline, err := strconv.ParseUint(fields[0], 10, 32)
+		if err != nil {
+			return nil, fmt.Errorf("timeline history: line %q: %w", lines.Text(), err)
+		}
+		end, err := pglogrepl.ParseLSN(fields[1])
+		if err != nil {
+			return nil, fmt.Errorf("timeline history: line %q: %w", lines.Text(), err)
+		}
+		past = append(past, pastTimeline{timeline: uint32(timeline), end: end})
+	}
+	return past, lines.Err()
+}
