@@ -103,6 +103,6 @@ select coalesce(case g.kind
     when 'table' then pg_catalog.has_table_privilege(r.oid, pg_catalog.to_regclass(g.object)::oid, g.privilege)
     when 'function' then pg_catalog.has_function_privilege(r.oid, pg_catalog.to_regprocedure(g.object)::oid, g.privilege)
   end, false)
-from pg_catalog.unnest($1::text[], $2::text[], $3::text[], $4::text[]) with ordinality g(role, kind, object, privilege, n)
+from unnest($1::text[], $2::text[], $3::text[], $4::text[]) with ordinality g(role, kind, object, privilege, n)
 left join pg_catalog.pg_roles r on r.rolname::text = g.role
 order by g.n`

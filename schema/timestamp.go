@@ -54,7 +54,7 @@ func parseTimestamp(v []byte) (int64, error) {
 	if p.bad || len(p.rest) > 0 || !isDate(year, month, day) || hour > 23 || minute > 59 || second > 59 {
 		return 0, fmt.Errorf("%q is %w", clip(v), errTimestamp)
 	}
-	if year < 1 || year > 10_000 {
+	if year < 0 || year > 10_000 { // the years just outside may still be inside in UTC
 		return NoTime, nil
 	}
 	seconds := hour*3600 + minute*60 + second - offset
@@ -75,7 +75,7 @@ func isDate(year, month, day int) bool {
 	return day <= int("\x1f\x1c\x1f\x1e\x1f\x1e\x1f\x1f\x1e\x1f\x1e\x1f"[month-1])
 }
 
-// daysSince1970 counts days of the Gregorian calendar, years from 1 on. It does what package time does three times slower, on a path
+// daysSince1970 counts days of the Gregorian calendar, years from 1 on, and December before. It does what package time does three times slower, on a path
 // that every event takes. The year begins in March here, so that the leap day is its last and months follow a pattern of 153 days in
 // five.
 func daysSince1970(year, month, day int) int64 {
@@ -149,7 +149,7 @@ func (p *timeParser) zone() int {
 	if p.next(':') {
 		seconds = p.pair(':')
 	}
-	p.bad = p.bad || minutes > 59 || seconds > 59
+	p.bad = p.bad || hours > 15 || minutes > 59 || seconds > 59
 	return sign * (hours*3600 + minutes*60 + seconds)
 }
 

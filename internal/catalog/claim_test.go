@@ -1,0 +1,93 @@
+package catalog
+
+import (
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"walpost/internal/pgtest"
+	"walpost/schema"
+)
+
+func TestClaim(t *testing.T) {
+	onEachMajor(t, func(t *testing.T, db *pgtest.DB) {
+		conn := connect(t, db)
+		mustApply(t, conn, schema.Options{})
+		for _, c := range []struct {
+			consumer, event string
+			first           bool
+		}{{"stock", "e1", true}, {"stock", "e1", false}, {"points", "e1", true}, {"stock", "e2", true}, {"stock", "e2", false}, {"", "", true}} {
+			if got := queryOne[bool](t, conn, `select walpost.claim($1, $2)`, c.consumer, c.event); got != c.first {
+				t.Errorf("claim(%s, %s) = %v, want %v", c.consumer, c.event, got, c.first)
+			}
+		}
+		if queryOne[bool](t, conn, `select walpost.claim(consumer => 'x', event_id => 'y') and walpost.claim('x', 'y')`) {
+			t.Error("both claims of one statement are true")
+		}
+		refused(t, conn, "23502", `select walpost.claim(null, 'e')`)
+		refused(t, conn, "23502", `select walpost.claim('c', null)`)
+
+		execSQL(t, conn, `begin; select walpost.claim('stock', 'e9'); rollback`)
+		if !queryOne[bool](t, conn, `select walpost.claim('stock', 'e9')`) {
+			t.Error("a claim that was rolled back counts")
+		}
+	})
+}
+
+// A claim waits for the transaction that holds the event, and takes over what that one does not commit.
+func TestConcurrentClaims(t *testing.T) {
+	onEachMajor(t, func(t *testing.T, db *pgtest.DB) {
+		holder, watcher := connect(t, db), connect(t, db)
+		mustApply(t, holder, schema.Options{})
+		for _, c := range []struct {
+			isolation, end string
+			claimed        bool
+			code           string
+		}{
+			{"read committed", "rollback", true, ""},
+			{"read committed", "commit", false, ""},
+			{"repeatable read", "rollback", true, ""},
+			{"repeatable read", "commit", false, "40001"},
+			{"serializable", "commit", false, "40001"},
+		} {
+			name := c.isolation + ", then " + c.end
+			execSQL(t, holder, `truncate walpost.inbox`)
+			execSQL(t, holder, `begin; select walpost.claim('stock', 'e')`)
+			claimed, err := make(chan bool, 1), make(chan error, 1)
+			waiter := connect(t, db)
+			pid := waiter.PgConn().PID()
+			ctx := deadline(t)
+			execSQL(t, waiter, `begin isolation level `+c.isolation)
+			execSQL(t, waiter, `select 1 from pg_class`) // takes the snapshot
+			go func() {
+				var ok bool
+				e := waiter.QueryRow(ctx, `select walpost.claim('stock', 'e')`).Scan(&ok)
+				claimed <- ok
+				err <- e
+			}()
+			waitForLock(t, watcher, pid)
+			execSQL(t, holder, c.end)
+			got, e := <-claimed, <-err
+			execSQL(t, waiter, "rollback")
+			if c.code != "" {
+				if sqlState(e) != c.code {
+					t.Errorf("%s: the one that waited got %v, %v, want SQLSTATE %s", name, got, e, c.code)
+				}
+				continue
+			}
+			if e != nil || got != c.claimed {
+				t.Errorf("%s: the one that waited got %v, %v, want %v", name, got, e, c.claimed)
+			}
+		}
+	})
+}
+
+// waitForLock returns when the backend waits for another transaction.
+func waitForLock(t *testing.T, conn *pgx.Conn, pid uint32) {
+	t.Helper()
+	for {
+		if queryOne[bool](t, conn, `select exists (select from pg_locks where pid = $1 and not granted)`, pid) {
+			return
+		}
+	}
+}

@@ -1,0 +1,120 @@
+package schema
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+)
+
+var everyOption = Options{AppRole: "app", RelayRole: "relay", Database: "shop"}
+
+// Migration tools split at semicolons, replace what looks like a variable, and count quotes, in comments too.
+func TestScriptSurvivesMigrationTools(t *testing.T) {
+	script := Script(everyOption)
+	statements := Statements(everyOption)
+	if n := strings.Count(script, ";"); n != len(statements) {
+		t.Errorf("%d semicolons for %d statements", n, len(statements))
+	}
+	if n := strings.Count(script, ";\n"); n != len(statements) {
+		t.Errorf("%d lines end in a semicolon for %d statements", n, len(statements))
+	}
+	for name, pattern := range map[string]string{
+		"a placeholder of JDBC":            `\?`,
+		"a placeholder of Python":          `%`,
+		"a variable of Flyway or goose":    `\$\{|\$[A-Za-z]`,
+		"a named parameter":                `(^|[^:]):[A-Za-z]`,
+		"a cast that looks like one":       `::`,
+		"a command of psql":                `(?m)^\s*\\`,
+		"a batch separator":                `(?mi)^\s*(go|/)\s*$`,
+		"a comment with a quote":           `(?m)--.*['"` + "`" + `$]`,
+		"a comment that is a goose marker": `\+goose`,
+		"a token that was not replaced":    `\{[a-z]`,
+		"a block comment":                  `/\*`,
+		"a tab":                            "\t",
+	} {
+		if found := regexp.MustCompile(pattern).FindString(script); found != "" {
+			t.Errorf("the script has %s: %q", name, found)
+		}
+	}
+	for _, s := range statements {
+		if strings.Contains(s.SQL, ";") || strings.Count(s.SQL, "'")%2 != 0 || strings.Count(s.SQL, "$$")%2 != 0 {
+			t.Errorf("%s: a semicolon, or quotes without a pair:\n%s", s.Object, s.SQL)
+		}
+	}
+	if !strings.HasPrefix(script, "-- walpost: database schema, version 1.") {
+		t.Errorf("the script does not begin with its version: %.60q", script)
+	}
+}
+
+func TestStatementsFollowTheOptions(t *testing.T) {
+	renamed := DefaultMapping()
+	renamed.Names[Type] = "event type"
+	renamed.Names[Timestamp], renamed.Names[Topic], renamed.Names[Headers] = "created_at", "topic", ""
+	for _, c := range []struct {
+		name    string
+		options Options
+		has     []string
+		hasNot  []string
+	}{
+		{"defaults", Options{}, []string{"table if not exists walpost.outbox", "create publication walpost for", "insert into walpost.outbox"},
+			[]string{"\ngrant ", "alter role"}},
+		{"another table", Options{Table: Table{"shop", "Events"}, Publication: "My Pub", AppRole: "My App"}, []string{
+			`table if not exists shop."Events" (`, `create publication "My Pub" for table shop."Events"`, "pubname = 'My Pub'",
+			`insert into shop."Events"`, `usage on schema walpost, shop to "My App"`, "tablename = 'Events'"},
+			[]string{"walpost.outbox", "alter role"}},
+		{"renamed columns", Options{Mapping: renamed, AppRole: "app"}, []string{`"event type"  text not null`, "topic         text",
+			"drop function if exists walpost.publish", "execute on function walpost.claim(text, text) to app"},
+			[]string{"insert into walpost.outbox", "  timestamp ", "  headers "}},
+		{"a relay in a known database", Options{RelayRole: "r", Database: "d-b"},
+			[]string{`connect on database "d-b" to r`, "alter role r replication"}, []string{"to app"}},
+		{"a relay in an unknown database", Options{RelayRole: "r"}, []string{"alter role r replication"}, []string{"on database"}},
+	} {
+		script := Script(c.options)
+		for _, text := range c.has {
+			if !strings.Contains(script, text) {
+				t.Errorf("%s: no %q", c.name, text)
+			}
+		}
+		for _, text := range c.hasNot {
+			if strings.Contains(script, text) {
+				t.Errorf("%s: %q", c.name, text)
+			}
+		}
+	}
+}
+
+// What publish() inserts, by the types of the table.
+func TestPublishConverts(t *testing.T) {
+	columns := func(types ...TableColumn) []TableColumn {
+		cols := outboxColumns()
+		for _, typ := range types {
+			for i := range cols {
+				if cols[i].Name == typ.Name {
+					cols[i] = typ
+				}
+			}
+		}
+		return cols
+	}
+	for _, c := range []struct {
+		columns []TableColumn
+		values  string
+	}{
+		{nil, "select event.id, $1, $2, $3, $4, $5 from event\n"},
+		{columns(), "select event.id, $1, $2, $3, $4, $5 from event\n"},
+		{columns(TableColumn{"id", 1043, "character varying(10)"}), "select cast(event.id as text), $1,"},
+		{columns(TableColumn{"aggregateid", 20, "bigint"}), "$1, cast($2 as bigint), $3"},
+		{columns(TableColumn{"aggregateid", 17, "bytea"}), "$1, convert_to(cast($2 as text), 'UTF8'), $3"},
+		{columns(TableColumn{"type", 16400, "shop.kind"}), "$2, cast($3 as shop.kind), $4"},
+		{columns(TableColumn{"payload", 25, "text"}), "$3, cast($4 as text), $5"},
+		{columns(TableColumn{"payload", 17, "bytea"}), "$3, convert_to(cast($4 as text), 'UTF8'), $5"},
+		{columns(TableColumn{"headers", 114, "json"}), "$4, cast($5 as json) from"},
+		{columns()[:5], "select event.id, $1, $2, $3, $4 from event\n    where $5 is null or cast('table walpost.outbox has no column headers'"},
+		{columns(TableColumn{"id", 20, "bigint"}), ""},
+	} {
+		script := Script(Options{Columns: c.columns})
+		if c.values == "" && strings.Contains(script, "insert into walpost.outbox") || !strings.Contains(script, c.values) {
+			t.Errorf("publish() into %v does not insert %q", c.columns, c.values)
+		}
+	}
+}
