@@ -1,0 +1,84 @@
+package pgtest
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// sharedServer is a server for many tests.
+type sharedServer struct {
+	dsn   string
+	major int
+}
+
+// servers are those that this test process uses, by the major version asked
+// for. One that it started itself lives until the process ends: its home
+// sees to that, and the next test need not wait for another initdb.
+var servers = struct {
+	sync.Mutex
+	byMajor map[int]func() (sharedServer, error)
+}{byMajor: make(map[int]func() (sharedServer, error))}
+
+// shared gives the server for a major version, 0 for any: the environment's,
+// else one that is started now. Whatever comes of it is remembered.
+func shared(ctx context.Context, major int) (sharedServer, error) {
+	// The first test to ask must not take the server with it at its end.
+	ctx = context.WithoutCancel(ctx)
+	servers.Lock()
+	get, ok := servers.byMajor[major]
+	if !ok {
+		get = sync.OnceValues(func() (sharedServer, error) { return openShared(ctx, major) })
+		servers.byMajor[major] = get
+	}
+	servers.Unlock()
+	return get()
+}
+
+func openShared(ctx context.Context, major int) (sharedServer, error) {
+	variable := Variable
+	if major != 0 {
+		variable += "_" + strconv.Itoa(major)
+	}
+	if dsn := os.Getenv(variable); dsn != "" {
+		return given(ctx, variable, dsn, major)
+	}
+	s, err := Launch(ctx, Options{Major: major})
+	if err != nil {
+		return sharedServer{}, err
+	}
+	return sharedServer{dsn: s.DSN(maintenance), major: s.Major()}, nil
+}
+
+// given checks the server that the environment names. A fault in it is never
+// a reason to skip: somebody meant it.
+func given(ctx context.Context, variable, dsn string, major int) (sharedServer, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	server := sharedServer{dsn: dsn}
+	err := session(ctx, dsn, func(conn *pgx.Conn) error {
+		var level string
+		var version int
+		query := "SELECT current_setting('wal_level'), current_setting('server_version_num')::int"
+		if err := conn.QueryRow(ctx, query).Scan(&level, &version); err != nil {
+			return err
+		}
+		server.major = version / 10000
+		switch {
+		case level != "logical":
+			return fmt.Errorf("wal_level is %s: run ALTER SYSTEM SET wal_level = logical there and restart it", level)
+		case major != 0 && server.major != major:
+			return fmt.Errorf("it is version %d", server.major)
+		}
+		return nil
+	})
+	if err != nil {
+		return sharedServer{}, fmt.Errorf("use the server in %s: %w", variable, err)
+	}
+	return server, nil
+}

@@ -1,0 +1,37 @@
+package pgtest
+
+import (
+	"context"
+	"fmt"
+	"syscall"
+)
+
+// Stop asks the server to stop and waits until it has, at most as long as
+// ctx lasts: a smart stop waits for clients, a fast one for walsenders whose
+// client does not confirm. A stop that ctx ended goes on; a stronger one may
+// follow.
+func (s *Server) Stop(ctx context.Context, mode Mode) error {
+	if !s.process.Running() {
+		return nil
+	}
+	if err := s.process.Signal(syscall.Signal(mode)); err != nil {
+		return err
+	}
+	if err := s.process.Wait(ctx); err != nil {
+		return fmt.Errorf("stop Postgres (%s): %w", mode, err)
+	}
+	return nil
+}
+
+// Kill crashes the server: SIGKILL to all of its processes. Start recovers
+// it.
+func (s *Server) Kill() { s.process.Kill() }
+
+// Running tells whether the server's process is there.
+func (s *Server) Running() bool { return s.process.Running() }
+
+// Done is closed when the server's present process has ended.
+func (s *Server) Done() <-chan struct{} { return s.process.Done() }
+
+// Close ends the server at once and removes its files. It is idempotent.
+func (s *Server) Close() error { return s.home.Close() }

@@ -1,0 +1,182 @@
+package child
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+// Spec says what to run. The process runs as the home's user.
+type Spec struct {
+	Path string   // the program
+	Args []string // its arguments, without its name
+	Env  []string // its whole environment
+	Dir  string   // its working folder; empty: the home's
+	Log  string   // the file its output is appended to; empty: none
+	// Death is the signal that ends the process at once and cleanly enough:
+	// at Close, and when the starter dies.
+	Death syscall.Signal
+}
+
+// Process is a running child, or one that has ended.
+type Process struct {
+	spec Spec
+	pid  int
+	done chan struct{}
+	err  error // how it ended: written before done is closed
+	note string
+}
+
+// Start runs a process in the home.
+func (h *Home) Start(spec Spec) (*Process, error) {
+	cmd := exec.Command(spec.Path, spec.Args...)
+	cmd.Env, cmd.Dir = spec.Env, spec.Dir
+	if cmd.Dir == "" {
+		cmd.Dir = h.dir // our own working folder may be closed to the user
+	}
+	cmd.SysProcAttr = attributes(h.user, spec.Death)
+	if spec.Log != "" {
+		log, err := os.OpenFile(spec.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+		if err != nil {
+			return nil, err
+		}
+		defer log.Close()
+		cmd.Stdout, cmd.Stderr = log, log
+	}
+	p := &Process{spec: spec, done: make(chan struct{})}
+	started := make(chan error, 1)
+	go p.live(cmd, started)
+	if err := <-started; err != nil {
+		return nil, fmt.Errorf("start %s: %w", filepath.Base(spec.Path), err)
+	}
+	return p, h.adopt(p)
+}
+
+// live starts the process and waits for its end on one thread. Linux sends
+// the death signal when the *thread* that forked ends, and Go may end a
+// thread at any time unless a goroutine is locked to it.
+func (p *Process) live(cmd *exec.Cmd, started chan<- error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := cmd.Start(); err != nil {
+		started <- err
+		return
+	}
+	p.pid = cmd.Process.Pid
+	started <- nil
+	p.err = cmd.Wait()
+	close(p.done)
+}
+
+// adopt lists the process for Close and for the watcher.
+func (h *Home) adopt(p *Process) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		p.end()
+		return errors.New("start a process: its home is closed")
+	}
+	p.note = filepath.Join(h.pids(), strconv.Itoa(p.pid))
+	if err := os.WriteFile(p.note, []byte(strconv.Itoa(int(p.spec.Death))), 0o600); err != nil {
+		p.end()
+		return err
+	}
+	go func() {
+		<-p.done
+		_ = os.Remove(p.note) // gone already when the home is closed
+	}()
+	h.children = append(h.children, p)
+	return nil
+}
+
+// Run runs a program in the home to its end and gives back what it printed.
+// An error carries that too.
+func (h *Home) Run(ctx context.Context, path string, env []string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, path, args...)
+	cmd.Env, cmd.Dir = env, h.dir
+	cmd.SysProcAttr = attributes(h.user, syscall.SIGKILL)
+	cmd.WaitDelay = time.Second
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return string(out), fmt.Errorf("run %s: %w\n%s", filepath.Base(path), err, out)
+	}
+	return string(out), nil
+}
+
+// PID is the process's number.
+func (p *Process) PID() int { return p.pid }
+
+// Done is closed when the process has ended.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// Err says how the process ended: nil for exit code 0. It waits for the end.
+func (p *Process) Err() error {
+	<-p.done
+	return p.err
+}
+
+// Running tells whether the process has not ended yet.
+func (p *Process) Running() bool {
+	select {
+	case <-p.done:
+		return false
+	default:
+		return true
+	}
+}
+
+// Signal sends a signal; it is an error when the process has ended.
+func (p *Process) Signal(signal syscall.Signal) error {
+	if !p.Running() {
+		return fmt.Errorf("send %v to %s: it has ended", signal, filepath.Base(p.spec.Path))
+	}
+	return syscall.Kill(p.pid, signal)
+}
+
+// Wait waits for the end, at most as long as ctx lasts.
+func (p *Process) Wait(ctx context.Context) error {
+	select {
+	case <-p.done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for the end of %s (pid %d): %w", filepath.Base(p.spec.Path), p.pid, context.Cause(ctx))
+	}
+}
+
+// Kill ends the process and its own children by SIGKILL, as a crash of the
+// whole server does, and waits for it. Children are found on Linux only;
+// elsewhere they notice by themselves.
+func (p *Process) Kill() {
+	if !p.Running() {
+		return
+	}
+	// Stopped first: a parent that sees a child die would start to tidy up.
+	_ = syscall.Kill(p.pid, syscall.SIGSTOP)
+	for _, pid := range childrenOf(p.pid) {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
+	_ = syscall.Kill(p.pid, syscall.SIGKILL)
+	<-p.done
+}
+
+// end ends the process by its death signal, and by SIGKILL when that does
+// not work within ten seconds. A frozen process is woken for it.
+func (p *Process) end() {
+	if !p.Running() {
+		return
+	}
+	_ = syscall.Kill(p.pid, p.spec.Death)
+	_ = syscall.Kill(p.pid, syscall.SIGCONT)
+	select {
+	case <-p.done:
+	case <-time.After(10 * time.Second):
+		p.Kill()
+	}
+}
