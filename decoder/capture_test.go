@@ -67,26 +67,21 @@ func (s scenario) run(t *testing.T, db *pgtest.DB) [][]byte {
 	if publication == "" {
 		publication = "FOR TABLE walpost.outbox WITH (publish = 'insert')"
 	}
-	slot := "decoder_" + db.Name
 	setup = slices.Concat([]string{"CREATE SCHEMA walpost"}, setup, []string{
 		"CREATE PUBLICATION p " + publication,
-		"SELECT pg_create_logical_replication_slot('" + slot + "', 'pgoutput')",
+		"SELECT pg_create_logical_replication_slot('" + db.Name + "', 'pgoutput')",
 	})
 	for _, sql := range setup {
 		sessions.exec("setup", sql)
 	}
-	t.Cleanup(func() { // a database with a slot cannot be dropped
-		sessions.ctx = context.Background()
-		sessions.exec("setup", "SELECT pg_drop_replication_slot('"+slot+"')")
-		sessions.close()
-	})
+	t.Cleanup(sessions.close)
 	for _, step := range s.steps {
 		session, sql, _ := strings.Cut(step, ": ")
 		sessions.exec(session, sql)
 	}
 	options := append([]string{"proto_version", "1", "publication_names", "p"}, s.options...)
 	return sessions.exec("setup", fmt.Sprintf("SELECT data FROM pg_logical_slot_get_binary_changes('%s', NULL, NULL, '%s')",
-		slot, strings.Join(options, "', '")))
+		db.Name, strings.Join(options, "', '")))
 }
 
 // sessions are connections by name, opened when first used.
@@ -138,6 +133,6 @@ func (s *sessions) exec(session, sql string) [][]byte {
 
 func (s *sessions) close() {
 	for _, c := range s.open {
-		c.Close(s.ctx)
+		c.Close(context.Background())
 	}
 }
