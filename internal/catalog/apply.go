@@ -93,8 +93,8 @@ func withCure(err error) error {
 	}
 	switch refused.Code {
 	case "42501": // insufficient_privilege
-		return fmt.Errorf("%w; apply it as a role that may create schemas and publications in the database and owns the outbox, "+
-			"or let an administrator run what `walpost schema print` prints", err)
+		return fmt.Errorf("%w; apply it as a role that may create schemas and publications in the database, owns the outbox and may "+
+			"alter the relay's role, or let an administrator run what `walpost schema print` prints", err)
 	case "25006": // read_only_sql_transaction
 		return fmt.Errorf("%w; this server is a standby or read-only: connect to the primary", err)
 	case "42704": // undefined_object

@@ -85,9 +85,11 @@ func TestConcurrentClaims(t *testing.T) {
 // waitForLock returns when the backend waits for another transaction.
 func waitForLock(t *testing.T, conn *pgx.Conn, pid uint32) {
 	t.Helper()
-	for {
-		if queryOne[bool](t, conn, `select exists (select from pg_locks where pid = $1 and not granted)`, pid) {
-			return
+	ctx := deadline(t)
+	for waits := false; !waits; {
+		err := conn.QueryRow(ctx, `select exists (select from pg_locks where pid = $1 and not granted)`, pid).Scan(&waits)
+		if err != nil {
+			t.Fatalf("wait for backend %d to wait: %v", pid, err)
 		}
 	}
 }
