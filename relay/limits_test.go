@@ -1,0 +1,154 @@
+package relay
+
+import (
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestRelayMemory: one transaction of any size and a slow sink take no more memory than the budget and the read buffer.
+func TestRelayMemory(t *testing.T) {
+	rows := 1_000_000
+	if testing.Short() || raceEnabled {
+		rows = 100_000
+	}
+	const budget = 1 << 20
+	f := newFixture(t)
+	f.sink.setAuto(false)
+	f.sink.forget = true
+	f.cfg.MaxInFlightBytes = budget
+	r := f.start()
+	f.insert(rows)
+	defer debug.SetGCPercent(debug.SetGCPercent(20))
+	runtime.GC()
+	var start, now runtime.MemStats
+	runtime.ReadMemStats(&start)
+	most := uint64(0)
+	for acked := 0; acked < rows; {
+		n := f.sink.ack(2000)
+		if acked += n; n == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		if runtime.ReadMemStats(&now); now.HeapAlloc > start.HeapAlloc {
+			most = max(most, now.HeapAlloc-start.HeapAlloc)
+		}
+	}
+	t.Logf("%d rows, at most %d KiB more heap, %d KiB held", rows, most>>10, f.sink.most>>10)
+	if f.sink.most > budget+4096 {
+		t.Errorf("the sink held %d bytes, the budget is %d", f.sink.most, budget)
+	}
+	if most > 16<<20 {
+		t.Errorf("the heap grew by %d bytes", most)
+	}
+	end := f.lsn("select pg_current_wal_flush_lsn()")
+	until(t, "the slot follows", func() bool { return f.confirmed() >= end })
+	r.stop()
+}
+
+// TestRelayLargeEvent: an event larger than the budget and than the read buffer goes through, alone.
+func TestRelayLargeEvent(t *testing.T) {
+	f := newFixture(t)
+	f.cfg.MaxInFlightBytes = 1 << 20
+	r := f.start()
+	f.insert(1)
+	f.exec(`insert into walpost.outbox (aggregatetype, aggregateid, type, payload) values ('order', '1', 'large', to_jsonb(repeat('x', 5000000)))`)
+	f.insert(1)
+	until(t, "3 events", func() bool { return f.sink.count() == 3 })
+	r.stop()
+	if got := len(f.sink.all()[1].payload); got != 5_000_002 {
+		t.Errorf("payload of %d bytes", got)
+	}
+}
+
+// TestRelayRefusedEvent: what precedes a refused event in WAL order is acked and confirmed, nothing behind it is, and the relay ends with
+// the reason and the cure.
+func TestRelayRefusedEvent(t *testing.T) {
+	const bad = "00000000-0000-0000-0000-00000000000b"
+	refuse := map[string]func(*running){
+		"by Publish": func(r *running) { r.sink.refuse[bad] = true },
+		"later":      func(r *running) { r.sink.reject = bad },
+	}
+	for name, prepare := range refuse {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t)
+			f.sink.setAuto(false)
+			r := f.start()
+			prepare(r)
+			f.insert(1)
+			f.insert(2)
+			precede := f.lsn("select pg_current_wal_insert_lsn()")
+			f.exec(`begin`)
+			f.insert(1)
+			f.exec(`insert into walpost.outbox (id, aggregatetype, aggregateid, type, payload) values ($1, 'order', '1', 'placed', '{}')`, bad)
+			f.exec(`commit`)
+			f.insert(1)
+			until(t, "4 events", func() bool { return f.sink.count() >= 4 })
+			select {
+			case err := <-r.ended:
+				t.Fatalf("the relay ended before the events in front were acked: %v", err)
+			case <-time.After(100 * time.Millisecond):
+			}
+			f.sink.setAuto(true)
+			err := r.wait()
+			if err == nil || !isPermanent(err) || !strings.Contains(err.Error(), bad) || !strings.Contains(err.Error(), "no topic") {
+				t.Fatalf("ended with %v", err)
+			}
+			if got := f.confirmed(); got > precede || got < precede-1024 {
+				t.Errorf("the slot stands at %v, the event before the refused one ends at %v", got, precede)
+			}
+			// The cause is gone: all of the transaction comes again, and what is behind it.
+			f.sink.refuse, f.sink.reject = map[string]bool{}, ""
+			before := f.sink.count()
+			r = f.start()
+			until(t, "3 events", func() bool { return f.sink.count() == before+3 })
+			r.stop()
+			if got, want := f.sink.ids()[before:], f.table()[3:]; !slices.Equal(got, want) {
+				t.Errorf("published %q again, want %q", got, want)
+			}
+		})
+	}
+}
+
+// TestRelayShutdownTimeout: a stop in an outage ends in time, confirms nothing unacked, and the events come again.
+func TestRelayShutdownTimeout(t *testing.T) {
+	f := newFixture(t)
+	f.sink.setAuto(false)
+	f.cfg.ShutdownTimeout = 300 * time.Millisecond
+	r := f.start()
+	before := f.confirmed()
+	f.insert(2)
+	until(t, "2 events", func() bool { return f.sink.count() == 2 })
+	begun := time.Now()
+	r.stop()
+	if took := time.Since(begun); took < f.cfg.ShutdownTimeout || took > f.cfg.ShutdownTimeout+drainLimit {
+		t.Errorf("the stop took %v", took)
+	}
+	if got := f.confirmed(); got > before && got >= f.lsn("select pg_current_wal_insert_lsn()") {
+		t.Errorf("the slot went from %v to %v", before, got)
+	}
+	f.sink.setAuto(true)
+	r = f.start()
+	until(t, "the events again", func() bool { return f.sink.count() == 4 })
+	r.stop()
+}
+
+// TestRelayStopInHugeTransaction: a stop inside a transaction that takes longer than leaving may gives up on it; it comes again from its
+// beginning.
+func TestRelayStopInHugeTransaction(t *testing.T) {
+	f := newFixture(t)
+	f.sink.setAuto(false)
+	f.cfg.MaxInFlightBytes = 64 << 10
+	f.cfg.ShutdownTimeout = 300 * time.Millisecond
+	r := f.start()
+	f.insert(20_000)
+	until(t, "the budget is used up", func() bool { return r.relay.State().Unacked > 0 && f.sink.count() > 300 })
+	r.stop()
+	half := f.sink.count()
+	f.sink.setAuto(true)
+	r = f.start()
+	until(t, "all of it", func() bool { return f.sink.count() == half+20_000 })
+	r.stop()
+}

@@ -1,0 +1,264 @@
+package relay
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5"
+
+	"walpost/internal/pgtest"
+)
+
+// TestRelay: rows arrive once, in commit order, and Postgres is told; a clean stop and a new start send nothing twice.
+func TestRelay(t *testing.T) {
+	for _, major := range []int{0, 14, 18} {
+		t.Run(fmt.Sprintf("Postgres %d", major), func(t *testing.T) {
+			f := fixtureOn(t, pgtest.NewMajor(t, major).DSN)
+			r := f.start()
+			f.insert(3)
+			f.insert(1)
+			until(t, "4 events", func() bool { return f.sink.count() == 4 })
+			end := f.lsn("select pg_current_wal_flush_lsn()")
+			until(t, "the slot follows", func() bool { return f.confirmed() >= end })
+			r.stop()
+			f.insert(2)
+			r = f.start()
+			until(t, "6 events", func() bool { return f.sink.count() == 6 })
+			r.stop()
+			f.start().stop()
+			if got, want := f.sink.ids(), f.table(); !slices.Equal(got, want) {
+				t.Errorf("published %q, want %q", got, want)
+			}
+			f.checkPositions()
+		})
+	}
+}
+
+// checkPositions: positions grow, and every row of a transaction has its number.
+func (f *fixture) checkPositions() {
+	f.t.Helper()
+	events := f.sink.all()
+	for i, e := range events {
+		if e.position.Timeline != 1 {
+			f.t.Errorf("event %d: position %v is not of timeline 1", i, e.position)
+		}
+		if i > 0 && events[i-1].position.Compare(e.position) >= 0 {
+			f.t.Errorf("event %d: position %v after %v", i, e.position, events[i-1].position)
+		}
+	}
+}
+
+// TestRelayTransactions: what is committed arrives as it was committed, and nothing else does.
+func TestRelayTransactions(t *testing.T) {
+	f := newFixture(t)
+	r := f.start()
+	other := func() *pgx.Conn {
+		c, err := pgx.Connect(t.Context(), f.dsn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close(context.Background()) })
+		return c
+	}
+	a, b := other(), other()
+	run := func(c *pgx.Conn, statements ...string) {
+		t.Helper()
+		for _, sql := range statements {
+			if _, err := c.Exec(t.Context(), sql); err != nil {
+				t.Fatalf("%s: %v", sql, err)
+			}
+		}
+	}
+	event := func(name string) string {
+		return "insert into walpost.outbox (aggregatetype, aggregateid, type, payload) values ('order', '1', '" + name + `', '"` + name + `"')`
+	}
+	// Interleaved: b began later and commits first.
+	run(a, "begin", event("a1"))
+	run(b, "begin", event("b1"))
+	run(a, event("a2"))
+	run(b, event("b2"), "commit")
+	run(a, event("a3"), "commit")
+	// Rolled back, wholly and in part.
+	run(a, "begin", event("no"), "rollback")
+	run(a, "begin", event("c1"), "savepoint s", event("no"), "rollback to s", event("c2"), "savepoint s", event("c3"), "release s", "commit")
+	run(a, `do $$ begin `+event("d1")+`; begin `+event("no")+`; perform 1/0; exception when others then null; end; end $$`)
+	// Inserted and deleted in one transaction; deleted later; truncated.
+	run(a, "begin", event("e1"), "delete from walpost.outbox where type = 'e1'", "commit")
+	run(a, event("f1"), "delete from walpost.outbox", "begin", event("g1"), "truncate walpost.outbox", "commit")
+	if _, err := b.CopyFrom(t.Context(), pgx.Identifier{"walpost", "outbox"}, []string{"aggregatetype", "aggregateid", "type", "payload"},
+		pgx.CopyFromRows([][]any{{"order", "1", "h1", `"h1"`}, {"order", "1", "h2", `"h2"`}, {"order", "1", "h3", `"h3"`}})); err != nil {
+		t.Fatal(err)
+	}
+	// A transaction of another table only, and one that is prepared.
+	run(a, "create table t (n int)", "insert into t values (1)", "begin", event("i1"), "prepare transaction '"+f.cfg.Slot+"'")
+	run(a, event("j1"), "commit prepared '"+f.cfg.Slot+"'")
+
+	want := []string{"b1", "b2", "a1", "a2", "a3", "c1", "c2", "c3", "d1", "e1", "f1", "g1", "h1", "h2", "h3", "j1", "i1"}
+	until(t, "all events", func() bool { return f.sink.count() >= len(want) })
+	r.stop()
+	var got []string
+	for _, e := range f.sink.all() {
+		got = append(got, e.payload[1:len(e.payload)-1])
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("published %q, want %q", got, want)
+	}
+	f.checkPositions()
+}
+
+// TestRelayConfirms: the slot never stands beyond what was acked, whatever the order of acks.
+func TestRelayConfirms(t *testing.T) {
+	f := newFixture(t)
+	f.sink.setAuto(false)
+	r := f.start()
+	f.insert(2)
+	f.insert(1)
+	until(t, "3 events", func() bool { return f.sink.count() == 3 })
+	// A transaction is forgotten by whatever lies beyond the start of its commit record, which is what its events' position says.
+	first, second := f.commitOf(0), f.commitOf(2)
+	f.exec("create table busy (n int)")
+	f.exec("insert into busy select generate_series(1, 1000)")
+	time.Sleep(3 * statusGap) // nothing to wait for: nothing may happen
+	if got := f.confirmed(); got > first {
+		t.Fatalf("the slot stands at %v without an ack, beyond the first commit at %v", got, first)
+	}
+	f.sink.ack(1)
+	time.Sleep(3 * statusGap)
+	if got := f.confirmed(); got > first {
+		t.Fatalf("the slot stands at %v by the ack of half a transaction, beyond its commit at %v", got, first)
+	}
+	f.sink.ack(1)
+	until(t, "the first transaction is confirmed", func() bool { return f.confirmed() > first })
+	if got := f.confirmed(); got > second {
+		t.Fatalf("the slot stands at %v, beyond the unacked second transaction's commit at %v", got, second)
+	}
+	f.sink.ack(1)
+	until(t, "all is confirmed", func() bool { return f.confirmed() > second })
+	r.stop()
+}
+
+// commitOf is where the commit record of an event's transaction starts.
+func (f *fixture) commitOf(event int) pglogrepl.LSN {
+	return pglogrepl.LSN(f.sink.all()[event].position.LSN)
+}
+
+// TestRelayCleanStops stops and starts under load: each row arrives once, because a relay that leaves finishes the transaction at hand.
+func TestRelayCleanStops(t *testing.T) {
+	f := newFixture(t)
+	stop := make(chan struct{})
+	var writers sync.WaitGroup
+	for range 2 {
+		writers.Go(func() {
+			c, err := pgx.Connect(context.Background(), f.dsn)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer c.Close(context.Background())
+			for i := 1; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if _, err := c.Exec(context.Background(), `insert into walpost.outbox (aggregatetype, aggregateid, type, payload)
+					select 'order', g::text, 'placed', '{}' from generate_series(1, $1) g`, 1+i%50*20); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	for range 5 {
+		n := f.sink.count()
+		r := f.start()
+		until(t, "events", func() bool { return f.sink.count() > n+500 })
+		r.stop()
+	}
+	close(stop)
+	writers.Wait()
+	r := f.start()
+	total := len(f.table())
+	until(t, "all events", func() bool { return f.sink.count() >= total })
+	r.stop()
+	seen := map[string]bool{}
+	for i, id := range f.sink.ids() {
+		if seen[id] {
+			t.Fatalf("event %d of %d came twice", i, f.sink.count())
+		}
+		seen[id] = true
+	}
+	if len(seen) != total {
+		t.Errorf("%d of %d events", len(seen), total)
+	}
+	f.checkPositions()
+}
+
+// TestRelayReconnects: when the session is killed, the relay comes back by itself and what was not confirmed comes again, but not before
+// the sink has acked what it held.
+func TestRelayReconnects(t *testing.T) {
+	f := newFixture(t)
+	f.sink.setAuto(false)
+	r := f.start()
+	f.insert(3)
+	until(t, "3 events", func() bool { return f.sink.count() == 3 })
+	f.kill()
+	until(t, "the relay leads again", func() bool { return f.active() })
+	f.insert(1)
+	time.Sleep(200 * time.Millisecond) // nothing to wait for: nothing may happen
+	if got := f.sink.count(); got != 3 {
+		t.Fatalf("%d events before the sink had acked what it held of the old session", got)
+	}
+	f.sink.setAuto(true)
+	until(t, "the redelivery", func() bool { return f.sink.count() == 7 })
+	ids := f.sink.ids()
+	if want := f.table(); !slices.Equal(ids[3:], want) || !slices.Equal(ids[:3], want[:3]) {
+		t.Errorf("published %q of %q", ids, want)
+	}
+	r.stop()
+}
+
+// kill ends the walsender.
+func (f *fixture) kill() {
+	f.t.Helper()
+	f.exec("select pg_terminate_backend(active_pid) from pg_replication_slots where slot_name = $1", f.cfg.Slot)
+	until(f.t, "the walsender is gone", func() bool {
+		var n int
+		f.conn.QueryRow(f.t.Context(), "select count(*) from pg_stat_replication r join pg_replication_slots s on r.pid = s.active_pid where slot_name = $1 and backend_start < now() - interval '1 second'", f.cfg.Slot).Scan(&n)
+		return n == 0
+	})
+}
+
+func (f *fixture) active() (active bool) {
+	f.t.Helper()
+	if err := f.conn.QueryRow(f.t.Context(), "select active from pg_replication_slots where slot_name = $1", f.cfg.Slot).Scan(&active); err != nil {
+		f.t.Fatal(err)
+	}
+	return active
+}
+
+// TestRelayIdle: an idle outbox in a busy database, and beside a busy one, holds no WAL back.
+func TestRelayIdle(t *testing.T) {
+	f := newFixture(t)
+	r := f.start()
+	f.insert(1)
+	until(t, "1 event", func() bool { return f.sink.count() == 1 })
+	beside, err := pgx.Connect(t.Context(), pgtest.New(t).DSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer beside.Close(context.Background())
+	for name, c := range map[string]*pgx.Conn{"the same database": f.conn, "another database": beside} {
+		if _, err := c.Exec(t.Context(), "create table busy as select n, repeat('x', 200) from generate_series(1, 20000) n"); err != nil {
+			t.Fatal(err)
+		}
+		end := f.lsn("select pg_current_wal_flush_lsn()")
+		until(t, "the slot follows in "+name, func() bool { return f.confirmed()+1<<20 >= end })
+	}
+	r.stop()
+}

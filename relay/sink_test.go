@@ -1,0 +1,162 @@
+package relay
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"walpost/schema"
+)
+
+// told is a sink that acks when it is told to. It keeps what was published, in order, over all its openings.
+type told struct {
+	mu      sync.Mutex
+	acks    Acks
+	auto    bool            // ack at Flush
+	refuse  map[string]bool // ids that Publish refuses
+	reject  string          // the id that is rejected when its ack is due; nothing behind it is acked
+	forget  bool            // acked events are not kept
+	events  []published     // all that was ever published
+	flushed int             // how many of them were let go
+	acked   int             // how many were acked, of those that were let go, in order
+	base    int             // events[:base] are an earlier opening's
+	opened  int
+	closed  int
+	most    int64 // bytes held at the most
+	held    int64
+	changed chan struct{}
+}
+
+type published struct {
+	id       string
+	payload  string
+	position schema.Position
+	commit   int64
+	tx       uint64
+	bytes    int
+}
+
+func newTold(auto bool) *told {
+	return &told{auto: auto, refuse: map[string]bool{}, changed: make(chan struct{}, 1)}
+}
+
+func (s *told) open(_ context.Context, acks Acks) (Sink, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.acks = acks
+	s.opened++
+	s.base = len(s.events)
+	s.flushed, s.acked = s.base, s.base
+	s.held = 0
+	return s, nil
+}
+
+func (s *told) Publish(ev *schema.Event, tx uint64) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := published{id: string(ev.Values[schema.ID]), payload: string(ev.Values[schema.Payload]), position: ev.Position, commit: ev.CommitTime, tx: tx}
+	if s.refuse[p.id] {
+		return 0, fmt.Errorf("event %s: topic %q is no topic", p.id, "a b")
+	}
+	p.bytes = 100 + len(p.payload)
+	s.events = append(s.events, p)
+	s.held += int64(p.bytes)
+	s.most = max(s.most, s.held)
+	return p.bytes, nil
+}
+
+func (s *told) Flush() {
+	s.mu.Lock()
+	s.flushed = len(s.events)
+	auto := s.auto
+	s.mu.Unlock()
+	signal(s.changed)
+	if auto {
+		s.ack(1 << 30)
+	}
+}
+
+func (s *told) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed++
+	return nil
+}
+
+// ack acks up to n more events, in order, in one call.
+func (s *told) ack(n int) (acked int) {
+	s.mu.Lock()
+	batch := s.events[s.acked:min(s.flushed, s.acked+n)]
+	acks := s.acks
+	for i, p := range batch {
+		if p.id == s.reject {
+			batch = batch[:i]
+			defer acks.Rejected(p.tx, fmt.Errorf("event %s: no topic takes it", p.id))
+			break
+		}
+	}
+	s.acked += len(batch)
+	var runs []schema.Run
+	bytes := 0
+	for _, p := range batch {
+		if k := len(runs) - 1; k >= 0 && runs[k].Tx == p.tx {
+			runs[k].Rows++
+		} else {
+			runs = append(runs, schema.Run{Tx: p.tx, Rows: 1})
+		}
+		bytes += p.bytes
+	}
+	s.held -= int64(bytes)
+	acked = len(batch)
+	if s.forget {
+		s.events = slices.Delete(s.events, 0, s.acked)
+		s.flushed -= s.acked
+		s.acked = 0
+	}
+	s.mu.Unlock()
+	if acked > 0 {
+		acks.Acked(runs, bytes)
+	}
+	return acked
+}
+
+func (s *told) setAuto(on bool) {
+	s.mu.Lock()
+	s.auto = on
+	s.mu.Unlock()
+	if on {
+		s.ack(1 << 30)
+	}
+}
+
+func (s *told) all() []published {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]published(nil), s.events...)
+}
+
+func (s *told) ids() (ids []string) {
+	for _, p := range s.all() {
+		ids = append(ids, p.id)
+	}
+	return ids
+}
+
+func (s *told) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.flushed
+}
+
+// until waits for a fact with a deadline that no healthy run comes near.
+func until(t testing.TB, what string, fact func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(60 * time.Second); !fact(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: not within a minute", what)
+		}
+	}
+}
