@@ -1,0 +1,31 @@
+package kafkatest
+
+import (
+	"time"
+
+	"github.com/IBM/sarama"
+)
+
+// config is a client's for bookkeeping. Full metadata, as sarama's
+// ClusterAdmin refuses to work without.
+func config() *sarama.Config {
+	c := sarama.NewConfig()
+	c.ClientID = "walpost-test"
+	c.Version = sarama.MaxVersion
+	c.Net.DialTimeout = 5 * time.Second
+	c.Net.ReadTimeout = 10 * time.Second
+	c.Metadata.Full = true
+	c.Metadata.AllowAutoTopicCreation = false
+	return c
+}
+
+// ask asks one broker, and no other, for its own view of the topics (nil:
+// all); a client would take any broker's.
+func ask(address string, topics []string) (*sarama.MetadataResponse, error) {
+	broker := sarama.NewBroker(address)
+	if err := broker.Open(config()); err != nil {
+		return nil, err
+	}
+	defer broker.Close()
+	return broker.GetMetadata(sarama.NewMetadataRequest(sarama.MaxVersion, topics))
+}

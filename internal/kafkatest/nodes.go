@@ -1,0 +1,110 @@
+package kafkatest
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/IBM/sarama"
+
+	"walpost/internal/testenv/child"
+)
+
+// Kill crashes a node by SIGKILL.
+func (c *Cluster) Kill(id int) error {
+	n, err := c.node(id)
+	if err != nil {
+		return err
+	}
+	c.processes[n.id-1].Kill()
+	return nil
+}
+
+// Stop stops a node by SIGTERM, which first hands its partitions to others,
+// and waits until it has ended, at most as long as ctx lasts.
+func (c *Cluster) Stop(ctx context.Context, id int) error {
+	if err := c.signal(id, syscall.SIGTERM); err != nil {
+		return err
+	}
+	return c.processes[id-1].Wait(ctx)
+}
+
+// StartNode starts a node that was stopped or killed, on its data and ports.
+// It is up when StartNode returns.
+func (c *Cluster) StartNode(ctx context.Context, id int) error {
+	n, err := c.node(id)
+	if err != nil || c.processes[id-1].Running() {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if err := c.start(n); err != nil {
+		return err
+	}
+	return c.awaitUp(ctx, []node{n})
+}
+
+// Freeze stops a node's process where it is: its connections stay open and
+// nothing answers.
+func (c *Cluster) Freeze(id int) error { return c.signal(id, syscall.SIGSTOP) }
+
+// Thaw lets a frozen node go on.
+func (c *Cluster) Thaw(id int) error { return c.signal(id, syscall.SIGCONT) }
+
+func (c *Cluster) signal(id int, signal syscall.Signal) error {
+	n, err := c.node(id)
+	if err != nil {
+		return err
+	}
+	return c.processes[n.id-1].Signal(signal)
+}
+
+// awaitUp waits until each of the nodes says by itself that all of the nodes
+// that run are there.
+func (c *Cluster) awaitUp(ctx context.Context, nodes []node) error {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for _, n := range nodes {
+		for {
+			err := c.sees(n, c.running())
+			if err == nil {
+				break
+			}
+			select {
+			case <-c.processes[n.id-1].Done():
+				return fmt.Errorf("node %d ended: %w\n%s", n.id, c.processes[n.id-1].Err(), c.Log(n.id))
+			case <-ctx.Done():
+				return fmt.Errorf("node %d is not up: %w\n%s", n.id, err, c.Log(n.id))
+			case <-tick.C:
+			}
+		}
+	}
+	return nil
+}
+
+// running are the ids of the nodes whose process is there.
+func (c *Cluster) running() []int32 {
+	var ids []int32
+	for i, p := range c.processes {
+		if p != nil && p.Running() {
+			ids = append(ids, int32(i+1))
+		}
+	}
+	return ids
+}
+
+// sees tells whether a node's own metadata has all of the ids.
+func (c *Cluster) sees(n node, ids []int32) error {
+	metadata, err := ask(child.Address(n.internal), nil)
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		if !slices.ContainsFunc(metadata.Brokers, func(b *sarama.Broker) bool { return b.ID() == id }) {
+			return fmt.Errorf("its metadata has no node %d", id)
+		}
+	}
+	return nil
+}

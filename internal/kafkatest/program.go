@@ -1,0 +1,87 @@
+package kafkatest
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+
+	"walpost/internal/testenv/fetch"
+	"walpost/internal/testenv/need"
+)
+
+const (
+	kafkaVersion = "4.3.1"
+	// The binding of SLF4J that Kafka itself ships: without one, every line
+	// of the broker's log is lost.
+	log4jVersion = "2.25.4"
+	oldestJava   = 17
+)
+
+// program is what runs a broker: a Java and the folder of Kafka's jars.
+type program struct{ java, jars string }
+
+// find gives the program. The error is a [need.Lack].
+func find(ctx context.Context) (program, error) {
+	lack := &need.Lack{What: "Kafka broker", Ways: []string{
+		Variable + "=host:port : a broker without authentication (for example after docker compose up -d)",
+		"install Java 17 or newer and Maven (apt-get install openjdk-17-jre-headless maven, brew install openjdk maven): the broker is then fetched into a cache",
+	}}
+	java, err := findJava(ctx)
+	if err != nil {
+		lack.Tried = append(lack.Tried, err.Error())
+		return program{}, lack
+	}
+	jars, err := fetch.Folder(ctx, "kafka-"+kafkaVersion+"-log4j-"+log4jVersion, func(ctx context.Context, dir string) error {
+		return fetch.Jars(ctx, dir,
+			fetch.Artifact{Group: "org.apache.kafka", Name: "kafka_2.13", Version: kafkaVersion},
+			fetch.Artifact{Group: "org.apache.logging.log4j", Name: "log4j-slf4j-impl", Version: log4jVersion})
+	})
+	if err != nil {
+		lack.Tried = append(lack.Tried, "Maven: "+err.Error())
+		return program{}, lack
+	}
+	return program{java: java, jars: jars}, nil
+}
+
+// `openjdk version "17.0.15" 2025-04-15`; Java 8 called itself 1.8.
+var javaVersion = regexp.MustCompile(`version "(\d+)`)
+
+// findJava finds a Java that is new enough: JAVA_HOME's, else PATH's.
+func findJava(ctx context.Context) (string, error) {
+	java := "java"
+	if home := os.Getenv("JAVA_HOME"); home != "" {
+		java = filepath.Join(home, "bin", "java")
+	}
+	path, err := exec.LookPath(java)
+	if err != nil {
+		return "", fmt.Errorf("Java: %w", err)
+	}
+	// macOS has a java on PATH that only says that there is none.
+	out, err := exec.CommandContext(ctx, path, "-version").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("Java: run %s -version: %w", path, err)
+	}
+	match := javaVersion.FindSubmatch(out)
+	if match == nil {
+		return "", fmt.Errorf("Java: %s -version says %q", path, out)
+	}
+	if version, _ := strconv.Atoi(string(match[1])); version < oldestJava {
+		return "", fmt.Errorf("Java: %s is version %d, Kafka %s needs %d", path, version, kafkaVersion, oldestJava)
+	}
+	return path, nil
+}
+
+// arguments are Java's for one of Kafka's programs. A small heap, the
+// simplest collector and only the first compiler: a broker under test lives
+// for minutes and shares two cores with the tests.
+func (p program) arguments(logging, class string, args ...string) []string {
+	return append([]string{
+		"-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
+		"-Dlog4j2.configurationFile=" + logging,
+		"-cp", filepath.Join(p.jars, "*"), class,
+	}, args...)
+}

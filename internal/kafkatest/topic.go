@@ -1,0 +1,107 @@
+package kafkatest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/IBM/sarama"
+)
+
+// Topic creates a topic and waits until every broker knows its leaders. The
+// brokers' addresses are those of a plain listener. At the test's end it is
+// deleted, if a broker is still there to do it.
+//
+// The shared broker is shared by every test of every package: names there
+// must be the test's own, see [Name].
+func Topic(t testing.TB, brokers []string, name string, partitions int32, config map[string]string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := CreateTopic(ctx, brokers, name, partitions, config); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { deleteTopic(brokers, name) })
+}
+
+// CreateTopic is [Topic] without a test, and without the deletion.
+func CreateTopic(ctx context.Context, brokers []string, name string, partitions int32, settings map[string]string) error {
+	admin, err := sarama.NewClusterAdmin(brokers, config())
+	if err != nil {
+		return fmt.Errorf("create topic %s: %w", name, err)
+	}
+	defer admin.Close()
+	detail := &sarama.TopicDetail{NumPartitions: partitions, ReplicationFactor: -1} // -1: the brokers' default
+	detail.ConfigEntries = make(map[string]*string, len(settings))
+	for key, value := range settings {
+		detail.ConfigEntries[key] = &value
+	}
+	if err := admin.CreateTopic(name, detail, false); err != nil {
+		return fmt.Errorf("create topic %s: %w", name, err)
+	}
+	all, _, err := admin.DescribeCluster()
+	if err != nil {
+		return fmt.Errorf("create topic %s: %w", name, err)
+	}
+	for _, broker := range all {
+		if err := awaitTopic(ctx, broker.Addr(), name, partitions); err != nil {
+			return fmt.Errorf("create topic %s: wait for its leaders at %s: %w", name, broker.Addr(), err)
+		}
+	}
+	return nil
+}
+
+// awaitTopic waits until a broker knows all leaders of a topic.
+func awaitTopic(ctx context.Context, address, topic string, partitions int32) error {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := led(address, topic, partitions)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(context.Cause(ctx), err)
+		case <-tick.C:
+		}
+	}
+}
+
+// led tells whether a broker knows all leaders of a topic.
+func led(address, topic string, partitions int32) error {
+	metadata, err := ask(address, []string{topic})
+	if err != nil {
+		return err
+	}
+	for _, t := range metadata.Topics {
+		if t.Err != sarama.ErrNoError {
+			return t.Err
+		}
+		leaders := int32(0)
+		for _, p := range t.Partitions {
+			if p.Err == sarama.ErrNoError && p.Leader >= 0 {
+				leaders++
+			}
+		}
+		if leaders < partitions {
+			return fmt.Errorf("%d of %d partitions have a leader", leaders, partitions)
+		}
+	}
+	return nil
+}
+
+// deleteTopic spares the next tests a crowded broker; that it cannot be done
+// (the broker is the test's own and dead) is no fault of the test's.
+func deleteTopic(brokers []string, name string) {
+	c := config()
+	c.Metadata.Retry.Max, c.Admin.Retry.Max = 0, 0
+	admin, err := sarama.NewClusterAdmin(brokers, c)
+	if err != nil {
+		return
+	}
+	defer admin.Close()
+	_ = admin.DeleteTopic(name)
+}
