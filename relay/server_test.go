@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -54,14 +55,28 @@ func fixtureOn(t testing.TB, dsn string) *fixture {
 	return f
 }
 
-// logs sends a relay's log to the test's, until the test is over.
-type logs struct{ t testing.TB }
+// logs keeps what a relay logged, and sends it to the test's log if WALPOST_TEST_LOG is set.
+type logs struct {
+	t    testing.TB
+	mu   sync.Mutex
+	text strings.Builder
+}
 
 func (l *logs) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.text.Write(p)
 	if l.t.Context().Err() == nil && os.Getenv("WALPOST_TEST_LOG") != "" {
 		l.t.Log(strings.TrimSpace(string(p)))
 	}
 	return len(p), nil
+}
+
+// has tells whether something was logged.
+func (l *logs) has(text string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Contains(l.text.String(), text)
 }
 
 func (f *fixture) exec(sql string, args ...any) {

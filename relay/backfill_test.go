@@ -1,0 +1,212 @@
+package relay
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5"
+
+	"walpost/internal/pgtest"
+	"walpost/schema"
+)
+
+// TestBackfill: rows that were there come first, in order, each once, with positions before all that the slot brings, while others write.
+func TestBackfill(t *testing.T) {
+	for _, major := range []int{0, 14} {
+		f := fixtureOn(t, pgtest.NewMajor(t, major).DSN)
+		f.exec(`insert into walpost.outbox (aggregatetype, aggregateid, type, payload, created_at)
+			select 'order', g::text, 'placed', '{}', timestamptz '2026-01-01' - g * interval '1 minute' from generate_series(1, 2000) g`)
+		f.exec(`delete from walpost.outbox where aggregateid = '7'`)
+		stop := make(chan struct{})
+		written := make(chan int)
+		go func() { // while the backfill runs
+			c, err := pgx.Connect(context.Background(), f.dsn)
+			if err != nil {
+				t.Error(err)
+			}
+			defer c.Close(context.Background())
+			for n := 0; ; n++ {
+				select {
+				case <-stop:
+					written <- n
+					return
+				default:
+					if _, err := c.Exec(context.Background(), `insert into walpost.outbox (aggregatetype, aggregateid, type, payload) values ('order', 'new', 'placed', '{}')`); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+		}()
+		f.cfg.MaxInFlightBytes = 50_000
+		r := f.start()
+		f.insert(1)
+		close(stop)
+		total := 1999 + <-written + 1
+		until(t, "all events", func() bool { return f.sink.count() >= total })
+		r.stop()
+		seen := map[string]bool{}
+		for i, e := range f.sink.all() {
+			if seen[e.id] {
+				t.Fatalf("event %d came twice", i)
+			}
+			seen[e.id] = true
+			if back := i < 1999; back != (e.commit == schema.NoTime) && i < 1999 {
+				t.Fatalf("event %d: commit time %d", i, e.commit)
+			}
+		}
+		if len(seen) != total {
+			t.Errorf("%d of %d events", len(seen), total)
+		}
+		f.checkPositions()
+		var want []string
+		rows, _ := f.conn.Query(t.Context(), "select id::text from walpost.outbox order by created_at, ctid limit 1999")
+		want, _ = pgx.CollectRows(rows, pgx.RowTo[string])
+		if !slices.Equal(f.sink.ids()[:1999], want) {
+			t.Error("the rows that were there did not come by created_at")
+		}
+		if f.sink.opened != 2+0 || f.sink.closed != 2 {
+			t.Errorf("%d sinks opened, %d closed; want one for the backfill and one for the stream", f.sink.opened, f.sink.closed)
+		}
+		var snapshot string
+		if err := f.conn.QueryRow(t.Context(), "select snapshot_lsn::text from walpost.relay_state where phase = 'streaming'").Scan(&snapshot); err != nil {
+			t.Fatal(err)
+		}
+		lsn, _ := pglogrepl.ParseLSN(snapshot)
+		if got := f.sink.all()[5].position; got != (schema.Position{Timeline: 1, LSN: uint64(lsn) - 1, Index: 5}) {
+			t.Errorf("row 5 has position %v, the snapshot is %v", got, lsn)
+		}
+	}
+}
+
+// TestBackfillDiedHalfWay: a first start that ended half-way is begun again, from the table as it is now and the slot as it was.
+func TestBackfillDiedHalfWay(t *testing.T) {
+	f := newFixture(t)
+	f.sink.setAuto(false)
+	f.insert(10)
+	r := f.launch()
+	until(t, "the backfill's rows", func() bool { return f.sink.count() == 10 })
+	r.stop() // at once: a backfill has nothing to confirm
+	f.insert(2)
+	f.exec("delete from walpost.outbox where aggregateid = '2'")
+	f.sink.setAuto(true)
+	r = f.start()
+	// Again what is there of the first ten, the two new ones that are left, and then everything since the slot was made.
+	until(t, "all events", func() bool { return f.sink.count() >= 10+10+2 })
+	r.stop()
+	again := f.sink.ids()[10:]
+	for _, id := range f.table() {
+		if !slices.Contains(again, id) {
+			t.Errorf("event %s was lost", id)
+		}
+	}
+}
+
+func TestBackfillSkip(t *testing.T) {
+	f := newFixture(t)
+	f.cfg.Backfill = "skip"
+	f.insert(5)
+	r := f.start()
+	f.insert(1)
+	until(t, "1 event", func() bool { return f.sink.count() == 1 })
+	r.stop()
+	if got, want := f.sink.ids(), f.table()[5:]; !slices.Equal(got, want) {
+		t.Errorf("published %q, want %q", got, want)
+	}
+	if !f.logs.has("rows=5") {
+		t.Error("the log does not say how many rows were skipped")
+	}
+}
+
+// TestSlotWithoutState: a slot of another tool's is streamed as it is, without backfill.
+func TestSlotWithoutState(t *testing.T) {
+	f := newFixture(t)
+	f.insert(2)
+	f.exec("select pg_create_logical_replication_slot($1, 'pgoutput')", f.cfg.Slot)
+	f.insert(1)
+	r := f.start()
+	until(t, "1 event", func() bool { return f.sink.count() == 1 })
+	r.stop()
+	if got, want := f.sink.ids(), f.table()[2:]; !slices.Equal(got, want) {
+		t.Errorf("published %q, want %q", got, want)
+	}
+}
+
+// TestMissingSlot: a slot that was there is never made again silently.
+func TestMissingSlot(t *testing.T) {
+	f := newFixture(t)
+	r := f.start()
+	f.insert(1)
+	until(t, "1 event", func() bool { return f.sink.count() == 1 })
+	r.stop()
+	f.exec("select pg_drop_replication_slot($1)", f.cfg.Slot)
+	f.insert(1)
+	err := f.launch().wait()
+	if err == nil || !isPermanent(err) || !strings.Contains(err.Error(), "does not exist") || !strings.Contains(err.Error(), "DELETE FROM walpost.relay_state") {
+		t.Fatalf("ended with %v", err)
+	}
+	// The way out that it names.
+	f.exec("delete from walpost.relay_state where slot = $1", f.cfg.Slot)
+	r = f.start()
+	until(t, "both rows", func() bool { return f.sink.count() == 3 })
+	r.stop()
+}
+
+// TestMovedSlot: after a clean stop nobody else may move the slot forward.
+func TestMovedSlot(t *testing.T) {
+	f := newFixture(t)
+	r := f.start()
+	f.insert(1)
+	until(t, "1 event", func() bool { return f.sink.count() == 1 })
+	r.stop()
+	f.start().stop() // confirmed nothing, moved nothing
+	f.insert(1)
+	f.exec("select pg_replication_slot_advance($1, pg_current_wal_lsn())", f.cfg.Slot)
+	err := f.launch().wait()
+	if err == nil || !isPermanent(err) || !strings.Contains(err.Error(), "somebody moved it") {
+		t.Fatalf("ended with %v", err)
+	}
+}
+
+// TestRecorder: a confirmation is written once, and an idle relay writes nothing.
+func TestRecorder(t *testing.T) {
+	f := newFixture(t)
+	r := f.start()
+	f.insert(1)
+	until(t, "1 event", func() bool { return f.sink.count() == 1 })
+	r.stop()
+	var lsn string
+	var at time.Time
+	var clean bool
+	read := func() (written time.Time) {
+		t.Helper()
+		if err := f.conn.QueryRow(t.Context(), "select confirmed_lsn::text, confirmed_commit_time, clean_stop, updated_at from walpost.relay_state where slot = $1", f.cfg.Slot).
+			Scan(&lsn, &at, &clean, &written); err != nil {
+			t.Fatal(err)
+		}
+		return written
+	}
+	read()
+	if got, _ := pglogrepl.ParseLSN(lsn); got != f.confirmed() || !clean || time.Since(at) > time.Minute {
+		t.Errorf("after a clean stop: confirmed %s at %v, clean %v; the slot stands at %v", lsn, at, clean, f.confirmed())
+	}
+	rec := recorder{db: &database{f.conn}, slot: f.cfg.Slot}
+	if err := rec.record(t.Context(), 0x7000_0000, time.Now().UnixMicro(), false); err != nil {
+		t.Fatal(err)
+	}
+	first := read()
+	if lsn != "0/70000000" || clean {
+		t.Errorf("confirmed %s, clean %v", lsn, clean)
+	}
+	for _, commit := range []int64{rec.written, 0} {
+		if err := rec.record(t.Context(), 0x7000_0001, commit, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if again := read(); again != first {
+		t.Error("an idle relay wrote its state")
+	}
+}
