@@ -1,0 +1,44 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+)
+
+// topic is where walpost's default template sends aggregatetype order.
+const (
+	topic      = "outbox.event.order"
+	partitions = 3
+)
+
+// broker is a Kafka broker inside this process, franz-go's kfake.
+type broker struct{ cluster *kfake.Cluster }
+
+// startBroker starts it on a free loopback port and creates the topic, for
+// walpost creates none.
+func startBroker() (*broker, error) {
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(partitions, topic))
+	if err != nil {
+		return nil, fmt.Errorf("start the embedded broker: %w", err)
+	}
+	return &broker{cluster}, nil
+}
+
+func (b *broker) addresses() []string { return b.cluster.ListenAddrs() }
+
+// drained tells whether a consumer group has committed all there is.
+func (b *broker) drained(group string) bool {
+	info := b.cluster.GroupInfo(group)
+	for _, p := range b.cluster.PartitionInfos(topic) {
+		if p.HighWatermark == 0 {
+			continue // nothing was ever in it, so nothing was committed
+		}
+		if info == nil || info.Commits[topic][p.Partition].Offset < p.HighWatermark {
+			return false
+		}
+	}
+	return true
+}
+
+func (b *broker) close() { b.cluster.Close() }

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+const shopDatabase = "shop"
+
+const ordersTable = `
+create table orders (
+  id       bigint generated always as identity primary key,
+  customer text not null,
+  item     text not null
+)`
+
+// order is one piece of an item for one customer, and the payload of its
+// event.
+type order struct {
+	ID       int64  `json:"order"`
+	Customer string `json:"customer"`
+	Item     string `json:"item"`
+}
+
+// insert writes the order, and learns its number.
+func (o *order) insert(ctx context.Context, tx pgx.Tx) error {
+	return tx.QueryRow(ctx,
+		`insert into orders (customer, item) values ($1, $2) returning id`,
+		o.Customer, o.Item).Scan(&o.ID)
+}
+
+// announce writes the event.
+func (o *order) announce(ctx context.Context, tx pgx.Tx) error {
+	_, err := tx.Exec(ctx,
+		`insert into walpost.outbox (aggregatetype, aggregateid, type, payload) values ('order', $1, 'OrderPlaced', $2)`,
+		strconv.FormatInt(o.ID, 10), o)
+	return err
+}
+
+// orderService places orders, one after the other.
+type orderService struct {
+	dsn    string
+	db     *pgx.Conn
+	screen *screen
+
+	mu   sync.Mutex
+	void map[int64]string // orders that never happened, and why
+}
+
+func openShop(ctx context.Context, dsn string, screen *screen) (*orderService, error) {
+	db, err := pgx.Connect(ctx, dsn)
+	if err != nil {
+		return nil, fmt.Errorf("open the shop: %w", err)
+	}
+	return &orderService{dsn: dsn, db: db, screen: screen, void: map[int64]string{}}, nil
+}
+
+func (s *orderService) close() { _ = s.db.Close(context.Background()) }
+
+// start places orders until the show ends; then the channel is closed.
+func (s *orderService) start(show context.Context, fail context.CancelCauseFunc) <-chan struct{} {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := s.run(show); err != nil {
+			fail(fmt.Errorf("place an order: %w", err))
+		}
+	}()
+	return ended
+}
+
+// run places five orders a second, and leaves none half done when the show
+// ends. Every sixth payment is declined.
+func (s *orderService) run(show context.Context) error {
+	customers := []string{"ada", "grace", "edsger", "barbara", "tony"}
+	items := []string{"tea", "coffee", "cocoa"}
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for n := 1; ; n++ {
+		select {
+		case <-show.Done():
+			return nil
+		case <-tick.C:
+		}
+		o := order{Customer: customers[n%len(customers)], Item: items[n%len(items)]}
+		if err := s.place(context.WithoutCancel(show), o, n%6 != 0); err != nil {
+			return err
+		}
+	}
+}
+
+var errDeclined = errors.New("payment declined")
+
+// place writes an order and the event that tells of it in one transaction:
+// both happen, or neither does.
+func (s *orderService) place(ctx context.Context, o order, paid bool) error {
+	err := pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
+		if err := o.insert(ctx, tx); err != nil {
+			return err
+		}
+		if err := o.announce(ctx, tx); err != nil {
+			return err
+		}
+		if !paid {
+			return errDeclined // and BeginFunc rolls back
+		}
+		return nil
+	})
+	if errors.Is(err, errDeclined) {
+		s.avoid(o, "rolled back")
+		return nil
+	}
+	if err == nil {
+		s.screen.order(o, "committed")
+	}
+	return err
+}
+
+// avoid notes an order that must have no effect.
+func (s *orderService) avoid(o order, why string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.void[o.ID] = why
+	s.screen.void(o, why)
+}
+
+// voided is a copy of what was noted.
+func (s *orderService) voided() map[int64]string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.void)
+}

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"walpost/internal/pgtest"
+	"walpost/internal/testenv/need"
+)
+
+// startPostgres starts a throwaway server with what is on the machine, or
+// with what npm or Maven fetch.
+func startPostgres(ctx context.Context) (*pgtest.Server, error) {
+	server, err := pgtest.Launch(ctx, pgtest.Options{})
+	var lack *need.Lack
+	if errors.As(err, &lack) {
+		// The demo wants a server of its own: another's address is no way out.
+		lack.Ways = slices.DeleteFunc(lack.Ways, func(way string) bool { return strings.HasPrefix(way, pgtest.Variable) })
+	}
+	if err != nil {
+		return nil, fmt.Errorf("start Postgres: %w", err)
+	}
+	return server, nil
+}
+
+// execute runs statements on a connection of their own.
+func execute(ctx context.Context, dsn, statements string) error {
+	conn, err := pgx.Connect(ctx, dsn)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	_, err = conn.Exec(ctx, statements)
+	return err
+}
+
+// query reads the rows of a one-column query on a connection of its own.
+func query[T any](ctx context.Context, dsn, sql string, args ...any) ([]T, error) {
+	conn, err := pgx.Connect(ctx, dsn)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close(ctx)
+	rows, err := conn.Query(ctx, sql, args...)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[T])
+}
+
+// until waits for a fact, looking every 50 ms.
+func until(ctx context.Context, fact string, holds func(context.Context) (bool, error)) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("not within %s", patience))
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		ok, err := holds(ctx)
+		if ok {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("wait until %s: %w", fact, context.Cause(ctx))
+		}
+		if err != nil {
+			return fmt.Errorf("wait until %s: %w", fact, err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-tick.C:
+		}
+	}
+}

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"walpost/internal/pgtest"
+	"walpost/internal/testenv/child"
+)
+
+// patience bounds every wait for a fact. It is for machines that are busy
+// with something else; on a quiet one nothing here takes two seconds.
+const patience = 60 * time.Second
+
+// scene is everything on stage.
+type scene struct {
+	screen   *screen
+	home     *child.Home // the scratch folder, and the relay's process
+	postgres *pgtest.Server
+	broker   *broker
+	relay    *relay
+	orders   *orderService
+	stock    *service
+	points   *service
+	services []*service // both
+}
+
+// setScene starts the servers and builds the relay. The scene is to be
+// closed, also when it could not be set.
+func setScene(ctx context.Context, screen *screen) (s *scene, err error) {
+	s = &scene{screen: screen}
+	screen.say("setting the scene: Postgres, Kafka, and the relay built from this clone")
+	if s.home, err = child.NewHome("walpost-demo-", nil); err != nil {
+		return s, fmt.Errorf("make a scratch folder: %w", err)
+	}
+	if s.postgres, err = startPostgres(ctx); err != nil {
+		return s, err
+	}
+	screen.say("Postgres %s, thrown away at the end (%s)", s.postgres.Version(), s.postgres.Source())
+	if s.broker, err = startBroker(); err != nil {
+		return s, err
+	}
+	brokers := s.broker.addresses()
+	screen.say("Kafka: a broker inside this process, topic %s with %d partitions", topic, partitions)
+	if s.relay, err = buildRelay(ctx, s.home, s.postgres.DSN(shopDatabase), brokers); err != nil {
+		return s, err
+	}
+	s.stock = newStock(s.postgres.DSN("stock"), brokers, screen)
+	s.points = newPoints(s.postgres.DSN("points"), brokers, screen)
+	s.services = []*service{s.stock, s.points}
+	if err = s.createDatabases(ctx); err != nil {
+		return s, err
+	}
+	s.orders, err = openShop(ctx, s.postgres.DSN(shopDatabase), screen)
+	return s, err
+}
+
+// createDatabases makes the three databases, each with the schema walpost:
+// the shop for its outbox, the services for their inbox and claim().
+func (s *scene) createDatabases(ctx context.Context) error {
+	tables := map[string]string{shopDatabase: ordersTable, s.stock.name: s.stock.table, s.points.name: s.points.table}
+	for database, table := range tables {
+		if err := s.postgres.CreateDatabase(ctx, database); err != nil {
+			return err
+		}
+		if err := s.relay.applySchema(ctx, s.postgres.DSN(database)); err != nil {
+			return err
+		}
+		if err := execute(ctx, s.postgres.DSN(database), table); err != nil {
+			return fmt.Errorf("create the tables of %s: %w", database, err)
+		}
+	}
+	return nil
+}
+
+// close clears everything away, whatever was started, in reverse.
+func (s *scene) close() error {
+	var errs []error
+	for _, service := range s.services {
+		service.stop()
+	}
+	if s.orders != nil {
+		s.orders.close()
+	}
+	if s.home != nil {
+		errs = append(errs, s.home.Close()) // ends the relay, if it still runs
+	}
+	if s.broker != nil {
+		s.broker.close()
+	}
+	if s.postgres != nil {
+		errs = append(errs, s.postgres.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// Colours by meaning, as terminal attributes.
+const (
+	plain  = ""
+	faint  = "2"
+	strong = "1"
+	good   = "32"
+	odd    = "33"
+	bad    = "31"
+)
+
+// screen writes whole lines, from any goroutine.
+type screen struct {
+	mu     sync.Mutex
+	out    io.Writer
+	colour bool
+	acts   int
+}
+
+// newScreen uses colours on a terminal that has them, unless NO_COLOR asks
+// for none.
+func newScreen(out *os.File) *screen {
+	info, err := out.Stat()
+	terminal := err == nil && info.Mode()&os.ModeCharDevice != 0
+	return &screen{out: out, colour: terminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"}
+}
+
+// say tells what happens off stage.
+func (s *screen) say(format string, args ...any) {
+	s.line(s.paint(faint, fmt.Sprintf(format, args...)))
+}
+
+// act announces an act and explains it in a line.
+func (s *screen) act(name, line string) {
+	s.mu.Lock()
+	n := s.acts
+	s.acts++
+	s.mu.Unlock()
+	s.line("\n" + s.paint(strong, fmt.Sprintf("── act %d: %s", n+1, name)) + "\n   " + line)
+}
+
+// order shows what became of an order in the shop.
+func (s *screen) order(o order, outcome string) { s.shop(o, outcome, good) }
+
+// void shows an order that never happened.
+func (s *screen) void(o order, why string) { s.shop(o, why, bad) }
+
+func (s *screen) shop(o order, outcome, colour string) {
+	what := fmt.Sprintf("%s for %s", o.Item, o.Customer)
+	s.line(fmt.Sprintf("%-7s #%-4d %-34s %s", "order", o.ID, what, s.paint(colour, outcome)))
+}
+
+// applied shows an event that had its effect.
+func (s *screen) applied(service string, o order, record *kgo.Record, effect string) {
+	s.event(service, o, record, s.paint(plain, effect))
+}
+
+// duplicate shows an event that had its effect before.
+func (s *screen) duplicate(service string, o order, record *kgo.Record) {
+	s.event(service, o, record, s.paint(odd, "duplicate, ignored"))
+}
+
+// event shows where a record lay and how long after its transaction's commit
+// it came, which is the record's timestamp.
+func (s *screen) event(service string, o order, record *kgo.Record, outcome string) {
+	since := max(0, time.Since(record.Timestamp).Milliseconds())
+	s.line(fmt.Sprintf("%-7s #%-4d %-24s %6d ms %s", service, o.ID, place(record), since, outcome))
+}
+
+// balance shows the books.
+func (s *screen) balance(b balance) {
+	s.line("\n" + s.paint(strong, b.String()))
+	for _, difference := range b.differences() {
+		s.line(s.paint(bad, "  "+difference))
+	}
+}
+
+func (s *screen) paint(colour, text string) string {
+	if !s.colour || colour == plain {
+		return text
+	}
+	return "\x1b[" + colour + "m" + text + "\x1b[0m"
+}
+
+func (s *screen) line(text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, _ = io.WriteString(s.out, strings.TrimRight(text, " \n")+"\n")
+}
