@@ -7,7 +7,7 @@ import (
 
 const (
 	retryFirst   = 50 * time.Millisecond
-	retryMost    = 5 * time.Second
+	retryMost    = 2 * time.Second
 	retryStandby = time.Second // a standby takes over within this time
 )
 

@@ -191,8 +191,10 @@ func (r *Relay) readSlot(ctx context.Context, db *database) (*slotRow, error) {
 func (r *Relay) checkSlot(s *slotRow, state *relayState) error {
 	name := r.cfg.Slot
 	switch {
-	case s.kind != "logical" || s.plugin != "pgoutput":
-		return permanent(fmt.Errorf("slot %s is %s %s and not of pgoutput", name, s.kind, s.plugin), "choose another name for walpost's slot, or drop this one")
+	case s.kind != "logical":
+		return permanent(fmt.Errorf("slot %s is %s and not of pgoutput", name, s.kind), "choose another name for walpost's slot, or drop this one")
+	case s.plugin != "pgoutput":
+		return permanent(fmt.Errorf("slot %s is of %s and not of pgoutput", name, s.plugin), "choose another name for walpost's slot, or drop this one")
 	case s.lost:
 		return lostSlot(fmt.Errorf("slot %s: wal_status is lost", name), r.names)
 	case s.beyond:

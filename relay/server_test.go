@@ -36,11 +36,7 @@ func newFixture(t testing.TB) *fixture {
 func fixtureOn(t testing.TB, dsn string) *fixture {
 	t.Helper()
 	f := &fixture{t: t, dsn: dsn, sink: newTold(true), logs: &logs{t: t}}
-	var err error
-	if f.conn, err = pgx.Connect(t.Context(), dsn); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { f.conn.Close(context.Background()) })
+	f.reconnect()
 	if err := catalog.Apply(t.Context(), f.conn, schema.Options{}); err != nil {
 		t.Fatal(err)
 	}
@@ -50,9 +46,24 @@ func fixtureOn(t testing.TB, dsn string) *fixture {
 	}
 	f.cfg = Config{
 		ConnString: dsn, Slot: "walpost_" + strings.ToLower(name), Publication: "walpost", Table: schema.DefaultTable, Mapping: schema.DefaultMapping(),
-		OpenSink: f.sink.open, Logger: slog.New(slog.NewTextHandler(f.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		OpenSink: f.sink.open, Logger: f.logger(),
 	}
 	return f
+}
+
+func (f *fixture) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(f.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+// reconnect gives the fixture a connection, as at first and after a restart of the server.
+func (f *fixture) reconnect() {
+	f.t.Helper()
+	conn, err := pgx.Connect(f.t.Context(), f.dsn)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.conn = conn
+	f.t.Cleanup(func() { conn.Close(context.Background()) })
 }
 
 // logs keeps what a relay logged, and sends it to the test's log if WALPOST_TEST_LOG is set.

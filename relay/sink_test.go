@@ -145,6 +145,15 @@ func (s *told) ids() (ids []string) {
 	return ids
 }
 
+// distinct counts the events, each once however often it came.
+func (s *told) distinct() int {
+	seen := map[string]bool{}
+	for _, id := range s.ids() {
+		seen[id] = true
+	}
+	return len(seen)
+}
+
 func (s *told) count() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -1,0 +1,49 @@
+package relay
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"walpost/internal/pgtest"
+)
+
+// TestPublicationGap: a part of the WAL for which there was no publication stops the relay, by an error up to 17 and by a warning since
+// 18, and what precedes it is confirmed.
+func TestPublicationGap(t *testing.T) {
+	for _, major := range []int{0, 18} {
+		t.Run(fmt.Sprintf("Postgres %d", major), func(t *testing.T) {
+			f := fixtureOn(t, pgtest.NewMajor(t, major).DSN)
+			f.start().stop()
+			f.insert(1)
+			f.exec("drop publication walpost")
+			f.insert(1)
+			f.exec("create publication walpost for table walpost.outbox with (publish = 'insert')")
+			f.insert(1)
+			err := f.launch().wait()
+			if err == nil || !isPermanent(err) || !strings.Contains(err.Error(), "publication walpost did not exist") {
+				t.Fatalf("ended with %v", err)
+			}
+			if n := f.sink.count(); n > 1 {
+				t.Errorf("%d events, only the first precedes the gap", n)
+			}
+		})
+	}
+}
+
+// TestLostSlot: a slot that Postgres gave up stops the relay.
+func TestLostSlot(t *testing.T) {
+	server := pgtest.Start(t, pgtest.Options{Settings: map[string]string{"max_slot_wal_keep_size": "1MB", "max_wal_size": "32MB", "min_wal_size": "32MB"}})
+	f := fixtureOn(t, server.DSN("postgres"))
+	f.start().stop()
+	for range 4 {
+		f.exec("create table if not exists busy (t text)")
+		f.exec("insert into busy select repeat('x', 1000) from generate_series(1, 20000)")
+		f.exec("select pg_switch_wal()")
+		f.exec("checkpoint")
+	}
+	err := f.launch().wait()
+	if err == nil || !isPermanent(err) || !strings.Contains(err.Error(), "is lost") {
+		t.Fatalf("ended with %v", err)
+	}
+}

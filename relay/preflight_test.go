@@ -1,0 +1,201 @@
+package relay
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"strings"
+	"testing"
+
+	"walpost/internal/pgtest"
+	"walpost/schema"
+)
+
+// TestPreflight: what only a person can cure ends the relay before it has made anything, with the object, the cause and the cure.
+func TestPreflight(t *testing.T) {
+	for name, c := range map[string]struct {
+		prepare func(*fixture)
+		want    []string
+	}{
+		"no schema walpost": {
+			func(f *fixture) { f.exec("drop schema walpost cascade") },
+			[]string{"schema walpost", "walpost schema apply"},
+		},
+		"older schema": {
+			func(f *fixture) {
+				f.exec("create or replace function walpost.schema_version() returns int language sql as 'select 0'")
+			},
+			[]string{"schema walpost", "walpost schema apply"},
+		},
+		"no such table": {
+			func(f *fixture) { f.cfg.Table = schema.Table{Schema: "public", Name: "events"} },
+			[]string{"public.events", "does not exist"},
+		},
+		"unsuitable column": {
+			func(f *fixture) { f.exec("alter table walpost.outbox alter aggregatetype type bytea using ''") },
+			[]string{"walpost.outbox", "aggregatetype", "bytea"},
+		},
+		"publication without the table": {
+			func(f *fixture) { f.exec("alter publication walpost drop table walpost.outbox") },
+			[]string{"publication walpost", "ALTER PUBLICATION walpost ADD TABLE walpost.outbox"},
+		},
+		"publication without inserts": {
+			func(f *fixture) { f.exec("alter publication walpost set (publish = 'update')") },
+			[]string{"publication walpost", "SET (publish = 'insert')"},
+		},
+		"partitioned table without its root": {
+			func(f *fixture) {
+				f.exec("create table public.parts (like walpost.outbox) partition by list (type)")
+				f.exec("create table public.part partition of public.parts default")
+				f.exec("create publication parts for table public.parts with (publish = 'insert')")
+				f.cfg.Table, f.cfg.Publication = schema.Table{Schema: "public", Name: "parts"}, "parts"
+			},
+			[]string{"publication parts", "public.parts", "publish_via_partition_root = true"},
+		},
+		"slot of another plugin": {
+			func(f *fixture) {
+				f.exec("select pg_create_logical_replication_slot($1, 'test_decoding')", f.cfg.Slot)
+			},
+			[]string{"test_decoding", "not of pgoutput"},
+		},
+		"physical slot": {
+			func(f *fixture) { f.exec("select pg_create_physical_replication_slot($1)", f.cfg.Slot) },
+			[]string{"physical", "not of pgoutput"},
+		},
+		"slot without its publication": {
+			func(f *fixture) {
+				f.exec("select pg_create_logical_replication_slot($1, 'pgoutput')", f.cfg.Slot)
+				f.exec("drop publication walpost")
+			},
+			[]string{"publication walpost does not exist", "create publication walpost"},
+		},
+		"impossible slot name": {
+			func(f *fixture) { f.cfg.Slot = "Not-A-Slot" },
+			[]string{"Not-A-Slot", "lower-case"},
+		},
+		"no such database": {
+			func(f *fixture) {
+				u, err := url.Parse(f.dsn)
+				if err != nil {
+					f.t.Fatal(err)
+				}
+				u.Path = "/absent"
+				f.cfg.ConnString = u.String()
+			},
+			[]string{"database", "create the database"},
+		},
+		"unusable connection string": {
+			func(f *fixture) { f.cfg.ConnString = "host=127.0.0.1 sslmode=perhaps" },
+			[]string{"connection string", "sslmode"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t)
+			c.prepare(f)
+			err := f.launch().wait()
+			if err == nil || !isPermanent(err) {
+				t.Fatalf("ended with %v", err)
+			}
+			for _, want := range c.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("%q does not say %q", err, want)
+				}
+			}
+			if strings.Contains(err.Error(), "\n") {
+				t.Errorf("%q is more than a line", err)
+			}
+			if f.sink.opened > 0 {
+				t.Error("a sink was opened")
+			}
+		})
+	}
+}
+
+// TestPublicationMade: a first start makes the publication where the role may, also for a partitioned table, and else says how.
+func TestPublicationMade(t *testing.T) {
+	f := newFixture(t)
+	f.exec("drop publication walpost")
+	f.exec("create table public.parts (like walpost.outbox including defaults) partition by list (type)")
+	f.exec("create table public.part partition of public.parts default")
+	f.cfg.Table = schema.Table{Schema: "public", Name: "parts"}
+	r := f.start()
+	f.exec(`insert into public.parts (aggregatetype, aggregateid, type, payload) values ('order', '1', 'placed', '{}')`)
+	until(t, "1 event", func() bool { return f.sink.count() == 1 })
+	r.stop()
+
+	server := pgtest.Start(t, pgtest.Options{})
+	poor := fixtureOn(t, server.DSN("postgres"))
+	poor.exec("drop publication walpost")
+	poor.exec("create role relay login replication")
+	if err := grantRelay(t.Context(), poor); err != nil {
+		t.Fatal(err)
+	}
+	poor.cfg.ConnString = strings.Replace(poor.dsn, "postgres@", "relay@", 1)
+	err := poor.launch().wait()
+	if err == nil || !isPermanent(err) || !strings.Contains(err.Error(), "create publication walpost for table walpost.outbox") {
+		t.Fatalf("ended with %v", err)
+	}
+	var slots int
+	poor.conn.QueryRow(t.Context(), "select count(*) from pg_replication_slots").Scan(&slots)
+	if slots != 0 {
+		t.Error("a slot was made although there is no publication")
+	}
+	// With what the message asks for, the least privileges are enough.
+	poor.exec("create publication walpost for table walpost.outbox with (publish = 'insert')")
+	poor.insert(2)
+	r = poor.start()
+	poor.insert(1)
+	until(t, "3 events", func() bool { return poor.sink.count() == 3 })
+	r.stop()
+}
+
+// grantRelay gives the role relay what the schema's own grants give.
+func grantRelay(ctx context.Context, f *fixture) error {
+	for _, s := range schema.Statements(schema.Options{RelayRole: "relay"}) {
+		if strings.Contains(s.SQL, "publication") {
+			continue
+		}
+		if _, err := f.conn.Exec(ctx, s.SQL); err != nil {
+			return fmt.Errorf("%s: %w", s.SQL, err)
+		}
+	}
+	return nil
+}
+
+// TestLogin: a refused login ends a relay that has never been connected; later it is waited for, as is anything else that time cures.
+func TestLogin(t *testing.T) {
+	server := pgtest.Start(t, pgtest.Options{HBA: []string{"host all all 127.0.0.1/32 scram-sha-256"}})
+	f := fixtureOn(t, server.DSN("postgres"))
+	f.exec("create role relay superuser login password 'old'")
+	login := func(password string) string { return strings.Replace(f.dsn, "postgres@", "relay:"+password+"@", 1) }
+	f.cfg.ConnString = login("wrong")
+	err := f.launch().wait()
+	if err == nil || !isPermanent(err) || !strings.Contains(err.Error(), "relay") || strings.Contains(err.Error(), "wrong@") {
+		t.Fatalf("ended with %v", err)
+	}
+	f.cfg.ConnString = login("old")
+	r := f.start()
+	f.exec("alter role relay password 'new'")
+	f.kill()
+	until(t, "the relay waits for its password", func() bool {
+		s := r.relay.State()
+		return s.Role == Waiting && strings.Contains(s.Reason, "28P01")
+	})
+	f.exec("alter role relay password 'old'")
+	f.insert(1)
+	until(t, "1 event", func() bool { return f.sink.count() == 1 })
+	r.stop()
+}
+
+// TestUnreachable: nobody at the address is waited for, and left at once.
+func TestUnreachable(t *testing.T) {
+	f := newFixture(t)
+	f.cfg.ConnString = "postgres://postgres@127.0.0.1:1/postgres"
+	r := f.launch()
+	until(t, "the relay waits", func() bool { return r.relay.State().Role == Waiting })
+	if reason := r.relay.State().Reason; !strings.Contains(reason, "127.0.0.1 port 1") {
+		t.Errorf("waiting for %q", reason)
+	}
+	r.stop()
+}

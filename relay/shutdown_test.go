@@ -1,0 +1,70 @@
+package relay
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"walpost/internal/pgtest"
+)
+
+// TestServerStops: a server that is stopped does not wait for Kafka, and the relay waits for the server.
+func TestServerStops(t *testing.T) {
+	for name, c := range map[string]struct {
+		budget int64
+		auto   bool
+		within time.Duration
+	}{
+		"all acked":             {budget: 1 << 20, auto: true, within: 3 * time.Second},
+		"an unacked event":      {budget: 1 << 20, within: 10 * time.Second}, // the reader listens: it sees the pings
+		"the budget is used up": {budget: 1000, within: 12 * time.Second},    // the reader is held: a probe looks
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := pgtest.Start(t, pgtest.Options{})
+			f := fixtureOn(t, server.DSN("postgres"))
+			f.cfg.MaxInFlightBytes = c.budget
+			f.sink.setAuto(c.auto)
+			r := f.start()
+			f.insert(100)
+			until(t, "events", func() bool { return f.sink.count() > 1 })
+			f.conn.Close(t.Context())
+			begun := time.Now()
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			if err := server.Stop(ctx, pgtest.Fast); err != nil {
+				t.Fatal(err)
+			}
+			took := time.Since(begun)
+			t.Logf("the server stopped in %v", took)
+			if took > c.within {
+				t.Errorf("the server's stop took %v", took)
+			}
+			until(t, "the relay waits", func() bool { return r.relay.State().Role == Waiting })
+			if err := server.Start(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			f.sink.setAuto(true)
+			until(t, "the relay leads again and has sent all", func() bool { return r.relay.State().Role == Leader && f.sink.distinct() == 100 })
+			r.stop()
+		})
+	}
+}
+
+// TestServerCrashes: after a crash all that is committed arrives, in order of the first deliveries.
+func TestServerCrashes(t *testing.T) {
+	server := pgtest.Start(t, pgtest.Options{})
+	f := fixtureOn(t, server.DSN("postgres"))
+	r := f.start()
+	f.insert(10)
+	until(t, "10 events", func() bool { return f.sink.count() >= 10 })
+	server.Kill()
+	until(t, "the relay waits", func() bool { return r.relay.State().Role == Waiting })
+	if err := server.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	f.reconnect()
+	f.insert(5)
+	until(t, "15 events", func() bool { return f.sink.distinct() == 15 })
+	r.stop()
+}
