@@ -139,9 +139,10 @@ func (f *fixture) confirmed() pglogrepl.LSN {
 // running is a relay at work.
 type running struct {
 	*fixture
-	relay  *Relay
-	cancel context.CancelFunc
-	ended  chan error
+	relay    *Relay
+	registry *prometheus.Registry
+	cancel   context.CancelFunc
+	ended    chan error
 }
 
 // start starts a relay and waits until it leads.
@@ -163,13 +164,14 @@ func (f *fixture) start() *running {
 func (f *fixture) launch() *running {
 	f.t.Helper()
 	cfg := f.cfg
-	cfg.Registerer = prometheus.NewRegistry()
+	registry := prometheus.NewRegistry()
+	cfg.Registerer = registry
 	relay, err := New(cfg)
 	if err != nil {
 		f.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	r := &running{fixture: f, relay: relay, cancel: cancel, ended: make(chan error, 1)}
+	r := &running{fixture: f, relay: relay, registry: registry, cancel: cancel, ended: make(chan error, 1)}
 	done := make(chan struct{})
 	go func() {
 		r.ended <- relay.Run(ctx)

@@ -1,0 +1,121 @@
+package relay
+
+import (
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"walpost/schema"
+)
+
+// gather returns all values by name, with the label target if there is one; of a histogram its count.
+func gather(t *testing.T, reg *prometheus.Registry) map[string]float64 {
+	t.Helper()
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := map[string]float64{}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			name := f.GetName()
+			for _, l := range m.GetLabel() {
+				name += "/" + l.GetValue()
+			}
+			values[name] = m.GetGauge().GetValue() + m.GetCounter().GetValue() + float64(m.GetHistogram().GetSampleCount())
+		}
+	}
+	return values
+}
+
+func TestMetrics(t *testing.T) {
+	f := newFixture(t)
+	f.sink.setAuto(false)
+	f.insert(4)
+	r := f.launch()
+	values := gather(t, r.registry)
+	for _, name := range []string{
+		"leader", "connected/postgres", "lag_seconds", "delivery_latency_seconds", "events_received_total", "transactions_total", "backfill_rows_total",
+		"backfill_rows_done_total", "reconnects_total/postgres", "inflight_events", "inflight_bytes", "inflight_limit_bytes",
+		"slot_confirmed_lag_bytes", "last_event_timestamp_seconds", "last_confirm_timestamp_seconds",
+	} {
+		if _, ok := values["walpost_"+name]; !ok {
+			t.Errorf("no metric %s from the start", name)
+		}
+	}
+	until(t, "the backfill's rows", func() bool { return f.sink.count() == 4 })
+	f.sink.ack(4)
+	until(t, "the relay leads", func() bool { return r.relay.State().Role == Leader })
+	f.insert(2)
+	f.insert(1)
+	until(t, "3 events", func() bool { return f.sink.count() == 3+4 })
+	f.sink.ack(2)
+	want := map[string]float64{
+		"leader": 1, "connected/postgres": 1, "delivery_latency_seconds": 1, "events_received_total": 3, "backfill_rows_total": 4,
+		"backfill_rows_done_total": 4, "reconnects_total/postgres": 0, "inflight_events": 1, "inflight_limit_bytes": 32 << 20,
+	}
+	until(t, "the confirmation", func() bool { return gather(t, r.registry)["walpost_last_confirm_timestamp_seconds"] > 0 })
+	values = gather(t, r.registry)
+	for name, v := range want {
+		if got := values["walpost_"+name]; got != v {
+			t.Errorf("%s = %v, want %v", name, got, v)
+		}
+	}
+	for _, name := range []string{"inflight_bytes", "lag_seconds", "transactions_total", "last_event_timestamp_seconds"} {
+		if values["walpost_"+name] <= 0 {
+			t.Errorf("%s = %v", name, values["walpost_"+name])
+		}
+	}
+	s := r.relay.State()
+	if s.Role != Leader || s.Reason != "" || s.Unacked != 1 || s.UnackedSince.IsZero() || s.LastAck.IsZero() || s.LastEvent.IsZero() || s.LastConfirm.IsZero() {
+		t.Errorf("state %+v", s)
+	}
+	f.sink.setAuto(true)
+	until(t, "nothing in flight", func() bool { return gather(t, r.registry)["walpost_inflight_events"] == 0 })
+	if s := r.relay.State(); s.Unacked != 0 || !s.UnackedSince.IsZero() {
+		t.Errorf("state %+v", s)
+	}
+	if lag := gather(t, r.registry)["walpost_lag_seconds"]; lag != 0 {
+		t.Errorf("lag %v with nothing in flight", lag)
+	}
+	r.stop()
+	if values := gather(t, r.registry); values["walpost_leader"] != 0 || values["walpost_connected/postgres"] != 0 {
+		t.Error("a stopped relay leads")
+	}
+}
+
+func TestLatency(t *testing.T) {
+	l := newLatency()
+	for _, d := range []time.Duration{-time.Second, 0, 500 * time.Microsecond, 501 * time.Microsecond, time.Hour} {
+		l.observe(d)
+	}
+	if l.buckets[0] != 3 || l.buckets[1] != 1 || l.buckets[len(latencyBounds)] != 1 || l.count != 5 {
+		t.Errorf("%+v", l)
+	}
+}
+
+// TestWaiting: events that wait for an ack are told since when, counted anew from each ack.
+func TestWaiting(t *testing.T) {
+	f := newFlight(newBudget(100))
+	var p pass
+	if l := f.load(); !l.waiting.IsZero() || l.unacked != 0 {
+		t.Errorf("at first: %+v", l)
+	}
+	p.begin(time.Now().Add(-time.Hour).UnixMicro())
+	p.add()
+	p.add()
+	f.handOver(&p)
+	first := f.load()
+	if first.waiting.IsZero() || first.unacked != 2 || time.Since(first.oldest) < time.Hour {
+		t.Errorf("two events: %+v", first)
+	}
+	f.Acked([]schema.Run{{Tx: 0, Rows: 1}}, 10)
+	if second := f.load(); !second.waiting.After(first.waiting) || second.unacked != 1 {
+		t.Errorf("after an ack: %+v", second)
+	}
+	f.Acked([]schema.Run{{Tx: 0, Rows: 1}}, 10)
+	if l := f.load(); !l.waiting.IsZero() || l.unacked != 0 {
+		t.Errorf("at the end: %+v", l)
+	}
+}
