@@ -62,7 +62,7 @@ func NewEncoder(c Codec) (*Encoder, error) {
 		e.zstd, err = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1),
 			zstd.WithWindowSize(256<<10), zstd.WithEncoderCRC(false), zstd.WithLowerEncoderMem(true))
 	default:
-		err = fmt.Errorf("unknown codec %d", c)
+		return nil, fmt.Errorf("make encoder: unknown codec %d", c)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("make %v encoder: %w", c, err)
