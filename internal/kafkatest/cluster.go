@@ -53,7 +53,7 @@ func Launch(ctx context.Context, o Options) (*Cluster, error) {
 		c.killAll()
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("start Kafka %s: %w", kafkaVersion, err), home.Close())
+		return nil, errors.Join(fmt.Errorf("start Kafka %s: %w", Version, err), home.Close())
 	}
 	return c, nil
 }

@@ -13,8 +13,10 @@ import (
 	"walpost/internal/testenv/need"
 )
 
+// Version is the version of Kafka that is fetched.
+const Version = "4.3.1"
+
 const (
-	kafkaVersion = "4.3.1"
 	// The binding of SLF4J that Kafka itself ships: without one, every line
 	// of the broker's log is lost.
 	log4jVersion = "2.25.4"
@@ -32,12 +34,12 @@ func find(ctx context.Context) (program, error) {
 	}}
 	java, err := findJava(ctx)
 	if err != nil {
-		lack.Tried = append(lack.Tried, err.Error())
+		lack.Tried = append(lack.Tried, "Java: "+err.Error())
 		return program{}, lack
 	}
-	jars, err := fetch.Folder(ctx, "kafka-"+kafkaVersion+"-log4j-"+log4jVersion, func(ctx context.Context, dir string) error {
+	jars, err := fetch.Folder(ctx, "kafka-"+Version+"-log4j-"+log4jVersion, func(ctx context.Context, dir string) error {
 		return fetch.Jars(ctx, dir,
-			fetch.Artifact{Group: "org.apache.kafka", Name: "kafka_2.13", Version: kafkaVersion},
+			fetch.Artifact{Group: "org.apache.kafka", Name: "kafka_2.13", Version: Version},
 			fetch.Artifact{Group: "org.apache.logging.log4j", Name: "log4j-slf4j-impl", Version: log4jVersion})
 	})
 	if err != nil {
@@ -58,19 +60,19 @@ func findJava(ctx context.Context) (string, error) {
 	}
 	path, err := exec.LookPath(java)
 	if err != nil {
-		return "", fmt.Errorf("Java: %w", err)
+		return "", err
 	}
 	// macOS has a java on PATH that only says that there is none.
 	out, err := exec.CommandContext(ctx, path, "-version").CombinedOutput()
 	if err != nil {
-		return "", fmt.Errorf("Java: run %s -version: %w", path, err)
+		return "", fmt.Errorf("run %s -version: %w", path, err)
 	}
 	match := javaVersion.FindSubmatch(out)
 	if match == nil {
-		return "", fmt.Errorf("Java: %s -version says %q", path, out)
+		return "", fmt.Errorf("%s -version says %q", path, out)
 	}
 	if version, _ := strconv.Atoi(string(match[1])); version < oldestJava {
-		return "", fmt.Errorf("Java: %s is version %d, Kafka %s needs %d", path, version, kafkaVersion, oldestJava)
+		return "", fmt.Errorf("%s is version %d, Kafka %s needs %d", path, version, Version, oldestJava)
 	}
 	return path, nil
 }

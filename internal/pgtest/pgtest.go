@@ -18,6 +18,14 @@ import (
 // that major version.
 const Variable = "WALPOST_TEST_POSTGRES"
 
+// MajorVariable is the variable for a major version; 0 is any.
+func MajorVariable(major int) string {
+	if major == 0 {
+		return Variable
+	}
+	return fmt.Sprintf("%s_%d", Variable, major)
+}
+
 // DB is a database that one test has to itself. Replication slots, roles and
 // publications' names are not all as private: slots and roles belong to the
 // whole server, so derive their names from Name.

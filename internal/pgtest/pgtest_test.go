@@ -73,7 +73,7 @@ func TestNewGivesEachTestAName(t *testing.T) {
 }
 
 func TestNewMajor(t *testing.T) {
-	for _, major := range []int{oldestMajor, newestMajor} {
+	for _, major := range []int{OldestMajor, NewestMajor} {
 		db := NewMajor(t, major)
 		if db.Major != major {
 			t.Errorf("asked for version %d, got %d", major, db.Major)

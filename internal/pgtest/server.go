@@ -50,6 +50,10 @@ func Launch(ctx context.Context, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	return launch(ctx, found, user, o)
+}
+
+func launch(ctx context.Context, found binaries, user *child.User, o Options) (*Server, error) {
 	home, err := child.NewHome("walpost-postgres-", user)
 	if err != nil {
 		return nil, fmt.Errorf("make a folder for Postgres: %w", err)

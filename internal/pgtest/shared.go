@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"strconv"
 	"sync"
 	"time"
 
@@ -41,10 +40,7 @@ func shared(ctx context.Context, major int) (sharedServer, error) {
 }
 
 func openShared(ctx context.Context, major int) (sharedServer, error) {
-	variable := Variable
-	if major != 0 {
-		variable += "_" + strconv.Itoa(major)
-	}
+	variable := MajorVariable(major)
 	if dsn := os.Getenv(variable); dsn != "" {
 		return given(ctx, variable, dsn, major)
 	}

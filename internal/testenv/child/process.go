@@ -166,8 +166,11 @@ func (p *Process) Kill() {
 	<-p.done
 }
 
+// grace is how long a process may take over its death signal.
+var grace = 10 * time.Second
+
 // end ends the process by its death signal, and by SIGKILL when that does
-// not work within ten seconds. A frozen process is woken for it.
+// not work within the grace. A frozen process is woken for it.
 func (p *Process) end() {
 	if !p.Running() {
 		return
@@ -176,7 +179,7 @@ func (p *Process) end() {
 	_ = syscall.Kill(p.pid, syscall.SIGCONT)
 	select {
 	case <-p.done:
-	case <-time.After(10 * time.Second):
+	case <-time.After(grace):
 		p.Kill()
 	}
 }

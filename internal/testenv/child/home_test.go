@@ -1,0 +1,182 @@
+package child
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// starterVariable makes the test program a starter that can be killed.
+const starterVariable = "WALPOST_TEST_CHILD_STARTER"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(starterVariable) != "" {
+		starter()
+	}
+	os.Exit(m.Run())
+}
+
+// starter starts two children, one of them under another user where it can,
+// says where they are, and waits to be killed.
+func starter() {
+	user, err := Unprivileged()
+	if err != nil {
+		panic(err)
+	}
+	for _, user := range []*User{nil, user} {
+		home, err := NewHome("walpost-child-", user)
+		if err != nil {
+			panic(err)
+		}
+		p, err := home.Start(sleeper(home))
+		if err != nil {
+			panic(err)
+		}
+		fmt.Println(home.Dir(), p.PID())
+	}
+	select {}
+}
+
+// sleeper is a server that does nothing but write to its folder now and then.
+func sleeper(h *Home) Spec {
+	return Spec{
+		Path: "/bin/sh", Args: []string{"-c", "echo up; while :; do sleep 1; done"},
+		Env: []string{"PATH=" + os.Getenv("PATH")}, Log: h.Path("log"), Death: syscall.SIGQUIT,
+	}
+}
+
+// await waits until a fact holds.
+func await(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	deadline := time.After(20 * time.Second)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !holds() {
+		select {
+		case <-deadline:
+			t.Fatalf("in vain: %s", what)
+		case <-tick.C:
+		}
+	}
+}
+
+// gone tells whether a process has ended, waited for or not.
+func gone(pid int) bool {
+	if errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+		return true
+	}
+	// Where nobody waits for orphans, as in many containers, they stay.
+	state, _ := exec.Command("ps", "-o", "stat=", "-p", strconv.Itoa(pid)).Output()
+	return strings.HasPrefix(strings.TrimSpace(string(state)), "Z")
+}
+
+// A starter that is killed leaves neither children nor files.
+func TestKilledStarterLeavesNothing(t *testing.T) {
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), starterVariable+"=1")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(out)
+	dirs := make(map[string]int)
+	for len(dirs) < 2 && lines.Scan() {
+		dir, number, _ := strings.Cut(lines.Text(), " ")
+		if dirs[dir], err = strconv.Atoi(number); err != nil {
+			t.Fatalf("the starter says %q", lines.Text())
+		}
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // killed
+	if len(dirs) != 2 {
+		t.Fatalf("the starter started %v", dirs)
+	}
+	for dir, pid := range dirs {
+		await(t, "the end of the child", func() bool { return gone(pid) })
+		await(t, "the end of the folder", func() bool {
+			_, err := os.Stat(dir)
+			return errors.Is(err, os.ErrNotExist)
+		})
+	}
+}
+
+// Close ends a frozen child as well, and a child that does not listen.
+func TestCloseEndsEveryChild(t *testing.T) {
+	defer func(old time.Duration) { grace = old }(grace)
+	grace = 100 * time.Millisecond
+	home, err := NewHome("walpost-child-", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	deaf := sleeper(home)
+	deaf.Death, deaf.Log = syscall.SIGCONT, home.Path("deaf") // which ends nobody
+	frozen, err1 := home.Start(sleeper(home))
+	_, err2 := home.Start(deaf)
+	if err := errors.Join(err1, err2); err != nil {
+		t.Fatal(err)
+	}
+	if err := frozen.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "a line in the log", func() bool { return Tail(home.Path("log"))+Tail(home.Path("deaf")) != "" })
+	if err := home.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if frozen.Running() {
+		t.Error("the frozen child runs")
+	}
+	if _, err := os.Stat(home.Dir()); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the folder is there: %v", err)
+	}
+	if _, err := home.Start(sleeper(home)); err == nil {
+		t.Error("a closed home starts a process")
+	}
+}
+
+// Run gives up a program that hangs, and its error holds the program's words.
+func TestRun(t *testing.T) {
+	home, err := NewHome("walpost-child-", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer home.Close()
+	env := []string{"PATH=" + os.Getenv("PATH")}
+	if out, err := home.Run(t.Context(), "/bin/sh", env, "-c", "pwd"); err != nil || !strings.Contains(out, "walpost-child-") {
+		t.Errorf("pwd says %q, %v", out, err)
+	}
+	if _, err := home.Run(t.Context(), "/bin/sh", env, "-c", "echo sorry; exit 3"); err == nil || !strings.Contains(err.Error(), "sorry") {
+		t.Errorf("a program that fails: %v", err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := home.Run(ctx, "/bin/sh", env, "-c", "while :; do sleep 1; done"); err == nil {
+		t.Error("a program that hangs does not fail")
+	}
+}
+
+func TestFreePortsAreDifferentAndOutOfClientsWay(t *testing.T) {
+	ports, err := FreePorts(50)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := make(map[int]bool)
+	for _, port := range ports {
+		if seen[port] || port < firstPort || port >= lastPort {
+			t.Errorf("port %d", port)
+		}
+		seen[port] = true
+	}
+}

@@ -1,0 +1,46 @@
+// Command testenv runs all tests of the repository, in every module, against
+// real servers: it is what `make test` runs.
+//
+// It starts the servers once (the Postgres that most tests use, the oldest
+// and the newest supported Postgres, one Kafka broker), names them to the
+// tests in WALPOST_TEST_* variables, and runs `go test -race` in one module
+// after the other. A server named by such a variable already is used as it
+// is. WALPOST_TEST_REQUIRE=1 turns every test that would be skipped for want
+// of a component into a failure.
+//
+// Arguments go to `go test`: `go run ./internal/testenv -run Restart`.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends us at once
+	err := run(ctx, os.Args[1:])
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "testenv:", err)
+		os.Exit(1)
+	}
+}
+
+// run starts the servers, runs the tests and ends the servers, whatever
+// comes in between.
+func run(ctx context.Context, args []string) (err error) {
+	modules, err := findModules(".")
+	if err != nil {
+		return err
+	}
+	servers, err := startServers(ctx)
+	defer func() { err = errors.Join(err, servers.close()) }()
+	if err != nil {
+		return err
+	}
+	return testModules(ctx, modules, servers.environment(), args)
+}

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+)
+
+// Every module is found but those that hold no code of ours.
+func TestFindModules(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for _, path := range []string{"demo/go.mod", "go.mod", "bench/deep/go.mod", "tools/go.mod", ".hidden/go.mod", "x/testdata/go.mod"} {
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := []string{".", "bench/deep", "demo"}
+	if got, err := findModules("."); err != nil || !slices.Equal(got, want) {
+		t.Errorf("found %v, %v; want %v", got, err, want)
+	}
+	if err := os.Remove("go.mod"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := findModules("."); err == nil {
+		t.Error("no error where the root is no module")
+	}
+}
+
+// One module's failure neither hides in the next one's success nor keeps it
+// from running.
+func TestTestModulesReportsFailure(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for module, test := range map[string]string{
+		"bad":  "package m\nimport \"testing\"\nfunc TestIt(t *testing.T) { t.Fail() }\n",
+		"good": "package m\nimport (\"os\"; \"testing\")\nfunc TestIt(t *testing.T) { os.WriteFile(\"ran\", nil, 0o600) }\n",
+	} {
+		if err := os.Mkdir(module, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		for name, text := range map[string]string{"go.mod": "module m\ngo 1.26\n", "it_test.go": test} {
+			if err := os.WriteFile(filepath.Join(module, name), []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := testModules(t.Context(), []string{"bad", "good"}, os.Environ(), nil); err == nil {
+		t.Error("the failure is not reported")
+	}
+	if _, err := os.Stat("good/ran"); err != nil {
+		t.Error("the second module's tests did not run")
+	}
+	if err := testModules(t.Context(), []string{"good"}, os.Environ(), nil); err != nil {
+		t.Error(err)
+	}
+}
