@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"strings"
 
 	"walpost/sink/recordbatch"
@@ -13,82 +12,118 @@ import (
 // headerReader turns the headers column into record headers. Names that recur are encoded once.
 type headerReader struct {
 	names map[string][]byte
-	text  bytes.Reader
 }
 
 // maxNames bounds the remembered names: a producer that makes names up must not fill the memory.
 const maxNames = 1024
 
-var errNoObject = errors.New("no JSON object")
+var (
+	errNoObject = errors.New("no JSON object")
+	errNoJSON   = errors.New("no valid JSON")
+)
 
 // append adds the pairs of a JSON object to h, in its order: strings as they are, null as a null value, anything else as compact JSON.
-// Reserved names are left out and reported. It says whether a content-type was among them.
+// Reserved names are left out and reported. It says whether a content-type was among them. The values are views of object where they can
+// be: encoding/json would allocate some ten times per event.
 func (r *headerReader) append(h []recordbatch.Header, object []byte, reserved func(name string)) (_ []recordbatch.Header, content bool, _ error) {
-	r.text.Reset(object)
-	dec := json.NewDecoder(&r.text)
-	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
+	if !json.Valid(object) {
+		return h, false, errNoJSON
+	}
+	rest := space(object)
+	if rest[0] != '{' {
 		return h, false, errNoObject
 	}
-	for dec.More() {
-		t, err := dec.Token()
-		if err != nil {
-			return h, false, err
+	// The text is known to be valid from here on: nothing can be missing.
+	for rest = space(rest[1:]); rest[0] != '}'; {
+		var quoted, raw []byte
+		quoted, rest = cutValue(rest)
+		raw, rest = cutValue(space(rest[1:])) // behind the colon
+		if rest[0] == ',' {
+			rest = space(rest[1:])
 		}
-		name := t.(string) // a member's name is a string, or Token has failed
-		var raw json.RawMessage
-		if err := dec.Decode(&raw); err != nil {
-			return h, false, fmt.Errorf("%s: %w", name, err)
-		}
+		name := unquote(quoted)
 		if isReserved(name) {
-			reserved(name)
+			reserved(string(name))
 			continue
 		}
-		value, err := headerValue(raw)
-		if err != nil {
-			return h, false, fmt.Errorf("%s: %w", name, err)
-		}
-		content = content || name == "content-type"
-		h = append(h, recordbatch.Header{Name: r.encoded(name), Value: value})
-	}
-	if _, err := dec.Token(); err != nil {
-		return h, false, err
+		content = content || string(name) == "content-type"
+		h = append(h, recordbatch.Header{Name: r.encoded(name), Value: headerValue(raw)})
 	}
 	return h, content, nil
 }
 
-func (r *headerReader) encoded(name string) []byte {
-	if n, ok := r.names[name]; ok {
+func (r *headerReader) encoded(name []byte) []byte {
+	if n, ok := r.names[string(name)]; ok {
 		return n
 	}
-	n := recordbatch.EncodeName(name)
+	n := recordbatch.EncodeName(string(name))
 	if len(r.names) < maxNames {
 		if r.names == nil {
 			r.names = map[string][]byte{}
 		}
-		r.names[name] = n
+		r.names[string(name)] = n
 	}
 	return n
 }
 
 // isReserved names the headers that are walpost's own.
-func isReserved(name string) bool {
-	return name == "id" || strings.HasPrefix(name, "ce_") || strings.HasPrefix(name, "walpost_")
+func isReserved(name []byte) bool {
+	return string(name) == "id" || bytes.HasPrefix(name, []byte("ce_")) || bytes.HasPrefix(name, []byte("walpost_"))
 }
 
-func headerValue(raw json.RawMessage) ([]byte, error) {
+func headerValue(raw []byte) []byte {
 	switch raw[0] {
 	case 'n':
-		return nil, nil
+		return nil
 	case '"':
-		var s string
-		if err := json.Unmarshal(raw, &s); err != nil {
-			return nil, err
+		return unquote(raw)
+	case '{', '[':
+		var b bytes.Buffer
+		_ = json.Compact(&b, raw) // fails on invalid JSON only
+		return b.Bytes()
+	}
+	return raw
+}
+
+const jsonSpace = " \t\r\n"
+
+func space(b []byte) []byte { return bytes.TrimLeft(b, jsonSpace) }
+
+// cutValue returns the value that a valid text begins with, and what is behind it and the space that follows.
+func cutValue(b []byte) (value, rest []byte) {
+	depth := 0
+	for i := 0; ; i++ {
+		switch c := b[i]; {
+		case c == '"':
+			for i++; b[i] != '"'; i++ {
+				if b[i] == '\\' {
+					i++
+				}
+			}
+		case c == '{', c == '[':
+			depth++
+			continue
+		case c == '}', c == ']':
+			depth--
+		case strings.IndexByte(jsonSpace+",:", c) >= 0:
+			continue
+		default: // a number or a word
+			for i+1 < len(b) && strings.IndexByte(jsonSpace+",:}]", b[i+1]) < 0 {
+				i++
+			}
 		}
-		return []byte(s), nil
+		if depth == 0 {
+			return b[:i+1], space(b[i+1:])
+		}
 	}
-	var b bytes.Buffer
-	if err := json.Compact(&b, raw); err != nil {
-		return nil, err
+}
+
+// unquote returns what a string stands for.
+func unquote(quoted []byte) []byte {
+	if bytes.IndexByte(quoted, '\\') < 0 {
+		return quoted[1 : len(quoted)-1]
 	}
-	return b.Bytes(), nil
+	var s string
+	_ = json.Unmarshal(quoted, &s) // fails on invalid JSON only
+	return []byte(s)
 }

@@ -107,14 +107,12 @@ func (l *lane) take(s *sender) (*batch, error) {
 		return nil, nil
 	}
 	if len(l.numbered) == 0 {
-		var b *batch
-		if len(l.full) > 0 {
-			b = l.full[0]
-			n := copy(l.full, l.full[1:])
-			l.full[n] = nil
-			l.full = l.full[:n]
-		} else {
-			b, l.open = l.open, nil
+		b := l.oldest()
+		if b == nil {
+			// The publishing goroutine has taken the open batch back to go on filling it, and will queue the lane when it is done.
+			l.state = idle
+			l.mu.Unlock()
+			return nil, nil
 		}
 		b.seq = l.id.advance(b.Count())
 		l.numbered = append(l.numbered, b)
@@ -127,6 +125,20 @@ func (l *lane) take(s *sender) (*batch, error) {
 		return head, head.Seal(s.encoder, stamp)
 	}
 	return head, nil
+}
+
+// oldest takes the first batch that has no numbers yet, nil if there is none. l.mu is held.
+func (l *lane) oldest() *batch {
+	if len(l.full) == 0 {
+		b := l.open
+		l.open = nil
+		return b
+	}
+	b := l.full[0]
+	n := copy(l.full, l.full[1:])
+	l.full[n] = nil
+	l.full = l.full[:n]
+	return b
 }
 
 // outcome is what became of a lane's head.

@@ -24,7 +24,7 @@ func newMetrics(reg prometheus.Registerer) (*sinkMetrics, error) {
 	kafka := prometheus.Labels{"target": "kafka"}
 	m := &sinkMetrics{
 		connected: prometheus.NewGauge(prometheus.GaugeOpts{Name: "walpost_connected", ConstLabels: kafka,
-			Help: "1 while the connection to the target works."}),
+			Help: "Whether there is a connection to the target."}),
 		duration: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "walpost_publish_duration_seconds",
 			Help: "Time from sending a produce request to its answer.", Buckets: prometheus.ExponentialBuckets(0.00025, 2, 16)}),
 		published: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "walpost_events_published_total",
@@ -38,7 +38,7 @@ func newMetrics(reg prometheus.Registerer) (*sinkMetrics, error) {
 		retries: prometheus.NewCounter(prometheus.CounterOpts{Name: "walpost_retries_total", ConstLabels: kafka,
 			Help: "Batches sent again."}),
 		reconnects: prometheus.NewCounter(prometheus.CounterOpts{Name: "walpost_reconnects_total", ConstLabels: kafka,
-			Help: "Connections that ended and were made anew."}),
+			Help: "Attempts to connect to the target again."}),
 		reserved: prometheus.NewCounter(prometheus.CounterOpts{Name: "walpost_reserved_headers_total",
 			Help: "Pairs of the headers column that were left out because their name is reserved."}),
 	}
