@@ -48,7 +48,8 @@ func (s *scene) acts(fail context.CancelCauseFunc, outage time.Duration) []act {
 // play runs the acts, spread evenly over the show, or again and again when it
 // has no length.
 func (s *scene) play(ctx, show context.Context, fail context.CancelCauseFunc, length time.Duration) error {
-	s.screen.act("orders flow", "every committed order reaches stock and points once; a declined payment rolls order and event back")
+	s.screen.act("orders flow", "every committed order has its effect in stock and in points once; a declined payment rolls order and event back")
+	s.screen.say("   events: topic/partition@offset, milliseconds since the commit (now and then quicker than the shop's own line)")
 	const every = 5 * time.Second
 	interval, outage := every, 2*time.Second
 	acts := s.acts(fail, outage)

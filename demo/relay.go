@@ -30,6 +30,10 @@ type relay struct {
 func buildRelay(ctx context.Context, home *child.Home, dsn string, brokers []string) (*relay, error) {
 	r := &relay{home: home, binary: home.Path("walpost"), dsn: dsn}
 	build := exec.CommandContext(ctx, "go", "build", "-C", "..", "-buildvcs=false", "-o", r.binary, "./cmd/walpost")
+	// Interrupted, not killed, it takes its compilers and its work folder
+	// with it; the folder is in ours all the same.
+	build.Cancel = func() error { return build.Process.Signal(os.Interrupt) }
+	build.Env = append(os.Environ(), "GOTMPDIR="+home.Dir())
 	if out, err := build.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("build the relay from the clone around this folder (`make demo` runs here): %w\n%s", err, out)
 	}
