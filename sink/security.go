@@ -2,11 +2,154 @@ package sink
 
 import (
 	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
 
-	"github.com/IBM/sarama"
+	"github.com/xdg-go/scram"
 )
 
-type Security struct{}
+// Security is how the brokers are talked to, by Kafka's own names. The zero value is plain text without authentication.
+type Security struct {
+	Protocol  string // security.protocol; "" is PLAINTEXT
+	Mechanism string // sasl.mechanism
+	Username  string // sasl.username
+	Password  string // sasl.password
 
-func (Security) TLS() (*tls.Config, error)        { return nil, nil }
-func (Security) ApplySASL(c *sarama.Config) error { return nil }
+	TokenURL     string // sasl.oauthbearer.token.endpoint.url
+	ClientID     string // sasl.oauthbearer.client.id
+	ClientSecret string // sasl.oauthbearer.client.secret
+	Scope        string // sasl.oauthbearer.scope
+
+	CAFile      string // ssl.ca.location; "" trusts what the system trusts
+	CertFile    string // ssl.certificate.location
+	KeyFile     string // ssl.key.location
+	KeyPassword string // ssl.key.password
+}
+
+// The values of security.protocol and sasl.mechanism.
+var (
+	Protocols  = []string{"PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"}
+	Mechanisms = []string{"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"}
+)
+
+// KeyError tells what is wrong with one of Kafka's properties. Its text never shows a secret.
+type KeyError struct {
+	Key string // as Kafka spells it
+	Err error
+}
+
+// Error names the key first.
+func (e *KeyError) Error() string { return e.Key + ": " + e.Err.Error() }
+
+// Unwrap returns what is wrong.
+func (e *KeyError) Unwrap() error { return e.Err }
+
+func wrong(key, format string, args ...any) *KeyError { return &KeyError{key, fmt.Errorf(format, args...)} }
+
+func (s Security) ssl() bool  { return s.Protocol == "SSL" || s.Protocol == "SASL_SSL" }
+func (s Security) sasl() bool { return strings.HasPrefix(s.Protocol, "SASL_") }
+
+// Check returns everything that is wrong with the settings, the files that they name included. A setting that the protocol does not
+// use is wrong too: somebody who names a certificate believes that the connection is encrypted.
+func (s Security) Check() []*KeyError {
+	if s.Protocol != "" && !slices.Contains(Protocols, s.Protocol) {
+		return []*KeyError{wrong("security.protocol", "%q is none of %s", s.Protocol, strings.Join(Protocols, ", "))}
+	}
+	errs := append(s.checkSASL(), s.checkSSL()...)
+	if len(errs) > 0 {
+		return errs
+	}
+	var key *KeyError
+	if _, err := s.TLS(); errors.As(err, &key) {
+		errs = append(errs, key)
+	}
+	return errs
+}
+
+func (s Security) checkSASL() (errs []*KeyError) {
+	protocol := max(s.Protocol, "PLAINTEXT")
+	if !s.sasl() {
+		if s.Mechanism != "" {
+			errs = append(errs, wrong("sasl.mechanism", "is set, but security.protocol is %s, which does not log in; set SASL_SSL or SASL_PLAINTEXT", protocol))
+		}
+		return errs
+	}
+	need := func(key, value string) {
+		if value == "" {
+			errs = append(errs, wrong(key, "is needed by sasl.mechanism %s", s.Mechanism))
+		}
+	}
+	switch s.Mechanism {
+	case "":
+		return []*KeyError{wrong("sasl.mechanism", "is needed by security.protocol %s; one of %s", protocol, strings.Join(Mechanisms, ", "))}
+	case "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512":
+		need("sasl.username", s.Username)
+		need("sasl.password", s.Password)
+		if _, err := scram.SHA256.NewClient(s.Username, s.Password, ""); err != nil && s.Mechanism != "PLAIN" {
+			// The library's words quote the characters.
+			errs = append(errs, wrong("sasl.password", "it or sasl.username has characters that SCRAM forbids (RFC 4013)"))
+		}
+	case "OAUTHBEARER":
+		need("sasl.oauthbearer.token.endpoint.url", s.TokenURL)
+		need("sasl.oauthbearer.client.id", s.ClientID)
+		need("sasl.oauthbearer.client.secret", s.ClientSecret)
+		if u, err := url.Parse(s.TokenURL); s.TokenURL != "" && (err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil) {
+			errs = append(errs, wrong("sasl.oauthbearer.token.endpoint.url", "is no address of the form https://host/path"))
+		}
+	default:
+		errs = append(errs, wrong("sasl.mechanism", "%q is none of %s", s.Mechanism, strings.Join(Mechanisms, ", ")))
+	}
+	return errs
+}
+
+func (s Security) checkSSL() (errs []*KeyError) {
+	if !s.ssl() {
+		for _, f := range []struct{ key, value string }{
+			{"ssl.ca.location", s.CAFile}, {"ssl.certificate.location", s.CertFile}, {"ssl.key.location", s.KeyFile},
+		} {
+			if f.value != "" {
+				errs = append(errs, wrong(f.key, "is set, but security.protocol is %s, which does not encrypt; set SSL or SASL_SSL", max(s.Protocol, "PLAINTEXT")))
+			}
+		}
+		return errs
+	}
+	switch {
+	case s.CertFile != "" && s.KeyFile == "":
+		errs = append(errs, wrong("ssl.key.location", "is needed by ssl.certificate.location"))
+	case s.CertFile == "" && s.KeyFile != "":
+		errs = append(errs, wrong("ssl.certificate.location", "is needed by ssl.key.location"))
+	}
+	return errs
+}
+
+// TLS returns how to encrypt, nil when security.protocol does not. The client's certificate is read anew when its files change, the
+// authorities are read once. The error is a [*KeyError]. The server's name is for the dialer to set.
+func (s Security) TLS() (*tls.Config, error) {
+	if !s.ssl() {
+		return nil, nil
+	}
+	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
+	if s.CAFile != "" {
+		pem, err := os.ReadFile(s.CAFile)
+		if err != nil {
+			return nil, &KeyError{"ssl.ca.location", err}
+		}
+		cfg.RootCAs = x509.NewCertPool()
+		if !cfg.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, wrong("ssl.ca.location", "%s holds no certificate in PEM form; convert a JKS or PKCS #12 store: openssl pkcs12 -in STORE -nokeys -out ca.pem", s.CAFile)
+		}
+	}
+	if s.CertFile != "" {
+		c := &certificate{certFile: s.CertFile, keyFile: s.KeyFile, password: s.KeyPassword}
+		if _, err := c.get(nil); err != nil {
+			return nil, err
+		}
+		cfg.GetClientCertificate = c.get
+	}
+	return cfg, nil
+}

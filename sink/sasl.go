@@ -1,0 +1,108 @@
+package sink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/xdg-go/scram"
+	"golang.org/x/oauth2"
+	"golang.org/x/oauth2/clientcredentials"
+)
+
+// ApplySASL sets how to log in. It leaves Net.TLS alone: what encrypts is the dialer. The settings are those that [Security.Check]
+// found nothing wrong with.
+func (s Security) ApplySASL(c *sarama.Config) error {
+	if !s.sasl() {
+		return nil
+	}
+	sasl := &c.Net.SASL
+	sasl.Enable, sasl.Version = true, sarama.SASLHandshakeV1 // with V1 a broker says why it refuses, and sarama logs in anew in time
+	sasl.Mechanism = sarama.SASLMechanism(s.Mechanism)
+	sasl.User, sasl.Password = s.Username, s.Password
+	switch s.Mechanism {
+	case sarama.SASLTypePlaintext:
+	case sarama.SASLTypeSCRAMSHA256:
+		sasl.SCRAMClientGeneratorFunc = func() sarama.SCRAMClient { return &scramClient{hash: scram.SHA256} }
+	case sarama.SASLTypeSCRAMSHA512:
+		sasl.SCRAMClientGeneratorFunc = func() sarama.SCRAMClient { return &scramClient{hash: scram.SHA512} }
+	case sarama.SASLTypeOAuth:
+		sasl.TokenProvider = s.tokens()
+	default:
+		return wrong("sasl.mechanism", "%q is none of %s", s.Mechanism, strings.Join(Mechanisms, ", "))
+	}
+	return nil
+}
+
+// scramClient is one login by SCRAM (RFC 5802), in the three steps that sarama asks for.
+type scramClient struct {
+	hash         scram.HashGeneratorFcn
+	conversation *scram.ClientConversation
+}
+
+func (c *scramClient) Begin(user, password, authzID string) error {
+	client, err := c.hash.NewClient(user, password, authzID)
+	if err != nil {
+		return err
+	}
+	c.conversation = client.NewConversation()
+	return nil
+}
+
+func (c *scramClient) Step(challenge string) (string, error) { return c.conversation.Step(challenge) }
+func (c *scramClient) Done() bool                            { return c.conversation.Done() }
+
+// Times of tokens.
+const (
+	tokenTimeout = 10 * time.Second
+	// tokenEarly is how long before its end a token is not used any more: a broker ends the session with the token, and one that ends
+	// during the login is refused (IBM/sarama#3646).
+	tokenEarly = time.Minute
+)
+
+// tokens gets tokens with the client's credentials and keeps each until shortly before its end.
+func (s Security) tokens() *tokenProvider {
+	cfg := &clientcredentials.Config{ClientID: s.ClientID, ClientSecret: s.ClientSecret, TokenURL: s.TokenURL, Scopes: strings.Fields(s.Scope)}
+	ctx := context.WithValue(context.Background(), oauth2.HTTPClient, &http.Client{Timeout: tokenTimeout})
+	return &tokenProvider{url: s.TokenURL, tokens: oauth2.ReuseTokenSourceWithExpiry(nil, cfg.TokenSource(ctx), tokenEarly)}
+}
+
+type tokenProvider struct {
+	url    string
+	tokens oauth2.TokenSource
+}
+
+// Token is called at each login, from any goroutine.
+func (p *tokenProvider) Token() (*sarama.AccessToken, error) {
+	t, err := p.tokens.Token()
+	if err != nil {
+		return nil, p.explain(err)
+	}
+	return &sarama.AccessToken{Token: t.AccessToken}, nil
+}
+
+// explain says what became of the request. The answer's body is left out unless it is in OAuth's own form: a proxy's page helps nobody.
+func (p *tokenProvider) explain(err error) error {
+	var answer *oauth2.RetrieveError
+	if !errors.As(err, &answer) {
+		return fmt.Errorf("get a token from kafka.sasl.oauthbearer.token.endpoint.url %s: %w", p.url, err)
+	}
+	said := answer.Response.Status
+	if answer.ErrorCode != "" {
+		said = strings.TrimSpace(answer.ErrorCode + " " + answer.ErrorDescription)
+	}
+	err = fmt.Errorf("get a token from kafka.sasl.oauthbearer.token.endpoint.url %s: %s; check kafka.sasl.oauthbearer.client.id, .client.secret and .scope", p.url, said)
+	if code := answer.Response.StatusCode; code == http.StatusBadRequest || code == http.StatusUnauthorized || code == http.StatusForbidden {
+		return &refusedToken{err}
+	}
+	return err
+}
+
+// refusedToken is a refusal like a broker's own, and means the same: only a person can cure it.
+type refusedToken struct{ error }
+
+func (e *refusedToken) Is(target error) bool { return target == sarama.ErrSASLAuthenticationFailed }
