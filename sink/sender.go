@@ -22,12 +22,14 @@ type sender struct {
 	hurry   bool // what is ready does not wait for the linger any more
 	timed   bool // the linger's timer runs
 	flights map[*flight]struct{}
+	conn    int // number of the connection; each that failed is closed once
 	closed  bool
 }
 
 // flight is a request under way.
 type flight struct {
 	sent  time.Time
+	conn  int
 	parts []part
 }
 
@@ -146,7 +148,7 @@ func (s *sender) send(f *flight) {
 	for len(s.flights) >= maxOpenRequests && !s.closed {
 		s.cond.Wait()
 	}
-	f.sent = time.Now()
+	f.sent, f.conn = time.Now(), s.conn
 	s.flights[f] = struct{}{}
 	s.mu.Unlock()
 
@@ -163,13 +165,19 @@ func (s *sender) send(f *flight) {
 func (s *sender) landed(f *flight, res *sarama.ProduceResponse, err error) {
 	s.mu.Lock()
 	delete(s.flights, f)
+	// All requests of a connection fail with it. Only the first of them may close it: by the second, it may have been made anew.
+	broken := err != nil && f.conn == s.conn
+	if broken {
+		s.conn++
+	}
 	s.mu.Unlock()
 	s.cond.Signal()
-	if err != nil {
+	if broken {
 		s.p.metrics.connected.Set(0)
 		s.p.metrics.reconnects.Inc()
 		s.p.start(func() { _ = s.broker.Close() }) // the next look-up of a leader opens it again
-	} else {
+	}
+	if err == nil {
 		s.p.metrics.duration.Observe(time.Since(f.sent).Seconds())
 	}
 	for _, part := range f.parts {
