@@ -133,7 +133,7 @@ func (s *service) consume(ctx context.Context) error {
 func (s *service) handle(ctx context.Context, db *pgx.Conn, record *kgo.Record) error {
 	var o order
 	if err := json.Unmarshal(record.Value, &o); err != nil {
-		return fmt.Errorf("record %s: %w", place(record), err)
+		return fmt.Errorf("record %s: %w", where(record), err)
 	}
 	var first bool
 	err := pgx.BeginFunc(ctx, db, func(tx pgx.Tx) error {
@@ -145,7 +145,7 @@ func (s *service) handle(ctx context.Context, db *pgx.Conn, record *kgo.Record) 
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("apply record %s: %w", place(record), err)
+		return fmt.Errorf("apply record %s: %w", where(record), err)
 	}
 	if !first {
 		s.duplicates.Add(1)
@@ -169,7 +169,7 @@ func eventID(record *kgo.Record) string {
 	return ""
 }
 
-// place is topic/partition@offset.
-func place(record *kgo.Record) string {
+// where is topic/partition@offset.
+func where(record *kgo.Record) string {
 	return fmt.Sprintf("%s/%d@%d", record.Topic, record.Partition, record.Offset)
 }

@@ -139,7 +139,7 @@ func (p *performance) leavesNothing() {
 }
 
 func TestDemo(t *testing.T) {
-	p := perform(t, "DEMO_SECONDS=5")
+	p := perform(t, "DEMO_SECONDS=10") // enough for every act on a busy machine
 	p.shows("the relay is started again")
 	if len(p.remains()) == 0 {
 		t.Error("remains() sees nothing while everything runs")

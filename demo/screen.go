@@ -76,7 +76,7 @@ func (s *screen) duplicate(service string, o order, record *kgo.Record) {
 // it came, which is the record's timestamp.
 func (s *screen) event(service string, o order, record *kgo.Record, outcome string) {
 	since := max(0, time.Since(record.Timestamp).Milliseconds())
-	s.line(fmt.Sprintf("%-7s #%-4d %-24s %6d ms %s", service, o.ID, place(record), since, outcome))
+	s.line(fmt.Sprintf("%-7s #%-4d %-24s %6d ms %s", service, o.ID, where(record), since, outcome))
 }
 
 // balance shows the books.
