@@ -1,0 +1,299 @@
+package sink
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"walpost/schema"
+	"walpost/sink/recordbatch"
+)
+
+const micros = int64(time.Second / time.Microsecond)
+
+// noon is when these tests compose.
+var noon = time.Date(2030, 3, 1, 12, 0, 0, 123456789, time.UTC)
+
+func newComposer(refused func(string)) *composer {
+	return &composer{source: []byte("/walpost/shop/walpost.outbox"), now: noon, refused: refused}
+}
+
+// row is an outbox row with everything that the table has.
+func row() *schema.Event {
+	ev := &schema.Event{CreatedAt: noon.UnixMicro() - 2*micros, Timestamp: schema.NoTime, CommitTime: noon.UnixMicro() - micros,
+		Position: schema.Position{Timeline: 0xab, LSN: 0x1_0000_00ff, Index: 3}}
+	for c, v := range map[schema.Column]string{schema.ID: "0b51f0a0-9d6c-4b7e-9d5a-000000000001", schema.AggregateType: "orders",
+		schema.AggregateID: "order-1", schema.Type: "OrderPlaced", schema.Payload: `{"n":1}`} {
+		ev.Values[c] = []byte(v)
+	}
+	return ev
+}
+
+// headerLines are a record's headers in order, as name=value.
+func headerLines(rec *recordbatch.Record) []string {
+	var lines []string
+	for _, h := range rec.Headers {
+		if h.Value == nil {
+			lines = append(lines, h.Text())
+			continue
+		}
+		lines = append(lines, h.Text()+"="+string(h.Value))
+	}
+	return lines
+}
+
+func compose(t *testing.T, c *composer, ev *schema.Event) *recordbatch.Record {
+	t.Helper()
+	rec, err := c.compose(ev)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rec
+}
+
+func TestRecordOfAnEvent(t *testing.T) {
+	ev := row()
+	ev.Values[schema.Headers] = []byte(`{"traceparent":"00-1-2-01","tenant":"t","gone":null}`)
+	rec := compose(t, newComposer(nil), ev)
+	want := []string{
+		"id=0b51f0a0-9d6c-4b7e-9d5a-000000000001",
+		"ce_specversion=1.0",
+		"ce_id=0b51f0a0-9d6c-4b7e-9d5a-000000000001",
+		"ce_source=/walpost/shop/walpost.outbox",
+		"ce_type=OrderPlaced",
+		"ce_subject=order-1",
+		"ce_time=2030-03-01T11:59:58.123456Z",
+		"ce_sequence=000000AB-00000001000000FF-00000003",
+		"traceparent=00-1-2-01",
+		"tenant=t",
+		"gone",
+		"content-type=application/json",
+	}
+	if got := headerLines(rec); strings.Join(got, "\n") != strings.Join(want, "\n") {
+		t.Errorf("headers\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	if string(rec.Key) != "order-1" || string(rec.Value) != `{"n":1}` {
+		t.Errorf("key %q, value %q", rec.Key, rec.Value)
+	}
+}
+
+// header is the value of a record's header: "absent", "null", or what it is.
+func header(rec *recordbatch.Record, name string) string {
+	for _, h := range rec.Headers {
+		if h.Text() == name {
+			if h.Value == nil {
+				return "null"
+			}
+			return string(h.Value)
+		}
+	}
+	return "absent"
+}
+
+func TestKeyValueAndWhatFollowsFromThem(t *testing.T) {
+	for _, test := range []struct {
+		name                       string
+		key, value                 []byte
+		content                    schema.Content
+		headers                    string
+		subject, contentType, null string
+	}{
+		{"json", []byte("k"), []byte("{}"), schema.JSON, "", "k", "application/json", ""},
+		{"text", []byte("k"), []byte("x"), schema.Text, "", "k", "text/plain", ""},
+		{"bytea", []byte("k"), []byte{0}, schema.Bytes, "", "k", "application/octet-stream", ""},
+		{"empty payload", []byte("k"), []byte{}, schema.Text, "", "k", "text/plain", ""},
+		{"tombstone", []byte("k"), nil, schema.JSON, "", "k", "absent", "value"},
+		{"empty key", []byte{}, []byte("{}"), schema.JSON, "", "", "application/json", ""},
+		{"NULL key", nil, []byte("{}"), schema.JSON, "", "absent", "application/json", "key"},
+		{"content-type of its own", []byte("k"), []byte("{}"), schema.JSON, `{"content-type":"application/avro"}`, "k", "application/avro", ""},
+		{"content-type null", []byte("k"), []byte("{}"), schema.JSON, `{"content-type":null}`, "k", "null", ""},
+		{"content-type of a tombstone", []byte("k"), nil, schema.JSON, `{"content-type":"x/y"}`, "k", "x/y", "value"},
+		{"content-type in other letters", []byte("k"), []byte("{}"), schema.JSON, `{"Content-Type":"x/y"}`, "k", "application/json", ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			ev := row()
+			ev.Content = test.content
+			ev.Values[schema.AggregateID], ev.Values[schema.Payload] = test.key, test.value
+			if test.headers != "" {
+				ev.Values[schema.Headers] = []byte(test.headers)
+			}
+			rec := compose(t, newComposer(nil), ev)
+			if got := header(rec, "ce_subject"); got != test.subject {
+				t.Errorf("ce_subject %s, want %s", got, test.subject)
+			}
+			if got := header(rec, "content-type"); got != test.contentType {
+				t.Errorf("content-type %s, want %s", got, test.contentType)
+			}
+			if n := strings.Count(strings.Join(headerLines(rec), "\n"), "content-type"); n > 1 {
+				t.Errorf("%d content-types", n)
+			}
+			if (rec.Key == nil) != (test.null == "key") || (rec.Value == nil) != (test.null == "value") {
+				t.Errorf("key null: %t, value null: %t", rec.Key == nil, rec.Value == nil)
+			}
+		})
+	}
+}
+
+func TestEmptyTypeIsTheAggregatetype(t *testing.T) {
+	for _, typ := range [][]byte{nil, {}} {
+		ev := row()
+		ev.Values[schema.Type] = typ
+		if got := header(compose(t, newComposer(nil), ev), "ce_type"); got != "orders" {
+			t.Errorf("type %q (null: %t): ce_type %s", typ, typ == nil, got)
+		}
+	}
+}
+
+func TestRowsThatAreNoEvent(t *testing.T) {
+	for name, test := range map[string]struct {
+		column schema.Column
+		value  []byte
+		want   error
+	}{
+		"no id":      {schema.ID, nil, errNoID},
+		"no type":    {schema.AggregateType, nil, errNoType},
+		"no object":  {schema.Headers, []byte(`[1]`), errNoObject},
+		"no JSON":    {schema.Headers, []byte(`{"a":1} x`), errNoJSON},
+		"empty text": {schema.Headers, []byte{}, errNoJSON},
+	} {
+		c, ev := newComposer(nil), row()
+		ev.Values[schema.Type] = nil
+		ev.Values[test.column] = test.value
+		if rec, err := c.compose(ev); !errors.Is(err, test.want) {
+			t.Errorf("%s: %v, %v", name, rec, err)
+		}
+		// The composer goes on with the next row as if nothing had been.
+		if got := headerLines(compose(t, c, row())); len(got) != 9 || got[0] != "id=0b51f0a0-9d6c-4b7e-9d5a-000000000001" {
+			t.Errorf("%s: the next row has the headers %q", name, got)
+		}
+	}
+}
+
+// An id may be empty, other than NULL: it is what the application chose.
+func TestEmptyIDIsAnID(t *testing.T) {
+	ev := row()
+	ev.Values[schema.ID] = []byte{}
+	if got := header(compose(t, newComposer(nil), ev), "ce_id"); got != "" {
+		t.Errorf("ce_id %q", got)
+	}
+}
+
+func TestTimes(t *testing.T) {
+	at := func(s string) int64 {
+		v, err := time.Parse(time.RFC3339Nano, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v.UnixMicro()
+	}
+	now := noon.UnixMicro()
+	for _, test := range []struct {
+		name                       string
+		created, timestamp, commit int64
+		ceTime                     string
+		record                     int64 // ms
+	}{
+		{"all there", at("2029-12-31T23:59:59.999999Z"), at("2028-01-01T00:00:00.0019Z"), now - 1, "2029-12-31T23:59:59.999999Z", at("2028-01-01T00:00:00.001Z") / 1000},
+		{"no timestamp column", at("2029-12-31T23:59:59Z"), schema.NoTime, at("2030-01-01T00:00:00.5Z"), "2029-12-31T23:59:59.000000Z", at("2030-01-01T00:00:00.5Z") / 1000},
+		{"no created_at", schema.NoTime, schema.NoTime, at("2030-01-01T00:00:00.5Z"), "2030-01-01T00:00:00.500000Z", at("2030-01-01T00:00:00.5Z") / 1000},
+		{"created before 1970", at("1969-12-31T23:59:59.999999Z"), schema.NoTime, now, "1969-12-31T23:59:59.999999Z", now / 1000},
+		{"created in year 1", at("0001-01-01T00:00:00Z"), schema.NoTime, now, "0001-01-01T00:00:00.000000Z", now / 1000},
+		{"created in year 9999", at("9999-12-31T23:59:59.999999Z"), schema.NoTime, now, "9999-12-31T23:59:59.999999Z", now / 1000},
+		{"leap day", at("2000-02-29T00:00:00Z"), schema.NoTime, now, "2000-02-29T00:00:00.000000Z", now / 1000},
+		{"timestamp before 1970", now, at("1969-12-31T23:59:59.9Z"), now, noon.Format("2006-01-02T15:04:05.000000Z"), 0},
+		{"timestamp long before 1970", now, at("0001-01-01T00:00:00Z"), now, noon.Format("2006-01-02T15:04:05.000000Z"), 0},
+		{"timestamp at 1970", now, 0, now, noon.Format("2006-01-02T15:04:05.000000Z"), 0},
+	} {
+		ev := row()
+		ev.CreatedAt, ev.Timestamp, ev.CommitTime = test.created, test.timestamp, test.commit
+		rec := compose(t, newComposer(nil), ev)
+		if got := header(rec, "ce_time"); got != test.ceTime || rec.Timestamp != test.record {
+			t.Errorf("%s: ce_time %s, timestamp %d; want %s, %d", test.name, got, rec.Timestamp, test.ceTime, test.record)
+		}
+	}
+}
+
+// Brokers refuse what is an hour ahead of their clock, so nothing is stamped ahead of ours; backfilled rows have no commit time.
+func TestTimestampIsNeverAheadOfNow(t *testing.T) {
+	for name, ev := range map[string]*schema.Event{
+		"far future":       {Timestamp: math.MaxInt64, CommitTime: 0, CreatedAt: 0},
+		"commit in future": {Timestamp: schema.NoTime, CommitTime: time.Now().Add(time.Hour).UnixMicro(), CreatedAt: 0},
+		"backfilled":       {Timestamp: schema.NoTime, CommitTime: schema.NoTime, CreatedAt: schema.NoTime},
+	} {
+		full := row()
+		ev.Values = full.Values
+		c := newComposer(nil)
+		before := time.Now()
+		c.now = before.Add(-time.Hour) // a read pass long ago
+		rec := compose(t, c, ev)
+		if after := time.Now(); rec.Timestamp < before.UnixMilli() || rec.Timestamp > after.UnixMilli() {
+			t.Errorf("%s: timestamp %d, the clock went from %d to %d", name, rec.Timestamp, before.UnixMilli(), after.UnixMilli())
+		}
+		if name != "backfilled" {
+			continue
+		}
+		at, err := time.Parse(time.RFC3339Nano, header(rec, "ce_time"))
+		if err != nil || at.Before(before.Truncate(time.Microsecond)) {
+			t.Errorf("%s: ce_time %v, %v", name, at, err)
+		}
+	}
+}
+
+// What has just been committed is stamped with its commit, although the pass began before it.
+func TestTimestampOfAFreshCommit(t *testing.T) {
+	c, ev := newComposer(nil), row()
+	ev.CommitTime = time.Now().UnixMicro()
+	c.now = time.Now().Add(-time.Minute)
+	if rec := compose(t, c, ev); rec.Timestamp != ev.CommitTime/1000 {
+		t.Errorf("timestamp %d, want %d", rec.Timestamp, ev.CommitTime/1000)
+	}
+}
+
+// The records of an event without headers of its own, and of one with some, come without an allocation.
+func TestComposeAllocatesNothing(t *testing.T) {
+	c, plain, with := newComposer(nil), row(), row()
+	with.Values[schema.Headers] = []byte(`{"traceparent": "00-1-2-01", "tenant": "t"}`)
+	if n := testing.AllocsPerRun(100, func() {
+		for _, ev := range []*schema.Event{plain, with} {
+			if _, err := c.compose(ev); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}); n > 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func TestPlaceOf(t *testing.T) {
+	for _, test := range []struct {
+		partition, key string
+		want           string
+	}{
+		{"-", "k", "by k"}, {"-", "", "by "}, {"-", "-", "by id-1"}, {"0", "k", "0"}, {"2147483647", "k", "2147483647"}, {"007", "k", "7"},
+		{"-1", "k", "error"}, {"2147483648", "k", "error"}, {"", "k", "error"}, {"x", "k", "error"}, {"1.0", "k", "error"}, {" 1", "k", "error"},
+	} {
+		ev := &schema.Event{}
+		ev.Values[schema.ID] = []byte("id-1")
+		if test.key != "-" {
+			ev.Values[schema.AggregateID] = []byte(test.key)
+		}
+		if test.partition != "-" {
+			ev.Values[schema.Partition] = []byte(test.partition)
+		}
+		got := "error"
+		if p, err := placeOf(ev); err == nil {
+			got = fmt.Sprint(p.explicit)
+			if p.explicit < 0 {
+				got = "by " + string(p.hash)
+			}
+		} else if !strings.HasPrefix(err.Error(), "column partition: ") {
+			t.Errorf("the error does not name the column: %v", err)
+		}
+		if got != test.want {
+			t.Errorf("partition %q, key %q: %s, want %s", test.partition, test.key, got, test.want)
+		}
+	}
+}
