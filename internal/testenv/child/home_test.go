@@ -74,8 +74,13 @@ func gone(pid int) bool {
 		return true
 	}
 	// Where nobody waits for orphans, as in many containers, they stay.
-	state, _ := exec.Command("ps", "-o", "stat=", "-p", strconv.Itoa(pid)).Output()
-	return strings.HasPrefix(strings.TrimSpace(string(state)), "Z")
+	return state(pid) == "Z"
+}
+
+// state is a process's state in ps's letters; empty without ps.
+func state(pid int) string {
+	out, _ := exec.Command("ps", "-o", "stat=", "-p", strconv.Itoa(pid)).Output()
+	return strings.TrimRight(strings.TrimSpace(string(out)), "<NLsl+")
 }
 
 // A starter that is killed leaves neither children nor files.
@@ -116,7 +121,7 @@ func TestKilledStarterLeavesNothing(t *testing.T) {
 // Close ends a frozen child as well, and a child that does not listen.
 func TestCloseEndsEveryChild(t *testing.T) {
 	defer func(old time.Duration) { grace = old }(grace)
-	grace = 100 * time.Millisecond
+	grace = 2 * time.Second
 	home, err := NewHome("walpost-child-", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -124,19 +129,28 @@ func TestCloseEndsEveryChild(t *testing.T) {
 	deaf := sleeper(home)
 	deaf.Death, deaf.Log = syscall.SIGCONT, home.Path("deaf") // which ends nobody
 	frozen, err1 := home.Start(sleeper(home))
-	_, err2 := home.Start(deaf)
+	unheard, err2 := home.Start(deaf)
 	if err := errors.Join(err1, err2); err != nil {
 		t.Fatal(err)
 	}
 	if err := frozen.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	await(t, "a line in the log", func() bool { return Tail(home.Path("log"))+Tail(home.Path("deaf")) != "" })
+	await(t, "the freeze", func() bool { return state(frozen.PID()) == "T" })
+	await(t, "a line in the log", func() bool { return Tail(home.Path("deaf")) == "up\n" })
 	if err := home.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if frozen.Running() {
-		t.Error("the frozen child runs")
+	for name, c := range map[string]struct {
+		process *Process
+		signal  syscall.Signal
+	}{"frozen": {frozen, syscall.SIGQUIT}, "deaf": {unheard, syscall.SIGKILL}} {
+		var end *exec.ExitError
+		if c.process.Running() {
+			t.Errorf("the %s child runs", name)
+		} else if !errors.As(c.process.Err(), &end) || end.Sys().(syscall.WaitStatus).Signal() != c.signal {
+			t.Errorf("the %s child ended by %v, not by %v", name, c.process.Err(), c.signal)
+		}
 	}
 	if _, err := os.Stat(home.Dir()); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the folder is there: %v", err)

@@ -15,7 +15,7 @@ import (
 
 // Root's home folder is closed to others, but root's servers run as somebody
 // else: so root's cache is in a place that everybody can enter.
-const rootCache = "/var/cache/walpost-test"
+var rootCache = "/var/cache/walpost-test"
 
 // Folder gives the cached folder of that name. When it is not there yet,
 // fill puts its content into a scratch folder, which is then renamed: other
@@ -42,12 +42,6 @@ func Folder(ctx context.Context, name string, fill func(ctx context.Context, dir
 		return "", fmt.Errorf("fetch %s: %w", name, err)
 	}
 	return folder, nil
-}
-
-// Cached tells whether the folder of that name can be had without fetching.
-func Cached(name string) bool {
-	cache, err := cacheDir()
-	return err == nil && present(filepath.Join(cache, name))
 }
 
 func fillFolder(ctx context.Context, cache, folder string, fill func(ctx context.Context, dir string) error) error {
