@@ -1,0 +1,119 @@
+package config
+
+import (
+	"errors"
+	"net/url"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// checkConnString tells what is wrong with a connection string, without showing any of it: where the password in a broken one begins
+// and ends, nobody knows.
+func checkConnString(s string) error {
+	_, err := pgx.ParseConfig(s)
+	return explainConnString(err)
+}
+
+func explainConnString(err error) error {
+	var parse *pgconn.ParseConfigError
+	if err == nil {
+		return nil
+	}
+	if !errors.As(err, &parse) {
+		return errors.New("is no connection string")
+	}
+	bare := *parse
+	bare.ConnString = ""
+	reason := strings.TrimPrefix(bare.Error(), "cannot parse ``: ")
+	// What stands in parentheses may quote the string, except where it is about files and the names of settings.
+	if about, _, _ := strings.Cut(reason, " ("); about != "failed to configure TLS" && about != "failed to read service" {
+		reason = about
+	}
+	return errors.New("is no connection string: " + strings.TrimPrefix(reason, "failed to ") + "; write postgres://user:password@host:5432/database, " +
+		"with special characters of the password percent-encoded, or host=… user=… dbname=…")
+}
+
+// open are the parameters whose values may be shown; any other may be a password, or a password's name misspelt.
+var open = map[string]bool{}
+
+func init() {
+	for name := range strings.FieldsSeq(`host hostaddr port dbname database user service servicefile passfile sslmode sslcert sslkey sslrootcert
+		sslsni sslnegotiation sslcertmode channel_binding require_auth krbsrvname krbspn connect_timeout target_session_attrs application_name
+		min_protocol_version max_protocol_version search_path timezone`) {
+		open[name] = true
+	}
+}
+
+// redactConnString masks the secrets of a connection string. When in doubt it masks more.
+func redactConnString(s string) string {
+	for _, scheme := range []string{"postgres://", "postgresql://"} {
+		if rest, ok := strings.CutPrefix(s, scheme); ok {
+			return scheme + redactURL(rest)
+		}
+	}
+	return redactKeywords(s)
+}
+
+func redactURL(rest string) string {
+	rest, query, hasQuery := strings.Cut(rest, "?")
+	if strings.Contains(query, "@") { // perhaps the question mark is part of a password
+		return mask
+	}
+	// The password reaches to the last @, for one that was not encoded may have any of @, : and /.
+	if i := strings.LastIndexByte(rest, '@'); i >= 0 {
+		if user, _, ok := strings.Cut(rest[:i], ":"); ok {
+			rest = user + ":" + mask + rest[i:]
+		}
+	}
+	if !hasQuery {
+		return rest
+	}
+	var parts []string
+	for part := range strings.SplitSeq(query, "&") {
+		name, _, _ := strings.Cut(part, "=")
+		if decoded, err := url.QueryUnescape(name); err != nil || !open[decoded] {
+			part = name + "=" + mask
+		}
+		parts = append(parts, part)
+	}
+	return rest + "?" + strings.Join(parts, "&")
+}
+
+// redactKeywords takes keyword strings as libpq does: spaces around the equals sign, quotes, backslashes.
+func redactKeywords(s string) string {
+	const space = " \t\n\r\v\f"
+	var parts []string
+	for s = strings.Trim(s, space); s != ""; s = strings.TrimLeft(s, space) {
+		name, rest, ok := strings.Cut(s, "=")
+		name = strings.Trim(name, space)
+		if !ok || strings.ContainsAny(name, space) {
+			return mask
+		}
+		rest = strings.TrimLeft(rest, space)
+		n := valueLength(rest)
+		value := rest[:n]
+		if !open[name] {
+			value = mask
+		}
+		parts, s = append(parts, name+"="+value), rest[n:]
+	}
+	return strings.Join(parts, " ")
+}
+
+// valueLength returns how many bytes the value at the beginning of s has, quotes included.
+func valueLength(s string) int {
+	quoted := strings.HasPrefix(s, "'")
+	for i := 0; i < len(s); i++ {
+		switch {
+		case s[i] == '\\':
+			i++
+		case quoted && i > 0 && s[i] == '\'':
+			return i + 1
+		case !quoted && strings.IndexByte(" \t\n\r\v\f", s[i]) >= 0:
+			return i
+		}
+	}
+	return len(s)
+}

@@ -1,0 +1,92 @@
+package config
+
+import (
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"walpost/schema"
+	"walpost/sink"
+	"walpost/sink/recordbatch"
+)
+
+// What the parts of walpost are given is made from the configuration here. A configuration that [Load] found nothing wrong with gives
+// no error.
+
+// Mapping returns the columns. What somebody set is explicit.
+func (c *Config) Mapping() schema.Mapping {
+	n := c.Outbox.Columns
+	m := schema.Mapping{Names: [schema.NumColumns]string{
+		schema.ID: n.ID, schema.AggregateType: n.AggregateType, schema.AggregateID: n.AggregateID, schema.Type: n.Type, schema.Payload: n.Payload,
+		schema.Headers: n.Headers, schema.CreatedAt: n.CreatedAt, schema.Timestamp: n.Timestamp, schema.Topic: n.Topic, schema.Partition: n.Partition,
+	}}
+	for col := range m.Names {
+		m.Explicit[col] = m.Names[col] != "" && c.origins["outbox.columns."+schema.Column(col).String()] != ""
+	}
+	return m
+}
+
+// Table returns the outbox.
+func (c *Config) Table() (schema.Table, error) { return schema.ParseTable(c.Outbox.Table) }
+
+// Security returns how brokers are talked to.
+func (c *Config) Security() sink.Security {
+	k := c.Kafka
+	return sink.Security{
+		Protocol: k.SecurityProtocol, Mechanism: k.SASLMechanism, Username: k.SASLUsername, Password: string(k.SASLPassword),
+		TokenURL: k.SASLTokenURL, ClientID: k.SASLClientID, ClientSecret: string(k.SASLClientSecret), Scope: k.SASLScope,
+		CAFile: k.SSLCALocation, CertFile: k.SSLCertificateLocation, KeyFile: k.SSLKeyLocation, KeyPassword: string(k.SSLKeyPassword),
+	}
+}
+
+// Sink returns what a Kafka sink is made with, but for logger and registerer.
+func (c *Config) Sink() (sink.Config, error) {
+	codec, err := recordbatch.ParseCodec(c.Kafka.CompressionType)
+	if err != nil {
+		return sink.Config{}, err
+	}
+	partitioner, err := sink.ParsePartitioner(c.Kafka.Partitioner)
+	if err != nil {
+		return sink.Config{}, err
+	}
+	topic, err := schema.ParseTemplate(c.Outbox.Topic, c.Mapping())
+	if err != nil {
+		return sink.Config{}, err
+	}
+	source, err := c.source()
+	if err != nil {
+		return sink.Config{}, err
+	}
+	return sink.Config{
+		Brokers: c.servers(), ClientID: c.Kafka.ClientID, Security: c.Security(),
+		Codec: codec, Linger: time.Duration(c.Kafka.LingerMS) * time.Millisecond, MaxRequestSize: int(c.Kafka.MaxRequestSize),
+		AutoCreateTopics: c.Kafka.AllowAutoCreateTopics, Partitioner: partitioner,
+		Topic: topic, Source: source,
+	}, nil
+}
+
+func (c *Config) servers() (list []string) {
+	for _, server := range strings.Split(c.Kafka.BootstrapServers, ",") {
+		list = append(list, strings.TrimSpace(server))
+	}
+	return list
+}
+
+// source returns the events' ce_source: /walpost/<database>/<schema>.<table>, a URI reference.
+func (c *Config) source() (string, error) {
+	table, err := c.Table()
+	if err != nil {
+		return "", err
+	}
+	pg, err := pgconn.ParseConfig(string(c.Postgres.URL))
+	if err != nil {
+		return "", explainConnString(err)
+	}
+	database := pg.Database
+	if database == "" {
+		database = pg.User // as the server has it
+	}
+	return "/walpost/" + url.PathEscape(database) + "/" + url.PathEscape(table.Schema+"."+table.Name), nil
+}

@@ -1,0 +1,78 @@
+package config
+
+import (
+	"reflect"
+	"strings"
+)
+
+// key is one thing to set.
+type key struct {
+	path   string // as in the file, with dots between the levels
+	env    string // its environment variable
+	secret bool   // it may also be given as a file that holds it
+	field  []int  // where it is in Config
+}
+
+// keys lists all, in the order of the file; sections are the levels above them.
+var keys, sections = collect(reflect.TypeFor[Config](), "", nil)
+
+// byPath finds a key by its path.
+var byPath = func() map[string]*key {
+	m := map[string]*key{}
+	for i := range keys {
+		m[keys[i].path] = &keys[i]
+	}
+	return m
+}()
+
+func collect(t reflect.Type, prefix string, field []int) (keys []key, sections []string) {
+	for i := range t.NumField() {
+		f := t.Field(i)
+		name := f.Tag.Get("key")
+		if name == "" {
+			continue
+		}
+		path, index := prefix+name, append(field[:len(field):len(field)], i)
+		if f.Type.Kind() == reflect.Struct {
+			below, deeper := collect(f.Type, path+".", index)
+			keys, sections = append(keys, below...), append(append(sections, path), deeper...)
+			continue
+		}
+		keys = append(keys, key{path: path, env: envName(path), secret: f.Type == reflect.TypeFor[Secret](), field: index})
+	}
+	return keys, sections
+}
+
+func envName(path string) string {
+	return "WALPOST_" + strings.ToUpper(strings.NewReplacer(".", "_", "-", "_").Replace(path))
+}
+
+// Endings of a secret's name that make it the name of the file that holds it.
+const (
+	fileSuffix    = "_file"
+	envFileSuffix = "_FILE"
+)
+
+// lookup returns the key that a path names, and whether the path names the file that holds it.
+func lookup(path string) (k *key, file bool) {
+	if k := byPath[path]; k != nil {
+		return k, false
+	}
+	if k := byPath[strings.TrimSuffix(path, fileSuffix)]; k != nil && k.secret {
+		return k, true
+	}
+	return nil, false
+}
+
+// KafkaKeys lists the properties that `-X` takes.
+func KafkaKeys() (names []string) {
+	for _, k := range keys {
+		if name, ok := strings.CutPrefix(k.path, "kafka."); ok {
+			names = append(names, name)
+			if k.secret {
+				names = append(names, name+fileSuffix)
+			}
+		}
+	}
+	return names
+}

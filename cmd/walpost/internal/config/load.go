@@ -1,0 +1,133 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+)
+
+// DefaultFile is read when it is there and no other is named.
+const DefaultFile = "./walpost.yaml"
+
+// Sources are where a configuration comes from, the later ones winning.
+type Sources struct {
+	File    string   // a YAML file, which must be there; "": DefaultFile if it is
+	Environ []string // NAME=value, as [os.Environ] gives them
+	Flags   []Flag   // the last of a name wins
+}
+
+// Flag is a value from the command line.
+type Flag struct {
+	Name  string // as it was typed, for errors: --slot
+	Path  string // the key that it sets
+	Value string
+}
+
+// Load returns the configuration that the sources make, checked. The error joins everything that is wrong, one problem an error;
+// whatever is wrong, the configuration is not to be used.
+func Load(s Sources) (*Config, error) {
+	c := Default()
+	l := &loader{won: map[*key]setting{}}
+	if s.File == "" {
+		if _, err := os.Stat(DefaultFile); !errors.Is(err, fs.ErrNotExist) {
+			s.File = strings.TrimPrefix(DefaultFile, "./")
+		}
+	}
+	if s.File != "" {
+		l.level(readFile(s.File))
+	}
+	l.level(readEnvironment(s.Environ))
+	for _, f := range s.Flags {
+		l.level(readFlag(f))
+	}
+	l.databaseURL(s.Environ)
+	wrong := l.apply(c)
+	return c, errors.Join(append(l.errs, c.validate(wrong)...)...)
+}
+
+// loader gathers settings from low to high precedence.
+type loader struct {
+	won  map[*key]setting // the highest so far
+	errs []error
+}
+
+func (l *loader) level(settings []setting, errs []error) {
+	l.errs = append(l.errs, errs...)
+	seen := map[*key]setting{}
+	for _, s := range settings {
+		if other, ok := seen[s.key]; ok {
+			l.errs = append(l.errs, fmt.Errorf("%s: %s: also set at %s; keep one of the two", s.origin, s.key.path, other.origin))
+		}
+		seen[s.key], l.won[s.key] = s, s
+	}
+}
+
+func readFlag(f Flag) ([]setting, []error) {
+	k, file := lookup(f.Path)
+	if k == nil {
+		name := strings.TrimPrefix(f.Path, "kafka.")
+		return nil, []error{fmt.Errorf("%s: unknown property %s%s", f.Name, shown(name), didYouMean(Nearest(name, KafkaKeys())))}
+	}
+	return []setting{{key: k, text: f.Value, file: file, origin: f.Name}}, nil
+}
+
+// databaseURL takes DATABASE_URL, which many platforms set, where nothing says what the database is.
+func (l *loader) databaseURL(environ []string) {
+	k := byPath["postgres.url"]
+	if s, ok := l.won[k]; ok && (s.file || s.text != "") {
+		return
+	}
+	for _, v := range environ {
+		if url, ok := strings.CutPrefix(v, "DATABASE_URL="); ok && url != "" {
+			l.won[k] = setting{key: k, text: url, origin: "DATABASE_URL"}
+		}
+	}
+}
+
+// apply sets what won, and returns the paths of the keys that could not be set.
+func (l *loader) apply(c *Config) (wrong map[string]bool) {
+	wrong = map[string]bool{}
+	for i := range keys {
+		k := &keys[i]
+		s, ok := l.won[k]
+		if !ok {
+			continue
+		}
+		c.origins[k.path] = s.origin
+		text, err := s.value()
+		if err == nil {
+			err = c.set(k, text)
+		}
+		if err != nil {
+			wrong[k.path] = true
+			l.errs = append(l.errs, c.problem(k.path, err))
+		}
+	}
+	return wrong
+}
+
+// value returns the text of the setting. A file's last line may end like a line.
+func (s setting) value() (string, error) {
+	if !s.file {
+		return s.text, nil
+	}
+	text, err := os.ReadFile(s.text)
+	if err != nil {
+		if !strings.HasPrefix(s.text, "/") && !strings.HasPrefix(s.text, ".") {
+			// It may be the secret itself.
+			return "", errors.New("what it names is no file that can be read; a name ending in _file wants the path of a file with the value in it")
+		}
+		return "", err
+	}
+	return strings.TrimRight(string(text), "\r\n"), nil
+}
+
+// problem names the place, the key and what is wrong.
+func (c *Config) problem(path string, err error) error {
+	if origin := c.origins[path]; origin != "" {
+		return fmt.Errorf("%s: %s: %w", origin, path, err)
+	}
+	return fmt.Errorf("%s: %w", path, err)
+}

@@ -1,0 +1,116 @@
+package config
+
+import "strings"
+
+// Nearest returns the candidate that a misspelt name most likely meant, "" when none is near. Capitals and what separates words do not
+// count.
+func Nearest(name string, candidates []string) string {
+	best, least := "", max(3, len(name)/3+1)
+	for _, c := range candidates {
+		if d := distance(plain(name), plain(c)); d < least {
+			best, least = c, d
+		}
+	}
+	return best
+}
+
+var separators = strings.NewReplacer("_", ".", "-", ".")
+
+func plain(name string) string { return separators.Replace(strings.ToLower(name)) }
+
+// distance is Levenshtein's.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		left := row[0]
+		row[0]++
+		for j := range len(b) {
+			change := left
+			if a[i] != b[j] {
+				change++
+			}
+			left = row[j+1]
+			row[j+1] = min(change, left+1, row[j]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+// didYouMean ends an error about a name with the one that was meant.
+func didYouMean(name string) string {
+	if name == "" {
+		return ""
+	}
+	return "; did you mean " + name + "?"
+}
+
+// nearestPath returns the key that a path that there is none of most likely meant: one of the same section, or the one of that name in
+// another.
+func nearestPath(path string) string {
+	section, name := "", path
+	for _, s := range sections {
+		if rest, ok := strings.CutPrefix(path, s+"."); ok && len(s) > len(section) {
+			section, name = s, rest
+		}
+	}
+	names := below(section)
+	if near := Nearest(name, names); near != "" {
+		return join(section, near)
+	}
+	for _, k := range keys {
+		if strings.HasSuffix(k.path, "."+name) {
+			return k.path
+		}
+	}
+	return ""
+}
+
+// below lists what may stand directly in a section.
+func below(section string) (names []string) {
+	for _, s := range sections {
+		if i := strings.LastIndexByte(s, '.'); section == s[:max(i, 0)] {
+			names = append(names, s[i+1:])
+		}
+	}
+	for _, k := range keys {
+		if sectionOf(k.path) == section {
+			name := strings.TrimPrefix(k.path, section+".")
+			names = append(names, name)
+			if k.secret {
+				names = append(names, name+fileSuffix)
+			}
+		}
+	}
+	return names
+}
+
+// sectionOf returns the section that a key stands in. Kafka's names have dots of their own.
+func sectionOf(path string) (section string) {
+	for _, s := range sections {
+		if strings.HasPrefix(path, s+".") && len(s) > len(section) {
+			section = s
+		}
+	}
+	return section
+}
+
+func join(section, name string) string {
+	if section == "" {
+		return name
+	}
+	return section + "." + name
+}
+
+// shown returns as much of a name as a name can be: what was meant as a value, and ended up as a name, may be a secret.
+func shown(name string) string {
+	for i, r := range name {
+		legal := 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '.' || r == '_' || r == '-'
+		if !legal || i == 60 {
+			return name[:i] + "…"
+		}
+	}
+	return name
+}

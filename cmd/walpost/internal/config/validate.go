@@ -1,0 +1,178 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/prometheus/exporter-toolkit/web"
+
+	"walpost/schema"
+	"walpost/sink"
+	"walpost/sink/recordbatch"
+)
+
+// validator gathers what is wrong with a configuration.
+type validator struct {
+	*Config
+	skip map[string]bool // keys that could not be set: what they hold is nobody's wish
+	errs []error
+}
+
+// validate returns everything that is wrong, except with the keys in skip.
+func (c *Config) validate(skip map[string]bool) []error {
+	v := &validator{Config: c, skip: skip}
+	v.postgres()
+	v.outbox()
+	v.kafka()
+	v.relay()
+	v.admin()
+	return v.errs
+}
+
+func (v *validator) wrong(path string, err error) {
+	if err != nil && !v.skip[path] {
+		v.errs = append(v.errs, v.problem(path, err))
+	}
+}
+
+func (v *validator) oneOf(path, value string, allowed ...string) {
+	for _, a := range allowed {
+		if a == value {
+			return
+		}
+	}
+	last := len(allowed) - 1
+	v.wrong(path, fmt.Errorf("%q is neither %s nor %s", value, strings.Join(allowed[:last], ", "), allowed[last]))
+}
+
+// notYet refuses what a later version will have: doing something else instead would surprise more.
+func (v *validator) notYet(path string, asked bool, what, instead string) {
+	if asked {
+		v.wrong(path, fmt.Errorf("%s is not in this version of walpost yet; leave it at %s", what, instead))
+	}
+}
+
+// slotName is what Postgres takes for a slot.
+var slotName = regexp.MustCompile(`^[a-z0-9_]{1,63}$`)
+
+func (v *validator) postgres() {
+	v.wrong("postgres.url", checkConnString(string(v.Postgres.URL)))
+	if !slotName.MatchString(v.Postgres.Slot) {
+		v.wrong("postgres.slot", fmt.Errorf("%q is no name for a slot: 1 to 63 lower-case letters, digits and underscores", v.Postgres.Slot))
+	}
+	if n := len(v.Postgres.Publication); n == 0 || n > 63 {
+		v.wrong("postgres.publication", fmt.Errorf("%q is no name for a publication: 1 to 63 bytes", v.Postgres.Publication))
+	}
+}
+
+func (v *validator) outbox() {
+	_, err := schema.ParseTable(v.Outbox.Table)
+	v.wrong("outbox.table", err)
+	mapping := v.Mapping()
+	for c := schema.Column(0); c < schema.NumColumns; c++ {
+		if c.Required() && mapping.Names[c] == "" {
+			v.wrong("outbox.columns."+c.String(), errors.New("is empty; an outbox must have this column, so name the table's"))
+		}
+	}
+	_, err = schema.ParseTemplate(v.Outbox.Topic, mapping)
+	v.wrong("outbox.topic", err)
+	v.oneOf("outbox.profile", v.Outbox.Profile, "cloudevents", "debezium")
+	v.notYet("outbox.profile", v.Outbox.Profile == "debezium", "the profile debezium", "cloudevents")
+	v.oneOf("outbox.backfill", v.Outbox.Backfill, "publish", "skip")
+	v.oneOf("outbox.retention", v.Outbox.Retention, "keep", "delete")
+	v.notYet("outbox.retention", v.Outbox.Retention == "delete", "the retention delete", "keep")
+	v.oneOf("outbox.on_bad_event", v.Outbox.OnBadEvent, "park", "halt")
+}
+
+func (v *validator) kafka() {
+	k := v.Kafka
+	v.wrong("kafka.bootstrap.servers", checkServers(k.BootstrapServers))
+	_, err := recordbatch.ParseCodec(k.CompressionType)
+	v.wrong("kafka.compression.type", unprefixed(err, "compression.type "))
+	if k.LingerMS < 0 {
+		v.wrong("kafka.linger.ms", fmt.Errorf("%d is less than 0", k.LingerMS))
+	}
+	if n := k.MaxRequestSize; n < 1 || n > maxRequestSize {
+		v.wrong("kafka.max.request.size", fmt.Errorf("%d is not between 1 and %d bytes", int64(n), maxRequestSize))
+	}
+	_, err = sink.ParsePartitioner(k.Partitioner)
+	v.wrong("kafka.partitioner", unprefixed(err, "partitioner "))
+	for _, e := range v.Security().Check() {
+		v.wrong("kafka."+e.Key, e.Err)
+	}
+}
+
+// maxRequestSize is what a broker takes by default, less what is around a batch.
+const maxRequestSize = 100_000_000
+
+// unprefixed takes a key's name off an error that begins with it: the path says it already.
+func unprefixed(err error, prefix string) error {
+	if err == nil {
+		return nil
+	}
+	return errors.New(strings.TrimPrefix(err.Error(), prefix))
+}
+
+func checkServers(list string) error {
+	for _, server := range strings.Split(list, ",") {
+		if err := checkAddress(strings.TrimSpace(server)); err != nil {
+			return fmt.Errorf("%w; write host:port, with commas between several", err)
+		}
+	}
+	return nil
+}
+
+func checkAddress(address string) error {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil || host == "" || strings.Contains(host, "/") {
+		return fmt.Errorf("%q is no address", address)
+	}
+	return checkPort(address, port)
+}
+
+func checkPort(address, port string) error {
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return fmt.Errorf("%q has no port that can be", address)
+	}
+	return nil
+}
+
+func (v *validator) relay() {
+	// The reader holds a batch that Kafka has not acked and must be able to fill the next one meanwhile.
+	if r, k := v.Relay.MaxInFlightBytes, v.Kafka.MaxRequestSize; r < 2*k {
+		v.wrong("relay.max_in_flight_bytes", fmt.Errorf("%s is less than twice kafka.max.request.size, which is %s", r, k))
+	}
+	if v.Relay.ShutdownTimeout < time.Millisecond {
+		v.wrong("relay.shutdown_timeout", fmt.Errorf("%s is less than 1ms", v.Relay.ShutdownTimeout))
+	}
+}
+
+func (v *validator) admin() {
+	if a := v.Admin.Listen; a != "" {
+		if _, port, err := net.SplitHostPort(a); err != nil {
+			v.wrong("admin.listen", fmt.Errorf(`%q is no address; write host:port, or "" for no server`, a))
+		} else {
+			v.wrong("admin.listen", checkPort(a, port))
+		}
+	}
+	v.wrong("admin.web_config", checkWebConfig(v.Admin.WebConfig))
+	v.notYet("admin.actions", v.Admin.Actions, "what it allows, actions over HTTP,", "false")
+}
+
+// quoted is what an error of a YAML parser shows of its file, which may be a password's hash.
+var quoted = regexp.MustCompile("`[^`]*`")
+
+func checkWebConfig(name string) error {
+	if name == "" {
+		return nil
+	}
+	if err := web.Validate(name); err != nil {
+		return fmt.Errorf("%s: %s", name, quoted.ReplaceAllLiteralString(err.Error(), "`…`"))
+	}
+	return nil
+}

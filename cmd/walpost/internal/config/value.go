@@ -1,0 +1,107 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Secret is a value that is not to be shown: printing it gives ***.
+type Secret string
+
+// String returns three asterisks, or nothing where there is no secret.
+func (s Secret) String() string {
+	if s == "" {
+		return ""
+	}
+	return mask
+}
+
+// GoString is String, for %#v.
+func (s Secret) GoString() string { return s.String() }
+
+const mask = "***"
+
+// Size is a number of bytes. In a configuration it may have a unit: 1000000, 512KiB, 32MiB, 1GB.
+type Size int64
+
+var units = []struct {
+	name  string
+	bytes int64
+}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"kB", 1e3}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"B", 1}}
+
+// String returns the size as it may be written, with a binary unit where that is exact.
+func (s Size) String() string {
+	for _, u := range []int{2, 1, 0} {
+		if n := units[u].bytes; s != 0 && int64(s)%n == 0 {
+			return strconv.FormatInt(int64(s)/n, 10) + units[u].name
+		}
+	}
+	return strconv.FormatInt(int64(s), 10)
+}
+
+var errSize = errors.New("is no size; write bytes, or a number with KiB, MiB or GiB, as 32MiB")
+
+func parseSize(text string) (Size, error) {
+	number, unit := text, int64(1)
+	for _, u := range units {
+		if n, ok := strings.CutSuffix(text, u.name); ok {
+			number, unit = strings.TrimSpace(n), u.bytes
+			break
+		}
+	}
+	n, err := strconv.ParseInt(number, 10, 64)
+	if err != nil || n < 0 || n > math.MaxInt64/unit {
+		return 0, errSize
+	}
+	return Size(n * unit), nil
+}
+
+// set gives the key the value that text stands for. The error says what is wrong with it and quotes it unless it is a secret.
+func (c *Config) set(k *key, text string) error {
+	field := reflect.ValueOf(c).Elem().FieldByIndex(k.field)
+	var err error
+	switch p := field.Addr().Interface().(type) {
+	case *string:
+		*p = text
+	case *Secret:
+		*p = Secret(text)
+	case *bool:
+		if text != "true" && text != "false" {
+			err = errors.New("is neither true nor false")
+		}
+		*p = text == "true"
+	case *int:
+		var n int64
+		if n, err = strconv.ParseInt(text, 10, 32); err != nil {
+			err = errors.New("is no whole number")
+		}
+		*p = int(n)
+	case *Size:
+		*p, err = parseSize(text)
+	case *time.Duration:
+		if *p, err = time.ParseDuration(text); err != nil {
+			err = errors.New("is no duration; write a number with ms, s, m or h, as 10s")
+		}
+	default:
+		panic("config: no way to set a " + field.Type().String())
+	}
+	if err != nil {
+		// What the default was stays, so that nothing else is found wrong because of this.
+		field.Set(reflect.ValueOf(Default()).Elem().FieldByIndex(k.field))
+		return fmt.Errorf("%q %w", text, err)
+	}
+	return nil
+}
+
+// text returns the key's value as it may be written, secrets masked.
+func (c *Config) text(k *key) string {
+	if k.path == "postgres.url" {
+		return redactConnString(string(c.Postgres.URL))
+	}
+	return fmt.Sprint(reflect.ValueOf(c).Elem().FieldByIndex(k.field).Interface())
+}
