@@ -58,12 +58,14 @@ func (b *batch) divide(pool *pool, cuts ...int) []*batch {
 		part.AppendRaw(r)
 		part.count(tx, r.Len)
 	})
-	// Parts are charged by their length in the whole; what the whole was charged beyond that stays with the last one.
-	sum := 0
-	for _, part := range parts {
-		sum += part.held
+	// Parts are charged by their records' length in the whole. That may be more than the whole was charged, for when it came from a
+	// division itself, its times may have got longer: what there is is handed out, and the last one takes the rest.
+	left := b.held
+	for _, part := range parts[:len(parts)-1] {
+		part.held = min(part.held, left)
+		left -= part.held
 	}
-	parts[len(parts)-1].held += b.held - sum
+	parts[len(parts)-1].held = left
 	return parts
 }
 
