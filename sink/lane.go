@@ -141,20 +141,6 @@ func (l *lane) oldest() *batch {
 	return b
 }
 
-// unnumbered takes the first batch that has no sequences yet, nil if there is none. l.mu is held.
-func (l *lane) unnumbered() *batch {
-	if len(l.full) == 0 {
-		b := l.open
-		l.open = nil
-		return b
-	}
-	b := l.full[0]
-	n := copy(l.full, l.full[1:])
-	l.full[n] = nil
-	l.full = l.full[:n]
-	return b
-}
-
 // outcome is what became of a lane's head.
 type outcome struct {
 	err   error // nil: appended
