@@ -49,7 +49,9 @@ func (e *KeyError) Error() string { return e.Key + ": " + e.Err.Error() }
 // Unwrap returns what is wrong.
 func (e *KeyError) Unwrap() error { return e.Err }
 
-func wrong(key, format string, args ...any) *KeyError { return &KeyError{key, fmt.Errorf(format, args...)} }
+func wrong(key, format string, args ...any) *KeyError {
+	return &KeyError{key, fmt.Errorf(format, args...)}
+}
 
 func (s Security) ssl() bool  { return s.Protocol == "SSL" || s.Protocol == "SASL_SSL" }
 func (s Security) sasl() bool { return strings.HasPrefix(s.Protocol, "SASL_") }

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/prometheus/exporter-toolkit/web"
+
+	"walpost/cmd/walpost/internal/config"
+	"walpost/relay"
+)
+
+// adminServer answers what runs walpost: is it alive, is it ready, how is it doing.
+type adminServer struct {
+	server  *http.Server  // nil: switched off
+	addr    net.Addr      // where it listens
+	failed  chan error    // a server that ended by itself
+	state   atomic.Value  // func() relay.State, once there is a relay
+	leaving atomic.Bool   // it is stopping
+	served  chan struct{} // closed when the server has ended
+}
+
+// startAdmin listens, so that a taken address ends the start, and serves.
+func startAdmin(cfg config.Admin, registry *prometheus.Registry, log *slog.Logger) (*adminServer, error) {
+	a := &adminServer{failed: make(chan error, 1), served: make(chan struct{})}
+	if cfg.Listen == "" {
+		return a, nil
+	}
+	listener, err := net.Listen("tcp", cfg.Listen)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf(`admin.listen: %s is taken by another process, perhaps another walpost; stop that, or name another address ("" for no server)`, cfg.Listen)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("admin.listen: %w; name an address of this machine", err)
+	}
+	a.addr = listener.Addr()
+	a.server = &http.Server{Handler: a.routes(registry), ReadHeaderTimeout: 5 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
+	toolkit := slog.New(slog.DiscardHandler) // it greets with three lines where one does
+	log.Info("admin server listens", "address", a.addr.String(), "web_config", cfg.WebConfig)
+	go func() {
+		defer close(a.served)
+		err := web.Serve(listener, a.server, &web.FlagConfig{WebConfigFile: &cfg.WebConfig}, toolkit)
+		if !errors.Is(err, http.ErrServerClosed) {
+			a.failed <- err
+		}
+	}()
+	return a, nil
+}
+
+func (a *adminServer) routes(registry *prometheus.Registry) http.Handler {
+	mux := http.NewServeMux()
+	// Alive is whoever answers: looking at Postgres or Kafka here would make an orchestrator restart every relay during their outages.
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, http.StatusOK, map[string]string{"status": "ok"})
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		code, body := a.readiness(time.Now())
+		answer(w, code, body)
+	})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry}))
+	return mux
+}
+
+func answer(w http.ResponseWriter, code int, body map[string]string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(code)
+	_ = json.NewEncoder(w).Encode(body) // an error means that whoever asked has gone
+}
+
+// ackPatience is how long events may wait for an ack before the relay counts as not ready.
+const ackPatience = 10 * time.Second
+
+// readiness says whether the relay does what it is there for: it streams, or stands by behind one that does.
+func (a *adminServer) readiness(now time.Time) (int, map[string]string) {
+	reason := ""
+	state, ok := a.state.Load().(func() relay.State)
+	switch {
+	case a.leaving.Load():
+		reason = "stopping"
+	case !ok:
+		reason = "starting"
+	default:
+		s := state()
+		late := now.Sub(s.UnackedSince)
+		switch {
+		case s.Role != relay.Leader && s.Role != relay.Standby:
+			if reason = s.Reason; reason == "" {
+				reason = string(s.Role)
+			}
+		case !s.UnackedSince.IsZero() && late >= ackPatience:
+			reason = fmt.Sprintf("Kafka has acknowledged nothing for %s; %d events wait", late.Round(time.Second), s.Unacked)
+		default:
+			return http.StatusOK, map[string]string{"role": string(s.Role)}
+		}
+	}
+	return http.StatusServiceUnavailable, map[string]string{"reason": reason}
+}
+
+// watch makes the relay's state visible.
+func (a *adminServer) watch(state func() relay.State) { a.state.Store(state) }
+
+// leave says from now on that the relay is stopping.
+func (a *adminServer) leave() { a.leaving.Store(true) }
+
+// close ends the server; whoever is being answered has a second.
+func (a *adminServer) close() {
+	if a.server == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if a.server.Shutdown(ctx) != nil {
+		a.server.Close()
+	}
+	<-a.served
+}

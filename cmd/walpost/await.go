@@ -1,0 +1,45 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// catchSignals takes the signals that ask to stop from now on; quiet gives them back.
+func catchSignals() (signals <-chan os.Signal, quiet func()) {
+	c := make(chan os.Signal, 2)
+	signal.Notify(c, syscall.SIGTERM, syscall.SIGINT)
+	return c, func() { signal.Stop(c) }
+}
+
+// await runs the relay until it ends: by itself, or because it is asked to by a signal, by ctx, or by a failed admin server. A second
+// signal does not wait for it: delivery is at least once, so that is safe.
+func await(ctx context.Context, r runner, admin *adminServer, signals <-chan os.Signal, log *slog.Logger) error {
+	running, stop := context.WithCancel(ctx)
+	defer stop()
+	ended := make(chan error, 1)
+	go func() { ended <- r.Run(running) }()
+	asked := false
+	for {
+		select {
+		case err := <-ended:
+			return err
+		case err := <-admin.failed:
+			stop()
+			<-ended
+			return fmt.Errorf("serve admin.listen: %w", err)
+		case s := <-signals:
+			if asked {
+				return errAtOnce
+			}
+			asked = true
+			log.Info("stopping: waiting for what is on its way; a second signal leaves at once", "signal", s.String())
+			admin.leave()
+			stop()
+		}
+	}
+}

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/cobra"
+
+	"walpost/cmd/walpost/internal/config"
+	"walpost/relay"
+	"walpost/sink"
+)
+
+func (a *app) runCommand() *cobra.Command {
+	return leaf(&cobra.Command{
+		Use:   "run",
+		Short: "Carry rows to Kafka until told to stop",
+		Long: `run is the relay. Its first start creates the replication slot, and the publication where the
+role may. SIGTERM or SIGINT: it stops reading, waits for what is on its way, confirms, and
+leaves with 0; a second signal leaves at once. Schema walpost must be there: walpost schema apply.`,
+		Example: `  walpost run --postgres-url postgres://walpost@db/shop --kafka kafka:9092
+  WALPOST_POSTGRES_URL_FILE=/run/secrets/url walpost run -c walpost.yaml`,
+		RunE: verb(a.run),
+	})
+}
+
+// run is the relay's life, from its configuration to its exit code.
+func (a *app) run(cmd *cobra.Command) error {
+	cfg, err := a.configuration(cmd)
+	if err != nil {
+		return err
+	}
+	log, err := a.logger()
+	if err != nil {
+		return err
+	}
+	a.introduce(cfg, log)
+	if err := a.operate(cmd.Context(), cfg, log); err != nil {
+		log.Error("walpost ends", "err", err)
+		return &exitError{exitRuntime, nil}
+	}
+	log.Info("walpost stopped")
+	return nil
+}
+
+// operate builds the parts, lets them work and takes them down in reverse.
+func (a *app) operate(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
+	signals, quiet := catchSignals()
+	defer quiet()
+	registry, err := newRegistry(thisBuild())
+	if err != nil {
+		return fmt.Errorf("register metrics: %w", err)
+	}
+	admin, err := startAdmin(cfg.Admin, registry, log) // first, so that waiting for the others is visible
+	if err != nil {
+		return fmt.Errorf("start admin server: %w", err)
+	}
+	defer admin.close()
+	kafka, err := newSink(cfg, log, registry)
+	if err != nil {
+		return fmt.Errorf("set up Kafka: %w", err)
+	}
+	relay, err := a.newRelay(cfg, kafka, log, registry)
+	if err != nil {
+		return fmt.Errorf("set up relay: %w", err)
+	}
+	admin.watch(relay.State)
+	return await(ctx, relay, admin, signals, log)
+}
+
+// introduce logs what is about to run.
+func (a *app) introduce(cfg *config.Config, log *slog.Logger) {
+	log.Info("walpost starts", "version", thisBuild().version, "slot", cfg.Postgres.Slot, "publication", cfg.Postgres.Publication,
+		"table", cfg.Outbox.Table, "topic", cfg.Outbox.Topic, "bootstrap.servers", cfg.Kafka.BootstrapServers)
+	if cfg.Relay.ReadBack {
+		log.Info("relay.read_back has no effect in this version: after a crash, events that were not confirmed are sent again")
+	}
+	if cfg.Kafka.SecurityProtocol == "SASL_PLAINTEXT" && cfg.Kafka.SASLMechanism == "PLAIN" {
+		log.Warn("kafka.sasl.password goes to the brokers unencrypted; with security.protocol SASL_SSL it would not")
+	}
+}
+
+func newSink(cfg *config.Config, log *slog.Logger, registry prometheus.Registerer) (*sink.Kafka, error) {
+	c, err := cfg.Sink()
+	if err != nil {
+		return nil, err
+	}
+	c.Logger, c.Registerer = log, registry
+	return sink.NewKafka(c)
+}
+
+// runner is what this package needs of a relay.
+type runner interface {
+	Run(ctx context.Context) error
+	State() relay.State
+}
+
+type relayMaker func(*config.Config, *sink.Kafka, *slog.Logger, prometheus.Registerer) (runner, error)
+
+func newRelay(cfg *config.Config, kafka *sink.Kafka, log *slog.Logger, registry prometheus.Registerer) (runner, error) {
+	table, err := cfg.Table()
+	if err != nil {
+		return nil, err
+	}
+	return relay.New(relay.Config{
+		ConnString:       string(cfg.Postgres.URL),
+		Slot:             cfg.Postgres.Slot,
+		Publication:      cfg.Postgres.Publication,
+		Table:            table,
+		Mapping:          cfg.Mapping(),
+		Backfill:         cfg.Outbox.Backfill,
+		OnBadEvent:       cfg.Outbox.OnBadEvent,
+		MaxInFlightBytes: int64(cfg.Relay.MaxInFlightBytes),
+		ShutdownTimeout:  cfg.Relay.ShutdownTimeout,
+		OpenSink: func(ctx context.Context, acks relay.Acks) (relay.Sink, error) {
+			p, err := kafka.Open(ctx, acks)
+			if err != nil {
+				return nil, err // and not a nil *Producer in an interface
+			}
+			return p, nil
+		},
+		Logger:     log,
+		Registerer: registry,
+	})
+}
+
+var errAtOnce = errors.New("left at once on a second signal; what was on its way is sent again by the next run")

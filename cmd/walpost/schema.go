@@ -1,0 +1,140 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/spf13/cobra"
+
+	"walpost/cmd/walpost/internal/config"
+	"walpost/internal/catalog"
+	"walpost/schema"
+)
+
+func (a *app) schemaCommand() *cobra.Command {
+	var roles schema.Options
+	cmd := group(&cobra.Command{
+		Use:   "schema",
+		Short: "Print, apply or check the database objects that walpost needs",
+		Long: `The objects are schema walpost, the publication, and the table named by outbox.table if it is
+absent. With --app-role and --relay-role the rights of these two roles belong to them; the roles
+must exist.`,
+	})
+	cmd.PersistentFlags().StringVar(&roles.AppRole, "app-role", "", "`role` of the services that insert")
+	cmd.PersistentFlags().StringVar(&roles.RelayRole, "relay-role", "", "`role` that walpost run logs in as")
+	with := func(do func(*cobra.Command, *config.Config, schema.Options) error) func(*cobra.Command, []string) error {
+		return verb(func(cmd *cobra.Command) error {
+			cfg, err := a.configuration(cmd)
+			if err != nil {
+				return err
+			}
+			o := schema.Options{Mapping: cfg.Mapping(), Publication: cfg.Postgres.Publication, AppRole: roles.AppRole, RelayRole: roles.RelayRole}
+			if o.Table, err = cfg.Table(); err != nil {
+				return err
+			}
+			return do(cmd, cfg, o)
+		})
+	}
+	cmd.AddCommand(
+		leaf(&cobra.Command{
+			Use:   "print",
+			Short: "Print the SQL, for people and for migration tools; connects to nothing",
+			Example: `  walpost schema print --app-role shop_app --relay-role walpost | psql -v ON_ERROR_STOP=1 shop
+  walpost schema print > db/migrations/V42__walpost.sql`,
+			RunE: with(a.schemaPrint),
+		}),
+		leaf(&cobra.Command{
+			Use:     "apply",
+			Short:   "Make what is missing; running it again changes nothing",
+			Example: `  walpost schema apply --postgres-url postgres://owner@db/shop --app-role shop_app --relay-role walpost`,
+			RunE:    with(a.schemaApply),
+		}),
+		leaf(&cobra.Command{
+			Use:     "check",
+			Short:   "Compare the database with what is needed; exit 3 if they differ",
+			Example: `  walpost schema check --relay-role walpost`,
+			RunE:    with(a.schemaCheck),
+		}),
+	)
+	return cmd
+}
+
+func (a *app) schemaPrint(_ *cobra.Command, _ *config.Config, o schema.Options) error {
+	_, err := io.WriteString(a.stdout, schema.Script(o))
+	return err
+}
+
+func (a *app) schemaApply(cmd *cobra.Command, cfg *config.Config, o schema.Options) error {
+	return withDatabase(cmd.Context(), cfg, func(ctx context.Context, conn *pgx.Conn) error {
+		if err := catalog.Apply(ctx, conn, o); err != nil {
+			return fmt.Errorf("apply schema: %w", err)
+		}
+		_, err := fmt.Fprintf(a.stdout, "schema walpost is at version %d, outbox %s is there\n", schema.Version, o.Table)
+		return err
+	})
+}
+
+func (a *app) schemaCheck(cmd *cobra.Command, cfg *config.Config, o schema.Options) error {
+	return withDatabase(cmd.Context(), cfg, func(ctx context.Context, conn *pgx.Conn) error {
+		differences, err := catalog.Check(ctx, conn, o)
+		if err != nil {
+			return fmt.Errorf("check schema: %w", err)
+		}
+		for _, d := range differences {
+			if _, err := fmt.Fprintln(a.stdout, d); err != nil {
+				return err
+			}
+		}
+		if len(differences) > 0 {
+			return &exitError{exitDifferent, nil}
+		}
+		_, err = fmt.Fprintf(a.stdout, "schema walpost is at version %d, outbox %s is there, nothing differs\n", schema.Version, o.Table)
+		return err
+	})
+}
+
+// connectLimit bounds the connecting where the connection string does not.
+const connectLimit = 10 * time.Second
+
+// withDatabase lends a connection.
+func withDatabase(ctx context.Context, cfg *config.Config, use func(context.Context, *pgx.Conn) error) error {
+	c, err := pgx.ParseConfig(string(cfg.Postgres.URL))
+	if err != nil {
+		return errors.New("connect to Postgres: postgres.url is no longer a connection string; see walpost config validate")
+	}
+	if c.ConnectTimeout == 0 {
+		c.ConnectTimeout = connectLimit
+	}
+	if c.RuntimeParams["application_name"] == "" {
+		c.RuntimeParams["application_name"] = "walpost"
+	}
+	conn, err := pgx.ConnectConfig(ctx, c)
+	if err != nil {
+		return fmt.Errorf("connect to Postgres: %w; %s", err, connectCure(err))
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		conn.Close(ctx)
+	}()
+	return use(ctx, conn)
+}
+
+// connectCure says what to look at.
+func connectCure(err error) string {
+	var e *pgconn.PgError
+	if errors.As(err, &e) {
+		switch e.Code {
+		case "28P01", "28000": // invalid_password, invalid_authorization_specification
+			return "check user and password of postgres.url (or PGUSER, PGPASSWORD, the password file) and pg_hba.conf"
+		case "3D000": // invalid_catalog_name
+			return "check the database of postgres.url (or PGDATABASE)"
+		}
+	}
+	return "check host, port and sslmode of postgres.url (or PGHOST, PGPORT, PGSSLMODE), and that the server is up"
+}
