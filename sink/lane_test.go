@@ -270,16 +270,12 @@ func TestBatchesKeepTheLimit(t *testing.T) {
 // A batch is sent as the same bytes until it is settled, whatever happens behind it and whoever sends it.
 func TestResendIsTheSameBytes(t *testing.T) {
 	b := newBench(t, identity{producer: 3, epoch: 4, next: 5})
-	gzip, err := recordbatch.NewEncoder(recordbatch.Gzip)
-	if err != nil {
-		t.Fatal(err)
-	}
 	b.batchOf(3)
 	first := bytes.Clone(b.take().Wire())
 	for _, err := range []error{io.EOF, sarama.ErrNotLeaderForPartition, sarama.ErrRequestTimedOut, sarama.ErrUnknownTopicOrPartition} {
 		b.lane.settle(outcome{err: err, named: -1}, &b.pool)
 		b.batchOf(2)
-		b.sender = &sender{encoder: gzip}
+		b.sender = &sender{encoder: gzip(t)}
 		b.lane.on = b.sender // found
 		if again := b.take().Wire(); !bytes.Equal(again, first) {
 			t.Errorf("after %v other bytes were sent", err)
