@@ -1,0 +1,49 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+)
+
+// built is the folder of the binaries that the tests run.
+var built string
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "walpost-e2e-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	built = dir
+	return m.Run()
+}
+
+// binary is walpost built as the tests themselves are: with the race
+// detector when they are.
+var binary = sync.OnceValues(func() (string, error) {
+	if raceEnabled {
+		return build("walpost-race", "-race")
+	}
+	return plainBinary()
+})
+
+// plainBinary is walpost as users build it: for what is measured.
+var plainBinary = sync.OnceValues(func() (string, error) { return build("walpost") })
+
+func build(name string, flags ...string) (string, error) {
+	path := filepath.Join(built, name)
+	args := append([]string{"build", "-C", "..", "-o", path}, flags...)
+	out, err := exec.Command("go", append(args, "./cmd/walpost")...).CombinedOutput()
+	if err != nil {
+		return "", errors.Join(fmt.Errorf("build walpost: %w", err), errors.New(string(out)))
+	}
+	return path, nil
+}

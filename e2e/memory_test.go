@@ -1,0 +1,82 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"regexp"
+	"runtime"
+	"strconv"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// One huge transaction, and a topic that is not there when it comes: the
+// reader fills the byte budget and stops, and the process never needs much
+// more. Then all of it arrives.
+func TestMemoryIsBounded(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("the peak of a process's memory is read from Linux's /proc")
+	}
+	rows := 1_000_000
+	if raceEnabled {
+		rows = 300_000 // the test's own reading is slow then; more than the budget all the same
+	}
+	const budget, more = 32 << 20, 48 << 20
+	p := newPipe(t).withSchema(t)
+	p.plain = true // the race detector multiplies memory
+	r := p.start(t)
+	p.exec(t, fmt.Sprintf(`INSERT INTO walpost.outbox (aggregatetype, aggregateid, type, payload)
+		SELECT 'order', 'key-'||i %% 10000, 'huge', jsonb_build_object('i', i, 'filler', repeat(md5(i::text), 9)) FROM generate_series(1, %d) i`, rows))
+	eventually(t, "the budget is used up", func() string {
+		r.mustRun(t)
+		used := r.metrics(t)["walpost_inflight_bytes"]
+		if used > budget {
+			t.Fatalf("%v bytes are in flight, and the budget is %v", used, budget)
+		}
+		if used < budget*9/10 {
+			return fmt.Sprint(used)
+		}
+		return ""
+	})
+	topic := p.topic(t, "order", 6, nil)
+	p.settle(t)
+	peak := peakRSS(t, r.process.PID())
+	r.stop(t)
+	t.Logf("%d rows in one transaction: peak RSS %d MiB, budget %d MiB", rows, peak>>20, budget>>20)
+	if peak > budget+more {
+		t.Errorf("peak RSS %d MiB, want at most %d MiB over the budget of %d MiB", peak>>20, more>>20, budget>>20)
+	}
+
+	seen := make([]bool, rows)
+	p.each(t, topic, func(record *kgo.Record) {
+		sequence := *headers(t, record)["ce_sequence"]
+		i, err := strconv.ParseUint(sequence[len(sequence)-8:], 16, 32)
+		if err != nil || int(i) >= rows || seen[i] {
+			t.Fatalf("row %s of %d: out of range or twice", sequence, rows)
+		}
+		seen[i] = true
+	})
+	for i, there := range seen {
+		if !there {
+			t.Fatalf("row %d is missing", i)
+		}
+	}
+}
+
+var peakLine = regexp.MustCompile(`(?m)^VmHWM:\s+(\d+) kB$`)
+
+// peakRSS is a process's largest resident set so far, in bytes.
+func peakRSS(t testing.TB, pid int) int64 {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	match := peakLine.FindSubmatch(status)
+	if match == nil {
+		t.Fatalf("no VmHWM in %s", status)
+	}
+	kb, _ := strconv.ParseInt(string(match[1]), 10, 64) // digits, as the pattern has it
+	return kb << 10
+}

@@ -1,0 +1,103 @@
+package e2e
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5"
+)
+
+// oracle is a second slot on the same WAL, read by SQL and never advanced:
+// it tells in which order rows were committed, and where. Its bytes are read
+// by pglogrepl, which walpost does not use for that.
+type oracle struct {
+	conn *pgx.Conn // in UTC, for times are text here
+	slot string
+}
+
+// row is one committed outbox row.
+type row struct {
+	lsn       uint64 // where its commit record starts
+	index     int    // its number in its transaction
+	committed time.Time
+	values    map[string]*string // by column; nil is NULL
+}
+
+// newOracle makes the slot; rows inserted from now on are in it. The
+// publication has to be there.
+func newOracle(t testing.TB, p *pipe) *oracle {
+	t.Helper()
+	o := &oracle{conn: p.connect(t), slot: p.db.Name + "_oracle"}
+	execOn(t, o.conn, "SELECT pg_create_logical_replication_slot('"+o.slot+"', 'pgoutput')")
+	return o
+}
+
+// rows are all rows since the oracle was made, in the order of their commits.
+func (o *oracle) rows(t testing.TB) []row {
+	t.Helper()
+	messages, err := o.conn.Query(t.Context(),
+		"SELECT data FROM pg_logical_slot_peek_binary_changes($1, NULL, NULL, 'proto_version', '1', 'publication_names', 'walpost')", o.slot)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := pgx.CollectRows(messages, pgx.RowTo[[]byte])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rows []row
+	var begin *pglogrepl.BeginMessage
+	var relation *pglogrepl.RelationMessage
+	index := 0
+	for _, d := range data {
+		message, err := pglogrepl.Parse(d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch m := message.(type) {
+		case *pglogrepl.BeginMessage:
+			begin, index = m, 0
+		case *pglogrepl.RelationMessage:
+			relation = m
+		case *pglogrepl.InsertMessage:
+			rows = append(rows, row{lsn: uint64(begin.FinalLSN), index: index, committed: begin.CommitTime, values: values(relation, m.Tuple)})
+			index++
+		}
+	}
+	return rows
+}
+
+func values(relation *pglogrepl.RelationMessage, tuple *pglogrepl.TupleData) map[string]*string {
+	m := make(map[string]*string, len(tuple.Columns))
+	for i, c := range tuple.Columns {
+		if c.DataType == pglogrepl.TupleDataTypeNull {
+			m[relation.Columns[i].Name] = nil
+			continue
+		}
+		value := string(c.Data)
+		m[relation.Columns[i].Name] = &value
+	}
+	return m
+}
+
+// get is a column's text, "" for NULL.
+func (r row) get(column string) string {
+	if v := r.values[column]; v != nil {
+		return *v
+	}
+	return ""
+}
+
+// sequence is the row's ce_sequence on timeline 1, on which a new server is.
+func (r row) sequence() string { return fmt.Sprintf("00000001-%016X-%08X", r.lsn, r.index) }
+
+// instant is a timestamptz of a session in UTC as walpost writes it.
+func instant(t testing.TB, text string) string {
+	t.Helper()
+	at, err := time.Parse("2006-01-02 15:04:05.999999-07", text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return at.Format("2006-01-02T15:04:05.000000Z")
+}

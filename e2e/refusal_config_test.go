@@ -1,0 +1,110 @@
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// A configuration that cannot work: exit code 2, and a message that says
+// where it stands and what would be right.
+func TestRefusesConfiguration(t *testing.T) {
+	for name, c := range map[string]struct {
+		file string
+		args []string
+		env  []string
+		says []string
+	}{
+		"misspelt key": {
+			file: "kafka:\n  bootstrap.servers: 127.0.0.1:9092\n  compresion.type: zstd\n",
+			says: []string{"walpost.yaml", "3", "compresion.type", "compression.type"},
+		},
+		"misspelt section": {
+			file: "postgres:\n  slot: a\noutbx:\n  table: a.b\n",
+			says: []string{"walpost.yaml", "3", "outbx", "outbox"},
+		},
+		"no yaml": {
+			file: "kafka: [1, 2\n",
+			says: []string{"walpost.yaml"},
+		},
+		"wrong kind of value": {
+			file: "relay:\n  shutdown_timeout: soon\n",
+			says: []string{"walpost.yaml", "shutdown_timeout", "soon"},
+		},
+		"misspelt key with a secret in it": {
+			file: "kafka:\n  sasl.pasword: hidden-word\n",
+			says: []string{"sasl.pasword", "sasl.password"},
+		},
+		"no such file": {
+			args: []string{"-c", "absent.yaml"},
+			says: []string{"absent.yaml"},
+		},
+		"unknown codec": {
+			env:  []string{"WALPOST_KAFKA_COMPRESSION_TYPE=zip"},
+			says: []string{"compression.type", "zip", "zstd"},
+		},
+		"unknown variable": {
+			env:  []string{"WALPOST_KAFKA_BOOTSTRAP_SERVER=x:1"},
+			says: []string{"WALPOST_KAFKA_BOOTSTRAP_SERVER", "WALPOST_KAFKA_BOOTSTRAP_SERVERS"},
+		},
+		"budget below two requests": {
+			env:  []string{"WALPOST_RELAY_MAX_IN_FLIGHT_BYTES=1MiB", "WALPOST_KAFKA_MAX_REQUEST_SIZE=1000000"},
+			says: []string{"max_in_flight_bytes", "max.request.size"},
+		},
+		"topic template of an unknown column": {
+			env:  []string{"WALPOST_OUTBOX_TOPIC=events.{agregatetype}"},
+			says: []string{"outbox.topic", "agregatetype", "aggregatetype"},
+		},
+		"topic template that no topic can have": {
+			env:  []string{"WALPOST_OUTBOX_TOPIC=events/{aggregatetype}"},
+			says: []string{"outbox.topic", "/"},
+		},
+		"unknown flag": {
+			args: []string{"--slott", "a"},
+			says: []string{"--slott"},
+		},
+		"unknown property": {
+			args: []string{"-X", "linger=5"},
+			says: []string{"linger", "linger.ms"},
+		},
+		"argument too many": {
+			args: []string{"now"},
+			says: []string{"now"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPipe(t)
+			file := filepath.Join(p.home.Dir(), "walpost.yaml")
+			if c.file != "" {
+				if err := os.WriteFile(file, []byte(c.file), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			r := p.cli(t, c.env, append([]string{"run"}, c.args...)...)
+			refusal{code: 2, says: c.says}.check(t, r.code, r.stderr)
+			if r.stdout != "" {
+				t.Errorf("on standard output: %s", r.stdout)
+			}
+			p.untouched(t)
+			if c.args == nil {
+				r := p.cli(t, c.env, "config", "validate")
+				refusal{code: 2, says: c.says}.check(t, r.code, r.stderr)
+			}
+		})
+	}
+}
+
+// Secrets are for the servers they are for.
+func TestConfigPrintMasksSecrets(t *testing.T) {
+	p := newPipe(t)
+	file := filepath.Join(p.home.Dir(), "password")
+	if err := os.WriteFile(file, []byte("hidden-word-of-a-file\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := p.cli(t, []string{
+		"WALPOST_POSTGRES_URL=postgres://alice:hidden-word@db.example/shop",
+		"WALPOST_KAFKA_SECURITY_PROTOCOL=SASL_SSL", "WALPOST_KAFKA_SASL_MECHANISM=PLAIN",
+		"WALPOST_KAFKA_SASL_USERNAME=alice", "WALPOST_KAFKA_SASL_PASSWORD_FILE=" + file,
+	}, "config", "print")
+	refusal{code: 0, says: []string{"db.example", "alice", "SASL_SSL"}}.check(t, r.code, r.stdout+r.stderr)
+}

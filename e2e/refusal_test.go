@@ -1,0 +1,61 @@
+package e2e
+
+import (
+	"strings"
+	"testing"
+)
+
+// refusal is how walpost refuses to work: an exit code, and a message that
+// names the object, the cause and the cure.
+type refusal struct {
+	code int
+	says []string // whatever the case
+}
+
+// check looks at what a run printed at its end.
+func (want refusal) check(t testing.TB, code int, printed string) {
+	t.Helper()
+	if code != want.code {
+		t.Errorf("exit %d, want %d", code, want.code)
+	}
+	for _, part := range want.says {
+		if !strings.Contains(strings.ToLower(printed), strings.ToLower(part)) {
+			t.Errorf("it does not say %q", part)
+		}
+	}
+	noTrace(t, printed)
+	noSecret(t, printed)
+	if t.Failed() {
+		t.Logf("exit %d, printed:\n%s", code, printed)
+	}
+}
+
+// noSecret fails the test if text has one of the passwords of this package.
+func noSecret(t testing.TB, text string) {
+	t.Helper()
+	if strings.Contains(text, "hidden-word") {
+		t.Errorf("a secret is printed:\n%s", text)
+	}
+}
+
+// refuses runs the relay and expects it to refuse to work before it has made
+// anything.
+func (p *pipe) refuses(t *testing.T, want refusal, env ...string) {
+	t.Helper()
+	r := p.launch(t, env...)
+	want.check(t, r.exit(t), r.output())
+	p.untouched(t)
+}
+
+// untouched fails the test if a slot or a state of it was made.
+func (p *pipe) untouched(t *testing.T) {
+	t.Helper()
+	if n := ask[int](t, p.conn, "SELECT count(*) FROM pg_replication_slots WHERE slot_name = $1", p.db.Name); n != 0 {
+		t.Errorf("slot %s was made", p.db.Name)
+	}
+	if there := ask[bool](t, p.conn, "SELECT to_regclass('walpost.relay_state') IS NOT NULL"); there {
+		if n := ask[int](t, p.conn, "SELECT count(*) FROM walpost.relay_state"); n != 0 {
+			t.Error("a row of walpost.relay_state was made")
+		}
+	}
+}

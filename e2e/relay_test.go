@@ -1,0 +1,198 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"walpost/internal/testenv/child"
+)
+
+// relay is a running `walpost run`.
+type relay struct {
+	process *child.Process
+	admin   string // the admin server's address
+	log     string // path of what it printed
+}
+
+// launch starts `walpost run` and does not wait for anything.
+func (p *pipe) launch(t testing.TB, env ...string) *relay {
+	t.Helper()
+	port, err := child.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	log, err := os.CreateTemp(p.home.Dir(), "relay-*.log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	log.Close()
+	r := &relay{admin: child.Address(port), log: log.Name()}
+	r.process, err = p.home.Start(child.Spec{
+		Path:  p.program(t),
+		Args:  []string{"run", "--log-format", "text"},
+		Env:   append(p.environment(env), "WALPOST_ADMIN_LISTEN="+r.admin),
+		Log:   r.log,
+		Death: syscall.SIGKILL,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.inspect(t) })
+	return r
+}
+
+// start starts `walpost run` and waits until it streams.
+func (p *pipe) start(t testing.TB, env ...string) *relay {
+	t.Helper()
+	r := p.launch(t, env...)
+	r.awaitReady(t, "leader")
+	return r
+}
+
+// inspect ends the test's last look at a relay: whatever a test is about, no
+// relay may have panicked or raced.
+func (r *relay) inspect(t testing.TB) {
+	r.process.Kill()
+	text := r.output()
+	if t.Failed() {
+		t.Logf("%s:\n%s", r.log, text)
+	}
+	noTrace(t, text)
+}
+
+// noTrace fails the test if text has a stack trace or a report of a race.
+func noTrace(t testing.TB, text string) {
+	t.Helper()
+	for _, sign := range []string{"DATA RACE", "panic:", "goroutine ", "fatal error:"} {
+		if strings.Contains(text, sign) {
+			t.Errorf("walpost printed %q:\n%s", sign, text)
+		}
+	}
+}
+
+// output is what it printed so far.
+func (r *relay) output() string { return child.Tail(r.log) }
+
+// get asks the admin server.
+func (r *relay) get(path string) (status int, body string, err error) {
+	client := http.Client{Timeout: 10 * time.Second}
+	res, err := client.Get("http://" + r.admin + path)
+	if err != nil {
+		return 0, "", err
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	return res.StatusCode, string(text), err
+}
+
+// readiness is the body of /readyz.
+type readiness struct{ Role, Reason string }
+
+func (r *relay) readiness() (status int, body readiness, err error) {
+	status, text, err := r.get("/readyz")
+	if err != nil {
+		return 0, body, err
+	}
+	if err := json.Unmarshal([]byte(text), &body); err != nil {
+		return status, body, fmt.Errorf("/readyz says %q: %w", text, err)
+	}
+	return status, body, nil
+}
+
+// awaitReady waits until it is ready, in a role.
+func (r *relay) awaitReady(t testing.TB, role string) {
+	t.Helper()
+	eventually(t, "ready as "+role, func() string {
+		r.mustRun(t)
+		status, body, err := r.readiness()
+		if err == nil && status == http.StatusOK && body.Role == role {
+			return ""
+		}
+		return fmt.Sprintf("status %d, %+v, %v", status, body, err)
+	})
+}
+
+// awaitUnready waits until it is not ready, for a reason that contains a
+// text, whatever its case.
+func (r *relay) awaitUnready(t testing.TB, reason string) {
+	t.Helper()
+	eventually(t, "unready because of "+reason, func() string {
+		r.mustRun(t)
+		status, body, err := r.readiness()
+		if err == nil && status == http.StatusServiceUnavailable && strings.Contains(strings.ToLower(body.Reason), strings.ToLower(reason)) {
+			return ""
+		}
+		return fmt.Sprintf("status %d, %+v, %v", status, body, err)
+	})
+}
+
+// awaitOutput waits until it has printed something.
+func (r *relay) awaitOutput(t testing.TB, parts ...string) {
+	t.Helper()
+	eventually(t, "it prints "+strings.Join(parts, ", "), func() string {
+		text := r.output()
+		for _, part := range parts {
+			if !strings.Contains(text, part) {
+				r.mustRun(t)
+				return "no " + part
+			}
+		}
+		return ""
+	})
+}
+
+func (r *relay) mustRun(t testing.TB) {
+	t.Helper()
+	if !r.process.Running() {
+		t.Fatalf("walpost has ended: %v", r.process.Err())
+	}
+}
+
+func (r *relay) signal(t testing.TB, signal syscall.Signal) {
+	t.Helper()
+	if err := r.process.Signal(signal); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// exit waits until it has ended and returns its exit code; -1: a signal.
+func (r *relay) exit(t testing.TB) int {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := r.process.Wait(ctx); err != nil {
+		t.Fatal(err)
+	}
+	var exit *exec.ExitError
+	switch err := r.process.Err(); {
+	case err == nil:
+		return 0
+	case errors.As(err, &exit):
+		return exit.ExitCode()
+	default:
+		t.Fatal(err)
+		return 0
+	}
+}
+
+// stop asks it to leave, which must be a clean stop.
+func (r *relay) stop(t testing.TB) {
+	t.Helper()
+	r.signal(t, syscall.SIGTERM)
+	if code := r.exit(t); code != 0 {
+		t.Fatalf("after SIGTERM: exit %d, not 0", code)
+	}
+}
+
+// kill is kill -9.
+func (r *relay) kill() { r.process.Kill() }
