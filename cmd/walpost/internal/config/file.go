@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
 	"strings"
 
 	"github.com/goccy/go-yaml"
@@ -21,20 +22,25 @@ type setting struct {
 }
 
 // readFile returns what a YAML file sets.
-//
-// The library parses the file, and no more: its strict decoder stops at the first mistake and its errors quote the lines around it,
-// passwords included.
 func readFile(name string) (settings []setting, errs []error) {
 	text, err := os.ReadFile(name)
 	if err != nil {
 		return nil, []error{fmt.Errorf("read configuration: %w", err)}
 	}
+	return parseFile(name, text)
+}
+
+// parseFile returns what the text of the file sets.
+//
+// The library parses the file, and no more: its strict decoder stops at the first mistake and its errors quote the lines around it,
+// passwords included.
+func parseFile(name string, text []byte) (settings []setting, errs []error) {
 	f := &file{name: name}
 	tree, err := parser.ParseBytes(text, 0)
 	var wrong *yaml.SyntaxError
 	switch {
 	case errors.As(err, &wrong):
-		f.fail(wrong.GetToken(), "no YAML: %s", wrong.GetMessage())
+		f.fail(wrong.GetToken(), "no YAML: %s", quotes.ReplaceAllStringFunc(wrong.GetMessage(), shownQuoted))
 		return nil, f.errs
 	case err != nil:
 		return nil, []error{fmt.Errorf("%s: no YAML", name)} // another error's text may quote the file
@@ -47,6 +53,18 @@ func readFile(name string) (settings []setting, errs []error) {
 		f.section("", doc.Body)
 	}
 	return f.settings, f.errs
+}
+
+// quotes are what the parser's messages quote: a key that stands twice, and whatever else it met, which may be a secret.
+var quotes = regexp.MustCompile(`"(.*)"`)
+
+func shownQuoted(q string) string {
+	for _, k := range keys {
+		if strings.HasSuffix("."+k.path, "."+strings.Trim(q, `"`)) {
+			return q
+		}
+	}
+	return `"…"`
 }
 
 // file is the walk through one file.

@@ -2,13 +2,21 @@ package config
 
 import "strings"
 
-// Nearest returns the candidate that a misspelt name most likely meant, "" when none is near. Capitals and what separates words do not
-// count.
+// Nearest returns the candidate that a misspelt name most likely meant, or else the shortest one that goes on where the name ends; ""
+// when there is none. Capitals and what separates words do not count.
 func Nearest(name string, candidates []string) string {
 	best, least := "", max(3, len(name)/3+1)
 	for _, c := range candidates {
 		if d := distance(plain(name), plain(c)); d < least {
 			best, least = c, d
+		}
+	}
+	if best != "" {
+		return best
+	}
+	for _, c := range candidates {
+		if strings.HasPrefix(plain(c), plain(name)+".") && (best == "" || len(c) < len(best)) {
+			best = c
 		}
 	}
 	return best

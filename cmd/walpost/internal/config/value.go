@@ -103,5 +103,9 @@ func (c *Config) text(k *key) string {
 	if k.path == "postgres.url" {
 		return redactConnString(string(c.Postgres.URL))
 	}
-	return fmt.Sprint(reflect.ValueOf(c).Elem().FieldByIndex(k.field).Interface())
+	text := fmt.Sprint(reflect.ValueOf(c).Elem().FieldByIndex(k.field).Interface())
+	if scheme, rest, ok := strings.Cut(text, "://"); ok { // a token's endpoint with a password in it is refused, and still not shown
+		return scheme + "://" + redactURL(rest)
+	}
+	return text
 }

@@ -1,0 +1,285 @@
+package config
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/goccy/go-yaml"
+
+	"walpost/schema"
+)
+
+// write writes ./walpost.yaml into a folder of the test's own, which becomes the current one.
+func write(t *testing.T, text string) {
+	t.Helper()
+	t.Chdir(t.TempDir())
+	for _, v := range os.Environ() { // what the machine of the test has set for libpq
+		if name, _, _ := strings.Cut(v, "="); strings.HasPrefix(name, "PG") {
+			t.Setenv(name, "")
+			os.Unsetenv(name)
+		}
+	}
+	if text != "" {
+		if err := os.WriteFile("walpost.yaml", []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// check fails unless err says exactly want, one line a problem.
+func check(t *testing.T, err error, want string) {
+	t.Helper()
+	got := ""
+	if err != nil {
+		got = err.Error()
+	}
+	if got != strings.TrimSpace(want) {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+// other is a value of the key's type that is neither the default nor, by the suffix, one of another level.
+func other(c *Config, k *key, suffix string) string {
+	switch text := c.text(k); {
+	case text == "true" || text == "false":
+		return map[string]string{"1": "false", "2": "true", "3": "false"}[suffix]
+	case c.set(k, "1s") == nil && k.path == "relay.shutdown_timeout":
+		return suffix + "s"
+	case c.set(k, "100") == nil:
+		return suffix + "00"
+	}
+	return "other" + suffix
+}
+
+// Every key is tried at every level: what is set above wins.
+func TestPrecedence(t *testing.T) {
+	for i := range keys {
+		k := &keys[i]
+		t.Run(k.path, func(t *testing.T) {
+			inFile, inEnv, inFlag := other(Default(), k, "1"), other(Default(), k, "2"), other(Default(), k, "3")
+			section := sectionOf(k.path)
+			yaml, indent := "", ""
+			for _, name := range strings.Split(section, ".") {
+				yaml += indent + name + ":\n"
+				indent += "  "
+			}
+			write(t, yaml+indent+strings.TrimPrefix(k.path, section+".")+": "+inFile+"\n")
+			c := Default()
+			shows := func(level string, s Sources, want string) {
+				t.Helper()
+				got, _ := Load(s) // most of these values are wrong, which is not the question here
+				if err := c.set(k, want); err != nil {
+					t.Fatal(err)
+				}
+				if got.raw(k) != c.raw(k) {
+					t.Errorf("%s: %q, want %q", level, got.raw(k), c.raw(k))
+				}
+			}
+			env := []string{k.env + "=" + inEnv}
+			shows("file", Sources{}, inFile)
+			shows("environment", Sources{Environ: env}, inEnv)
+			shows("flag", Sources{Environ: env, Flags: []Flag{{"-X", k.path, "unused"}, {"-X", k.path, inFlag}}}, inFlag)
+			if err := os.Remove("walpost.yaml"); err != nil {
+				t.Fatal(err)
+			}
+			got, err := Load(Sources{})
+			check(t, err, "")
+			if got.raw(k) != Default().raw(k) {
+				t.Errorf("default: %q", got.raw(k))
+			}
+		})
+	}
+}
+
+// raw is text without the mask.
+func (c *Config) raw(k *key) string {
+	if k.secret {
+		return map[string]string{
+			"postgres.url": string(c.Postgres.URL), "kafka.sasl.password": string(c.Kafka.SASLPassword),
+			"kafka.sasl.oauthbearer.client.secret": string(c.Kafka.SASLClientSecret), "kafka.ssl.key.password": string(c.Kafka.SSLKeyPassword),
+		}[k.path]
+	}
+	return c.text(k)
+}
+
+// The names are a promise: they are spelt out here, in the order of the file.
+func TestVariables(t *testing.T) {
+	want := strings.Fields(`
+		WALPOST_POSTGRES_URL WALPOST_POSTGRES_SLOT WALPOST_POSTGRES_PUBLICATION
+		WALPOST_OUTBOX_TABLE WALPOST_OUTBOX_COLUMNS_ID WALPOST_OUTBOX_COLUMNS_AGGREGATETYPE WALPOST_OUTBOX_COLUMNS_AGGREGATEID
+		WALPOST_OUTBOX_COLUMNS_TYPE WALPOST_OUTBOX_COLUMNS_PAYLOAD WALPOST_OUTBOX_COLUMNS_HEADERS WALPOST_OUTBOX_COLUMNS_CREATED_AT
+		WALPOST_OUTBOX_COLUMNS_TIMESTAMP WALPOST_OUTBOX_COLUMNS_TOPIC WALPOST_OUTBOX_COLUMNS_PARTITION
+		WALPOST_OUTBOX_TOPIC WALPOST_OUTBOX_PROFILE WALPOST_OUTBOX_BACKFILL WALPOST_OUTBOX_RETENTION WALPOST_OUTBOX_ON_BAD_EVENT
+		WALPOST_OUTBOX_POSITION_HEADER
+		WALPOST_KAFKA_BOOTSTRAP_SERVERS WALPOST_KAFKA_CLIENT_ID WALPOST_KAFKA_COMPRESSION_TYPE WALPOST_KAFKA_LINGER_MS
+		WALPOST_KAFKA_MAX_REQUEST_SIZE WALPOST_KAFKA_SECURITY_PROTOCOL WALPOST_KAFKA_SASL_MECHANISM WALPOST_KAFKA_SASL_USERNAME
+		WALPOST_KAFKA_SASL_PASSWORD WALPOST_KAFKA_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL WALPOST_KAFKA_SASL_OAUTHBEARER_CLIENT_ID
+		WALPOST_KAFKA_SASL_OAUTHBEARER_CLIENT_SECRET WALPOST_KAFKA_SASL_OAUTHBEARER_SCOPE WALPOST_KAFKA_SSL_CA_LOCATION
+		WALPOST_KAFKA_SSL_CERTIFICATE_LOCATION WALPOST_KAFKA_SSL_KEY_LOCATION WALPOST_KAFKA_SSL_KEY_PASSWORD WALPOST_KAFKA_PARTITIONER
+		WALPOST_KAFKA_ALLOW_AUTO_CREATE_TOPICS
+		WALPOST_RELAY_MAX_IN_FLIGHT_BYTES WALPOST_RELAY_SHUTDOWN_TIMEOUT WALPOST_RELAY_READ_BACK
+		WALPOST_ADMIN_LISTEN WALPOST_ADMIN_WEB_CONFIG WALPOST_ADMIN_ACTIONS`)
+	var got []string
+	for _, k := range keys {
+		got = append(got, k.env)
+	}
+	if strings.Join(got, " ") != strings.Join(want, " ") {
+		t.Errorf("variables are\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+func TestSecretsFromFiles(t *testing.T) {
+	write(t, "kafka:\n  security.protocol: SASL_PLAINTEXT\n  sasl.mechanism: PLAIN\n  sasl.username: me\n  sasl.password_file: ./pw\n")
+	for name, text := range map[string]string{"pw": "from the file\n", "url": "postgres://me@db/shop\r\n", "other": "from the other"} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, err := Load(Sources{Environ: []string{"WALPOST_POSTGRES_URL_FILE=./url"}})
+	check(t, err, "")
+	if c.Kafka.SASLPassword != "from the file" || c.Postgres.URL != "postgres://me@db/shop" {
+		t.Errorf("password %q, url %q", string(c.Kafka.SASLPassword), string(c.Postgres.URL))
+	}
+	c, err = Load(Sources{Flags: []Flag{{"-X sasl.password_file", "kafka.sasl.password_file", "./other"}}})
+	check(t, err, "")
+	if c.Kafka.SASLPassword != "from the other" {
+		t.Errorf("password %q", string(c.Kafka.SASLPassword))
+	}
+}
+
+func TestDatabaseURL(t *testing.T) {
+	write(t, "")
+	platform := "DATABASE_URL=postgres://platform/db"
+	for name, test := range map[string]struct {
+		environ []string
+		want    Secret
+	}{
+		"alone":    {[]string{platform}, "postgres://platform/db"},
+		"not ours": {[]string{platform, "WALPOST_POSTGRES_URL=postgres://ours/db"}, "postgres://ours/db"},
+		"empty":    {[]string{platform, "WALPOST_POSTGRES_URL="}, "postgres://platform/db"},
+		"neither":  {[]string{"DATABASE_URL="}, ""},
+	} {
+		c, err := Load(Sources{Environ: test.environ})
+		check(t, err, "")
+		if c.Postgres.URL != test.want {
+			t.Errorf("%s: %q, want %q", name, string(c.Postgres.URL), string(test.want))
+		}
+	}
+	_, err := Load(Sources{Environ: []string{"DATABASE_URL=mysql"}})
+	check(t, err, `DATABASE_URL: postgres.url: is no connection string: parse as keyword/value; write postgres://user:password@host:5432/database, `+
+		`with special characters of the password percent-encoded, or host=… user=… dbname=…`)
+}
+
+// A Service named walpost makes Kubernetes put these into every container beside it; an error would keep the relay from starting.
+func TestForeignVariables(t *testing.T) {
+	write(t, "")
+	_, err := Load(Sources{Environ: []string{
+		"WALPOST_TEST_POSTGRES=x", "WALPOST_SERVICE_HOST=10.0.0.1", "WALPOST_SERVICE_PORT=8488", "WALPOST_SERVICE_PORT_ADMIN=8488",
+		"WALPOST_PORT=tcp://10.0.0.1:8488", "WALPOST_PORT_8488_TCP=tcp://10.0.0.1:8488", "WALPOST_PORT_8488_TCP_PROTO=tcp",
+		"WALPOST_PORT_8488_TCP_PORT=8488", "WALPOST_PORT_8488_TCP_ADDR=10.0.0.1", "WALPOST_ADMIN_SERVICE_HOST=10.0.0.2", "PATH=/bin", "WALPOSTER=1",
+	}})
+	check(t, err, "")
+	for _, k := range keys {
+		if foreign.MatchString(k.env) {
+			t.Errorf("%s counts as foreign", k.env)
+		}
+	}
+}
+
+func TestValuesAsTheyAreWritten(t *testing.T) {
+	write(t, `
+postgres:
+  slot: 0042        # text, whatever YAML thinks of it
+  publication: "no"
+  url:              # nothing: the default
+outbox:
+  columns: {id: event_id, headers: headers, topic: route}
+kafka:
+  client.id: |
+    walpost
+  "linger.ms": 5
+  max.request.size: 512KiB
+relay:
+  max_in_flight_bytes: 64MiB
+  shutdown_timeout: 1m30s
+  read_back: false
+admin:
+  listen: ""
+`)
+	c, err := Load(Sources{})
+	check(t, err, "")
+	want := Default()
+	want.Postgres.Slot, want.Postgres.Publication = "0042", "no"
+	want.Outbox.Columns.ID, want.Outbox.Columns.Topic = "event_id", "route"
+	want.Kafka.LingerMS, want.Kafka.MaxRequestSize = 5, 512<<10
+	want.Relay.MaxInFlightBytes, want.Relay.ShutdownTimeout, want.Relay.ReadBack = 64<<20, 90*time.Second, false
+	want.Admin.Listen = ""
+	for i := range keys {
+		if got := c.raw(&keys[i]); got != want.raw(&keys[i]) {
+			t.Errorf("%s is %q, want %q", keys[i].path, got, want.raw(&keys[i]))
+		}
+	}
+	m := c.Mapping()
+	for col := schema.ID; col < schema.NumColumns; col++ {
+		if explicit := col == schema.ID || col == schema.Headers || col == schema.Topic; m.Explicit[col] != explicit {
+			t.Errorf("column %s: explicit is %v", col, m.Explicit[col])
+		}
+	}
+	if m.Names[schema.ID] != "event_id" || m.Names[schema.Topic] != "route" || m.Names[schema.CreatedAt] != "created_at" {
+		t.Errorf("columns %q", m.Names)
+	}
+}
+
+func TestDefaultsAreTheSchemas(t *testing.T) {
+	if got, want := Default().Mapping(), schema.DefaultMapping(); got != want {
+		t.Errorf("%v, want %v", got, want)
+	}
+}
+
+func TestPrint(t *testing.T) {
+	write(t, `
+postgres: {url: "postgres://me:canary@db/shop"}
+outbox:
+  topic: "{aggregatetype}"
+kafka:
+  security.protocol: SASL_PLAINTEXT
+  sasl.mechanism: PLAIN
+  sasl.username: "with \"quotes\" and \\ and\ttab"
+  sasl.password: canary
+`)
+	c, err := Load(Sources{Environ: []string{"WALPOST_OUTBOX_COLUMNS_HEADERS="}, Flags: []Flag{{"--slot", "postgres.slot", "orders"}}})
+	check(t, err, "")
+	var out bytes.Buffer
+	if err := c.Print(&out); err != nil {
+		t.Fatal(err)
+	}
+	golden := filepath.Join(goldenDir, "print.yaml")
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out.String() != string(want) {
+		t.Errorf("got\n%s\nwant %s:\n%s", &out, golden, want)
+	}
+	// It is YAML, and says what it should.
+	var tree map[string]map[string]any
+	if err := yaml.Unmarshal(out.Bytes(), &tree); err != nil {
+		t.Fatal(err)
+	}
+	if got := tree["kafka"]["sasl.username"]; got != "with \"quotes\" and \\ and\ttab" {
+		t.Errorf("the name came back as %q", got)
+	}
+}
+
+// goldenDir is where it is whatever the current folder.
+var goldenDir = func() string {
+	dir, err := filepath.Abs("testdata")
+	if err != nil {
+		panic(err)
+	}
+	return dir
+}()

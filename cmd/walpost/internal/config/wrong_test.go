@@ -1,0 +1,225 @@
+package config
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+)
+
+// Every mistake is named with its place, its key and its cure.
+func TestMistakes(t *testing.T) {
+	for _, test := range []struct {
+		name, file string
+		environ    []string
+		flags      []Flag
+		want       string
+	}{
+		{name: "misspelt key", file: "kafka:\n  bootstrap.server: a:1\n",
+			want: "walpost.yaml:2:3: unknown key kafka.bootstrap.server; did you mean kafka.bootstrap.servers?"},
+		{name: "separators", file: "relay:\n  max-in-flight-bytes: 1\n",
+			want: "walpost.yaml:2:3: unknown key relay.max-in-flight-bytes; did you mean relay.max_in_flight_bytes?"},
+		{name: "misspelt section", file: "postgress:\n  slot: a\n", want: "walpost.yaml:1:1: unknown key postgress; did you mean postgres?"},
+		{name: "key of another section", file: "slot: a\n", want: "walpost.yaml:1:1: unknown key slot; did you mean postgres.slot?"},
+		{name: "nothing like it", file: "outbox:\n  colour: red\n", want: "walpost.yaml:2:3: unknown key outbox.colour"},
+		{name: "nothing near", file: "frobnicate: 1\n", want: "walpost.yaml:1:1: unknown key frobnicate"},
+		{name: "dotted", file: "postgres.slot: a\n", want: "walpost.yaml:1:1: unknown key postgres.slot at this level; write slot below postgres"},
+		{name: "nested", file: "kafka:\n  linger:\n    ms: 5\n", want: "walpost.yaml:2:3: unknown key kafka.linger; did you mean kafka.linger.ms?"},
+		{name: "misspelt column", file: "outbox:\n  columns:\n    agregateid: a\n",
+			want: "walpost.yaml:3:5: unknown key outbox.columns.agregateid; did you mean outbox.columns.aggregateid?"},
+		{name: "file of what is no secret", file: "postgres:\n  slot_file: a\n", want: "walpost.yaml:2:3: unknown key postgres.slot_file"},
+		{name: "twice", file: "postgres:\n  slot: a\n  slot: b\n", want: `walpost.yaml:3:3: no YAML: mapping key "slot" already defined at [2:3]`},
+		{name: "value and file", file: "kafka:\n  sasl.password: a\n  sasl.password_file: /b\n",
+			want: "walpost.yaml:3:23: kafka.sasl.password: also set at walpost.yaml:2:18; keep one of the two\n" +
+				"walpost.yaml:3:23: kafka.sasl.password: open /b: no such file or directory"},
+		{name: "secret where its file should be", environ: []string{"WALPOST_KAFKA_SASL_PASSWORD_FILE=hunter2"},
+			want: "WALPOST_KAFKA_SASL_PASSWORD_FILE: kafka.sasl.password: what it names is no file that can be read; a name ending in _file wants the path of a file with the value in it"},
+		{name: "a list", file: "kafka:\n  bootstrap.servers: [a:1, b:2]\n", want: "walpost.yaml:2:22: kafka.bootstrap.servers: wants one plain value; found a list"},
+		{name: "a section that is a value", file: "kafka: a:1\n", want: "walpost.yaml:1:8: kafka holds keys, each with a colon and a space behind it; found a plain value"},
+		{name: "a file that is a value", file: "hello\n", want: "walpost.yaml:1:1: a configuration holds keys, each with a colon and a space behind it; found a plain value"},
+		{name: "anchors", file: "postgres: &p\n  slot: a\n", want: "walpost.yaml:1:11: postgres holds keys, each with a colon and a space behind it; found an anchor or a reference to one, which this file cannot have"},
+		{name: "two documents", file: "postgres: {slot: a}\n---\npostgres: {slot: b}\n", want: "walpost.yaml:3:9: a second YAML document; a configuration is one"},
+		{name: "another key twice", file: "hunter2: a\nhunter2: b\n", want: `walpost.yaml:2:1: no YAML: mapping key "…" already defined at [1:1]`},
+		{name: "no YAML", file: "postgres:\n  slot: \"a\n", want: `walpost.yaml:2:9: no YAML: could not find end character of double-quoted text`},
+
+		{name: "no bool", file: "kafka:\n  allow.auto.create.topics: yes\n", want: `walpost.yaml:2:29: kafka.allow.auto.create.topics: "yes" is neither true nor false`},
+		{name: "no number", file: "kafka:\n  linger.ms: 5ms\n", want: `walpost.yaml:2:14: kafka.linger.ms: "5ms" is no whole number`},
+		{name: "no size", file: "relay:\n  max_in_flight_bytes: 32M\n",
+			want: `walpost.yaml:2:24: relay.max_in_flight_bytes: "32M" is no size; write bytes, or a number with KiB, MiB or GiB, as 32MiB`},
+		{name: "no duration", file: "relay:\n  shutdown_timeout: 10\n",
+			want: `walpost.yaml:2:21: relay.shutdown_timeout: "10" is no duration; write a number with ms, s, m or h, as 10s`},
+
+		{name: "misspelt variable", environ: []string{"WALPOST_KAFKA_BOOTSTRAP_SERVER=a:1"},
+			want: "environment: unknown variable WALPOST_KAFKA_BOOTSTRAP_SERVER; did you mean WALPOST_KAFKA_BOOTSTRAP_SERVERS?"},
+		{name: "variable of nothing", environ: []string{"WALPOST_FROBNICATE=1"}, want: "environment: unknown variable WALPOST_FROBNICATE"},
+		{name: "variable with a wrong value", environ: []string{"WALPOST_KAFKA_LINGER_MS=x"}, want: `WALPOST_KAFKA_LINGER_MS: kafka.linger.ms: "x" is no whole number`},
+		{name: "misspelt property", flags: []Flag{{"-X linger", "kafka.linger", "5"}}, want: "-X linger: unknown property linger; did you mean linger.ms?"},
+		{name: "property of Java", flags: []Flag{{"-X acks", "kafka.acks", "0"}}, want: "-X acks: unknown property acks"},
+
+		{name: "slot", flags: []Flag{{"--slot", "postgres.slot", "My-Slot"}},
+			want: `--slot: postgres.slot: "My-Slot" is no name for a slot: 1 to 63 lower-case letters, digits and underscores`},
+		{name: "publication", file: "postgres: {publication: \"\"}\n", want: `walpost.yaml:1:25: postgres.publication: "" is no name for a publication: 1 to 63 bytes`},
+		{name: "column", file: "outbox: {columns: {payload: \"\"}}\n",
+			want: `walpost.yaml:1:29: outbox.columns.payload: is empty; an outbox must have this column, so name the table's`},
+		{name: "topic", file: "outbox: {topic: \"orders.{tenant}\"}\n",
+			want: `walpost.yaml:1:17: outbox.topic: topic template "orders.{tenant}": no column {tenant}: name one by its key below outbox.columns`},
+		{name: "profile", file: "outbox: {profile: cloudevent}\n", want: `walpost.yaml:1:19: outbox.profile: "cloudevent" is neither cloudevents nor debezium`},
+		{name: "profile to come", file: "outbox: {profile: debezium}\n",
+			want: `walpost.yaml:1:19: outbox.profile: the profile debezium is not in this version of walpost yet; leave it at cloudevents`},
+		{name: "retention to come", file: "outbox: {retention: delete}\n",
+			want: `walpost.yaml:1:21: outbox.retention: the retention delete is not in this version of walpost yet; leave it at keep`},
+		{name: "actions to come", file: "admin: {actions: true}\n",
+			want: `walpost.yaml:1:18: admin.actions: what it allows, actions over HTTP, is not in this version of walpost yet; leave it at false`},
+		{name: "backfill", file: "outbox: {backfill: all}\n", want: `walpost.yaml:1:20: outbox.backfill: "all" is neither publish nor skip`},
+		{name: "bad events", file: "outbox: {on_bad_event: skip}\n", want: `walpost.yaml:1:24: outbox.on_bad_event: "skip" is neither park nor halt`},
+		{name: "servers", file: "kafka: {bootstrap.servers: \"a:1,b\"}\n",
+			want: `walpost.yaml:1:28: kafka.bootstrap.servers: "b" is no address; write host:port, with commas between several`},
+		{name: "servers as librdkafka has them", file: "kafka: {bootstrap.servers: \"PLAINTEXT://a:1\"}\n",
+			want: `walpost.yaml:1:28: kafka.bootstrap.servers: "PLAINTEXT://a:1" is no address; write host:port, with commas between several`},
+		{name: "port", file: "kafka: {bootstrap.servers: \"a:99999\"}\n",
+			want: `walpost.yaml:1:28: kafka.bootstrap.servers: "a:99999" has no port that can be; write host:port, with commas between several`},
+		{name: "compression", file: "kafka: {compression.type: brotli}\n",
+			want: `walpost.yaml:1:27: kafka.compression.type: "brotli": unknown; one of none, gzip, snappy, lz4, zstd`},
+		{name: "linger", file: "kafka: {linger.ms: -1}\n", want: `walpost.yaml:1:20: kafka.linger.ms: -1 is less than 0`},
+		{name: "request", file: "kafka: {max.request.size: 100MiB}\n",
+			want: "walpost.yaml:1:27: kafka.max.request.size: 104857600 is not between 1 and 100000000 bytes\nrelay.max_in_flight_bytes: 32MiB is less than twice kafka.max.request.size, which is 100MiB"},
+		{name: "window", file: "relay: {max_in_flight_bytes: 1999999}\n",
+			want: "walpost.yaml:1:30: relay.max_in_flight_bytes: 1999999 is less than twice kafka.max.request.size, which is 1000000"},
+		{name: "timeout", file: "relay: {shutdown_timeout: 0s}\n", want: "walpost.yaml:1:27: relay.shutdown_timeout: 0s is less than 1ms"},
+		{name: "admin", file: "admin: {listen: localhost}\n", want: `walpost.yaml:1:17: admin.listen: "localhost" is no address; write host:port, or "" for no server`},
+		{name: "admin's port", file: "admin: {listen: \"localhost:http\"}\n", want: `walpost.yaml:1:17: admin.listen: "localhost:http" has no port that can be`},
+		{name: "admin's file", file: "admin: {web_config: /no/such}\n", want: `walpost.yaml:1:21: admin.web_config: /no/such: open /no/such: no such file or directory`},
+
+		{name: "protocol", flags: []Flag{{"-X security.protocol", "kafka.security.protocol", "sasl_ssl"}},
+			want: `-X security.protocol: kafka.security.protocol: "sasl_ssl" is none of PLAINTEXT, SSL, SASL_PLAINTEXT, SASL_SSL`},
+		{name: "no mechanism", file: "kafka: {security.protocol: SASL_SSL}\n",
+			want: `kafka.sasl.mechanism: is needed by security.protocol SASL_SSL; one of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER`},
+		{name: "authority without encryption", file: "kafka: {ssl.ca.location: /ca.pem}\n",
+			want: `walpost.yaml:1:26: kafka.ssl.ca.location: is set, but security.protocol is PLAINTEXT, which does not encrypt; set SSL or SASL_SSL`},
+
+		{name: "several", file: "postgres:\n  slott: a\nkafka:\n  linger.ms: x\n", environ: []string{"WALPOST_OUTBOX_TABEL=t"}, flags: []Flag{{"--slot", "postgres.slot", "A"}},
+			want: "walpost.yaml:2:3: unknown key postgres.slott; did you mean postgres.slot?\n" +
+				"environment: unknown variable WALPOST_OUTBOX_TABEL; did you mean WALPOST_OUTBOX_TABLE?\n" +
+				"walpost.yaml:4:14: kafka.linger.ms: \"x\" is no whole number\n" +
+				"--slot: postgres.slot: \"A\" is no name for a slot: 1 to 63 lower-case letters, digits and underscores"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			write(t, test.file)
+			_, err := Load(Sources{Environ: test.environ, Flags: test.flags})
+			check(t, err, test.want)
+		})
+	}
+}
+
+func TestMissingFile(t *testing.T) {
+	write(t, "")
+	_, err := Load(Sources{File: "nowhere.yaml"})
+	check(t, err, "read configuration: open nowhere.yaml: no such file or directory")
+}
+
+const canary = "canary"
+
+// No output and no error has a secret in it, whichever way it was put wrong.
+func TestSecretsStaySecret(t *testing.T) {
+	files := []string{
+		"kafka:\n  sasl.password:canary\n",
+		"kafka:\n  sasl.password: canary: x\n",
+		"kafka:\n  sasl.password: \"canary\n",
+		"kafka:\n  sasl.password: 'canary' x\n",
+		"kafka:\n  sasl.password: [canary]\n",
+		"kafka:\n  sasl.password: {canary: 1}\n",
+		"kafka:\n  sasl.password: &canary\n",
+		"kafka:\n  sasl.password: *canary\n",
+		"kafka:\n  sasl.password: !canary x\n",
+		"kafka:\n  sasl.password: |canary\n",
+		"kafka:\n  sasl.password: canary\n   x: y\n",
+		"kafka:\n  sasl.password: canary\n  sasl.password: canary\n",
+		"kafka:\n  sasl.password: canary\n\tsasl.username: x\n",
+		"kafka:\n  sasl.pasword: canary\n",
+		"kafka:\n  sasl.password@canary: 1\n",
+		"kafka: sasl.password=canary\n",
+		"kafka:\n  security.protocol: SASL_SSL\n  sasl.mechanism: SCRAM-SHA-256\n  sasl.username: u\n  sasl.password: \"canary\\u0007\"\n",
+		"kafka:\n  security.protocol: SASL_SSL\n  sasl.mechanism: OAUTHBEARER\n  sasl.oauthbearer.token.endpoint.url: https://u:canary@h/\n",
+		"kafka:\n  sasl.password: canary\n  ssl.key.password: canary\n  sasl.oauthbearer.client.secret: canary\n",
+		"kafka:\n  sasl.password_file: canary\n",
+		"canary",
+	}
+	for _, url := range []string{
+		"postgres://u:canary@h/db", "postgresql://u:canary@h:1,h:2/db?sslmode=require", "postgres://u:can/canary@h/db", "postgres://u:x@canary@h/db",
+		"postgres://u:x?canary@h/db", "postgres://u:x:canary/y@h/db", "postgres://u:%canary@h/db", "postgres://u:x canary@h/db", "postgres://u:x#canary@h/db",
+		"postgres://h/db?user=u&password=canary", "postgres://h/db?sslpassword=canary", "postgres://h/db?pasword=canary", "postgres://h/db?%70assword=canary",
+		"host=h password=canary", "host=h password = canary", "host=h password='canary x'", `host=h password='it\'s canary'`, "host=h pasword=canary",
+		"host=h password='canary", `host=h password=x\ canary`, "host=h password=x canary", "canary", "host=h options=canary",
+		"host=h sslmode=require sslpassword=canary", "host=h sslrootcert=/none password=canary", "service=none servicefile=/none password=canary", "password=canary sslmode=none",
+	} {
+		files = append(files, fmt.Sprintf("postgres:\n  url: %q\n", url))
+	}
+	for _, file := range files {
+		t.Run(file, func(t *testing.T) {
+			write(t, file)
+			c, err := Load(Sources{})
+			var out bytes.Buffer
+			if err := c.Print(&out); err != nil {
+				t.Fatal(err)
+			}
+			fmt.Fprintf(&out, "%v\n%v\n%+v\n%#v\n", err, c.Kafka.SASLPassword, c.Postgres, c.Postgres)
+			if strings.Contains(out.String(), canary) {
+				t.Errorf("it is shown:\n%s", &out)
+			}
+		})
+	}
+}
+
+func TestRedactedConnStrings(t *testing.T) {
+	for in, want := range map[string]string{
+		"":                  "",
+		"postgres://h/db":   "postgres://h/db",
+		"postgres://u@h/db": "postgres://u@h/db",
+		"postgres://u:p@h:5432/db?sslmode=require&password=x": "postgres://u:***@h:5432/db?sslmode=require&password=***",
+		"postgresql://u:p@a:1,b:2/db":                         "postgresql://u:***@a:1,b:2/db",
+		"postgres://u:a@b/c:d@h/db":                           "postgres://u:***@h/db",
+		"postgres://u:p?x@h/db":                               "postgres://***",
+		"host=h user = u password = p dbname=d":               "host=h user=u password=*** dbname=d",
+		`user=u password='a b\'c' port=5432`:                  "user=u password=*** port=5432",
+		"secret":                                              "***",
+		"host=h some words=x":                                 "***",
+	} {
+		if got := redactConnString(in); got != want {
+			t.Errorf("%q: %q, want %q", in, got, want)
+		}
+	}
+}
+
+// The web configuration holds hashes of passwords.
+func TestWebConfigIsNotQuoted(t *testing.T) {
+	write(t, "admin: {web_config: web.yaml}\n")
+	for _, text := range []string{"basic_auth_users: canary\n", "canary: x\n", "basic_auth_users:\n  me: [canary]\n"} {
+		if err := os.WriteFile("web.yaml", []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := Load(Sources{})
+		if err == nil || !strings.HasPrefix(err.Error(), "walpost.yaml:1:21: admin.web_config: web.yaml: ") {
+			t.Errorf("%q: %v", text, err)
+		} else if strings.Contains(err.Error(), canary) && !strings.HasPrefix(text, canary) { // a key may be named
+			t.Errorf("it is shown: %v", err)
+		}
+	}
+}
+
+// The parser is a library: whatever it meets, there is an error and no stack trace.
+func FuzzParseFile(f *testing.F) {
+	for _, text := range []string{"", "postgres: {slot: a}", "a: &b\n- *b", "? x\n: y", "kafka:\n  linger.ms: 5\n", "|\n x", "%YAML 1.2\n---\n<<: {}"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		settings, errs := parseFile("walpost.yaml", []byte(text))
+		if len(errs) == 0 {
+			for _, s := range settings {
+				if s.key == nil {
+					t.Errorf("a setting of nothing: %+v", s)
+				}
+			}
+		}
+	})
+}
