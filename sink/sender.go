@@ -2,6 +2,8 @@ package sink
 
 import (
 	"errors"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -141,8 +143,9 @@ func (s *sender) wait() []*lane {
 	return lanes
 }
 
-// send sends one request. The answer comes in a goroutine of sarama's, or here when the request could not be sent.
+// send sends one request. Its parts of one topic are put together, as a request has them. The answer comes in a goroutine of sarama's, or here when the request could not be sent.
 func (s *sender) send(f *flight) {
+	slices.SortStableFunc(f.parts, func(a, b part) int { return strings.Compare(a.lane.topic.name, b.lane.topic.name) })
 	s.mu.Lock()
 	// Were AsyncProduce to wait for a free place, it would do so with the broker locked, and nobody could close a stuck connection.
 	for len(s.flights) >= maxOpenRequests && !s.closed {

@@ -5,9 +5,9 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/binary"
+	"errors"
+	"fmt"
 	"net"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -130,16 +130,25 @@ func (c *spliceConn) Close() error {
 	return c.Conn.Close()
 }
 
+// A produce request that cannot be replaced must not go out: were an empty batch taken, a flight would count as acked that nobody has sent.
+var (
+	errNoPlaceholder = fmt.Errorf("the broker does not take produce requests of version %d: Kafka 2.4 or newer is needed", produceVersion)
+	errNoFlight      = errors.New("a produce request whose batches are not known")
+)
+
 // Write writes b, or, if b is a placeholder, the request that it stands for. sarama writes each request by one call, and never two at
 // a time.
 func (c *spliceConn) Write(b []byte) (int, error) {
+	if !isProduce(b) {
+		return c.Conn.Write(b)
+	}
 	topics, number, ok := parsePlaceholder(b)
 	if !ok {
-		return c.Conn.Write(b)
+		return 0, errNoPlaceholder
 	}
 	f := c.splicer.claim(number)
 	if f == nil {
-		return c.Conn.Write(b)
+		return 0, errNoFlight
 	}
 	c.layOut(b[:topics], f)
 	if c.joined != nil {
@@ -160,12 +169,10 @@ func (c *spliceConn) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// layOut sets bufs to a request whose head, up to the topics, is given.
+// layOut sets bufs to a request whose head, up to the topics, is given. The parts of one topic lie together already.
 //
 //	topics  => count [topic]        topic => name count [partition]      partition => index length batch
 func (c *spliceConn) layOut(head []byte, f *flight) {
-	// Those of one topic lie together in a request.
-	slices.SortStableFunc(f.parts, func(a, b part) int { return strings.Compare(a.lane.topic.name, b.lane.topic.name) })
 	be := binary.BigEndian
 	h := append(c.head[:0], head...)
 	topicsAt, partsAt := len(h), 0
@@ -197,19 +204,25 @@ func (c *spliceConn) layOut(head []byte, f *flight) {
 	}
 }
 
-// parsePlaceholder recognises a produce request with one batch and returns where its topics begin and the batch's base offset.
+// isProduce recognises a produce request of any version.
+func isProduce(b []byte) bool {
+	be := binary.BigEndian
+	return len(b) >= 8 && be.Uint32(b) == uint32(len(b)-4) && be.Uint16(b[4:]) == 0
+}
+
+// parsePlaceholder recognises, among produce requests, one of our version with a batch, and returns where its topics begin and the batch's base offset.
 //
 //	request => length api_key api_version correlation_id client_id   transactional_id acks timeout topics
 //	               4       2           2              4     2+n                  2    2       4
 func parsePlaceholder(b []byte) (topics int, number int64, ok bool) {
 	be := binary.BigEndian
 	const clientAt = 12
-	if len(b) < clientAt+2 || be.Uint32(b) != uint32(len(b)-4) || be.Uint16(b[4:]) != 0 || be.Uint16(b[6:]) != produceVersion {
+	if len(b) < clientAt+2 || be.Uint16(b[6:]) != produceVersion {
 		return 0, 0, false
 	}
-	topics = clientAt + 2 + int(int16(be.Uint16(b[clientAt:]))) + 2 + 2 + 4
+	topics = clientAt + 2 + int(be.Uint16(b[clientAt:])) + 2 + 2 + 4
 	nameAt := topics + 4
-	if topics < clientAt || len(b) < nameAt+2 {
+	if len(b) < nameAt+2 {
 		return 0, 0, false
 	}
 	batchAt := nameAt + 2 + int(be.Uint16(b[nameAt:])) + 4 + 4 + 4 // count, index and length of the partitions
