@@ -31,7 +31,6 @@ Exit codes: 0 done, 1 failed, 2 wrong command line or configuration, 3 a check f
 	root.SetFlagErrorFunc(flagError)
 	a.addFlags(root)
 	root.AddCommand(a.runCommand(), a.schemaCommand(), a.configCommand(), a.versionCommand())
-	root.InitDefaultCompletionCmd()
 	return root
 }
 

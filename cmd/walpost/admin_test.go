@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"walpost/relay"
+)
+
+func TestReadiness(t *testing.T) {
+	now := time.Now()
+	for _, test := range []struct {
+		name    string
+		state   *relay.State
+		leaving bool
+		code    int
+		body    string
+	}{
+		{name: "no relay yet", code: 503, body: `{"reason":"starting"}`},
+		{name: "starting", state: &relay.State{Role: relay.Starting, Reason: "connecting to Postgres"}, code: 503, body: `{"reason":"connecting to Postgres"}`},
+		{name: "waiting without a word", state: &relay.State{Role: relay.Waiting}, code: 503, body: `{"reason":"waiting"}`},
+		{name: "leader", state: &relay.State{Role: relay.Leader}, code: 200, body: `{"role":"leader"}`},
+		{name: "standby", state: &relay.State{Role: relay.Standby, Reason: "another holds the slot"}, code: 200, body: `{"role":"standby"}`},
+		{name: "acks come", state: &relay.State{Role: relay.Leader, Unacked: 5, UnackedSince: now.Add(-9 * time.Second)}, code: 200, body: `{"role":"leader"}`},
+		{name: "acks stay away", state: &relay.State{Role: relay.Leader, Unacked: 5, UnackedSince: now.Add(-12 * time.Second)}, code: 503,
+			body: `{"reason":"Kafka has acknowledged nothing for 12s; 5 events wait"}`},
+		{name: "leaving", state: &relay.State{Role: relay.Leader}, leaving: true, code: 503, body: `{"reason":"stopping"}`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			a := &adminServer{}
+			if test.state != nil {
+				a.watch(func() relay.State { return *test.state })
+			}
+			if test.leaving {
+				a.leave()
+			}
+			code, body := a.readiness(now)
+			text, err := json.Marshal(body)
+			if err != nil || code != test.code || string(text) != test.body {
+				t.Errorf("%d %s %v, want %d %s", code, text, err, test.code, test.body)
+			}
+		})
+	}
+}
+
+// address waits for the admin server of the program.
+func (p *process) address(t *testing.T) string {
+	t.Helper()
+	return fmt.Sprint("http://", p.logged(t, "admin server listens")["address"])
+}
+
+func get(t *testing.T, url string, header ...string) (int, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(header) == 2 {
+		req.SetBasicAuth(header[0], header[1])
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res.StatusCode, string(body)
+}
+
+func TestAdminServer(t *testing.T) {
+	clean(t)
+	t.Setenv("WALPOST_ADMIN_LISTEN", "127.0.0.1:0")
+	ctx, cancel := context.WithCancel(t.Context())
+	fake := newFake(func(ctx context.Context) error { <-ctx.Done(); return nil })
+	fake.state = relay.State{Role: relay.Leader}
+	p := start(ctx, fake.instead, "run")
+	at := p.address(t)
+	fake.awaitRunning(t, p)
+	for path, want := range map[string]string{"/livez": "200 {\"status\":\"ok\"}\n", "/readyz": "200 {\"role\":\"leader\"}\n", "/": "404 404 page not found\n"} {
+		if code, body := get(t, at+path); fmt.Sprint(code, " ", body) != want {
+			t.Errorf("%s: %d %s", path, code, body)
+		}
+	}
+	code, body := get(t, at+"/metrics")
+	for _, want := range []string{"walpost_build_info{goversion=\"go", "go_goroutines ", "process_open_fds ", "walpost_publish_duration_seconds_count 0\n"} {
+		if code != 200 || !strings.Contains(body, want) {
+			t.Errorf("/metrics: %d, no %q", code, want)
+		}
+	}
+	cancel()
+	if code := p.exit(t); code != 0 {
+		t.Errorf("exit %d", code)
+	}
+	if res, err := http.Get(at + "/livez"); err == nil {
+		res.Body.Close()
+		t.Error("the server outlives the program's end")
+	}
+}
+
+// The parts share one registry: none of their metrics may be another's, and all are there before anything connects.
+func TestMetricsFromTheStart(t *testing.T) {
+	clean(t)
+	t.Setenv("WALPOST_ADMIN_LISTEN", "127.0.0.1:0")
+	t.Setenv("WALPOST_POSTGRES_URL", "postgres://127.0.0.1:1/none")
+	ctx, cancel := context.WithCancel(t.Context())
+	p := start(ctx, nil, "run")
+	at := p.address(t)
+	eventually(t, func() error {
+		code, body := get(t, at+"/readyz")
+		if code != 503 || body == "{\"reason\":\"starting\"}\n" {
+			return fmt.Errorf("/readyz: %d %s", code, body)
+		}
+		return nil
+	})
+	_, body := get(t, at+"/metrics")
+	for _, name := range strings.Fields(`leader connected{target="postgres"} connected{target="kafka"} lag_seconds events_received_total transactions_total
+		backfill_rows_total backfill_rows_done_total retries_total{target="kafka"} reconnects_total{target="kafka"} inflight_events inflight_bytes`) {
+		if !strings.Contains(body, "\nwalpost_"+name+" 0\n") {
+			t.Errorf("no walpost_%s 0", name)
+		}
+	}
+	if !strings.Contains(body, "\nwalpost_inflight_limit_bytes 3.3554432e+07\n") {
+		t.Error("no walpost_inflight_limit_bytes")
+	}
+	cancel()
+	if code := p.exit(t); code != 0 {
+		t.Errorf("exit %d while waiting for Postgres; stderr:\n%s", code, &p.stderr)
+	}
+	if t.Failed() {
+		t.Log(body)
+	}
+}
+
+func TestWebConfig(t *testing.T) {
+	clean(t)
+	t.Setenv("WALPOST_ADMIN_LISTEN", "127.0.0.1:0")
+	t.Setenv("WALPOST_ADMIN_WEB_CONFIG", "web.yaml")
+	// The hash is that of "secret".
+	hash := "$2y$10$IQYfYVCNQX1qRIgb0nYzPuCkIBaGvD5Wk7bzQ4lNH2KfdHGDCGdSm"
+	if err := os.WriteFile("web.yaml", []byte("basic_auth_users:\n  me: "+hash+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	fake := newFake(func(ctx context.Context) error { <-ctx.Done(); return nil })
+	p := start(ctx, fake.instead, "run")
+	at := p.address(t)
+	if code, _ := get(t, at+"/metrics"); code != http.StatusUnauthorized {
+		t.Errorf("without a password: %d", code)
+	}
+	cancel()
+	if code := p.exit(t); code != 0 {
+		t.Errorf("exit %d", code)
+	}
+}
+
+func TestAdminTakesNoOtherMethod(t *testing.T) {
+	registry, err := newRegistry(thisBuild())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := httptest.NewRecorder()
+	(&adminServer{}).routes(registry).ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/readyz", nil))
+	if w.Code != http.StatusMethodNotAllowed {
+		t.Errorf("POST: %d", w.Code)
+	}
+}

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// quietly is a command line of run that needs no port.
+var quietly = []string{"run", "-X", "client.id=test", "-c", "quiet.yaml"}
+
+// kill sends the signal to this process, where the program under test takes it.
+func kill(t *testing.T, s syscall.Signal) {
+	t.Helper()
+	if err := syscall.Kill(syscall.Getpid(), s); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestFirstSignalLeavesCleanly(t *testing.T) {
+	for _, s := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
+		t.Run(s.String(), func(t *testing.T) {
+			quiet(t)
+			fake := newFake(func(ctx context.Context) error { <-ctx.Done(); return nil })
+			p := start(t.Context(), fake.instead, quietly...)
+			fake.awaitRunning(t, p)
+			kill(t, s)
+			if code := p.exit(t); code != 0 {
+				t.Errorf("exit %d; stderr:\n%s", code, &p.stderr)
+			}
+			p.logged(t, "walpost stopped")
+		})
+	}
+}
+
+func TestSecondSignalLeavesAtOnce(t *testing.T) {
+	quiet(t)
+	told, hang := make(chan struct{}), make(chan struct{})
+	defer close(hang)
+	fake := newFake(func(ctx context.Context) error { <-ctx.Done(); close(told); <-hang; return nil })
+	p := start(t.Context(), fake.instead, quietly...)
+	fake.awaitRunning(t, p)
+	kill(t, syscall.SIGTERM)
+	<-told
+	select {
+	case code := <-p.code:
+		t.Fatalf("exit %d after the first signal, while the relay is still leaving", code)
+	default:
+	}
+	kill(t, syscall.SIGTERM)
+	if code := p.exit(t); code != 1 {
+		t.Errorf("exit %d", code)
+	}
+	if line := p.logged(t, "walpost ends"); line["err"] != errAtOnce.Error() {
+		t.Errorf("said: %v", line["err"])
+	}
+}
+
+func TestEndOfContextIsASignal(t *testing.T) {
+	quiet(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	fake := newFake(func(ctx context.Context) error { <-ctx.Done(); return nil })
+	p := start(ctx, fake.instead, quietly...)
+	fake.awaitRunning(t, p)
+	cancel()
+	if code := p.exit(t); code != 0 {
+		t.Errorf("exit %d; stderr:\n%s", code, &p.stderr)
+	}
+}
+
+func TestRelayThatFails(t *testing.T) {
+	quiet(t)
+	fake := newFake(func(context.Context) error { return errors.New("slot walpost: lost; run: walpost resync") })
+	p := start(t.Context(), fake.instead, quietly...)
+	if code := p.exit(t); code != 1 {
+		t.Errorf("exit %d", code)
+	}
+	if line := p.logged(t, "walpost ends"); line["err"] != "slot walpost: lost; run: walpost resync" || line["level"] != "ERROR" {
+		t.Errorf("said: %v", line)
+	}
+	if p.stdout.String() != "" {
+		t.Errorf("stdout: %s", &p.stdout)
+	}
+}
+
+func TestStartSaysWhatItDoesNotDo(t *testing.T) {
+	quiet(t)
+	fake := newFake(func(context.Context) error { return nil })
+	p := start(t.Context(), fake.instead, quietly...)
+	p.exit(t)
+	p.logged(t, "walpost starts")
+	p.logged(t, "relay.read_back has no effect in this version: after a crash, events that were not confirmed are sent again")
+}
+
+func TestAddressInUse(t *testing.T) {
+	clean(t)
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	t.Setenv("WALPOST_ADMIN_LISTEN", taken.Addr().String())
+	fake := newFake(func(context.Context) error { return nil })
+	p := start(t.Context(), fake.instead, "run")
+	if code := p.exit(t); code != 1 {
+		t.Errorf("exit %d", code)
+	}
+	want := "start admin server: admin.listen: " + taken.Addr().String() + " is taken by another process, perhaps another walpost; " +
+		`stop that, or name another address ("" for no server)`
+	if line := p.logged(t, "walpost ends"); line["err"] != want {
+		t.Errorf("said\n%v\nwant\n%s", line["err"], want)
+	}
+}
+
+func TestLogs(t *testing.T) {
+	for _, test := range []struct{ flags, want, not string }{
+		{flags: "", want: `"msg":"walpost starts"`},
+		{flags: "--log-format=text", want: `msg="walpost starts"`},
+		{flags: "--log-level=warn", not: "walpost starts"},
+	} {
+		quiet(t)
+		fake := newFake(func(context.Context) error { return nil })
+		p := start(t.Context(), fake.instead, append(quietly, strings.Fields(test.flags)...)...)
+		if code := p.exit(t); code != 0 {
+			t.Errorf("exit %d", code)
+		}
+		if out := p.stderr.String(); !strings.Contains(out, test.want) || test.not != "" && strings.Contains(out, test.not) {
+			t.Errorf("%q: %s", test.flags, out)
+		}
+	}
+}

@@ -1,0 +1,105 @@
+package main
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"walpost/internal/pgtest"
+	"walpost/schema"
+)
+
+func TestSchemaApplyAndCheck(t *testing.T) {
+	db := pgtest.New(t)
+	clean(t)
+	t.Setenv("WALPOST_POSTGRES_URL", db.DSN)
+
+	code, stdout, stderr := command(t, "schema", "check")
+	if code != 3 || !strings.Contains(stdout, "schema apply") || stderr != "" {
+		t.Errorf("check of an empty database: exit %d\n%s%s", code, stdout, stderr)
+	}
+	for range 2 {
+		code, stdout, stderr = command(t, "schema", "apply")
+		if code != 0 || stdout != "schema walpost is at version 1, outbox walpost.outbox is there\n" || stderr != "" {
+			t.Fatalf("apply: exit %d\n%s%s", code, stdout, stderr)
+		}
+	}
+	code, stdout, stderr = command(t, "schema", "check")
+	if code != 0 || stdout != "schema walpost is at version 1, outbox walpost.outbox is there, nothing differs\n" || stderr != "" {
+		t.Errorf("check: exit %d\n%s%s", code, stdout, stderr)
+	}
+	db.Exec(t, "drop table walpost.inbox", "alter publication walpost drop table walpost.outbox")
+	code, stdout, _ = command(t, "schema", "check")
+	if code != 3 || strings.Count(stdout, "\n") < 2 || !strings.Contains(stdout, "walpost.inbox") || !strings.Contains(stdout, "publication walpost") {
+		t.Errorf("check of what was altered: exit %d\n%s", code, stdout)
+	}
+}
+
+func TestSchemaRolesAndTable(t *testing.T) {
+	db := pgtest.New(t)
+	clean(t)
+	t.Setenv("WALPOST_POSTGRES_URL", db.DSN)
+	app, relay := "app_"+db.Name, "relay_"+db.Name
+	db.Exec(t, "create schema shop", "create role "+app+" login", "create role "+relay+" login replication")
+	// Roles belong to the whole server. The connection is the test's last, so it has no context of the test's.
+	conn, err := pgx.Connect(context.Background(), db.DSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for _, role := range []string{app, relay} {
+			if _, err := conn.Exec(context.Background(), "drop owned by "+role+"; drop role "+role); err != nil {
+				t.Error(err)
+			}
+		}
+		conn.Close(context.Background())
+	})
+	roles := []string{"--app-role", app, "--relay-role", relay, "--table", "shop.events"}
+	code, stdout, stderr := command(t, append([]string{"schema", "apply"}, roles...)...)
+	if code != 0 || !strings.Contains(stdout, "outbox shop.events is there") {
+		t.Fatalf("apply: exit %d\n%s%s", code, stdout, stderr)
+	}
+	if code, stdout, stderr = command(t, append([]string{"schema", "check"}, roles...)...); code != 0 {
+		t.Errorf("check: exit %d\n%s%s", code, stdout, stderr)
+	}
+	db.Exec(t, "revoke insert on shop.events from "+app)
+	if code, stdout, _ = command(t, append([]string{"schema", "check"}, roles...)...); code != 3 || !strings.Contains(stdout, app) {
+		t.Errorf("check without a right: exit %d\n%s", code, stdout)
+	}
+	_, stdout, _ = command(t, append([]string{"schema", "print"}, roles...)...)
+	for _, want := range []string{app, relay, "shop.events"} {
+		if !strings.Contains(stdout, want) {
+			t.Errorf("print: no %s", want)
+		}
+	}
+}
+
+// What a person must decide ends it, and nothing is half-made.
+func TestSchemaApplyToAnUnsuitableTable(t *testing.T) {
+	db := pgtest.New(t)
+	clean(t)
+	t.Setenv("WALPOST_POSTGRES_URL", db.DSN)
+	db.Exec(t, "create table public.events (id int, aggregatetype text, aggregateid text, type text, payload int)")
+	code, stdout, stderr := command(t, "schema", "apply", "--table", "public.events")
+	if code != 1 || stdout != "" || !strings.Contains(stderr, "payload") || !strings.Contains(stderr, "integer") {
+		t.Errorf("exit %d\n%s%s", code, stdout, stderr)
+	}
+	var there bool
+	if err := db.Connect(t).QueryRow(t.Context(), "select to_regnamespace('walpost') is not null").Scan(&there); err != nil || there {
+		t.Errorf("schema walpost is there: %v %v", there, err)
+	}
+	code, _, stderr = command(t, "schema", "apply", "--postgres-url", strings.Replace(db.DSN, db.Name, "nosuch", 1))
+	if code != 1 || !strings.Contains(stderr, "check the database of postgres.url") {
+		t.Errorf("no such database: exit %d\n%s", code, stderr)
+	}
+}
+
+func TestSchemaPrintIsTheSchemas(t *testing.T) {
+	clean(t)
+	code, stdout, _ := command(t, "schema", "print")
+	if want := schema.Script(schema.Options{}); code != 0 || stdout != want {
+		t.Errorf("exit %d\n%s", code, stdout)
+	}
+}
