@@ -47,7 +47,7 @@ type Producer struct {
 func (p *Producer) Publish(ev *schema.Event, tx uint64) (int, error) {
 	t, err := p.topicOf(ev)
 	if err != nil {
-		return 0, p.bad(badRow(ev, string(p.name), err, "give the row a legal topic, or change outbox.topic"))
+		return 0, p.bad(badRow(ev, clip(p.name), err, "give the row a legal topic, or change outbox.topic"))
 	}
 	rec, err := p.composer.compose(ev)
 	if err != nil {
@@ -74,7 +74,7 @@ func (p *Producer) Publish(ev *schema.Event, tx uint64) (int, error) {
 	if n < 0 {
 		n = p.cfg.Partitioner.Partition(where.hash, int32(len(*lanes)))
 	} else if int(n) >= len(*lanes) {
-		return 0, p.bad(badRow(ev, t.name, partitionError(n, len(*lanes)), "correct the column, or add partitions to the topic"))
+		return 0, p.bad(badRow(ev, t.name, partitionError(n, len(*lanes)), partitionCure))
 	}
 	l := (*lanes)[n]
 	if !l.dirty {
@@ -95,6 +95,7 @@ func (p *Producer) topicOf(ev *schema.Event) (*topic, error) {
 	} else {
 		var err error
 		if p.name, err = p.cfg.Topic.Append(p.name, ev); err != nil {
+			p.name = p.name[:0] // half a name
 			return nil, err
 		}
 	}
@@ -117,7 +118,11 @@ func (p *Producer) topicOf(ev *schema.Event) (*topic, error) {
 }
 
 func (p *Producer) bad(e *BadEvent) error {
-	p.metrics.failed.WithLabelValues(e.Topic, e.Reason).Inc()
+	topic := e.Topic
+	if legalTopic([]byte(topic)) != nil {
+		topic = "" // made up by rows: no label, and one that is not UTF-8 would panic
+	}
+	p.metrics.failed.WithLabelValues(topic, e.Reason).Inc()
 	return e
 }
 

@@ -66,7 +66,7 @@ func (s *Stdout) Publish(ev *schema.Event, tx uint64) (int, error) {
 		}
 	}
 	if err := legalTopic(name); err != nil {
-		return 0, badRow(ev, string(name), err, "give the row a legal topic, or change outbox.topic")
+		return 0, badRow(ev, clip(name), err, "give the row a legal topic, or change outbox.topic")
 	}
 	rec, err := s.composer.compose(ev)
 	if err != nil {

@@ -89,7 +89,9 @@ func (t *topic) place(p *Producer, lanes []*lane) {
 				n = p.cfg.Partitioner.Partition(hash, int32(len(lanes)))
 			}
 			if int(n) >= len(lanes) {
-				p.rejected(tx, badRecord(t.name, r, partitionError(n, len(lanes))))
+				bad := badRecord(t.name, r, partitionError(n, len(lanes)))
+				bad.Cure = partitionCure
+				p.rejected(tx, bad)
 				return
 			}
 			lanes[n].add(&p.pool, r, tx, limit)
@@ -105,6 +107,8 @@ func (t *topic) place(p *Producer, lanes []*lane) {
 		}
 	}
 }
+
+const partitionCure = "correct the column, or add partitions to the topic"
 
 func partitionError(n int32, count int) error {
 	return fmt.Errorf("column partition: the topic has no partition %d, only 0 to %d", n, count-1)

@@ -1,0 +1,148 @@
+package sink
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"walpost/sink/recordbatch"
+)
+
+// stubClient knows partitions as a cluster without brokers would: topics are there, leaders are not.
+type stubClient struct {
+	sarama.Client // nil: nothing else is to be called
+
+	mu         sync.Mutex
+	partitions map[string]int
+	looked     chan string // a topic each time that a leader in it is looked for
+}
+
+func (c *stubClient) RefreshMetadata(...string) error   { return nil }
+func (c *stubClient) LeastLoadedBroker() *sarama.Broker { return nil }
+func (c *stubClient) Close() error                      { return nil }
+func (c *stubClient) create(topic string, partitions int) {
+	c.mu.Lock()
+	c.partitions[topic] = partitions
+	c.mu.Unlock()
+}
+func (c *stubClient) Partitions(topic string) ([]int32, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n := c.partitions[topic]; n > 0 {
+		return make([]int32, n), nil
+	}
+	return nil, sarama.ErrUnknownTopicOrPartition
+}
+
+func (c *stubClient) Leader(topic string, _ int32) (*sarama.Broker, error) {
+	select {
+	case c.looked <- topic:
+	default:
+	}
+	return nil, sarama.ErrLeaderNotAvailable
+}
+
+// offline is a producer whose events get as far as their lanes.
+func offline(t testing.TB, cfg Config, acks Acks) (*Producer, *stubClient) {
+	m, err := newMetrics(cfg.Registerer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &stubClient{partitions: map[string]int{}, looked: make(chan string, 1000)}
+	p := &Producer{cfg: &cfg, log: cfg.Logger, metrics: m, acks: acks, client: c, splicer: newSplicer(nil), id: identity{producer: 5, epoch: 1},
+		topics: map[string]*topic{}, senders: map[int32]*sender{}}
+	p.composer = composer{source: []byte(cfg.Source), now: time.Now(), refused: p.reservedHeader()}
+	p.ctx, p.cancel = context.WithCancel(context.Background())
+	t.Cleanup(func() {
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return p, c
+}
+
+// placed waits until events of the topic have come to their lanes.
+func (c *stubClient) placed(t testing.TB, topic string) {
+	t.Helper()
+	deadline := time.After(30 * time.Second)
+	for {
+		select {
+		case name := <-c.looked:
+			if name == topic {
+				return
+			}
+		case <-deadline:
+			t.Fatalf("nothing came to a lane of topic %s", topic)
+		}
+	}
+}
+
+// queuedIn returns what a topic's lanes hold, as values by partition.
+func (p *Producer) queuedIn(topic string) [][]string {
+	lanes := *p.topics[topic].lanes.Load()
+	got := make([][]string, len(lanes))
+	for i, l := range lanes {
+		l.mu.Lock()
+		for _, b := range append(append([]*batch{}, l.full...), l.open) {
+			if b != nil {
+				b.each(func(_ int, r recordbatch.Raw, _ uint64) { got[i] = append(got[i], string(r.Record().Headers[0].Value)) })
+			}
+		}
+		l.mu.Unlock()
+	}
+	return got
+}
+
+// logLines is a logger that keeps its lines.
+type logLines struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (l *logLines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lines = append(l.lines, string(b))
+	return len(b), nil
+}
+
+func (l *logLines) all() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return append([]string{}, l.lines...)
+}
+
+func (l *logLines) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
+
+// sample reads a metric of the test's configuration: the sum and the number of its series whose labels hold these values.
+func sample(t testing.TB, cfg Config, name string, values ...string) (sum float64, series int) {
+	t.Helper()
+	families, err := cfg.Registerer.(*prometheus.Registry).Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() != name {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			has := 0
+			for _, l := range m.GetLabel() {
+				if slices.Contains(values, l.GetValue()) {
+					has++
+				}
+			}
+			if has == len(values) {
+				series++
+				sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+			}
+		}
+	}
+	return sum, series
+}
