@@ -2,7 +2,10 @@ package sink
 
 import (
 	"crypto/tls"
+	"errors"
+	"net"
 	"os"
+	"strings"
 	"sync"
 	"time"
 )
@@ -73,4 +76,19 @@ func (c *certificate) load() (*tls.Certificate, error) {
 		return nil, wrong("ssl.certificate.location", "%s and ssl.key.location %s: %w", c.certFile, c.keyFile, err)
 	}
 	return &pair, nil
+}
+
+// refusedCertificate tells whether the peer ended the handshake because of what we are: no certificate, a wrong one, none of its ways to
+// encrypt. The alert has no exported type; its texts are those of the standard library.
+func refusedCertificate(err error) bool {
+	var op *net.OpError
+	if !errors.As(err, &op) || op.Op != "remote error" {
+		return false
+	}
+	for _, part := range []string{"certificate", "access denied", "handshake failure", "protocol version", "insufficient security"} {
+		if strings.Contains(op.Err.Error(), part) {
+			return true
+		}
+	}
+	return false
 }

@@ -73,6 +73,8 @@ func (k *Kafka) saramaConfig(s *splicer) (*sarama.Config, error) {
 // person can cure (SASL refused, a certificate that does not verify) is returned, with Permanent() true.
 func (k *Kafka) Open(ctx context.Context, acks Acks) (*Producer, error) {
 	s := newSplicer(k.tls)
+	// A peer that took the connection and says nothing would hold a dial, a handshake or a first answer until its time-out.
+	defer context.AfterFunc(ctx, s.close)()
 	cfg, err := k.saramaConfig(s)
 	if err != nil {
 		return nil, err
@@ -179,7 +181,7 @@ func permanent(err error) bool {
 	return errors.Is(err, sarama.ErrSASLAuthenticationFailed) || errors.Is(err, sarama.ErrUnsupportedSASLMechanism) ||
 		errors.Is(err, sarama.ErrIllegalSASLState) ||
 		errors.As(err, &unknownCA) || errors.As(err, &hostname) || errors.As(err, &invalid) || errors.As(err, &verify) ||
-		errors.As(err, &record)
+		errors.As(err, &record) || refusedCertificate(err)
 }
 
 // hint is the cure of a wait: brokers only hang up when the protocol is not the one they expect.

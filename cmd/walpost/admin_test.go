@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/crypto/bcrypt"
+
 	"walpost/relay"
 )
 
@@ -57,14 +59,14 @@ func (p *process) address(t *testing.T) string {
 	return fmt.Sprint("http://", p.logged(t, "admin server listens")["address"])
 }
 
-func get(t *testing.T, url string, header ...string) (int, string) {
+func get(t *testing.T, url string, login ...string) (int, string) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(header) == 2 {
-		req.SetBasicAuth(header[0], header[1])
+	if len(login) == 2 {
+		req.SetBasicAuth(login[0], login[1])
 	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
@@ -146,9 +148,11 @@ func TestWebConfig(t *testing.T) {
 	clean(t)
 	t.Setenv("WALPOST_ADMIN_LISTEN", "127.0.0.1:0")
 	t.Setenv("WALPOST_ADMIN_WEB_CONFIG", "web.yaml")
-	// The hash is that of "secret".
-	hash := "$2y$10$IQYfYVCNQX1qRIgb0nYzPuCkIBaGvD5Wk7bzQ4lNH2KfdHGDCGdSm"
-	if err := os.WriteFile("web.yaml", []byte("basic_auth_users:\n  me: "+hash+"\n"), 0o600); err != nil {
+	hash, err := bcrypt.GenerateFromPassword([]byte("secret"), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile("web.yaml", []byte("basic_auth_users:\n  me: "+string(hash)+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -157,6 +161,9 @@ func TestWebConfig(t *testing.T) {
 	at := p.address(t)
 	if code, _ := get(t, at+"/metrics"); code != http.StatusUnauthorized {
 		t.Errorf("without a password: %d", code)
+	}
+	if code, _ := get(t, at+"/metrics", "me", "secret"); code != http.StatusOK {
+		t.Errorf("with the password: %d", code)
 	}
 	cancel()
 	if code := p.exit(t); code != 0 {

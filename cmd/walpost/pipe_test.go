@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -99,8 +101,22 @@ func received(t *testing.T, brokers []string, topic string, count int) {
 	}
 }
 
-// Waiting is no reason not to leave.
+// Waiting is no reason not to leave: neither for a port where nobody listens, nor for a peer that says nothing.
 func TestSignalWhileWaitingForKafka(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	spoken := make(chan struct{})
+	go func() {
+		if conn, err := silent.Accept(); err == nil {
+			defer conn.Close()
+			_, _ = conn.Read(make([]byte, 1))
+			close(spoken)
+			_, _ = io.Copy(io.Discard, conn)
+		}
+	}()
 	db := pgtest.New(t)
 	clean(t)
 	t.Setenv("WALPOST_POSTGRES_URL", db.DSN)
@@ -109,17 +125,26 @@ func TestSignalWhileWaitingForKafka(t *testing.T) {
 	if code, _, stderr := command(t, "schema", "apply"); code != 0 {
 		t.Fatal(stderr)
 	}
-	ctx, stop := context.WithCancel(t.Context())
-	defer stop()
-	p := start(ctx, nil, "run", "--kafka", "127.0.0.1:1")
-	p.logged(t, "waiting for Kafka")
-	began := time.Now()
-	stop()
-	if code := p.exit(t); code != 0 {
-		t.Errorf("exit %d; stderr:\n%s", code, &p.stderr)
+	for address, waits := range map[string]func(*process){
+		"127.0.0.1:1":          func(p *process) { p.logged(t, "waiting for Kafka") },
+		silent.Addr().String(): func(*process) { <-spoken },
+	} {
+		ctx, stop := context.WithCancel(t.Context())
+		p := start(ctx, nil, "run", "--kafka", address)
+		waits(p)
+		began := time.Now()
+		stop()
+		if code := p.exit(t); code != 0 {
+			t.Errorf("%s: exit %d; stderr:\n%s", address, code, &p.stderr)
+		}
+		if took := time.Since(began); took > atOnce {
+			t.Errorf("%s: left after %s", address, took)
+		}
 	}
-	t.Logf("left after %s", time.Since(began))
 }
+
+// atOnce is much for a busy machine and less than any time-out of the way to a broker.
+const atOnce = 4 * time.Second
 
 func TestFailuresOfAStart(t *testing.T) {
 	db := pgtest.New(t)

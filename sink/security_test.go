@@ -1,0 +1,198 @@
+package sink
+
+import (
+	"crypto/tls"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"walpost/internal/testenv/certs"
+)
+
+func TestSecuritySettings(t *testing.T) {
+	dir := t.TempDir()
+	files, err := certs.Write(dir, "kafka")
+	if err != nil {
+		t.Fatal(err)
+	}
+	others, err := certs.Write(dir, "other")
+	if err != nil {
+		t.Fatal(err)
+	}
+	scram := Security{Protocol: "SASL_SSL", Mechanism: "SCRAM-SHA-256", Username: "me", Password: "secret"}
+	oauth := Security{Protocol: "SASL_SSL", Mechanism: "OAUTHBEARER", TokenURL: "https://id/token", ClientID: "me", ClientSecret: "secret"}
+	for _, test := range []struct {
+		name     string
+		security Security
+		want     []string
+	}{
+		{name: "nothing", security: Security{}},
+		{name: "plain text", security: Security{Protocol: "PLAINTEXT"}},
+		{name: "the system's authorities", security: Security{Protocol: "SSL"}},
+		{name: "own authority and certificate", security: Security{Protocol: "SSL", CAFile: files.CA, CertFile: files.Cert, KeyFile: files.Key}},
+		{name: "SCRAM", security: scram},
+		{name: "OAUTHBEARER", security: oauth},
+		{name: "no protocol", security: Security{Protocol: "TLS"},
+			want: []string{`security.protocol: "TLS" is none of PLAINTEXT, SSL, SASL_PLAINTEXT, SASL_SSL`}},
+		{name: "no mechanism", security: Security{Protocol: "SASL_PLAINTEXT"},
+			want: []string{"sasl.mechanism: is needed by security.protocol SASL_PLAINTEXT; one of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER"}},
+		{name: "another mechanism", security: Security{Protocol: "SASL_SSL", Mechanism: "GSSAPI"},
+			want: []string{`sasl.mechanism: "GSSAPI" is none of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER`}},
+		{name: "nobody", security: Security{Protocol: "SASL_SSL", Mechanism: "PLAIN"},
+			want: []string{"sasl.username: is needed by sasl.mechanism PLAIN", "sasl.password: is needed by sasl.mechanism PLAIN"}},
+		{name: "characters that SCRAM forbids", security: Security{Protocol: "SASL_SSL", Mechanism: "SCRAM-SHA-512", Username: "me", Password: "canary\x07"},
+			want: []string{"sasl.password: it or sasl.username has characters that SCRAM forbids (RFC 4013)"}},
+		{name: "no client", security: Security{Protocol: "SASL_SSL", Mechanism: "OAUTHBEARER", TokenURL: "id/token"},
+			want: []string{"sasl.oauthbearer.client.id: is needed by sasl.mechanism OAUTHBEARER", "sasl.oauthbearer.client.secret: is needed by sasl.mechanism OAUTHBEARER",
+				"sasl.oauthbearer.token.endpoint.url: is no address of the form https://host/path"}},
+		{name: "a mechanism for nothing", security: Security{Mechanism: "PLAIN", Username: "me", Password: "secret"},
+			want: []string{"sasl.mechanism: is set, but security.protocol is PLAINTEXT, which does not log in; set SASL_SSL or SASL_PLAINTEXT"}},
+		{name: "a certificate for nothing", security: Security{Protocol: "PLAINTEXT", CAFile: files.CA},
+			want: []string{"ssl.ca.location: is set, but security.protocol is PLAINTEXT, which does not encrypt; set SSL or SASL_SSL"}},
+		{name: "half a pair", security: Security{Protocol: "SSL", CertFile: files.Cert},
+			want: []string{"ssl.key.location: is needed by ssl.certificate.location"}},
+		{name: "the other half", security: Security{Protocol: "SSL", KeyFile: files.Key},
+			want: []string{"ssl.certificate.location: is needed by ssl.key.location"}},
+		{name: "no file", security: Security{Protocol: "SSL", CAFile: "/no/such"},
+			want: []string{"ssl.ca.location: open /no/such: no such file or directory"}},
+		{name: "no authority", security: Security{Protocol: "SSL", CAFile: files.Key},
+			want: []string{"ssl.ca.location: " + files.Key + " holds no certificate in PEM form; convert a JKS or PKCS #12 store: openssl pkcs12 -in STORE -nokeys -out ca.pem"}},
+		{name: "no pair", security: Security{Protocol: "SSL", CertFile: files.Cert, KeyFile: others.Key},
+			want: []string{"ssl.certificate.location: " + files.Cert + " and ssl.key.location " + others.Key + ": tls: private key does not match public key"}},
+		{name: "password for what is encrypted", security: Security{Protocol: "SSL", CertFile: files.Cert, KeyFile: "testdata/keys/aes-128-cbc-hmacWithSHA1.pem"},
+			want: []string{"ssl.key.password: is needed by ssl.key.location: the key there is encrypted"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var got []string
+			for _, e := range test.security.Check() {
+				got = append(got, e.Error())
+			}
+			if strings.Join(got, "\n") != strings.Join(test.want, "\n") {
+				t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(test.want, "\n"))
+			}
+		})
+	}
+}
+
+func TestNoTLSWithoutSSL(t *testing.T) {
+	for protocol, encrypted := range map[string]bool{"": false, "PLAINTEXT": false, "SASL_PLAINTEXT": false, "SSL": true, "SASL_SSL": true} {
+		if cfg, err := (Security{Protocol: protocol}).TLS(); err != nil || (cfg != nil) != encrypted {
+			t.Errorf("%q: %v %v", protocol, cfg, err)
+		}
+	}
+}
+
+func TestEncryptedKeys(t *testing.T) {
+	const keys = "testdata/keys/"
+	for file, want := range map[string]string{
+		"plain.pem":                      "",
+		"aes-128-cbc-hmacWithSHA1.pem":   "",
+		"aes-192-cbc-hmacWithSHA384.pem": "",
+		"aes-256-cbc-hmacWithSHA256.pem": "",
+		"aes-256-cbc-hmacWithSHA512.pem": "",
+		"des3.pem":                       "ssl.key.location: the key is encrypted with another cipher than AES-CBC; " + convertKey,
+		"scrypt.pem":                     "ssl.key.location: the key's password is stretched in another way than PBKDF2; " + convertKey,
+		"pbes1.pem":                      "ssl.key.location: the key is encrypted in another way than PBES2; " + convertKey,
+		"traditional.pem":                "ssl.key.location: the key is encrypted in OpenSSL's old form, whose password anybody can guess; " + convertKey,
+	} {
+		s := Security{Protocol: "SSL", CertFile: keys + "cert.pem", KeyFile: keys + file, KeyPassword: "secret"}
+		cfg, err := s.TLS()
+		if got := message(err); got != want {
+			t.Errorf("%s: %q, want %q", file, got, want)
+		}
+		if err == nil && cfg.GetClientCertificate == nil {
+			t.Errorf("%s: no certificate", file)
+		}
+	}
+	s := Security{Protocol: "SSL", CertFile: keys + "cert.pem", KeyFile: keys + "aes-256-cbc-hmacWithSHA256.pem", KeyPassword: "Secret"}
+	if _, err := s.TLS(); message(err) != "ssl.key.password: does not open the key in ssl.key.location" {
+		t.Errorf("wrong password: %v", err)
+	}
+}
+
+func message(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+// Whatever is in the file, there is an error and no panic.
+func FuzzDecryptKey(f *testing.F) {
+	for _, name := range []string{"aes-128-cbc-hmacWithSHA1", "aes-256-cbc-hmacWithSHA256", "scrypt", "des3"} {
+		file, err := os.ReadFile("testdata/keys/" + name + ".pem")
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(file)
+	}
+	f.Fuzz(func(t *testing.T, file []byte) {
+		key, err := openKey(file, "secret")
+		if (key == nil) != (err != nil) && len(file) > 0 {
+			t.Errorf("%q, %v", key, err)
+		}
+	})
+}
+
+// A certificate that is renewed is used from the next connection on; one that is being written is not.
+func TestCertificateRotation(t *testing.T) {
+	dir := t.TempDir()
+	files, err := certs.Write(dir, "first")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := Security{Protocol: "SSL", CertFile: filepath.Join(dir, "cert.pem"), KeyFile: filepath.Join(dir, "key.pem")}
+	clock := time.Now().Add(-time.Hour)
+	install := func(cert, key string) {
+		t.Helper()
+		clock = clock.Add(time.Minute) // the file system's may be too coarse to tell two writes apart
+		for from, to := range map[string]string{cert: s.CertFile, key: s.KeyFile} {
+			text, err := os.ReadFile(from)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(os.WriteFile(to, text, 0o600), os.Chtimes(to, clock, clock)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	install(files.Cert, files.Key)
+	cfg, err := s.TLS()
+	if err != nil {
+		t.Fatal(err)
+	}
+	get := func() *tls.Certificate {
+		t.Helper()
+		c, err := cfg.GetClientCertificate(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	first := get()
+	if get() != first {
+		t.Error("it is read again although nothing changed")
+	}
+	renewed, err := certs.Write(dir, "second")
+	if err != nil {
+		t.Fatal(err)
+	}
+	install(renewed.Cert, files.Key) // half-way: the key is still the old one
+	if get() != first {
+		t.Error("half a renewal is used")
+	}
+	install(renewed.Cert, renewed.Key)
+	second := get()
+	if string(second.Certificate[0]) == string(first.Certificate[0]) {
+		t.Error("the renewed certificate is not used")
+	}
+	if err := os.Remove(s.KeyFile); err != nil {
+		t.Fatal(err)
+	}
+	if get() != second {
+		t.Error("without a file the known certificate is not used")
+	}
+}
