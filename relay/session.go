@@ -216,7 +216,6 @@ func (s *session) publish(c *decoder.Insert, size int) error {
 	c.Event.Position.Timeline = s.timeline
 	bytes, err := s.sink.Publish(c.Event, tx)
 	if err != nil {
-		s.handOver()
 		s.flight.Rejected(tx, err)
 		return errRefused
 	}

@@ -145,6 +145,13 @@ func (s *told) ids() (ids []string) {
 	return ids
 }
 
+// holds returns how many bytes wait for their ack.
+func (s *told) holds() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.held
+}
+
 // distinct counts the events, each once however often it came.
 func (s *told) distinct() int {
 	seen := map[string]bool{}
