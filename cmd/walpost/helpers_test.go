@@ -58,7 +58,6 @@ func (o *output) String() string {
 type process struct {
 	stdout, stderr output
 	code           chan int
-	ended          *int
 }
 
 // start runs the program until ctx ends or it does.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -19,20 +20,23 @@ func (a *app) versionCommand() *cobra.Command {
 	})
 }
 
+// version is what a release is built as, by -ldflags "-X main.version=…".
+var version string
+
 // build is what the toolchain wrote into the binary.
 type build struct {
-	version   string // the module's, or devel
+	version   string // of the release, else of the module, else devel
 	revision  string // the commit; "" where it was not recorded
 	goVersion string
 }
 
 func thisBuild() build {
-	b := build{version: "devel", goVersion: runtime.Version()}
+	b := build{version: cmp.Or(version, "devel"), goVersion: runtime.Version()}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return b
 	}
-	if v := info.Main.Version; v != "" && v != "(devel)" {
+	if v := info.Main.Version; version == "" && v != "" && v != "(devel)" {
 		b.version = v
 	}
 	for _, s := range info.Settings {

@@ -146,7 +146,7 @@ func TestSecretsStaySecret(t *testing.T) {
 		"canary",
 	}
 	for _, url := range []string{
-		"postgres://u:canary@h/db", "postgresql://u:canary@h:1,h:2/db?sslmode=require", "postgres://u:can/canary@h/db", "postgres://u:x@canary@h/db",
+		"canary x=1", "postgres://u:canary@h/db", "postgresql://u:canary@h:1,h:2/db?sslmode=require", "postgres://u:can/canary@h/db", "postgres://u:x@canary@h/db",
 		"postgres://u:x?canary@h/db", "postgres://u:x:canary/y@h/db", "postgres://u:%canary@h/db", "postgres://u:x canary@h/db", "postgres://u:x#canary@h/db",
 		"postgres://h/db?user=u&password=canary", "postgres://h/db?sslpassword=canary", "postgres://h/db?pasword=canary", "postgres://h/db?%70assword=canary",
 		"host=h password=canary", "host=h password = canary", "host=h password='canary x'", `host=h password='it\'s canary'`, "host=h pasword=canary",
