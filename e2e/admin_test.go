@@ -50,6 +50,7 @@ func (r *relay) awaitMetric(t testing.TB, name string, want float64) {
 
 // The admin server over a relay's life: waiting, streaming, blocked, gone.
 func TestAdmin(t *testing.T) {
+	t.Parallel() // mostly waiting
 	p := newPipe(t)
 	waiting := p.launch(t, "WALPOST_POSTGRES_URL=postgres://127.0.0.1:1/shop?sslmode=disable")
 	waiting.awaitUnready(t, "127.0.0.1:1")

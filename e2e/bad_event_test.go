@@ -50,6 +50,7 @@ func TestBadEvent(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			p := newPipe(t).withSchema(t)
 			p.exec(t, "ALTER TABLE walpost.outbox DROP CONSTRAINT outbox_pkey, ALTER COLUMN id DROP NOT NULL, ADD COLUMN place int")
 			topic := p.topic(t, "order", 2, map[string]string{"max.message.bytes": "2000"})
@@ -101,6 +102,7 @@ func (p *pipe) types(t testing.TB, topic string) map[string]int {
 // An absent topic is waited for, with the command that helps, and is not
 // made by accident.
 func TestAbsentTopic(t *testing.T) {
+	t.Parallel() // mostly waiting
 	p := newPipe(t).withSchema(t)
 	there := p.topic(t, "there", 1, nil)
 	r := p.start(t)
@@ -111,6 +113,7 @@ func TestAbsentTopic(t *testing.T) {
 	p.absent(t, p.prefix+".absent")
 
 	// A kill in this state loses nothing.
+	p.awaitReport(t)
 	r.kill()
 	r = p.start(t)
 	topic := p.topic(t, "absent", 1, nil)

@@ -12,6 +12,7 @@ func TestCodecs(t *testing.T) {
 		"none": kgo.CodecNone, "gzip": kgo.CodecGzip, "snappy": kgo.CodecSnappy, "lz4": kgo.CodecLz4, "zstd": kgo.CodecZstd, "": kgo.CodecZstd,
 	} {
 		t.Run("codec "+name, func(t *testing.T) {
+			t.Parallel()
 			p := newPipe(t).withSchema(t)
 			topic := p.topic(t, "order", 3, nil)
 			var env []string

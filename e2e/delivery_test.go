@@ -21,7 +21,10 @@ func TestDelivery(t *testing.T) {
 		"14":     func(t *testing.T) *pgtest.DB { return pgtest.NewMajor(t, 14) },
 		"18":     func(t *testing.T) *pgtest.DB { return pgtest.NewMajor(t, 18) },
 	} {
-		t.Run(name, func(t *testing.T) { testDelivery(t, pipeOn(t, db(t), kafkatest.Brokers(t)).withSchema(t)) })
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			testDelivery(t, pipeOn(t, db(t), kafkatest.Brokers(t)).withSchema(t))
+		})
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -56,8 +57,9 @@ func pipeOn(t *testing.T, db *pgtest.DB, brokers []string) *pipe {
 		"WALPOST_POSTGRES_SLOT":           db.Name,
 		"WALPOST_OUTBOX_TOPIC":            p.prefix + ".{aggregatetype}",
 		"WALPOST_KAFKA_BOOTSTRAP_SERVERS": strings.Join(brokers, ","),
-		// A race ends the process with 66, whatever else it was doing.
-		"GORACE": "halt_on_error=1",
+		// A race ends the process with 66, whatever else it was doing; without
+		// a race its end is not delayed, as it is by default.
+		"GORACE": "halt_on_error=1 atexit_sleep_ms=0",
 	}
 	p.conn = p.connect(t)
 	return p
@@ -121,6 +123,28 @@ func (p *pipe) settle(t testing.TB) {
 	eventually(t, "the slot is confirmed up to "+end, func() string {
 		return ask[string](t, p.conn, `SELECT coalesce((SELECT CASE WHEN confirmed_flush_lsn >= $2::pg_lsn THEN '' ELSE 'it is at '||confirmed_flush_lsn END
 			FROM pg_replication_slots WHERE slot_name = $1), 'no slot')`, p.db.Name, end)
+	})
+}
+
+// awaitReport waits until the relay has told Postgres how far it is, knowing
+// everything that is committed now: a relay that confirms too much has done
+// it by then.
+func (p *pipe) awaitReport(t testing.TB) {
+	t.Helper()
+	const query = `SELECT coalesce((SELECT r.sent_lsn >= $2::pg_lsn AND r.reply_time > $3 FROM pg_replication_slots s
+		JOIN pg_stat_replication r ON r.pid = s.active_pid WHERE s.slot_name = $1), false)`
+	end := ask[string](t, p.conn, "SELECT pg_current_wal_flush_lsn()::text")
+	sent := time.Time{}
+	eventually(t, "the relay reports", func() string {
+		now := ask[time.Time](t, p.conn, "SELECT clock_timestamp()")
+		switch {
+		case !ask[bool](t, p.conn, query, p.db.Name, end, sent):
+			return "no report yet"
+		case sent.IsZero(): // everything was sent to it: the next report counts
+			sent = now
+			return "all is sent"
+		}
+		return ""
 	})
 }
 

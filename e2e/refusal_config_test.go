@@ -69,10 +69,11 @@ func TestRefusesConfiguration(t *testing.T) {
 		},
 		"argument too many": {
 			args: []string{"now"},
-			says: []string{"now"},
+			says: []string{"run takes flags only"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			p := newPipe(t)
 			file := filepath.Join(p.home.Dir(), "walpost.yaml")
 			if c.file != "" {

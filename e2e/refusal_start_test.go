@@ -63,6 +63,7 @@ func TestRefusesToStart(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			p := newPipe(t)
 			if c.apply {
 				p.withSchema(t)

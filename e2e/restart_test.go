@@ -16,6 +16,7 @@ func TestCleanStopUnderLoad(t *testing.T) {
 		"18":     func(t *testing.T) *pgtest.DB { return pgtest.NewMajor(t, 18) },
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			p := pipeOn(t, db(t), kafkatest.Brokers(t)).withSchema(t)
 			topic := p.topic(t, "order", 4, nil)
 			r := p.start(t)

@@ -113,6 +113,7 @@ func tables() map[string]tableCase {
 func TestTables(t *testing.T) {
 	for name, c := range tables() {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			p := newPipe(t)
 			p.env["WALPOST_OUTBOX_TABLE"] = "shop.events"
 			for _, column := range c.env {
