@@ -46,7 +46,7 @@ func (r *Relay) firstStart(ctx context.Context, db *database, p *ready) error {
 	if err := writeSnapshot(ctx, db, r.cfg.Slot, snap.lsn); err != nil {
 		return err
 	}
-	if err := r.backfill(ctx, p, &srv, snap); err != nil {
+	if err := r.backfill(ctx, p, &srv, snap, w.close); err != nil {
 		return err
 	}
 	return writePhase(ctx, db, r.cfg.Slot, phaseStreaming, &srv, p.table.OID)
@@ -100,8 +100,9 @@ func (r *Relay) createSlot(ctx context.Context, w *walsender, p *ready, version 
 	return w.create(ctx, name, true, version)
 }
 
-// backfill publishes the rows of a snapshot and returns when all are acked, or counts them if they are to be skipped.
-func (r *Relay) backfill(ctx context.Context, p *ready, srv *server, snap snapshot) error {
+// backfill publishes the rows of a snapshot and returns when all are acked, or counts them if they are to be skipped. It calls imported
+// when the snapshot is its own, and the connection that made it may go.
+func (r *Relay) backfill(ctx context.Context, p *ready, srv *server, snap snapshot, imported func()) error {
 	reader, err := r.openDatabase(ctx)
 	if err != nil {
 		return err
@@ -116,6 +117,7 @@ func (r *Relay) backfill(ctx context.Context, p *ready, srv *server, snap snapsh
 			return fmt.Errorf("open the snapshot of slot %s: %w", r.cfg.Slot, err)
 		}
 	}
+	imported()
 	var count int64
 	if err := reader.QueryRow(ctx, "select count(*) from "+r.cfg.Table.String()).Scan(&count); err != nil {
 		return fmt.Errorf("count the rows of %s: %w", r.cfg.Table, err)

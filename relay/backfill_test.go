@@ -193,7 +193,7 @@ func TestRecorder(t *testing.T) {
 	if got, _ := pglogrepl.ParseLSN(lsn); got != f.confirmed() || !clean || time.Since(at) > time.Minute {
 		t.Errorf("after a clean stop: confirmed %s at %v, clean %v; the slot stands at %v", lsn, at, clean, f.confirmed())
 	}
-	rec := recorder{db: &database{f.conn}, slot: f.cfg.Slot}
+	rec := recorder{slot: f.cfg.Slot, open: func(ctx context.Context) (*database, error) { return dialDatabase(ctx, f.dsn) }}
 	if err := rec.record(t.Context(), 0x7000_0000, time.Now().UnixMicro(), false); err != nil {
 		t.Fatal(err)
 	}

@@ -18,17 +18,25 @@ type database struct {
 // dialLimit bounds one attempt to connect, unless the user set connect_timeout: a wait has to show before people ask.
 const dialLimit = 10 * time.Second
 
-// openDatabase connects.
+// openDatabase connects and judges what comes of it.
 func (r *Relay) openDatabase(ctx context.Context) (*database, error) {
-	cfg, err := pgx.ParseConfig(r.cfg.ConnString)
+	db, err := dialDatabase(ctx, r.cfg.ConnString)
 	if err != nil {
-		return nil, r.judge(fmt.Errorf("read connection string: %w", err), connecting)
+		return nil, r.judge(err, connecting)
 	}
-	r.names.role = cfg.User
+	r.names.role = db.Config().User
+	return db, nil
+}
+
+func dialDatabase(ctx context.Context, connString string) (*database, error) {
+	cfg, err := pgx.ParseConfig(connString)
+	if err != nil {
+		return nil, fmt.Errorf("read connection string: %w", err)
+	}
 	prepareConfig(&cfg.Config)
 	conn, err := pgx.ConnectConfig(ctx, cfg)
 	if err != nil {
-		return nil, r.judge(connectError(err, &cfg.Config), connecting)
+		return nil, connectError(err, &cfg.Config)
 	}
 	return &database{conn}, nil
 }
@@ -39,8 +47,8 @@ func (d *database) close() {
 	d.Close(ctx)
 }
 
-// prepareConfig sets what every connection of the relay's has: a name, a limit for connecting, and settings that make a value's text
-// independent of the server's and the role's own.
+// prepareConfig sets what every connection of the relay's has: a name, a limit for connecting, settings that make a value's text
+// independent of the server's and the role's own, and no limit for what is idle while Kafka is away.
 func prepareConfig(cfg *pgconn.Config) {
 	if cfg.ConnectTimeout == 0 {
 		cfg.ConnectTimeout = dialLimit
@@ -51,6 +59,7 @@ func prepareConfig(cfg *pgconn.Config) {
 	}
 	for name, value := range map[string]string{
 		"TimeZone": "UTC", "DateStyle": "ISO", "IntervalStyle": "iso_8601", "extra_float_digits": "3", "bytea_output": "hex", "client_encoding": "UTF8",
+		"idle_session_timeout": "0",
 	} {
 		cfg.RuntimeParams[name] = value
 	}

@@ -7,9 +7,8 @@ import (
 	"time"
 )
 
-// conclude ends the session, whatever stopped the reader, and returns the session's error and whether the relay left cleanly: with
-// everything that it published acked and confirmed.
-func (s *session) conclude(err error) (_ error, clean bool) {
+// conclude ends the session, whatever stopped the reader, and returns the session's error.
+func (s *session) conclude(err error) error {
 	s.handOver() // what the sink has, it must let go, or it would never be acked
 	defer s.stream.conn.Close()
 	if errors.Is(err, errLeave) || errors.Is(err, errTooLate) {
@@ -18,16 +17,18 @@ func (s *session) conclude(err error) (_ error, clean bool) {
 	if errors.Is(err, errRefused) {
 		err = s.halt()
 	}
-	switch {
-	case errors.Is(err, errLeave), errors.Is(err, errStopping), isPermanent(err):
-		s.confirmer.end(true)
-		drained := s.stream.drain(time.Now().Add(drainLimit))
-		s.stream.send([]byte{'X', 0, 0, 0, 4}, time.Second) // Terminate: the server logs no broken connection
-		return err, errors.Is(err, errLeave) && drained == nil && s.flight.drained()
-	default: // the connection or the server is going
-		s.confirmer.end(false)
-		return err, false
+	s.recording()
+	if !errors.Is(err, errLeave) && !errors.Is(err, errStopping) && !isPermanent(err) {
+		s.confirmer.end(false) // the connection is going
+		return err
 	}
+	if errors.Is(err, errLeave) && s.fresh.Load() && s.flight.drained() {
+		s.recordStop()
+	}
+	s.confirmer.end(true)
+	s.stream.drain(time.Now().Add(drainLimit))          // a socket closed with unread bytes may swallow the last status
+	s.stream.send([]byte{'X', 0, 0, 0, 4}, time.Second) // Terminate: the server logs no broken connection
+	return err
 }
 
 // leave waits for acks, for as long as leaving may take.
@@ -92,12 +93,13 @@ func (s *session) refused() bool {
 	return r != nil
 }
 
-// recordStop writes down where a clean stop left the slot.
-func (s *session) recordStop(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, drainLimit)
+// recordStop writes down where a clean stop leaves the slot: nothing moves it any more but the last status, which says the same. It is
+// done with the slot still in hand, so that whoever takes it next writes later.
+func (s *session) recordStop() {
+	ctx, cancel := context.WithTimeout(context.Background(), drainLimit)
 	defer cancel()
-	_, commit := s.flight.confirmed()
-	if err := s.recorder.record(ctx, s.confirmer.last, commit, true); err != nil {
-		s.relay.log.Warn("the stop is not recorded", "error", err)
+	lsn, commit := s.flight.confirmed()
+	if err := s.recorder.record(ctx, lsn, commit, true); err != nil {
+		s.relay.log.Warn("the stop is not recorded", "reason", err)
 	}
 }

@@ -165,21 +165,7 @@ func (r *Relay) report(err error, standby bool, pause time.Duration) {
 
 // attempt connects, makes a first start if this is one, and streams until something ends that.
 func (r *Relay) attempt(ctx context.Context, retry *backoff) error {
-	db, err := r.openDatabase(ctx)
-	if err != nil {
-		return err
-	}
-	defer db.close()
-	ready, err := r.prepare(ctx, db)
-	if err != nil {
-		return r.judge(err, preparing)
-	}
-	if r.sink == nil {
-		if r.sink, err = r.cfg.OpenSink(ctx, r.flight); err != nil {
-			return fmt.Errorf("open sink: %w", err)
-		}
-	}
-	s, err := r.openSession(ctx, db, ready)
+	s, err := r.connect(ctx)
 	if err != nil {
 		return err
 	}
@@ -189,6 +175,25 @@ func (r *Relay) attempt(ctx context.Context, retry *backoff) error {
 		retry.reset()
 	}
 	return err
+}
+
+// connect makes sure that there is something to stream from and to, and takes the slot.
+func (r *Relay) connect(ctx context.Context) (*session, error) {
+	db, err := r.openDatabase(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer db.close()
+	ready, err := r.prepare(ctx, db)
+	if err != nil {
+		return nil, r.judge(err, preparing)
+	}
+	if r.sink == nil {
+		if r.sink, err = r.cfg.OpenSink(ctx, r.flight); err != nil {
+			return nil, fmt.Errorf("open sink: %w", err)
+		}
+	}
+	return r.openSession(ctx, db, ready)
 }
 
 // judge marks what only a person can cure.

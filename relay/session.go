@@ -33,9 +33,10 @@ type session struct {
 	stream    *stream
 	decoder   *decoder.Decoder
 	confirmer *confirmer
-	recorder  recorder
 	history   history
 	addr      net.Addr // of the server
+	recorder  recorder
+	recording func() // stops the recorder's goroutine
 
 	pass     pass
 	timeline uint32 // of the open transaction
@@ -63,7 +64,7 @@ func (r *Relay) openSession(ctx context.Context, db *database, p *ready) (*sessi
 	s := &session{
 		relay: r, flight: r.flight, sink: r.sink, stream: stream, history: srv.history, addr: addr,
 		decoder:  decoder.New(r.cfg.Table, r.cfg.Mapping),
-		recorder: recorder{db: db, slot: r.cfg.Slot},
+		recorder: recorder{slot: r.cfg.Slot, open: func(ctx context.Context) (*database, error) { return dialDatabase(ctx, r.cfg.ConnString) }},
 	}
 	if err := s.claim(ctx, db, &srv, p); err != nil {
 		stream.conn.Close()
@@ -120,24 +121,25 @@ func (s *session) run(ctx context.Context) error {
 	defer cancel()
 	others.Go(s.confirmer.run)
 	others.Go(func() { s.probe(side) })
-	recording, stopRecording := context.WithCancel(side)
-	recorded := make(chan struct{})
-	go func() {
-		defer close(recorded)
-		s.recorder.run(recording, s.flight.confirmed, func(err error) { r.log.Warn("state is not up to date", "error", err) })
-	}()
+	s.record(side)
+	defer s.recording()
 
 	err := s.startAfresh()
 	if err == nil {
 		err = s.read()
 	}
-	err, clean := s.conclude(err)
-	stopRecording()
-	<-recorded
-	if clean {
-		s.recordStop(side)
-	}
-	return err
+	return s.conclude(err)
+}
+
+// record starts the recorder.
+func (s *session) record(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	s.recording = func() { cancel(); <-ended }
+	go func() {
+		defer close(ended)
+		s.recorder.run(ctx, s.flight.confirmed, func(err error) { s.relay.log.Warn("state is not up to date", "reason", err) })
+	}()
 }
 
 // startAfresh waits until the sink holds nothing of an older session, so that nothing of it can land behind what is read now, and begins
@@ -202,7 +204,9 @@ func (s *session) take(msg []byte) error {
 			return errLeave
 		}
 	case *decoder.Relation:
-		s.relay.log.Info("the outbox's columns", "table", s.relay.cfg.Table.String(), "columns", len(c.Columns))
+		if c.Err != nil { // a row in this shape would stop the relay: somebody may still alter it back
+			s.relay.log.Warn("the outbox's columns no longer fit", "reason", c.Err)
+		}
 	}
 	return nil
 }

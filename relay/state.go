@@ -65,9 +65,9 @@ func writeSnapshot(ctx context.Context, db *database, slot string, lsn pglogrepl
 const recordEvery = 5 * time.Second
 
 // recorder writes the last confirmation down, for the day on which the slot is lost. An idle relay writes nothing: a write would be WAL
-// to be confirmed, and so on for ever.
+// to be confirmed, and so on for ever. Nor does it keep a connection: that would be a client for a smart shutdown to wait for.
 type recorder struct {
-	db      *database
+	open    func(context.Context) (*database, error)
 	slot    string
 	written int64 // commit time of the confirmation written last
 }
@@ -82,8 +82,13 @@ func (r *recorder) record(ctx context.Context, confirmed pglogrepl.LSN, commit i
 		t := time.UnixMicro(commit)
 		at = &t
 	}
+	db, err := r.open(ctx)
+	if err != nil {
+		return fmt.Errorf("record confirmation %s: %w", confirmed, err)
+	}
+	defer db.close()
 	// A session that has confirmed nothing leaves the slot where it was found.
-	_, err := r.db.Exec(ctx, `
+	_, err = db.Exec(ctx, `
 		update walpost.relay_state set clean_stop = $4, updated_at = clock_timestamp(),
 		  confirmed_lsn = greatest($2::text::pg_lsn, case when $4 then (select confirmed_flush_lsn from pg_catalog.pg_replication_slots where slot_name = $1) end),
 		  confirmed_commit_time = coalesce($3, confirmed_commit_time)
