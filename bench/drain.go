@@ -1,0 +1,179 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"time"
+)
+
+// drained is one drain of a backlog.
+type drained struct {
+	Rows      int
+	Seconds   float64 // from the walsender's start until all of it is there
+	Reader    float64 // µs of CPU per row: walpost's or pg_recvlogical's
+	Walsender float64
+	Broker    float64 `json:",omitempty"`
+	PeakRSS   int64   // bytes
+	Foreign   float64 // cores that others kept busy
+}
+
+// rate is in thousands of rows a second.
+func (d drained) rate() float64 { return float64(d.Rows) / d.Seconds / 1000 }
+
+// comparison is a workload's drains, in the order in which they ran.
+type comparison struct {
+	Workload    string
+	Rows        int
+	Payload     float64 // mean bytes
+	WAL         int64   // bytes
+	Walpost     []drained
+	Recvlogical []drained `json:",omitempty"`
+}
+
+// limit is how long one drain may take.
+const limit = 10 * time.Minute
+
+// compare drains a backlog by turns.
+func (r *rig) compare(ctx context.Context, load workload) (comparison, error) {
+	b, err := r.newDatabase(ctx, fmt.Sprintf("bench_%d", load.perTransaction))
+	if err != nil {
+		return comparison{}, err
+	}
+	progress("%s: committing %d rows", load.name, load.rows)
+	if err := b.fill(ctx, load); err != nil {
+		return comparison{}, err
+	}
+	c := comparison{Workload: load.name, Rows: load.rows, Payload: b.payload, WAL: b.wal}
+	// One drain that does not count: the broker's compiler and the page cache
+	// are warm after it.
+	if _, err := r.publish(ctx, b); err != nil {
+		return c, fmt.Errorf("walpost: %w", err)
+	}
+	for round := range r.rounds {
+		if r.receiver != "" {
+			d, err := r.receive(ctx, b)
+			if err != nil {
+				return c, fmt.Errorf("pg_recvlogical: %w", err)
+			}
+			progress("%s: round %d: pg_recvlogical %.0f k rows/s", load.name, round+1, d.rate())
+			c.Recvlogical = append(c.Recvlogical, d)
+		}
+		d, err := r.publish(ctx, b)
+		if err != nil {
+			return c, fmt.Errorf("walpost: %w", err)
+		}
+		progress("%s: round %d: walpost %.0f k rows/s", load.name, round+1, d.rate())
+		c.Walpost = append(c.Walpost, d)
+	}
+	return c, b.close(ctx)
+}
+
+// publish drains the backlog by walpost into a fresh topic.
+func (r *rig) publish(ctx context.Context, b *backlog) (d drained, err error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	slot, err := b.newSlot(ctx)
+	if err != nil {
+		return d, err
+	}
+	topic, err := r.newTopic(ctx)
+	if err != nil {
+		return d, err
+	}
+	client, err := r.newClient()
+	if err != nil {
+		return d, err
+	}
+	defer client.Close()
+	relay, err := r.start(b, slot, topic)
+	if err != nil {
+		return d, err
+	}
+	defer func() {
+		if relay.Running() {
+			relay.Kill()
+		}
+		if err != nil {
+			err = fmt.Errorf("%w\n%s", err, r.log(slot))
+		}
+	}()
+	walsender, err := b.awaitReader(ctx, slot, relay.Done())
+	if err != nil {
+		return d, err
+	}
+	broker := childNamed("java")
+	from, senderCPU, brokerCPU := look(), cpuOf(walsender), cpuOf(broker)
+	begin := time.Now()
+	if err := client.await(ctx, topic, r.partitions, int64(b.rows), relay.Done()); err != nil {
+		return d, err
+	}
+	d = drained{Rows: b.rows, Seconds: time.Since(begin).Seconds()}
+	perRow := func(used time.Duration) float64 { return float64(used.Microseconds()) / float64(b.rows) }
+	d.Walsender, d.Broker = perRow(cpuOf(walsender)-senderCPU), perRow(cpuOf(broker)-brokerCPU)
+	d.Reader = perRow(cpuOf(relay.PID())) // with all that its start cost
+	d.Foreign, d.PeakRSS = foreign(from, look()), peakRSS(relay.PID())
+	if err := relay.stop(ctx); err != nil {
+		return d, err
+	}
+	if err := r.checkTopic(ctx, topic, b.rows); err != nil {
+		return d, err
+	}
+	return d, b.drop(ctx, slot)
+}
+
+// receive drains the backlog by pg_recvlogical into nothing.
+func (r *rig) receive(ctx context.Context, b *backlog) (d drained, err error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	slot, err := b.newSlot(ctx)
+	if err != nil {
+		return d, err
+	}
+	cmd := exec.CommandContext(ctx, r.receiver, "--start", "-S", slot, "-d", b.dsn, "-f", "/dev/null", "--no-loop",
+		"--endpos", b.end, "-o", "proto_version=1", "-o", "publication_names=walpost")
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C"}
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		return d, err
+	}
+	ended := make(chan struct{})
+	var outcome error // once ended is closed
+	go func() {
+		outcome = cmd.Wait()
+		close(ended)
+	}()
+	walsender, err := b.awaitReader(ctx, slot, ended)
+	if err != nil {
+		return d, err
+	}
+	from, begin := look(), time.Now()
+	var senderCPU time.Duration
+	var peak int64
+	// Both processes are gone at the end, so they are followed till then.
+	for ticks := time.NewTicker(5 * time.Millisecond); ; {
+		senderCPU, peak = max(senderCPU, cpuOf(walsender)), max(peak, peakRSS(cmd.Process.Pid))
+		select {
+		case <-ticks.C:
+			continue
+		case <-ended:
+			ticks.Stop()
+		}
+		break
+	}
+	if outcome != nil {
+		return d, outcome
+	}
+	seconds := time.Since(begin).Seconds()
+	perRow := func(used time.Duration) float64 { return float64(used.Microseconds()) / float64(b.rows) }
+	d = drained{
+		Rows: b.rows, Seconds: seconds, PeakRSS: peak, Foreign: foreign(from, look()),
+		Reader:    perRow(cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()),
+		Walsender: perRow(senderCPU),
+	}
+	return d, b.drop(ctx, slot)
+}
+
+// progress tells whoever waits.
+func progress(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }

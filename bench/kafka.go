@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// client is the bench's own view of Kafka.
+type client struct{ *kgo.Client }
+
+func (r *rig) newClient(opts ...kgo.Opt) (client, error) {
+	c, err := kgo.NewClient(append(opts, kgo.SeedBrokers(r.kafka.Brokers()...))...)
+	return client{c}, err
+}
+
+// await waits until a topic holds n records, and not one more.
+func (c client) await(ctx context.Context, topic string, partitions int, n int64, ended <-chan struct{}) error {
+	return poll(ctx, 5*time.Millisecond, func() (bool, error) {
+		have, err := c.size(ctx, topic, partitions)
+		if err != nil || have > n {
+			return false, errors.Join(err, fmt.Errorf("%d records of %d rows", have, n))
+		}
+		select {
+		case <-ended:
+			return false, fmt.Errorf("walpost ended after %d of %d records", have, n)
+		default:
+			return have == n, nil
+		}
+	})
+}
+
+// size is how many records a topic holds.
+func (c client) size(ctx context.Context, topic string, partitions int) (n int64, err error) {
+	req := kmsg.NewListOffsetsRequest()
+	req.ReplicaID = -1
+	asked := kmsg.NewListOffsetsRequestTopic()
+	asked.Topic = topic
+	for i := range partitions {
+		one := kmsg.NewListOffsetsRequestTopicPartition()
+		one.Partition, one.Timestamp = int32(i), -1 // the end
+		asked.Partitions = append(asked.Partitions, one)
+	}
+	req.Topics = append(req.Topics, asked)
+	for _, shard := range c.RequestSharded(ctx, &req) {
+		if shard.Err != nil {
+			return 0, shard.Err
+		}
+		for _, answer := range shard.Resp.(*kmsg.ListOffsetsResponse).Topics {
+			for _, one := range answer.Partitions {
+				err = errors.Join(err, kerr.ErrorForCode(one.ErrorCode))
+				n += one.Offset
+			}
+		}
+	}
+	return n, err
+}
+
+// checkTopic reads a topic back: as many records as rows, and positions that
+// grow along every partition.
+func (r *rig) checkTopic(ctx context.Context, topic string, rows int) error {
+	c, err := r.newClient(kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	have, err := c.size(ctx, topic, r.partitions)
+	if err != nil || have != int64(rows) {
+		return errors.Join(err, fmt.Errorf("after the stop topic %s has %d records of %d rows", topic, have, rows))
+	}
+	last := make(map[int32]string)
+	for read := 0; read < rows; {
+		fetches := c.PollFetches(ctx)
+		if err := fetches.Err(); err != nil {
+			return fmt.Errorf("read topic %s back: %w", topic, err)
+		}
+		for records := fetches.RecordIter(); !records.Done(); read++ {
+			record := records.Next()
+			position := header(record, "ce_sequence")
+			if position == "" || position <= last[record.Partition] {
+				return fmt.Errorf("topic %s, partition %d, offset %d: ce_sequence %q after %q", topic, record.Partition, record.Offset, position, last[record.Partition])
+			}
+			last[record.Partition] = position
+		}
+	}
+	return nil
+}
+
+func header(r *kgo.Record, name string) string {
+	for _, h := range r.Headers {
+		if h.Key == name {
+			return string(h.Value)
+		}
+	}
+	return ""
+}

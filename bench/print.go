@@ -1,0 +1,94 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"text/tabwriter"
+)
+
+// print prints what a person wants to know.
+func (r report) print(w io.Writer) {
+	for _, c := range r.Drains {
+		fmt.Fprintf(w, "\nDrain of %d rows in %s, payload %.0f B, %d MB of WAL; medians, rounds in turn: %d\n",
+			c.Rows, c.Workload, c.Payload, c.WAL>>20, len(c.Walpost))
+		table := tabwriter.NewWriter(w, 0, 0, 3, ' ', tabwriter.AlignRight)
+		fmt.Fprintln(table, "\tk rows/s\trange\treader µs/row\twalsender µs/row\tbroker µs/row\tpeak RSS MB\tforeign cores\t")
+		line(table, "pg_recvlogical → nothing", c.Recvlogical)
+		line(table, "walpost → Kafka", c.Walpost)
+		table.Flush()
+		c.ratios(w)
+	}
+	if r.Latency != nil {
+		r.Latency.print(w)
+	}
+}
+
+func line(w io.Writer, name string, runs []drained) {
+	if len(runs) == 0 {
+		return
+	}
+	rate, low, high := spread(runs, drained.rate)
+	median := func(of func(drained) float64) float64 { m, _, _ := spread(runs, of); return m }
+	broker := "–"
+	if m := median(func(d drained) float64 { return d.Broker }); m > 0 {
+		broker = fmt.Sprintf("%.2f", m)
+	}
+	fmt.Fprintf(w, "%s\t%.1f\t%.0f–%.0f\t%.2f\t%.2f\t%s\t%.0f\t%.2f\t\n", name, rate, low, high,
+		median(func(d drained) float64 { return d.Reader }), median(func(d drained) float64 { return d.Walsender }), broker,
+		median(func(d drained) float64 { return float64(d.PeakRSS) / (1 << 20) }), median(func(d drained) float64 { return d.Foreign }))
+}
+
+// ratios are what can be compared between machines.
+func (c comparison) ratios(w io.Writer) {
+	rate, _, _ := spread(c.Walpost, drained.rate)
+	sender, _, _ := spread(c.Walpost, func(d drained) float64 { return d.Walsender })
+	fmt.Fprintf(w, "walsender core used: %.0f %%", rate*sender/10) // k/s × µs = thousandths of a core
+	if len(c.Recvlogical) > 0 {
+		theirs, _, _ := spread(c.Recvlogical, drained.rate)
+		paired := make([]float64, len(c.Walpost))
+		cpu := make([]float64, len(c.Walpost))
+		for i, d := range c.Walpost {
+			other := c.Recvlogical[i]
+			paired[i] = d.rate() / other.rate()
+			cpu[i] = (d.Reader + d.Walsender) / (other.Reader + other.Walsender)
+		}
+		slices.Sort(paired)
+		fmt.Fprintf(w, "; rate: %.2f × pg_recvlogical (rounds: %.2f–%.2f); CPU of reader and walsender together: %.2f ×",
+			rate/theirs, paired[0], paired[len(paired)-1], middle(cpu))
+	}
+	fmt.Fprintln(w)
+}
+
+func (l *latencies) print(w io.Writer) {
+	fmt.Fprintf(w, "\nLatency of %d single-row commits a second, %d commits in %.0f s, milliseconds until a consumer has the record\n", l.Rate, l.Commits, l.Seconds)
+	table := tabwriter.NewWriter(w, 0, 0, 3, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(table, "\tp50\tp90\tp99\tp99.9\tmax\t")
+	for _, q := range []struct {
+		name string
+		quantiles
+	}{{"since COMMIT returned", l.Seen}, {"since the intended begin", l.Intended}} {
+		fmt.Fprintf(table, "%s\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t\n", q.name, q.P50, q.P90, q.P99, q.P999, q.Max)
+	}
+	table.Flush()
+	fmt.Fprintf(w, "CPU seconds a minute: walpost %.1f, broker %.1f; peak RSS %d MB; foreign cores %.2f\n", l.RelayPerMinute, l.BrokerPerMinute, l.PeakRSS>>20, l.Foreign)
+}
+
+// spread is the median, the lowest and the highest of some runs.
+func spread(runs []drained, of func(drained) float64) (median, low, high float64) {
+	values := make([]float64, len(runs))
+	for i, d := range runs {
+		values[i] = of(d)
+	}
+	slices.Sort(values)
+	return middle(values), values[0], values[len(values)-1]
+}
+
+func middle(values []float64) float64 {
+	sorted := slices.Sorted(slices.Values(values))
+	half := len(sorted) / 2
+	if len(sorted)%2 == 0 {
+		return (sorted[half-1] + sorted[half]) / 2
+	}
+	return sorted[half]
+}

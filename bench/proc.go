@@ -1,0 +1,149 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// tick is the unit of CPU time in /proc: Linux shows hundredths of a second
+// to user space, whatever it counts in.
+const tick = 10 * time.Millisecond
+
+// stat is what /proc/<pid>/stat says of a process.
+type stat struct {
+	name   string
+	parent int
+	own    time.Duration // user and system time of its own
+	waited time.Duration // of its children that have ended and were waited for
+}
+
+func readStat(pid int) (stat, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return stat{}, err
+	}
+	// "pid (name) state ppid …": the name may hold anything.
+	open, end := bytes.IndexByte(text, '('), bytes.LastIndexByte(text, ')')
+	fields := strings.Fields(string(text[end+1:]))
+	if open < 0 || len(fields) < 15 {
+		return stat{}, fmt.Errorf("/proc/%d/stat: %q", pid, text)
+	}
+	number := func(field int) time.Duration { // as proc(5) numbers them
+		n, _ := strconv.ParseInt(fields[field-3], 10, 64)
+		return time.Duration(n)
+	}
+	return stat{
+		name:   string(text[open+1 : end]),
+		parent: int(number(4)),
+		own:    tick * (number(14) + number(15)),
+		waited: tick * (number(16) + number(17)),
+	}, nil
+}
+
+// cpuOf is the CPU time that a process used so far; 0 when it has ended.
+func cpuOf(pid int) time.Duration {
+	s, _ := readStat(pid)
+	return s.own
+}
+
+// childNamed finds a child of this process by its name.
+func childNamed(name string) int {
+	for pid, s := range processes() {
+		if s.parent == os.Getpid() && s.name == name {
+			return pid
+		}
+	}
+	return 0
+}
+
+func processes() map[int]stat {
+	all := make(map[int]stat)
+	folders, _ := filepath.Glob("/proc/[0-9]*")
+	for _, folder := range folders {
+		pid, err := strconv.Atoi(filepath.Base(folder))
+		if err != nil {
+			continue
+		}
+		if s, err := readStat(pid); err == nil { // else it has ended since
+			all[pid] = s
+		}
+	}
+	return all
+}
+
+// machine is how busy the machine was until now: all of it, and our part:
+// this process and everything below it.
+type machine struct {
+	at         time.Time
+	busy, ours time.Duration
+}
+
+func look() machine {
+	m := machine{at: time.Now(), busy: busy()}
+	all := processes()
+	for pid, s := range all {
+		for up, next := pid, s; ; {
+			if up == os.Getpid() {
+				m.ours += s.own + s.waited
+				break
+			}
+			parent, there := all[next.parent]
+			if !there {
+				break
+			}
+			up, next = next.parent, parent
+		}
+	}
+	return m
+}
+
+// busy is the CPU time of the whole machine outside of idling.
+func busy() time.Duration {
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0
+	}
+	line, _, _ := strings.Cut(string(text), "\n")
+	fields := strings.Fields(line) // cpu user nice system idle iowait irq softirq steal …
+	var sum time.Duration
+	for i, field := range fields {
+		if n, err := strconv.ParseInt(field, 10, 64); err == nil && i >= 1 && i <= 8 && i != 4 && i != 5 {
+			sum += tick * time.Duration(n)
+		}
+	}
+	return sum
+}
+
+// foreign is how many cores others kept busy between two looks. Above about
+// 0.3 rates are lower bounds.
+func foreign(from, to machine) float64 {
+	window := to.at.Sub(from.at)
+	return max(0, ((to.busy-from.busy)-(to.ours-from.ours)).Seconds()/window.Seconds())
+}
+
+// peakRSS is a process's largest resident set so far, in bytes.
+func peakRSS(pid int) int64 {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	for line := range strings.Lines(string(text)) {
+		if rest, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+			kb, _ := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
+			return kb << 10
+		}
+	}
+	return 0
+}
+
+func cpuModel() string {
+	text, _ := os.ReadFile("/proc/cpuinfo")
+	for line := range strings.Lines(string(text)) {
+		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
+			return strings.TrimSpace(value)
+		}
+	}
+	return "unknown model"
+}

@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+
+	"walpost/internal/kafkatest"
+	"walpost/internal/pgtest"
+	"walpost/internal/testenv/child"
+)
+
+// rig is what the measurements run on.
+type rig struct {
+	options
+	home     *child.Home
+	postgres *pgtest.Server
+	kafka    *kafkatest.Cluster
+	walpost  string // the binary
+	receiver string // pg_recvlogical; empty: there is none on this machine
+	topics   int    // how many were made: each run has a fresh one
+}
+
+func newRig(ctx context.Context, o options) (*rig, error) {
+	if runtime.GOOS != "linux" {
+		return nil, errors.New("CPU and memory of other processes are read from /proc: run this on Linux")
+	}
+	r := &rig{options: o}
+	if err := r.open(ctx); err != nil {
+		return nil, errors.Join(err, r.close())
+	}
+	return r, nil
+}
+
+func (r *rig) open(ctx context.Context) (err error) {
+	if r.home, err = child.NewHome("walpost-bench-", nil); err != nil {
+		return err
+	}
+	r.walpost = r.home.Path("walpost")
+	root, err := moduleRoot(ctx)
+	if err != nil {
+		return err
+	}
+	out, err := exec.CommandContext(ctx, "go", "build", "-C", root, "-o", r.walpost, "./cmd/walpost").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("build walpost: %w\n%s", err, out)
+	}
+	r.postgres, err = pgtest.Launch(ctx, pgtest.Options{Major: r.major, Settings: map[string]string{
+		// What a server of this size would have, so that no checkpoint falls
+		// into a round; and a commit is on disk before it returns.
+		"fsync": "on", "shared_buffers": "512MB", "max_wal_size": "8GB", "checkpoint_timeout": "1h", "autovacuum": "off",
+	}})
+	if err != nil {
+		return err
+	}
+	if r.kafka, err = kafkatest.Launch(ctx, kafkatest.Options{}); err != nil {
+		return err
+	}
+	r.receiver = findReceiver(ctx)
+	return nil
+}
+
+// close ends the servers. It may be called on a rig that is half open.
+func (r *rig) close() error {
+	var errs []error
+	if r.kafka != nil {
+		errs = append(errs, r.kafka.Close())
+	}
+	if r.postgres != nil {
+		errs = append(errs, r.postgres.Close())
+	}
+	if r.home != nil {
+		errs = append(errs, r.home.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// moduleRoot is the folder of the module walpost, of which this one is a
+// part.
+func moduleRoot(ctx context.Context) (string, error) {
+	out, err := exec.CommandContext(ctx, "go", "env", "GOMOD").Output()
+	if err != nil {
+		return "", fmt.Errorf("find the module: %w", err)
+	}
+	root := filepath.Dir(filepath.Dir(strings.TrimSpace(string(out))))
+	if _, err := os.Stat(filepath.Join(root, "cmd", "walpost")); err != nil {
+		return "", fmt.Errorf("run this inside the module walpost/bench (make bench): %w", err)
+	}
+	return root, nil
+}
+
+// findReceiver looks for pg_recvlogical. Any version will do: it passes on
+// what it gets.
+func findReceiver(ctx context.Context) string {
+	if out, err := exec.CommandContext(ctx, "pg_config", "--bindir").Output(); err == nil {
+		path := filepath.Join(strings.TrimSpace(string(out)), "pg_recvlogical")
+		if _, err := exec.LookPath(path); err == nil {
+			return path
+		}
+	}
+	path, _ := exec.LookPath("pg_recvlogical")
+	return path
+}
+
+// setting says what is measured on what.
+func (r *rig) setting() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "walpost on %d cores (%s), %s, everything on one machine over loopback\n", runtime.NumCPU(), cpuModel(), runtime.Version())
+	fmt.Fprintf(&b, "Postgres %s (%s), fsync on; Kafka, one broker, %d partitions, acks=all, idempotent, compression %s, all headers\n",
+		r.postgres.Version(), r.postgres.Source(), r.partitions, r.codec)
+	if r.receiver == "" {
+		b.WriteString("pg_recvlogical is not on this machine (pg_config --bindir, PATH): rates only, no ratio\n")
+	}
+	return b.String()
+}
+
+// relay is a running `walpost run`.
+type relay struct{ *child.Process }
+
+// start starts the relay on a slot and a topic.
+func (r *rig) start(b *backlog, slot, topic string) (*relay, error) {
+	port, err := child.FreePort()
+	if err != nil {
+		return nil, err
+	}
+	process, err := r.home.Start(child.Spec{
+		Path: r.walpost,
+		Args: []string{"run", "--log-format", "text"},
+		Env: append(b.environment(), "WALPOST_POSTGRES_SLOT="+slot, "WALPOST_OUTBOX_TOPIC="+topic,
+			"WALPOST_KAFKA_BOOTSTRAP_SERVERS="+r.kafka.Brokers()[0], "WALPOST_KAFKA_COMPRESSION_TYPE="+r.codec,
+			"WALPOST_ADMIN_LISTEN="+child.Address(port)),
+		Log:   r.home.Path(slot + ".log"),
+		Death: syscall.SIGKILL,
+	})
+	return &relay{process}, err
+}
+
+// stop stops it cleanly.
+func (p *relay) stop(ctx context.Context) error {
+	if err := p.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	if err := p.Wait(ctx); err != nil {
+		return err
+	}
+	if err := p.Err(); err != nil {
+		return fmt.Errorf("walpost after SIGTERM: %w", err)
+	}
+	return nil
+}
+
+// log is what it printed, for an error's message.
+func (r *rig) log(slot string) string { return child.Tail(r.home.Path(slot + ".log")) }
+
+// newTopic makes a topic for one run.
+func (r *rig) newTopic(ctx context.Context) (string, error) {
+	r.topics++
+	name := fmt.Sprintf("bench-%d", r.topics)
+	return name, kafkatest.CreateTopic(ctx, r.kafka.Brokers(), name, int32(r.partitions), nil)
+}
