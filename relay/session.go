@@ -160,13 +160,8 @@ func (s *session) startAfresh() error {
 func (s *session) read() error {
 	for {
 		m, err := s.stream.next()
-		var lost *fault
-		switch {
-		case errors.As(err, &lost): // a notice, in a stream that lives
-			s.flight.Rejected(s.atHand(), err)
-			return errRefused
-		case err != nil:
-			return s.relay.judge(err, streaming)
+		if err != nil {
+			return s.broken(err)
 		}
 		switch m.kind {
 		case incomplete:
@@ -183,6 +178,16 @@ func (s *session) read() error {
 			return err
 		}
 	}
+}
+
+// broken judges an error of the stream's. A fault came as a notice, in a stream that lives: what precedes it can still be confirmed.
+func (s *session) broken(err error) error {
+	var lost *fault
+	if errors.As(err, &lost) {
+		s.flight.Rejected(s.atHand(), err)
+		return errRefused
+	}
+	return s.relay.judge(err, streaming)
 }
 
 // take decodes one message and does what it says.

@@ -155,8 +155,10 @@ func (w *window) settle() {
 	}
 }
 
-// mergeSlack keeps small windows from being merged all the time.
-const mergeSlack = 64
+const (
+	mergeSlack = 64      // keeps small windows from being merged all the time
+	roomKept   = 1 << 16 // an array of so many entries, 2 MiB, is kept for the next burst
+)
 
 // merge moves the live entries to the front of their array, runs of done neighbours as one. It leaves at most one done entry behind each
 // other one, so at least as many have to become done before the next call as were looked at in this one: O(1) per transaction.
@@ -175,7 +177,7 @@ func (w *window) merge() {
 		kept = append(kept, e)
 	}
 	w.head = 0
-	if cap(kept) > 8*len(kept)+16*mergeSlack {
+	if cap(kept) > roomKept && cap(kept) > 8*len(kept) {
 		kept = append(make([]entry, 0, 2*len(kept)), kept...)
 	}
 	w.entries = kept

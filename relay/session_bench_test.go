@@ -1,0 +1,155 @@
+package relay
+
+import (
+	"encoding/binary"
+	"errors"
+	"net"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"walpost/decoder"
+	"walpost/schema"
+)
+
+// loop is a connection that gives out the same bytes for ever, a read buffer full at a time, but those before again only once.
+type loop struct {
+	net.Conn
+	data  []byte
+	again int
+	at    int
+}
+
+func (l *loop) Read(p []byte) (int, error) {
+	n := copy(p, l.data[l.at:])
+	if l.at += n; l.at == len(l.data) {
+		l.at = l.again
+	}
+	return n, nil
+}
+
+func (l *loop) SetReadDeadline(time.Time) error { return nil }
+
+// atOnce acks everything at Flush, and ends the session after a number of events.
+type atOnce struct {
+	acks   Acks
+	runs   []schema.Run
+	bytes  int
+	events int
+	limit  int
+	stop   func()
+}
+
+func (s *atOnce) Publish(ev *schema.Event, tx uint64) (int, error) {
+	if k := len(s.runs) - 1; k >= 0 && s.runs[k].Tx == tx {
+		s.runs[k].Rows++
+	} else {
+		s.runs = append(s.runs, schema.Run{Tx: tx, Rows: 1})
+	}
+	n := len(ev.Values[schema.Payload])
+	s.bytes += n
+	s.events++
+	return n, nil
+}
+
+func (s *atOnce) Flush() {
+	s.acks.Acked(s.runs, s.bytes)
+	s.runs, s.bytes = s.runs[:0], 0
+	if s.events >= s.limit {
+		s.stop()
+	}
+}
+
+func (s *atOnce) Close() error { return nil }
+
+// wireTransactions is a stream of transactions of the default outbox, announced at the beginning.
+func wireTransactions(transactions, rows int) *loop {
+	be := binary.BigEndian
+	columns := []struct {
+		name string
+		oid  uint32
+	}{{"id", 2950}, {"aggregatetype", 25}, {"aggregateid", 25}, {"type", 25}, {"payload", 3802}, {"headers", 3802}, {"created_at", 1184}}
+	relation := be.AppendUint32([]byte{'R'}, 16400)
+	relation = append(relation, "walpost\x00outbox\x00d"...)
+	relation = be.AppendUint16(relation, uint16(len(columns)))
+	insert := be.AppendUint32([]byte{'I'}, 16400)
+	insert = be.AppendUint16(append(insert, 'N'), uint16(len(columns)))
+	values := []string{"0189f7f0-1f2c-7c3e-8e5c-000000000001", "order", "12345", "placed", `{"payload": "` + string(slices.Repeat([]byte("x"), 280)) + `"}`, "", "2026-11-21 03:40:25.409899+00"}
+	for i, c := range columns {
+		relation = append(append(append(relation, 0), c.name...), 0)
+		relation = be.AppendUint32(be.AppendUint32(relation, c.oid), 0xFFFFFFFF)
+		if values[i] == "" {
+			insert = append(insert, 'n')
+			continue
+		}
+		insert = append(be.AppendUint32(append(insert, 't'), uint32(len(values[i]))), values[i]...)
+	}
+	out := walFrame(relation)
+	announced := len(out)
+	for i := range transactions {
+		lsn := uint64(0x1000 * (i + 1))
+		begin := be.AppendUint64([]byte{'B'}, lsn)
+		begin = be.AppendUint32(be.AppendUint64(begin, 0), uint32(700+i))
+		out = append(out, walFrame(begin)...)
+		for range rows {
+			out = append(out, walFrame(insert)...)
+		}
+		commit := be.AppendUint64([]byte{'C', 0}, lsn)
+		commit = be.AppendUint64(be.AppendUint64(commit, lsn+0x30), 0)
+		out = append(out, walFrame(commit)...)
+	}
+	return &loop{data: out, again: announced}
+}
+
+// benchSession reads n events from a stream through window and budget into a sink that acks at once.
+func benchSession(tb testing.TB, conn *loop, n int) {
+	conn.at = 0
+	budget := newBudget(32 << 20)
+	f := newFlight(budget)
+	m, err := newMetrics(prometheus.NewRegistry(), f, budget)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	s := &session{
+		relay:   &Relay{metrics: m, cfg: Config{Table: schema.DefaultTable}},
+		flight:  f,
+		stream:  newStream(conn, nil),
+		decoder: decoder.New(schema.DefaultTable, schema.DefaultMapping()),
+		history: history{current: 1},
+	}
+	s.confirmer = newConfirmer(s.stream, s.position, f.progress, statusPeriod, s.told)
+	s.sink = &atOnce{acks: f, limit: n, stop: func() { s.stream.interrupt(errLeave) }}
+	if err := s.read(); !errors.Is(err, errLeave) && !errors.Is(err, errTooLate) {
+		tb.Fatal(err)
+	}
+}
+
+// BenchmarkRead is what the relay itself costs per event, from the read buffer to the ack, decoding included, socket and sink not:
+//
+//	go test ./relay -run '^$' -bench Read -count 10 | benchstat -
+func BenchmarkRead(b *testing.B) {
+	for _, rows := range []int{1, 100} {
+		b.Run(strconv.Itoa(rows)+" rows", func(b *testing.B) {
+			data := wireTransactions(20_000/rows, rows)
+			b.ReportAllocs()
+			b.ResetTimer()
+			benchSession(b, data, b.N)
+		})
+	}
+}
+
+// TestReadAllocates: no event and no transaction costs an allocation.
+func TestReadAllocates(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
+	data := wireTransactions(20_000, 1)
+	few := testing.AllocsPerRun(3, func() { benchSession(t, data, 20_000) })
+	many := testing.AllocsPerRun(3, func() { benchSession(t, data, 400_000) })
+	if perEvent := (many - few) / 380_000; perEvent > 0.001 {
+		t.Errorf("%.4f allocations per event", perEvent)
+	}
+}
