@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 )
 
 // catchSignals takes the signals that ask to stop from now on; quiet gives them back.
@@ -16,6 +17,10 @@ func catchSignals() (signals <-chan os.Signal, quiet func()) {
 	return c, func() { signal.Stop(c) }
 }
 
+// oneRequest is how close two signals are when they are one request: timeout(1) and some supervisors signal a process, and then the group
+// that it is in.
+const oneRequest = 50 * time.Millisecond
+
 // await runs the relay until it ends: by itself, or because it is asked to by a signal, by ctx, or by a failed admin server. A second
 // signal does not wait for it: delivery is at least once, so that is safe.
 func await(ctx context.Context, r runner, admin *adminServer, signals <-chan os.Signal, log *slog.Logger) error {
@@ -23,7 +28,7 @@ func await(ctx context.Context, r runner, admin *adminServer, signals <-chan os.
 	defer stop()
 	ended := make(chan error, 1)
 	go func() { ended <- r.Run(running) }()
-	asked := false
+	var asked time.Time
 	for {
 		select {
 		case err := <-ended:
@@ -33,10 +38,14 @@ func await(ctx context.Context, r runner, admin *adminServer, signals <-chan os.
 			<-ended
 			return fmt.Errorf("serve admin.listen: %w", err)
 		case s := <-signals:
-			if asked {
+			switch {
+			case asked.IsZero():
+				asked = time.Now()
+			case time.Since(asked) < oneRequest:
+				continue
+			default:
 				return errAtOnce
 			}
-			asked = true
 			log.Info("stopping: waiting for what is on its way; a second signal leaves at once", "signal", s.String())
 			admin.leave()
 			stop()
