@@ -6,99 +6,11 @@ import (
 	"fmt"
 	"math"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"walpost/schema"
 )
-
-// firstStart makes the slot and publishes the rows that were in the outbox before it: they are unsent messages.
-//
-// The phase is recorded first, so that whoever comes after a death half-way knows to begin the backfill again, from a new snapshot: rows
-// that were published twice are duplicates, and rows that were never published would be lost. The lock keeps two relays apart; it lives on
-// a connection of its own and goes with it.
-func (r *Relay) firstStart(ctx context.Context, db *database, p *ready) error {
-	lock, err := r.openDatabase(ctx)
-	if err != nil {
-		return err
-	}
-	defer lock.close()
-	if err := r.lockFirstStart(ctx, lock, p); err != nil {
-		return err
-	}
-	w, err := dialWalsender(ctx, r.cfg.ConnString, r.names, r.log)
-	if err != nil {
-		return r.judge(err, connecting)
-	}
-	defer w.close()
-	srv, err := w.identify(ctx)
-	if err != nil {
-		return err
-	}
-	if err := writePhase(ctx, db, r.cfg.Slot, phaseBackfilling, &srv, p.table.OID); err != nil {
-		return err
-	}
-	snap, err := r.createSlot(ctx, w, p, srv.version)
-	if err != nil {
-		return r.judge(err, creating)
-	}
-	if err := writeSnapshot(ctx, db, r.cfg.Slot, snap.lsn); err != nil {
-		return err
-	}
-	if err := r.backfill(ctx, p, &srv, snap, w.close); err != nil {
-		return err
-	}
-	return writePhase(ctx, db, r.cfg.Slot, phaseStreaming, &srv, p.table.OID)
-}
-
-// lockFirstStart takes the lock and makes sure that nothing has changed before it was had.
-func (r *Relay) lockFirstStart(ctx context.Context, lock *database, p *ready) error {
-	var locked bool
-	err := lock.QueryRow(ctx, `select pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended('walpost slot ' || $1, 0))`, r.cfg.Slot).Scan(&locked)
-	if err != nil {
-		return fmt.Errorf("lock the first start of slot %s: %w", r.cfg.Slot, err)
-	}
-	if !locked {
-		return errStandby
-	}
-	state, err := readState(ctx, lock, r.cfg.Slot)
-	if err != nil {
-		return err
-	}
-	slot, err := r.readSlot(ctx, lock)
-	if err != nil {
-		return err
-	}
-	if state != nil && state.phase == phaseStreaming || (slot == nil) != (p.slot == nil) {
-		return errStandby // it was made meanwhile: look again
-	}
-	return nil
-}
-
-// createSlot creates the slot with a snapshot of the moment at which it begins. If it is there already, from a first start that died, a
-// temporary one gives a snapshot: the slot itself keeps everything since it was made.
-func (r *Relay) createSlot(ctx context.Context, w *walsender, p *ready, version int) (snapshot, error) {
-	waiting := time.AfterFunc(3*time.Second, func() {
-		const reason = "creating the slot waits for the end of all transactions that are writing, in any database of the cluster"
-		r.status.set(Starting, reason)
-		r.log.Warn(reason, "see", "SELECT pid, datname, xact_start, query FROM pg_stat_activity WHERE backend_xid IS NOT NULL ORDER BY xact_start")
-	})
-	defer waiting.Stop()
-	if p.slot == nil {
-		s, err := w.create(ctx, r.cfg.Slot, false, version)
-		if err == nil {
-			r.log.Info("created slot", "slot", r.cfg.Slot, "from", s.lsn.String())
-		}
-		return s, err
-	}
-	if err := r.checkSlot(p.slot, nil); err != nil {
-		return snapshot{}, err
-	}
-	r.log.Warn("an earlier first start did not end: the backfill begins again, and what it published then will be there twice")
-	name := fmt.Sprintf("walpost_backfill_%d", w.conn.PID())
-	return w.create(ctx, name, true, version)
-}
 
 // backfill publishes the rows of a snapshot and returns when all are acked, or counts them if they are to be skipped. It calls imported
 // when the snapshot is its own, and the connection that made it may go.

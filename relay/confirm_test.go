@@ -60,7 +60,7 @@ func (b *bench) take(p []byte, _ time.Duration) error {
 		return errors.New("not a status")
 	}
 	lsn := func(at int) pglogrepl.LSN { return pglogrepl.LSN(binary.BigEndian.Uint64(p[at:])) }
-	if clock := time.UnixMicro(int64(binary.BigEndian.Uint64(p[30:])) + postgresEpoch); clock.Sub(time.Now()).Abs() > time.Microsecond {
+	if clock := time.UnixMicro(int64(binary.BigEndian.Uint64(p[30:])) + postgresEpoch); time.Until(clock).Abs() > time.Microsecond {
 		return errors.New("not the time")
 	}
 	b.statuses = append(b.statuses, sentStatus{time.Since(b.begun), lsn(6), lsn(14), lsn(22), p[38] == 1})

@@ -95,8 +95,8 @@ func judge(err error, at stage, first bool, n names) error {
 func judgeConnect(err error, first bool, n names) error {
 	var cure string
 	for _, leaf := range leaves(err) {
-		c, permanent := judgeLeaf(leaf, first, n)
-		if !permanent {
+		c, hopeless := judgeLeaf(leaf, first, n)
+		if !hopeless {
 			return err
 		}
 		if cure == "" || c != "" {
@@ -106,7 +106,7 @@ func judgeConnect(err error, first bool, n names) error {
 	return permanent(err, "%s", cure)
 }
 
-func judgeLeaf(err error, first bool, n names) (cure string, permanent bool) {
+func judgeLeaf(err error, first bool, n names) (cure string, hopeless bool) {
 	var e *pgconn.PgError
 	var parse *pgconn.ParseConfigError
 	var cert *tls.CertificateVerificationError
@@ -126,7 +126,7 @@ func judgeLeaf(err error, first bool, n names) (cure string, permanent bool) {
 }
 
 // judgeRefusal judges a server that was reached and said no.
-func judgeRefusal(e *pgconn.PgError, first bool, n names) (cure string, permanent bool) {
+func judgeRefusal(e *pgconn.PgError, first bool, n names) (cure string, hopeless bool) {
 	switch e.Code {
 	case "28P01", "28000": // wrong password; unknown role, or nothing in pg_hba.conf. Later a password is being rotated: it is waited for.
 		return "check user and password, and that pg_hba.conf lets the role " + schema.QuoteIdent(n.role) + " in to this database (the line's database is its name, not the word replication)", first

@@ -22,17 +22,6 @@ type ready struct {
 	version int // server_version_num
 }
 
-// slotRow is what pg_replication_slots says of the slot.
-type slotRow struct {
-	plugin, kind, database string
-	active                 bool
-	pid                    int32
-	confirmed              string // confirmed_flush_lsn
-	beyond                 bool   // it stands beyond the end of the server's WAL
-	ahead                  bool   // it stands beyond what was recorded at a clean stop
-	lost                   bool
-}
-
 // errStandby says that another relay is at it.
 var errStandby = errors.New("another relay is making the first start of this slot")
 
@@ -166,55 +155,4 @@ func (r *Relay) createPublication(ctx context.Context, db *database, o schema.Op
 	}
 	r.log.Info("created publication", "publication", o.Publication, "table", r.cfg.Table.String())
 	return nil
-}
-
-// readSlot returns nil if there is no slot.
-func (r *Relay) readSlot(ctx context.Context, db *database) (*slotRow, error) {
-	var s slotRow
-	err := db.QueryRow(ctx, `
-		select coalesce(plugin, ''), slot_type, coalesce(database, ''), active, coalesce(active_pid, 0), coalesce(confirmed_flush_lsn::text, ''),
-		       coalesce(confirmed_flush_lsn > pg_catalog.pg_current_wal_flush_lsn(), false),
-		       coalesce(confirmed_flush_lsn > (select confirmed_lsn from walpost.relay_state where slot = slot_name and clean_stop), false),
-		       coalesce(wal_status = 'lost', false)
-		from pg_catalog.pg_replication_slots where slot_name = $1`, r.cfg.Slot).
-		Scan(&s.plugin, &s.kind, &s.database, &s.active, &s.pid, &s.confirmed, &s.beyond, &s.ahead, &s.lost)
-	switch {
-	case errors.Is(err, pgx.ErrNoRows):
-		return nil, nil
-	case err != nil:
-		return nil, fmt.Errorf("look up slot %s: %w", r.cfg.Slot, err)
-	}
-	return &s, nil
-}
-
-// checkSlot checks that a slot is one that walpost can stream and has not lost anything.
-func (r *Relay) checkSlot(s *slotRow, state *relayState) error {
-	name := r.cfg.Slot
-	switch {
-	case s.kind != "logical":
-		return permanent(fmt.Errorf("slot %s is %s and not of pgoutput", name, s.kind), "choose another name for walpost's slot, or drop this one")
-	case s.plugin != "pgoutput":
-		return permanent(fmt.Errorf("slot %s is of %s and not of pgoutput", name, s.plugin), "choose another name for walpost's slot, or drop this one")
-	case s.lost:
-		return lostSlot(fmt.Errorf("slot %s: wal_status is lost", name), r.names)
-	case s.beyond:
-		return permanent(fmt.Errorf("slot %s stands at %s, beyond the end of the server's WAL: the server is another one or was restored from a backup", name, s.confirmed),
-			"publish what is missing from %s, then drop the slot and the row of walpost.relay_state", r.cfg.Table)
-	case s.ahead && !s.active: // an active one is being moved by a relay that has begun anew
-		return permanent(fmt.Errorf("slot %s stands at %s, ahead of where walpost left it (%s): somebody moved it, and what lies between was not published",
-			name, s.confirmed, state.confirmed), "publish what is missing from %s, then run: UPDATE walpost.relay_state SET clean_stop = false WHERE slot = %s",
-			r.cfg.Table, schema.QuoteLiteral(name))
-	}
-	return nil
-}
-
-// missingSlot is the fault of a slot that was there and is no more.
-func (r *Relay) missingSlot(state *relayState) error {
-	known := "nothing was confirmed yet"
-	if state.confirmed != "" {
-		known = fmt.Sprintf("the last recorded confirmation is %s, committed %s", state.confirmed, state.committed)
-	}
-	return permanent(fmt.Errorf("slot %s does not exist, but walpost has streamed from it: events committed since are in no slot (%s)", r.cfg.Slot, known),
-		"publish the rows of %s created since from the table; to begin anew with all rows that are in it, run: DELETE FROM walpost.relay_state WHERE slot = %s",
-		r.cfg.Table, schema.QuoteLiteral(r.cfg.Slot))
 }

@@ -49,8 +49,9 @@ type Config struct {
 	MaxInFlightBytes int64         // what the sink may hold; one event may be larger. 0: 32 MiB
 	ShutdownTimeout  time.Duration // how long leaving waits for acks. 0: 10 s
 
-	// OpenSink opens a sink that reports to acks. It is called for the stream, and for a backfill, each time anew. An error that has a
-	// method Permanent returning true ends Run, any other is retried.
+	// OpenSink opens a sink that reports to acks. It is called for the stream, and for a backfill, each time anew. ctx bounds the opening
+	// and not the sink, which has to live on while the relay leaves. An error that has a method Permanent returning true ends Run, any
+	// other is retried.
 	OpenSink func(ctx context.Context, acks Acks) (Sink, error)
 
 	Logger     *slog.Logger

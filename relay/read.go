@@ -1,0 +1,174 @@
+package relay
+
+import (
+	"errors"
+	"time"
+
+	"walpost/decoder"
+)
+
+// read is the pipe: bytes → change → window and sink, one read's worth at a time.
+func (s *session) read() error {
+	for {
+		m, err := s.stream.next()
+		if err != nil {
+			return s.broken(err)
+		}
+		switch m.kind {
+		case incomplete:
+			s.handOver()
+			err = s.fill()
+		case xlogData:
+			err = s.take(m.data)
+		case keepalive:
+			err = s.heed(m)
+		case ended:
+			err = errEnded
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// broken judges an error of the stream's. A fault came as a notice, in a stream that lives: what precedes it can still be confirmed.
+func (s *session) broken(err error) error {
+	var lost *fault
+	if errors.As(err, &lost) {
+		s.flight.Rejected(s.atHand(), err)
+		return errRefused
+	}
+	return s.relay.judge(err, streaming)
+}
+
+// take decodes one message and does what it says.
+func (s *session) take(msg []byte) error {
+	change, err := s.decoder.Decode(msg)
+	if err != nil {
+		s.flight.Rejected(s.atHand(), err)
+		return errRefused
+	}
+	switch c := change.(type) {
+	case *decoder.Begin:
+		s.pass.begin(c.CommitTime)
+		s.timeline = s.history.owner(c.FinalLSN)
+	case *decoder.Insert:
+		return s.publish(c, len(msg))
+	case *decoder.Commit:
+		s.pass.seal(c.EndLSN)
+		if !s.leaveBy.IsZero() {
+			return errLeave
+		}
+	case *decoder.Relation:
+		if c.Err != nil { // a row in this shape would stop the relay: somebody may still alter it back
+			s.relay.log.Warn("the outbox's columns no longer fit", "reason", c.Err)
+		}
+	}
+	return nil
+}
+
+// publish hands one event to the sink, when the budget lets it.
+func (s *session) publish(c *decoder.Insert, size int) error {
+	if err := s.admit(size); err != nil {
+		return err
+	}
+	tx := s.pass.add()
+	c.Event.Position.Timeline = s.timeline
+	bytes, err := s.sink.Publish(c.Event, tx)
+	if err != nil {
+		s.flight.Rejected(tx, err)
+		return errRefused
+	}
+	s.flight.budget.take(bytes)
+	return nil
+}
+
+// atHand returns the number of the transaction that is being read, or else of the next one.
+func (s *session) atHand() uint64 {
+	if s.pass.inside {
+		return s.pass.next - 1
+	}
+	return s.pass.next
+}
+
+// handOver makes the window know the pass, then lets the sink go. An ack may come at once.
+func (s *session) handOver() {
+	if len(s.pass.txs) == 0 {
+		return
+	}
+	events, transactions := s.flight.handOver(&s.pass)
+	m := s.relay.metrics
+	m.transactions.Add(float64(transactions))
+	if events > 0 {
+		m.events.Add(float64(events))
+		m.lastEvent.set(time.Now())
+		s.sink.Flush()
+	}
+}
+
+// fill reads from the server.
+func (s *session) fill() error {
+	err := s.stream.fill()
+	s.confirmer.hear()
+	return s.finishFirst(err)
+}
+
+// admit waits until the budget has room for an event of that size. Everything that was published is with the sink meanwhile: only acks
+// make room.
+func (s *session) admit(size int) error {
+	if s.flight.budget.admits(size) {
+		return nil
+	}
+	s.handOver()
+	s.confirmer.hold(true)
+	defer s.confirmer.hold(false)
+	for !s.flight.budget.admits(size) {
+		if err := s.finishFirst(s.sleep(s.flight.budget.freed)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// finishFirst turns the wish to leave, when it comes inside a transaction, into a deadline for the rest of it: a transaction that was
+// published by half would be published again from its beginning.
+func (s *session) finishFirst(err error) error {
+	if !errors.Is(err, errLeave) || !s.pass.inside || !s.leaveBy.IsZero() {
+		return err
+	}
+	s.leaveBy = time.Now().Add(s.relay.cfg.ShutdownTimeout)
+	return s.stream.resume(s.leaveBy)
+}
+
+// sleep waits for a token, or for what stops the reader.
+func (s *session) sleep(token <-chan struct{}) error {
+	var late <-chan time.Time
+	if !s.leaveBy.IsZero() {
+		timer := time.NewTimer(time.Until(s.leaveBy))
+		defer timer.Stop()
+		late = timer.C
+	}
+	select {
+	case <-token:
+		return nil
+	case <-s.stream.woken:
+		return s.stream.interrupted()
+	case <-late:
+		return errTooLate
+	}
+}
+
+// heed takes a keepalive: how far the server is, and whether it wants an answer.
+func (s *session) heed(m message) error {
+	s.handOver()
+	s.flight.idle(m.walEnd)
+	s.relay.metrics.serverEnd.Store(uint64(m.walEnd))
+	if !m.reply {
+		return nil
+	}
+	signal(s.confirmer.pings)
+	if s.pings.stopping(time.Now(), m.walEnd) {
+		return errStopping
+	}
+	return nil
+}

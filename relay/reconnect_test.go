@@ -1,0 +1,128 @@
+package relay
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pglogrepl"
+
+	"walpost/schema"
+)
+
+// TestRelayReconnects: when the session is killed, the relay comes back by itself and what was not confirmed comes again, but not before
+// the sink has acked what it held.
+func TestRelayReconnects(t *testing.T) {
+	f := newFixture(t)
+	f.sink.setAuto(false)
+	r := f.start()
+	f.insert(3)
+	until(t, "3 events", func() bool { return f.sink.count() == 3 })
+	f.kill()
+	until(t, "the relay leads again", func() bool { return f.active() })
+	f.insert(1)
+	time.Sleep(200 * time.Millisecond) // nothing to wait for: nothing may happen
+	if got := f.sink.count(); got != 3 {
+		t.Fatalf("%d events before the sink had acked what it held of the old session", got)
+	}
+	f.sink.setAuto(true)
+	until(t, "the redelivery", func() bool { return f.sink.count() == 7 })
+	ids := f.sink.ids()
+	if want := f.table(); !slices.Equal(ids[3:], want) || !slices.Equal(ids[:3], want[:3]) {
+		t.Errorf("published %q of %q", ids, want)
+	}
+	r.stop()
+}
+
+// TestRelayRefusedBetweenSessions: an event of a session that is gone, refused while the next one waits for the sink, stops the relay.
+func TestRelayRefusedBetweenSessions(t *testing.T) {
+	f := newFixture(t)
+	f.sink.setAuto(false)
+	r := f.start()
+	f.insert(1)
+	until(t, "1 event", func() bool { return f.sink.count() == 1 })
+	f.kill()
+	until(t, "the relay leads again", func() bool { return f.active() })
+	f.sink.acks.Rejected(0, errors.New("event 1: no topic takes it"))
+	if err := r.wait(); err == nil || !isPermanent(err) || !strings.Contains(err.Error(), "no topic takes it") {
+		t.Fatalf("ended with %v", err)
+	}
+}
+
+// TestRelayLeavesBetweenSessions: while a new session waits for the sink there is nothing to wait for at the end.
+func TestRelayLeavesBetweenSessions(t *testing.T) {
+	f := newFixture(t)
+	f.sink.setAuto(false)
+	r := f.start()
+	f.insert(1)
+	until(t, "1 event", func() bool { return f.sink.count() == 1 })
+	f.kill()
+	until(t, "the relay leads again", func() bool { return f.active() && r.relay.State().Role == Leader })
+	begun := time.Now()
+	r.stop()
+	if took := time.Since(begun); took > 5*time.Second {
+		t.Errorf("leaving took %v", took)
+	}
+}
+
+// TestSessionPosition: what an older session confirmed is nothing that a new one may say.
+func TestSessionPosition(t *testing.T) {
+	s := session{flight: newFlight(newBudget(1))}
+	s.flight.idle(0x100)
+	if got := s.position(); got != 0 {
+		t.Errorf("before the window is this session's: %v", got)
+	}
+	s.fresh.Store(true)
+	if got := s.position(); got != 0x100 {
+		t.Errorf("then: %v", got)
+	}
+}
+
+// TestFlightRefusal: of several refused events the first in WAL order decides, whatever order they are told in.
+func TestFlightRefusal(t *testing.T) {
+	f := newFlight(newBudget(1))
+	var p pass
+	for i := range 3 {
+		p.begin(0)
+		p.add()
+		p.seal(pglogrepl.LSN(0x10 * (i + 1)))
+	}
+	f.handOver(&p)
+	for _, tx := range []uint64{2, 1, 2} {
+		f.Rejected(tx, fmt.Errorf("event of transaction %d", tx))
+	}
+	if r, alone := f.refusal(); r.tx != 1 || alone {
+		t.Errorf("refused transaction %d, alone %v", r.tx, alone)
+	}
+	f.Acked([]schema.Run{{Tx: 0, Rows: 1}}, 0)
+	if r, alone := f.refusal(); r.tx != 1 || !alone {
+		t.Errorf("refused transaction %d, alone %v", r.tx, alone)
+	}
+}
+
+// kill ends the walsender and waits until it is gone.
+func (f *fixture) kill() {
+	f.t.Helper()
+	var pid int
+	if err := f.conn.QueryRow(f.t.Context(), "select active_pid from pg_replication_slots where slot_name = $1", f.cfg.Slot).Scan(&pid); err != nil {
+		f.t.Fatal(err)
+	}
+	f.exec("select pg_terminate_backend($1)", pid)
+	until(f.t, "the walsender is gone", func() (gone bool) {
+		if err := f.conn.QueryRow(f.t.Context(), "select not exists (select from pg_stat_activity where pid = $1)", pid).Scan(&gone); err != nil {
+			f.t.Fatal(err)
+		}
+		return gone
+	})
+}
+
+func (f *fixture) active() (active bool) {
+	f.t.Helper()
+	if err := f.conn.QueryRow(f.t.Context(), "select active from pg_replication_slots where slot_name = $1", f.cfg.Slot).Scan(&active); err != nil {
+		f.t.Fatal(err)
+	}
+	return active
+}
