@@ -229,15 +229,16 @@ func (p *Producer) senderOf(b *sarama.Broker) *sender {
 	return s
 }
 
-// finish does what an outcome asks for.
-func (p *Producer) finish(l *lane, o outcome) {
+// finish does what an outcome for b, the lane's head, asks for.
+func (p *Producer) finish(l *lane, b *batch, o outcome) {
+	size := b.Len() // of what may be emptied or divided below
 	next, head := l.settle(o, &p.pool)
 	switch next {
 	case rest, goOn:
 		if head != nil {
 			p.acked(l, head)
 		} else if reason(o.err) == "message_too_large" {
-			p.start(func() { l.topic.shrink(p) })
+			p.start(func() { l.topic.shrink(p, size) })
 		}
 		if next == goOn {
 			p.route(l)
@@ -283,10 +284,24 @@ func (p *Producer) retry(l *lane, err error) {
 func (p *Producer) renew(l *lane, err error) {
 	p.log.Warn("taking a new producer id for a partition: what was under way may arrive twice",
 		"topic", l.topic.name, "partition", l.partition, "err", err)
-	id, err := p.newIdentity(p.ctx)
-	if err != nil {
-		return // closed
+	l.mu.Lock()
+	failures, since := l.failures, l.blocked
+	l.mu.Unlock()
+	wait := patience{p: p, what: fmt.Sprintf("partition %d of topic %s", l.partition, l.topic.name), since: since, tries: failures - 1}
+	// A partition that takes no identity at all must not be offered one after the other without a pause.
+	if failures > 1 && !wait.pause(err) {
+		return
 	}
-	l.renumber(id)
-	p.lead(l)
+	for {
+		id, err := p.newIdentity(p.ctx)
+		if err == nil {
+			l.renumber(id)
+			p.lead(l)
+			return
+		}
+		// Later than at the start a login that is refused is waited out: passwords are rotated while relays run.
+		if !wait.pause(err) {
+			return
+		}
+	}
 }

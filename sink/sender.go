@@ -112,7 +112,7 @@ func (s *sender) run() {
 				lanes = lanes[1:]
 				b, err := l.take(s)
 				if err != nil {
-					s.p.finish(l, outcome{err: err, named: -1})
+					s.p.finish(l, b, outcome{err: err, named: -1})
 				} else if b != nil {
 					f.parts = append(f.parts, part{l, b})
 					size += len(b.Wire())
@@ -188,7 +188,7 @@ func (s *sender) landed(f *flight, res *sarama.ProduceResponse, err error) {
 		if err == nil {
 			o = read(res.GetBlock(part.lane.topic.name, part.lane.partition))
 		}
-		s.p.finish(part.lane, o)
+		s.p.finish(part.lane, part.batch, o)
 	}
 }
 

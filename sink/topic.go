@@ -174,10 +174,15 @@ func (t *topic) readLimit(p *Producer) bool {
 	return false
 }
 
-// shrink answers a batch that was too large for the topic: the limit was lowered under us, or is not ours to read. Then batches become
-// smaller by halves; what is refused meanwhile is divided all the same.
-func (t *topic) shrink(p *Producer) {
-	if before := t.limit.Load(); !t.readLimit(p) || t.limit.Load() == before {
+// shrink answers a batch of so many bytes that was too large for the topic: the limit was lowered under us, or is not ours to read. Then
+// batches become smaller by halves; what is refused meanwhile is divided all the same. A batch from before the limit was last lowered,
+// or from another lane at the same time, tells nothing new.
+func (t *topic) shrink(p *Producer, size int) {
+	before := t.limit.Load()
+	if int64(size) > before {
+		return
+	}
+	if !t.readLimit(p) || t.limit.Load() >= before {
 		t.limit.Store(max(before/2, 16<<10))
 	}
 }

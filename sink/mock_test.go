@@ -1,0 +1,231 @@
+package sink
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/IBM/sarama"
+)
+
+// scripted is a broker whose answers a test chooses. It decodes what it is sent with sarama's own decoder, and ends the test if that
+// cannot be done.
+type scripted struct {
+	*sarama.MockBroker
+	t       testing.TB
+	answers map[string]sarama.MockResponse
+}
+
+// newScripted is a broker that leads the partitions of one topic and takes everything.
+func newScripted(t testing.TB, topic string, partitions int32) *scripted {
+	b := &scripted{sarama.NewMockBroker(t, 1), t, map[string]sarama.MockResponse{}}
+	t.Cleanup(b.Close)
+	meta := sarama.NewMockMetadataResponse(t).SetBroker(b.Addr(), 1).SetController(1)
+	for n := range partitions {
+		meta.SetLeader(topic, n, 1)
+	}
+	b.answers["ApiVersionsRequest"] = apiVersions(t, produceVersion)
+	b.answers["MetadataRequest"] = meta
+	b.answers["DescribeConfigsRequest"] = sarama.NewMockDescribeConfigsResponse(t)
+	b.answers["InitProducerIDRequest"] = sarama.NewMockInitProducerIDResponse(t).SetProducerID(1)
+	b.answer("ProduceRequest", produceAnswer(t))
+	return b
+}
+
+// apiVersions offers what a producer needs: Produce, Metadata, the SASL pair, InitProducerId, DescribeConfigs.
+func apiVersions(t testing.TB, produce int16) *sarama.MockApiVersionsResponse {
+	keys := []sarama.ApiVersionsResponseKey{{ApiKey: 0, MinVersion: 0, MaxVersion: produce}}
+	for key, highest := range map[int16]int16{3: 9, 17: 1, 36: 1, 22: 2, 32: 1} {
+		keys = append(keys, sarama.ApiVersionsResponseKey{ApiKey: key, MinVersion: 0, MaxVersion: highest})
+	}
+	return sarama.NewMockApiVersionsResponse(t).SetApiKeys(keys)
+}
+
+func produceAnswer(t testing.TB) *sarama.MockProduceResponse {
+	return sarama.NewMockProduceResponse(t).SetVersion(produceVersion)
+}
+
+// answer changes how requests of a kind are answered from now on.
+func (b *scripted) answer(request string, r sarama.MockResponse) {
+	b.answers[request] = r
+	answers := map[string]sarama.MockResponse{}
+	for k, v := range b.answers {
+		answers[k] = v
+	}
+	b.SetHandlerByMap(answers)
+}
+
+// asked counts the requests so far.
+func asked[R any](b *scripted) (n int) {
+	for _, r := range b.History() {
+		if _, ok := r.Request.(R); ok {
+			n++
+		}
+	}
+	return n
+}
+
+// until waits for a fact that nothing announces.
+func until(t testing.TB, what string, fact func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(30 * time.Second)
+	for !fact() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("still not: %s", what)
+		}
+	}
+}
+
+func (l *logLines) says(parts ...string) func() bool {
+	return func() bool {
+		return slices.ContainsFunc(l.all(), func(line string) bool {
+			return !slices.ContainsFunc(parts, func(part string) bool { return !strings.Contains(line, part) })
+		})
+	}
+}
+
+// A partition that takes no identity is not offered one after the other without a pause; when it takes one, events flow.
+func TestRenewPauses(t *testing.T) {
+	b := newScripted(t, "orders", 1)
+	b.answer("ProduceRequest", produceAnswer(t).SetError("orders", 0, sarama.ErrOutOfOrderSequenceNumber))
+	acks := newLedger()
+	p := open(t, config(t, []string{b.Addr()}), acks)
+	begin := time.Now()
+	publish(t, p, event("orders", "k", 1), 1)
+	p.Flush()
+	const renewals = 8
+	until(t, "eight renewals", func() bool { return asked[*sarama.InitProducerIDRequest](b) > renewals })
+	least := time.Duration(0)
+	for tries := 1; tries < renewals; tries++ {
+		least += minBackoff << (tries - 1) * 3 / 4
+	}
+	if took := time.Since(begin); took < least {
+		t.Errorf("%d producer ids were taken in %v, want at least %v", renewals, took, least)
+	}
+	b.answer("ProduceRequest", produceAnswer(t))
+	acks.wait(t, 1, 0)
+}
+
+// Passwords are rotated while relays run: a login that is refused later than at the start is waited out, visibly.
+func TestRenewOutlastsARefusedLogin(t *testing.T) {
+	b := newScripted(t, "orders", 1)
+	b.answer("SaslHandshakeRequest", sarama.NewMockSaslHandshakeResponse(t).SetEnabledMechanisms([]string{sarama.SASLTypePlaintext}))
+	b.answer("SaslAuthenticateRequest", sarama.NewMockSaslAuthenticateResponse(t))
+	var log logLines
+	acks := newLedger()
+	cfg := config(t, []string{b.Addr()})
+	cfg.Logger = log.logger()
+	cfg.Security = Security{Protocol: "SASL_PLAINTEXT", Mechanism: "PLAIN", Username: "u", Password: "secret-of-u"}
+	p := open(t, cfg, acks)
+	publish(t, p, event("orders", "k", 1), 1)
+	p.Flush()
+	acks.wait(t, 1, 0)
+	b.answer("SaslAuthenticateRequest", sarama.NewMockSaslAuthenticateResponse(t).SetError(sarama.ErrSASLAuthenticationFailed))
+	b.answer("ProduceRequest", produceAnswer(t).SetError("orders", 0, sarama.ErrUnknownProducerID))
+	publish(t, p, event("orders", "k", 2), 2)
+	p.Flush()
+	until(t, "a warning", log.says("waiting for partition 0 of topic orders", "SASL Authentication failed"))
+	b.answer("ProduceRequest", produceAnswer(t))
+	b.answer("SaslAuthenticateRequest", sarama.NewMockSaslAuthenticateResponse(t))
+	acks.wait(t, 2, 0)
+	if log.says("secret-of-u")() {
+		t.Error("the log has the password")
+	}
+}
+
+// What an operator can cure is said at once, with the cure, and waited for.
+func TestAlarm(t *testing.T) {
+	for code, cure := range map[sarama.KError]string{
+		sarama.ErrTopicAuthorizationFailed:   "kafka-acls.sh --add --allow-principal User:NAME --producer --topic NAME",
+		sarama.ErrClusterAuthorizationFailed: "IdempotentWrite",
+		sarama.ErrUnknownTopicOrPartition:    "kafka-topics.sh --create",
+	} {
+		b := newScripted(t, "orders", 2)
+		b.answer("ProduceRequest", produceAnswer(t).SetError("orders", 0, code))
+		var log logLines
+		acks := newLedger()
+		cfg := config(t, []string{b.Addr()})
+		cfg.Logger = log.logger()
+		p := open(t, cfg, acks)
+		for i := range 20 {
+			publish(t, p, event("orders", string(rune('a'+i)), i), uint64(i))
+		}
+		p.Flush()
+		until(t, "a warning", log.says("waiting for partition 0 of topic orders", cure))
+		if _, rejected := acks.total(); rejected > 0 {
+			t.Errorf("%v: %d events rejected", code, rejected)
+		}
+		b.answer("ProduceRequest", produceAnswer(t))
+		acks.wait(t, 20, 0)
+	}
+}
+
+// A broker that is too old for our requests is told of. Nothing goes to it that is not ours.
+func TestBrokerTooOld(t *testing.T) {
+	b := newScripted(t, "orders", 1)
+	b.answer("ApiVersionsRequest", apiVersions(t, 7))
+	var log logLines
+	acks := newLedger()
+	cfg := config(t, []string{b.Addr()})
+	cfg.Logger = log.logger()
+	p := open(t, cfg, acks)
+	publish(t, p, event("orders", "k", 1), 1)
+	p.Flush()
+	until(t, "a warning", log.says("Kafka 2.4 or newer is needed"))
+	if n := asked[*sarama.ProduceRequest](b); n > 0 || len(acks.order) > 0 {
+		t.Errorf("%d produce requests, acked %v", n, acks.order)
+	}
+}
+
+// An answer that leaves a partition out is no answer for it.
+func TestAnswerWithoutThePartition(t *testing.T) {
+	b := newScripted(t, "orders", 1)
+	b.answer("ProduceRequest", sarama.NewMockWrapper(&sarama.ProduceResponse{Version: produceVersion}))
+	acks := newLedger()
+	p := open(t, config(t, []string{b.Addr()}), acks)
+	publish(t, p, event("orders", "k", 1), 1)
+	p.Flush()
+	until(t, "a resend", func() bool { return asked[*sarama.ProduceRequest](b) > 2 })
+	if len(acks.order) > 0 {
+		t.Error("acked without an answer")
+	}
+	b.answer("ProduceRequest", produceAnswer(t))
+	acks.wait(t, 1, 0)
+}
+
+// A peer that accepts connections and never answers does not keep Open from ending with its context.
+func TestOpenEndsWithItsContext(t *testing.T) {
+	l := silentListener(t)
+	k, err := NewKafka(config(t, []string{l}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+	defer cancel()
+	begin := time.Now()
+	if _, err := k.Open(ctx, newLedger()); err == nil || time.Since(begin) > 3*time.Second {
+		t.Errorf("after %v: %v", time.Since(begin), err)
+	}
+}
+
+// Where a limit cannot be read, batches become smaller by halves, and several lanes that say the same say it once.
+func TestShrink(t *testing.T) {
+	p, _ := offline(t, config(t, nil), newLedger())
+	topic := &topic{name: "t"}
+	topic.limit.Store(1_000_000)
+	for _, step := range []struct {
+		size int
+		want int64
+	}{{1_000_000, 500_000}, {1_000_000, 500_000}, {900_000, 500_000}, {500_001, 500_000}, {400_000, 250_000}, {250_000, 125_000}, {17_000, 62_500},
+		{20_000, 31_250}, {20_000, 16 << 10}, {100, 16 << 10}} {
+		if topic.shrink(p, step.size); topic.limit.Load() != step.want {
+			t.Errorf("after a batch of %d bytes the limit is %d, want %d", step.size, topic.limit.Load(), step.want)
+		}
+	}
+}
