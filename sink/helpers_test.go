@@ -149,6 +149,7 @@ func consume(t testing.TB, brokers []string, topic string, count int) [][]*saram
 	t.Helper()
 	cfg := sarama.NewConfig()
 	cfg.Consumer.Return.Errors = true
+	cfg.Consumer.MaxWaitTime = 10 * time.Millisecond // what a consumer that is closed waits for
 	client, err := sarama.NewClient(brokers, cfg)
 	if err != nil {
 		t.Fatal(err)

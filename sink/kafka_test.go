@@ -12,7 +12,7 @@ func TestEventsReachKafkaInOrder(t *testing.T) {
 	brokers := kafkatest.Brokers(t)
 	for _, codec := range []recordbatch.Codec{recordbatch.None, recordbatch.Gzip, recordbatch.Snappy, recordbatch.LZ4, recordbatch.Zstd} {
 		t.Run(codec.String(), func(t *testing.T) {
-			topic := "order-" + codec.String()
+			topic := kafkatest.Name(t)
 			kafkatest.Topic(t, brokers, topic, 6, nil)
 			acks := newLedger()
 			cfg := config(t, brokers)

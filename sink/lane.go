@@ -55,6 +55,7 @@ type lane struct {
 	unclear  bool      // an attempt to send the head may be in the log although it was not acked
 	failures int       // attempts since the last success
 	blocked  time.Time // when failures began
+	said     time.Time // when that was last logged, by whoever drives the lane then
 	on       *sender   // where its leader is, nil: to be found
 }
 
@@ -171,7 +172,7 @@ func (l *lane) settle(o outcome, pool *pool) (step, *batch) {
 	switch v {
 	case done:
 		l.pop()
-		l.unclear, l.failures, l.blocked = false, 0, time.Time{}
+		l.unclear, l.failures, l.blocked, l.said = false, 0, time.Time{}, time.Time{}
 		l.state = idle
 		if l.wake() {
 			return goOn, head

@@ -158,6 +158,10 @@ func TestAlarm(t *testing.T) {
 		}
 		p.Flush()
 		until(t, "a warning", log.says("waiting for partition 0 of topic orders", cure))
+		until(t, "seven attempts", func() bool { return asked[*sarama.ProduceRequest](b) > 7 })
+		if n := log.count("waiting for partition 0"); n != 1 {
+			t.Errorf("%v: %d warnings within a second", code, n)
+		}
 		if _, rejected := acks.total(); rejected > 0 {
 			t.Errorf("%v: %d events rejected", code, rejected)
 		}

@@ -11,7 +11,7 @@ type patience struct {
 	what  string
 	since time.Time
 	tries int
-	said  time.Time
+	said  *time.Time // when it was last logged; a lane's own, for its waits come one after the other
 }
 
 // pause waits, longer each time and up to maxBackoff, and returns false once the producer is closed. err is why.
@@ -34,10 +34,10 @@ func (w *patience) tell(err error) {
 		return
 	}
 	urgent := judge(err) == alarm
-	if !urgent && time.Since(w.since) < maxBackoff || time.Since(w.said) < alarmEvery {
+	if !urgent && time.Since(w.since) < maxBackoff || time.Since(*w.said) < alarmEvery {
 		return
 	}
-	w.said = time.Now()
+	*w.said = time.Now()
 	if urgent {
 		w.p.log.Warn("waiting for "+w.what, "err", err, "cure", cure(err))
 		return

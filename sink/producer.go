@@ -188,9 +188,13 @@ func (p *Producer) start(f func()) {
 	}
 }
 
+func (l *lane) patience(p *Producer, since time.Time, tries int) *patience {
+	return &patience{p: p, what: fmt.Sprintf("partition %d of topic %s", l.partition, l.topic.name), since: since, tries: tries, said: &l.said}
+}
+
 // lead finds the sender of the lane's leader, however long that takes.
 func (p *Producer) lead(l *lane) {
-	wait := patience{p: p, what: fmt.Sprintf("partition %d of topic %s", l.partition, l.topic.name), since: time.Now()}
+	wait := l.patience(p, time.Now(), 0)
 	for {
 		b, err := p.client.Leader(l.topic.name, l.partition)
 		if err == nil {
@@ -272,7 +276,7 @@ func (p *Producer) retry(l *lane, err error) {
 	failures, since := l.failures, l.blocked
 	l.mu.Unlock()
 	p.metrics.blocked(l.topic.name, time.Since(since))
-	wait := patience{p: p, what: fmt.Sprintf("partition %d of topic %s", l.partition, l.topic.name), since: since, tries: failures - 1}
+	wait := l.patience(p, since, failures-1)
 	if !wait.pause(err) {
 		return
 	}
@@ -287,7 +291,7 @@ func (p *Producer) renew(l *lane, err error) {
 	l.mu.Lock()
 	failures, since := l.failures, l.blocked
 	l.mu.Unlock()
-	wait := patience{p: p, what: fmt.Sprintf("partition %d of topic %s", l.partition, l.topic.name), since: since, tries: failures - 1}
+	wait := l.patience(p, since, failures-1)
 	// A partition that takes no identity at all must not be offered one after the other without a pause.
 	if failures > 1 && !wait.pause(err) {
 		return

@@ -131,7 +131,7 @@ func (l *lane) add(pool *pool, r recordbatch.Raw, tx uint64, limit int) {
 
 // find asks for the topic's partitions until they are there, however long that takes, and opens it.
 func (t *topic) find(p *Producer) {
-	wait := patience{p: p, what: "topic " + t.name, since: time.Now()}
+	wait := patience{p: p, what: "topic " + t.name, since: time.Now(), said: new(time.Time)}
 	for {
 		_ = p.client.RefreshMetadata(t.name) // Partitions tells what came of it
 		partitions, err := p.client.Partitions(t.name)

@@ -1,0 +1,115 @@
+package sink
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/IBM/sarama"
+
+	"walpost/internal/kafkatest"
+)
+
+// topics are the names that a broker knows.
+func topics(t testing.TB, brokers []string) []string {
+	t.Helper()
+	client, err := sarama.NewClient(brokers, sarama.NewConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	names, err := client.Topics()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
+}
+
+// Events of a topic that is not there wait, visibly and with the cure, while others flow; when an operator has created it they go on, in
+// order. Nobody creates it by accident.
+func TestAbsentTopic(t *testing.T) {
+	brokers := kafkatest.Brokers(t)
+	there, absent := kafkatest.Name(t), kafkatest.Name(t)
+	kafkatest.Topic(t, brokers, there, 3, nil)
+	var log logLines
+	acks := newLedger()
+	cfg := config(t, brokers)
+	cfg.Logger = log.logger()
+	p := open(t, cfg, acks)
+	i := 0
+	both := func(n int) {
+		for range n {
+			publish(t, p, event(there, fmt.Sprint(i%10), i), 1)
+			publish(t, p, event(absent, fmt.Sprint(i%10), i), 2)
+			if i++; i%10 == 0 {
+				p.Flush()
+			}
+		}
+		p.Flush()
+	}
+	both(500)
+	acks.wait(t, 500, 0)
+	until(t, "a warning", log.says("waiting for topic "+absent, "kafka-topics.sh --create"))
+	until(t, "the metric", func() bool {
+		blocked, _ := sample(t, cfg, "walpost_topic_blocked_seconds", absent)
+		return blocked > 0
+	})
+	if acks.acked[1] != 500 || slices.Contains(topics(t, brokers), absent) {
+		t.Fatalf("acked %v; the topic was created: %t", acks.acked, slices.Contains(topics(t, brokers), absent))
+	}
+	both(100)
+	acks.wait(t, 600, 0)
+	kafkatest.Topic(t, brokers, absent, 3, nil)
+	both(100)
+	acks.wait(t, 1400, 0)
+	for _, name := range []string{there, absent} {
+		last := map[string]string{}
+		for n, records := range consume(t, brokers, name, 700) {
+			for _, m := range records {
+				key, id := string(m.Key), string(m.Headers[0].Value)
+				if id <= last[key] || Murmur2.Partition(m.Key, 3) != int32(n) {
+					t.Fatalf("topic %s, partition %d: key %s, %s behind %s", name, n, key, id, last[key])
+				}
+				last[key] = id
+			}
+		}
+	}
+	until(t, "the metric to fall", func() bool {
+		blocked, _ := sample(t, cfg, "walpost_topic_blocked_seconds", absent)
+		return blocked == 0
+	})
+}
+
+// A topic that is deleted under a running producer and created anew goes on behind what was acked; what was not acked is in the new one.
+func TestTopicIsMadeAnew(t *testing.T) {
+	brokers := kafkatest.Brokers(t)
+	topic := kafkatest.Name(t)
+	kafkatest.Topic(t, brokers, topic, 1, nil)
+	acks := newLedger()
+	p := open(t, config(t, brokers), acks)
+	for i := range 10 {
+		publish(t, p, event(topic, "k", i), 1)
+	}
+	p.Flush()
+	acks.wait(t, 10, 0)
+	admin, err := sarama.NewClusterAdmin(brokers, sarama.NewConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer admin.Close()
+	if err := admin.DeleteTopic(topic); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the topic to go", func() bool { return !slices.Contains(topics(t, brokers), topic) })
+	for i := 10; i < 30; i++ {
+		publish(t, p, event(topic, "k", i), 1)
+		p.Flush()
+	}
+	detail := &sarama.TopicDetail{NumPartitions: 1, ReplicationFactor: 1}
+	until(t, "the topic again", func() bool { return admin.CreateTopic(topic, detail, false) == nil })
+	acks.wait(t, 30, 0)
+	ids := logged(t, brokers, topic, 20)[0]
+	if ids[0] != "00000010" || !slices.IsSorted(ids) || len(slices.Compact(ids)) != 20 {
+		t.Errorf("the new topic has %v", ids)
+	}
+}
