@@ -69,35 +69,18 @@ func (b *batch) divide(pool *pool, cuts ...int) []*batch {
 	return parts
 }
 
-// pool keeps emptied batches for their memory, at most poolBytes of it.
-type pool struct {
-	mu    sync.Mutex
-	free  []*batch
-	bytes int
-}
-
-const poolBytes = 8 << 20
+// pool keeps emptied batches for the next use. Their buffers it leaves to package recordbatch.
+type pool struct{ free sync.Pool }
 
 func (p *pool) get() *batch {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	n := len(p.free)
-	if n == 0 {
-		return &batch{}
+	if b, ok := p.free.Get().(*batch); ok {
+		return b
 	}
-	b := p.free[n-1]
-	p.free = p.free[:n-1]
-	p.bytes -= b.Cap()
-	return b
+	return &batch{}
 }
 
 func (p *pool) put(b *batch) {
 	b.Reset()
 	b.runs, b.held, b.seq = b.runs[:0], 0, 0
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.bytes+b.Cap() <= poolBytes {
-		p.free = append(p.free, b)
-		p.bytes += b.Cap()
-	}
+	p.free.Put(b)
 }

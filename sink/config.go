@@ -40,11 +40,17 @@ type Config struct {
 	Registerer prometheus.Registerer
 }
 
+// batchLimit is where a batch is full, in bytes, as long as its topic allows it.
+func (c *Config) batchLimit() int64 { return int64(min(c.MaxRequestSize, fullBatch)) }
+
 // Limits that follow from Kafka itself.
 const (
 	// maxRecord is the largest record that is tried at all: socket.request.max.bytes is 100 MiB by default, and a request beyond it
 	// ends the connection without an answer.
 	maxRecord = 100_000_000
+	// fullBatch is where a batch is full although max.request.size would let it grow. Larger ones are not faster, and a lane's buffer
+	// is a power of two: this one fits.
+	fullBatch = 256 << 10
 	// maxRequest bounds what several lanes put into one request.
 	maxRequest = 4 << 20
 	// maxOpenRequests is how many requests a broker connection has under way; each holds other lanes.

@@ -108,7 +108,7 @@ func (p *Producer) topicOf(ev *schema.Event) (*topic, error) {
 			return nil, err
 		}
 		t = &topic{name: string(p.name)}
-		t.limit.Store(int64(p.cfg.MaxRequestSize))
+		t.limit.Store(p.cfg.batchLimit())
 		t.published, t.bytes = p.metrics.topic(t.name)
 		p.topics[t.name] = t
 		p.start(func() { t.find(p) })

@@ -96,6 +96,7 @@ func (t *topic) place(p *Producer, lanes []*lane) {
 			}
 			lanes[n].add(&p.pool, r, tx, limit)
 		})
+		u.Reset() // its buffer may serve the next one's records already
 	}
 	t.waiting = nil
 	for _, l := range lanes {
@@ -166,7 +167,7 @@ func (t *topic) readLimit(p *Producer) bool {
 			var n int64
 			if _, err := fmt.Sscan(c.Value, &n); c.Name == name && err == nil {
 				// A kilobyte for the batch's head, and for what little a codec adds to bytes that do not compress.
-				t.limit.Store(max(min(int64(p.cfg.MaxRequestSize), n-1024), recordbatch.HeadLen+1))
+				t.limit.Store(max(min(p.cfg.batchLimit(), n-1024), recordbatch.HeadLen+1))
 				return true
 			}
 		}

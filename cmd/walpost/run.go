@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"runtime/debug"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
@@ -38,6 +40,7 @@ func (a *app) run(cmd *cobra.Command) error {
 		return err
 	}
 	a.introduce(cfg, log)
+	limitMemory(cfg)
 	if err := a.operate(cmd.Context(), cfg, log); err != nil {
 		log.Error("walpost ends", "err", err)
 		return &exitError{exitRuntime, nil}
@@ -80,6 +83,17 @@ func (a *app) introduce(cfg *config.Config, log *slog.Logger) {
 	}
 	if cfg.Kafka.SecurityProtocol == "SASL_PLAINTEXT" && cfg.Kafka.SASLMechanism == "PLAIN" {
 		log.Warn("kafka.sasl.password goes to the brokers unencrypted; with security.protocol SASL_SSL it would not")
+	}
+}
+
+// besidesEvents is what the process needs besides the events in flight, in bytes.
+const besidesEvents = 24 << 20
+
+// limitMemory makes the garbage collector keep to what relay.max_in_flight_bytes promises, where it would otherwise let garbage grow to
+// the size of what is in use. GOMEMLIMIT has the last word.
+func limitMemory(cfg *config.Config) {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(int64(cfg.Relay.MaxInFlightBytes) + besidesEvents)
 	}
 }
 

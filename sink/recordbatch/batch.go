@@ -3,7 +3,6 @@ package recordbatch
 import (
 	"encoding/binary"
 	"hash/crc32"
-	"slices"
 )
 
 // HeadLen is the length in bytes of what precedes the records of a batch.
@@ -35,12 +34,14 @@ type Batch struct {
 	max   int64 // the highest timestamp
 
 	wire []byte // nil: open; else what is sent: buf, or comp
-	comp []byte // head and compressed records; kept for the next use
+	comp []byte // head and compressed records
 }
 
-// Reset empties the batch and opens it. Its memory stays with it.
+// Reset empties the batch and opens it. Its memory is given back.
 func (b *Batch) Reset() {
-	b.buf, b.count, b.wire = b.buf[:0], 0, nil
+	giveBuffer(b.buf)
+	giveBuffer(b.comp)
+	*b = Batch{}
 }
 
 // Count is the number of records.
@@ -48,9 +49,6 @@ func (b *Batch) Count() int32 { return b.count }
 
 // Len is the batch's uncompressed length in bytes, head included.
 func (b *Batch) Len() int { return max(len(b.buf), HeadLen) }
-
-// Cap is the memory that the batch occupies in bytes.
-func (b *Batch) Cap() int { return cap(b.buf) + cap(b.comp) }
 
 // MaxTimestamp is the highest timestamp among the records, in milliseconds.
 func (b *Batch) MaxTimestamp() int64 { return b.max }
@@ -75,13 +73,13 @@ func (b *Batch) appendHead(timestamp int64, size int) int {
 		panic("recordbatch: append to a sealed batch")
 	}
 	if b.count == 0 {
-		b.buf = slices.Grow(b.buf[:0], HeadLen+size+Overhead)[:HeadLen]
+		b.buf = grown(b.buf[:0], HeadLen+size+Overhead)[:HeadLen]
 		b.first, b.max = timestamp, timestamp
 	}
 	delta := zigzag(timestamp - b.first)
 	length := 1 + uvarintLen(delta) + varintLen(int(b.count)) + size
 	total := varintLen(length) + length
-	b.buf = slices.Grow(b.buf, total)
+	b.buf = grown(b.buf, total)
 	b.buf = appendVarint(b.buf, length)
 	b.buf = append(b.buf, 0) // attributes: none defined
 	b.buf = binary.AppendUvarint(b.buf, delta)
@@ -105,7 +103,7 @@ func (b *Batch) Seal(e *Encoder, s Stamp) error {
 	}
 	wire := b.buf
 	if e.codec != None {
-		comp, err := e.compress(append(b.comp[:0], b.buf[:HeadLen]...), b.buf[HeadLen:])
+		comp, err := e.compress(append(takeBuffer(len(b.buf)), b.buf[:HeadLen]...), b.buf[HeadLen:])
 		if err != nil {
 			return err
 		}
