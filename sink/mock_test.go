@@ -233,3 +233,32 @@ func TestShrink(t *testing.T) {
 		}
 	}
 }
+
+// A request names a topic once, whatever the order in which its lanes came: a broker may read topics into a map.
+func TestRequestNamesATopicOnce(t *testing.T) {
+	b := newScripted(t, "t0", 4)
+	meta := b.answers["MetadataRequest"].(*sarama.MockMetadataResponse)
+	for _, name := range []string{"t1", "t2"} {
+		for n := range int32(4) {
+			meta.SetLeader(name, n, 1)
+		}
+	}
+	b.answer("MetadataRequest", meta)
+	acks := newLedger()
+	cfg := config(t, []string{b.Addr()})
+	p := open(t, cfg, acks)
+	const events = 1200
+	for i := range events {
+		publish(t, p, event("t"+string(rune('0'+i%3)), string(rune('a'+i/3%20)), i), uint64(i))
+		if i < 3 || i%100 == 99 {
+			p.Flush()
+			acks.wait(t, i+1, 0)
+		}
+	}
+	if n, _ := sample(t, cfg, "walpost_retries_total"); n != 0 {
+		t.Errorf("%v batches were sent again", n)
+	}
+	if n := asked[*sarama.ProduceRequest](b); n > 60 {
+		t.Errorf("%d requests", n)
+	}
+}

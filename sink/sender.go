@@ -154,6 +154,7 @@ func (s *sender) send(f *flight) {
 	f.sent, f.conn = time.Now(), s.conn
 	s.flights[f] = struct{}{}
 	s.mu.Unlock()
+	s.p.work.Add(1) // so that Close returns when all has been reported; the loop that calls this counts itself, so Wait is not over
 
 	number := s.p.splicer.add(f)
 	request := placeholder(f, number)
@@ -166,6 +167,7 @@ func (s *sender) send(f *flight) {
 
 // landed takes a request's answer apart. It may run in sarama's receiving goroutine, so it must not call the broker.
 func (s *sender) landed(f *flight, res *sarama.ProduceResponse, err error) {
+	defer s.p.work.Done()
 	s.mu.Lock()
 	delete(s.flights, f)
 	// All requests of a connection fail with it. Only the first of them may close it: by the second, it may have been made anew.
