@@ -14,7 +14,7 @@ import (
 
 // backfill publishes the rows of a snapshot and returns when all are acked, or counts them if they are to be skipped. It calls imported
 // when the snapshot is its own, and the connection that made it may go.
-func (r *Relay) backfill(ctx context.Context, p *ready, srv *server, snap snapshot, imported func()) error {
+func (r *Relay) backfill(ctx context.Context, b *backfilling, p *ready, srv *server, snap snapshot, imported func()) error {
 	reader, err := r.openDatabase(ctx)
 	if err != nil {
 		return err
@@ -41,15 +41,8 @@ func (r *Relay) backfill(ctx context.Context, p *ready, srv *server, snap snapsh
 	r.log.Info("backfill: publishing the rows that are in the table already", "table", r.cfg.Table.String(), "rows", count)
 	r.status.set(Starting, fmt.Sprintf("backfill: publishing %d rows of %s", count, r.cfg.Table))
 	r.metrics.backfillRows.Add(float64(count))
-	b := &backfilling{relay: r, flight: newFlight(r.budget), position: schema.Position{Timeline: srv.history.owner(snap.lsn - 1), LSN: uint64(snap.lsn - 1)}}
-	if b.sink, err = r.cfg.OpenSink(ctx, b.flight); err != nil {
-		return fmt.Errorf("open sink for the backfill: %w", err)
-	}
+	b.position = schema.Position{Timeline: srv.history.owner(snap.lsn - 1), LSN: uint64(snap.lsn - 1)}
 	done, err := b.run(ctx, reader, p, snap)
-	if closed := b.sink.Close(); err == nil && closed != nil {
-		r.log.Warn("close the backfill's sink", "error", closed)
-	}
-	r.budget.used.Store(0) // what a closed sink held is held no more
 	if err != nil {
 		return fmt.Errorf("backfill %s after %d rows: %w", r.cfg.Table, done, err)
 	}
@@ -71,6 +64,30 @@ const (
 	backfillRows  = 500
 	backfillBytes = 256 << 10
 )
+
+// openBackfill opens the sink of a first start: the backfill's own, or the stream's if there is nothing to fill.
+func (r *Relay) openBackfill(ctx context.Context) (*backfilling, error) {
+	b := &backfilling{relay: r, flight: newFlight(r.budget)}
+	if r.cfg.Backfill == "skip" {
+		return b, r.openSink(ctx)
+	}
+	var err error
+	if b.sink, err = r.cfg.OpenSink(ctx, b.flight); err != nil {
+		return nil, fmt.Errorf("open sink for the backfill: %w", err)
+	}
+	return b, nil
+}
+
+// close closes the backfill's sink, if it has one. What that held is held no more.
+func (b *backfilling) close() {
+	if b.sink == nil {
+		return
+	}
+	if err := b.sink.Close(); err != nil {
+		b.relay.log.Warn("close the backfill's sink", "error", err)
+	}
+	b.relay.budget.used.Store(0)
+}
 
 func (b *backfilling) run(ctx context.Context, reader *database, p *ready, snap snapshot) (rows int64, err error) {
 	columns := mappedColumns(&b.relay.cfg.Mapping, p.table.Columns)

@@ -20,6 +20,12 @@ func (r *Relay) firstStart(ctx context.Context, db *database, p *ready) error {
 	if err := r.lockFirstStart(ctx, lock, p); err != nil {
 		return err
 	}
+	// Before the slot, which keeps WAL from its first moment: where Kafka is away, or refuses the relay, nothing is made yet.
+	b, err := r.openBackfill(ctx)
+	if err != nil {
+		return err
+	}
+	defer b.close()
 	w, err := dialWalsender(ctx, r.cfg.ConnString, r.names, r.log)
 	if err != nil {
 		return r.judge(err, connecting)
@@ -39,7 +45,7 @@ func (r *Relay) firstStart(ctx context.Context, db *database, p *ready) error {
 	if err := writeSnapshot(ctx, db, r.cfg.Slot, snap.lsn); err != nil {
 		return err
 	}
-	if err := r.backfill(ctx, p, &srv, snap, w.close); err != nil {
+	if err := r.backfill(ctx, b, p, &srv, snap, w.close); err != nil {
 		return err
 	}
 	return writePhase(ctx, db, r.cfg.Slot, phaseStreaming, &srv, p.table.OID)

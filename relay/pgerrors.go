@@ -94,6 +94,9 @@ func judge(err error, at stage, first bool, n names) error {
 // error of its own: if time can cure one of them, it is waited for.
 func judgeConnect(err error, first bool, n names) error {
 	var cure string
+	if d := (*dialError)(nil); errors.As(err, &d) {
+		n.role = d.role // who was refused may never have been in
+	}
 	for _, leaf := range leaves(err) {
 		c, hopeless := judgeLeaf(leaf, first, n)
 		if !hopeless {

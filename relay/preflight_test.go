@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -171,7 +172,7 @@ func TestLogin(t *testing.T) {
 	login := func(password string) string { return strings.Replace(f.dsn, "postgres@", "relay:"+password+"@", 1) }
 	f.cfg.ConnString = login("wrong")
 	err := f.launch().wait()
-	if err == nil || !isPermanent(err) || !strings.Contains(err.Error(), "relay") || strings.Contains(err.Error(), "wrong@") {
+	if err == nil || !isPermanent(err) || !strings.Contains(err.Error(), "lets the role relay in") || strings.Contains(err.Error(), "wrong@") {
 		t.Fatalf("ended with %v", err)
 	}
 	f.cfg.ConnString = login("old")
@@ -189,6 +190,23 @@ func TestLogin(t *testing.T) {
 }
 
 // TestUnreachable: nobody at the address is waited for, and left at once.
+// A sink that refuses the relay leaves nothing behind: a slot would keep WAL for a relay that cannot run.
+func TestRefusedSinkMakesNoSlot(t *testing.T) {
+	f := newFixture(t)
+	f.cfg.OpenSink = func(context.Context, Acks) (Sink, error) {
+		return nil, permanent(errors.New("login refused"), "log in")
+	}
+	if err := f.launch().wait(); err == nil || !strings.Contains(err.Error(), "login refused") {
+		t.Fatalf("ended with %v", err)
+	}
+	var made int
+	err := f.conn.QueryRow(t.Context(), `select (select count(*) from pg_replication_slots where slot_name = $1)
+		+ (select count(*) from walpost.relay_state)`, f.cfg.Slot).Scan(&made)
+	if err != nil || made != 0 {
+		t.Fatalf("%d slots and states were made, %v", made, err)
+	}
+}
+
 func TestUnreachable(t *testing.T) {
 	f := newFixture(t)
 	f.cfg.ConnString = "postgres://postgres@127.0.0.1:1/postgres"

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 
 	"github.com/jackc/pgx/v5"
 
@@ -21,6 +22,9 @@ type ready struct {
 	slot    *slotRow
 	version int // server_version_num
 }
+
+// slotName is what Postgres takes as a slot's name.
+var slotName = regexp.MustCompile(`^[a-z0-9_]{1,63}$`)
 
 // errStandby says that another relay is at it.
 var errStandby = errors.New("another relay is making the first start of this slot")
@@ -48,6 +52,8 @@ func (r *Relay) prepare(ctx context.Context, db *database) (*ready, error) {
 	switch {
 	case p.slot == nil && state != nil && state.phase == phaseStreaming:
 		return nil, r.missingSlot(state)
+	case p.slot == nil && !slotName.MatchString(r.cfg.Slot):
+		return nil, permanent(fmt.Errorf("no slot can have the name %q", r.cfg.Slot), "choose another one: up to 63 lower-case letters, digits and underscores")
 	case p.slot == nil, state != nil && state.phase == phaseBackfilling:
 		if err := r.firstStart(ctx, db, p); err != nil {
 			return nil, err

@@ -189,12 +189,20 @@ func (r *Relay) connect(ctx context.Context) (*session, error) {
 	if err != nil {
 		return nil, r.judge(err, preparing)
 	}
-	if r.sink == nil {
-		if r.sink, err = r.cfg.OpenSink(ctx, r.flight); err != nil {
-			return nil, fmt.Errorf("open sink: %w", err)
-		}
+	if err := r.openSink(ctx); err != nil {
+		return nil, err
 	}
 	return r.openSession(ctx, db, ready)
+}
+
+// openSink opens the stream's sink unless that is done.
+func (r *Relay) openSink(ctx context.Context) (err error) {
+	if r.sink == nil {
+		if r.sink, err = r.cfg.OpenSink(ctx, r.flight); err != nil {
+			return fmt.Errorf("open sink: %w", err)
+		}
+	}
+	return nil
 }
 
 // judge marks what only a person can cure.

@@ -52,12 +52,13 @@ func dialWalsender(ctx context.Context, connString string, n names, log *slog.Lo
 
 // connectError says where to and as whom there is no connection.
 func connectError(err error, cfg *pgconn.Config) error {
-	return &dialError{fmt.Sprintf("connect to %s port %d as %s, database %s: %s", cfg.Host, cfg.Port, cfg.User, cfg.Database, oneLine(err)), err}
+	return &dialError{fmt.Sprintf("connect to %s port %d as %s, database %s: %s", cfg.Host, cfg.Port, cfg.User, cfg.Database, oneLine(err)), cfg.User, err}
 }
 
 // dialError is a connection's error with a text on one line.
 type dialError struct {
 	text string
+	role string
 	err  error
 }
 

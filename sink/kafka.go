@@ -119,7 +119,7 @@ func (p *Producer) newIdentity(ctx context.Context) (identity, error) {
 				return id, nil
 			}
 			if permanent(err) {
-				return identity{}, &permanentError{fmt.Errorf("connect to Kafka at %s: %w", addr, err)}
+				return identity{}, &permanentError{fmt.Errorf("connect to Kafka at %s: %w; %s", addr, err, p.cfg.loginCure(err))}
 			}
 			if ctx.Err() != nil {
 				return identity{}, ctx.Err()
@@ -182,6 +182,17 @@ func permanent(err error) bool {
 		errors.Is(err, sarama.ErrIllegalSASLState) ||
 		errors.As(err, &unknownCA) || errors.As(err, &hostname) || errors.As(err, &invalid) || errors.As(err, &verify) ||
 		errors.As(err, &record) || refusedCertificate(err)
+}
+
+// loginCure is the cure of a connection that is refused for good.
+func (c *Config) loginCure(err error) string {
+	var code sarama.KError
+	if errors.As(err, &code) {
+		s := c.Security
+		return fmt.Sprintf("check kafka.sasl.mechanism (%s), kafka.sasl.username (%s) and its password, and that the brokers know them", s.Mechanism, s.Username)
+	}
+	return "make kafka.ssl.ca.location, the client certificate and the host names of kafka.bootstrap.servers fit the brokers' certificates, " +
+		"and kafka.security.protocol the listener"
 }
 
 // hint is the cure of a wait: brokers only hang up when the protocol is not the one they expect.
