@@ -337,9 +337,9 @@ func TestSequencesWrap(t *testing.T) {
 func TestRenumber(t *testing.T) {
 	b := newBench(t, identity{producer: 1, epoch: 1, next: 100})
 	b.batchOf(6)
-	head := b.take()
+	b.take()
 	b.lane.settle(outcome{err: sarama.ErrInvalidRecord, named: 2}, &b.pool)
-	head = b.take() // sealed: the first of the parts
+	head := b.take() // sealed: the first of the parts
 	b.lane.settle(outcome{err: io.EOF, named: -1}, &b.pool)
 	b.lane.renumber(identity{producer: 2, epoch: 7, next: 1<<31 - 1})
 	if got := fmt.Sprint(b.numbers()); got != "[2147483647+2 1+1 2+3]" || b.lane.unclear {

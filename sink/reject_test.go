@@ -183,6 +183,7 @@ func setTopic(t *testing.T, brokers []string, topic, name, value string) {
 		t.Fatal(err)
 	}
 	until(t, name+"="+value, func() bool {
+		//lint:ignore SA1019 one entry of one topic is all that is asked for
 		entries, err := admin.DescribeConfig(sarama.ConfigResource{Type: sarama.TopicResource, Name: topic, ConfigNames: []string{name}})
 		return err == nil && len(entries) == 1 && entries[0].Value == value
 	})

@@ -201,4 +201,4 @@ func legalTopic(name []byte) error {
 	return nil
 }
 
-var errTopicName = errors.New("a topic name has 1 to 249 characters, each a letter, a digit, a dot, _ or -, and is not . or ..")
+var errTopicName = errors.New("a topic name has 1 to 249 characters, each a letter, a digit, a dot, _ or -, and is neither . nor .. itself")
