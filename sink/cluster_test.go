@@ -1,0 +1,205 @@
+package sink
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/IBM/sarama"
+
+	"walpost/internal/kafkatest"
+)
+
+// stream publishes events of many keys, some thousand a second, until it is told to stop.
+type stream struct {
+	p     *Producer
+	acks  *ledger
+	topic string
+	stop  chan struct{}
+	ended chan int // how many there were
+}
+
+func startStream(t testing.TB, p *Producer, acks *ledger, topic string) *stream {
+	s := &stream{p, acks, topic, make(chan struct{}), make(chan int, 1)}
+	go func() {
+		tick := time.NewTicker(2 * time.Millisecond)
+		defer tick.Stop()
+		for i := 0; ; {
+			select {
+			case <-s.stop:
+				s.ended <- i
+				return
+			case <-tick.C:
+			}
+			for range 5 {
+				if _, err := p.Publish(event(topic, fmt.Sprintf("k-%d", i%100), i), uint64(i%100)); err != nil {
+					t.Errorf("event %d: %v", i, err)
+				}
+				i++
+			}
+			p.Flush()
+		}
+	}()
+	return s
+}
+
+// flows waits until so many more events of each key are acked, and so of each partition.
+func (s *stream) flows(t testing.TB, events int) {
+	t.Helper()
+	begin := time.Now()
+	acked := func() (list [100]int) {
+		s.acks.mu.Lock()
+		defer s.acks.mu.Unlock()
+		for tx, n := range s.acks.acked {
+			list[tx] = n
+		}
+		return list
+	}
+	before := acked()
+	until(t, fmt.Sprintf("%d more events of each key", events), func() bool {
+		for key, n := range acked() {
+			if n < before[key]+events {
+				return false
+			}
+		}
+		return true
+	})
+	t.Logf("%d more events of each key after %v", events, time.Since(begin).Round(time.Millisecond))
+}
+
+// moveLeaders gives each partition's lead to the next of its replicas.
+func moveLeaders(t testing.TB, brokers []string, topic string) {
+	t.Helper()
+	cfg := sarama.NewConfig()
+	cfg.Version = sarama.V2_8_0_0
+	admin, err := sarama.NewClusterAdmin(brokers, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer admin.Close()
+	described, err := admin.DescribeTopics([]string{topic})
+	if err != nil {
+		t.Fatal(err)
+	}
+	partitions := described[0].Partitions
+	order := make([][]int32, len(partitions))
+	elect := map[string][]int32{topic: nil}
+	for _, p := range partitions {
+		order[p.ID] = append(append([]int32{}, p.Replicas[1:]...), p.Replicas[0])
+		elect[topic] = append(elect[topic], p.ID)
+	}
+	if err := admin.AlterPartitionReassignments(topic, order); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "new leaders", func() bool {
+		if _, err := admin.ElectLeaders(sarama.PreferredElection, elect); err != nil {
+			return false
+		}
+		described, err := admin.DescribeTopics([]string{topic})
+		if err != nil {
+			return false
+		}
+		for _, p := range described[0].Partitions {
+			if p.Leader != order[p.ID][0] {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// leader is the node that leads a topic's first partition.
+func leader(t testing.TB, brokers []string, topic string) int {
+	t.Helper()
+	client, err := sarama.NewClient(brokers, sarama.NewConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	b, err := client.Leader(topic, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return int(b.ID())
+}
+
+// Three brokers, of which leaders move, stop, crash and hang while events flow: nothing is lost, nothing comes twice, and every key is in
+// order. What hangs is left long before its time-out.
+func TestBrokersComeAndGo(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes half a minute")
+	}
+	c := kafkatest.Start(t, kafkatest.Options{Nodes: 3})
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	defer cancel()
+	const topic, partitions = "orders", 6
+	kafkatest.Topic(t, c.Brokers(), topic, partitions, nil)
+	var log logLines
+	acks := newLedger()
+	cfg := config(t, c.Brokers())
+	cfg.Logger = log.logger()
+	p := open(t, cfg, acks)
+	s := startStream(t, p, acks, topic)
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.flows(t, 5)
+	for range 2 {
+		moveLeaders(t, c.Brokers(), topic)
+		s.flows(t, 5)
+	}
+	for id := 1; id <= 3; id++ {
+		must(c.Stop(ctx, id))
+		s.flows(t, 5)
+		must(c.StartNode(ctx, id))
+	}
+	s.flows(t, 5)
+	dead := leader(t, c.Brokers(), topic)
+	must(c.Kill(dead))
+	s.flows(t, 5)
+	must(c.StartNode(ctx, dead))
+	moveLeaders(t, c.Brokers(), topic)
+	s.flows(t, 5)
+	hung := leader(t, c.Brokers(), topic)
+	begin := time.Now()
+	must(c.Freeze(hung))
+	s.flows(t, 20)
+	if took := time.Since(begin); took > readTimeout-2*time.Second {
+		t.Errorf("a hung broker held events for %v", took)
+	}
+	must(c.Thaw(hung))
+	s.flows(t, 5)
+	close(s.stop)
+	events := <-s.ended
+	acks.wait(t, events, 0)
+	if !log.says("leaving a broker that does not answer")() {
+		t.Log("the hung broker ended its connections by itself")
+	}
+	checkStream(t, c.Brokers(), topic, events)
+	if n := log.count("taking a new producer id"); n > 0 {
+		t.Errorf("%d new producer ids, although no broker has forgotten anything:\n%s", n, strings.Join(log.all(), ""))
+	}
+}
+
+// checkStream looks for each event of a stream once, each key in order.
+func checkStream(t testing.TB, brokers []string, topic string, events int) {
+	t.Helper()
+	next := map[string]int{}
+	for n, records := range consume(t, brokers, topic, events) {
+		for _, m := range records {
+			var key, id int
+			if _, err := fmt.Sscanf(string(m.Key)+" "+string(m.Headers[0].Value), "k-%d %d", &key, &id); err != nil {
+				t.Fatal(err)
+			}
+			if want := key + 100*next[string(m.Key)]; id != want {
+				t.Fatalf("partition %d, offset %d: key %s: event %d, want %d", n, m.Offset, m.Key, id, want)
+			}
+			next[string(m.Key)]++
+		}
+	}
+}
