@@ -59,7 +59,7 @@ func (r *rig) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if r.kafka, err = kafkatest.Launch(ctx, kafkatest.Options{}); err != nil {
+	if r.kafka, err = kafkatest.Launch(ctx, kafkatest.Options{Java: []string{"-Xms1g", "-Xmx1g", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20"}}); err != nil {
 		return err
 	}
 	r.receiver = findReceiver(ctx)

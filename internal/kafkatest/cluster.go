@@ -26,6 +26,7 @@ const patience = 60 * time.Second
 type Cluster struct {
 	home      *child.Home
 	program   program
+	java      []string // the virtual machine's options
 	logging   string
 	nodes     []node
 	processes []*child.Process // by node, from 0
@@ -43,7 +44,7 @@ func Launch(ctx context.Context, o Options) (*Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a folder for Kafka: %w", err)
 	}
-	c := &Cluster{home: home, program: found}
+	c := &Cluster{home: home, program: found, java: o.machine()}
 	// Ports are not reserved while the format runs, so somebody may be
 	// faster: then all is done again, on other ports.
 	for range 3 {
@@ -109,7 +110,7 @@ func (c *Cluster) format(ctx context.Context, o Options) error {
 		}
 		args := append([]string{"format", "--cluster-id", cluster, "--config", config}, o.Format...)
 		group.Go(func() error {
-			_, err := c.home.Run(ctx, c.program.java, os.Environ(), c.program.arguments(c.logging, "kafka.tools.StorageTool", args...)...)
+			_, err := c.home.Run(ctx, c.program.java, os.Environ(), c.program.arguments(frugal, c.logging, "kafka.tools.StorageTool", args...)...)
 			return err
 		})
 	}
@@ -120,7 +121,7 @@ func (c *Cluster) format(ctx context.Context, o Options) error {
 func (c *Cluster) start(n node) error {
 	process, err := c.home.Start(child.Spec{
 		Path:  c.program.java,
-		Args:  c.program.arguments(c.logging, "kafka.Kafka", c.file(n, "properties")),
+		Args:  c.program.arguments(c.java, c.logging, "kafka.Kafka", c.file(n, "properties")),
 		Env:   os.Environ(),
 		Log:   c.file(n, "log"),
 		Death: syscall.SIGKILL,

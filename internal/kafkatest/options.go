@@ -22,6 +22,9 @@ type Options struct {
 	Protocol string
 	// Properties go into server.properties and win over the package's own.
 	Properties map[string]string
+	// Java are the virtual machine's options, such as "-Xmx1g". Those for
+	// brokers under test, which start fast and compute slowly, when empty.
+	Java []string
 	// Format are further arguments of kafka-storage's format command:
 	// "--add-scram", "SCRAM-SHA-256=[name=alice,password=secret]".
 	Format []string
@@ -74,6 +77,13 @@ func (o Options) properties(n node, all []node, logs string) string {
 		fmt.Fprintf(&b, "%s=%s\n", name, strings.ReplaceAll(settings[name], `\`, `\\`))
 	}
 	return b.String()
+}
+
+func (o Options) machine() []string {
+	if len(o.Java) == 0 {
+		return frugal
+	}
+	return o.Java
 }
 
 func (o Options) protocol() string {

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 
 	"walpost/internal/testenv/fetch"
@@ -77,13 +78,15 @@ func findJava(ctx context.Context) (string, error) {
 	return path, nil
 }
 
-// arguments are Java's for one of Kafka's programs. A small heap, the
-// simplest collector and only the first compiler: a broker under test lives
-// for minutes and shares two cores with the tests.
-func (p program) arguments(logging, class string, args ...string) []string {
-	return append([]string{
-		"-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
-		"-Dlog4j2.configurationFile=" + logging,
+// frugal are the virtual machine's options unless others are given: a small
+// heap, the simplest collector and only the first compiler, for a broker under
+// test lives for minutes and shares two cores with the tests.
+var frugal = []string{"-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"}
+
+// arguments are Java's for one of Kafka's programs, after the machine's own.
+func (p program) arguments(machine []string, logging, class string, args ...string) []string {
+	return append(append(slices.Clone(machine),
+		"-Dlog4j2.configurationFile="+logging,
 		"-cp", filepath.Join(p.jars, "*"), class,
-	}, args...)
+	), args...)
 }
