@@ -31,6 +31,7 @@ type Producer struct {
 	last     *topic // where the previous event went
 	dirty    []*topic
 	lanes    []*lane // that have events of this pass
+	held     []*sender
 
 	ctx    context.Context // done once closed
 	cancel context.CancelFunc
@@ -129,6 +130,15 @@ func (p *Producer) bad(e *BadEvent) error {
 // Flush hands what was published since the last Flush to the senders.
 func (p *Producer) Flush() {
 	p.composer.now = time.Now()
+	if len(p.lanes)+len(p.dirty) == 0 {
+		return
+	}
+	held := p.holdSenders()
+	defer func() {
+		for _, s := range held {
+			s.release()
+		}
+	}()
 	for _, t := range p.dirty {
 		t.handOver(p)
 	}
@@ -139,6 +149,18 @@ func (p *Producer) Flush() {
 		}
 	}
 	p.lanes = p.lanes[:0]
+}
+
+// holdSenders keeps all senders from sending until each is released. The slice is valid until the next call.
+func (p *Producer) holdSenders() []*sender {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.held = p.held[:0]
+	for _, s := range p.senders {
+		s.hold()
+		p.held = append(p.held, s)
+	}
+	return p.held
 }
 
 // Close ends all sending and closes the connections. What was not acked by then never will be reported. It does not wait for brokers.

@@ -24,6 +24,7 @@ type sender struct {
 	hurry   bool // what is ready does not wait for the linger any more
 	timed   bool // the linger's timer runs
 	flights map[*flight]struct{}
+	holds   int // while it is above 0, lanes are being queued together and no request leaves
 	conn    int // number of the connection; each that failed is closed once
 	closed  bool
 }
@@ -72,8 +73,27 @@ func (s *sender) push(l *lane) bool {
 		return true
 	}
 	s.hurry = true
-	s.cond.Signal()
+	if s.holds == 0 {
+		s.cond.Signal()
+	}
 	return true
+}
+
+// hold keeps requests back until release, so that lanes that are queued one by one share a request. A request of its own for the first of
+// them would cost two threads a wake-up, and the broker as much as the one for all the others.
+func (s *sender) hold() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.holds++
+}
+
+func (s *sender) release() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.holds--
+	if s.holds == 0 {
+		s.cond.Signal() // also for a request that waits for its turn
+	}
 }
 
 func (s *sender) urge() {
@@ -129,7 +149,7 @@ func (s *sender) run() {
 func (s *sender) wait() []*lane {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for (len(s.ready) == 0 || !s.hurry || len(s.flights) >= maxOpenRequests) && !s.closed {
+	for (len(s.ready) == 0 || !s.hurry || s.holds > 0 || len(s.flights) >= maxOpenRequests) && !s.closed {
 		if len(s.ready) == 0 {
 			s.hurry = false
 		}
@@ -175,8 +195,9 @@ func (s *sender) landed(f *flight, res *sarama.ProduceResponse, err error) {
 	if broken {
 		s.conn++
 	}
+	s.holds++
 	s.mu.Unlock()
-	s.cond.Signal()
+	defer s.release()
 	if broken {
 		s.p.metrics.connected.Set(0)
 		s.p.metrics.reconnects.Inc()
