@@ -38,6 +38,9 @@ func grown(b []byte, n int) []byte {
 	if cap(b)-len(b) >= n {
 		return b
 	}
+	if len(b)+n > 1<<largest {
+		n += len(b) / 2 // not from a pool, so not by doubling: yet a batch must not be copied for each record
+	}
 	larger := append(takeBuffer(len(b)+n), b...)
 	giveBuffer(b)
 	return larger
