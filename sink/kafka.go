@@ -197,6 +197,12 @@ func (c *Config) loginCure(err error) string {
 
 // hint is the cure of a wait: brokers only hang up when the protocol is not the one they expect.
 func hint(err error) string {
+	if judge(err) == alarm {
+		return cure(err)
+	}
+	if code := sarama.KError(0); errors.As(err, &code) {
+		return "none is needed: the brokers answer, and give ids once the cluster is up"
+	}
 	if errors.Is(err, sarama.ErrOutOfBrokers) || strings.Contains(fmt.Sprint(err), "EOF") {
 		return "is kafka.security.protocol the one of this listener?"
 	}

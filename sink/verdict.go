@@ -48,6 +48,7 @@ func judge(err error) verdict {
 		sarama.ErrTopicAuthorizationFailed, sarama.ErrClusterAuthorizationFailed, // an ACL; parking for that would park everything
 		sarama.ErrSASLAuthenticationFailed,
 		sarama.ErrPolicyViolation,
+		sarama.ErrUnsupportedCompressionType, // a setting, and so for every event
 		sarama.ErrUnsupportedVersion, sarama.ErrInvalidRequiredAcks:
 		return alarm
 
@@ -97,6 +98,8 @@ func cure(err error) string {
 		return "raise the topic's message.timestamp.before.max.ms or message.timestamp.after.max.ms, or correct the clock or the timestamp column"
 	case sarama.ErrUnknownTopicOrPartition:
 		return "create the topic (kafka-topics.sh --create --topic NAME), or set kafka.allow.auto.create.topics if the brokers may do it"
+	case sarama.ErrUnsupportedCompressionType:
+		return "set kafka.compression.type to a codec that the brokers know"
 	case sarama.ErrTopicAuthorizationFailed:
 		return "grant it: kafka-acls.sh --add --allow-principal User:NAME --producer --topic NAME"
 	case sarama.ErrClusterAuthorizationFailed:
