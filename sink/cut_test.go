@@ -1,0 +1,41 @@
+package sink
+
+import (
+	"testing"
+	"time"
+
+	"walpost/internal/kafkatest"
+)
+
+// Connections are cut again and again while requests are under way, so answers are lost of batches that are in the log: each event comes
+// once and in order all the same.
+func TestConnectionsAreCut(t *testing.T) {
+	brokers := kafkatest.Brokers(t)
+	topic := kafkatest.Name(t)
+	kafkatest.Topic(t, brokers, topic, 6, nil)
+	acks := newLedger()
+	cfg := config(t, brokers)
+	p := open(t, cfg, acks)
+	s := startStream(t, p, acks, topic)
+	s.flows(t, 1)
+	tick := time.NewTicker(13 * time.Millisecond)
+	defer tick.Stop()
+	for range 100 {
+		<-tick.C
+		p.splicer.mu.Lock()
+		for c := range p.splicer.conns {
+			c.Conn.Close()
+		}
+		p.splicer.mu.Unlock()
+	}
+	s.flows(t, 1)
+	close(s.stop)
+	events := <-s.ended
+	acks.wait(t, events, 0)
+	checkStream(t, brokers, topic, events)
+	retries, _ := sample(t, cfg, "walpost_retries_total")
+	if retries < 20 {
+		t.Errorf("%v batches were sent again: this proves little", retries)
+	}
+	t.Logf("%d events, %v batches sent again", events, retries)
+}
