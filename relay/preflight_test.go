@@ -40,6 +40,27 @@ func TestPreflight(t *testing.T) {
 			func(f *fixture) { f.exec("alter publication walpost drop table walpost.outbox") },
 			[]string{"publication walpost", "ALTER PUBLICATION walpost ADD TABLE walpost.outbox"},
 		},
+		"no right to read": {
+			func(f *fixture) {
+				role := f.cfg.Slot + "_reader"
+				f.exec("create role " + role + " login replication")
+				f.t.Cleanup(func() { // the test's own context is done by then
+					f.conn.Exec(context.Background(), "drop owned by "+role)
+					f.conn.Exec(context.Background(), "drop role "+role)
+				})
+				f.exec("grant usage on schema walpost to " + role)
+				f.exec("grant select, insert, update on walpost.relay_state to " + role)
+				f.cfg.ConnString = strings.Replace(f.dsn, "postgres@", role+"@", 1)
+			},
+			[]string{"may not read walpost.outbox", "GRANT SELECT ON walpost.outbox TO"},
+		},
+		"publication with a row filter": {
+			func(f *fixture) {
+				f.exec("drop publication walpost")
+				f.exec("create publication walpost for table walpost.outbox where (aggregatetype = 'order') with (publish = 'insert')")
+			},
+			[]string{"row filter", "ALTER PUBLICATION walpost SET TABLE walpost.outbox"},
+		},
 		"publication without inserts": {
 			func(f *fixture) { f.exec("alter publication walpost set (publish = 'update')") },
 			[]string{"publication walpost", "SET (publish = 'insert')"},

@@ -55,6 +55,9 @@ func (r *Relay) prepare(ctx context.Context, db *database) (*ready, error) {
 	case p.slot == nil && !slotName.MatchString(r.cfg.Slot):
 		return nil, permanent(fmt.Errorf("no slot can have the name %q", r.cfg.Slot), "choose another one: up to 63 lower-case letters, digits and underscores")
 	case p.slot == nil, state != nil && state.phase == phaseBackfilling:
+		if err := r.checkReadable(ctx, db, p); err != nil {
+			return nil, err
+		}
 		if err := r.firstStart(ctx, db, p); err != nil {
 			return nil, err
 		}
@@ -124,11 +127,15 @@ func (r *Relay) checkTable(ctx context.Context, db *database, p *ready) (err err
 func (r *Relay) checkPublication(ctx context.Context, db *database, p *ready) error {
 	o := schema.Options{Table: r.cfg.Table, Publication: r.cfg.Publication}
 	name := schema.QuoteIdent(r.cfg.Publication)
-	var inserts, viaRoot, member bool
+	var inserts, viaRoot, member, filtered bool
+	// prqual is there since 15, so it is asked for in a way that needs no column.
 	err := db.QueryRow(ctx, `
 		select pubinsert, pubviaroot, exists (
-		         select from pg_catalog.pg_publication_tables t where t.pubname = p.pubname and t.schemaname = $2 and t.tablename = $3)
-		from pg_catalog.pg_publication p where pubname = $1`, r.cfg.Publication, r.cfg.Table.Schema, r.cfg.Table.Name).Scan(&inserts, &viaRoot, &member)
+		         select from pg_catalog.pg_publication_tables t where t.pubname = p.pubname and t.schemaname = $2 and t.tablename = $3), exists (
+		         select from pg_catalog.pg_publication_rel m where m.prpubid = p.oid and to_jsonb(m) ->> 'prqual' is not null
+		           and (m.prrelid = $4 or m.prrelid in (select i.inhrelid from pg_catalog.pg_inherits i where i.inhparent = $4)))
+		from pg_catalog.pg_publication p where pubname = $1`, r.cfg.Publication, r.cfg.Table.Schema, r.cfg.Table.Name, p.table.OID).Scan(
+		&inserts, &viaRoot, &member, &filtered)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows) && p.slot != nil:
 		return permanent(fmt.Errorf("publication %s does not exist, but slot %s does", name, r.cfg.Slot),
@@ -143,8 +150,26 @@ func (r *Relay) checkPublication(ctx context.Context, db *database, p *ready) er
 			"run: ALTER PUBLICATION %s SET (publish_via_partition_root = true)", name)
 	case !member:
 		return permanent(fmt.Errorf("publication %s does not have table %s", name, r.cfg.Table), "run: ALTER PUBLICATION %s ADD TABLE %s", name, r.cfg.Table)
+	case filtered: // committed rows would be left out, and nobody told
+		return permanent(fmt.Errorf("publication %s has a row filter on table %s", name, r.cfg.Table), "run: ALTER PUBLICATION %s SET TABLE %s", name, r.cfg.Table)
 	case !inserts:
 		return permanent(fmt.Errorf("publication %s does not publish inserts", name), "run: ALTER PUBLICATION %s SET (publish = 'insert')", name)
+	}
+	return nil
+}
+
+// checkReadable checks, before a slot is made for them, that a backfill may read the rows.
+func (r *Relay) checkReadable(ctx context.Context, db *database, p *ready) error {
+	if r.cfg.Backfill == "skip" {
+		return nil
+	}
+	var may bool
+	if err := db.QueryRow(ctx, "select pg_catalog.has_table_privilege($1::oid, 'SELECT')", p.table.OID).Scan(&may); err != nil {
+		return fmt.Errorf("look up the rights on %s: %w", r.cfg.Table, err)
+	}
+	if !may {
+		return permanent(fmt.Errorf("the role %s may not read %s, which the first start does", r.names.role, r.cfg.Table),
+			"run: GRANT SELECT ON %s TO %s; or set outbox.backfill: skip", r.cfg.Table, schema.QuoteIdent(r.names.role))
 	}
 	return nil
 }

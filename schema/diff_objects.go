@@ -63,6 +63,10 @@ func (d *differ) publication() {
 		d.add(object, "publish_via_partition_root = false", "true, for the outbox is partitioned",
 			fmt.Sprintf("alter publication %s set (publish_via_partition_root = true)", name))
 	}
+	if p.Filter != "" {
+		d.add(object, "the row filter "+p.Filter, "every row of the outbox",
+			fmt.Sprintf("alter publication %s drop table %s, then add it without a filter", name, d.o.Table))
+	}
 	d.publishedColumns(object, p, table)
 }
 

@@ -42,6 +42,7 @@ type LivePublication struct {
 	ViaRoot                          bool     // publish_via_partition_root
 	Member                           bool     // the outbox is in it, by name or with all tables or its whole schema
 	Columns                          []string // the columns that it publishes; nil: all, or a server before 15, which has no lists
+	Filter                           string   // its row filter, as SQL; "": none
 }
 
 // LiveRole describes a role; one that does not exist is the zero value.

@@ -68,13 +68,14 @@ const QueryVersion = `select walpost.schema_version()`
 
 // QueryPublication takes the publication's name, the outbox's schema and name, and the outbox as Table.String writes it. It returns
 // whether inserts, updates, deletes and truncates are published, whether partitions appear as their root, whether the outbox is a
-// member, and the columns that are published of it. No row: no such publication.
+// member, the columns that are published of it, and its row filter. No row: no such publication.
 const QueryPublication = `
 select p.pubinsert, p.pubupdate, p.pubdelete, p.pubtruncate, p.pubviaroot,
   t.row is not null or exists (
     select from pg_catalog.pg_publication_rel r where r.prpubid = p.oid and r.prrelid = pg_catalog.to_regclass($4)
   ),
-  case when t.row -> 'attnames' is not null then array(select pg_catalog.jsonb_array_elements_text(t.row -> 'attnames')) end
+  case when t.row -> 'attnames' is not null then array(select pg_catalog.jsonb_array_elements_text(t.row -> 'attnames')) end,
+  coalesce(t.row ->> 'rowfilter', '')
 from pg_catalog.pg_publication p
 left join lateral (
   select pg_catalog.to_jsonb(pt) as row

@@ -141,13 +141,14 @@ func TestCheckFindsWhatAPersonMustDecide(t *testing.T) {
 	}
 }
 
-func TestCheckFindsAColumnList(t *testing.T) {
+func TestCheckFindsWhatAPublicationLeavesOut(t *testing.T) {
 	conn := connect(t, pgtest.NewMajor(t, 18))
 	mustApply(t, conn, schema.Options{})
 	execSQL(t, conn, `alter publication walpost set table walpost.outbox (id, aggregatetype, aggregateid, type, payload) where (aggregatetype <> 'x')`)
 	list, err := Check(deadline(t), conn, schema.Options{})
-	if err != nil || len(list) != 2 || list[0].Found != "a column list without headers" || list[1].Found != "a column list without created_at" {
-		t.Errorf("a column list: %v, %v", list, err)
+	if err != nil || len(list) != 3 || !strings.HasPrefix(list[0].Found, "the row filter (aggregatetype <> 'x'") ||
+		list[1].Found != "a column list without headers" || list[2].Found != "a column list without created_at" {
+		t.Errorf("a column list and a row filter: %v, %v", list, err)
 	}
 }
 

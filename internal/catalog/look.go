@@ -87,7 +87,7 @@ func functions(ctx context.Context, db Querier) ([]schema.LiveFunction, error) {
 func publication(ctx context.Context, db Querier, o schema.Options) (*schema.LivePublication, error) {
 	p := &schema.LivePublication{}
 	err := db.QueryRow(ctx, schema.QueryPublication, o.Publication, o.Table.Schema, o.Table.Name, o.Table.String()).
-		Scan(&p.Insert, &p.Update, &p.Delete, &p.Truncate, &p.ViaRoot, &p.Member, &p.Columns)
+		Scan(&p.Insert, &p.Update, &p.Delete, &p.Truncate, &p.ViaRoot, &p.Member, &p.Columns, &p.Filter)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
 	}
