@@ -1,0 +1,97 @@
+package sink
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"walpost/sink/recordbatch"
+)
+
+// Dividing keeps order, transactions and bytes held.
+func TestDivide(t *testing.T) {
+	make := func() *batch {
+		b := &batch{}
+		for i, tx := range []uint64{7, 7, 8, 9, 9, 9, 10} {
+			// Times that are far from each other make parts longer than they were in the whole.
+			r := &recordbatch.Record{Timestamp: int64(i%2) << 40, Value: fmt.Appendf(nil, "v%d", i)}
+			b.count(tx, b.Append(r, r.Size()))
+		}
+		return b
+	}
+	whole := values(make())
+	for _, test := range []struct {
+		cuts []int
+		want string
+	}{
+		{[]int{3}, "[3 4]"}, {[]int{0, 1}, "[1 6]"}, {[]int{1, 2}, "[1 1 5]"}, {[]int{5, 6}, "[5 1 1]"}, {[]int{6, 7}, "[6 1]"}, {[]int{1}, "[1 6]"}, {[]int{6}, "[6 1]"},
+	} {
+		b := make()
+		var counts []int32
+		var got []string
+		held := 0
+		for _, part := range b.divide(&pool{}, test.cuts...) {
+			counts = append(counts, part.Count())
+			got = append(got, values(part)...)
+			held += part.held
+			if part.held < 0 {
+				t.Errorf("cuts %v: a part holds %d bytes", test.cuts, part.held)
+			}
+			rows := int32(0)
+			for _, r := range part.runs {
+				rows += r.Rows
+			}
+			if rows != part.Count() {
+				t.Errorf("cuts %v: runs of %d rows for %d records", test.cuts, rows, part.Count())
+			}
+		}
+		if fmt.Sprint(counts) != test.want || !slices.Equal(got, whole) || held != b.held {
+			t.Errorf("cuts %v: parts of %v records, want %s; %v, holding %d of %d", test.cuts, counts, test.want, got, held, b.held)
+		}
+	}
+}
+
+// A batch that was divided is divided again, and its parts hold no less than nothing.
+func TestDivideAgain(t *testing.T) {
+	b := &batch{}
+	for i := range 64 {
+		r := &recordbatch.Record{Timestamp: 1 << 40}
+		if i == 32 {
+			r.Timestamp = 0 // the right half's times are written against this one
+		}
+		b.count(1, b.Append(r, r.Size()))
+	}
+	want := b.held
+	parts := []*batch{b}
+	for range 6 {
+		var next []*batch
+		for _, p := range parts {
+			next = append(next, p.divide(&pool{}, int(p.Count())/2)...)
+		}
+		parts = next
+	}
+	sum := 0
+	for _, p := range parts {
+		if sum += p.held; p.held < 0 {
+			t.Errorf("a part holds %d bytes", p.held)
+		}
+	}
+	if len(parts) != 64 || sum != want {
+		t.Errorf("%d parts hold %d bytes of %d", len(parts), sum, want)
+	}
+}
+
+// What a batch was used for before does not show.
+func TestPoolGivesEmptyBatches(t *testing.T) {
+	var p pool
+	for i := range 100 {
+		b := p.get()
+		if b.Count() != 0 || b.Len() != recordbatch.HeadLen || b.Wire() != nil || len(b.runs) != 0 || b.held != 0 || b.seq != 0 {
+			t.Fatalf("batch %d is not empty: %+v", i, b)
+		}
+		r := &recordbatch.Record{Value: make([]byte, 1000)}
+		b.count(1, b.Append(r, r.Size()))
+		b.seq = 7
+		p.put(b)
+	}
+}

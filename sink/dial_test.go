@@ -1,0 +1,180 @@
+package sink
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"testing"
+	"time"
+
+	"walpost/internal/testenv/certs"
+)
+
+// tlsServer listens with a certificate for 127.0.0.1 and hands out its connections; trust is what a client needs.
+func tlsServer(t *testing.T) (net.Listener, *x509.CertPool) {
+	files, err := certs.Write(t.TempDir(), "splice")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := tls.LoadX509KeyPair(files.Cert, files.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca, err := os.ReadFile(files.CA)
+	if err != nil {
+		t.Fatal(err)
+	}
+	trust := x509.NewCertPool()
+	if !trust.AppendCertsFromPEM(ca) {
+		t.Fatal("no certificate authority")
+	}
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{pair}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l, trust
+}
+
+// Under TLS the request arrives the same, and its pieces share records: a request of many small batches must not become twice as many.
+func TestSplicedRequestUnderTLS(t *testing.T) {
+	l, trust := tlsServer(t)
+	s := newSplicer(&tls.Config{RootCAs: trust})
+	defer s.close()
+	arrived := make(chan net.Conn, 1)
+	go func() {
+		c, err := l.Accept()
+		if err == nil {
+			err = c.(*tls.Conn).Handshake()
+		}
+		if err != nil {
+			close(arrived)
+			return
+		}
+		arrived <- c
+	}()
+	conn, err := s.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	far := <-arrived
+	defer far.Close()
+	places := make([]string, 100)
+	for i := range places {
+		places[i] = fmt.Sprintf("a/%d", i)
+	}
+	f := flightOf(t, places...)
+	b := placeholderBytes(t, f, s.add(f))
+	sent := make(chan error, 1)
+	go func() {
+		n, err := conn.Write(b)
+		if n != len(b) && err == nil {
+			err = io.ErrShortWrite
+		}
+		sent <- err
+	}()
+	reads := &countingReader{r: far}
+	p := readProduce(t, reads)
+	if err := <-sent; err != nil {
+		t.Fatal(err)
+	}
+	for i, part := range f.parts {
+		if !bytes.Equal(p.batches[places[i]], part.batch.Wire()) {
+			t.Errorf("%s: not the batch", places[i])
+		}
+	}
+	// A read returns at most one record. What is not a produce request goes out beside the buffer, in order.
+	if most := 3 + reads.bytes/4096; reads.n > most {
+		t.Errorf("%d bytes came in %d records, want %d at most", reads.bytes, reads.n, most)
+	}
+}
+
+type countingReader struct {
+	r        io.Reader
+	n, bytes int
+}
+
+func (c *countingReader) Read(b []byte) (int, error) {
+	n, err := c.r.Read(b)
+	c.n++
+	c.bytes += n
+	return n, err
+}
+
+// A certificate that nobody signed, or that is for another name, ends the attempt, with the reason.
+func TestDialVerifies(t *testing.T) {
+	l, trust := tlsServer(t)
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_ = c.(*tls.Conn).Handshake()
+			c.Close()
+		}
+	}()
+	var unknown x509.UnknownAuthorityError
+	if _, err := newSplicer(&tls.Config{}).Dial("tcp", l.Addr().String()); !errors.As(err, &unknown) {
+		t.Errorf("unknown authority: %v", err)
+	}
+	var name x509.HostnameError
+	if _, err := newSplicer(&tls.Config{RootCAs: trust, ServerName: "kafka.example"}).Dial("tcp", l.Addr().String()); !errors.As(err, &name) {
+		t.Errorf("another name: %v", err)
+	}
+	if c, err := newSplicer(&tls.Config{RootCAs: trust}).Dial("tcp", l.Addr().String()); err != nil {
+		t.Errorf("127.0.0.1: %v", err)
+	} else {
+		c.Close()
+	}
+}
+
+// Closing ends what is connected, what is being connected, and what would be.
+func TestSplicerCloses(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	s := newSplicer(nil)
+	conn, err := s.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	silent := newSplicer(&tls.Config{InsecureSkipVerify: true}) // whom it connects to never answers the handshake
+	dialed := make(chan error, 1)
+	go func() {
+		_, err := silent.Dial("tcp", l.Addr().String())
+		dialed <- err
+	}()
+	for i := range 2 {
+		c, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if i == 1 {
+			if _, err := c.Read(make([]byte, 1)); err != nil { // the handshake has begun
+				t.Fatal(err)
+			}
+		}
+	}
+	begin := time.Now()
+	s.close()
+	silent.close()
+	if err := <-dialed; err == nil || time.Since(begin) > dialTimeout/2 {
+		t.Errorf("the attempt ended after %v: %v", time.Since(begin), err)
+	}
+	if _, err := conn.Write([]byte{1}); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("the connection is open: %v", err)
+	}
+	if _, err := s.Dial("tcp", l.Addr().String()); !errors.Is(err, context.Canceled) && !errors.Is(err, net.ErrClosed) {
+		t.Errorf("a new one can be made: %v", err)
+	}
+}

@@ -1,0 +1,85 @@
+package sink
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"math"
+	"testing"
+
+	"github.com/IBM/sarama"
+
+	"walpost/sink/recordbatch"
+)
+
+// A batch is sent as the same bytes until it is settled, whatever happens behind it and whoever sends it.
+func TestResendIsTheSameBytes(t *testing.T) {
+	b := newBench(t, identity{producer: 3, epoch: 4, next: 5})
+	b.batchOf(3)
+	first := bytes.Clone(b.take().Wire())
+	for _, err := range []error{io.EOF, sarama.ErrNotLeaderForPartition, sarama.ErrRequestTimedOut, sarama.ErrUnknownTopicOrPartition} {
+		b.lane.settle(outcome{err: err, named: -1}, &b.pool)
+		b.batchOf(2)
+		b.sender = &sender{encoder: gzip(t)}
+		b.lane.on = b.sender // found
+		if again := b.take().Wire(); !bytes.Equal(again, first) {
+			t.Errorf("after %v other bytes were sent", err)
+		}
+	}
+}
+
+func TestSequencesWrap(t *testing.T) {
+	const last = math.MaxInt32
+	for _, test := range []struct {
+		first, count, next int32
+	}{{last, 1, 0}, {last, 2, 1}, {last - 2, 5, 2}, {last - 4, 5, 0}, {0, last, last}, {5, 0, 5}} {
+		id := identity{next: test.first}
+		if got := id.advance(test.count); got != test.first || id.next != test.next {
+			t.Errorf("%d records from %d: first %d, next %d, want %d", test.count, test.first, got, id.next, test.next)
+		}
+	}
+	// Dividing a batch across the end.
+	b := newBench(t, identity{next: last - 1})
+	b.batchOf(5)
+	b.take()
+	b.lane.settle(outcome{err: sarama.ErrInvalidRecord, named: 2}, &b.pool)
+	if got := fmt.Sprint(b.numbers()); got != fmt.Sprintf("[%d+2 0+1 1+2]", last-1) {
+		t.Errorf("divided: %v", got)
+	}
+	b.batchOf(1)
+	for range 3 {
+		b.take()
+		b.lane.settle(outcome{}, &b.pool)
+	}
+	if b.take(); fmt.Sprint(b.numbers()) != "[3+1]" {
+		t.Errorf("then %v", b.numbers())
+	}
+}
+
+// A new identity counts from where it is to, over everything that has a number, in order; what has none yet follows.
+func TestRenumber(t *testing.T) {
+	b := newBench(t, identity{producer: 1, epoch: 1, next: 100})
+	b.batchOf(6)
+	b.take()
+	b.lane.settle(outcome{err: sarama.ErrInvalidRecord, named: 2}, &b.pool)
+	head := b.take() // sealed: the first of the parts
+	b.lane.settle(outcome{err: io.EOF, named: -1}, &b.pool)
+	b.lane.renumber(identity{producer: 2, epoch: 7, next: 1<<31 - 1})
+	if got := fmt.Sprint(b.numbers()); got != "[2147483647+2 1+1 2+3]" || b.lane.unclear {
+		t.Errorf("renumbered: %v, unclear %t", got, b.lane.unclear)
+	}
+	anew := &recordbatch.Batch{}
+	head.Each(func(_ int, r recordbatch.Raw) { anew.AppendRaw(r) })
+	if err := anew.Seal(b.sender.encoder, recordbatch.Stamp{ProducerID: 2, Epoch: 7, Sequence: 1<<31 - 1}); err != nil || !bytes.Equal(anew.Wire(), head.Wire()) {
+		t.Errorf("the sealed head is not what sealing it with the new identity gives, %v", err)
+	}
+	b.batchOf(1)
+	b.lane.on = b.sender
+	for range 3 {
+		b.take()
+		b.lane.settle(outcome{}, &b.pool)
+	}
+	if b.take(); fmt.Sprint(b.numbers()) != "[5+1]" {
+		t.Errorf("then %v", b.numbers())
+	}
+}
