@@ -178,16 +178,20 @@ func permanent(err error) bool {
 	var invalid x509.CertificateInvalidError
 	var verify *tls.CertificateVerificationError
 	var record tls.RecordHeaderError
-	return errors.Is(err, sarama.ErrSASLAuthenticationFailed) || errors.Is(err, sarama.ErrUnsupportedSASLMechanism) ||
-		errors.Is(err, sarama.ErrIllegalSASLState) ||
+	return refusedLogin(err) ||
 		errors.As(err, &unknownCA) || errors.As(err, &hostname) || errors.As(err, &invalid) || errors.As(err, &verify) ||
 		errors.As(err, &record) || refusedCertificate(err)
 }
 
+// refusedLogin tells whether brokers refuse the login. sarama's errors answer to Is and not to As here.
+func refusedLogin(err error) bool {
+	return errors.Is(err, sarama.ErrSASLAuthenticationFailed) || errors.Is(err, sarama.ErrUnsupportedSASLMechanism) ||
+		errors.Is(err, sarama.ErrIllegalSASLState)
+}
+
 // loginCure is the cure of a connection that is refused for good.
 func (c *Config) loginCure(err error) string {
-	var code sarama.KError
-	if errors.As(err, &code) {
+	if refusedLogin(err) {
 		s := c.Security
 		return fmt.Sprintf("check kafka.sasl.mechanism (%s), kafka.sasl.username (%s) and its password, and that the brokers know them", s.Mechanism, s.Username)
 	}
