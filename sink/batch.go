@@ -7,22 +7,27 @@ import (
 	"walpost/sink/recordbatch"
 )
 
-// batch is a record batch with what the relay is owed for it: the runs of events in it, in order, and the bytes that Publish named.
+// batch is a record batch with what the relay is owed for it.
 type batch struct {
 	recordbatch.Batch
+	tally
+	seq int32 // of its first record, once sealed
+}
+
+// tally is what the relay is owed for some events: their runs, in order, and the bytes that Publish named.
+type tally struct {
 	runs []schema.Run
 	held int
-	seq  int32 // of its first record, once sealed
 }
 
 // count adds an event of transaction tx that holds so many bytes.
-func (b *batch) count(tx uint64, bytes int) {
-	b.held += bytes
-	if n := len(b.runs); n > 0 && b.runs[n-1].Tx == tx {
-		b.runs[n-1].Rows++
+func (t *tally) count(tx uint64, bytes int) {
+	t.held += bytes
+	if n := len(t.runs); n > 0 && t.runs[n-1].Tx == tx {
+		t.runs[n-1].Rows++
 		return
 	}
-	b.runs = append(b.runs, schema.Run{Tx: tx, Rows: 1})
+	t.runs = append(t.runs, schema.Run{Tx: tx, Rows: 1})
 }
 
 // each calls f for every record with the transaction that it belongs to.

@@ -22,7 +22,7 @@ type Producer struct {
 	client  sarama.Client
 	splicer *splicer
 	pool    pool
-	id      identity // what lanes are opened with
+	id      identity // what lanes are opened with; set by Open
 
 	// The publishing goroutine's.
 	composer composer
@@ -90,15 +90,9 @@ func (p *Producer) Publish(ev *schema.Event, tx uint64) (int, error) {
 
 // topicOf finds the event's topic and, on first sight, begins to ask for its partitions.
 func (p *Producer) topicOf(ev *schema.Event) (*topic, error) {
-	p.name = p.name[:0]
-	if name := ev.Values[schema.Topic]; name != nil {
-		p.name = append(p.name, name...)
-	} else {
-		var err error
-		if p.name, err = p.cfg.Topic.Append(p.name, ev); err != nil {
-			p.name = p.name[:0] // half a name
-			return nil, err
-		}
+	var err error
+	if p.name, err = appendTopic(p.name[:0], p.cfg.Topic, ev); err != nil {
+		return nil, err
 	}
 	if p.last != nil && p.last.name == string(p.name) {
 		return p.last, nil
@@ -178,12 +172,6 @@ func (p *Producer) Close() error {
 		return fmt.Errorf("close the Kafka client: %w", err)
 	}
 	return nil
-}
-
-func (p *Producer) identity() identity {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.id
 }
 
 func (p *Producer) rejected(tx uint64, e *BadEvent) {

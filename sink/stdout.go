@@ -20,8 +20,7 @@ type Stdout struct {
 	acks  Acks
 
 	composer composer
-	runs     []schema.Run
-	bytes    int
+	tally    tally // of what is buffered
 }
 
 // NewStdout returns a sink that writes to w and names topics and sources as a Kafka sink with this configuration does.
@@ -58,12 +57,9 @@ func (v *value) MarshalJSON() ([]byte, error) {
 
 // Publish writes ev. An error is a *BadEvent, as with Kafka, or what the writer said.
 func (s *Stdout) Publish(ev *schema.Event, tx uint64) (int, error) {
-	name := ev.Values[schema.Topic]
-	if name == nil {
-		var err error
-		if name, err = s.topic.Append(nil, ev); err != nil {
-			return 0, badRow(ev, "", err, "give the row a topic, or change outbox.topic")
-		}
+	name, err := appendTopic(nil, s.topic, ev)
+	if err != nil {
+		return 0, badRow(ev, "", err, "give the row a topic, or change outbox.topic")
 	}
 	if err := legalTopic(name); err != nil {
 		return 0, badRow(ev, clip(name), err, "give the row a legal topic, or change outbox.topic")
@@ -101,31 +97,22 @@ func (s *Stdout) Publish(ev *schema.Event, tx uint64) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("write event %s: %w", clip(ev.Values[schema.ID]), err)
 	}
-	s.count(tx, len(b))
+	s.tally.count(tx, len(b))
 	return len(b), nil
-}
-
-func (s *Stdout) count(tx uint64, bytes int) {
-	s.bytes += bytes
-	if n := len(s.runs); n > 0 && s.runs[n-1].Tx == tx {
-		s.runs[n-1].Rows++
-		return
-	}
-	s.runs = append(s.runs, schema.Run{Tx: tx, Rows: 1})
 }
 
 // Flush writes what is buffered and acks it. Events that could not be written are never acked: nobody has seen them.
 func (s *Stdout) Flush() {
 	s.composer.now = time.Now()
-	if len(s.runs) == 0 {
+	if len(s.tally.runs) == 0 {
 		return
 	}
 	if err := s.out.Flush(); err != nil {
-		s.acks.Rejected(s.runs[0].Tx, fmt.Errorf("write events to the output: %w", err))
+		s.acks.Rejected(s.tally.runs[0].Tx, fmt.Errorf("write events to the output: %w", err))
 		return
 	}
-	s.acks.Acked(s.runs, s.bytes)
-	s.runs, s.bytes = s.runs[:0], 0
+	s.acks.Acked(s.tally.runs, s.tally.held)
+	s.tally.runs, s.tally.held = s.tally.runs[:0], 0
 }
 
 // Close does nothing: whoever gave the writer closes it.

@@ -10,6 +10,7 @@ import (
 	"github.com/IBM/sarama"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"walpost/schema"
 	"walpost/sink/recordbatch"
 )
 
@@ -66,7 +67,7 @@ func (t *topic) handOver(p *Producer) {
 func (t *topic) open(p *Producer, partitions int) {
 	lanes := make([]*lane, partitions)
 	for i := range lanes {
-		lanes[i] = newLane(t, int32(i), p.identity())
+		lanes[i] = newLane(t, int32(i), p.id)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -186,6 +187,18 @@ func (t *topic) shrink(p *Producer, size int) {
 	if !t.readLimit(p) || t.limit.Load() >= before {
 		t.limit.Store(max(before/2, 16<<10))
 	}
+}
+
+// appendTopic appends the name of an event's topic: the row's own, else the template's. On an error nothing is appended, no half of a name.
+func appendTopic(dst []byte, template schema.Template, ev *schema.Event) ([]byte, error) {
+	if name := ev.Values[schema.Topic]; name != nil {
+		return append(dst, name...), nil
+	}
+	name, err := template.Append(dst, ev)
+	if err != nil {
+		return dst, err
+	}
+	return name, nil
 }
 
 // legalTopic tells whether Kafka takes the name. A produce request does not tell an illegal one from one that is absent.
