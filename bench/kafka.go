@@ -21,7 +21,7 @@ func (r *rig) newClient(opts ...kgo.Opt) (client, error) {
 
 // await waits until a topic holds n records, and not one more.
 func (c client) await(ctx context.Context, topic string, partitions int, n int64, ended <-chan struct{}) error {
-	return poll(ctx, 5*time.Millisecond, func() (bool, error) {
+	return poll(ctx, 20*time.Millisecond, func() (bool, error) {
 		have, err := c.size(ctx, topic, partitions)
 		if err != nil || have > n {
 			return false, errors.Join(err, fmt.Errorf("%d records of %d rows", have, n))

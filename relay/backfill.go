@@ -155,7 +155,7 @@ func (b *backfilling) publish(ctx context.Context, ev *schema.Event, size int) e
 func (b *backfilling) handOver() {
 	events, _ := b.flight.handOver(&b.pass)
 	b.relay.metrics.backfillDone.Add(float64(events))
-	b.sink.Flush()
+	b.sink.Flush(false)
 }
 
 // wait waits for a condition that tokens announce.

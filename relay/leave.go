@@ -9,7 +9,7 @@ import (
 
 // conclude ends the session, whatever stopped the reader, and returns the session's error.
 func (s *session) conclude(err error) error {
-	s.handOver() // what the sink has, it must let go, or it would never be acked
+	s.handOver(false) // what the sink has, it must let go, or it would never be acked
 	defer s.stream.conn.Close()
 	if errors.Is(err, errLeave) || errors.Is(err, errTooLate) {
 		err = s.leave()

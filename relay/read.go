@@ -16,7 +16,7 @@ func (s *session) read() error {
 		}
 		switch m.kind {
 		case incomplete:
-			s.handOver()
+			s.handOver(s.stream.surge.flowing())
 			err = s.fill()
 		case xlogData:
 			err = s.take(m.data)
@@ -91,8 +91,8 @@ func (s *session) atHand() uint64 {
 	return s.pass.next
 }
 
-// handOver makes the window know the pass, then lets the sink go. An ack may come at once.
-func (s *session) handOver() {
+// handOver makes the window know the pass, then lets the sink go; flowing tells it whether more comes soon. An ack may come at once.
+func (s *session) handOver(flowing bool) {
 	if len(s.pass.txs) == 0 {
 		return
 	}
@@ -102,7 +102,7 @@ func (s *session) handOver() {
 	if events > 0 {
 		m.events.Add(float64(events))
 		m.lastEvent.set(time.Now())
-		s.sink.Flush()
+		s.sink.Flush(flowing)
 	}
 }
 
@@ -119,7 +119,7 @@ func (s *session) admit(size int) error {
 	if s.flight.budget.admits(size) {
 		return nil
 	}
-	s.handOver()
+	s.handOver(false)
 	s.confirmer.hold(true)
 	defer s.confirmer.hold(false)
 	for !s.flight.budget.admits(size) {
@@ -160,7 +160,7 @@ func (s *session) sleep(token <-chan struct{}) error {
 
 // heed takes a keepalive: how far the server is, and whether it wants an answer.
 func (s *session) heed(m message) error {
-	s.handOver()
+	s.handOver(s.stream.surge.flowing())
 	s.flight.idle(m.walEnd)
 	s.relay.metrics.serverEnd.Store(uint64(m.walEnd))
 	if !m.reply {

@@ -28,8 +28,9 @@ type Sink interface {
 	// is valid until Publish returns. An error means that the event can never be delivered: it is not held.
 	Publish(ev *schema.Event, tx uint64) (bytes int, err error)
 
-	// Flush lets go what was published since the last Flush. Nothing of it was acked before.
-	Flush()
+	// Flush lets go what was published since the last Flush. Nothing of it was acked before. With flowing, more will be flushed within
+	// milliseconds, as far as anybody can tell: the sink may wait that long for it, to make its requests large.
+	Flush(flowing bool)
 
 	// Close stops the sink. What it still holds is neither acked nor rejected.
 	Close() error

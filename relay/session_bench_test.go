@@ -55,7 +55,7 @@ func (s *atOnce) Publish(ev *schema.Event, tx uint64) (int, error) {
 	return n, nil
 }
 
-func (s *atOnce) Flush() {
+func (s *atOnce) Flush(bool) {
 	s.acks.Acked(s.runs, s.bytes)
 	s.runs, s.bytes = s.runs[:0], 0
 	if s.events >= s.limit {

@@ -68,7 +68,7 @@ func (s *told) Publish(ev *schema.Event, tx uint64) (int, error) {
 	return p.bytes, nil
 }
 
-func (s *told) Flush() {
+func (s *told) Flush(bool) {
 	s.mu.Lock()
 	s.flushed = len(s.events)
 	auto := s.auto

@@ -185,9 +185,16 @@ func TestStreamSurge(t *testing.T) {
 			t.Errorf("slow reads began a surge: %v", *marks)
 		}
 		time.Sleep(time.Second)
-		go write(33, 0)
-		fill(33)
-		if !s.surge.on || !slices.Equal(*marks, []int{surgeMark}) {
+		const burst = 100 // messages of sessions that commit at once
+		go write(burst, 0)
+		fill(burst)
+		if s.surge.on || s.surge.flowing() || len(*marks) > 0 {
+			t.Errorf("a burst began a surge: %v", *marks)
+		}
+		time.Sleep(time.Second)
+		go write(2*surgeFirst, 0)
+		fill(2 * surgeFirst)
+		if !s.surge.on || !s.surge.flowing() || !slices.Equal(*marks, []int{surgeMark}) {
 			t.Errorf("fast reads began no surge: %v", *marks)
 		}
 		start := time.Now()
@@ -198,6 +205,33 @@ func TestStreamSurge(t *testing.T) {
 		}
 		if d := time.Since(start); d != time.Minute {
 			t.Errorf("waited for %v", d)
+		}
+
+		// The next of the row needs few reads.
+		go write(surgeReads-1, 0)
+		fill(surgeReads - 1)
+		if s.surge.on || s.surge.flowing() {
+			t.Error("a minute after a surge the next was about to begin")
+		}
+		time.Sleep(time.Second)
+		surge := func() {
+			t.Helper()
+			go write(2*surgeFirst, 0)
+			fill(2 * surgeFirst)
+			if !s.surge.on {
+				t.Fatal("fast reads began no surge")
+			}
+			go func() { time.Sleep(surgeWait + time.Millisecond); write(1, 0) }()
+			fill(1)
+		}
+		surge()
+		if s.surge.on || !s.surge.flowing() {
+			t.Error("right after a surge nothing was flowing")
+		}
+		go write(surgeReads-1, 0)
+		fill(surgeReads - 1)
+		if !s.surge.on {
+			t.Error("fast reads right after a surge began no other")
 		}
 	})
 }

@@ -6,21 +6,27 @@ import "time"
 // it is cheaper for both sides to let the messages pile up: the socket's low-water mark is set high and the read gets a deadline. When
 // the deadline passes, the mode ends, what is there is drained by normal reads, and if they come fast again, so does the mode.
 //
+// The first surge of a row needs many reads, for a few sessions that commit at once are no backlog and must not wait; the following
+// ones need few.
+//
 // The constants were measured over loopback; others lose the gain. Above all the wait must end by its deadline and not by bytes, and
 // the mode must be left each time: a reader that stays silent for the full wait keeps the server's congestion window small, so that
 // its messages queue and leave in large pieces.
 const (
-	surgeReads = 16                   // so many reads
-	surgeSpan  = 2 * time.Millisecond // within so long begin a surge
-	surgeMark  = 1 << 20              // low-water mark during it
-	surgeWait  = 5 * time.Millisecond // no read waits longer during it
+	surgeFirst     = 128                   // so many reads
+	surgeFirstSpan = 16 * time.Millisecond // within so long begin the first surge
+	surgeReads     = 16                    // so many reads
+	surgeSpan      = 5 * time.Millisecond  // within so long after a surge begin the next
+	surgeMark      = 1 << 20               // low-water mark during a surge
+	surgeWait      = 5 * time.Millisecond  // no read waits longer during it
 )
 
 // surge counts reads. It is the reader's own.
 type surge struct {
 	on    bool
+	row   bool // one has ended, and reads are being counted for the next of the row
 	reads int
-	since time.Time
+	since time.Time // when counting began
 }
 
 // read counts one read and tells whether it begins a surge.
@@ -28,14 +34,20 @@ func (s *surge) read() bool {
 	if s.on {
 		return false
 	}
-	if s.reads++; s.reads < surgeReads {
+	reads, span := surgeFirst, surgeFirstSpan
+	if s.row {
+		reads, span = surgeReads, surgeSpan
+	}
+	if s.reads++; s.reads < reads {
 		return false
 	}
 	now := time.Now()
-	s.on = now.Sub(s.since) < surgeSpan
-	s.reads, s.since = 0, now
+	*s = surge{on: now.Sub(s.since) < span, since: now}
 	return s.on
 }
 
 // end ends the surge.
-func (s *surge) end() { *s = surge{since: time.Now()} }
+func (s *surge) end() { *s = surge{row: true, since: time.Now()} }
+
+// flowing tells that a surge is on, or that one has just ended and the next may be about to begin: more will come within milliseconds.
+func (s *surge) flowing() bool { return s.on || s.row && time.Since(s.since) < surgeSpan }

@@ -42,10 +42,10 @@ func TestAbsentTopic(t *testing.T) {
 			publish(t, p, event(there, fmt.Sprint(i%10), i), 1)
 			publish(t, p, event(absent, fmt.Sprint(i%10), i), 2)
 			if i++; i%10 == 0 {
-				p.Flush()
+				p.Flush(false)
 			}
 		}
-		p.Flush()
+		p.Flush(false)
 	}
 	both(500)
 	acks.wait(t, 500, 0)
@@ -90,7 +90,7 @@ func TestTopicIsMadeAnew(t *testing.T) {
 	for i := range 10 {
 		publish(t, p, event(topic, "k", i), 1)
 	}
-	p.Flush()
+	p.Flush(false)
 	acks.wait(t, 10, 0)
 	admin, err := sarama.NewClusterAdmin(brokers, sarama.NewConfig())
 	if err != nil {
@@ -103,7 +103,7 @@ func TestTopicIsMadeAnew(t *testing.T) {
 	until(t, "the topic to go", func() bool { return !slices.Contains(topics(t, brokers), topic) })
 	for i := 10; i < 30; i++ {
 		publish(t, p, event(topic, "k", i), 1)
-		p.Flush()
+		p.Flush(false)
 	}
 	detail := &sarama.TopicDetail{NumPartitions: 1, ReplicationFactor: 1}
 	until(t, "the topic again", func() bool { return admin.CreateTopic(topic, detail, false) == nil })

@@ -125,11 +125,11 @@ func newLanesBench(b *testing.B, brokers []string, rows []*schema.Event) func(in
 				b.Fatal(err)
 			}
 			if sent++; sent%200 == 0 { // about what a read pass brings
-				p.Flush()
+				p.Flush(false)
 				wait(benchWindow)
 			}
 		}
-		p.Flush()
+		p.Flush(false)
 		wait(0)
 	}
 }

@@ -90,10 +90,10 @@ func TestClose(t *testing.T) {
 		for i := range events {
 			publish(t, p, event(name, fmt.Sprint(i%100), i), 1)
 			if i%100 == 99 {
-				p.Flush()
+				p.Flush(false)
 			}
 		}
-		p.Flush()
+		p.Flush(false)
 	}
 	t.Run("unused", func(t *testing.T) { acks := newLedger(); closes(t, openToClose(t, brokers, acks), acks) })
 	t.Run("at rest", func(t *testing.T) {
@@ -140,7 +140,7 @@ func TestCloseWaitsForReports(t *testing.T) {
 	acks := slowAcks{make(chan struct{}), make(chan struct{})}
 	p := openToClose(t, []string{b.Addr()}, acks)
 	publish(t, p, event("orders", "k", 1), 1)
-	p.Flush()
+	p.Flush(false)
 	<-acks.entered
 	closed := make(chan error)
 	go func() { closed <- p.Close() }()
@@ -168,7 +168,7 @@ func TestCloseWithoutABroker(t *testing.T) {
 			for i := range 300 {
 				publish(t, p, event("orders", fmt.Sprint(i), i), 1)
 			}
-			p.Flush()
+			p.Flush(false)
 			acks.wait(t, 300, 0)
 			if err := harm(1); err != nil {
 				t.Fatal(err)
@@ -176,7 +176,7 @@ func TestCloseWithoutABroker(t *testing.T) {
 			for i := range 300 {
 				publish(t, p, event("orders", fmt.Sprint(i), i), 2)
 			}
-			p.Flush()
+			p.Flush(false)
 			until(t, "events under way", func() bool {
 				p.mu.Lock()
 				defer p.mu.Unlock()

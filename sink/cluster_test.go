@@ -39,7 +39,7 @@ func startStream(t testing.TB, p *Producer, acks *ledger, topic string) *stream 
 				}
 				i++
 			}
-			p.Flush()
+			p.Flush(false)
 		}
 	}()
 	return s

@@ -53,6 +53,9 @@ const (
 	fullBatch = 256 << 10
 	// maxRequest bounds what several lanes put into one request.
 	maxRequest = 4 << 20
+	// flowLinger is how long batches that are not full wait for more while the relay says that more is to come. Without it the small
+	// reads between two surges would become small requests, each of which costs a broker as much as a large one.
+	flowLinger = 5 * time.Millisecond
 	// maxOpenRequests is how many requests a broker connection has under way; each holds other lanes.
 	maxOpenRequests = 5
 )

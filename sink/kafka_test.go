@@ -24,7 +24,7 @@ func TestEventsReachKafkaInOrder(t *testing.T) {
 			for i := range events {
 				held += publish(t, p, event(topic, fmt.Sprintf("k-%d", i%keys), i), uint64(i/10))
 				if i%100 == 99 {
-					p.Flush()
+					p.Flush(false)
 				}
 			}
 			acks.wait(t, events, 0)

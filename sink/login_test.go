@@ -168,7 +168,7 @@ func TestLogins(t *testing.T) {
 			}
 			defer p.Close()
 			publish(t, p, event("logins", "k", 1), 1)
-			p.Flush()
+			p.Flush(false)
 			acks.wait(t, 1, 0)
 		})
 	}

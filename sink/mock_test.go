@@ -98,7 +98,7 @@ func TestRenewPauses(t *testing.T) {
 	p := open(t, config(t, []string{b.Addr()}), acks)
 	begin := time.Now()
 	publish(t, p, event("orders", "k", 1), 1)
-	p.Flush()
+	p.Flush(false)
 	const renewals = 8
 	until(t, "eight renewals", func() bool { return asked[*sarama.InitProducerIDRequest](b) > renewals })
 	least := time.Duration(0)
@@ -124,12 +124,12 @@ func TestRenewOutlastsARefusedLogin(t *testing.T) {
 	cfg.Security = Security{Protocol: "SASL_PLAINTEXT", Mechanism: "PLAIN", Username: "u", Password: "secret-of-u"}
 	p := open(t, cfg, acks)
 	publish(t, p, event("orders", "k", 1), 1)
-	p.Flush()
+	p.Flush(false)
 	acks.wait(t, 1, 0)
 	b.answer("SaslAuthenticateRequest", sarama.NewMockSaslAuthenticateResponse(t).SetError(sarama.ErrSASLAuthenticationFailed))
 	b.answer("ProduceRequest", produceAnswer(t).SetError("orders", 0, sarama.ErrUnknownProducerID))
 	publish(t, p, event("orders", "k", 2), 2)
-	p.Flush()
+	p.Flush(false)
 	until(t, "a warning", log.says("waiting for partition 0 of topic orders", "SASL Authentication failed"))
 	b.answer("ProduceRequest", produceAnswer(t))
 	b.answer("SaslAuthenticateRequest", sarama.NewMockSaslAuthenticateResponse(t))
@@ -156,7 +156,7 @@ func TestAlarm(t *testing.T) {
 		for i := range 20 {
 			publish(t, p, event("orders", string(rune('a'+i)), i), uint64(i))
 		}
-		p.Flush()
+		p.Flush(false)
 		until(t, "a warning", log.says("waiting for partition 0 of topic orders", cure))
 		until(t, "seven attempts", func() bool { return asked[*sarama.ProduceRequest](b) > 7 })
 		if n := log.count("waiting for partition 0"); n != 1 {
@@ -180,7 +180,7 @@ func TestBrokerTooOld(t *testing.T) {
 	cfg.Logger = log.logger()
 	p := open(t, cfg, acks)
 	publish(t, p, event("orders", "k", 1), 1)
-	p.Flush()
+	p.Flush(false)
 	until(t, "a warning", log.says("Kafka 2.4 or newer is needed"))
 	if n := asked[*sarama.ProduceRequest](b); n > 0 || len(acks.order) > 0 {
 		t.Errorf("%d produce requests, acked %v", n, acks.order)
@@ -194,7 +194,7 @@ func TestAnswerWithoutThePartition(t *testing.T) {
 	acks := newLedger()
 	p := open(t, config(t, []string{b.Addr()}), acks)
 	publish(t, p, event("orders", "k", 1), 1)
-	p.Flush()
+	p.Flush(false)
 	until(t, "a resend", func() bool { return asked[*sarama.ProduceRequest](b) > 2 })
 	if len(acks.order) > 0 {
 		t.Error("acked without an answer")
@@ -251,7 +251,7 @@ func TestRequestNamesATopicOnce(t *testing.T) {
 	for i := range events {
 		publish(t, p, event("t"+string(rune('0'+i%3)), string(rune('a'+i/3%20)), i), uint64(i))
 		if i < 3 || i%100 == 99 {
-			p.Flush()
+			p.Flush(false)
 			acks.wait(t, i+1, 0)
 		}
 	}

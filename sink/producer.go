@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -22,7 +23,9 @@ type Producer struct {
 	client  sarama.Client
 	splicer *splicer
 	pool    pool
-	id      identity // what lanes are opened with; set by Open
+	flow    time.Duration // how long a batch that is not full waits while more is flowing
+	linger  atomic.Int64  // how long it waits now, in nanoseconds
+	id      identity      // what lanes are opened with; set by Open
 
 	// The publishing goroutine's.
 	composer composer
@@ -121,16 +124,23 @@ func (p *Producer) bad(e *BadEvent) error {
 	return e
 }
 
-// Flush hands what was published since the last Flush to the senders.
-func (p *Producer) Flush() {
+// Flush hands what was published since the last Flush to the senders. With flowing, batches that are not full wait for up to 5 ms for what
+// the next Flush brings.
+func (p *Producer) Flush(flowing bool) {
 	p.composer.now = time.Now()
+	linger := p.cfg.Linger
+	if flowing {
+		linger = max(linger, p.flow)
+	}
+	p.linger.Store(int64(linger))
 	if len(p.lanes)+len(p.dirty) == 0 {
 		return
 	}
+	urgent := linger == 0
 	held := p.holdSenders()
 	defer func() {
 		for _, s := range held {
-			s.release()
+			s.release(urgent)
 		}
 	}()
 	for _, t := range p.dirty {
@@ -138,6 +148,7 @@ func (p *Producer) Flush() {
 	}
 	p.dirty = p.dirty[:0]
 	for _, l := range p.lanes {
+		urgent = urgent || len(l.more) > 0 // a full batch
 		if l.handOver() {
 			p.route(l)
 		}
@@ -182,9 +193,9 @@ func (p *Producer) rejected(tx uint64, e *BadEvent) {
 // route hands a queued lane to its leader's sender, from any goroutine and without blocking.
 func (p *Producer) route(l *lane) {
 	l.mu.Lock()
-	s := l.on
+	s, full := l.on, len(l.full) > 0
 	l.mu.Unlock()
-	if s == nil || !s.push(l) {
+	if s == nil || !s.push(l, full) {
 		p.start(func() { p.lead(l) })
 	}
 }
@@ -212,7 +223,7 @@ func (p *Producer) lead(l *lane) {
 				l.mu.Lock()
 				l.on = s
 				l.mu.Unlock()
-				if s.push(l) {
+				if s.push(l, true) {
 					return
 				}
 			}

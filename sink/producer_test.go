@@ -53,7 +53,7 @@ func TestRecordsAsConsumersSeeThem(t *testing.T) {
 		}
 		want = append(want, &copied)
 	}
-	p.Flush()
+	p.Flush(false)
 	acks.wait(t, len(want), 0)
 	for i, m := range consume(t, brokers, topic, len(want))[0] {
 		got := &recordbatch.Record{Timestamp: m.Timestamp.UnixMilli(), Key: m.Key, Value: m.Value}
@@ -113,7 +113,7 @@ func TestSeveralTopicsAndOneProducerID(t *testing.T) {
 			}
 			sent[topic][Murmur2.Partition([]byte(key), 3)]++
 			if i%50 == 49 {
-				p.Flush()
+				p.Flush(false)
 			}
 		}
 		acks.wait(t, events, 0)
@@ -173,7 +173,7 @@ func TestSequencesWrapOnARealBroker(t *testing.T) {
 	for i := range events {
 		publish(t, p, event(topic, "k", i), 1)
 		if i%10 == 9 {
-			p.Flush()
+			p.Flush(false)
 			acks.wait(t, i+1, 0)
 		}
 	}
@@ -194,25 +194,14 @@ func TestLingerSharesRequests(t *testing.T) {
 	cfg := config(t, brokers)
 	cfg.Linger = 200 * time.Millisecond
 	p := open(t, cfg, acks)
-	requests := func() (n uint64) {
-		families, err := cfg.Registerer.(*prometheus.Registry).Gather()
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, f := range families {
-			if f.GetName() == "walpost_publish_duration_seconds" {
-				n = f.GetMetric()[0].GetHistogram().GetSampleCount()
-			}
-		}
-		return n
-	}
+	requests := func() uint64 { return requestsOf(t, cfg) }
 	acked := 0
 	each := func() {
 		for n := range 6 {
 			ev := event(topic, "k", n)
 			ev.Values[schema.Partition] = fmt.Append(nil, n)
 			publish(t, p, ev, 1)
-			p.Flush()
+			p.Flush(false)
 			runtime.Gosched() // the sender may go if it does not linger
 		}
 		acked += 6
@@ -227,4 +216,57 @@ func TestLingerSharesRequests(t *testing.T) {
 	if n := requests() - before; n > 2*rounds {
 		t.Errorf("%d requests for %d times six lanes", n, rounds)
 	}
+}
+
+// While the relay says that more is flowing, what is not a full batch waits for it; a full batch does not, nor does what comes with the
+// last words.
+func TestFlowWaitsForMore(t *testing.T) {
+	brokers := kafkatest.Brokers(t)
+	topic := kafkatest.Name(t)
+	kafkatest.Topic(t, brokers, topic, 1, nil)
+	acks := newLedger()
+	cfg := config(t, brokers)
+	cfg.MaxRequestSize = 20_000
+	p := open(t, cfg, acks)
+	p.flow = time.Hour
+	next := 0
+	flush := func(events int, flowing bool) {
+		for range events {
+			publish(t, p, event(topic, "k", next), 1)
+			next++
+		}
+		p.Flush(flowing)
+	}
+	flush(1, false) // the leader is known from here on
+	acks.wait(t, 1, 0)
+	before := requestsOf(t, cfg)
+	for range 20 {
+		flush(1, true)
+		runtime.Gosched() // the sender may go if it does not wait
+	}
+	flush(1, false)
+	acks.wait(t, 22, 0)
+	if n := requestsOf(t, cfg) - before; n != 1 {
+		t.Errorf("%d requests for 21 events that waited for each other", n)
+	}
+	flush(1, true) // queues the lane
+	flush(200, true)
+	until(t, "the full batches", func() bool { n, _ := acks.total(); return n > 22 })
+	flush(1, false)
+	acks.wait(t, next, 0)
+}
+
+// requestsOf is how many produce requests were answered.
+func requestsOf(t *testing.T, cfg Config) (n uint64) {
+	t.Helper()
+	families, err := cfg.Registerer.(*prometheus.Registry).Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == "walpost_publish_duration_seconds" {
+			n = f.GetMetric()[0].GetHistogram().GetSampleCount()
+		}
+	}
+	return n
 }

@@ -38,7 +38,7 @@ func TestEventsThatGoNowhere(t *testing.T) {
 	p, c := offline(t, cfg, newLedger())
 	c.create("orders", 3)
 	publish(t, p, event("orders", "k", 0), 1)
-	p.Flush()
+	p.Flush(false)
 	c.placed(t, "orders")
 	column := func(c schema.Column, v string) func(*schema.Event) {
 		return func(ev *schema.Event) { ev.Values[c] = []byte(v) }
@@ -86,7 +86,7 @@ func TestEventsThatGoNowhere(t *testing.T) {
 	}
 	// Nothing of a bad event is kept.
 	publish(t, p, event("orders", "k", 8), 3)
-	p.Flush()
+	p.Flush(false)
 	if got := slices.Concat(p.queuedIn("orders")...); fmt.Sprint(got) != "[00000000 00000008]" {
 		t.Errorf("the lanes hold %v", got)
 	}
@@ -125,7 +125,7 @@ func TestEventsWaitForTheirTopic(t *testing.T) {
 	i := 0
 	for ; i < 100; i++ {
 		if one(i); i%13 == 0 {
-			p.Flush()
+			p.Flush(false)
 		}
 	}
 	// The topic comes while a pass is being published: its rest waits too, or it would overtake.
@@ -134,13 +134,13 @@ func TestEventsWaitForTheirTopic(t *testing.T) {
 	for ; i < 110; i++ {
 		one(i)
 	}
-	p.Flush()
+	p.Flush(false)
 	for ; i < 200; i++ {
 		if one(i); i%13 == 0 {
-			p.Flush()
+			p.Flush(false)
 		}
 	}
-	p.Flush()
+	p.Flush(false)
 	acks.wait(t, 0, 1)
 	if err := acks.rejected[77/7]; err == nil || !strings.Contains(err.Error(), "event 00000077, type OrderPlaced, topic orders") ||
 		!strings.Contains(err.Error(), "no partition 5, only 0 to 4; correct the column") {
@@ -201,7 +201,7 @@ func TestPublishAllocatesLittle(t *testing.T) {
 	p, c := offline(t, config(t, nil), newLedger())
 	c.create("orders", 6)
 	publish(t, p, event("orders", "k", 0), 1)
-	p.Flush()
+	p.Flush(false)
 	c.placed(t, "orders")
 	events := make([]*schema.Event, 10_000)
 	for i := range events {
@@ -211,7 +211,7 @@ func TestPublishAllocatesLittle(t *testing.T) {
 		for i, ev := range events {
 			publish(t, p, ev, uint64(i/10))
 			if i%100 == 0 {
-				p.Flush()
+				p.Flush(false)
 			}
 		}
 	})

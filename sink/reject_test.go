@@ -90,7 +90,7 @@ func TestRefusedEvents(t *testing.T) {
 				ev.Values[schema.Partition] = []byte("1")
 				publish(t, p, ev, 5000)
 			}
-			p.Flush()
+			p.Flush(false)
 			acks.wait(t, bad+50, 1)
 			e := acks.rejection(t, bad)
 			message := e.Error()
@@ -111,7 +111,7 @@ func TestRefusedEvents(t *testing.T) {
 				ev := event(topic, "other", 2000+i)
 				ev.Values[schema.Partition] = []byte("1")
 				publish(t, p, ev, 7000)
-				p.Flush()
+				p.Flush(false)
 			}
 			acks.wait(t, bad+60, 1)
 			log := logged(t, brokers, topic, bad+60)
@@ -146,7 +146,7 @@ func TestLimitIsLowered(t *testing.T) {
 	cfg.Codec = recordbatch.None
 	p := open(t, cfg, acks)
 	publish(t, p, event(topic, "k", 0), 0)
-	p.Flush()
+	p.Flush(false)
 	acks.wait(t, 1, 0)
 	if limit := p.topics[topic].limit.Load(); limit < 200_000 || limit > int64(cfg.MaxRequestSize) {
 		t.Errorf("the limit is %d", limit)
@@ -158,7 +158,7 @@ func TestLimitIsLowered(t *testing.T) {
 		ev.Values[schema.Payload] = bytes.Repeat([]byte("x"), 1000)
 		publish(t, p, ev, uint64(i))
 	}
-	p.Flush()
+	p.Flush(false)
 	acks.wait(t, events, 0)
 	for n, ids := range logged(t, brokers, topic, events) {
 		if !slices.IsSorted(ids) || len(slices.Compact(ids)) != len(ids) {
@@ -201,7 +201,7 @@ func TestLargeEventTravelsAlone(t *testing.T) {
 	for i, ev := range onePartition(topic, 21, 10, func(ev *schema.Event) { ev.Values[schema.Payload] = noise(3_000_000) }) {
 		publish(t, p, ev, uint64(i))
 	}
-	p.Flush()
+	p.Flush(false)
 	acks.wait(t, 21, 0)
 	records := consume(t, brokers, topic, 21)[0]
 	if len(records[10].Value) != 3_000_000 || !bytes.Equal(records[10].Value, noise(3_000_000)) {

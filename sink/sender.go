@@ -56,15 +56,15 @@ func newSender(p *Producer, b *sarama.Broker) *sender {
 	return s
 }
 
-// push queues a lane. It returns false when the sender is closed.
-func (s *sender) push(l *lane) bool {
+// push queues a lane, which waits for the linger unless it has a full batch. It returns false when the sender is closed.
+func (s *sender) push(l *lane, full bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return false
 	}
 	s.ready = append(s.ready, l)
-	if linger := s.p.cfg.Linger; linger > 0 && !s.hurry {
+	if linger := time.Duration(s.p.linger.Load()); linger > 0 && !s.hurry && !full {
 		// The linger belongs to the broker, so that its lanes share requests: one timer for all, and whoever comes first starts it.
 		if !s.timed {
 			s.timed = true
@@ -87,10 +87,12 @@ func (s *sender) hold() {
 	s.holds++
 }
 
-func (s *sender) release() {
+// release ends a hold. With urgent, what is queued does not wait for the linger any more.
+func (s *sender) release(urgent bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.holds--
+	s.hurry = s.hurry || urgent
 	if s.holds == 0 {
 		s.cond.Signal() // also for a request that waits for its turn
 	}
@@ -197,7 +199,7 @@ func (s *sender) landed(f *flight, res *sarama.ProduceResponse, err error) {
 	}
 	s.holds++
 	s.mu.Unlock()
-	defer s.release()
+	defer s.release(false)
 	if broken {
 		s.p.metrics.connected.Set(0)
 		s.p.metrics.reconnects.Inc()

@@ -102,7 +102,7 @@ func (s *Stdout) Publish(ev *schema.Event, tx uint64) (int, error) {
 }
 
 // Flush writes what is buffered and acks it. Events that could not be written are never acked: nobody has seen them.
-func (s *Stdout) Flush() {
+func (s *Stdout) Flush(bool) {
 	s.composer.now = time.Now()
 	if len(s.tally.runs) == 0 {
 		return

@@ -28,8 +28,8 @@ func printed(t *testing.T, events ...*schema.Event) []string {
 	if out.Len() > 0 || len(acks.order) > 0 {
 		t.Errorf("%d bytes written and %d transactions acked before Flush", out.Len(), len(acks.order))
 	}
-	s.Flush()
-	s.Flush() // has nothing to do
+	s.Flush(false)
+	s.Flush(false) // has nothing to do
 	if acked, rejected := acks.total(); acked != len(events) || rejected != 0 || acks.bytes != held {
 		t.Errorf("%d events of %d acked, %d rejected; %d bytes of %d", acked, len(events), rejected, acks.bytes, held)
 	}
@@ -109,7 +109,7 @@ func TestStdoutBadEvents(t *testing.T) {
 		if n, err := s.Publish(ev, 1); n != 0 || !errors.As(err, &bad) || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %d, %v", name, n, err)
 		}
-		if s.Flush(); out.Len() > 0 || len(acks.order) > 0 {
+		if s.Flush(false); out.Len() > 0 || len(acks.order) > 0 {
 			t.Errorf("%s: something was kept", name)
 		}
 	}
@@ -128,7 +128,7 @@ func TestStdoutThatCannotBeWritten(t *testing.T) {
 	if _, err := s.Publish(event("t", "k", 1), 9); err != nil {
 		t.Fatal(err)
 	}
-	s.Flush()
+	s.Flush(false)
 	if err := acks.rejected[9]; !errors.Is(err, errBroken) || len(acks.order) > 0 {
 		t.Errorf("rejected %v, acked %v", acks.rejected, acks.order)
 	}
