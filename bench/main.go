@@ -49,7 +49,7 @@ func parseFlags() options {
 	flag.StringVar(&o.codec, "codec", "none", "kafka.compression.type")
 	flag.IntVar(&o.major, "postgres", 0, "Postgres's major version; 0: the newest on this machine")
 	flag.IntVar(&o.rate, "rate", 1000, "single-row commits a second for the latency; 0: leave it out")
-	flag.DurationVar(&o.warmUp, "warm-up", 5*time.Second, "commits before the latency is measured")
+	flag.DurationVar(&o.warmUp, "warm-up", 30*time.Second, "commits before the latency is measured: a young broker compiles its code beside everything else")
 	flag.DurationVar(&o.lasting, "duration", 20*time.Second, "how long the latency is measured")
 	flag.StringVar(&o.raw, "raw", "", "a file for every single figure, as JSON")
 	flag.BoolVar(&short, "short", false, "small sizes and one round: does it run? The figures mean little")

@@ -16,7 +16,7 @@ const (
 	surgeFirst     = 128                   // so many reads
 	surgeFirstSpan = 16 * time.Millisecond // within so long begin the first surge
 	surgeReads     = 16                    // so many reads
-	surgeSpan      = 5 * time.Millisecond  // within so long after a surge begin the next
+	surgeSpan      = 5 * time.Millisecond  // within so long begin the next of a row
 	surgeMark      = 1 << 20               // low-water mark during a surge
 	surgeWait      = 5 * time.Millisecond  // no read waits longer during it
 )
@@ -24,7 +24,7 @@ const (
 // surge counts reads. It is the reader's own.
 type surge struct {
 	on    bool
-	row   bool // one has ended, and reads are being counted for the next of the row
+	row   bool // one has ended, and the next of the row may come: reads have not become slow since
 	reads int
 	since time.Time // when counting began
 }
@@ -42,12 +42,13 @@ func (s *surge) read() bool {
 		return false
 	}
 	now := time.Now()
-	*s = surge{on: now.Sub(s.since) < span, since: now}
+	took := now.Sub(s.since)
+	*s = surge{on: took < span, row: s.row && took < surgeFirstSpan, since: now}
 	return s.on
 }
 
 // end ends the surge.
 func (s *surge) end() { *s = surge{row: true, since: time.Now()} }
 
-// flowing tells that a surge is on, or that one has just ended and the next may be about to begin: more will come within milliseconds.
+// flowing tells that a surge is on, or that the next of a row may be about to begin: more will come within milliseconds.
 func (s *surge) flowing() bool { return s.on || s.row && time.Since(s.since) < surgeSpan }
