@@ -23,6 +23,7 @@ type flight struct {
 	refused  *refusal
 	onRefuse func()  // called at each refusal, under mu
 	latency  latency // commit → ack
+	acked    int64   // events, in all
 	waiting  time.Time
 	lastAck  time.Time
 }
@@ -85,6 +86,7 @@ func (f *flight) Acked(runs []schema.Run, bytes int) {
 	f.mu.Lock()
 	before := f.window.confirmed
 	for _, run := range runs {
+		f.acked += int64(run.Rows)
 		if commit, done := f.window.ack(run.Tx, int(run.Rows)); done && commit != schema.NoTime {
 			f.latency.observe(now.Sub(time.UnixMicro(commit)))
 		}
@@ -153,6 +155,7 @@ func (f *flight) refusal() (r *refusal, alone bool) {
 // load is what a flight tells for metrics and readiness.
 type load struct {
 	unacked int64
+	acked   int64     // since the flight began
 	oldest  time.Time // commit of the oldest transaction that holds confirmed back; zero: none does
 	waiting time.Time // since when the sink holds events and has acked none; zero: it holds none
 	lastAck time.Time
@@ -161,7 +164,7 @@ type load struct {
 func (f *flight) load() load {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	l := load{unacked: f.window.unacked, lastAck: f.lastAck}
+	l := load{unacked: f.window.unacked, acked: f.acked, lastAck: f.lastAck}
 	if f.window.unacked > 0 {
 		l.waiting = f.waiting
 		if commit := f.window.oldest(); commit != 0 && commit != schema.NoTime {

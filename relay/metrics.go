@@ -10,11 +10,12 @@ import (
 
 // metrics are what a relay counts. The reader adds per pass and never per event.
 type metrics struct {
-	leader, connected                prometheus.Gauge
-	events, transactions, reconnects prometheus.Counter
-	backfillRows, backfillDone       prometheus.Counter
-	lastEvent, lastConfirm           instant
-	serverEnd, confirmed             atomic.Uint64 // how far the server and the confirmations are in this session
+	leader, connected          prometheus.Gauge
+	events, transactions       atomic.Int64
+	reconnects                 prometheus.Counter
+	backfillRows, backfillDone prometheus.Counter
+	lastEvent, lastConfirm     instant
+	serverEnd, confirmed       atomic.Uint64 // how far the server and the confirmations are in this session
 }
 
 // instant is a moment that one goroutine sets and others read.
@@ -49,12 +50,15 @@ func newMetrics(reg prometheus.Registerer, f *flight, b *budget) (*metrics, erro
 	read := func(name, help string, f func() float64) {
 		register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "walpost_" + name, Help: help}, f))
 	}
+	count := func(name, help string, n *atomic.Int64) {
+		register(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "walpost_" + name, Help: help}, func() float64 { return float64(n.Load()) }))
+	}
 	postgres := prometheus.Labels{"target": "postgres"}
 	m.leader = gauge("leader", "Whether this relay holds the slot and streams.", nil)
 	m.connected = gauge("connected", "Whether there is a connection to the target.", postgres)
 	m.reconnects = counter("reconnects_total", "Attempts to connect to the target again.", postgres)
-	m.events = counter("events_received_total", "Outbox rows received from the slot, redeliveries included.", nil)
-	m.transactions = counter("transactions_total", "Transactions received from the slot whole, those without outbox rows included where the server sends them.", nil)
+	count("events_received_total", "Outbox rows received from the slot, redeliveries included.", &m.events)
+	count("transactions_total", "Transactions received from the slot whole, those without outbox rows included where the server sends them.", &m.transactions)
 	m.backfillRows = counter("backfill_rows_total", "Rows found in the outbox by backfills.", nil)
 	m.backfillDone = counter("backfill_rows_done_total", "Rows of backfills that were handed to the sink.", nil)
 	read("lag_seconds", "Age of the oldest transaction with unacked events; 0 when there is none.", func() float64 {
@@ -66,17 +70,20 @@ func newMetrics(reg prometheus.Registerer, f *flight, b *budget) (*metrics, erro
 	read("inflight_events", "Events that were published and not yet acked.", func() float64 { return float64(f.load().unacked) })
 	read("inflight_bytes", "Bytes that unacked events take of the budget.", func() float64 { return float64(b.used.Load()) })
 	read("inflight_limit_bytes", "The byte budget: when it is used up, reading stops.", func() float64 { return float64(b.limit) })
-	read("slot_confirmed_lag_bytes", "WAL between what the server has sent and what was confirmed to it, in this session.", func() float64 {
-		end, confirmed := m.serverEnd.Load(), m.confirmed.Load()
-		if confirmed == 0 || end < confirmed {
-			return 0
-		}
-		return float64(end - confirmed)
-	})
+	read("slot_confirmed_lag_bytes", "WAL between what the server has sent and what was confirmed to it, in this session.", func() float64 { return float64(m.confirmedLag()) })
 	read("last_event_timestamp_seconds", "When an outbox row last came from the slot.", m.lastEvent.seconds)
 	read("last_confirm_timestamp_seconds", "When a higher position was last confirmed to Postgres.", m.lastConfirm.seconds)
 	register(latencyCollector{f, prometheus.NewDesc("walpost_delivery_latency_seconds", "Time from a transaction's commit to the ack of its last event.", nil, nil)})
 	return m, errors.Join(errs...)
+}
+
+// confirmedLag is how many bytes of WAL the confirmations are behind the server, 0 while nothing was confirmed in this session.
+func (m *metrics) confirmedLag() int64 {
+	end, confirmed := m.serverEnd.Load(), m.confirmed.Load()
+	if confirmed == 0 || end < confirmed {
+		return 0
+	}
+	return int64(end - confirmed)
 }
 
 // latencyCollector gives out a flight's histogram.

@@ -68,7 +68,8 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 	s := r.relay.State()
-	if s.Role != Leader || s.Reason != "" || s.Unacked != 1 || s.UnackedSince.IsZero() || s.LastAck.IsZero() || s.LastEvent.IsZero() || s.LastConfirm.IsZero() {
+	if s.Role != Leader || s.Reason != "" || s.Unacked != 1 || s.UnackedSince.IsZero() || s.LastAck.IsZero() || s.LastEvent.IsZero() || s.LastConfirm.IsZero() ||
+		s.Received != 3 || s.Acked != 2 || s.Transactions == 0 {
 		t.Errorf("state %+v", s)
 	}
 	f.sink.setAuto(true)

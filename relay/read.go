@@ -98,9 +98,9 @@ func (s *session) handOver(flowing bool) {
 	}
 	events, transactions := s.flight.handOver(&s.pass)
 	m := s.relay.metrics
-	m.transactions.Add(float64(transactions))
+	m.transactions.Add(int64(transactions))
 	if events > 0 {
-		m.events.Add(float64(events))
+		m.events.Add(int64(events))
 		m.lastEvent.set(time.Now())
 		s.sink.Flush(flowing)
 	}

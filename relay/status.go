@@ -27,6 +27,23 @@ type State struct {
 	LastEvent    time.Time // when an event last came from Postgres
 	LastAck      time.Time // when the sink last acked
 	LastConfirm  time.Time // when Postgres was last told a higher position
+
+	Received     int64 // outbox rows that came from the slot since this process began, redeliveries included
+	Transactions int64 // transactions that came whole
+	Acked        int64 // events that the sink acked, those of a backfill not included
+
+	LagBytes int64 // WAL between what the server has sent in this session and what was confirmed to it
+	Slot     SlotState
+}
+
+// SlotState is what Postgres said of the slot when the relay last looked, which it does every ten seconds.
+type SlotState struct {
+	Seen           time.Time // when; zero: not yet, and nothing else is known
+	Active         bool      // a relay streams from it, this one or another
+	WALStatus      string    // pg_replication_slots.wal_status: reserved, extended, unreserved or lost; "": there is no slot
+	RetainedBytes  int64     // WAL that the slot keeps
+	SafeBytes      int64     // WAL that can still be written before Postgres may give the slot up; -1: there is no such limit
+	ConfirmedFlush string    // confirmed_flush_lsn, up to which Postgres may forget
 }
 
 // State returns what the relay is doing. It may be called at any time from any goroutine.
@@ -34,7 +51,10 @@ func (r *Relay) State() State {
 	s := r.status.get()
 	l := r.flight.load()
 	s.Unacked, s.UnackedSince, s.LastAck = l.unacked, l.waiting, l.lastAck
-	s.LastEvent, s.LastConfirm = r.metrics.lastEvent.time(), r.metrics.lastConfirm.time()
+	m := r.metrics
+	s.LastEvent, s.LastConfirm = m.lastEvent.time(), m.lastConfirm.time()
+	s.Received, s.Transactions, s.Acked = m.events.Load(), m.transactions.Load(), l.acked
+	s.LagBytes = m.confirmedLag()
 	return s
 }
 
@@ -56,6 +76,13 @@ func (s *status) set(role Role, reason string) bool {
 	}
 	s.state.Role, s.state.Reason = role, reason
 	return true
+}
+
+// see notes what was seen of the slot.
+func (s *status) see(slot SlotState) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.state.Slot = slot
 }
 
 // lead makes the relay a leader, or, if it is one, no longer.
