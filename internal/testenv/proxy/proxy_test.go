@@ -1,0 +1,124 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// serve listens and gives out each connection that it takes.
+func serve(t *testing.T) (address string, taken <-chan net.Conn) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	conns := make(chan net.Conn, 10)
+	go func() {
+		for {
+			c, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			t.Cleanup(func() { c.Close() })
+			conns <- c
+		}
+	}()
+	return listener.Addr().String(), conns
+}
+
+func dial(t *testing.T, p *Proxy) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", p.Address())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// say writes on one side and returns what comes of it on the other within a
+// moment.
+func say(t *testing.T, from, to net.Conn, text string) error {
+	t.Helper()
+	if _, err := from.Write([]byte(text)); err != nil {
+		return err
+	}
+	to.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+	buf := make([]byte, len(text))
+	if _, err := io.ReadFull(to, buf); err != nil {
+		return err
+	}
+	if string(buf) != text {
+		t.Errorf("%q arrived as %q", text, buf)
+	}
+	return nil
+}
+
+// Each direction stalls by itself, for the connections that are there.
+func TestStall(t *testing.T) {
+	address, taken := serve(t)
+	p := Start(t, address)
+	for _, c := range []struct{ up, down bool }{{true, false}, {false, true}, {true, true}} {
+		client := dial(t, p)
+		server := <-taken
+		if up, down := say(t, client, server, "ask"), say(t, server, client, "answer"); up != nil || down != nil {
+			t.Fatalf("before: %v, %v", up, down)
+		}
+		p.Stall(c.up, c.down)
+		up, down := say(t, client, server, "ask"), say(t, server, client, "answer")
+		if errors.Is(up, os.ErrDeadlineExceeded) != c.up || errors.Is(down, os.ErrDeadlineExceeded) != c.down {
+			t.Errorf("stalled up %v, down %v: %v, %v", c.up, c.down, up, down)
+		}
+		// Nobody learns of an end that does not pass.
+		if c.down {
+			server.Close()
+			if err := say(t, server, client, ""); err == nil {
+				t.Error("a closed side wrote")
+			}
+			client.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+			if _, err := client.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("the end came through: %v", err)
+			}
+		}
+		fresh := dial(t, p)
+		if err := say(t, fresh, <-taken, "ask"); err != nil {
+			t.Errorf("a new connection: %v", err)
+		}
+		p.Cut()
+	}
+}
+
+// A cut resets both sides, and the next connection is carried; where no
+// server listens a connection is reset.
+func TestCut(t *testing.T) {
+	address, taken := serve(t)
+	p := Start(t, address)
+	client := dial(t, p)
+	server := <-taken
+	if err := say(t, client, server, "ask"); err != nil {
+		t.Fatal(err)
+	}
+	p.Cut()
+	for name, c := range map[string]net.Conn{"client": client, "server": server} {
+		c.SetReadDeadline(time.Now().Add(10 * time.Second))
+		if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := say(t, dial(t, p), <-taken, "ask"); err != nil {
+		t.Errorf("the next connection: %v", err)
+	}
+
+	alone := Start(t, "127.0.0.1:1")
+	c := dial(t, alone)
+	c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("no server: %v", err)
+	}
+}
