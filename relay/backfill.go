@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"strings"
+	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
 
@@ -21,15 +22,18 @@ func (r *Relay) backfill(ctx context.Context, b *backfilling, p *ready, srv *ser
 	}
 	defer reader.close()
 	// A role or database may have limits that suit services: this transaction takes as long as Kafka does.
-	for _, sql := range []string{
-		"set idle_in_transaction_session_timeout = 0", "set statement_timeout = 0",
-		"begin isolation level repeatable read, read only", "set transaction snapshot " + schema.QuoteLiteral(snap.name),
-	} {
+	statements := []string{"set idle_in_transaction_session_timeout = 0", "set statement_timeout = 0"}
+	if srv.version >= 17_00_00 {
+		statements = append(statements, "set transaction_timeout = 0")
+	}
+	statements = append(statements, "begin isolation level repeatable read, read only", "set transaction snapshot "+schema.QuoteLiteral(snap.name))
+	for _, sql := range statements {
 		if _, err := reader.Exec(ctx, sql, pgx.QueryExecModeSimpleProtocol); err != nil {
 			return fmt.Errorf("open the snapshot of slot %s: %w", r.cfg.Slot, err)
 		}
 	}
 	imported()
+	r.status.set(Starting, fmt.Sprintf("backfill: counting the rows of %s", r.cfg.Table))
 	var count int64
 	if err := reader.QueryRow(ctx, "select count(*) from "+r.cfg.Table.String()).Scan(&count); err != nil {
 		return fmt.Errorf("count the rows of %s: %w", r.cfg.Table, err)
@@ -39,14 +43,15 @@ func (r *Relay) backfill(ctx context.Context, b *backfilling, p *ready, srv *ser
 		return nil
 	}
 	r.log.Info("backfill: publishing the rows that are in the table already", "table", r.cfg.Table.String(), "rows", count)
-	r.status.set(Starting, fmt.Sprintf("backfill: publishing %d rows of %s", count, r.cfg.Table))
 	r.metrics.backfillRows.Add(float64(count))
 	b.position = schema.Position{Timeline: srv.history.owner(snap.lsn - 1), LSN: uint64(snap.lsn - 1)}
-	done, err := b.run(ctx, reader, p, snap)
+	stop := b.report(count)
+	rows, err := b.run(ctx, reader, p, snap)
+	stop()
 	if err != nil {
-		return fmt.Errorf("backfill %s after %d rows: %w", r.cfg.Table, done, err)
+		return fmt.Errorf("backfill %s after %d rows: %w", r.cfg.Table, rows, err)
 	}
-	r.log.Info("backfill: all rows are acked", "rows", done)
+	r.log.Info("backfill: all rows are acked", "rows", rows)
 	return nil
 }
 
@@ -57,6 +62,9 @@ type backfilling struct {
 	sink     Sink
 	pass     pass
 	position schema.Position // the byte before the snapshot's, so that what the slot brings sorts behind
+
+	handed  atomic.Int64 // rows that the sink got
+	counted int64        // rows that the metrics know to be acked
 }
 
 // A pass of a backfill, which has no reads to go by.
@@ -68,6 +76,7 @@ const (
 // openBackfill opens the sink of a first start: the backfill's own, or the stream's if there is nothing to fill.
 func (r *Relay) openBackfill(ctx context.Context) (*backfilling, error) {
 	b := &backfilling{relay: r, flight: newFlight(r.budget)}
+	r.metrics.filling.Store(b.flight)
 	if r.cfg.Backfill == "skip" {
 		return b, r.openSink(ctx)
 	}
@@ -80,6 +89,7 @@ func (r *Relay) openBackfill(ctx context.Context) (*backfilling, error) {
 
 // close closes the backfill's sink, if it has one. What that held is held no more.
 func (b *backfilling) close() {
+	b.relay.metrics.filling.Store(nil)
 	if b.sink == nil {
 		return
 	}
@@ -154,13 +164,16 @@ func (b *backfilling) publish(ctx context.Context, ev *schema.Event, size int) e
 
 func (b *backfilling) handOver() {
 	events, _ := b.flight.handOver(&b.pass)
-	b.relay.metrics.backfillDone.Add(float64(events))
+	b.handed.Add(int64(events))
 	b.sink.Flush(false)
+	b.account()
 }
 
 // wait waits for a condition that tokens announce.
 func (b *backfilling) wait(ctx context.Context, token <-chan struct{}, done func() bool) error {
+	defer b.account()
 	for !done() {
+		b.account()
 		select {
 		case <-token:
 		case <-b.flight.changed:

@@ -48,7 +48,8 @@ func (d *database) close() {
 }
 
 // prepareConfig sets what every connection of the relay's has: a name, a limit for connecting, settings that make a value's text
-// independent of the server's and the role's own, and no limit for what is idle while Kafka is away.
+// independent of the server's and the role's own, and no limit for what is idle while Kafka is away or waits for others' transactions, as
+// the creation of a slot does.
 func prepareConfig(cfg *pgconn.Config) {
 	if cfg.ConnectTimeout == 0 {
 		cfg.ConnectTimeout = dialLimit
@@ -59,10 +60,23 @@ func prepareConfig(cfg *pgconn.Config) {
 	}
 	for name, value := range map[string]string{
 		"TimeZone": "UTC", "DateStyle": "ISO", "IntervalStyle": "iso_8601", "extra_float_digits": "3", "bytea_output": "hex", "client_encoding": "UTF8",
-		"idle_session_timeout": "0",
+		"idle_session_timeout": "0", "lock_timeout": "0",
 	} {
 		cfg.RuntimeParams[name] = value
 	}
+	if cfg.ValidateConnect == nil && severalHosts(cfg) {
+		cfg.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsPrimary // the one that there is something to do on
+	}
+}
+
+// severalHosts tells whether a connection string names more than one server. One that is tried with TLS and without counts once.
+func severalHosts(cfg *pgconn.Config) bool {
+	for _, f := range cfg.Fallbacks {
+		if f.Host != cfg.Host || f.Port != cfg.Port {
+			return true
+		}
+	}
+	return false
 }
 
 // ping opens and closes an ordinary connection to the server at addr, whatever other hosts the connection string names.

@@ -3,7 +3,10 @@ package relay
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // firstStart makes the slot and publishes the rows that were in the outbox before it: they are unsent messages.
@@ -20,6 +23,18 @@ func (r *Relay) firstStart(ctx context.Context, db *database, p *ready) error {
 	if err := r.lockFirstStart(ctx, lock, p); err != nil {
 		return err
 	}
+	r.metrics.connected.Set(1)
+	locked, release := guard(ctx, lock)
+	defer release()
+	err = r.makeFirstStart(locked, db, p)
+	if err != nil && ctx.Err() == nil && locked.Err() != nil {
+		return context.Cause(locked)
+	}
+	return err
+}
+
+// makeFirstStart makes the first start, with the lock in hand.
+func (r *Relay) makeFirstStart(ctx context.Context, db *database, p *ready) error {
 	// Before the slot, which keeps WAL from its first moment: where Kafka is away, or refuses the relay, nothing is made yet.
 	b, err := r.openBackfill(ctx)
 	if err != nil {
@@ -72,7 +87,44 @@ func (r *Relay) lockFirstStart(ctx context.Context, lock *database, p *ready) er
 	if state != nil && state.phase == phaseStreaming || (slot == nil) != (p.slot == nil) {
 		return errStandby // it was made meanwhile: look again
 	}
+	if p.slot = slot; slot != nil && slot.active {
+		// Whoever had the lock died, and a server that waits for transactions has not noticed yet. Its slot may still come to nothing.
+		return fmt.Errorf("slot %s is held by server process %d, of a first start that did not end: waiting until that is gone", r.cfg.Slot, slot.pid)
+	}
 	return nil
+}
+
+// How often a first start makes sure that it still has the lock, and how long the server may take to answer.
+const (
+	guardEvery = 5 * time.Second
+	guardLimit = 10 * time.Second
+)
+
+// guard watches over the connection that has the lock. Without it another relay may be making the same first start, and a dead connection
+// here says that the backfill's own is dead too, whether that is read at the moment or not. The context that it returns ends with the
+// connection; release ends the watch.
+func guard(ctx context.Context, lock *database) (locked context.Context, release func()) {
+	locked, cancel := context.WithCancelCause(ctx)
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		tick := time.NewTicker(guardEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-locked.Done():
+				return
+			case <-tick.C:
+			}
+			limited, done := context.WithTimeout(locked, guardLimit)
+			_, err := lock.Exec(limited, "select 1", pgx.QueryExecModeSimpleProtocol)
+			done()
+			if err != nil && locked.Err() == nil {
+				cancel(fmt.Errorf("the connection that has the lock of the first start broke: %w", err))
+				return
+			}
+		}
+	})
+	return locked, func() { cancel(nil); watch.Wait() }
 }
 
 // createSlot creates the slot with a snapshot of the moment at which it begins. If it is there already, from a first start that died, a

@@ -12,10 +12,11 @@ import (
 type metrics struct {
 	leader, connected          prometheus.Gauge
 	events, transactions       atomic.Int64
-	reconnects                 prometheus.Counter
+	retries, reconnects        prometheus.Counter
 	backfillRows, backfillDone prometheus.Counter
 	lastEvent, lastConfirm     instant
-	serverEnd, confirmed       atomic.Uint64 // how far the server and the confirmations are in this session
+	serverEnd, confirmed       atomic.Uint64          // how far the server and the confirmations are in this session
+	filling                    atomic.Pointer[flight] // a backfill's, while there is one
 }
 
 // instant is a moment that one goroutine sets and others read.
@@ -56,18 +57,19 @@ func newMetrics(reg prometheus.Registerer, f *flight, b *budget) (*metrics, erro
 	postgres := prometheus.Labels{"target": "postgres"}
 	m.leader = gauge("leader", "Whether this relay holds the slot and streams.", nil)
 	m.connected = gauge("connected", "Whether there is a connection to the target.", postgres)
+	m.retries = counter("retries_total", "What was tried again after it had failed: batches to Kafka, connections and sessions with Postgres.", postgres)
 	m.reconnects = counter("reconnects_total", "Attempts to connect to the target again.", postgres)
 	count("events_received_total", "Outbox rows received from the slot, redeliveries included.", &m.events)
 	count("transactions_total", "Transactions received from the slot whole, those without outbox rows included where the server sends them.", &m.transactions)
 	m.backfillRows = counter("backfill_rows_total", "Rows found in the outbox by backfills.", nil)
-	m.backfillDone = counter("backfill_rows_done_total", "Rows of backfills that were handed to the sink.", nil)
+	m.backfillDone = counter("backfill_rows_done_total", "Rows of backfills that were acked.", nil)
 	read("lag_seconds", "Age of the oldest transaction with unacked events; 0 when there is none.", func() float64 {
 		if oldest := f.load().oldest; !oldest.IsZero() {
 			return max(time.Since(oldest).Seconds(), 0)
 		}
 		return 0
 	})
-	read("inflight_events", "Events that were published and not yet acked.", func() float64 { return float64(f.load().unacked) })
+	read("inflight_events", "Events that were published and not yet acked.", func() float64 { return float64(f.load().unacked + m.filled()) })
 	read("inflight_bytes", "Bytes that unacked events take of the budget.", func() float64 { return float64(b.used.Load()) })
 	read("inflight_limit_bytes", "The byte budget: when it is used up, reading stops.", func() float64 { return float64(b.limit) })
 	read("slot_confirmed_lag_bytes", "WAL between what the server has sent and what was confirmed to it, in this session.", func() float64 { return float64(m.confirmedLag()) })
@@ -84,6 +86,14 @@ func (m *metrics) confirmedLag() int64 {
 		return 0
 	}
 	return int64(end - confirmed)
+}
+
+// filled returns how many of a backfill's events the sink holds.
+func (m *metrics) filled() int64 {
+	if f := m.filling.Load(); f != nil {
+		return f.load().unacked
+	}
+	return 0
 }
 
 // latencyCollector gives out a flight's histogram.

@@ -88,7 +88,8 @@ type Relay struct {
 	metrics *metrics
 	status  status
 
-	connected bool // this process has been connected once
+	connected bool   // this process has been connected once
+	former    former // its last session with the server
 }
 
 // New returns a relay that does nothing until [Relay.Run]. Its metrics exist from now on.
@@ -138,10 +139,13 @@ func (r *Relay) Run(ctx context.Context) error {
 			return nil
 		}
 		standby := slotBusy(err) || errors.Is(err, errStandby)
-		pause := retry.next(standby)
+		pause := retry.next()
 		r.report(err, standby, pause)
 		if !standby {
-			r.metrics.reconnects.Inc()
+			r.metrics.retries.Inc()
+			if r.connected {
+				r.metrics.reconnects.Inc()
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -186,6 +190,7 @@ func (r *Relay) connect(ctx context.Context) (*session, error) {
 		return nil, err
 	}
 	defer db.close()
+	r.endFormer(ctx, db)
 	ready, err := r.prepare(ctx, db)
 	if err != nil {
 		return nil, r.judge(err, preparing)

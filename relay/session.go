@@ -56,6 +56,7 @@ func (r *Relay) openSession(ctx context.Context, db *database, p *ready) (*sessi
 		w.close()
 		return nil, r.judge(err, preparing)
 	}
+	r.former = former{pid: w.conn.PID(), begun: srv.begun}
 	addr := w.conn.Conn().RemoteAddr()
 	stream, err := w.start(ctx, r.cfg.Slot, r.cfg.Publication, p.binary)
 	if err != nil {

@@ -29,6 +29,7 @@ type server struct {
 	database string
 	version  int           // server_version_num
 	timeout  time.Duration // wal_sender_timeout; 0: none
+	begun    string        // when this walsender began, which with its pid says which one it is
 }
 
 // dialWalsender connects for replication.
@@ -69,6 +70,11 @@ func (w *walsender) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	w.conn.Close(ctx)
+	// A command that was broken off is cancelled at the server in the background: a slot that is waited for would still be made.
+	select {
+	case <-w.conn.CleanupDone():
+	case <-ctx.Done():
+	}
 }
 
 // query runs one command and returns its only result.
@@ -94,7 +100,9 @@ func (w *walsender) identify(ctx context.Context) (s server, err error) {
 		return s, fmt.Errorf("identify system: timeline: %w", err)
 	}
 	s = server{systemID: string(row[0]), database: string(row[3]), history: history{current: uint32(timeline)}}
-	row, err = w.query(ctx, "SELECT current_setting('server_version_num'), setting FROM pg_catalog.pg_settings WHERE name = 'wal_sender_timeout'", 2)
+	row, err = w.query(ctx, `SELECT current_setting('server_version_num'), setting, `+
+		`(SELECT backend_start::text FROM pg_catalog.pg_stat_activity WHERE pid = pg_catalog.pg_backend_pid()) `+
+		`FROM pg_catalog.pg_settings WHERE name = 'wal_sender_timeout'`, 3)
 	if err != nil {
 		return s, fmt.Errorf("read settings: %w", err)
 	}
@@ -103,7 +111,7 @@ func (w *walsender) identify(ctx context.Context) (s server, err error) {
 	if err := errors.Join(err1, err2); err != nil {
 		return s, fmt.Errorf("read settings: %w", err)
 	}
-	s.version, s.timeout = version, time.Duration(timeout)*time.Millisecond
+	s.version, s.timeout, s.begun = version, time.Duration(timeout)*time.Millisecond, string(row[2])
 	if timeline == 1 {
 		return s, nil // nothing came before the first timeline, and the server has no file that would say so
 	}
@@ -131,6 +139,13 @@ type snapshot struct {
 
 // create creates a slot. That waits for every transaction of the cluster that is writing at this moment, so it may take long.
 func (w *walsender) create(ctx context.Context, slot string, temporary bool, version int) (s snapshot, err error) {
+	// A server that does not notice our death while it waits would make the slot later, for nobody. The setting counts from the second
+	// statement on. A server that cannot look on its system refuses it.
+	for _, sql := range []string{"SET client_connection_check_interval = '1s'", "SELECT 1"} {
+		if err := w.conn.Exec(ctx, sql).Close(); err != nil && !isSQLState(err, "22023") {
+			return s, fmt.Errorf("create slot %s: %w", slot, err)
+		}
+	}
 	sql := "CREATE_REPLICATION_SLOT " + quoteIdent(slot)
 	if temporary {
 		sql += " TEMPORARY"

@@ -50,7 +50,7 @@ type SlotState struct {
 func (r *Relay) State() State {
 	s := r.status.get()
 	l := r.flight.load()
-	s.Unacked, s.UnackedSince, s.LastAck = l.unacked, l.waiting, l.lastAck
+	s.Unacked, s.UnackedSince, s.LastAck = l.unacked+r.metrics.filled(), l.waiting, l.lastAck
 	m := r.metrics
 	s.LastEvent, s.LastConfirm = m.lastEvent.time(), m.lastConfirm.time()
 	s.Received, s.Transactions, s.Acked = m.events.Load(), m.transactions.Load(), l.acked

@@ -36,7 +36,7 @@ func newMetrics(reg prometheus.Registerer) (*sinkMetrics, error) {
 		topicBlocked: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "walpost_topic_blocked_seconds",
 			Help: "How long events of the topic have waited for Kafka to take them; 0 while they flow."}, []string{"topic"}),
 		retries: prometheus.NewCounter(prometheus.CounterOpts{Name: "walpost_retries_total", ConstLabels: kafka,
-			Help: "Batches sent again."}),
+			Help: "What was tried again after it had failed: batches to Kafka, connections and sessions with Postgres."}),
 		reconnects: prometheus.NewCounter(prometheus.CounterOpts{Name: "walpost_reconnects_total", ConstLabels: kafka,
 			Help: "Attempts to connect to the target again."}),
 		reserved: prometheus.NewCounter(prometheus.CounterOpts{Name: "walpost_reserved_headers_total",
