@@ -1,0 +1,333 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"walpost/internal/kafkatest"
+	"walpost/internal/pgtest"
+)
+
+// firstStart is a first start that does not come to its end: a database with
+// rows, half of which have no topic yet, on a server of the test's own, for
+// the creation of a slot waits for every transaction of a server.
+type firstStart struct {
+	*pipe
+	order, late string // topics
+}
+
+const oldRows = 40 // of each topic
+
+func newFirstStart(t *testing.T, server *pgtest.Server, name string) *firstStart {
+	t.Helper()
+	if err := server.CreateDatabase(t.Context(), name); err != nil {
+		t.Fatal(err)
+	}
+	db := &pgtest.DB{Name: name, DSN: server.DSN(name), Major: server.Major()}
+	f := &firstStart{pipe: pipeOn(t, db, kafkatest.Brokers(t)).withSchema(t)}
+	f.order, f.late = f.topic(t, "order", 2, nil), f.prefix+".late"
+	f.exec(t, "CREATE TABLE gone (id uuid)") // ids of rows that were committed and are in the table no more
+	f.insert(t, "old", oldRows)
+	return f
+}
+
+// insert inserts rows for both topics in one transaction.
+func (f *firstStart) insert(t testing.TB, kind string, n int) {
+	t.Helper()
+	f.exec(t, fmt.Sprintf(`INSERT INTO walpost.outbox (aggregatetype, aggregateid, type)
+		SELECT a, 'k'||i %% 7, '%s' FROM generate_series(1, %d) i, unnest(ARRAY['order', 'late']) a`, kind, n))
+}
+
+// insertAndDelete commits rows that no snapshot ever shows.
+func (f *firstStart) insertAndDelete(t testing.TB) {
+	t.Helper()
+	f.exec(t, "BEGIN", `WITH new AS (INSERT INTO walpost.outbox (aggregatetype, aggregateid, type)
+		SELECT 'order', 'k'||i, 'brief' FROM generate_series(1, 5) i RETURNING id) INSERT INTO gone SELECT id FROM new`,
+		"DELETE FROM walpost.outbox WHERE type = 'brief'", "COMMIT")
+}
+
+// hold keeps the relay from writing its state until it is released. It
+// writes nothing, so that no slot waits for it.
+func (f *firstStart) hold(t testing.TB) (release func()) {
+	t.Helper()
+	holder := f.connect(t)
+	execOn(t, holder, "BEGIN", "LOCK TABLE walpost.relay_state IN SHARE MODE")
+	return func() { execOn(t, holder, "ROLLBACK") }
+}
+
+// write begins a transaction that writes: no slot is made before its end.
+func (f *firstStart) write(t testing.TB) (end func()) {
+	t.Helper()
+	writer := f.connect(t)
+	execOn(t, writer, "BEGIN", "SELECT pg_current_xact_id()")
+	return func() { execOn(t, writer, "ROLLBACK") }
+}
+
+// awaitFact waits until a query says true.
+func awaitFact(t testing.TB, conn *pgx.Conn, what, sql string, args ...any) {
+	t.Helper()
+	eventually(t, what, func() string {
+		if !ask[bool](t, conn, sql, args...) {
+			return "not yet"
+		}
+		return ""
+	})
+}
+
+// awaitHeld waits until the relay waits for hold's release.
+func (f *firstStart) awaitHeld(t testing.TB) {
+	t.Helper()
+	awaitFact(t, f.conn, "the relay waits to write its state", `SELECT EXISTS (SELECT FROM pg_locks
+		WHERE relation = 'walpost.relay_state'::regclass AND mode = 'RowExclusiveLock' AND NOT granted)`)
+}
+
+// awaitCreation waits until the slot is being made and waits for a writer.
+func (f *firstStart) awaitCreation(t testing.TB) {
+	t.Helper()
+	awaitFact(t, f.conn, "the slot waits for a transaction", `SELECT EXISTS (SELECT FROM pg_replication_slots s JOIN pg_locks l ON l.pid = s.active_pid
+		WHERE slot_name = $1 AND confirmed_flush_lsn IS NULL AND locktype = 'transactionid' AND NOT granted)`, f.db.Name)
+}
+
+// phase is what relay_state says, "" if nothing.
+func (f *firstStart) phase(t testing.TB) string {
+	t.Helper()
+	return ask[string](t, f.conn, "SELECT coalesce((SELECT phase FROM walpost.relay_state WHERE slot = $1), '')", f.db.Name)
+}
+
+func (f *firstStart) slots(t testing.TB) int {
+	t.Helper()
+	return ask[int](t, f.conn, "SELECT count(*) FROM pg_replication_slots WHERE slot_name = $1", f.db.Name)
+}
+
+// awaitHalf waits until the rows of one topic are acked, and those of the
+// other wait for it.
+func (f *firstStart) awaitHalf(t testing.TB, r *relay) {
+	t.Helper()
+	r.awaitUnready(t, "rows of walpost.outbox are acked")
+	r.awaitMetric(t, "walpost_backfill_rows_done_total", oldRows)
+	r.awaitMetric(t, "walpost_inflight_events", oldRows)
+}
+
+// deaths are the moments at which a relay is killed. reach leads a relay to
+// one; what it returns lets the next relay go on.
+var deaths = []struct {
+	name  string
+	reach func(t *testing.T, f *firstStart) (r *relay, next func())
+	state string
+	slots int
+}{
+	{"locked", func(t *testing.T, f *firstStart) (*relay, func()) {
+		release := f.hold(t)
+		r := f.launch(t)
+		f.awaitHeld(t)
+		if !ask[bool](t, f.conn, "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory')") {
+			t.Error("the first start is not locked")
+		}
+		return r, release
+	}, "", 0},
+	{"recorded", func(t *testing.T, f *firstStart) (*relay, func()) {
+		end := f.write(t)
+		r := f.launch(t)
+		f.awaitCreation(t)
+		return r, func() {
+			f.awaitCreation(t) // the next relay's: the dead one's is gone by now
+			end()
+		}
+	}, "backfilling", 0},
+	{"slot made", func(t *testing.T, f *firstStart) (*relay, func()) {
+		end := f.write(t)
+		r := f.launch(t)
+		f.awaitCreation(t)
+		release := f.hold(t)
+		end()
+		f.awaitHeld(t)
+		return r, release
+	}, "backfilling", 1},
+	{"half-way", func(t *testing.T, f *firstStart) (*relay, func()) {
+		r := f.launch(t)
+		f.awaitHalf(t, r)
+		return r, func() {}
+	}, "backfilling", 1},
+	{"all acked", func(t *testing.T, f *firstStart) (*relay, func()) {
+		r := f.launch(t)
+		f.awaitHalf(t, r)
+		release := f.hold(t)
+		kafkatest.Topic(t, f.brokers, f.late, 1, nil)
+		f.awaitHeld(t)
+		r.awaitMetric(t, "walpost_backfill_rows_done_total", 2*oldRows)
+		return r, release
+	}, "backfilling", 1},
+}
+
+// kill -9 at each point of a first start: the next relay finishes it, and
+// nothing is lost: neither what was there, nor what was committed meanwhile,
+// nor, as soon as there is a slot, what was inserted and deleted in one
+// transaction.
+func TestFirstStartKilled(t *testing.T) {
+	t.Parallel() // mostly waiting
+	server := pgtest.Start(t, pgtest.Options{Major: pgtest.OldestMajor})
+	for i, death := range deaths {
+		t.Run(death.name, func(t *testing.T) {
+			f := newFirstStart(t, server, fmt.Sprintf("death_%d", i))
+			r, next := death.reach(t, f)
+			r.kill()
+			// What it was about to write is not written: it died a moment sooner.
+			f.exec(t, "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE relation = 'walpost.relay_state'::regclass AND NOT granted")
+			// The server ends what it was doing for the dead one.
+			eventually(t, "nothing is done for the dead relay", func() string {
+				if state, slots := f.phase(t), f.slots(t); state != death.state || slots != death.slots {
+					return fmt.Sprintf("state %q, %d slots", state, slots)
+				}
+				return ""
+			})
+			f.insert(t, "meanwhile", 5)
+			if death.slots > 0 {
+				f.insertAndDelete(t)
+			}
+			if death.name != "all acked" {
+				kafkatest.Topic(t, f.brokers, f.late, 1, nil)
+			}
+			r = f.launch(t)
+			next()
+			r.awaitReady(t, "leader")
+			f.insert(t, "after", 5)
+			f.settle(t)
+			r.stop(t)
+			f.complete(t)
+		})
+	}
+}
+
+// complete checks that every committed row has arrived, and those that were
+// committed after the first start once.
+func (f *firstStart) complete(t *testing.T) {
+	t.Helper()
+	committed := map[string]string{}
+	rows, err := f.conn.Query(t.Context(), "SELECT id::text, type FROM walpost.outbox UNION ALL SELECT id::text, 'brief' FROM gone")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var id, kind string
+	if _, err := pgx.ForEachRow(rows, []any{&id, &kind}, func() error { committed[id] = kind; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	times := map[string]int{}
+	for _, topic := range []string{f.order, f.late} {
+		for _, record := range flat(f.read(t, topic)) {
+			id := *headers(t, record)["id"]
+			if times[id]++; committed[id] == "" {
+				t.Errorf("event %s, which was not committed", id)
+			}
+		}
+	}
+	again := 0
+	for id, kind := range committed {
+		switch n := times[id]; {
+		case n == 0:
+			t.Errorf("event %s (%s) is lost", id, kind)
+		case n > 1 && kind == "after":
+			t.Errorf("event %s (%s) came %d times", id, kind, n)
+		default:
+			again += n - 1
+		}
+	}
+	t.Logf("%d rows, %d sent again", len(committed), again)
+}
+
+// While a backfill waits for a topic it says how far it is, everywhere that
+// people look, and rows that are deleted meanwhile arrive. A second relay
+// stands by, and takes part in nothing: each row arrives once.
+func TestFirstStartOfTwo(t *testing.T) {
+	t.Parallel() // mostly waiting
+	f := newFirstStart(t, pgtest.Start(t, pgtest.Options{}), "two")
+	relays := []*relay{f.launch(t), f.launch(t)}
+	role := func(r *relay) string {
+		status, body, err := r.readiness()
+		switch {
+		case err != nil:
+			return err.Error()
+		case status == http.StatusOK:
+			return body.Role
+		}
+		return body.Reason
+	}
+	const progress = "backfill: 40 of 80 rows"
+	first := -1
+	eventually(t, "one fills and the other stands by", func() string {
+		a, b := role(relays[0]), role(relays[1])
+		switch {
+		case strings.HasPrefix(a, progress) && b == "standby":
+			first = 0
+		case strings.HasPrefix(b, progress) && a == "standby":
+			first = 1
+		default:
+			return fmt.Sprintf("%q and %q", a, b)
+		}
+		return ""
+	})
+	filling, other := relays[first], relays[1-first]
+	f.awaitHalf(t, filling)
+	filling.awaitOutput(t, "backfill: progress", "rows_acked=40 rows=80 rows_per_second=")
+	for name, want := range map[string]float64{
+		`walpost_connected{target="postgres"}`: 1, "walpost_backfill_rows_total": 2 * oldRows, "walpost_leader": 0,
+	} {
+		if got := filling.metrics(t)[name]; got != want {
+			t.Errorf("%s is %v during the backfill, want %v", name, got, want)
+		}
+	}
+	f.exec(t, "WITH old AS (DELETE FROM walpost.outbox WHERE aggregateid = 'k1' RETURNING id) INSERT INTO gone SELECT id FROM old")
+	f.insert(t, "after", 5)
+	f.insertAndDelete(t)
+	kafkatest.Topic(t, f.brokers, f.late, 1, nil)
+	filling.awaitReady(t, "leader")
+	f.settle(t)
+	other.awaitReady(t, "standby")
+	if done := filling.metrics(t)["walpost_backfill_rows_done_total"]; done != 2*oldRows {
+		t.Errorf("%v rows are done", done)
+	}
+	for _, r := range relays {
+		r.stop(t)
+	}
+	f.complete(t)
+	if n, want := len(flat(f.read(t, f.order)))+len(flat(f.read(t, f.late))), 2*oldRows+2*5+5; n != want {
+		t.Errorf("%d records for %d rows", n, want)
+	}
+}
+
+// SIGTERM while the slot waits for others' transactions: the relay leaves at
+// once, and the server makes no slot for it later.
+func TestFirstStartLeftWhileTheSlotWaits(t *testing.T) {
+	t.Parallel() // mostly waiting
+	f := newFirstStart(t, pgtest.Start(t, pgtest.Options{}), "left")
+	end := f.write(t)
+	r := f.launch(t)
+	f.awaitCreation(t)
+	r.awaitUnready(t, "creating the slot waits for the end of all transactions")
+	r.stop(t)
+	if n := f.slots(t); n != 0 {
+		t.Errorf("%d slots when the relay has left", n)
+	}
+	end()
+}
+
+// A slot of another tool's, without a state: what is in it is streamed, and
+// what is in the table besides is not.
+func TestSlotTakenOver(t *testing.T) {
+	p := newPipe(t).withSchema(t)
+	topic := p.topic(t, "order", 1, nil)
+	p.exec(t, "INSERT INTO walpost.outbox (aggregatetype, type) VALUES ('order', 'sent by the other tool')")
+	p.exec(t, fmt.Sprintf("SELECT pg_create_logical_replication_slot('%s', 'pgoutput')", p.db.Name))
+	truth := newOracle(t, p)
+	p.exec(t, "INSERT INTO walpost.outbox (aggregatetype, type) SELECT 'order', 'not yet sent' FROM generate_series(1, 3)")
+	r := p.start(t)
+	p.settle(t)
+	r.stop(t)
+	p.exactlyOnce(t, topic, truth.rows(t))
+	if got := r.output(); strings.Contains(got, "backfill") {
+		t.Errorf("a backfill where there is a slot already:\n%s", got)
+	}
+}
