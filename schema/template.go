@@ -76,6 +76,14 @@ func templateColumn(key string, m Mapping) (Column, error) {
 // String returns the template as it was written.
 func (t Template) String() string { return t.text }
 
+// Constant returns the only name that the template can give, and whether there is only one.
+func (t Template) Constant() (name string, ok bool) {
+	if len(t.parts) != 1 || t.parts[0].literal == "" {
+		return "", false
+	}
+	return t.parts[0].literal, true
+}
+
 // Append appends the name that ev gives. An empty type counts as the aggregatetype, as everywhere; a NULL makes no name and is an
 // error. Whether Kafka takes the name is for the caller to check.
 func (t Template) Append(dst []byte, ev *Event) ([]byte, error) {

@@ -1,0 +1,189 @@
+package sink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/IBM/sarama"
+
+	"walpost/internal/diagnosis"
+)
+
+// Diagnose checks what a [Producer] needs, without stopping at the first thing that is wrong: each bootstrap server, with TLS and login as
+// configured, the right to produce idempotently, every broker under the address that the cluster gives for it, and the topics: the one
+// that the template names, if it always names the same, and those of the arguments.
+//
+// It writes nothing and creates nothing; like every producer that opens, it is given a producer id. It returns when all is asked or
+// ctx ends, and may be called beside producers.
+func (k *Kafka) Diagnose(ctx context.Context, topics ...string) []diagnosis.Finding {
+	s := newSplicer(k.tls)
+	defer s.close()
+	defer context.AfterFunc(ctx, s.close)()
+	d := &diagnosing{k: k, splicer: s, list: diagnosis.List{Target: "kafka"}}
+	b := d.bootstrap()
+	if b == nil {
+		return d.list.Findings
+	}
+	defer b.Close()
+	d.producerID(b)
+	d.brokers(b)
+	if name, always := k.cfg.Topic.Constant(); always {
+		topics = append([]string{name}, topics...)
+	}
+	if len(topics) == 0 {
+		d.list.OK("topic", "none asked for: rows name their topics, by %s", k.cfg.Topic)
+		return d.list.Findings
+	}
+	d.topics(b, topics)
+	return d.list.Findings
+}
+
+// diagnosing is one diagnosis.
+type diagnosing struct {
+	k       *Kafka
+	splicer *splicer
+	list    diagnosis.List
+}
+
+// connect opens a connection, logged in.
+func (d *diagnosing) connect(addr string) (*sarama.Broker, error) {
+	cfg, err := d.k.saramaConfig(d.splicer) // its own: sarama writes into it
+	if err != nil {
+		return nil, err
+	}
+	b := sarama.NewBroker(addr)
+	if err := b.Open(cfg); err != nil {
+		return nil, err
+	}
+	if _, err := b.Connected(); err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// connectAll connects to all addresses at once, so that dead ones cost one time-out together.
+func (d *diagnosing) connectAll(addrs []string) ([]*sarama.Broker, []error) {
+	brokers, errs := make([]*sarama.Broker, len(addrs)), make([]error, len(addrs))
+	var wg sync.WaitGroup
+	for i, addr := range addrs {
+		wg.Go(func() { brokers[i], errs[i] = d.connect(addr) })
+	}
+	wg.Wait()
+	return brokers, errs
+}
+
+// bootstrap checks the configured servers and returns a connection to one of them, nil if there is none.
+func (d *diagnosing) bootstrap() (first *sarama.Broker) {
+	addrs := d.k.cfg.Brokers
+	brokers, errs := d.connectAll(addrs)
+	for _, b := range brokers {
+		switch {
+		case b != nil && first == nil:
+			first = b
+		case b != nil:
+			b.Close()
+		}
+	}
+	for i, err := range errs {
+		switch {
+		case err == nil:
+			d.list.OK("bootstrap", "connected to %s, %s", addrs[i], d.manner())
+		case permanent(err):
+			d.list.Add("bootstrap", diagnosis.Failed, fmt.Sprintf("connect to Kafka at %s: %v", addrs[i], err), d.k.cfg.loginCure(err))
+		case first != nil: // the others are enough until they are away too
+			d.list.Add("bootstrap", diagnosis.Warning, fmt.Sprintf("connect to Kafka at %s: %v", addrs[i], err), hint(err))
+		default:
+			d.list.Add("bootstrap", diagnosis.Failed, fmt.Sprintf("connect to Kafka at %s: %v", addrs[i], err), hint(err))
+		}
+	}
+	return first
+}
+
+// manner tells how brokers are talked to.
+func (d *diagnosing) manner() string {
+	s := d.k.cfg.Security
+	text := "security.protocol " + max(s.Protocol, "PLAINTEXT")
+	if s.sasl() {
+		text += ", logged in by " + s.Mechanism
+	}
+	return text
+}
+
+// idPatience is how long a broker may need for the first producer ids after its start.
+const idPatience = 5 * time.Second
+
+// producerID asks for what every producer asks for first.
+func (d *diagnosing) producerID(b *sarama.Broker) {
+	const check = "producer_id"
+	err := initProducerID(b)
+	for began := time.Now(); errors.Is(err, sarama.ErrOffsetsLoadInProgress) && time.Since(began) < idPatience; {
+		select {
+		case <-d.splicer.ctx.Done():
+			return
+		case <-time.After(idBackoff):
+			err = initProducerID(b)
+		}
+	}
+	if err != nil {
+		d.list.Add(check, diagnosis.Failed, fmt.Sprintf("%s gives no producer id: %v", b.Addr(), err), d.exact(hint(err), ""))
+		return
+	}
+	d.list.OK(check, "%s gives producer ids: events may be sent idempotently", b.Addr())
+}
+
+func initProducerID(b *sarama.Broker) error {
+	res, err := b.InitProducerID(&sarama.InitProducerIDRequest{Version: 2, ProducerID: -1, ProducerEpoch: -1})
+	if err == nil && res.Err != sarama.ErrNoError {
+		err = res.Err
+	}
+	return err
+}
+
+// brokers connects to every broker where the cluster says that it is, which is where events go.
+func (d *diagnosing) brokers(b *sarama.Broker) {
+	const check = "brokers"
+	res, err := b.DescribeCluster(&sarama.DescribeClusterRequest{})
+	if err == nil && res.Err != sarama.ErrNoError {
+		err = res.Err
+	}
+	if err != nil {
+		d.list.Add(check, diagnosis.Warning, fmt.Sprintf("%s does not tell of the cluster's brokers: %v", b.Addr(), err), "walpost needs Kafka 2.8 or newer")
+		return
+	}
+	var addrs []string
+	for _, one := range res.Brokers {
+		addrs = append(addrs, net.JoinHostPort(one.Host, strconv.Itoa(int(one.Port))))
+	}
+	brokers, errs := d.connectAll(addrs)
+	reached := 0
+	for i, one := range brokers {
+		if one != nil {
+			one.Close()
+			reached++
+			continue
+		}
+		d.list.Add(check, diagnosis.Failed, fmt.Sprintf("connect to broker %d at %s, which is where it advertises itself: %v", res.Brokers[i].BrokerID, addrs[i], errs[i]),
+			"make this address reachable from here, or set advertised.listeners of broker "+strconv.Itoa(int(res.Brokers[i].BrokerID))+" to one that is")
+	}
+	if reached == len(brokers) {
+		d.list.OK(check, "%d in cluster %s, each reached where it advertises itself: %s", reached, res.ClusterID, strings.Join(addrs, ", "))
+	}
+}
+
+// exact puts the names at hand into a cure that is written for all.
+func (d *diagnosing) exact(cure, topic string) string {
+	pairs := []string{}
+	if user := d.k.cfg.Security.Username; user != "" {
+		pairs = append(pairs, "User:NAME", "User:"+user)
+	}
+	if topic != "" {
+		pairs = append(pairs, "--topic NAME", "--topic "+topic)
+	}
+	return strings.NewReplacer(pairs...).Replace(cure)
+}

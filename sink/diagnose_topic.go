@@ -1,0 +1,112 @@
+package sink
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+
+	"github.com/IBM/sarama"
+
+	"walpost/internal/diagnosis"
+)
+
+// topics checks the topics by what a broker knows of them. Asking creates none, whatever kafka.allow.auto.create.topics says.
+func (d *diagnosing) topics(b *sarama.Broker, names []string) {
+	res, err := b.GetMetadata(&sarama.MetadataRequest{Version: 8, Topics: names, IncludeTopicAuthorizedOperations: true})
+	if err != nil {
+		d.list.Add("topic", diagnosis.Failed, fmt.Sprintf("ask %s for the topics: %v", b.Addr(), err), hint(err))
+		return
+	}
+	for _, t := range res.Topics {
+		d.topic(b, t)
+	}
+}
+
+func (d *diagnosing) topic(b *sarama.Broker, t *sarama.TopicMetadata) {
+	const check = "topic"
+	switch {
+	case t.Err == sarama.ErrUnknownTopicOrPartition && d.k.cfg.AutoCreateTopics:
+		d.list.OK(check, "topic %s does not exist: its first event creates it, where the brokers have auto.create.topics.enable", t.Name)
+		return
+	case t.Err == sarama.ErrInvalidTopic:
+		d.list.Add(check, diagnosis.Failed, fmt.Sprintf("no topic can have the name %q", t.Name), "correct outbox.topic: Kafka allows letters, digits, dot, underscore and minus, up to 249 of them")
+		return
+	case t.Err != sarama.ErrNoError && t.Err != sarama.ErrLeaderNotAvailable:
+		d.list.Add(check, diagnosis.Failed, fmt.Sprintf("topic %s: %v", t.Name, t.Err), d.exact(cure(t.Err), t.Name))
+		return
+	}
+	if leaderless := d.leaderless(t); leaderless != "" {
+		d.list.Add(check, diagnosis.Failed, fmt.Sprintf("topic %s: no leader for partition %s", t.Name, leaderless),
+			"start the brokers that hold it: kafka-topics.sh --describe --topic "+t.Name)
+		return
+	}
+	if ops := t.TopicAuthorizedOperations; ops != math.MinInt32 && ops&(1<<sarama.AclOperationWrite) == 0 {
+		d.list.Add(check, diagnosis.Failed, fmt.Sprintf("topic %s: the right to write is missing", t.Name), d.exact(cure(sarama.ErrTopicAuthorizationFailed), t.Name))
+		return
+	}
+	d.durability(b, t)
+}
+
+func (d *diagnosing) leaderless(t *sarama.TopicMetadata) string {
+	var list []string
+	for _, p := range t.Partitions {
+		if p.Leader < 0 {
+			list = append(list, strconv.Itoa(int(p.ID)))
+		}
+	}
+	return strings.Join(list, ", ")
+}
+
+// durability says what an ack of this topic is worth.
+func (d *diagnosing) durability(b *sarama.Broker, t *sarama.TopicMetadata) {
+	const check = "topic"
+	replicas, inSync := math.MaxInt, math.MaxInt
+	for _, p := range t.Partitions {
+		replicas, inSync = min(replicas, len(p.Replicas)), min(inSync, len(p.Isr))
+	}
+	found := fmt.Sprintf("topic %s: %d partitions, %d replicas", t.Name, len(t.Partitions), replicas)
+	settings, readable := topicSettings(b, t.Name, "min.insync.replicas", "cleanup.policy")
+	least, err := strconv.Atoi(settings["min.insync.replicas"])
+	if !readable || err != nil {
+		d.list.OK(check, "%s; its settings may not be read, which costs nothing but this check (DescribeConfigs)", found)
+		return
+	}
+	found = fmt.Sprintf("%s, min.insync.replicas %d", found, least)
+	alter := func(setting string) string {
+		return "kafka-configs.sh --alter --entity-type topics --entity-name " + t.Name + " --add-config " + setting
+	}
+	switch {
+	case inSync < least:
+		d.list.Add(check, diagnosis.Failed, fmt.Sprintf("%s, but only %d in sync: nothing can be written", found, inSync), "start the brokers that are down: kafka-topics.sh --describe --under-min-isr-partitions")
+	case replicas == 1:
+		d.list.Add(check, diagnosis.Warning, found+": a broker's disk that is lost takes acknowledged events with it, and while the broker is down nothing can be written",
+			"in production, 3 replicas and min.insync.replicas 2 (kafka-reassign-partitions.sh)")
+	case least == 1:
+		d.list.Add(check, diagnosis.Warning, found+": an ack may come from one broker alone, whose loss loses events", alter("min.insync.replicas=2"))
+	case least >= replicas:
+		d.list.Add(check, diagnosis.Warning, found+": nothing can be written while a single broker is down", alter("min.insync.replicas="+strconv.Itoa(replicas-1)))
+	default:
+		d.list.OK(check, "%s", found)
+	}
+	if strings.Contains(settings["cleanup.policy"], "compact") {
+		d.list.Add(check, diagnosis.Warning, fmt.Sprintf("topic %s has cleanup.policy=%s: it takes no event without a key, and keeps the last one of each key only", t.Name, settings["cleanup.policy"]),
+			alter("cleanup.policy=delete")+", unless that is meant")
+	}
+}
+
+// topicSettings returns a topic's settings by name, and whether they may be read.
+func topicSettings(b *sarama.Broker, topic string, names ...string) (map[string]string, bool) {
+	res, err := b.DescribeConfigs(&sarama.DescribeConfigsRequest{Version: 1, Resources: []*sarama.ConfigResource{
+		{Type: sarama.TopicResource, Name: topic, ConfigNames: names}}})
+	if err != nil {
+		return nil, false
+	}
+	settings := map[string]string{}
+	for _, r := range res.Resources {
+		for _, c := range r.Configs {
+			settings[c.Name] = c.Value
+		}
+	}
+	return settings, len(settings) > 0
+}
