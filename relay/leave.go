@@ -14,11 +14,15 @@ func (s *session) conclude(err error) error {
 	if errors.Is(err, errLeave) || errors.Is(err, errTooLate) {
 		err = s.leave()
 	}
+	if errors.Is(err, errCondemned) {
+		err = s.sentenced()
+	}
 	if errors.Is(err, errRefused) {
 		err = s.halt()
 	}
 	s.recording()
-	if !errors.Is(err, errLeave) && !errors.Is(err, errStopping) && !isPermanent(err) {
+	s.relay.watcher.attend(nil)
+	if s.over || !errors.Is(err, errLeave) && !errors.Is(err, errStopping) && !isPermanent(err) {
 		s.confirmer.end(false) // the connection is going
 		return err
 	}
@@ -47,6 +51,16 @@ func (s *session) leave() error {
 		return errLeave
 	}
 	return err
+}
+
+// sentenced makes the watcher's verdict the reason for stopping in front of what was not read yet.
+func (s *session) sentenced() error {
+	err := *s.verdict.Load()
+	if !s.fresh.Load() {
+		return err // what the sink holds is of an older session, and could not be confirmed
+	}
+	s.flight.Rejected(s.atHand(), err)
+	return errRefused
 }
 
 // halt waits until everything before the refused event's transaction is acked, and returns why the relay stops.

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"errors"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -77,6 +78,35 @@ func newMetrics(reg prometheus.Registerer, f *flight, b *budget) (*metrics, erro
 	read("last_confirm_timestamp_seconds", "When a higher position was last confirmed to Postgres.", m.lastConfirm.seconds)
 	register(latencyCollector{f, prometheus.NewDesc("walpost_delivery_latency_seconds", "Time from a transaction's commit to the ack of its last event.", nil, nil)})
 	return m, errors.Join(errs...)
+}
+
+// registerSlot registers what was last seen of the slot.
+func registerSlot(reg prometheus.Registerer, slot func() SlotState) error {
+	var errs []error
+	read := func(name, help string, labels prometheus.Labels, f func(SlotState) float64) {
+		errs = append(errs, reg.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "walpost_slot_" + name, Help: help, ConstLabels: labels}, func() float64 { return f(slot()) })))
+	}
+	read("retained_wal_bytes", "WAL that the slot keeps, as last seen.", nil, func(s SlotState) float64 { return float64(s.RetainedBytes) })
+	read("safe_wal_bytes", "WAL that can still be written before Postgres may give the slot up, as last seen; NaN where max_slot_wal_keep_size sets no limit, and until it was seen.",
+		nil, func(s SlotState) float64 {
+			if s.Seen.IsZero() || s.SafeBytes < 0 {
+				return math.NaN() // 0 would be an emergency
+			}
+			return float64(s.SafeBytes)
+		})
+	read("active", "Whether a relay streams from the slot, this one or another, as last seen.", nil, func(s SlotState) float64 { return oneIf(s.Active) })
+	for _, status := range []string{"reserved", "extended", "unreserved", "lost"} {
+		read("wal_status", "Whether the slot has this wal_status, as last seen.", prometheus.Labels{"status": status},
+			func(s SlotState) float64 { return oneIf(s.WALStatus == status) })
+	}
+	return errors.Join(errs...)
+}
+
+func oneIf(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // confirmedLag is how many bytes of WAL the confirmations are behind the server, 0 while nothing was confirmed in this session.

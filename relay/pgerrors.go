@@ -185,6 +185,12 @@ func isSQLState(err error, codes ...string) bool {
 	return false
 }
 
+// isServerError tells whether the server itself said err.
+func isServerError(err error) bool {
+	var e *pgconn.PgError
+	return errors.As(err, &e)
+}
+
 // slotBusy tells whether another process holds the slot.
 func slotBusy(err error) bool { return isSQLState(err, "55006") }
 

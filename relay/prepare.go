@@ -5,8 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
-
-	"github.com/jackc/pgx/v5"
+	"time"
 
 	"walpost/internal/catalog"
 	"walpost/schema"
@@ -17,10 +16,11 @@ const bytea = 17
 
 // ready is what the checks found.
 type ready struct {
-	table   catalog.Described
-	binary  bool // the payload is worth the binary format
-	slot    *slotRow
-	version int // server_version_num
+	table       catalog.Described
+	binary      bool // the payload is worth the binary format
+	slot        *slotRow
+	publication *publication // nil: it was made just now
+	version     int          // server_version_num
 }
 
 // slotName is what Postgres takes as a slot's name.
@@ -36,11 +36,11 @@ func (r *Relay) prepare(ctx context.Context, db *database) (*ready, error) {
 	if err := r.checkServer(ctx, db, p); err != nil {
 		return nil, err
 	}
-	if err := r.checkTable(ctx, db, p); err != nil {
-		return nil, err
-	}
 	state, err := readState(ctx, db, r.cfg.Slot)
 	if err != nil {
+		return nil, err
+	}
+	if err := r.checkTable(ctx, db, p, state); err != nil {
 		return nil, err
 	}
 	if p.slot, err = r.readSlot(ctx, db); err != nil {
@@ -81,6 +81,7 @@ func (r *Relay) checkServer(ctx context.Context, db *database, p *ready) error {
 		return fmt.Errorf("read settings: %w", err)
 	}
 	r.connected = true
+	r.watcher.met.Store(true)
 	switch {
 	case p.version < 14_00_00:
 		return permanent(fmt.Errorf("the server is Postgres %d", p.version/10000), "walpost needs 14 or later")
@@ -102,11 +103,11 @@ func (r *Relay) checkServer(ctx context.Context, db *database, p *ready) error {
 }
 
 // checkTable checks that the table is there and its columns fit.
-func (r *Relay) checkTable(ctx context.Context, db *database, p *ready) (err error) {
+func (r *Relay) checkTable(ctx context.Context, db *database, p *ready, state *relayState) (err error) {
 	p.table, err = catalog.Describe(ctx, db, r.cfg.Table)
 	var absent *catalog.TableError
 	if errors.As(err, &absent) {
-		return permanent(err, "")
+		return r.noTable(ctx, db, absent, state)
 	}
 	if err != nil {
 		return err
@@ -122,40 +123,36 @@ func (r *Relay) checkTable(ctx context.Context, db *database, p *ready) (err err
 	return nil
 }
 
+// noTable is the fault of an outbox whose name leads nowhere. The one that was streamed before may have another name now.
+func (r *Relay) noTable(ctx context.Context, db *database, absent error, state *relayState) error {
+	var elsewhere string
+	if state != nil && state.table != 0 {
+		var err error
+		if elsewhere, err = tableName(ctx, db, state.table); err != nil {
+			return err
+		}
+	}
+	return r.absentTable(absent, elsewhere)
+}
+
 // checkPublication checks the publication, and makes it for a first start where the role may. It has to be there before the slot: it is
 // looked up as it was at each point of the WAL.
 func (r *Relay) checkPublication(ctx context.Context, db *database, p *ready) error {
-	o := schema.Options{Table: r.cfg.Table, Publication: r.cfg.Publication}
-	name := schema.QuoteIdent(r.cfg.Publication)
-	var inserts, viaRoot, member, filtered bool
-	// prqual is there since 15, so it is asked for in a way that needs no column.
-	err := db.QueryRow(ctx, `
-		select pubinsert, pubviaroot, exists (
-		         select from pg_catalog.pg_publication_tables t where t.pubname = p.pubname and t.schemaname = $2 and t.tablename = $3), exists (
-		         select from pg_catalog.pg_publication_rel m where m.prpubid = p.oid and to_jsonb(m) ->> 'prqual' is not null
-		           and (m.prrelid = $4 or m.prrelid in (select i.inhrelid from pg_catalog.pg_inherits i where i.inhparent = $4)))
-		from pg_catalog.pg_publication p where pubname = $1`, r.cfg.Publication, r.cfg.Table.Schema, r.cfg.Table.Name, p.table.OID).Scan(
-		&inserts, &viaRoot, &member, &filtered)
+	pub, err := r.readPublication(ctx, db, p.table.OID)
 	switch {
-	case errors.Is(err, pgx.ErrNoRows) && p.slot != nil:
-		return permanent(fmt.Errorf("publication %s does not exist, but slot %s does", name, r.cfg.Slot),
-			"run: %s; events committed before that cannot be read from the slot: advance it (SELECT pg_replication_slot_advance(%s, pg_current_wal_lsn())) and publish them from the table",
-			schema.PublicationSQL(o), schema.QuoteLiteral(r.cfg.Slot))
-	case errors.Is(err, pgx.ErrNoRows):
-		return r.createPublication(ctx, db, o)
 	case err != nil:
-		return fmt.Errorf("look up publication %s: %w", name, err)
-	case p.table.Partitioned && !viaRoot: // then pg_publication_tables lists the partitions and not the root
-		return permanent(fmt.Errorf("publication %s shows partitions of %s and not the table", name, r.cfg.Table),
-			"run: ALTER PUBLICATION %s SET (publish_via_partition_root = true)", name)
-	case !member:
-		return permanent(fmt.Errorf("publication %s does not have table %s", name, r.cfg.Table), "run: ALTER PUBLICATION %s ADD TABLE %s", name, r.cfg.Table)
-	case filtered: // committed rows would be left out, and nobody told
-		return permanent(fmt.Errorf("publication %s has a row filter on table %s", name, r.cfg.Table), "run: ALTER PUBLICATION %s SET TABLE %s", name, r.cfg.Table)
-	case !inserts:
-		return permanent(fmt.Errorf("publication %s does not publish inserts", name), "run: ALTER PUBLICATION %s SET (publish = 'insert')", name)
+		return err
+	case pub != nil:
+		p.publication = pub
+		err := pub.check(r, p.table.Partitioned)
+		if p.slot != nil {
+			err = r.withGap(err, time.Time{})
+		}
+		return err
+	case p.slot != nil:
+		return r.noPublication()
 	}
-	return nil
+	return r.createPublication(ctx, db, schema.Options{Table: r.cfg.Table, Publication: r.cfg.Publication})
 }
 
 // checkReadable checks, before a slot is made for them, that a backfill may read the rows.

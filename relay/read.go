@@ -38,6 +38,7 @@ func (s *session) broken(err error) error {
 		s.flight.Rejected(s.atHand(), err)
 		return errRefused
 	}
+	s.over = isServerError(err)
 	return s.relay.judge(err, streaming)
 }
 

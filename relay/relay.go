@@ -87,6 +87,7 @@ type Relay struct {
 	sink    Sink    // the stream's; nil until it is opened
 	metrics *metrics
 	status  status
+	watcher *watcher
 
 	connected bool   // this process has been connected once
 	former    former // its last session with the server
@@ -112,9 +113,10 @@ func New(cfg Config) (*Relay, error) {
 		flight: newFlight(b),
 	}
 	r.status.set(Starting, "connecting to Postgres")
+	r.watcher = newWatcher(r)
 	var err error
 	r.metrics, err = newMetrics(cfg.Registerer, r.flight, b)
-	return r, err
+	return r, errors.Join(err, registerSlot(cfg.Registerer, r.status.slot))
 }
 
 // Run relays until ctx is done, and then leaves cleanly: it reads on to the end of the transaction at hand, waits for acks, confirms and
@@ -126,6 +128,7 @@ func (r *Relay) Run(ctx context.Context) error {
 		r.log.Info("on_bad_event: park acts as halt: an event that Kafka can never take stops the relay with a reason")
 	}
 	defer r.closeSink()
+	defer r.watcher.start(ctx)()
 	var retry backoff
 	for {
 		err := r.attempt(ctx, &retry)

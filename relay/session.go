@@ -16,10 +16,11 @@ import (
 
 // What stops a session that is not broken.
 var (
-	errLeave    = errors.New("walpost is leaving")
-	errRefused  = errors.New("an event was refused")
-	errEnded    = errors.New("the server ended the stream")
-	errStopping = errors.New("the server is shutting down")
+	errLeave     = errors.New("walpost is leaving")
+	errRefused   = errors.New("an event was refused")
+	errEnded     = errors.New("the server ended the stream")
+	errStopping  = errors.New("the server is shutting down")
+	errCondemned = errors.New("what the session stands on does not hold") // see verdict
 )
 
 // drainLimit bounds how long a session waits for the server to end the stream, after the relay has.
@@ -41,8 +42,11 @@ type session struct {
 	pass     pass
 	timeline uint32 // of the open transaction
 	pings    pingStorm
-	fresh    atomic.Bool // the window is this session's: until then nothing may be confirmed
-	leaveBy  time.Time   // when the relay stops waiting for anything; zero: it is not leaving
+	ground   ground                // the watcher's
+	verdict  atomic.Pointer[error] // the watcher's: why the session may not go on
+	over     bool                  // the server has ended the stream with an error: nothing can be confirmed any more
+	fresh    atomic.Bool           // the window is this session's: until then nothing may be confirmed
+	leaveBy  time.Time             // when the relay stops waiting for anything; zero: it is not leaving
 }
 
 // openSession takes the slot.
@@ -65,6 +69,7 @@ func (r *Relay) openSession(ctx context.Context, db *database, p *ready) (*sessi
 	s := &session{
 		relay: r, flight: r.flight, sink: r.sink, stream: stream, history: srv.history, addr: addr,
 		decoder:  decoder.New(r.cfg.Table, r.cfg.Mapping),
+		ground:   ground{table: p.table.OID, publication: p.publication, seen: p.slot.seen},
 		recorder: recorder{slot: r.cfg.Slot, open: func(ctx context.Context) (*database, error) { return dialDatabase(ctx, r.cfg.ConnString) }},
 	}
 	if err := s.claim(ctx, db, &srv, p); err != nil {
@@ -86,7 +91,19 @@ func (s *session) claim(ctx context.Context, db *database, srv *server, p *ready
 		return permanent(fmt.Errorf("the server's system identifier is %s, and slot %s was streamed from %s: this is another server", srv.systemID, r.cfg.Slot, state.systemID),
 			"connect to the right one; or publish what is missing from %s and run: DELETE FROM walpost.relay_state WHERE slot = '%s'", r.cfg.Table, r.cfg.Slot)
 	}
+	if state != nil && state.table != 0 && state.table != p.table.OID {
+		r.log.Warn("the outbox is another table than the one that was streamed before; rows that were committed before it was in the publication are in no slot",
+			"table", r.cfg.Table.String(), "oid", p.table.OID, "before", state.table)
+	}
 	return writePhase(ctx, db, r.cfg.Slot, phaseStreaming, srv, p.table.OID)
+}
+
+// condemn stops the session for good. What was read is still acked and confirmed.
+func (s *session) condemn(err error) {
+	if s.verdict.CompareAndSwap(nil, &err) {
+		s.relay.log.Error("walpost will stop as soon as what is under way is acked and confirmed", "reason", err)
+		s.stream.interrupt(errCondemned)
+	}
 }
 
 // position is what may be confirmed in this session.
@@ -124,6 +141,8 @@ func (s *session) run(ctx context.Context) error {
 	others.Go(func() { s.probe(side) })
 	s.record(side)
 	defer s.recording()
+	r.watcher.attend(s)
+	defer r.watcher.attend(nil)
 
 	err := s.startAfresh()
 	if err == nil {

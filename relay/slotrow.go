@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -19,6 +20,27 @@ type slotRow struct {
 	beyond                 bool   // it stands beyond the end of the server's WAL
 	ahead                  bool   // it stands beyond what was recorded at a clean stop
 	lost                   bool
+	status                 string    // wal_status
+	reason                 string    // why it is lost, since 17
+	retained               int64     // bytes of WAL that it keeps
+	safe                   int64     // bytes that may still be written before it is given up; -1: no limit
+	seen                   time.Time // when this was read, by the server's clock
+}
+
+// state is what a status page shows of the slot; of none, when that was seen.
+func (s *slotRow) state() SlotState {
+	if s == nil {
+		return SlotState{Seen: time.Now(), SafeBytes: -1}
+	}
+	return SlotState{Seen: time.Now(), Active: s.active, WALStatus: s.status, RetainedBytes: s.retained, SafeBytes: s.safe, ConfirmedFlush: s.confirmed}
+}
+
+// lostError says that Postgres gave the slot up.
+func (s *slotRow) lostError(name string) error {
+	if s.reason == "" {
+		return fmt.Errorf("slot %s: wal_status is lost", name)
+	}
+	return fmt.Errorf("slot %s: wal_status is lost (%s)", name, s.reason)
 }
 
 // readSlot returns nil if there is no slot.
@@ -28,9 +50,13 @@ func (r *Relay) readSlot(ctx context.Context, db *database) (*slotRow, error) {
 		select coalesce(plugin, ''), slot_type, coalesce(database, ''), active, coalesce(active_pid, 0), coalesce(confirmed_flush_lsn::text, ''),
 		       coalesce(confirmed_flush_lsn > pg_catalog.pg_current_wal_flush_lsn(), false),
 		       coalesce(confirmed_flush_lsn > (select confirmed_lsn from walpost.relay_state where slot = slot_name and clean_stop), false),
-		       coalesce(wal_status = 'lost', false)
-		from pg_catalog.pg_replication_slots where slot_name = $1`, r.cfg.Slot).
-		Scan(&s.plugin, &s.kind, &s.database, &s.active, &s.pid, &s.confirmed, &s.beyond, &s.ahead, &s.lost)
+		       coalesce(wal_status, ''), coalesce(to_jsonb(s) ->> 'invalidation_reason', ''),
+		       coalesce(greatest(pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), restart_lsn), 0), 0)::bigint,
+		       coalesce(greatest(safe_wal_size, 0), -1), pg_catalog.clock_timestamp()
+		from pg_catalog.pg_replication_slots s where slot_name = $1`, r.cfg.Slot).
+		Scan(&s.plugin, &s.kind, &s.database, &s.active, &s.pid, &s.confirmed, &s.beyond, &s.ahead,
+			&s.status, &s.reason, &s.retained, &s.safe, &s.seen)
+	s.lost = s.status == "lost"
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return nil, nil
@@ -49,7 +75,7 @@ func (r *Relay) checkSlot(s *slotRow, state *relayState) error {
 	case s.plugin != "pgoutput":
 		return permanent(fmt.Errorf("slot %s is of %s and not of pgoutput", name, s.plugin), "choose another name for walpost's slot, or drop this one")
 	case s.lost:
-		return lostSlot(fmt.Errorf("slot %s: wal_status is lost", name), r.names)
+		return lostSlot(s.lostError(name), r.names)
 	case s.beyond:
 		return permanent(fmt.Errorf("slot %s stands at %s, beyond the end of the server's WAL: the server is another one or was restored from a backup", name, s.confirmed),
 			"publish what is missing from %s, then drop the slot and the row of walpost.relay_state", r.cfg.Table)

@@ -20,6 +20,7 @@ const (
 type relayState struct {
 	phase     string
 	systemID  string
+	table     uint32 // oid of the outbox; 0: unknown
 	confirmed string // LSN; "": none yet
 	committed string // commit time of the last confirmed transaction
 }
@@ -28,8 +29,8 @@ type relayState struct {
 func readState(ctx context.Context, db *database, slot string) (*relayState, error) {
 	var s relayState
 	err := db.QueryRow(ctx, `
-		select phase, coalesce(system_id, ''), coalesce(confirmed_lsn::text, ''), coalesce(confirmed_commit_time::text, 'at an unknown time')
-		from walpost.relay_state where slot = $1`, slot).Scan(&s.phase, &s.systemID, &s.confirmed, &s.committed)
+		select phase, coalesce(system_id, ''), coalesce(table_oid, 0), coalesce(confirmed_lsn::text, ''), coalesce(confirmed_commit_time::text, 'at an unknown time')
+		from walpost.relay_state where slot = $1`, slot).Scan(&s.phase, &s.systemID, &s.table, &s.confirmed, &s.committed)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
 	}

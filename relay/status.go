@@ -24,6 +24,10 @@ type State struct {
 
 	Unacked      int64     // events that the sink holds
 	UnackedSince time.Time // since when it holds events without having acked one; zero: it holds none
+	OldestUnacked time.Time // when the oldest transaction with unacked events was committed; zero: there is none, or none from the slot
+	InFlightBytes int64     // what unacked events take of the budget
+	InFlightLimit int64     // the budget: when it is used up, reading stops
+
 	LastEvent    time.Time // when an event last came from Postgres
 	LastAck      time.Time // when the sink last acked
 	LastConfirm  time.Time // when Postgres was last told a higher position
@@ -51,6 +55,7 @@ func (r *Relay) State() State {
 	s := r.status.get()
 	l := r.flight.load()
 	s.Unacked, s.UnackedSince, s.LastAck = l.unacked+r.metrics.filled(), l.waiting, l.lastAck
+	s.OldestUnacked, s.InFlightBytes, s.InFlightLimit = l.oldest, r.budget.used.Load(), r.budget.limit
 	m := r.metrics
 	s.LastEvent, s.LastConfirm = m.lastEvent.time(), m.lastConfirm.time()
 	s.Received, s.Transactions, s.Acked = m.events.Load(), m.transactions.Load(), l.acked
@@ -84,6 +89,9 @@ func (s *status) see(slot SlotState) {
 	defer s.mu.Unlock()
 	s.state.Slot = slot
 }
+
+// slot is what was last seen of the slot.
+func (s *status) slot() SlotState { return s.get().Slot }
 
 // lead makes the relay a leader, or, if it is one, no longer.
 func (s *status) lead(on bool) {

@@ -1,0 +1,121 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"walpost/internal/catalog"
+	"walpost/schema"
+)
+
+// ground is what a session stands on besides its slot: the table under the outbox's name and its place in the publication.
+type ground struct {
+	table       uint32            // the oid of the outbox
+	found       catalog.Described // what is under the outbox's name now; OID 0: nothing that the WAL carries
+	absent      error             // why nothing is
+	elsewhere   string            // the name that the table with the oid has, if not the outbox's; "": there is no such table any more
+	publication *publication      // nil: there is none
+	seen        time.Time         // when all was well, by the server's clock
+}
+
+// publication is what the relay needs of one.
+type publication struct {
+	oid      uint32
+	row      uint32 // of pg_publication_rel for the table; 0: it is in it otherwise, or not at all
+	inserts  bool
+	viaRoot  bool
+	member   bool // the table is in it
+	filtered bool // of the table or its partitions not all rows are
+}
+
+// readPublication returns nil if there is no publication.
+func (r *Relay) readPublication(ctx context.Context, db *database, table uint32) (*publication, error) {
+	var p publication
+	// prqual is there since 15, so it is asked for in a way that needs no column.
+	err := db.QueryRow(ctx, `
+		select p.oid, pubinsert, pubviaroot, coalesce((select m.oid from pg_catalog.pg_publication_rel m where m.prpubid = p.oid and m.prrelid = $4), 0), exists (
+		         select from pg_catalog.pg_publication_tables t where t.pubname = p.pubname and t.schemaname = $2 and t.tablename = $3), exists (
+		         select from pg_catalog.pg_publication_rel m where m.prpubid = p.oid and to_jsonb(m) ->> 'prqual' is not null
+		           and (m.prrelid = $4 or m.prrelid in (select i.inhrelid from pg_catalog.pg_inherits i where i.inhparent = $4)))
+		from pg_catalog.pg_publication p where pubname = $1`, r.cfg.Publication, r.cfg.Table.Schema, r.cfg.Table.Name, table).Scan(
+		&p.oid, &p.inserts, &p.viaRoot, &p.row, &p.member, &p.filtered)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("look up publication %s: %w", schema.QuoteIdent(r.cfg.Publication), err)
+	}
+	return &p, nil
+}
+
+// check says what keeps rows of the table out of the stream. partitioned: the table is the root of partitions.
+func (p *publication) check(r *Relay, partitioned bool) error {
+	name, table := schema.QuoteIdent(r.cfg.Publication), r.cfg.Table
+	switch {
+	case partitioned && !p.viaRoot: // then pg_publication_tables lists the partitions and not the root
+		return permanent(fmt.Errorf("publication %s shows partitions of %s and not the table", name, table),
+			"run: ALTER PUBLICATION %s SET (publish_via_partition_root = true)", name)
+	case !p.member:
+		return permanent(fmt.Errorf("publication %s does not have table %s", name, table), "run: ALTER PUBLICATION %s ADD TABLE %s", name, table)
+	case p.filtered: // committed rows would be left out, and nobody told
+		return permanent(fmt.Errorf("publication %s has a row filter on table %s", name, table), "run: ALTER PUBLICATION %s SET TABLE %s", name, table)
+	case !p.inserts:
+		return permanent(fmt.Errorf("publication %s does not publish inserts", name), "run: ALTER PUBLICATION %s SET (publish = 'insert')", name)
+	}
+	return nil
+}
+
+// noPublication is the fault of a slot that is there without its publication.
+func (r *Relay) noPublication() error {
+	return permanent(fmt.Errorf("publication %s does not exist, but slot %s does", schema.QuoteIdent(r.cfg.Publication), r.cfg.Slot),
+		"run: %s; events committed before that cannot be read from the slot: advance it (SELECT pg_replication_slot_advance(%s, pg_current_wal_lsn())) and publish them from the table",
+		schema.PublicationSQL(schema.Options{Table: r.cfg.Table, Publication: r.cfg.Publication}), schema.QuoteLiteral(r.cfg.Slot))
+}
+
+// readGround looks at the table under the outbox's name, at what has become of the one with the oid, and at the publication.
+func (r *Relay) readGround(ctx context.Context, db *database, table uint32) (*ground, error) {
+	g := &ground{table: table}
+	var err error
+	var absent *catalog.TableError
+	g.found, err = catalog.Describe(ctx, db, r.cfg.Table)
+	if errors.As(err, &absent) {
+		g.absent, err = absent, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if g.found.OID != table {
+		if g.elsewhere, err = tableName(ctx, db, table); err != nil {
+			return nil, err
+		}
+	}
+	g.publication, err = r.readPublication(ctx, db, g.found.OID)
+	return g, err
+}
+
+// tableName returns the name of the table with an oid, "" if there is none.
+func tableName(ctx context.Context, db *database, oid uint32) (string, error) {
+	var t schema.Table
+	err := db.QueryRow(ctx, `select n.nspname, c.relname from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace where c.oid = $1`, oid).
+		Scan(&t.Schema, &t.Name)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("look up the table with oid %d: %w", oid, err)
+	}
+	return t.String(), nil
+}
+
+// absentTable is the fault of an outbox whose name leads nowhere, with what is known of the table that the relay streamed last.
+func (r *Relay) absentTable(absent error, elsewhere string) error {
+	if elsewhere == "" {
+		return permanent(absent, "")
+	}
+	return permanent(fmt.Errorf("table %s was renamed to %s", r.cfg.Table, elsewhere),
+		"set outbox.table: %s (rows that are still in the slot are read as the table's, whatever its name was), or give the table its old name back by ALTER TABLE", elsewhere)
+}

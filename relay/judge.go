@@ -1,0 +1,79 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"walpost/schema"
+)
+
+// judge says whether the session may go on, which it does if nil is returned. What is worth a word is logged once: the session stands on
+// what was found from then on.
+//
+// Rows that are committed while the table is not published are not in the slot. No reader can find them there later, so the relay stops
+// rather than go on around the gap.
+func (w *watcher) judge(ctx context.Context, db *database, s *session, found *ground) error {
+	r, known := w.relay, &s.ground
+	if found.found.OID == 0 {
+		return r.absentTable(found.absent, found.elsewhere)
+	}
+	if found.publication == nil {
+		return r.withGap(r.noPublication(), known.seen)
+	}
+	if err := found.publication.check(r, found.found.Partitioned); err != nil {
+		return r.withGap(err, known.seen)
+	}
+	p := found.publication
+	switch {
+	case found.found.OID != known.table:
+		if err := writeTable(ctx, db, r.cfg.Slot, found.found.OID); err != nil {
+			r.log.Debug("the outbox is another table, which the next look records", "reason", err)
+			return nil
+		}
+		r.log.Warn("the outbox is another table under the same name; rows that were committed before it was in the publication are in no slot",
+			"table", r.cfg.Table.String(), "oid", found.found.OID, "before", known.table, "old_table_is_now", found.elsewhere, "last_seen", known.seen)
+		known.table = found.found.OID
+		if _, err := r.cfg.Mapping.Plan(r.cfg.Table, found.found.Columns); err != nil {
+			r.log.Warn("the outbox's columns no longer fit", "reason", err)
+		}
+	case known.publication != nil && known.publication.oid == p.oid && known.publication.row != 0 && p.row != 0 && known.publication.row != p.row:
+		r.log.Error("the outbox was out of the publication for a while: rows that were committed then are in no slot, only in the table",
+			"table", r.cfg.Table.String(), "publication", r.cfg.Publication, "from", known.seen, "to", found.seen, "cure", r.again(known.seen))
+	}
+	known.publication, known.seen = p, found.seen
+	return nil
+}
+
+// withGap adds to a fault which rows are in no slot; since: when the table was last seen published, zero if nobody knows.
+func (r *Relay) withGap(err error, since time.Time) error {
+	var f *fault
+	if !errors.As(err, &f) {
+		return err
+	}
+	if since.IsZero() {
+		return &fault{err: f.err, cure: f.cure + "; rows committed before that are in no slot, only in the table: insert them again"}
+	}
+	at := since.UTC().Format(time.RFC3339)
+	return &fault{err: f.err, cure: fmt.Sprintf("%s; rows committed from %s until then are in no slot, only in the table: %s", f.cure, at, r.again(since))}
+}
+
+// again says how rows that are in the table only come into the slot.
+func (r *Relay) again(since time.Time) string {
+	created := r.cfg.Mapping.Names[schema.CreatedAt]
+	if created == "" {
+		return "insert them again"
+	}
+	return fmt.Sprintf("insert them again, such as by WITH gone AS (DELETE FROM %s WHERE %s >= %s RETURNING *) INSERT INTO %[1]s SELECT * FROM gone",
+		r.cfg.Table, schema.QuoteIdent(created), schema.QuoteLiteral(since.UTC().Format(time.RFC3339)))
+}
+
+// writeTable records which table the slot streams.
+func writeTable(ctx context.Context, db *database, slot string, table uint32) error {
+	_, err := db.Exec(ctx, `update walpost.relay_state set table_oid = $2, updated_at = clock_timestamp() where slot = $1`, slot, table)
+	if err != nil {
+		return fmt.Errorf("record the table of slot %s: %w", slot, err)
+	}
+	return nil
+}

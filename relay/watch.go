@@ -1,0 +1,159 @@
+package relay
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+const (
+	watchEvery = 10 * time.Second
+	lookLimit  = 5 * time.Second // one look, connecting included
+)
+
+// watcher looks at what the relay stands on, because the stream says nothing of it: a slot that keeps more and more WAL, and rows that
+// never reach the slot since the table is no longer published or is another one. It looks for as long as the relay runs, whatever that
+// waits for, over a connection of its own that it does not keep: a client would hold up a smart shutdown.
+type watcher struct {
+	relay *Relay
+	every time.Duration
+	wake  chan struct{} // has a token when a look is due at once
+	met   atomic.Bool   // this process was let in by the server: until then nobody tries a login here
+
+	mu      sync.Mutex
+	session *session // holds the slot; nil: none does
+
+	pressure pressure // as last told of; the watcher's goroutine only
+}
+
+func newWatcher(r *Relay) *watcher {
+	return &watcher{relay: r, every: watchEvery, wake: make(chan struct{}, 1)}
+}
+
+// start lets the watcher look, and returns what ends it.
+func (w *watcher) start(ctx context.Context) (end func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		w.run(ctx, w.look)
+	}()
+	return func() { cancel(); <-ended }
+}
+
+// run looks now and then until ctx is done. A look that comes to nothing is left at that: what ails Postgres, the relay finds out itself.
+func (w *watcher) run(ctx context.Context, look func(context.Context) error) {
+	tick := time.NewTicker(w.every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-w.wake:
+		}
+		if err := look(ctx); err != nil && ctx.Err() == nil {
+			w.relay.log.Debug("could not look at slot and publication", "reason", err)
+		}
+	}
+}
+
+// attend makes s the session that judgements are told to, and has a look soon; nil: there is none any more.
+func (w *watcher) attend(s *session) {
+	w.mu.Lock()
+	w.session = s
+	w.mu.Unlock()
+	if s != nil {
+		signal(w.wake)
+	}
+}
+
+func (w *watcher) attended() *session {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.session
+}
+
+// condemn makes s stop with err, unless it has ended.
+func (w *watcher) condemn(s *session, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.session == s {
+		s.condemn(err)
+	}
+}
+
+// look looks once.
+func (w *watcher) look(ctx context.Context) error {
+	r := w.relay
+	if !w.met.Load() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookLimit)
+	defer cancel()
+	s := w.attended()
+	db, err := r.dialBeside(ctx, s)
+	if err != nil {
+		return err
+	}
+	defer db.close()
+	slot, err := r.readSlot(ctx, db)
+	if err != nil {
+		return err
+	}
+	r.status.see(slot.state())
+	w.warn(slot)
+	if s == nil || slot == nil {
+		return nil // the checks before each session see the rest
+	}
+	if slot.lost {
+		w.condemn(s, lostSlot(slot.lostError(r.cfg.Slot), names{slot: r.cfg.Slot, publication: r.cfg.Publication, table: r.cfg.Table}))
+		return nil
+	}
+	if !slot.active {
+		return nil // the session has just ended, or behind its address another server has taken over
+	}
+	// The catalog is not read in one moment, so what is found in the middle of somebody's work counts when it is found a second time.
+	for said := ""; ; {
+		g, err := r.readGround(ctx, db, s.ground.table)
+		if err != nil {
+			return err
+		}
+		g.seen = slot.seen
+		err = w.judge(ctx, db, s, g)
+		if err == nil {
+			return nil
+		}
+		if err.Error() == said {
+			w.condemn(s, err)
+			return nil
+		}
+		said = err.Error()
+	}
+}
+
+// dialBeside connects to the server that the session streams from, whatever other hosts the connection string names.
+func (r *Relay) dialBeside(ctx context.Context, s *session) (*database, error) {
+	if s == nil {
+		return dialDatabase(ctx, r.cfg.ConnString)
+	}
+	cfg, err := pgx.ParseConfig(r.cfg.ConnString)
+	if err != nil {
+		return nil, fmt.Errorf("read connection string: %w", err)
+	}
+	prepareConfig(&cfg.Config)
+	cfg.DialFunc = func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, s.addr.Network(), s.addr.String())
+	}
+	conn, err := pgx.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return nil, connectError(err, &cfg.Config)
+	}
+	return &database{conn}, nil
+}

@@ -1,0 +1,291 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"walpost/internal/pgtest"
+)
+
+// look makes the watcher look now.
+func (r *running) look() { signal(r.relay.watcher.wake) }
+
+// count is how often something was logged.
+func (l *logs) count(text string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.text.String(), text)
+}
+
+// TestWatchStops: when rows no longer reach the slot, the relay stops with the reason and the cure, once what it had is acked and confirmed.
+func TestWatchStops(t *testing.T) {
+	for name, c := range map[string]struct {
+		ddl  []string
+		want []string
+	}{
+		"taken out of the publication": {
+			[]string{"alter publication walpost drop table walpost.outbox"},
+			[]string{"publication walpost does not have table walpost.outbox", "ALTER PUBLICATION walpost ADD TABLE walpost.outbox", "only in the table", "DELETE FROM walpost.outbox WHERE created_at >= '20"},
+		},
+		"publication dropped": {
+			[]string{"drop publication walpost"},
+			[]string{"publication walpost does not exist, but slot", "create publication walpost", "only in the table"},
+		},
+		"row filter": {
+			[]string{"alter publication walpost set table walpost.outbox where (aggregatetype <> 'secret')"},
+			[]string{"row filter on table walpost.outbox", "SET TABLE walpost.outbox", "only in the table"},
+		},
+		"no inserts": {
+			[]string{"alter publication walpost set (publish = 'delete')"},
+			[]string{"does not publish inserts", "SET (publish = 'insert')", "only in the table"},
+		},
+		"dropped": {
+			[]string{"drop table walpost.outbox cascade"},
+			[]string{"table walpost.outbox does not exist"},
+		},
+		"renamed": {
+			[]string{"alter table walpost.outbox rename to events"},
+			[]string{"table walpost.outbox was renamed to walpost.events", "set outbox.table: walpost.events", "ALTER TABLE"},
+		},
+		"moved": {
+			[]string{"create schema app", "alter table walpost.outbox set schema app"},
+			[]string{"table walpost.outbox was renamed to app.outbox"},
+		},
+		"created anew and not published": {
+			[]string{"begin", "alter table walpost.outbox rename to old", "create table walpost.outbox (like walpost.old including defaults)", "commit"},
+			[]string{"publication walpost does not have table walpost.outbox", "ADD TABLE"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t)
+			f.sink.setAuto(false)
+			r := f.start()
+			f.insert(1)
+			until(t, "1 event", func() bool { return f.sink.count() == 1 })
+			for _, sql := range c.ddl {
+				f.exec(sql)
+			}
+			r.look()
+			until(t, "the relay is about to stop", func() bool { return f.logs.has("walpost will stop") })
+			if got := f.confirmed(); got > f.commitOf(0) {
+				t.Errorf("the slot stands at %v before the ack", got)
+			}
+			select {
+			case err := <-r.ended:
+				t.Fatalf("ended before the ack: %v", err)
+			default:
+			}
+			f.sink.ack(1)
+			err := r.wait()
+			if err == nil || !isPermanent(err) {
+				t.Fatalf("ended with %v", err)
+			}
+			for _, want := range c.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("%q does not say %q", err, want)
+				}
+			}
+			if strings.Contains(err.Error(), "\n") {
+				t.Errorf("%q is more than a line", err)
+			}
+			if got := f.confirmed(); got <= f.commitOf(0) {
+				t.Errorf("the slot stands at %v, the event at %v", got, f.commitOf(0))
+			}
+		})
+	}
+}
+
+// TestWatchAgain: the cure that a message gives for rows that are in no slot works.
+func TestWatchAgain(t *testing.T) {
+	f := newFixture(t)
+	r := f.start()
+	f.exec("alter publication walpost drop table walpost.outbox")
+	f.insert(2)
+	r.look()
+	err := r.wait()
+	_, sql, ok := strings.Cut(err.Error(), "such as by ")
+	if !ok {
+		t.Fatalf("ended with %v", err)
+	}
+	f.exec("alter publication walpost add table walpost.outbox")
+	r = f.start()
+	f.exec(sql)
+	until(t, "the rows", func() bool { return f.sink.distinct() == 2 })
+	r.stop()
+}
+
+// TestWatchGoesOn: another table under the old name is the outbox from then on, and is recorded; a publication that had a hole is told of.
+func TestWatchGoesOn(t *testing.T) {
+	f := newFixture(t)
+	r := f.start()
+	oid := func(sql string) (n uint32) {
+		t.Helper()
+		if err := f.conn.QueryRow(t.Context(), sql).Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	const recorded = "select table_oid from walpost.relay_state"
+	f.exec("create table walpost.next (like walpost.outbox including all)")
+	f.exec("begin")
+	f.exec("drop table walpost.outbox cascade")
+	f.exec("alter table walpost.next rename to outbox")
+	f.exec("alter publication walpost add table walpost.outbox")
+	f.exec("commit")
+	r.look()
+	live := oid("select 'walpost.outbox'::regclass::oid")
+	until(t, "the new table is recorded", func() bool { return oid(recorded) == live })
+	f.insert(1)
+	until(t, "1 event", func() bool { return f.sink.count() == 1 })
+	if !f.logs.has("another table under the same name") {
+		t.Error("nothing was said of the new table")
+	}
+
+	f.exec("alter publication walpost drop table walpost.outbox")
+	f.exec("alter publication walpost add table walpost.outbox")
+	r.look()
+	until(t, "the hole is told of", func() bool { return f.logs.has("out of the publication for a while") })
+	f.insert(1)
+	until(t, "2 events", func() bool { return f.sink.count() == 2 })
+	r.stop()
+
+	// While the relay was away.
+	f.exec("create table walpost.next (like walpost.outbox including all)")
+	f.exec("drop table walpost.outbox cascade")
+	f.exec("alter table walpost.next rename to outbox")
+	f.exec("alter publication walpost add table walpost.outbox")
+	r = f.start()
+	f.insert(1)
+	until(t, "3 events", func() bool { return f.sink.count() == 3 })
+	if !f.logs.has("another table than the one that was streamed before") {
+		t.Error("nothing was said of the new table at the start")
+	}
+	r.stop()
+	f.exec("alter table walpost.outbox rename to events")
+	if err := f.launch().wait(); err == nil || !strings.Contains(err.Error(), "was renamed to walpost.events") {
+		t.Errorf("ended with %v", err)
+	}
+}
+
+// TestWatchSlot: metrics and state show the slot, and a slot in danger is told of once, before Postgres gives it up.
+// No checkpoint comes by itself.
+func TestWatchSlot(t *testing.T) {
+	server := pgtest.Start(t, pgtest.Options{Settings: map[string]string{"max_slot_wal_keep_size": "64MB", "max_wal_size": "2GB", "checkpoint_timeout": "1h"}})
+	f := fixtureOn(t, server.DSN("postgres"))
+	f.sink.setAuto(false)
+	r := f.launch()
+	values := gather(t, r.registry)
+	for _, name := range []string{"retained_wal_bytes", "active", "wal_status/reserved", "wal_status/extended", "wal_status/unreserved", "wal_status/lost"} {
+		if v, ok := values["walpost_slot_"+name]; !ok || v != 0 {
+			t.Errorf("%s = %v, %v at the start", name, v, ok)
+		}
+	}
+	if v := values["walpost_slot_safe_wal_bytes"]; !math.IsNaN(v) {
+		t.Errorf("safe_wal_bytes = %v before it was looked at", v)
+	}
+	seen := func(what string, ok func(s SlotState) bool) {
+		t.Helper()
+		until(t, what, func() bool { r.look(); return ok(r.relay.State().Slot) })
+	}
+	// The first look comes by itself.
+	until(t, "a look", func() bool {
+		s := r.relay.State().Slot
+		return s.Active && s.WALStatus == "reserved" && s.SafeBytes > 0 && s.ConfirmedFlush != ""
+	})
+	f.insert(1) // never acked: it holds the slot back
+	until(t, "1 event", func() bool { return f.sink.count() == 1 })
+	grow := func() {
+		f.exec("select pg_logical_emit_message(true, '', repeat(md5(random()::text), 64*1024))")
+		f.exec("select pg_switch_wal()")
+	}
+	for !f.logs.has("Postgres will give it up") && !t.Failed() {
+		grow()
+		before := r.relay.State().Slot.Seen
+		seen("a look", func(s SlotState) bool { return s.Seen.After(before) })
+	}
+	values = gather(t, r.registry)
+	if values["walpost_slot_retained_wal_bytes"] < 32<<20 || values["walpost_slot_active"] != 1 || !(values["walpost_slot_safe_wal_bytes"] > 0) {
+		t.Errorf("%v retained, active %v, %v safe", values["walpost_slot_retained_wal_bytes"], values["walpost_slot_active"], values["walpost_slot_safe_wal_bytes"])
+	}
+	for r.relay.State().Slot.WALStatus != "unreserved" && !t.Failed() {
+		grow()
+		before := r.relay.State().Slot.Seen
+		seen("a look", func(s SlotState) bool { return s.Seen.After(before) })
+	}
+	if v := gather(t, r.registry)["walpost_slot_wal_status/unreserved"]; v != 1 {
+		t.Errorf("wal_status unreserved is %v", v)
+	}
+	if n := f.logs.count("Postgres will give it up"); n != 1 {
+		t.Errorf("told %d times of scarce WAL", n)
+	}
+	if !f.logs.has("the next checkpoint may cost it") {
+		t.Error("nothing was said of the unreserved slot")
+	}
+	f.exec("checkpoint")
+	f.sink.setAuto(true)
+	if err := r.wait(); err == nil || !isPermanent(err) || !strings.Contains(err.Error(), "is lost") {
+		t.Fatalf("ended with %v", err)
+	}
+}
+
+// TestPressure: a warning is lifted later than it is given.
+func TestPressure(t *testing.T) {
+	for _, c := range []struct {
+		before pressure
+		slot   *slotRow
+		want   pressure
+	}{
+		{eased, nil, eased},
+		{scarce, nil, eased},
+		{eased, &slotRow{status: "extended", retained: 1 << 40, safe: -1}, eased},
+		{eased, &slotRow{status: "reserved", retained: 70, safe: 30}, eased},
+		{eased, &slotRow{status: "reserved", retained: 76, safe: 24}, scarce},
+		{scarce, &slotRow{status: "reserved", retained: 70, safe: 30}, scarce},
+		{unreserved, &slotRow{status: "reserved", retained: 70, safe: 30}, scarce},
+		{scarce, &slotRow{status: "reserved", retained: 40, safe: 60}, eased},
+		{scarce, &slotRow{status: "unreserved", retained: 100, safe: 0}, unreserved},
+		{unreserved, &slotRow{status: "lost", lost: true, safe: -1}, gone},
+	} {
+		if got := c.before.of(c.slot); got != c.want {
+			t.Errorf("from %d by %+v: %d, want %d", c.before, c.slot, got, c.want)
+		}
+	}
+}
+
+// TestWatcherRuns: it looks again and again, at once when it is woken, and a look that fails changes nothing.
+func TestWatcherRuns(t *testing.T) {
+	f := newFixture(t)
+	w := newWatcher(&Relay{log: f.logger()})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	looks := make(chan struct{})
+	look := func(ctx context.Context) error {
+		select {
+		case looks <- struct{}{}:
+		case <-ctx.Done():
+		}
+		return errors.New("no connection")
+	}
+	next := func(what string) {
+		t.Helper()
+		select {
+		case <-looks:
+		case <-time.After(10 * time.Second):
+			t.Fatal(what)
+		}
+	}
+	w.every = time.Hour
+	go w.run(ctx, look)
+	w.attend(&session{})
+	next("no look at a new session")
+	other := newWatcher(w.relay)
+	other.every = time.Millisecond
+	go other.run(ctx, look)
+	next("no look by itself")
+	next("no second look")
+}
