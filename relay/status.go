@@ -22,15 +22,15 @@ type State struct {
 	Reason string    // why it does not lead; "" for a leader
 	Since  time.Time // since when
 
-	Unacked      int64     // events that the sink holds
-	UnackedSince time.Time // since when it holds events without having acked one; zero: it holds none
+	Unacked       int64     // events that the sink holds
+	UnackedSince  time.Time // since when it holds events without having acked one; zero: it holds none
 	OldestUnacked time.Time // when the oldest transaction with unacked events was committed; zero: there is none, or none from the slot
 	InFlightBytes int64     // what unacked events take of the budget
 	InFlightLimit int64     // the budget: when it is used up, reading stops
 
-	LastEvent    time.Time // when an event last came from Postgres
-	LastAck      time.Time // when the sink last acked
-	LastConfirm  time.Time // when Postgres was last told a higher position
+	LastEvent   time.Time // when an event last came from Postgres
+	LastAck     time.Time // when the sink last acked
+	LastConfirm time.Time // when Postgres was last told a higher position
 
 	Received     int64 // outbox rows that came from the slot since this process began, redeliveries included
 	Transactions int64 // transactions that came whole

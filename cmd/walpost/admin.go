@@ -18,6 +18,7 @@ import (
 
 	"walpost/cmd/walpost/internal/config"
 	"walpost/relay"
+	"walpost/sink"
 )
 
 // adminServer answers what runs walpost: is it alive, is it ready, how is it doing.
@@ -28,11 +29,17 @@ type adminServer struct {
 	state   atomic.Value  // func() relay.State, once there is a relay
 	leaving atomic.Bool   // it is stopping
 	served  chan struct{} // closed when the server has ended
+
+	open    bool          // it shows more than health and metrics
+	guarded bool          // admin.web_config says who may ask
+	flow    atomic.Value  // flow, once there is a sink
+	meter   meter         // of events that Kafka acknowledged
+	done    chan struct{} // closed when the server is about to end
 }
 
 // startAdmin listens, so that a taken address ends the start, and serves.
 func startAdmin(cfg config.Admin, registry *prometheus.Registry, log *slog.Logger) (*adminServer, error) {
-	a := &adminServer{failed: make(chan error, 1), served: make(chan struct{})}
+	a := &adminServer{failed: make(chan error, 1), served: make(chan struct{}), done: make(chan struct{})}
 	if cfg.Listen == "" {
 		return a, nil
 	}
@@ -44,6 +51,8 @@ func startAdmin(cfg config.Admin, registry *prometheus.Registry, log *slog.Logge
 		return nil, fmt.Errorf("admin.listen: %w; name an address of this machine", err)
 	}
 	a.addr = listener.Addr()
+	a.guarded = cfg.WebConfig != ""
+	a.open = a.guarded || loopback(a.addr)
 	a.server = &http.Server{Handler: a.routes(registry), ReadHeaderTimeout: 5 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
 	toolkit := slog.New(slog.DiscardHandler) // it greets with three lines where one does
 	log.Info("admin server listens", "address", a.addr.String(), "web_config", cfg.WebConfig)
@@ -68,10 +77,13 @@ func (a *adminServer) routes(registry *prometheus.Registry) http.Handler {
 		answer(w, code, body)
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry}))
+	if a.open { // the rest tells of tables, topics and errors, which is not for everybody on the network
+		mux.HandleFunc("GET /api/status", a.serveStatus)
+	}
 	return mux
 }
 
-func answer(w http.ResponseWriter, code int, body map[string]string) {
+func answer(w http.ResponseWriter, code int, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(code)
@@ -110,6 +122,20 @@ func (a *adminServer) readiness(now time.Time) (int, map[string]string) {
 // watch makes the relay's state visible.
 func (a *adminServer) watch(state func() relay.State) { a.state.Store(state) }
 
+// flow is where events come from and what has become of them.
+type flow struct {
+	slot string
+	sink func() sink.Status
+}
+
+// watchSink makes visible what the sink does for the slot.
+func (a *adminServer) watchSink(slot string, status func() sink.Status) {
+	a.flow.Store(flow{slot, status})
+	if a.server != nil {
+		go a.meter.watch(func() int64 { return status().Published }, a.done)
+	}
+}
+
 // leave says from now on that the relay is stopping.
 func (a *adminServer) leave() { a.leaving.Store(true) }
 
@@ -118,6 +144,7 @@ func (a *adminServer) close() {
 	if a.server == nil {
 		return
 	}
+	close(a.done)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	if a.server.Shutdown(ctx) != nil {

@@ -70,6 +70,7 @@ func (a *app) operate(ctx context.Context, cfg *config.Config, log *slog.Logger)
 	if err != nil {
 		return fmt.Errorf("set up relay: %w", err)
 	}
+	admin.watchSink(cfg.Postgres.Slot, kafka.Status)
 	admin.watch(relay.State)
 	return await(ctx, relay, admin, signals, log)
 }

@@ -1,0 +1,151 @@
+package main
+
+import (
+	"net"
+	"net/http"
+	"time"
+
+	"walpost/relay"
+)
+
+// report is the JSON of /api/status, which `walpost status --json` prints. Its names stay as they are; more may come. What is not known
+// is null: everything that only the relay knows, when status had to ask Postgres instead.
+type report struct {
+	Version string     `json:"version"` // of the relay's binary; "" when no relay answered
+	Role    string     `json:"role"`    // leader, standby, starting, waiting, stopping; "none" when no relay answered
+	Ready   bool       `json:"ready"`   // what /readyz says
+	Reason  string     `json:"reason"`  // why it is not ready, or does not lead; "" for a leader that is well
+	Since   *time.Time `json:"since"`   // since when it has had the role
+
+	Slot slotReport `json:"slot"`
+
+	LagSeconds      *float64       `json:"lag_seconds"`       // age of the oldest transaction with unacked events; 0: there is none
+	EventsPerSecond *rates         `json:"events_per_second"` // that Kafka acknowledged
+	InFlight        *inFlight      `json:"in_flight"`
+	Events          *counts        `json:"events"`
+	LastEvent       *time.Time     `json:"last_event"`     // when an outbox row last came from Postgres
+	LastAck         *time.Time     `json:"last_ack"`       // when Kafka last acknowledged
+	LastConfirm     *time.Time     `json:"last_confirm"`   // when a higher position was last confirmed to Postgres
+	BlockedTopics   []blockedTopic `json:"blocked_topics"` // whose events wait for Kafka to take them, the longest wait first
+}
+
+// slotReport is the replication slot, as Postgres last described it: every ten seconds for a relay.
+type slotReport struct {
+	Name              string     `json:"name"`
+	Seen              *time.Time `json:"seen"`                // when it was looked at; null: not yet, and the next five mean nothing
+	Active            bool       `json:"active"`              // somebody streams from it
+	WALStatus         string     `json:"wal_status"`          // reserved, extended, unreserved, lost; "": there is no slot
+	RetainedBytes     int64      `json:"retained_bytes"`      // WAL that it keeps
+	SafeBytes         *int64     `json:"safe_bytes"`          // WAL until Postgres may give the slot up; null: max_slot_wal_keep_size sets no limit
+	ConfirmedLSN      string     `json:"confirmed_lsn"`       // up to which Postgres may forget; "": none
+	ConfirmedLagBytes *int64     `json:"confirmed_lag_bytes"` // WAL from there to what the server has sent
+}
+
+// rates are events per second over the last ten seconds and the last minute.
+type rates struct {
+	Last10s float64 `json:"last_10s"`
+	Last1m  float64 `json:"last_1m"`
+}
+
+// inFlight is what was published and not yet acked, and how much of it there may be.
+type inFlight struct {
+	Events     int64 `json:"events"`
+	Bytes      int64 `json:"bytes"`
+	LimitBytes int64 `json:"limit_bytes"`
+}
+
+// counts are since the process began.
+type counts struct {
+	Received  int64 `json:"received"`  // from the slot, redeliveries included
+	Published int64 `json:"published"` // acknowledged by Kafka, rows of a backfill included
+}
+
+// blockedTopic is a topic that Kafka does not take events of.
+type blockedTopic struct {
+	Topic   string  `json:"topic"`
+	Seconds float64 `json:"seconds"` // for how long
+}
+
+// report puts together what is known at this moment.
+func (a *adminServer) report(now time.Time) report {
+	code, body := a.readiness(now)
+	r := report{Version: thisBuild().version, Role: string(relay.Starting), Ready: code == http.StatusOK, Reason: body["reason"],
+		BlockedTopics: []blockedTopic{}}
+	if f, ok := a.flow.Load().(flow); ok {
+		s := f.sink()
+		r.Slot.Name = f.slot
+		r.EventsPerSecond = &rates{a.meter.rate(now, s.Published, 10*time.Second), a.meter.rate(now, s.Published, time.Minute)}
+		r.Events = &counts{Published: s.Published}
+		for _, b := range s.Blocked {
+			r.BlockedTopics = append(r.BlockedTopics, blockedTopic{b.Name, b.For.Seconds()})
+		}
+	}
+	if state, ok := a.state.Load().(func() relay.State); ok {
+		r.relay(state(), now)
+	}
+	if a.leaving.Load() {
+		r.Role, r.Since = "stopping", nil
+	}
+	return r
+}
+
+// relay adds what the relay says of itself.
+func (r *report) relay(s relay.State, now time.Time) {
+	r.Role, r.Since = string(s.Role), moment(s.Since)
+	if r.Reason == "" {
+		r.Reason = s.Reason
+	}
+	r.Slot.see(s.Slot)
+	r.Slot.ConfirmedLagBytes = &s.LagBytes
+	lag := 0.0
+	if !s.OldestUnacked.IsZero() {
+		lag = max(now.Sub(s.OldestUnacked).Seconds(), 0) // clocks differ
+	}
+	r.LagSeconds = &lag
+	r.InFlight = &inFlight{s.Unacked, s.InFlightBytes, s.InFlightLimit}
+	if r.Events == nil {
+		r.Events = &counts{}
+	}
+	r.Events.Received = s.Received
+	r.LastEvent, r.LastAck, r.LastConfirm = moment(s.LastEvent), moment(s.LastAck), moment(s.LastConfirm)
+}
+
+// see takes over what was seen of the slot.
+func (r *slotReport) see(s relay.SlotState) {
+	r.Seen, r.Active, r.WALStatus, r.RetainedBytes, r.ConfirmedLSN = moment(s.Seen), s.Active, s.WALStatus, s.RetainedBytes, s.ConfirmedFlush
+	if s.SafeBytes >= 0 && !s.Seen.IsZero() {
+		r.SafeBytes = &s.SafeBytes
+	}
+}
+
+// moment is null for never.
+func moment(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
+// serveStatus answers /api/status. Behind loopback without a login, the name that the asker uses for this machine must be one that no page
+// of a browser can have: a page whose own name suddenly means 127.0.0.1 could read the answer.
+func (a *adminServer) serveStatus(w http.ResponseWriter, r *http.Request) {
+	if !a.guarded && !local(r.Host) {
+		answer(w, http.StatusForbidden, map[string]string{"reason": "ask by an IP address or as localhost"})
+		return
+	}
+	answer(w, http.StatusOK, a.report(time.Now()))
+}
+
+// local tells whether host, with or without port, is an address or localhost.
+func local(host string) bool {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	return host == "localhost" || net.ParseIP(host) != nil
+}
+
+// loopback tells whether only this machine reaches addr.
+func loopback(addr net.Addr) bool {
+	tcp, ok := addr.(*net.TCPAddr)
+	return ok && tcp.IP.IsLoopback()
+}

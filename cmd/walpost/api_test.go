@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/bcrypt"
+
+	"walpost/relay"
+	"walpost/sink"
+)
+
+// The names and the form of what programs read.
+func TestReport(t *testing.T) {
+	now := time.Date(2026, 5, 4, 3, 2, 1, 0, time.UTC)
+	before := func(seconds int) time.Time { return now.Add(-time.Duration(seconds) * time.Second) }
+	a := &adminServer{}
+	text := show(t, a.report(now))
+	for _, want := range []string{`"role":"starting"`, `"ready":false`, `"reason":"starting"`, `"lag_seconds":null`, `"in_flight":null`, `"blocked_topics":[]`, `"safe_bytes":null`} {
+		if !strings.Contains(text, want) {
+			t.Errorf("at the start: no %s in %s", want, text)
+		}
+	}
+	if strings.Contains(text, "0001") {
+		t.Errorf("a time that was never: %s", text)
+	}
+	state := relay.State{
+		Role: relay.Leader, Since: before(100), Unacked: 5, UnackedSince: before(2), OldestUnacked: before(3), InFlightBytes: 1000, InFlightLimit: 32 << 20,
+		LastEvent: before(1), LastAck: before(2), Received: 105, LagBytes: 77,
+		Slot: relay.SlotState{Seen: before(4), Active: true, WALStatus: "reserved", RetainedBytes: 4096, SafeBytes: -1, ConfirmedFlush: "0/16B3748"},
+	}
+	a.watchSink("shop", func() sink.Status {
+		return sink.Status{Published: 100, Blocked: []sink.BlockedTopic{{Name: "orders", For: 1500 * time.Millisecond}}}
+	})
+	a.watch(func() relay.State { return state })
+	a.meter.note(before(60), 40)
+	a.meter.note(before(10), 60)
+	want := `{"version":"` + thisBuild().version + `","role":"leader","ready":true,"reason":"","since":"2026-05-04T03:00:21Z",` +
+		`"slot":{"name":"shop","seen":"2026-05-04T03:01:57Z","active":true,"wal_status":"reserved","retained_bytes":4096,"safe_bytes":null,"confirmed_lsn":"0/16B3748","confirmed_lag_bytes":77},` +
+		`"lag_seconds":3,"events_per_second":{"last_10s":4,"last_1m":1},"in_flight":{"events":5,"bytes":1000,"limit_bytes":33554432},` +
+		`"events":{"received":105,"published":100},"last_event":"2026-05-04T03:02:00Z","last_ack":"2026-05-04T03:01:59Z","last_confirm":null,` +
+		`"blocked_topics":[{"topic":"orders","seconds":1.5}]}`
+	if got := show(t, a.report(now)); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	state.Slot.SafeBytes = 0
+	if got := show(t, a.report(now)); !strings.Contains(got, `"safe_bytes":0`) {
+		t.Errorf("nothing is safe: %s", got)
+	}
+	state.Role, state.Reason = relay.Standby, "another holds the slot"
+	if got := show(t, a.report(now)); !strings.Contains(got, `"role":"standby","ready":true,"reason":"another holds the slot"`) {
+		t.Errorf("standby: %s", got)
+	}
+	a.leave()
+	if got := show(t, a.report(now)); !strings.Contains(got, `"role":"stopping","ready":false,"reason":"stopping","since":null`) {
+		t.Errorf("leaving: %s", got)
+	}
+}
+
+func show(t *testing.T, r report) string {
+	t.Helper()
+	text, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// On the network, without a login, there is nothing but health and metrics; on loopback, nothing for a page that pretends to be local.
+func TestWhoIsShownTheStatus(t *testing.T) {
+	clean(t)
+	hash, err := bcrypt.GenerateFromPassword([]byte("secret"), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile("web.yaml", []byte("basic_auth_users:\n  me: "+string(hash)+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		listen, web, host string
+		login             []string
+		code              int
+	}{
+		{listen: "127.0.0.1:0", code: 200},
+		{listen: "localhost:0", host: "localhost:8488", code: 200},
+		{listen: "[::1]:0", code: 200},
+		{listen: "127.0.0.1:0", host: "evil.example:8488", code: 403},
+		{listen: "127.0.0.1:0", web: "web.yaml", code: 401},
+		{listen: "127.0.0.1:0", web: "web.yaml", login: []string{"me", "secret"}, host: "relay.example", code: 200},
+		{listen: "0.0.0.0:0", code: 404},
+		{listen: ":0", code: 404},
+		{listen: ":0", web: "web.yaml", login: []string{"me", "secret"}, code: 200},
+	} {
+		t.Run(strings.Join([]string{test.listen, test.web, test.host}, " "), func(t *testing.T) {
+			t.Setenv("WALPOST_ADMIN_LISTEN", test.listen)
+			t.Setenv("WALPOST_ADMIN_WEB_CONFIG", test.web)
+			ctx, cancel := context.WithCancel(t.Context())
+			fake := newFake(func(ctx context.Context) error { <-ctx.Done(); return nil })
+			fake.state = relay.State{Role: relay.Leader}
+			p := start(ctx, fake.instead, "run")
+			at := strings.NewReplacer("0.0.0.0", "127.0.0.1", "[::]", "127.0.0.1").Replace(p.address(t))
+			fake.awaitRunning(t, p)
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, at+"/api/status", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if req.Host = test.host; test.login != nil {
+				req.SetBasicAuth(test.login[0], test.login[1])
+			}
+			res, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer res.Body.Close()
+			var body report
+			if res.StatusCode != test.code || test.code == 200 && (json.NewDecoder(res.Body).Decode(&body) != nil || body.Role != "leader" || body.Slot.Name != "walpost") {
+				t.Errorf("%d %+v, want %d", res.StatusCode, body, test.code)
+			}
+			for path, want := range map[string]int{"/livez": 200, "/readyz": 200, "/metrics": 200} {
+				if code, _ := get(t, at+path, test.login...); code != want && test.code != 401 {
+					t.Errorf("%s: %d", path, code)
+				}
+			}
+			cancel()
+			if code := p.exit(t); code != 0 {
+				t.Errorf("exit %d", code)
+			}
+		})
+	}
+}
+
+func TestStatusTakesNoOtherMethod(t *testing.T) {
+	registry, err := newRegistry(thisBuild())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := httptest.NewRecorder()
+	(&adminServer{open: true}).routes(registry).ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/api/status", nil))
+	if w.Code != http.StatusMethodNotAllowed {
+		t.Errorf("POST: %d", w.Code)
+	}
+}

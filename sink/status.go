@@ -1,0 +1,51 @@
+package sink
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+)
+
+// Status is what a person asks of a [Kafka] first.
+type Status struct {
+	Published int64          // events that all in-sync replicas have acknowledged, since the process began
+	Blocked   []BlockedTopic // the one that waits longest first
+}
+
+// BlockedTopic is a topic whose events wait for Kafka to take them.
+type BlockedTopic struct {
+	Name string
+	For  time.Duration
+}
+
+// Status returns what the producers of k have done and wait for. It reads metrics, which have it all, and may be called at any time from
+// any goroutine.
+func (k *Kafka) Status() Status {
+	var s Status
+	collect(k.metrics.published, func(m *dto.Metric) { s.Published += int64(m.GetCounter().GetValue()) })
+	collect(k.metrics.topicBlocked, func(m *dto.Metric) {
+		if seconds := m.GetGauge().GetValue(); seconds > 0 {
+			s.Blocked = append(s.Blocked, BlockedTopic{m.GetLabel()[0].GetValue(), time.Duration(seconds * float64(time.Second))})
+		}
+	})
+	slices.SortFunc(s.Blocked, func(a, b BlockedTopic) int { return cmp.Or(cmp.Compare(b.For, a.For), cmp.Compare(a.Name, b.Name)) })
+	return s
+}
+
+// collect calls see with every metric of c.
+func collect(c prometheus.Collector, see func(*dto.Metric)) {
+	ch := make(chan prometheus.Metric)
+	go func() {
+		defer close(ch)
+		c.Collect(ch)
+	}()
+	for m := range ch {
+		var one dto.Metric
+		if m.Write(&one) == nil { // it cannot fail for counters and gauges
+			see(&one)
+		}
+	}
+}
