@@ -11,7 +11,8 @@ import (
 )
 
 // Config is the whole configuration. The key of a field is its place in the file, with dots between the levels, and makes the name of its
-// environment variable: WALPOST_ and the key in capitals, dots and minuses as underscores.
+// environment variable: WALPOST_ and the key in capitals, dots and minuses as underscores. An empty variable counts as not set, but for
+// the fields whose tag says that empty is off.
 type Config struct {
 	Postgres Postgres `key:"postgres"`
 	Outbox   Outbox   `key:"outbox"`
@@ -60,8 +61,8 @@ type Columns struct {
 	AggregateID   string `key:"aggregateid"`
 	Type          string `key:"type"`
 	Payload       string `key:"payload"`
-	Headers       string `key:"headers"`
-	CreatedAt     string `key:"created_at"`
+	Headers       string `key:"headers" empty:"off"`
+	CreatedAt     string `key:"created_at" empty:"off"`
 	Timestamp     string `key:"timestamp"`
 	Topic         string `key:"topic"`
 	Partition     string `key:"partition"`
@@ -114,7 +115,7 @@ type Relay struct {
 // Admin is the HTTP server for health and metrics.
 type Admin struct {
 	// Listen is host:port; empty: no server.
-	Listen string `key:"listen"`
+	Listen string `key:"listen" empty:"off"`
 	// WebConfig is a file of the Prometheus exporter toolkit, for TLS and basic authentication.
 	WebConfig string `key:"web_config"`
 	// Actions over HTTP are for a later version.

@@ -12,6 +12,9 @@ import (
 var foreign = regexp.MustCompile(`^WALPOST_(TEST_.*|(.*_)?(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?))$`)
 
 // readEnvironment returns what variables of the form NAME=value set.
+//
+// An empty one sets nothing: that is how libpq and OpenTelemetry have it, and what a compose file leaves of a variable that is not there
+// (WALPOST_KAFKA_CLIENT_ID: ${CLIENT_ID}). Only where empty says something, and nothing else would say it, it counts.
 func readEnvironment(environ []string) (settings []setting, errs []error) {
 	names := map[string]*key{}
 	files := map[string]*key{}
@@ -25,13 +28,14 @@ func readEnvironment(environ []string) (settings []setting, errs []error) {
 		name, value, _ := strings.Cut(v, "=")
 		switch {
 		case !strings.HasPrefix(name, "WALPOST_"):
+		case value == "" && (files[name] != nil || names[name] != nil && !names[name].off):
 		case names[name] != nil:
 			settings = append(settings, setting{key: names[name], text: value, origin: name})
 		case files[name] != nil:
 			settings = append(settings, setting{key: files[name], text: value, file: true, origin: name})
 		case foreign.MatchString(name):
 		default:
-			errs = append(errs, fmt.Errorf("environment: unknown variable %s%s", shown(name), didYouMean(nearestVariable(name))))
+			errs = append(errs, fmt.Errorf("environment: unknown variable %s%s", Shown(name), didYouMean(nearestVariable(name))))
 		}
 	}
 	return settings, errs

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"regexp"
 	"strings"
@@ -24,8 +25,11 @@ type setting struct {
 // readFile returns what a YAML file sets.
 func readFile(name string) (settings []setting, errs []error) {
 	text, err := os.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, []error{fmt.Errorf("read configuration: %w; name a file that is there, or none: %s is read if it is there", err, DefaultFile)}
+	}
 	if err != nil {
-		return nil, []error{fmt.Errorf("read configuration: %w", err)}
+		return nil, []error{fmt.Errorf("read configuration: %w; name a file that this user may read", err)}
 	}
 	return parseFile(name, text)
 }
@@ -119,7 +123,7 @@ func (f *file) pair(section string, pair *ast.MappingValueNode) {
 	k, file := lookup(path)
 	switch {
 	case k == nil:
-		f.fail(pair.Key.GetToken(), "unknown key %s%s", shown(path), didYouMean(nearestPath(path)))
+		f.fail(pair.Key.GetToken(), "unknown key %s%s", Shown(path), didYouMean(nearestPath(path)))
 		return
 	case sectionOf(k.path) != section:
 		f.fail(pair.Key.GetToken(), "unknown key %s at this level; write %s below %s", path, strings.TrimPrefix(path, sectionOf(k.path)+"."), sectionOf(k.path))

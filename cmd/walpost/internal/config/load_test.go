@@ -132,6 +132,30 @@ func TestVariables(t *testing.T) {
 	}
 }
 
+// An empty variable sets nothing, as libpq and OpenTelemetry have it; but where empty says something that nothing else says, it counts.
+func TestEmptyVariables(t *testing.T) {
+	write(t, "outbox:\n  columns:\n    topic: target\nkafka:\n  bootstrap.servers: a:1\nrelay:\n  shutdown_timeout: 3s\n")
+	var environ []string
+	for _, k := range keys {
+		environ = append(environ, k.env+"=")
+		if k.secret {
+			environ = append(environ, k.env+envFileSuffix+"=")
+		}
+	}
+	c, err := Load(Sources{Environ: environ})
+	check(t, err, "")
+	d := Default()
+	if c.Kafka.BootstrapServers != "a:1" || c.Outbox.Columns.Topic != "target" || c.Relay.ShutdownTimeout != 3*time.Second {
+		t.Errorf("an empty variable wins over the file: %+v", c)
+	}
+	if c.Kafka.ClientID != d.Kafka.ClientID || c.Outbox.Columns.Payload != d.Outbox.Columns.Payload || c.Relay.ReadBack != d.Relay.ReadBack {
+		t.Errorf("an empty variable wins over the default: %+v", c)
+	}
+	if c.Admin.Listen != "" || c.Outbox.Columns.Headers != "" || c.Outbox.Columns.CreatedAt != "" {
+		t.Errorf("an empty variable does not turn off: %+v", c)
+	}
+}
+
 func TestSecretsFromFiles(t *testing.T) {
 	write(t, "kafka:\n  security.protocol: SASL_PLAINTEXT\n  sasl.mechanism: PLAIN\n  sasl.username: me\n  sasl.password_file: ./pw\n")
 	for name, text := range map[string]string{"pw": "from the file\n", "url": "postgres://me@db/shop\r\n", "other": "from the other"} {

@@ -1,6 +1,9 @@
 package config
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
 
 // Nearest returns the candidate that a misspelt name most likely meant, or else the shortest one that goes on where the name ends; ""
 // when there is none. Capitals and what separates words do not count.
@@ -53,6 +56,18 @@ func didYouMean(name string) string {
 		return ""
 	}
 	return "; did you mean " + name + "?"
+}
+
+// propertyMeant ends an error about a name that is no property of Kafka's: people write the section too, as in the file, or want a key
+// that is of another section.
+func propertyMeant(name string) string {
+	if k, _ := lookup(name); k != nil && sectionOf(k.path) != "kafka" {
+		return fmt.Sprintf("; -X sets properties of Kafka: set %s in the file, or %s", k.path, k.env)
+	}
+	if near := Nearest(strings.TrimPrefix(name, "kafka."), KafkaKeys()); near != "" {
+		return "; did you mean -X " + near + "=…?"
+	}
+	return ""
 }
 
 // nearestPath returns the key that a path that there is none of most likely meant: one of the same section, or the one of that name in
@@ -112,8 +127,8 @@ func join(section, name string) string {
 	return section + "." + name
 }
 
-// shown returns as much of a name as a name can be: what was meant as a value, and ended up as a name, may be a secret.
-func shown(name string) string {
+// Shown returns as much of a name as a name can be: what was meant as a value, and ended up as a name, may be a secret.
+func Shown(name string) string {
 	for i, r := range name {
 		legal := 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '.' || r == '_' || r == '-'
 		if !legal || i == 60 {

@@ -54,7 +54,11 @@ func TestMistakes(t *testing.T) {
 			want: "environment: unknown variable WALPOST_KAFKA_BOOTSTRAP_SERVER; did you mean WALPOST_KAFKA_BOOTSTRAP_SERVERS?"},
 		{name: "variable of nothing", environ: []string{"WALPOST_FROBNICATE=1"}, want: "environment: unknown variable WALPOST_FROBNICATE"},
 		{name: "variable with a wrong value", environ: []string{"WALPOST_KAFKA_LINGER_MS=x"}, want: `WALPOST_KAFKA_LINGER_MS: kafka.linger.ms: "x" is no whole number`},
-		{name: "misspelt property", flags: []Flag{{"-X linger", "kafka.linger", "5"}}, want: "-X linger: unknown property linger; did you mean linger.ms?"},
+		{name: "misspelt property", flags: []Flag{{"-X linger", "kafka.linger", "5"}}, want: "-X linger: unknown property linger; did you mean -X linger.ms=…?"},
+		{name: "property with its section", flags: []Flag{{"-X kafka.linger.ms", "kafka.kafka.linger.ms", "5"}},
+			want: "-X kafka.linger.ms: unknown property kafka.linger.ms; did you mean -X linger.ms=…?"},
+		{name: "property of another section", flags: []Flag{{"-X relay.shutdown_timeout", "kafka.relay.shutdown_timeout", "5s"}},
+			want: "-X relay.shutdown_timeout: unknown property relay.shutdown_timeout; -X sets properties of Kafka: set relay.shutdown_timeout in the file, or WALPOST_RELAY_SHUTDOWN_TIMEOUT"},
 		{name: "property of Java", flags: []Flag{{"-X acks", "kafka.acks", "0"}}, want: "-X acks: unknown property acks"},
 
 		{name: "slot", flags: []Flag{{"--slot", "postgres.slot", "My-Slot"}},
@@ -115,7 +119,7 @@ func TestMistakes(t *testing.T) {
 func TestMissingFile(t *testing.T) {
 	write(t, "")
 	_, err := Load(Sources{File: "nowhere.yaml"})
-	check(t, err, "read configuration: open nowhere.yaml: no such file or directory")
+	check(t, err, "read configuration: open nowhere.yaml: no such file or directory; name a file that is there, or none: ./walpost.yaml is read if it is there")
 }
 
 const canary = "canary"
