@@ -30,6 +30,7 @@ Exit codes: 0 done, 1 failed, 2 wrong command line or configuration, 3 a check f
 	})
 	root.SetFlagErrorFunc(flagError)
 	a.addFlags(root)
+	root.SetHelpCommand(helpCommand(root))
 	root.AddCommand(a.runCommand(), a.schemaCommand(), a.configCommand(), a.versionCommand())
 	return root
 }
@@ -81,19 +82,55 @@ func group(cmd *cobra.Command) *cobra.Command {
 			cmd.SetOut(cmd.ErrOrStderr())
 			return &exitError{exitUsage, cmd.Help()}
 		}
-		var names []string
-		for _, sub := range cmd.Commands() {
-			if sub.IsAvailableCommand() {
-				names = append(names, sub.Name())
-			}
-		}
-		what := name(cmd) + " has the commands " + strings.Join(names, ", ")
-		if near := config.Nearest(args[0], names); near != "" {
-			what += "; did you mean " + near + "?"
-		}
-		return errors.New("unknown command; " + what)
+		return unknown(cmd, args[0])
 	}
 	return cmd
+}
+
+// unknown is the error of a command that cmd does not have. No more of it is repeated than a command's name can be: it may be a URL.
+func unknown(cmd *cobra.Command, arg string) error {
+	var names []string
+	for _, sub := range cmd.Commands() {
+		if sub.IsAvailableCommand() {
+			names = append(names, sub.Name())
+		}
+	}
+	what := name(cmd) + " has the commands " + strings.Join(names, ", ")
+	if near := config.Nearest(arg, names); near != "" {
+		what += "; did you mean " + near + "?"
+	}
+	return fmt.Errorf("unknown command %s; %s", config.Shown(arg), what)
+}
+
+// helpCommand is the library's, but for what it says of a command that there is not: that is an error like any other.
+func helpCommand(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [command]",
+		Short: "Show the help of a command",
+		Args:  cobra.ArbitraryArgs,
+		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) (names []string, _ cobra.ShellCompDirective) {
+			if cmd, rest, err := root.Find(args); err == nil && len(rest) == 0 {
+				for _, sub := range cmd.Commands() {
+					if sub.IsAvailableCommand() {
+						names = append(names, sub.Name())
+					}
+				}
+			}
+			return names, cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(_ *cobra.Command, args []string) error {
+			cmd, rest, err := root.Find(args)
+			switch {
+			case err != nil:
+				return err
+			case len(rest) > 0 && cmd.HasAvailableSubCommands():
+				return unknown(cmd, rest[0])
+			case len(rest) > 0:
+				return fmt.Errorf("%s has no commands below it; see walpost help %[1]s", name(cmd))
+			}
+			return cmd.Help()
+		},
+	}
 }
 
 // name is a command as errors have it, which begin with the program's name anyway.
