@@ -13,6 +13,8 @@ import (
 type Decoder struct {
 	table   schema.Table
 	mapping schema.Mapping
+	live    live   // see Follow
+	named   uint32 // the table that was last announced under the outbox's name, at first the live one
 
 	types     map[uint32]typeName  // announced types by oid
 	relations map[uint32]*relation // announced relations by oid; nil: not the outbox

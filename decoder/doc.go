@@ -23,7 +23,8 @@
 //   - Nothing is skipped that could be an event. An unknown message, a row of a table that was never announced, a value that its column's
 //     type does not allow, a byte too few or too many is an [Error], and after an error the decoder gives no change any more.
 //   - A row is read in the shape of its time. Postgres announces a table's columns before the first row and again after every change
-//     of them, in the middle of a transaction too; the mapping is planned anew at each announcement, by column name.
+//     of them, in the middle of a transaction too; the mapping is planned anew at each announcement, by column name, or else by what
+//     [Decoder.Follow] told.
 //   - No input makes it panic or allocate more than a small multiple of the input's own size: lengths and counts are checked against
 //     the bytes that are there before anything is made.
 //   - A row costs no allocation, and what Postgres sends as an event has it is not copied: such values are slices of the message.

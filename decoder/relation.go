@@ -20,7 +20,8 @@ const columnSize = 1 + 1 + 4 + 4
 
 // decodeRelation takes a table's shape from here on. It comes before the table's first row and again whenever the server's cache entry
 // was renewed, changed or not. The name counts, not the oid: DROP and CREATE make a new outbox under the old name, and a renamed one is
-// the outbox no more. A partition of the outbox is announced besides its root; its name differs, and the rows carry the root's oid.
+// the outbox no more, unless Follow said so. A partition of the outbox is announced besides its root; its name differs, and the rows
+// carry the root's oid.
 func (d *Decoder) decodeRelation(c *cursor) (Change, error) {
 	oid := c.uint32("oid")
 	namespace := c.text("namespace")
@@ -36,7 +37,7 @@ func (d *Decoder) decodeRelation(c *cursor) (Change, error) {
 	if len(namespace) == 0 { // proto.c leaves this one out
 		namespace = []byte("pg_catalog")
 	}
-	if string(namespace) != d.table.Schema || string(name) != d.table.Name {
+	if !d.isOutbox(oid, namespace, name) {
 		skipColumns(c, n)
 		if err := c.end(); err != nil {
 			return nil, err
@@ -48,7 +49,7 @@ func (d *Decoder) decodeRelation(c *cursor) (Change, error) {
 	if err := c.end(); err != nil {
 		return nil, err
 	}
-	plan, err := d.mapping.Plan(d.table, columns)
+	plan, err := d.plan(oid, columns)
 	d.remember(oid, &relation{oid: oid, columns: columns, plan: plan, err: err})
 	if oid == d.shape.OID && slices.Equal(columns, d.shape.Columns) {
 		return nil, nil

@@ -1,6 +1,9 @@
 package relay
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // fault is an error that only a person can cure, with the cure. Every other error of this package is retried.
 type fault struct {
@@ -13,12 +16,13 @@ func permanent(err error, cure string, args ...any) error {
 	return &fault{err: err, cure: fmt.Sprintf(cure, args...)}
 }
 
-// Error tells the error and its cure.
+// Error tells the error and its cure on one line.
 func (f *fault) Error() string {
+	text := strings.ReplaceAll(f.err.Error(), "\n", "; ") // joined errors stand on lines
 	if f.cure == "" {
-		return f.err.Error()
+		return text
 	}
-	return f.err.Error() + "; " + f.cure
+	return text + "; " + f.cure
 }
 
 // Unwrap returns the error.

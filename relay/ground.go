@@ -97,6 +97,20 @@ func (r *Relay) readGround(ctx context.Context, db *database, table uint32) (*gr
 	return g, err
 }
 
+// readPlaces returns the table's columns as [decoder.Decoder.Follow] takes them: nil if some were dropped or are generated.
+func readPlaces(ctx context.Context, db *database, table catalog.Described) ([]schema.TableColumn, error) {
+	var moved bool
+	err := db.QueryRow(ctx, `select exists (select from pg_catalog.pg_attribute where attrelid = $1 and attnum > 0 and (attisdropped or attgenerated <> ''))`,
+		table.OID).Scan(&moved)
+	if err != nil {
+		return nil, fmt.Errorf("look up the columns of the table with oid %d: %w", table.OID, err)
+	}
+	if moved {
+		return nil, nil
+	}
+	return table.Columns, nil
+}
+
 // tableName returns the name of the table with an oid, "" if there is none.
 func tableName(ctx context.Context, db *database, oid uint32) (string, error) {
 	var t schema.Table

@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"time"
 
+	"github.com/jackc/pglogrepl"
+
 	"walpost/internal/catalog"
 	"walpost/schema"
 )
@@ -17,7 +19,9 @@ const bytea = 17
 // ready is what the checks found.
 type ready struct {
 	table       catalog.Described
-	binary      bool // the payload is worth the binary format
+	places      []schema.TableColumn // the table's columns if their places were always the same, else nil
+	at          pglogrepl.LSN        // what was committed before it is older than table
+	binary      bool                 // the payload is worth the binary format
 	slot        *slotRow
 	publication *publication // nil: it was made just now
 	version     int          // server_version_num
@@ -72,12 +76,16 @@ func (r *Relay) prepare(ctx context.Context, db *database) (*ready, error) {
 
 // checkServer checks what the server is and what it was set up for.
 func (r *Relay) checkServer(ctx context.Context, db *database, p *ready) error {
-	var level string
+	var level, at string
 	var standby bool
 	err := db.QueryRow(ctx, `
 		select current_setting('server_version_num')::int, coalesce(current_setting('effective_wal_level', true), current_setting('wal_level')),
-		       pg_catalog.pg_is_in_recovery()`).Scan(&p.version, &level, &standby)
+		       pg_catalog.pg_is_in_recovery(), case when pg_catalog.pg_is_in_recovery() then '0/0' else pg_catalog.pg_current_wal_flush_lsn()::text end`).
+		Scan(&p.version, &level, &standby, &at)
 	if err != nil {
+		return fmt.Errorf("read settings: %w", err)
+	}
+	if p.at, err = pglogrepl.ParseLSN(at); err != nil {
 		return fmt.Errorf("read settings: %w", err)
 	}
 	r.connected = true
@@ -114,6 +122,9 @@ func (r *Relay) checkTable(ctx context.Context, db *database, p *ready, state *r
 	}
 	if _, err := r.cfg.Mapping.Plan(r.cfg.Table, p.table.Columns); err != nil {
 		return permanent(err, "")
+	}
+	if p.places, err = readPlaces(ctx, db, p.table); err != nil {
+		return err
 	}
 	for _, c := range p.table.Columns {
 		if c.Name == r.cfg.Mapping.Names[schema.Payload] {

@@ -2,9 +2,11 @@ package relay
 
 import (
 	"errors"
+	"strings"
 	"time"
 
 	"walpost/decoder"
+	"walpost/schema"
 )
 
 // read is the pipe: bytes → change → window and sink, one read's worth at a time.
@@ -46,7 +48,7 @@ func (s *session) broken(err error) error {
 func (s *session) take(msg []byte) error {
 	change, err := s.decoder.Decode(msg)
 	if err != nil {
-		s.flight.Rejected(s.atHand(), err)
+		s.flight.Rejected(s.atHand(), s.unfit(err))
 		return errRefused
 	}
 	switch c := change.(type) {
@@ -61,11 +63,31 @@ func (s *session) take(msg []byte) error {
 			return errLeave
 		}
 	case *decoder.Relation:
+		s.columns = columnNames(c)
 		if c.Err != nil { // a row in this shape would stop the relay: somebody may still alter it back
 			s.relay.log.Warn("the outbox's columns no longer fit", "reason", c.Err)
 		}
 	}
 	return nil
+}
+
+// unfit adds the cure to the error of a row that was written when the table had other columns than the mapping says. What the table has
+// now may be different again, so that is no help.
+func (s *session) unfit(err error) error {
+	var column *schema.ColumnError
+	if !errors.As(err, &column) {
+		return err
+	}
+	return permanent(err, "this row was written when the table had the columns %s, and everything before it is confirmed: set outbox.columns to fit them and start walpost; "+
+		"where it then says that the table has others, give them these names (ALTER TABLE ... RENAME COLUMN) until walpost has read on", s.columns)
+}
+
+func columnNames(r *decoder.Relation) string {
+	names := make([]string, len(r.Columns))
+	for i, c := range r.Columns {
+		names[i] = c.Name
+	}
+	return strings.Join(names, ", ")
 }
 
 // publish hands one event to the sink, when the budget lets it.

@@ -42,6 +42,7 @@ type session struct {
 	pass     pass
 	timeline uint32 // of the open transaction
 	pings    pingStorm
+	columns  string                // the outbox's, as last announced
 	ground   ground                // the watcher's
 	verdict  atomic.Pointer[error] // the watcher's: why the session may not go on
 	over     bool                  // the server has ended the stream with an error: nothing can be confirmed any more
@@ -72,6 +73,7 @@ func (r *Relay) openSession(ctx context.Context, db *database, p *ready) (*sessi
 		ground:   ground{table: p.table.OID, publication: p.publication, seen: p.slot.seen},
 		recorder: recorder{slot: r.cfg.Slot, open: func(ctx context.Context) (*database, error) { return dialDatabase(ctx, r.cfg.ConnString) }},
 	}
+	s.decoder.Follow(p.table.OID, p.places, p.at)
 	if err := s.claim(ctx, db, &srv, p); err != nil {
 		stream.conn.Close()
 		return nil, err
