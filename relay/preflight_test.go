@@ -115,6 +115,7 @@ func TestPreflight(t *testing.T) {
 			t.Parallel()
 			f := newFixture(t)
 			c.prepare(f)
+			f.diagnosed(f.diagnose(), c.want)
 			err := f.launch().wait()
 			if err == nil || !isPermanent(err) {
 				t.Fatalf("ended with %v", err)

@@ -40,6 +40,9 @@ func (r *Relay) prepare(ctx context.Context, db *database) (*ready, error) {
 	if err := r.checkServer(ctx, db, p); err != nil {
 		return nil, err
 	}
+	if err := checkSchema(ctx, db); err != nil {
+		return nil, err
+	}
 	state, err := readState(ctx, db, r.cfg.Slot)
 	if err != nil {
 		return nil, err
@@ -53,12 +56,12 @@ func (r *Relay) prepare(ctx context.Context, db *database) (*ready, error) {
 	if err := r.checkPublication(ctx, db, p); err != nil {
 		return nil, err
 	}
-	switch {
-	case p.slot == nil && state != nil && state.phase == phaseStreaming:
-		return nil, r.missingSlot(state)
-	case p.slot == nil && !slotName.MatchString(r.cfg.Slot):
-		return nil, permanent(fmt.Errorf("no slot can have the name %q", r.cfg.Slot), "choose another one: up to 63 lower-case letters, digits and underscores")
-	case p.slot == nil, state != nil && state.phase == phaseBackfilling:
+	if p.slot == nil {
+		if err := r.checkNoSlot(state); err != nil {
+			return nil, err
+		}
+	}
+	if p.slot == nil || state != nil && state.phase == phaseBackfilling {
 		if err := r.checkReadable(ctx, db, p); err != nil {
 			return nil, err
 		}
@@ -72,6 +75,17 @@ func (r *Relay) prepare(ctx context.Context, db *database) (*ready, error) {
 		return p, err
 	}
 	return p, r.checkSlot(p.slot, state)
+}
+
+// checkNoSlot checks that a slot that is not there may be made.
+func (r *Relay) checkNoSlot(state *relayState) error {
+	switch {
+	case state != nil && state.phase == phaseStreaming:
+		return r.missingSlot(state)
+	case !slotName.MatchString(r.cfg.Slot):
+		return permanent(fmt.Errorf("no slot can have the name %q", r.cfg.Slot), "choose another one: up to 63 lower-case letters, digits and underscores")
+	}
+	return nil
 }
 
 // checkServer checks what the server is and what it was set up for.
@@ -98,6 +112,11 @@ func (r *Relay) checkServer(ctx context.Context, db *database, p *ready) error {
 	case level != "logical" && p.version < 19_00_00:
 		return permanent(fmt.Errorf("wal_level is %s", level), "run: ALTER SYSTEM SET wal_level = logical, and restart the server")
 	}
+	return nil
+}
+
+// checkSchema checks that schema walpost is there, of a version that this program can work with.
+func checkSchema(ctx context.Context, db *database) error {
 	version, err := catalog.Version(ctx, db)
 	switch {
 	case err != nil:
@@ -155,15 +174,20 @@ func (r *Relay) checkPublication(ctx context.Context, db *database, p *ready) er
 		return err
 	case pub != nil:
 		p.publication = pub
-		err := pub.check(r, p.table.Partitioned)
-		if p.slot != nil {
-			err = r.withGap(err, time.Time{})
-		}
-		return err
+		return r.checkPublished(pub, p)
 	case p.slot != nil:
 		return r.noPublication()
 	}
 	return r.createPublication(ctx, db, schema.Options{Table: r.cfg.Table, Publication: r.cfg.Publication})
+}
+
+// checkPublished checks that every row of the table goes through the publication.
+func (r *Relay) checkPublished(pub *publication, p *ready) error {
+	err := pub.check(r, p.table.Partitioned)
+	if p.slot != nil {
+		err = r.withGap(err, time.Time{})
+	}
+	return err
 }
 
 // checkReadable checks, before a slot is made for them, that a backfill may read the rows.
@@ -182,13 +206,19 @@ func (r *Relay) checkReadable(ctx context.Context, db *database, p *ready) error
 	return nil
 }
 
+// mayNotPublish is the fault of a publication that a first start would have to make and may not.
+func (r *Relay) mayNotPublish(err error) error {
+	o := schema.Options{Table: r.cfg.Table, Publication: r.cfg.Publication}
+	return permanent(fmt.Errorf("publication %s does not exist, and the role %s may not create it: %w", o.Publication, r.names.role, err),
+		"run as the owner of %s: %s", r.cfg.Table, schema.PublicationSQL(o))
+}
+
 func (r *Relay) createPublication(ctx context.Context, db *database, o schema.Options) error {
 	sql := schema.PublicationSQL(o)
 	_, err := db.Exec(ctx, sql)
 	switch {
 	case isSQLState(err, "42501"):
-		return permanent(fmt.Errorf("publication %s does not exist, and the role %s may not create it: %w", o.Publication, r.names.role, err),
-			"run as the owner of %s: %s", r.cfg.Table, sql)
+		return r.mayNotPublish(err)
 	case err != nil && !isSQLState(err, "42710"): // another relay made it
 		return fmt.Errorf("create publication %s: %w", o.Publication, err)
 	}

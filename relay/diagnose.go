@@ -1,0 +1,154 @@
+package relay
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"walpost/internal/catalog"
+	"walpost/internal/diagnosis"
+)
+
+// Diagnose makes the checks of [Relay.Run] without stopping at the first that fails, and some that Run has no use for because what they
+// find only hurts later. Of cfg it needs what says where and what to read: ConnString, Slot, Publication, Table, Mapping and Backfill.
+//
+// It changes nothing in the database and takes no lock that anybody could wait for. Nobody is kept out either: the connections that it
+// opens, one of them for replication, are closed again within the call. It returns when all is asked or ctx ends.
+func Diagnose(ctx context.Context, cfg Config) []diagnosis.Finding {
+	r := &Relay{cfg: cfg, log: slog.New(slog.DiscardHandler), names: names{slot: cfg.Slot, publication: cfg.Publication, table: cfg.Table}}
+	r.watcher = newWatcher(r)
+	d := &diagnosing{Relay: r, list: diagnosis.List{Target: "postgres"}, patience: oldTransaction}
+	d.all(ctx)
+	return d.list.Findings
+}
+
+// diagnosing is one diagnosis.
+type diagnosing struct {
+	*Relay
+	list     diagnosis.List
+	found    ready
+	state    *relayState   // nil: none
+	patience time.Duration // how old a transaction is when it is worth a word
+}
+
+func (d *diagnosing) all(ctx context.Context) {
+	db, err := d.openDatabase(ctx)
+	if err != nil {
+		d.fail("connection", err, "check host and port, and that the server is up; run waits for it")
+		return
+	}
+	defer db.close()
+	d.connection(db)
+	if !d.server(ctx, db) {
+		return
+	}
+	d.replication(ctx)
+	d.senders(ctx, db)
+	table, schema := d.table(ctx, db), d.schema(ctx, db)
+	if schema {
+		d.slot(ctx, db)
+	}
+	if table {
+		d.publication(ctx, db)
+	}
+	if schema {
+		d.differences(ctx, db)
+	}
+	if table && schema && d.begins() {
+		d.backfill(ctx, db)
+	}
+	d.slots(ctx, db)
+	d.retention(ctx, db)
+	d.transactions(ctx, db)
+}
+
+// begins tells whether the next run makes a first start, or ends one that died.
+func (d *diagnosing) begins() bool {
+	return d.found.slot == nil || d.state != nil && d.state.phase == phaseBackfilling
+}
+
+// fail appends the finding of an error. otherwise is the cure of one that brings none.
+func (d *diagnosing) fail(check string, err error, otherwise string) {
+	var f *fault
+	if errors.As(err, &f) {
+		if err = f.err; f.cure != "" {
+			otherwise = f.cure
+		}
+	}
+	d.list.Add(check, diagnosis.Failed, oneLine(err), otherwise)
+}
+
+// unasked is the cure of a query that came to nothing.
+const unasked = "run it again, and look at the server's log if that does not help"
+
+func (d *diagnosing) connection(db *database) {
+	cfg := db.Config()
+	manner := "not encrypted"
+	if c, ok := db.PgConn().Conn().(*tls.Conn); ok {
+		manner = tls.VersionName(c.ConnectionState().Version)
+	}
+	d.list.OK("connection", "connected to %s port %d as %s, database %s, %s", cfg.Host, cfg.Port, cfg.User, cfg.Database, manner)
+}
+
+// server tells whether there is any use in asking further.
+func (d *diagnosing) server(ctx context.Context, db *database) bool {
+	err := d.checkServer(ctx, db, &d.found)
+	switch {
+	case err == nil:
+		d.list.OK("server", "Postgres %s, wal_level logical", db.PgConn().ParameterStatus("server_version"))
+		return true
+	case isPermanent(err):
+		d.fail("server", err, "")
+		return d.found.version >= 14_00_00
+	case d.found.version != 0:
+		d.fail("server", err, "promote it, or name the primary; of several hosts, target_session_attrs=read-write in postgres.url finds it")
+	default:
+		d.fail("server", d.judge(err, preparing), unasked)
+	}
+	return false
+}
+
+// replication connects as the stream does.
+func (d *diagnosing) replication(ctx context.Context) {
+	const check = "replication"
+	w, err := dialWalsender(ctx, d.cfg.ConnString, d.names, d.log)
+	if err != nil {
+		d.fail(check, d.judge(err, connecting), "run waits for it")
+		return
+	}
+	defer w.close()
+	s, err := w.identify(ctx)
+	switch {
+	case err != nil:
+		d.fail(check, d.judge(err, preparing), unasked)
+	case s.timeout == 0:
+		d.list.Add(check, diagnosis.Warning, fmt.Sprintf("the role %s may stream the WAL, but wal_sender_timeout is 0 for it: a relay that freezes keeps the slot, and no other can take over", d.names.role),
+			"take wal_sender_timeout out of postgres.url, so that 15s holds")
+	default:
+		d.list.OK(check, "the role %s may stream the WAL; a relay that freezes loses the slot after %s", d.names.role, s.timeout)
+	}
+}
+
+// table tells whether there is a table to read.
+func (d *diagnosing) table(ctx context.Context, db *database) bool {
+	const check = "table"
+	err := d.checkTable(ctx, db, &d.found, nil)
+	var absent *catalog.TableError
+	switch {
+	case err == nil:
+		d.list.OK(check, "table %s has the columns that outbox.columns names", d.cfg.Table)
+		return true
+	case errors.As(err, &absent):
+		d.list.Add(check, diagnosis.Failed, fmt.Sprintf("table %s %s", absent.Table, absent.Reason), "run: walpost schema apply; or name another table by outbox.table")
+	case isPermanent(err):
+		for _, one := range leaves(err) {
+			d.fail(check, one, "alter the column, or name another one by outbox.columns")
+		}
+	default:
+		d.fail(check, d.judge(err, preparing), unasked)
+	}
+	return false
+}

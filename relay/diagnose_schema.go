@@ -1,0 +1,111 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"walpost/internal/catalog"
+	"walpost/internal/diagnosis"
+	"walpost/schema"
+)
+
+// schema tells whether schema walpost can be worked with.
+func (d *diagnosing) schema(ctx context.Context, db *database) bool {
+	const check = "schema"
+	if err := checkSchema(ctx, db); err != nil {
+		d.fail(check, d.judge(err, preparing), unasked)
+		return false
+	}
+	d.list.OK(check, "schema walpost is there, of the version that this walpost needs (%d) or later", schema.Version)
+	return true
+}
+
+// differences reports what `walpost schema check` would, as far as no other check has it. Run does not look at most of it.
+func (d *diagnosing) differences(ctx context.Context, db *database) {
+	const check = "schema"
+	list, err := catalog.Check(ctx, db.Conn, schema.Options{Table: d.cfg.Table, Mapping: d.cfg.Mapping, Publication: d.cfg.Publication, RelayRole: d.names.role})
+	if err != nil {
+		d.fail(check, d.judge(err, preparing), unasked)
+		return
+	}
+	for _, one := range list {
+		level := d.weigh(one)
+		if level == diagnosis.OK {
+			continue
+		}
+		cure := one.Cure
+		if !strings.HasPrefix(cure, "name another") {
+			cure = "run: " + cure
+		}
+		d.list.Add(check, level, fmt.Sprintf("%s: found %s, wanted %s", one.Object, one.Found, one.Wanted), cure)
+	}
+}
+
+// weigh says how bad a difference is, and OK of one that has its own check.
+func (d *diagnosing) weigh(one schema.Difference) diagnosis.Level {
+	table := d.cfg.Table.String()
+	switch {
+	case strings.HasPrefix(one.Object, "publication "):
+		if strings.HasPrefix(one.Found, "a column list without ") {
+			return diagnosis.Failed // the rows come without them, and the first one ends the relay
+		}
+		return diagnosis.OK
+	case one.Object == "role "+d.names.role && strings.HasPrefix(one.Found, "no "):
+		switch {
+		case strings.HasSuffix(one.Found, " on table "+table), one.Found == "no replication", one.Found == "no login", one.Found == "no right to connect":
+			return diagnosis.OK // backfill and replication say it, and it is connected
+		case strings.HasSuffix(one.Found, " on table walpost.relay_state") && one.Found != "no DELETE on table walpost.relay_state":
+			return diagnosis.Failed
+		}
+	case one.Object == "table "+table, strings.HasPrefix(one.Object, "table "+table+", ") && strings.HasPrefix(one.Cure, "name another"):
+		return diagnosis.OK
+	}
+	return diagnosis.Warning
+}
+
+// publication checks the publication, and, where there is none, whether a first start may make it.
+func (d *diagnosing) publication(ctx context.Context, db *database) {
+	const check = "publication"
+	name := schema.QuoteIdent(d.cfg.Publication)
+	p, err := d.readPublication(ctx, db, d.found.table.OID)
+	switch {
+	case err != nil:
+	case p != nil:
+		err = d.checkPublished(p, &d.found)
+	case d.found.slot != nil:
+		err = d.noPublication()
+	}
+	if err == nil && p != nil {
+		d.list.OK(check, "publication %s publishes every insert into %s", name, d.cfg.Table)
+		return
+	}
+	var may bool
+	if err == nil {
+		err = db.QueryRow(ctx, `select pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE') and pg_catalog.pg_has_role(relowner, 'USAGE')
+			from pg_catalog.pg_class where oid = $1`, d.found.table.OID).Scan(&may)
+		if err == nil && !may {
+			err = d.mayNotPublish(errors.New("it needs CREATE on the database, and to own the table"))
+		}
+	}
+	if err != nil {
+		d.fail(check, d.judge(err, preparing), unasked)
+		return
+	}
+	d.list.OK(check, "publication %s does not exist yet: the first run creates it", name)
+}
+
+// backfill checks what a first start needs to read.
+func (d *diagnosing) backfill(ctx context.Context, db *database) {
+	const check = "backfill"
+	if err := d.checkReadable(ctx, db, &d.found); err != nil {
+		d.fail(check, d.judge(err, preparing), unasked)
+		return
+	}
+	if d.cfg.Backfill == "skip" {
+		d.list.OK(check, "the first run leaves the rows that are in %s (outbox.backfill: skip)", d.cfg.Table)
+		return
+	}
+	d.list.OK(check, "the first run may read the rows that are in %s, and publishes them", d.cfg.Table)
+}
