@@ -20,17 +20,18 @@ func (d Difference) String() string {
 	return fmt.Sprintf("%s: found %s, wanted %s; cure: %s", d.Object, d.Found, d.Wanted, d.Cure)
 }
 
-const (
-	absent      = "nothing"
-	applySchema = "walpost schema apply"
-)
+const absent = "nothing"
 
 // Diff compares a database with what o asks for. nil: it is what is wanted. Columns, indexes, functions and grants beyond that are
 // nobody's concern.
 func Diff(o Options, live Live) []Difference {
 	o = o.WithDefaults()
-	d := differ{o: o, live: live}
+	d := differ{o: o, live: live, apply: ApplyCommand(o.Table)}
 	if !d.version() {
+		return d.list
+	}
+	if live.Version == 0 {
+		d.unapplied()
 		return d.list
 	}
 	d.outbox()
@@ -40,14 +41,27 @@ func Diff(o Options, live Live) []Difference {
 	d.functions()
 	d.publication()
 	d.roles()
+	d.grants()
 	return d.list
 }
 
 // differ collects differences.
 type differ struct {
-	o    Options
-	live Live
-	list []Difference
+	o     Options
+	live  Live
+	apply string // the command that makes what is absent
+	list  []Difference
+}
+
+// unapplied looks, where nothing was applied yet, at what is there all the same: what would make it fail, or would not be made by it.
+func (d *differ) unapplied() {
+	if _, there := d.live.Tables[d.o.Table]; there {
+		d.outbox()
+	}
+	if d.live.Publication != nil {
+		d.publication()
+	}
+	d.roles()
 }
 
 func (d *differ) add(object, found, wanted, cure string) {
@@ -59,10 +73,9 @@ func (d *differ) version() bool {
 	wanted := fmt.Sprintf("version %d", Version)
 	switch found := d.live.Version; {
 	case found == 0:
-		d.add("schema walpost", absent, wanted, applySchema)
-		return false
+		d.add("schema walpost", absent, wanted, d.apply)
 	case found < Version:
-		d.add("schema walpost", fmt.Sprintf("version %d", found), wanted, applySchema)
+		d.add("schema walpost", fmt.Sprintf("version %d", found), wanted, d.apply)
 	case found > Version:
 		d.add("schema walpost", fmt.Sprintf("version %d", found), wanted, fmt.Sprintf("run a walpost that knows version %d", found))
 		return false
@@ -77,7 +90,7 @@ func (d *differ) outbox() {
 	live, ok := d.live.Tables[t]
 	switch {
 	case !ok:
-		d.add(object, absent, "an outbox", applySchema)
+		d.add(object, absent, "an outbox", d.apply)
 		return
 	case live.Kind != "r" && live.Kind != "p":
 		d.add(object, "something else than a table", "a table, or a partitioned one", "name another by outbox.table")
@@ -138,7 +151,7 @@ func (d *differ) table(w wantedTable) {
 	object := "table " + t.String()
 	live, ok := d.live.Tables[t]
 	if !ok {
-		d.add(object, absent, "a table", applySchema)
+		d.add(object, absent, "a table", d.apply)
 		return
 	}
 	for _, c := range w.columns {
@@ -166,7 +179,7 @@ func (d *differ) table(w wantedTable) {
 	}
 	for _, name := range w.indexes {
 		if !slices.Contains(live.Indexes, name) {
-			d.add("index walpost."+name, absent, "an index of "+t.String(), applySchema)
+			d.add("index walpost."+name, absent, "an index of "+t.String(), d.apply)
 		}
 	}
 }

@@ -13,19 +13,19 @@ func (d *differ) functions() {
 		found, ok := d.live.function(w.name, w.arguments)
 		if w.name == "publish" && !d.o.hasPublish() {
 			if ok {
-				d.add(object, "one", "none, for it does not know the outbox's columns", applySchema)
+				d.add(object, "one", "none, for it does not know the outbox's columns", d.apply)
 			}
 			continue
 		}
 		switch {
 		case !ok:
-			d.add(object, absent, "a function", applySchema)
+			d.add(object, absent, "a function", d.apply)
 		case found.Result != w.result:
-			d.add(object, "one that returns "+found.Result, "one that returns "+w.result, "drop "+object+", then "+applySchema)
+			d.add(object, "one that returns "+found.Result, "one that returns "+w.result, "drop "+object+", then "+d.apply)
 		case found.Definer:
 			d.add(object, "security definer", "security invoker", "alter "+object+" security invoker")
 		case squeeze(found.Body) != squeeze(d.o.body(w)):
-			d.add(object, "another body", "that of version "+fmt.Sprint(Version)+" for "+d.o.Table.String(), applySchema)
+			d.add(object, "another body", "that of version "+fmt.Sprint(Version)+" for "+d.o.Table.String(), d.apply)
 		}
 	}
 }
@@ -94,7 +94,7 @@ func (p *LivePublication) operations() string {
 	return strings.Join(list, ", ")
 }
 
-// roles compares the rights of the roles that o names.
+// roles compares what the roles that o names are.
 func (d *differ) roles() {
 	for _, name := range []string{d.o.AppRole, d.o.RelayRole} {
 		if name != "" && !d.live.Roles[name].Exists {
@@ -113,6 +113,10 @@ func (d *differ) roles() {
 			d.add("role "+d.o.RelayRole, "no right to connect", "connect", fmt.Sprintf("grant connect on database %s to %s", QuoteIdent(d.live.Database), role))
 		}
 	}
+}
+
+// grants compares the rights that they have.
+func (d *differ) grants() {
 	for _, g := range Grants(d.o) {
 		if d.live.Roles[g.Role].Exists && !d.live.Grants[g] {
 			d.add("role "+g.Role, "no "+g.Privilege+" on "+g.Kind+" "+g.Object, "it",

@@ -104,6 +104,25 @@ func TestCheckFindsWhatAPersonMustDecide(t *testing.T) {
 	if err != nil || len(list) != 1 || list[0].Object != "schema walpost" || list[0].Cure != "walpost schema apply" {
 		t.Errorf("an empty database: %v, %v", list, err)
 	}
+	// What is there all the same is not hidden behind that.
+	execSQL(t, conn, `create table early (id uuid, aggregatetype text, aggregateid text, type int, payload text);
+		create publication walpost for table early`)
+	list, err = Check(deadline(t), conn, schema.Options{Table: schema.Table{Schema: "public", Name: "early"}, RelayRole: "nobody knows"})
+	var all []string
+	for _, d := range list {
+		all = append(all, d.String())
+	}
+	for i, want := range []string{
+		"schema walpost: found nothing, wanted version 1; cure: walpost schema apply --table public.early",
+		"table public.early, column type: found integer",
+		"publication walpost: found publish = 'delete, insert, truncate, update'",
+		"role nobody knows: found nothing",
+	} {
+		if len(all) != 4 || !strings.HasPrefix(all[i], want) {
+			t.Errorf("before anything was applied: %q, %v, want %q at %d", all, err, want, i)
+		}
+	}
+	execSQL(t, conn, "drop publication walpost; drop table early")
 	mustApply(t, conn, schema.Options{})
 
 	list, err = Check(deadline(t), conn, schema.Options{AppRole: "nobody knows"})

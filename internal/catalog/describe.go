@@ -34,9 +34,22 @@ type TableError struct {
 // doesNotExist is the reason that `walpost schema apply` cures.
 const doesNotExist = "does not exist"
 
+const (
+	notATable = "is a view or the like and no table"
+	notInWAL  = "is unlogged or temporary, so that its rows are not in the WAL"
+)
+
 // Error names the table, what is wrong with it and the way out.
 func (e *TableError) Error() string {
-	return fmt.Sprintf("table %s %s: create it by `walpost schema apply`, or name another by outbox.table", e.Table, e.Reason)
+	const other = "name another by outbox.table"
+	cure := other
+	switch e.Reason {
+	case doesNotExist:
+		cure = fmt.Sprintf("create it by `%s`, or %s", schema.ApplyCommand(e.Table), other)
+	case notInWAL:
+		cure = fmt.Sprintf("run: ALTER TABLE %s SET LOGGED; or %s", e.Table, other)
+	}
+	return fmt.Sprintf("table %s %s: %s", e.Table, e.Reason, cure)
 }
 
 // Describe returns the table's description. The types of domains are their base types. A table that is absent, or is a view or the
@@ -49,9 +62,9 @@ func Describe(ctx context.Context, db Querier, t schema.Table) (Described, error
 	case err != nil:
 		return Described{}, err
 	case live.Kind != "r" && live.Kind != "p":
-		return Described{}, &TableError{t, "is a view or the like and no table"}
+		return Described{}, &TableError{t, notATable}
 	case live.Unlogged:
-		return Described{}, &TableError{t, "is unlogged or temporary, so that its rows are not in the WAL"}
+		return Described{}, &TableError{t, notInWAL}
 	}
 	return Described{OID: live.OID, Partitioned: live.Kind == "p", Columns: live.TableColumns()}, nil
 }
