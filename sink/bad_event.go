@@ -1,6 +1,7 @@
 package sink
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"unicode/utf8"
@@ -12,7 +13,7 @@ import (
 // BadEvent is an event that can never become a record: because of what it is, not of how Kafka is doing.
 type BadEvent struct {
 	ID, Type, Topic, Key string // as far as they are known
-	Position             string // its ce_sequence
+	Position             string // the text of its position, as in ce_sequence
 	Reason               string // one word, as metrics have it
 	Err                  error
 	Cure                 string
@@ -60,6 +61,8 @@ func badRecord(topic string, r recordbatch.Raw, err error) *BadEvent {
 			e.Type = clip(h.Value)
 		case "ce_sequence":
 			e.Position = string(h.Value)
+		case "walpost_position":
+			e.Position = string(h.Value[bytes.LastIndexByte(h.Value, ' ')+1:])
 		}
 	}
 	return e

@@ -169,7 +169,7 @@ func newAsyncBench(b *testing.B, brokers []string, topic string, rows []*schema.
 		headers    []sarama.RecordHeader
 		at         time.Time
 	}
-	c := newComposer(func(string) {})
+	c := testComposer(func(string) {})
 	records := make([]message, len(rows))
 	for i, ev := range rows {
 		rec, err := c.compose(ev)

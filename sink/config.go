@@ -33,8 +33,10 @@ type Config struct {
 	AutoCreateTopics bool              // allow.auto.create.topics
 	Partitioner      Partitioner
 
-	Topic  schema.Template // names the topic of a row that does not name one itself
-	Source string          // ce_source
+	Topic          schema.Template // names the topic of a row that does not name one itself
+	Source         string          // ce_source
+	Profile        Profile         // style of the headers
+	PositionHeader bool            // profile Debezium: with the header walpost_position
 
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer

@@ -85,7 +85,7 @@ func (k *Kafka) Open(ctx context.Context, acks Acks) (*Producer, error) {
 	}
 	p := &Producer{cfg: &k.cfg, log: k.log, metrics: k.metrics, acks: acks, client: client, splicer: s, flow: flowLinger,
 		topics: map[string]*topic{}, senders: map[int32]*sender{}}
-	p.composer = composer{source: []byte(k.cfg.Source), now: time.Now(), refused: p.reservedHeader()}
+	p.composer = newComposer(&k.cfg, p.reservedHeader())
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	if p.id, err = p.newIdentity(ctx); err != nil {
 		_ = p.Close()

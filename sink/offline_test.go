@@ -59,7 +59,7 @@ func offline(t testing.TB, cfg Config, acks Acks) (*Producer, *stubClient) {
 	c := &stubClient{partitions: map[string]int{}, looked: make(chan string, 1000)}
 	p := &Producer{cfg: &cfg, log: cfg.Logger, metrics: m, acks: acks, client: c, splicer: newSplicer(nil), id: identity{producer: 5, epoch: 1},
 		topics: map[string]*topic{}, senders: map[int32]*sender{}}
-	p.composer = composer{source: []byte(cfg.Source), now: time.Now(), refused: p.reservedHeader()}
+	p.composer = newComposer(&cfg, p.reservedHeader())
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	t.Cleanup(func() {
 		if err := p.Close(); err != nil {

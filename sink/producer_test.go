@@ -24,7 +24,7 @@ func TestRecordsAsConsumersSeeThem(t *testing.T) {
 	acks := newLedger()
 	p := open(t, config(t, brokers), acks)
 	var want []*recordbatch.Record
-	c := newComposer(func(string) {})
+	c := testComposer(func(string) {})
 	for i := range 6 {
 		ev := row()
 		ev.Values[schema.AggregateType] = []byte(topic)

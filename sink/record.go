@@ -10,84 +10,73 @@ import (
 	"walpost/sink/recordbatch"
 )
 
-// composer makes records out of events, after the profile cloudevents. It belongs to the goroutine that publishes; the record that
-// compose returns is valid until the next call.
+// composer makes records out of events. It belongs to the goroutine that publishes; the record that compose returns is valid until the
+// next call.
 type composer struct {
-	source []byte // ce_source
-	now    time.Time
+	profile  Profile
+	position bool   // profile Debezium: with the header walpost_position
+	source   []byte // ce_source
+	now      time.Time
 
 	rec     recordbatch.Record
 	user    headerReader
 	time    [len("2006-01-02T15:04:05.000000Z")]byte
-	pos     [schema.PositionLen]byte
+	pos     []byte            // scratch space
 	refused func(name string) // told of a reserved name in the headers column
 }
 
-// The names of the headers that every record has, encoded once.
-var (
-	nameID          = recordbatch.EncodeName("id")
-	nameSpecVersion = recordbatch.EncodeName("ce_specversion")
-	nameCEID        = recordbatch.EncodeName("ce_id")
-	nameSource      = recordbatch.EncodeName("ce_source")
-	nameType        = recordbatch.EncodeName("ce_type")
-	nameSubject     = recordbatch.EncodeName("ce_subject")
-	nameTime        = recordbatch.EncodeName("ce_time")
-	nameSequence    = recordbatch.EncodeName("ce_sequence")
-	nameContentType = recordbatch.EncodeName("content-type")
-
-	specVersion  = []byte("1.0")
-	contentTypes = [...][]byte{
-		schema.JSON:  []byte("application/json"),
-		schema.Text:  []byte("text/plain"),
-		schema.Bytes: []byte("application/octet-stream"),
-	}
-)
+// newComposer returns a composer of records as cfg wants them. It tells refused of reserved names in headers columns.
+func newComposer(cfg *Config, refused func(name string)) composer {
+	return composer{profile: cfg.Profile, position: cfg.PositionHeader, source: []byte(cfg.Source), now: time.Now(), refused: refused}
+}
 
 // What makes a row no event.
 var (
-	errNoID   = errors.New("its id is NULL")
-	errNoType = errors.New("its type and its aggregatetype are NULL or empty")
+	errNoID    = errors.New("its id is NULL")
+	errEmptyID = errors.New("its id is empty")
+	errNoType  = errors.New("its type and its aggregatetype are NULL or empty")
 )
 
 // compose makes ev's record.
 func (c *composer) compose(ev *schema.Event) (*recordbatch.Record, error) {
-	id, key := ev.Values[schema.ID], ev.Values[schema.AggregateID]
-	if id == nil {
+	switch id := ev.Values[schema.ID]; {
+	case id == nil:
 		return nil, errNoID
-	}
-	typ := ev.TypeOrAggregate()
-	if len(typ) == 0 {
-		return nil, errNoType
+	case len(id) == 0: // two of them would pass for one event: consumers drop the second
+		return nil, errEmptyID
 	}
 	r := &c.rec
 	r.Timestamp = c.timestamp(ev)
-	r.Key, r.Value = key, ev.Values[schema.Payload]
-	h := append(r.Headers[:0],
-		recordbatch.Header{Name: nameID, Value: id},
-		recordbatch.Header{Name: nameSpecVersion, Value: specVersion},
-		recordbatch.Header{Name: nameCEID, Value: id},
-		recordbatch.Header{Name: nameSource, Value: c.source},
-		recordbatch.Header{Name: nameType, Value: typ})
-	if key != nil {
-		h = append(h, recordbatch.Header{Name: nameSubject, Value: key})
+	r.Key, r.Value = ev.Values[schema.AggregateID], ev.Values[schema.Payload]
+	var err error
+	r.Headers, err = c.headers(r.Headers[:0], ev)
+	if err != nil {
+		return nil, err
 	}
-	seq, _ := ev.Position.AppendText(c.pos[:0])
-	h = append(h,
-		recordbatch.Header{Name: nameTime, Value: c.instant(ev)},
-		recordbatch.Header{Name: nameSequence, Value: seq})
-	own := false // content-type from the headers column
-	if v := ev.Values[schema.Headers]; v != nil {
-		var err error
-		if h, own, err = c.user.append(h, v, c.refused); err != nil {
-			r.Headers = h[:0]
-			return nil, fmt.Errorf("column headers: %w", err)
+	return r, nil
+}
+
+// headers adds the headers of ev's record to h.
+func (c *composer) headers(h []recordbatch.Header, ev *schema.Event) (_ []recordbatch.Header, err error) {
+	h = append(h, recordbatch.Header{Name: nameID, Value: ev.Values[schema.ID]})
+	if c.profile == CloudEvents {
+		if h, err = c.appendCloudEvent(h, ev); err != nil {
+			return h, err
 		}
 	}
-	if r.Value != nil && !own {
-		h = append(h, recordbatch.Header{Name: nameContentType, Value: contentTypes[ev.Content]})
+	own := false // content-type from the headers column
+	if v := ev.Values[schema.Headers]; v != nil {
+		if h, own, err = c.user.append(h, v, c.refused); err != nil {
+			return h, fmt.Errorf("column headers: %w", err)
+		}
 	}
-	r.Headers = h
-	return r, nil
+	switch {
+	case c.profile == CloudEvents && ev.Values[schema.Payload] != nil && !own:
+		h = append(h, recordbatch.Header{Name: nameContentType, Value: contentTypes[ev.Content]})
+	case c.profile == Debezium && c.position:
+		h = c.appendPosition(h, ev)
+	}
+	return h, nil
 }
 
 // timestamp is the record's time in milliseconds: the mapped column, else the commit, else now; never ahead of now, for brokers refuse

@@ -17,7 +17,7 @@ const micros = int64(time.Second / time.Microsecond)
 // noon is when these tests compose.
 var noon = time.Date(2030, 3, 1, 12, 0, 0, 123456789, time.UTC)
 
-func newComposer(refused func(string)) *composer {
+func testComposer(refused func(string)) *composer {
 	return &composer{source: []byte("/walpost/shop/walpost.outbox"), now: noon, refused: refused}
 }
 
@@ -57,7 +57,7 @@ func compose(t *testing.T, c *composer, ev *schema.Event) *recordbatch.Record {
 func TestRecordOfAnEvent(t *testing.T) {
 	ev := row()
 	ev.Values[schema.Headers] = []byte(`{"traceparent":"00-1-2-01","tenant":"t","gone":null}`)
-	rec := compose(t, newComposer(nil), ev)
+	rec := compose(t, testComposer(nil), ev)
 	want := []string{
 		"id=0b51f0a0-9d6c-4b7e-9d5a-000000000001",
 		"ce_specversion=1.0",
@@ -120,7 +120,7 @@ func TestKeyValueAndWhatFollowsFromThem(t *testing.T) {
 			if test.headers != "" {
 				ev.Values[schema.Headers] = []byte(test.headers)
 			}
-			rec := compose(t, newComposer(nil), ev)
+			rec := compose(t, testComposer(nil), ev)
 			if got := header(rec, "ce_subject"); got != test.subject {
 				t.Errorf("ce_subject %s, want %s", got, test.subject)
 			}
@@ -141,7 +141,7 @@ func TestEmptyTypeIsTheAggregatetype(t *testing.T) {
 	for _, typ := range [][]byte{nil, {}} {
 		ev := row()
 		ev.Values[schema.Type] = typ
-		if got := header(compose(t, newComposer(nil), ev), "ce_type"); got != "orders" {
+		if got := header(compose(t, testComposer(nil), ev), "ce_type"); got != "orders" {
 			t.Errorf("type %q (null: %t): ce_type %s", typ, typ == nil, got)
 		}
 	}
@@ -154,12 +154,13 @@ func TestRowsThatAreNoEvent(t *testing.T) {
 		want   error
 	}{
 		"no id":      {schema.ID, nil, errNoID},
+		"empty id":   {schema.ID, []byte{}, errEmptyID},
 		"no type":    {schema.AggregateType, nil, errNoType},
 		"no object":  {schema.Headers, []byte(`[1]`), errNoObject},
 		"no JSON":    {schema.Headers, []byte(`{"a":1} x`), errNoJSON},
 		"empty text": {schema.Headers, []byte{}, errNoJSON},
 	} {
-		c, ev := newComposer(nil), row()
+		c, ev := testComposer(nil), row()
 		ev.Values[schema.Type] = nil
 		ev.Values[test.column] = test.value
 		if rec, err := c.compose(ev); !errors.Is(err, test.want) {
@@ -169,15 +170,6 @@ func TestRowsThatAreNoEvent(t *testing.T) {
 		if got := headerLines(compose(t, c, row())); len(got) != 9 || got[0] != "id=0b51f0a0-9d6c-4b7e-9d5a-000000000001" {
 			t.Errorf("%s: the next row has the headers %q", name, got)
 		}
-	}
-}
-
-// An id may be empty, other than NULL: it is what the application chose.
-func TestEmptyIDIsAnID(t *testing.T) {
-	ev := row()
-	ev.Values[schema.ID] = []byte{}
-	if got := header(compose(t, newComposer(nil), ev), "ce_id"); got != "" {
-		t.Errorf("ce_id %q", got)
 	}
 }
 
@@ -209,7 +201,7 @@ func TestTimes(t *testing.T) {
 	} {
 		ev := row()
 		ev.CreatedAt, ev.Timestamp, ev.CommitTime = test.created, test.timestamp, test.commit
-		rec := compose(t, newComposer(nil), ev)
+		rec := compose(t, testComposer(nil), ev)
 		if got := header(rec, "ce_time"); got != test.ceTime || rec.Timestamp != test.record {
 			t.Errorf("%s: ce_time %s, timestamp %d; want %s, %d", test.name, got, rec.Timestamp, test.ceTime, test.record)
 		}
@@ -225,7 +217,7 @@ func TestTimestampIsNeverAheadOfNow(t *testing.T) {
 	} {
 		full := row()
 		ev.Values = full.Values
-		c := newComposer(nil)
+		c := testComposer(nil)
 		before := time.Now()
 		c.now = before.Add(-time.Hour) // a read pass long ago
 		rec := compose(t, c, ev)
@@ -244,7 +236,7 @@ func TestTimestampIsNeverAheadOfNow(t *testing.T) {
 
 // What has just been committed is stamped with its commit, although the pass began before it.
 func TestTimestampOfAFreshCommit(t *testing.T) {
-	c, ev := newComposer(nil), row()
+	c, ev := testComposer(nil), row()
 	ev.CommitTime = time.Now().UnixMicro()
 	c.now = time.Now().Add(-time.Minute)
 	if rec := compose(t, c, ev); rec.Timestamp != ev.CommitTime/1000 {
@@ -254,7 +246,7 @@ func TestTimestampOfAFreshCommit(t *testing.T) {
 
 // The records of an event without headers of its own, and of one with some, come without an allocation.
 func TestComposeAllocatesNothing(t *testing.T) {
-	c, plain, with := newComposer(nil), row(), row()
+	c, plain, with := testComposer(nil), row(), row()
 	with.Values[schema.Headers] = []byte(`{"traceparent": "00-1-2-01", "tenant": "t"}`)
 	if n := testing.AllocsPerRun(100, func() {
 		for _, ev := range []*schema.Event{plain, with} {

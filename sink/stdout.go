@@ -26,7 +26,7 @@ type Stdout struct {
 // NewStdout returns a sink that writes to w and names topics and sources as a Kafka sink with this configuration does.
 func NewStdout(w io.Writer, cfg Config, acks Acks) *Stdout {
 	return &Stdout{out: bufio.NewWriterSize(w, 64<<10), topic: cfg.Topic, acks: acks,
-		composer: composer{source: []byte(cfg.Source), now: time.Now(), refused: func(string) {}}}
+		composer: newComposer(&cfg, func(string) {})}
 }
 
 // line is what is written of an event.
