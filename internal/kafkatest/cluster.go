@@ -97,6 +97,7 @@ func (c *Cluster) format(ctx context.Context, o Options) error {
 	}
 	var raw [16]byte
 	_, _ = rand.Read(raw[:]) // never fails, by its documentation
+	raw[0] &= 0x7f           // else the id may begin with a dash, and be taken for an option
 	cluster := base64.RawURLEncoding.EncodeToString(raw[:])
 	group, ctx := errgroup.WithContext(ctx)
 	for _, n := range c.nodes {
