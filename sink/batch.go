@@ -1,7 +1,9 @@
 package sink
 
 import (
+	"slices"
 	"sync"
+	"time"
 
 	"walpost/schema"
 	"walpost/sink/recordbatch"
@@ -11,8 +13,20 @@ import (
 type batch struct {
 	recordbatch.Batch
 	tally
-	seq int32 // of its first record, once sealed
+	seq   int32     // of its first record, once sealed
+	since time.Time // when its first event was handed over
+	named []int32   // indices of the records whose row names the partition itself
 }
+
+// handedOver notes when the batch got its first event.
+func (b *batch) handedOver(now time.Time) {
+	if b.since.IsZero() {
+		b.since = now
+	}
+}
+
+// name marks the last record as one whose row names the partition.
+func (b *batch) name() { b.named = append(b.named, b.Count()-1) }
 
 // tally is what the relay is owed for some events: their runs, in order, and the bytes that Publish named.
 type tally struct {
@@ -43,6 +57,12 @@ func (b *batch) each(f func(i int, r recordbatch.Raw, tx uint64)) {
 	})
 }
 
+// isNamed tells whether record i's row names the partition itself.
+func (b *batch) isNamed(i int) bool {
+	_, found := slices.BinarySearch(b.named, int32(i))
+	return found
+}
+
 // divide returns new batches that hold the records before, between and behind the cuts, in order. The parts hold the bytes that the
 // whole did.
 func (b *batch) divide(pool *pool, cuts ...int) []*batch {
@@ -58,10 +78,14 @@ func (b *batch) divide(pool *pool, cuts ...int) []*batch {
 				next++
 			}
 			parts = append(parts, pool.get())
+			parts[len(parts)-1].since = b.since
 		}
 		part := parts[len(parts)-1]
 		part.AppendRaw(r)
 		part.count(tx, r.Len)
+		if b.isNamed(i) {
+			part.name()
+		}
 	})
 	// Parts are charged by their records' length in the whole. That may be more than the whole was charged, for when it came from a
 	// division itself, its times may have got longer: what there is is handed out, and the last one takes the rest.
@@ -86,6 +110,6 @@ func (p *pool) get() *batch {
 
 func (p *pool) put(b *batch) {
 	b.Reset()
-	b.runs, b.held, b.seq = b.runs[:0], 0, 0
+	b.runs, b.held, b.seq, b.since, b.named = b.runs[:0], 0, 0, time.Time{}, b.named[:0]
 	p.free.Put(b)
 }

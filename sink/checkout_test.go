@@ -1,6 +1,9 @@
 package sink
 
-import "testing"
+import (
+	"testing"
+	"time"
+)
 
 // A lane may be taken by its sender while the publishing goroutine has the open batch out. Nothing is sent then, and the hand-over queues
 // the lane again.
@@ -10,6 +13,9 @@ func TestTakeWhileTheOpenBatchIsOut(t *testing.T) {
 	l := newLane(&topic{name: "t"}, 0, identity{})
 	l.on = s
 	add := func(i int) {
+		if !l.dirty && !l.enter(0) {
+			t.Fatal("the lane takes no events")
+		}
 		b := l.writable(&pool, 100, 1000)
 		r, err := (&composer{}).compose(event("t", "k", i))
 		if err != nil {
@@ -18,14 +24,14 @@ func TestTakeWhileTheOpenBatchIsOut(t *testing.T) {
 		b.count(uint64(i), b.Append(r, r.Size()))
 	}
 	add(0)
-	if !l.handOver() {
+	if !l.handOver(time.Now()) {
 		t.Fatal("a lane with its first event is not queued")
 	}
 	add(1) // takes the open batch back while the lane is queued
 	if b, err := l.take(s); b != nil || err != nil {
 		t.Fatalf("took %v, %v of a lane whose only batch is out", b, err)
 	}
-	if !l.handOver() {
+	if !l.handOver(time.Now()) {
 		t.Fatal("the lane is not queued again, and its events would wait for ever")
 	}
 	l.numbered = append(l.numbered, l.oldest())

@@ -34,6 +34,7 @@ const (
 	queued                   // a sender has it in its queue, or somebody is finding one, waiting or renewing the identity first
 	flying                   // a request with it is under way
 	stopped                  // its head was rejected: nothing leaves it any more
+	vacant                   // its partition is no more, and nobody drives it
 )
 
 // lane is one partition: events in order, one batch under way at a time.
@@ -47,13 +48,18 @@ type lane struct {
 	dirty bool
 
 	mu       sync.Mutex
-	open     *batch   // takes more events; may be taken by a sender at any time
-	full     []*batch // behind numbered, before open
-	numbered []*batch // have their sequences; the first is under way or to be (re)sent, the others came from dividing it
+	of       int       // partitions that the topic has while the lane takes events; 0: it takes none
+	out      bool      // the publishing goroutine has what was the open batch
+	since    time.Time // when the first event of that was handed over; zero: it holds none from before
+	gone     bool      // the partition is no more: whoever drives the lane lets go of it
+	open     *batch    // takes more events; may be taken by a sender at any time
+	full     []*batch  // behind numbered, before open
+	numbered []*batch  // have their sequences; the first is under way or to be (re)sent, the others came from dividing it
 	state    laneState
 	id       identity
 	unclear  bool      // an attempt to send the head may be in the log although it was not acked
 	failures int       // attempts since the last success
+	err      error     // why the last of them failed
 	blocked  time.Time // when failures began
 	said     time.Time // when that was last logged, by whoever drives the lane then
 	on       *sender   // where its leader is, nil: to be found
@@ -63,15 +69,26 @@ func newLane(t *topic, partition int32, id identity) *lane {
 	return &lane{topic: t, partition: partition, id: id}
 }
 
-// writable returns the batch that takes the next event, of so many bytes at most. Publishing goroutine.
+// enter begins a pass: from now on until handOver the open batch is the publishing goroutine's. It returns false if the lane takes no
+// events for a topic of so many partitions. Publishing goroutine.
+func (l *lane) enter(partitions int) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.of != partitions {
+		return false
+	}
+	l.cur, l.open, l.out, l.since = l.open, nil, true, time.Time{}
+	if l.cur != nil {
+		l.since = l.cur.since
+	}
+	l.dirty = true
+	return true
+}
+
+// writable returns the batch that takes the next event, of so many bytes at most. Publishing goroutine, after enter.
 func (l *lane) writable(pool *pool, size, limit int) *batch {
 	if l.cur == nil {
-		l.mu.Lock()
-		l.cur, l.open = l.open, nil
-		l.mu.Unlock()
-		if l.cur == nil {
-			l.cur = pool.get()
-		}
+		l.cur = pool.get()
 	}
 	if l.cur.Count() > 0 && l.cur.Len()+size > limit {
 		l.more = append(l.more, l.cur)
@@ -81,11 +98,17 @@ func (l *lane) writable(pool *pool, size, limit int) *batch {
 }
 
 // handOver gives the pass's events to the senders and says whether the lane must be queued for it. Publishing goroutine.
-func (l *lane) handOver() bool {
+func (l *lane) handOver(now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	for _, b := range l.more {
+		b.handedOver(now)
+	}
+	if l.cur != nil {
+		l.cur.handedOver(now)
+	}
 	l.full = append(l.full, l.more...)
-	l.open = l.cur
+	l.open, l.out = l.cur, false
 	clear(l.more)
 	l.more, l.cur, l.dirty = l.more[:0], nil, false
 	return l.wake()
@@ -104,6 +127,11 @@ func (l *lane) wake() bool {
 func (l *lane) take(s *sender) (*batch, error) {
 	l.mu.Lock()
 	if l.on != s || l.state != queued {
+		l.mu.Unlock()
+		return nil, nil
+	}
+	if l.gone {
+		l.state = vacant
 		l.mu.Unlock()
 		return nil, nil
 	}
@@ -172,7 +200,7 @@ func (l *lane) settle(o outcome, pool *pool) (step, *batch) {
 	switch v {
 	case done:
 		l.pop()
-		l.unclear, l.failures, l.blocked, l.said = false, 0, time.Time{}, time.Time{}
+		l.unclear, l.failures, l.err, l.blocked, l.said = false, 0, nil, time.Time{}, time.Time{}
 		l.state = idle
 		if l.wake() {
 			return goOn, head
@@ -193,12 +221,12 @@ func (l *lane) settle(o outcome, pool *pool) (step, *batch) {
 		return goOn, nil
 
 	case lost:
-		l.fail()
+		l.fail(o.err)
 		return renew, nil
 
 	default: // wait, unclear, alarm
 		l.unclear = l.unclear || v == unclear
-		l.fail()
+		l.fail(o.err)
 		l.on = nil
 		return resend, nil
 	}
@@ -210,8 +238,9 @@ func (l *lane) pop() {
 	l.numbered = l.numbered[:n]
 }
 
-func (l *lane) fail() {
+func (l *lane) fail(err error) {
 	l.failures++
+	l.err = err
 	if l.blocked.IsZero() {
 		l.blocked = time.Now()
 	}

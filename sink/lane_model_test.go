@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"github.com/IBM/sarama"
 
@@ -63,6 +64,9 @@ func (j *journey) publish() {
 			rec.Key = nil // a compacted topic refuses it
 		}
 		size := rec.Size()
+		if !j.lane.dirty {
+			j.lane.enter(j.lane.of)
+		}
 		b := j.lane.writable(&j.pool, size+recordbatch.Overhead, j.limit)
 		n := b.Append(rec, size)
 		j.tx++
@@ -71,7 +75,7 @@ func (j *journey) publish() {
 			j.send() // a sender comes while the pass is being published
 		}
 	}
-	j.queued = j.lane.handOver() || j.queued
+	j.queued = j.lane.handOver(time.Now()) || j.queued
 }
 
 // send lets the sender come to the lane.

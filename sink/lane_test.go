@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"testing"
+	"time"
 
 	"github.com/IBM/sarama"
 
@@ -37,6 +38,9 @@ func newBench(t testing.TB, id identity) *bench {
 func (b *bench) write(value string, limit int) int {
 	r := &recordbatch.Record{Timestamp: 1000, Value: []byte(value)}
 	size := r.Size()
+	if !b.lane.dirty {
+		b.lane.enter(b.lane.of)
+	}
 	batch := b.lane.writable(&b.pool, size+recordbatch.Overhead, limit)
 	n := batch.Append(r, size)
 	b.tx++
@@ -49,7 +53,7 @@ func (b *bench) batchOf(n int) {
 	for range n {
 		b.write(fmt.Sprintf("v%d", b.tx), math.MaxInt)
 	}
-	b.lane.handOver()
+	b.lane.handOver(time.Now())
 	b.lane.full, b.lane.open = append(b.lane.full, b.lane.open), nil
 }
 
@@ -86,16 +90,16 @@ func TestLaneRestsAndWakes(t *testing.T) {
 		t.Error("a lane without work was queued")
 	}
 	b.write("a", math.MaxInt)
-	if !b.lane.handOver() {
+	if !b.lane.handOver(time.Now()) {
 		t.Error("a lane with work was not queued")
 	}
 	b.write("a", math.MaxInt)
-	if b.lane.handOver() {
+	if b.lane.handOver(time.Now()) {
 		t.Error("a lane was queued twice")
 	}
 	b.take()
 	b.write("b", math.MaxInt)
-	if b.lane.handOver() {
+	if b.lane.handOver(time.Now()) {
 		t.Error("a lane was queued while its batch was under way")
 	}
 	if step, _ := b.lane.settle(outcome{}, &b.pool); step != goOn {
@@ -106,7 +110,7 @@ func TestLaneRestsAndWakes(t *testing.T) {
 		t.Errorf("step %d without work", step)
 	}
 	b.write("c", math.MaxInt)
-	if !b.lane.handOver() {
+	if !b.lane.handOver(time.Now()) {
 		t.Error("a lane at rest was not queued")
 	}
 }
@@ -116,12 +120,12 @@ func TestLaneRestsAndWakes(t *testing.T) {
 func TestSenderComesWhileTheBatchIsWritten(t *testing.T) {
 	b := newBench(t, identity{})
 	b.write("a", math.MaxInt)
-	b.lane.handOver()
+	b.lane.handOver(time.Now())
 	b.write("b", math.MaxInt)
 	if head := b.take(); head != nil {
 		t.Fatalf("a batch was taken while it was written: %v", values(head))
 	}
-	if !b.lane.handOver() {
+	if !b.lane.handOver(time.Now()) {
 		t.Fatal("the lane was not queued again")
 	}
 	if got := values(b.take()); fmt.Sprint(got) != "[1:a 2:b]" {
@@ -159,10 +163,10 @@ func TestBatchesKeepTheLimit(t *testing.T) {
 		}
 		held += b.write(value, limit)
 		if i%7 == 0 {
-			b.lane.handOver()
+			b.lane.handOver(time.Now())
 		}
 	}
-	b.lane.handOver()
+	b.lane.handOver(time.Now())
 	want, sum := 1, 0
 	for batch := b.take(); batch != nil; batch = b.take() {
 		if batch.Count() > 1 && len(batch.Wire()) > limit {

@@ -2,6 +2,9 @@ package sink
 
 import (
 	"errors"
+	"maps"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -14,15 +17,19 @@ type sinkMetrics struct {
 	published      *prometheus.CounterVec
 	publishedBytes *prometheus.CounterVec
 	failed         *prometheus.CounterVec
-	topicBlocked   *prometheus.GaugeVec
+	topicBlocked   blockedTopics
 	retries        prometheus.Counter
 	reconnects     prometheus.Counter
 	reserved       prometheus.Counter
+
+	mu        sync.Mutex
+	producers map[*Producer]struct{} // the open ones, to be asked what waits
 }
 
 func newMetrics(reg prometheus.Registerer) (*sinkMetrics, error) {
 	kafka := prometheus.Labels{"target": "kafka"}
 	m := &sinkMetrics{
+		producers: map[*Producer]struct{}{},
 		connected: prometheus.NewGauge(prometheus.GaugeOpts{Name: "walpost_connected", ConstLabels: kafka,
 			Help: "Whether there is a connection to the target."}),
 		duration: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "walpost_publish_duration_seconds",
@@ -33,8 +40,6 @@ func newMetrics(reg prometheus.Registerer) (*sinkMetrics, error) {
 			Help: "Bytes of the acknowledged record batches, as sent."}, []string{"topic"}),
 		failed: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "walpost_events_failed_total",
 			Help: "Events that can never become a record."}, []string{"topic", "reason"}),
-		topicBlocked: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "walpost_topic_blocked_seconds",
-			Help: "How long events of the topic have waited for Kafka to take them; 0 while they flow."}, []string{"topic"}),
 		retries: prometheus.NewCounter(prometheus.CounterOpts{Name: "walpost_retries_total", ConstLabels: kafka,
 			Help: "What was tried again after it had failed: batches to Kafka, connections and sessions with Postgres."}),
 		reconnects: prometheus.NewCounter(prometheus.CounterOpts{Name: "walpost_reconnects_total", ConstLabels: kafka,
@@ -42,6 +47,8 @@ func newMetrics(reg prometheus.Registerer) (*sinkMetrics, error) {
 		reserved: prometheus.NewCounter(prometheus.CounterOpts{Name: "walpost_reserved_headers_total",
 			Help: "Pairs of the headers column that were left out because their name is reserved."}),
 	}
+	m.topicBlocked = blockedTopics{m, prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "walpost_topic_blocked_seconds",
+		Help: "How long the oldest unacked event of the topic has waited for Kafka to take it; 0 for less than a second."}, []string{"topic"})}
 	var errs []error
 	for _, c := range []prometheus.Collector{m.connected, m.duration, m.published, m.publishedBytes, m.failed, m.topicBlocked, m.retries, m.reconnects, m.reserved} {
 		errs = append(errs, reg.Register(c))
@@ -50,10 +57,55 @@ func newMetrics(reg prometheus.Registerer) (*sinkMetrics, error) {
 }
 
 func (m *sinkMetrics) topic(name string) (published, bytes prometheus.Counter) {
-	m.topicBlocked.WithLabelValues(name)
+	m.blocked(name, 0)
 	return m.published.WithLabelValues(name), m.publishedBytes.WithLabelValues(name)
 }
 
 func (m *sinkMetrics) blocked(topic string, d time.Duration) {
 	m.topicBlocked.WithLabelValues(topic).Set(d.Seconds())
+}
+
+// join makes what waits in a producer visible.
+func (m *sinkMetrics) join(p *Producer) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.producers[p] = struct{}{}
+}
+
+// leave forgets a producer that is closed. What it held waits for Kafka no longer.
+func (m *sinkMetrics) leave(p *Producer) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.producers, p)
+	for _, t := range p.knownTopics() {
+		m.blocked(t.name, 0)
+	}
+}
+
+func (m *sinkMetrics) open() []*Producer {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Collect(maps.Keys(m.producers))
+}
+
+// blockedTopics looks at what waits when it is asked: a time that somebody sets now and then would stand still when nothing happens.
+type blockedTopics struct {
+	metrics *sinkMetrics
+	*prometheus.GaugeVec
+}
+
+// Collect implements [prometheus.Collector].
+func (b blockedTopics) Collect(ch chan<- prometheus.Metric) {
+	ages := map[string]time.Duration{}
+	for _, w := range b.metrics.waits() {
+		if age := time.Since(w.Since); age >= time.Second {
+			ages[w.Topic] = age
+		}
+	}
+	for _, p := range b.metrics.open() {
+		for _, t := range p.knownTopics() {
+			b.metrics.blocked(t.name, ages[t.name])
+		}
+	}
+	b.GaugeVec.Collect(ch)
 }

@@ -23,6 +23,8 @@ type Producer struct {
 	client  sarama.Client
 	splicer *splicer
 	pool    pool
+	doubt   time.Duration // how long a broker has to tell of fewer partitions than are needed
+	attend  time.Duration // how often topics are looked at although nothing has happened
 	flow    time.Duration // how long a batch that is not full waits while more is flowing
 	linger  atomic.Int64  // how long it waits now, in nanoseconds
 	id      identity      // what lanes are opened with; set by Open
@@ -42,6 +44,7 @@ type Producer struct {
 
 	mu      sync.Mutex
 	senders map[int32]*sender
+	known   []*topic // the values of topics
 }
 
 // Publish encodes ev into the batch of its partition. tx is the transaction that it is acked under. It returns the bytes that the event
@@ -66,29 +69,36 @@ func (p *Producer) Publish(ev *schema.Event, tx uint64) (int, error) {
 		err := fmt.Errorf("its record has %d bytes: %w", size, sarama.ErrMessageSizeTooLarge)
 		return 0, p.bad(badRow(ev, t.name, err, fmt.Sprintf("a record has at most %d bytes: publish a reference instead of the content", maxRecord)))
 	}
-	lanes := t.lanes.Load()
-	if lanes == nil || len(t.staged) > 0 {
-		if !t.dirty {
-			t.dirty = true
-			p.dirty = append(p.dirty, t)
-		}
-		return t.hold(rec, size, where.explicit, tx), nil
+	lanes, n := t.lanes.Load(), where.explicit
+	if lanes == nil || len(t.staged) > 0 || int(n) >= len(*lanes) {
+		return p.hold(t, rec, size, n, tx), nil
 	}
-	n := where.explicit
 	if n < 0 {
 		n = p.cfg.Partitioner.Partition(where.hash, int32(len(*lanes)))
-	} else if int(n) >= len(*lanes) {
-		return 0, p.bad(badRow(ev, t.name, partitionError(n, len(*lanes)), partitionCure))
 	}
 	l := (*lanes)[n]
 	if !l.dirty {
-		l.dirty = true
+		if !l.enter(len(*lanes)) {
+			return p.hold(t, rec, size, where.explicit, tx), nil
+		}
 		p.lanes = append(p.lanes, l)
 	}
 	b := l.writable(&p.pool, size+recordbatch.Overhead, int(t.limit.Load()))
 	length := b.Append(rec, size)
 	b.count(tx, length)
+	if where.explicit >= 0 {
+		b.name()
+	}
 	return length, nil
+}
+
+// hold keeps an event until its topic's partitions are known.
+func (p *Producer) hold(t *topic, rec *recordbatch.Record, size int, explicit int32, tx uint64) int {
+	if !t.dirty {
+		t.dirty = true
+		p.dirty = append(p.dirty, t)
+	}
+	return t.hold(rec, size, explicit, tx)
 }
 
 // topicOf finds the event's topic and, on first sight, begins to ask for its partitions.
@@ -109,7 +119,8 @@ func (p *Producer) topicOf(ev *schema.Event) (*topic, error) {
 		t.limit.Store(p.cfg.batchLimit())
 		t.published, t.bytes = p.metrics.topic(t.name)
 		p.topics[t.name] = t
-		p.start(func() { t.find(p) })
+		p.know(t)
+		p.start(func() { t.arrange(p) })
 	}
 	p.last = t
 	return t, nil
@@ -144,12 +155,12 @@ func (p *Producer) Flush(flowing bool) {
 		}
 	}()
 	for _, t := range p.dirty {
-		t.handOver(p)
+		t.handOver(p, p.composer.now)
 	}
 	p.dirty = p.dirty[:0]
 	for _, l := range p.lanes {
 		urgent = urgent || len(l.more) > 0 // a full batch
-		if l.handOver() {
+		if l.handOver(p.composer.now) {
 			p.route(l)
 		}
 	}
@@ -216,7 +227,7 @@ func (l *lane) patience(p *Producer, since time.Time, tries int) *patience {
 // lead finds the sender of the lane's leader, however long that takes.
 func (p *Producer) lead(l *lane) {
 	wait := l.patience(p, time.Now(), 0)
-	for {
+	for !l.letGo() {
 		b, err := p.client.Leader(l.topic.name, l.partition)
 		if err == nil {
 			if s := p.senderOf(b); s != nil {
@@ -231,7 +242,7 @@ func (p *Producer) lead(l *lane) {
 		if !wait.pause(err) {
 			return
 		}
-		_ = p.client.RefreshMetadata(l.topic.name) // Leader tells what came of it
+		p.refresh(l.topic)
 	}
 }
 
@@ -286,7 +297,6 @@ func (p *Producer) acked(l *lane, b *batch) {
 	l.topic.published.Add(float64(b.Count()))
 	l.topic.bytes.Add(float64(len(b.Wire())))
 	p.metrics.connected.Set(1)
-	p.metrics.blocked(l.topic.name, 0)
 	p.acks.Acked(b.runs, b.held)
 	p.pool.put(b)
 }
@@ -296,13 +306,18 @@ func (p *Producer) retry(l *lane, err error) {
 	l.mu.Lock()
 	failures, since := l.failures, l.blocked
 	l.mu.Unlock()
-	p.metrics.blocked(l.topic.name, time.Since(since))
 	wait := l.patience(p, since, failures-1)
 	if !wait.pause(err) {
 		return
 	}
-	_ = p.client.RefreshMetadata(l.topic.name) // Leader tells what came of it
+	p.refresh(l.topic)
 	p.lead(l)
+}
+
+// refresh asks for a topic's leaders, and makes sure that its partitions are still those that its events go to.
+func (p *Producer) refresh(t *topic) {
+	_ = p.client.RefreshMetadata(t.name) // Leader and Partitions tell what came of it
+	t.compare(p)
 }
 
 // renew gives the lane a new producer id. What may be in the log already is then sent a second time: a duplicate, never a gap.

@@ -244,7 +244,7 @@ func (s *sender) watch() {
 			return
 		}
 		for _, l := range stuck {
-			_ = s.p.client.RefreshMetadata(l.topic.name)
+			s.p.refresh(l.topic)
 			if b, err := s.p.client.Leader(l.topic.name, l.partition); err == nil && b.ID() != s.broker.ID() {
 				s.p.log.Warn("leaving a broker that does not answer", "broker", s.broker.Addr(), "topic", l.topic.name,
 					"partition", l.partition, "leader", b.Addr())

@@ -7,18 +7,17 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/IBM/sarama"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"walpost/schema"
 	"walpost/sink/recordbatch"
 )
 
-// topic is a topic that events go to: its lanes, or, while the partitions are not known, the events that wait for them.
+// topic is a topic that events go to: its lanes, or, while its partitions are not known or change, the events that wait for them.
 type topic struct {
 	name  string
 	limit atomic.Int64            // bytes of a batch, uncompressed
-	lanes atomic.Pointer[[]*lane] // by partition; nil: not known yet
+	lanes atomic.Pointer[[]*lane] // by partition; nil: not known now, and arrange is at work
 
 	published, bytes prometheus.Counter
 
@@ -27,13 +26,18 @@ type topic struct {
 	dirty  bool
 
 	mu      sync.Mutex
-	waiting []*unplaced // handed over before lanes was set
+	waiting []*unplaced // handed over while lanes was nil
+	needs   int32       // partitions that there must be for all that wait, as far as rows name them
+	every   []*lane     // by partition, all that there ever were: a lane whose partition is gone keeps its sequences, should it come back
+	count   int         // how many of them there are now; 0: not known yet
+	err     error       // why the partitions are not known
 }
 
-// unplaced is a batch of events whose partitions are not known.
+// unplaced is a batch of events that have no partition yet.
 type unplaced struct {
 	batch
 	explicit []int32 // per record, -1: by hash
+	needs    int32   // partitions that there must be for them
 }
 
 // hold keeps an event until the partitions are known. Publishing goroutine.
@@ -48,46 +52,47 @@ func (t *topic) hold(r *recordbatch.Record, size int, explicit int32, tx uint64)
 	length := u.Append(r, size)
 	u.count(tx, length)
 	u.explicit = append(u.explicit, explicit)
+	u.needs = max(u.needs, explicit+1)
 	return length
 }
 
-// handOver lets the pass's held events take part: they wait, or go to their lanes when these have become known meanwhile.
-func (t *topic) handOver(p *Producer) {
+// handOver lets the pass's held events take part: they wait, or go to their lanes when these have become known meanwhile. A row that
+// names a partition of which nobody has heard yet makes the topic ask again first.
+func (t *topic) handOver(p *Producer, now time.Time) {
 	t.dirty = false
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	for _, u := range t.staged {
+		u.since = now
+		t.needs = max(t.needs, u.needs)
+	}
 	t.waiting = append(t.waiting, t.staged...)
 	t.staged = nil
 	if lanes := t.lanes.Load(); lanes != nil {
+		if int(t.needs) > len(*lanes) {
+			t.reconsider(p)
+			return
+		}
 		t.place(p, *lanes)
 	}
-}
-
-// open sets the partitions and sends what waited for them.
-func (t *topic) open(p *Producer, partitions int) {
-	lanes := make([]*lane, partitions)
-	for i := range lanes {
-		lanes[i] = newLane(t, int32(i), p.id)
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.place(p, lanes)
-	t.lanes.Store(&lanes)
 }
 
 // place moves the waiting events to their lanes, in order. t.mu is held.
 func (t *topic) place(p *Producer, lanes []*lane) {
 	limit := int(t.limit.Load())
 	for _, u := range t.waiting {
+		left := u.held
 		u.each(func(i int, r recordbatch.Raw, tx uint64) {
+			// What the events hold altogether must come back altogether: a record's length is not always what was counted for it, see divide.
+			held := min(r.Len, left)
+			if i == int(u.Count())-1 {
+				held = left
+			}
+			left -= held
 			n := u.explicit[i]
-			if n < 0 {
-				rec := r.Record()
-				hash := rec.Key
-				if hash == nil {
-					hash = rec.Headers[0].Value // the id
-				}
-				n = p.cfg.Partitioner.Partition(hash, int32(len(lanes)))
+			named := n >= 0
+			if !named {
+				n = p.cfg.Partitioner.Partition(hashed(r), int32(len(lanes)))
 			}
 			if int(n) >= len(lanes) {
 				bad := badRecord(t.name, r, partitionError(n, len(lanes)))
@@ -95,11 +100,11 @@ func (t *topic) place(p *Producer, lanes []*lane) {
 				p.rejected(tx, bad)
 				return
 			}
-			lanes[n].add(&p.pool, r, tx, limit)
+			lanes[n].add(&p.pool, r, tx, held, named, u.since, limit)
 		})
 		u.Reset() // its buffer may serve the next one's records already
 	}
-	t.waiting = nil
+	t.waiting, t.needs = nil, 0
 	for _, l := range lanes {
 		l.mu.Lock()
 		wake := l.wake()
@@ -110,83 +115,19 @@ func (t *topic) place(p *Producer, lanes []*lane) {
 	}
 }
 
+// hashed is what decides on a record's partition: its key, or the event's id.
+func hashed(r recordbatch.Raw) []byte {
+	rec := r.Record()
+	if rec.Key == nil {
+		return rec.Headers[0].Value
+	}
+	return rec.Key
+}
+
 const partitionCure = "correct the column, or add partitions to the topic"
 
 func partitionError(n int32, count int) error {
 	return fmt.Errorf("column partition: the topic has no partition %d, only 0 to %d", n, count-1)
-}
-
-// add appends a record that waited for its partition.
-func (l *lane) add(pool *pool, r recordbatch.Raw, tx uint64, limit int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.open != nil && l.open.Len()+r.Len+recordbatch.Overhead > limit {
-		l.full = append(l.full, l.open)
-		l.open = nil
-	}
-	if l.open == nil {
-		l.open = pool.get()
-	}
-	l.open.AppendRaw(r)
-	l.open.count(tx, r.Len)
-}
-
-// find asks for the topic's partitions until they are there, however long that takes, and opens it.
-func (t *topic) find(p *Producer) {
-	wait := patience{p: p, what: "topic " + t.name, since: time.Now(), said: new(time.Time)}
-	for {
-		_ = p.client.RefreshMetadata(t.name) // Partitions tells what came of it
-		partitions, err := p.client.Partitions(t.name)
-		if err == nil && len(partitions) > 0 {
-			t.readLimit(p)
-			p.metrics.blocked(t.name, 0)
-			t.open(p, len(partitions))
-			return
-		}
-		p.metrics.blocked(t.name, time.Since(wait.since))
-		if !wait.pause(err) {
-			return
-		}
-	}
-}
-
-// readLimit sets the limit of batches to what the topic allows. Without the permission to ask, the configured one stays: the default
-// fits into the brokers' default.
-func (t *topic) readLimit(p *Producer) bool {
-	b := p.client.LeastLoadedBroker()
-	if b == nil {
-		return false
-	}
-	const name = "max.message.bytes"
-	res, err := b.DescribeConfigs(&sarama.DescribeConfigsRequest{Version: 1, Resources: []*sarama.ConfigResource{
-		{Type: sarama.TopicResource, Name: t.name, ConfigNames: []string{name}}}})
-	if err != nil {
-		return false
-	}
-	for _, r := range res.Resources {
-		for _, c := range r.Configs {
-			var n int64
-			if _, err := fmt.Sscan(c.Value, &n); c.Name == name && err == nil {
-				// A kilobyte for the batch's head, and for what little a codec adds to bytes that do not compress.
-				t.limit.Store(max(min(p.cfg.batchLimit(), n-1024), recordbatch.HeadLen+1))
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// shrink answers a batch of so many bytes that was too large for the topic: the limit was lowered under us, or is not ours to read. Then
-// batches become smaller by halves; what is refused meanwhile is divided all the same. A batch from before the limit was last lowered,
-// or from another lane at the same time, tells nothing new.
-func (t *topic) shrink(p *Producer, size int) {
-	before := t.limit.Load()
-	if int64(size) > before {
-		return
-	}
-	if !t.readLimit(p) || t.limit.Load() >= before {
-		t.limit.Store(max(before/2, 16<<10))
-	}
 }
 
 // appendTopic appends the name of an event's topic: the row's own, else the template's. On an error nothing is appended, no half of a name.

@@ -1,0 +1,55 @@
+package sink
+
+import (
+	"fmt"
+
+	"github.com/IBM/sarama"
+
+	"walpost/sink/recordbatch"
+)
+
+// readLimit sets the limit of batches to what the topic allows. Without the permission to ask, the configured one stays: the default
+// fits into the brokers' default.
+func (t *topic) readLimit(p *Producer) bool {
+	b := p.client.LeastLoadedBroker()
+	if b == nil {
+		return false
+	}
+	const name = "max.message.bytes"
+	res, err := b.DescribeConfigs(&sarama.DescribeConfigsRequest{Version: 1, Resources: []*sarama.ConfigResource{
+		{Type: sarama.TopicResource, Name: t.name, ConfigNames: []string{name}}}})
+	if err != nil {
+		return false
+	}
+	for _, r := range res.Resources {
+		for _, c := range r.Configs {
+			var n int64
+			if _, err := fmt.Sscan(c.Value, &n); c.Name == name && err == nil {
+				// A kilobyte for the batch's head, and for what little a codec adds to bytes that do not compress.
+				t.limit.Store(max(min(p.cfg.batchLimit(), n-1024), recordbatch.HeadLen+1))
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// shrink answers a batch of so many bytes that was too large for the topic: the limit was lowered under us, or is not ours to read. Then
+// batches become smaller by halves; what is refused meanwhile is divided all the same. A batch from before the limit was last lowered,
+// or from another lane at the same time, tells nothing new.
+func (t *topic) shrink(p *Producer, size int) {
+	before := t.limit.Load()
+	if int64(size) > before {
+		return
+	}
+	if !t.readLimit(p) || t.limit.Load() >= before {
+		t.limit.Store(max(before/2, 16<<10))
+	}
+}
+
+// grow follows a limit that was raised. Where it cannot be read, batches become larger by doubles until one is refused again.
+func (t *topic) grow(p *Producer) {
+	if before := t.limit.Load(); !t.readLimit(p) {
+		t.limit.CompareAndSwap(before, min(2*before, p.cfg.batchLimit()))
+	}
+}
