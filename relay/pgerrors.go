@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -49,12 +50,12 @@ func judge(err error, at stage, first bool, n names) error {
 	switch e.Code {
 	case "42501": // insufficient_privilege
 		if at == preparing {
-			return permanent(err, "grant it: walpost schema print --relay-role %s prints the grants", schema.QuoteIdent(n.role))
+			return permanent(err, "grant it: %s --relay-role %s prints the grants", schema.Command("print", n.table), schema.QuoteIdent(n.role))
 		}
 		return permanent(err, "run: ALTER ROLE %s REPLICATION (on RDS and Aurora: GRANT rds_replication TO %[1]s)", schema.QuoteIdent(n.role))
 	case "42P01", "3F000", "42883": // undefined_table, invalid_schema_name, undefined_function: something of schema walpost is not there
 		if at == preparing {
-			return permanent(err, "run: walpost schema apply")
+			return permanent(err, "run: %s", schema.Command("apply", n.table))
 		}
 	case "42704": // undefined_object
 		if at == starting { // the slot: it was there a moment ago
@@ -121,7 +122,7 @@ func judgeLeaf(err error, first bool, n names) (cure string, hopeless bool) {
 	case errors.As(err, &parse):
 		// A service file or a password file may be replaced at this very moment, and a process that has run goes on trying.
 		return "correct the connection string", first
-	case errors.As(err, &cert), errors.As(err, &unknown), errors.As(err, &header), strings.Contains(err.Error(), "refused TLS"):
+	case errors.As(err, &cert), errors.As(err, &unknown), errors.As(err, &header), refusedTLS(err):
 		// The two sides do not agree on TLS. While a certificate is being replaced that passes.
 		return "make sslmode, sslrootcert and the host name fit the server's certificate", first
 	}
@@ -161,7 +162,7 @@ func leaves(err error) []error {
 func lostSlot(err error, n names) error {
 	return permanent(err, "slot %s is lost: Postgres removed WAL that it needed, so events are missing from the stream. "+
 		"Those that are still in %s can be published from there: look at confirmed_commit_time in walpost.relay_state, "+
-		"then drop the slot and create it anew (SELECT pg_drop_replication_slot(%s)); raise max_slot_wal_keep_size", n.slot, n.table, schema.QuoteLiteral(n.slot))
+		"then drop the slot and create it anew (SELECT pg_drop_replication_slot(%s)); raise max_slot_wal_keep_size (or what the reason names, such as idle_replication_slot_timeout)", n.slot, n.table, schema.QuoteLiteral(n.slot))
 }
 
 // publicationGap is the fault of a publication that is not there at this point of the WAL, though it may be now.
@@ -200,13 +201,42 @@ func serverGone(err error) bool {
 }
 
 // oneLine tells a connection's error on one line, in the order of the attempts.
-func oneLine(err error) string {
+func oneLine(err error) string { return tell(leaves(err)) }
+
+// whyNot is oneLine without what is no reason: a refusal of TLS where the same was tried without it.
+func whyNot(err error, cfg *pgconn.Config) string {
+	all := leaves(err)
+	if triesPlain(cfg) {
+		if left := slices.DeleteFunc(slices.Clone(all), refusedTLS); len(left) > 0 {
+			all = left
+		}
+	}
+	return tell(all)
+}
+
+func tell(errs []error) string {
 	var seen []string
-	for _, leaf := range leaves(err) {
-		text := strings.Join(strings.Fields(leaf.Error()), " ")
+	for _, err := range errs {
+		text := strings.Join(strings.Fields(err.Error()), " ")
 		if len(seen) == 0 || seen[len(seen)-1] != text {
 			seen = append(seen, text)
 		}
 	}
 	return strings.Join(seen, "; ")
+}
+
+// refusedTLS tells whether a server without TLS was asked for it. The library has no type for that.
+func refusedTLS(err error) bool { return strings.Contains(err.Error(), "server refused TLS") }
+
+// triesPlain tells whether a connection is tried without TLS too: sslmode prefer, which is libpq's default, or allow.
+func triesPlain(cfg *pgconn.Config) bool {
+	if cfg.TLSConfig == nil {
+		return true
+	}
+	for _, f := range cfg.Fallbacks {
+		if f.TLSConfig == nil {
+			return true
+		}
+	}
+	return false
 }

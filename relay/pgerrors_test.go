@@ -102,3 +102,21 @@ func TestNotices(t *testing.T) {
 		t.Error("a notice is not logged")
 	}
 }
+
+// A server without TLS refuses it before it refuses the login, which is the reason; where TLS is demanded, its refusal is.
+func TestRefusedTLSIsNoReasonWherePlainIsTried(t *testing.T) {
+	refused, login := errors.New("tls error: server refused TLS connection"), &pgconn.PgError{Code: "28P01", Message: "no"}
+	for sslmode, both := range map[string]bool{"prefer": false, "allow": false, "require": true, "verify-full": true} {
+		cfg, err := pgconn.ParseConfig("host=db user=u sslmode=" + sslmode)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := ConnectError(errors.Join(refused, login), cfg).Error()
+		if !strings.Contains(text, "28P01") || strings.Contains(text, "refused TLS") != both {
+			t.Errorf("sslmode %s: %q", sslmode, text)
+		}
+		if text := ConnectError(refused, cfg).Error(); !strings.Contains(text, "refused TLS") {
+			t.Errorf("sslmode %s: %q hides the only reason", sslmode, text)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -51,9 +52,11 @@ func dialWalsender(ctx context.Context, connString string, n names, log *slog.Lo
 	return w, nil
 }
 
-// connectError says where to and as whom there is no connection.
+// ConnectError returns err, why there is no connection, with a text on one line that says where to and as whom; no password is in it.
+func ConnectError(err error, cfg *pgconn.Config) error { return connectError(err, cfg) }
+
 func connectError(err error, cfg *pgconn.Config) error {
-	return &dialError{fmt.Sprintf("connect to %s port %d as %s, database %s: %s", cfg.Host, cfg.Port, cfg.User, cfg.Database, oneLine(err)), cfg.User, err}
+	return &dialError{fmt.Sprintf("connect to %s port %d as %s, database %s: %s", cfg.Host, cfg.Port, cfg.User, cmp.Or(cfg.Database, cfg.User), whyNot(err, cfg)), cfg.User, err}
 }
 
 // dialError is a connection's error with a text on one line.

@@ -2,14 +2,14 @@ package schema
 
 import "strings"
 
-// ApplyCommand returns the command that makes schema walpost and, where it is absent, the outbox t: as it is to be typed into a shell.
-// Which other table is meant may have been said on a command line only, so it is repeated.
-func ApplyCommand(t Table) string {
-	const apply = "walpost schema apply"
+// Command returns the command line of `walpost schema` and a verb (print, apply, check) for the outbox t, as it is to be typed into a
+// shell. Which other table than the usual one is meant may have been said on a command line only, so it is repeated.
+func Command(verb string, t Table) string {
+	command := "walpost schema " + verb
 	if t == DefaultTable || t == (Table{}) {
-		return apply
+		return command
 	}
-	return apply + " --table " + shellWord(t.String())
+	return command + " --table " + shellWord(t.String())
 }
 
 // shellWord returns s so that a shell takes it as one word.

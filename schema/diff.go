@@ -26,7 +26,7 @@ const absent = "nothing"
 // nobody's concern.
 func Diff(o Options, live Live) []Difference {
 	o = o.WithDefaults()
-	d := differ{o: o, live: live, apply: ApplyCommand(o.Table)}
+	d := differ{o: o, live: live, apply: Command("apply", o.Table)}
 	if !d.version() {
 		return d.list
 	}

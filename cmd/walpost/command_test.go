@@ -45,8 +45,8 @@ func TestExitCodes(t *testing.T) {
 		{args: "schema print", file: "outbox:\n  profile: debezium\n", code: 2, stderr: "walpost: walpost.yaml:2:12: outbox.profile: the profile debezium is not in this version"},
 		{args: "schema print", stdout: "-- walpost: database schema, version 1."},
 		{args: "schema print --table events", code: 2, stderr: "walpost: --table: outbox.table: "},
-		{args: "schema apply --postgres-url host=127.0.0.1,port=1", code: 1, stderr: "walpost: connect to Postgres: "},
-		{args: "schema check --postgres-url postgres://127.0.0.1:1/db", code: 1, stderr: "walpost: connect to Postgres: "},
+		{args: "schema apply --postgres-url host=127.0.0.1,port=1", code: 1, stderr: "walpost: connect to 127.0.0.1 port 5432 as "},
+		{args: "schema check --postgres-url postgres://127.0.0.1:1/db", code: 1, stderr: "walpost: connect to 127.0.0.1 port 1 as "},
 		{args: "version", stdout: "walpost "},
 		{args: "completion bash", stdout: "# bash completion"},
 	} {

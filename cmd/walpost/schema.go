@@ -13,6 +13,7 @@ import (
 
 	"walpost/cmd/walpost/internal/config"
 	"walpost/internal/catalog"
+	"walpost/relay"
 	"walpost/schema"
 )
 
@@ -74,8 +75,17 @@ func (a *app) schemaApply(cmd *cobra.Command, cfg *config.Config, o schema.Optio
 		if err := catalog.Apply(ctx, conn, o); err != nil {
 			return fmt.Errorf("apply schema: %w", err)
 		}
-		_, err := fmt.Fprintf(a.stdout, "schema walpost is at version %d, outbox %s is there\n", schema.Version, o.Table)
-		return err
+		if _, err := fmt.Fprintf(a.stdout, "schema walpost is at version %d, outbox %s is there\n", schema.Version, o.Table); err != nil {
+			return err
+		}
+		level, enough, err := catalog.WALLevel(ctx, conn)
+		if err != nil {
+			return fmt.Errorf("apply schema: %w", err)
+		}
+		if !enough { // it is of no use yet, and the restart wants planning
+			fmt.Fprintf(a.stderr, "walpost: wal_level is %s, and walpost run needs logical; run: ALTER SYSTEM SET wal_level = logical, and restart the server\n", level)
+		}
+		return nil
 	})
 }
 
@@ -115,7 +125,7 @@ func withDatabase(ctx context.Context, cfg *config.Config, use func(context.Cont
 	}
 	conn, err := pgx.ConnectConfig(ctx, c)
 	if err != nil {
-		return fmt.Errorf("connect to Postgres: %w; %s", err, connectCure(err))
+		return fmt.Errorf("%w; %s", relay.ConnectError(err, &c.Config), connectCure(err))
 	}
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)

@@ -76,6 +76,18 @@ func TestSchemaRolesAndTable(t *testing.T) {
 	}
 }
 
+// A server that cannot be streamed from yet gets the schema all the same, and a word about it.
+func TestSchemaApplyTellsOfWALLevel(t *testing.T) {
+	server := pgtest.Start(t, pgtest.Options{Settings: map[string]string{"wal_level": "replica"}})
+	clean(t)
+	t.Setenv("WALPOST_POSTGRES_URL", server.DSN("postgres"))
+	code, stdout, stderr := command(t, "schema", "apply")
+	if code != 0 || stdout != "schema walpost is at version 1, outbox walpost.outbox is there\n" ||
+		stderr != "walpost: wal_level is replica, and walpost run needs logical; run: ALTER SYSTEM SET wal_level = logical, and restart the server\n" {
+		t.Errorf("exit %d\n%s%s", code, stdout, stderr)
+	}
+}
+
 // What a person must decide ends it, and nothing is half-made.
 func TestSchemaApplyToAnUnsuitableTable(t *testing.T) {
 	db := pgtest.New(t)

@@ -45,7 +45,7 @@ func (e *TableError) Error() string {
 	cure := other
 	switch e.Reason {
 	case doesNotExist:
-		cure = fmt.Sprintf("create it by `%s`, or %s", schema.ApplyCommand(e.Table), other)
+		cure = fmt.Sprintf("create it by `%s`, or %s", schema.Command("apply", e.Table), other)
 	case notInWAL:
 		cure = fmt.Sprintf("run: ALTER TABLE %s SET LOGGED; or %s", e.Table, other)
 	}
