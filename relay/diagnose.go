@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"walpost/internal/catalog"
@@ -78,7 +79,7 @@ func (d *diagnosing) fail(check string, err error, otherwise string) {
 			otherwise = f.cure
 		}
 	}
-	d.list.Add(check, diagnosis.Failed, oneLine(err), otherwise)
+	d.list.Add(check, diagnosis.Failed, strings.Join(strings.Fields(err.Error()), " "), otherwise) // some errors have lines
 }
 
 // unasked is the cure of a query that came to nothing.
