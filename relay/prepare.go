@@ -103,7 +103,7 @@ func (r *Relay) checkServer(ctx context.Context, db *database, p *ready) error {
 		return fmt.Errorf("read settings: %w", err)
 	}
 	r.connected = true
-	r.watcher.met.Store(true)
+	r.watcher.meet()
 	switch {
 	case p.version < 14_00_00:
 		return permanent(fmt.Errorf("the server is Postgres %d", p.version/10000), "walpost needs 14 or later")

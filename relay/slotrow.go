@@ -51,8 +51,8 @@ func (r *Relay) readSlot(ctx context.Context, db *database) (*slotRow, error) {
 		       coalesce(confirmed_flush_lsn > pg_catalog.pg_current_wal_flush_lsn(), false),
 		       coalesce(confirmed_flush_lsn > (select confirmed_lsn from walpost.relay_state where slot = slot_name and clean_stop), false),
 		       coalesce(wal_status, ''), coalesce(to_jsonb(s) ->> 'invalidation_reason', ''),
-		       coalesce(greatest(pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), restart_lsn), 0), 0)::bigint,
-		       coalesce(greatest(safe_wal_size, 0), -1), pg_catalog.clock_timestamp()
+		       greatest(pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), restart_lsn), 0)::bigint,
+		       case when safe_wal_size is null then -1 else greatest(safe_wal_size, 0) end, pg_catalog.clock_timestamp()
 		from pg_catalog.pg_replication_slots s where slot_name = $1`, r.cfg.Slot).
 		Scan(&s.plugin, &s.kind, &s.database, &s.active, &s.pid, &s.confirmed, &s.beyond, &s.ahead,
 			&s.status, &s.reason, &s.retained, &s.safe, &s.seen)

@@ -63,6 +63,13 @@ func (w *watcher) run(ctx context.Context, look func(context.Context) error) {
 	}
 }
 
+// meet notes that the server lets this process in, and has a first look soon.
+func (w *watcher) meet() {
+	if !w.met.Swap(true) {
+		signal(w.wake)
+	}
+}
+
 // attend makes s the session that judgements are told to, and has a look soon; nil: there is none any more.
 func (w *watcher) attend(s *session) {
 	w.mu.Lock()

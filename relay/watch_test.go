@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"strings"
 	"testing"
@@ -121,7 +122,15 @@ func TestWatchAgain(t *testing.T) {
 
 // TestWatchGoesOn: another table under the old name is the outbox from then on, and is recorded; a publication that had a hole is told of.
 func TestWatchGoesOn(t *testing.T) {
-	f := newFixture(t)
+	for _, major := range []int{0, 14, 18} {
+		t.Run(fmt.Sprintf("Postgres %d", major), func(t *testing.T) {
+			t.Parallel()
+			watchGoesOn(t, fixtureOn(t, pgtest.NewMajor(t, major).DSN))
+		})
+	}
+}
+
+func watchGoesOn(t *testing.T, f *fixture) {
 	r := f.start()
 	oid := func(sql string) (n uint32) {
 		t.Helper()
@@ -131,6 +140,10 @@ func TestWatchGoesOn(t *testing.T) {
 		return n
 	}
 	const recorded = "select table_oid from walpost.relay_state"
+	until(t, "a look", func() bool {
+		s := r.relay.State().Slot
+		return s.Active && s.WALStatus == "reserved" && s.SafeBytes == -1
+	})
 	f.exec("create table walpost.next (like walpost.outbox including all)")
 	f.exec("begin")
 	f.exec("drop table walpost.outbox cascade")
@@ -153,6 +166,9 @@ func TestWatchGoesOn(t *testing.T) {
 	f.insert(1)
 	until(t, "2 events", func() bool { return f.sink.count() == 2 })
 	r.stop()
+	if f.logs.has("Postgres will give it up") {
+		t.Error("told of scarce WAL where there is no limit")
+	}
 
 	// While the relay was away.
 	f.exec("create table walpost.next (like walpost.outbox including all)")
@@ -231,6 +247,19 @@ func TestWatchSlot(t *testing.T) {
 	if err := r.wait(); err == nil || !isPermanent(err) || !strings.Contains(err.Error(), "is lost") {
 		t.Fatalf("ended with %v", err)
 	}
+}
+
+// TestWatchStandby: a relay that stands by shows the slot too.
+func TestWatchStandby(t *testing.T) {
+	f := newFixture(t)
+	leader := f.start()
+	second := f.launch()
+	until(t, "the second has looked while it stands by", func() bool {
+		s := second.relay.State()
+		return s.Role == Standby && s.Slot.Active && s.Slot.ConfirmedFlush != ""
+	})
+	second.stop()
+	leader.stop()
 }
 
 // TestPressure: a warning is lifted later than it is given.
