@@ -13,6 +13,7 @@ import (
 type Status struct {
 	Published int64          // events that all in-sync replicas have acknowledged, since the process began
 	Blocked   []BlockedTopic // the one that waits longest first
+	Waits     []Wait         // all topics with unacked events, likewise; in a healthy stream each waits for milliseconds
 }
 
 // BlockedTopic is a topic whose events wait for Kafka to take them.
@@ -24,7 +25,7 @@ type BlockedTopic struct {
 // Status returns what the producers of k have done and wait for. It reads metrics, which have it all, and may be called at any time from
 // any goroutine.
 func (k *Kafka) Status() Status {
-	var s Status
+	s := Status{Waits: k.metrics.waits()}
 	collect(k.metrics.published, func(m *dto.Metric) { s.Published += int64(m.GetCounter().GetValue()) })
 	collect(k.metrics.topicBlocked, func(m *dto.Metric) {
 		if seconds := m.GetGauge().GetValue(); seconds > 0 {

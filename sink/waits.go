@@ -14,10 +14,7 @@ type Wait struct {
 	Err   error     // what Kafka said last of it; nil: nothing bad
 }
 
-// Waits returns the topics that have unacked events, those that have waited longest first. In a healthy stream each has waited for
-// milliseconds. It may be called at any time from any goroutine.
-func (k *Kafka) Waits() []Wait { return k.metrics.waits() }
-
+// waits returns the topics that have unacked events, those that have waited longest first.
 func (m *sinkMetrics) waits() []Wait {
 	longest := map[string]Wait{} // of the stream's producer and the backfill's
 	for _, p := range m.open() {
@@ -28,7 +25,7 @@ func (m *sinkMetrics) waits() []Wait {
 			}
 		}
 	}
-	waits := make([]Wait, 0, len(longest))
+	var waits []Wait
 	for _, w := range longest {
 		waits = append(waits, w)
 	}

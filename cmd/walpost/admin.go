@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -104,20 +105,55 @@ func (a *adminServer) readiness(now time.Time) (int, map[string]string) {
 		reason = "starting"
 	default:
 		s := state()
-		late := now.Sub(s.UnackedSince)
+		late := a.late(now, &s)
 		switch {
 		case s.Role != relay.Leader && s.Role != relay.Standby:
 			if reason = s.Reason; reason == "" {
 				reason = string(s.Role)
 			}
-		case !s.UnackedSince.IsZero() && late >= ackPatience:
-			reason = fmt.Sprintf("Kafka has acknowledged nothing for %s; %d events wait", late.Round(time.Second), s.Unacked)
+		case late != "":
+			reason = late
 		default:
 			return http.StatusOK, map[string]string{"role": string(s.Role)}
 		}
 	}
 	return http.StatusServiceUnavailable, map[string]string{"reason": reason}
 }
+
+// late says which events have waited too long for their ack; "": none has. A topic that flows does not make up for one that does not.
+func (a *adminServer) late(now time.Time, s *relay.State) string {
+	var waits []sink.Wait
+	if f, ok := a.flow.Load().(flow); ok {
+		waits = f.sink().Waits
+	}
+	var parts []string
+	more := 0
+	for _, w := range waits {
+		age := now.Sub(w.Since)
+		switch {
+		case age < ackPatience:
+		case len(parts) == topicsNamed:
+			more++
+		case w.Err != nil:
+			parts = append(parts, fmt.Sprintf("topic %s for %s (%s)", w.Topic, age.Round(time.Second), strings.Join(strings.Fields(w.Err.Error()), " ")))
+		default:
+			parts = append(parts, fmt.Sprintf("topic %s for %s", w.Topic, age.Round(time.Second)))
+		}
+	}
+	if more > 0 {
+		parts = append(parts, fmt.Sprintf("%d more topics", more))
+	}
+	switch age := now.Sub(s.UnackedSince); {
+	case len(parts) > 0:
+		return fmt.Sprintf("Kafka has not acknowledged events of %s; %d events wait", strings.Join(parts, ", "), s.Unacked)
+	case !s.UnackedSince.IsZero() && age >= ackPatience:
+		return fmt.Sprintf("Kafka has acknowledged nothing for %s; %d events wait", age.Round(time.Second), s.Unacked)
+	}
+	return ""
+}
+
+// topicsNamed is how many topics a reason names.
+const topicsNamed = 3
 
 // watch makes the relay's state visible.
 func (a *adminServer) watch(state func() relay.State) { a.state.Store(state) }

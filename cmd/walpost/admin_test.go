@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +17,7 @@ import (
 	"golang.org/x/crypto/bcrypt"
 
 	"walpost/relay"
+	"walpost/sink"
 )
 
 func TestReadiness(t *testing.T) {
@@ -22,6 +25,7 @@ func TestReadiness(t *testing.T) {
 	for _, test := range []struct {
 		name    string
 		state   *relay.State
+		waits   []sink.Wait
 		leaving bool
 		code    int
 		body    string
@@ -34,12 +38,22 @@ func TestReadiness(t *testing.T) {
 		{name: "acks come", state: &relay.State{Role: relay.Leader, Unacked: 5, UnackedSince: now.Add(-9 * time.Second)}, code: 200, body: `{"role":"leader"}`},
 		{name: "acks stay away", state: &relay.State{Role: relay.Leader, Unacked: 5, UnackedSince: now.Add(-12 * time.Second)}, code: 503,
 			body: `{"reason":"Kafka has acknowledged nothing for 12s; 5 events wait"}`},
+		{name: "one topic flows, another does not", state: &relay.State{Role: relay.Leader, Unacked: 7, UnackedSince: now}, code: 503,
+			waits: []sink.Wait{{Topic: "orders", Since: now.Add(-12 * time.Second), Err: errors.New("no\n\tleader")}, {Topic: "points", Since: now}},
+			body:  `{"reason":"Kafka has not acknowledged events of topic orders for 12s (no leader); 7 events wait"}`},
+		{name: "topics wait, but not for long", state: &relay.State{Role: relay.Leader, Unacked: 7, UnackedSince: now}, code: 200,
+			waits: []sink.Wait{{Topic: "orders", Since: now.Add(-9 * time.Second), Err: errors.New("no leader")}}, body: `{"role":"leader"}`},
+		{name: "many topics wait", state: &relay.State{Role: relay.Leader, Unacked: 7}, code: 503, waits: slices.Repeat([]sink.Wait{{Topic: "t", Since: now.Add(-time.Minute)}}, 5),
+			body: `{"reason":"Kafka has not acknowledged events of topic t for 1m0s, topic t for 1m0s, topic t for 1m0s, 2 more topics; 7 events wait"}`},
 		{name: "leaving", state: &relay.State{Role: relay.Leader}, leaving: true, code: 503, body: `{"reason":"stopping"}`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			a := &adminServer{}
 			if test.state != nil {
 				a.watch(func() relay.State { return *test.state })
+			}
+			if test.waits != nil {
+				a.watchSink("walpost", func() sink.Status { return sink.Status{Waits: test.waits} })
 			}
 			if test.leaving {
 				a.leave()
