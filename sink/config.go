@@ -26,6 +26,9 @@ type Config struct {
 	Brokers  []string // bootstrap.servers
 	ClientID string   // client.id
 	Security Security
+	// Renew returns what new connections are to use instead of Security, whose protocol and mechanism it leaves; nil: always Security. It
+	// is called from any goroutine, for every connection.
+	Renew func() Security
 
 	Codec            recordbatch.Codec // compression.type
 	Linger           time.Duration     // linger.ms: collected per broker

@@ -22,7 +22,7 @@ import (
 // It writes nothing and creates nothing; like every producer that opens, it is given a producer id. It returns when all is asked or
 // ctx ends, and may be called beside producers.
 func (k *Kafka) Diagnose(ctx context.Context, topics ...string) []diagnosis.Finding {
-	s := newSplicer(k.tls)
+	s := newSplicer(k.access)
 	defer s.close()
 	defer context.AfterFunc(ctx, s.close)()
 	d := &diagnosing{k: k, splicer: s, list: diagnosis.List{Target: "kafka"}}
@@ -62,7 +62,7 @@ func (d *diagnosing) connect(addr string) (*sarama.Broker, error) {
 		return nil, err
 	}
 	if _, err := b.Connected(); err != nil {
-		return nil, err
+		return nil, d.splicer.explain(addr, err)
 	}
 	return b, nil
 }
@@ -179,7 +179,7 @@ func (d *diagnosing) brokers(b *sarama.Broker) {
 // exact puts the names at hand into a cure that is written for all.
 func (d *diagnosing) exact(cure, topic string) string {
 	pairs := []string{}
-	if user := d.k.cfg.Security.Username; user != "" {
+	if user := d.k.cfg.security().Username; user != "" {
 		pairs = append(pairs, "User:NAME", "User:"+user)
 	}
 	if topic != "" {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"testing"
@@ -42,10 +43,16 @@ func tlsServer(t *testing.T) (net.Listener, *x509.CertPool) {
 	return l, trust
 }
 
+// over gives connections TLS as it is.
+func over(cfg *tls.Config) *access {
+	// No authorities of its own are there to be read, so what was right before stays.
+	return &access{settings: func() Security { return Security{Protocol: "SSL", CAFile: "/no/such"} }, log: slog.New(slog.DiscardHandler), last: cfg}
+}
+
 // Under TLS the request arrives the same, and its pieces share records: a request of many small batches must not become twice as many.
 func TestSplicedRequestUnderTLS(t *testing.T) {
 	l, trust := tlsServer(t)
-	s := newSplicer(&tls.Config{RootCAs: trust})
+	s := newSplicer(over(&tls.Config{RootCAs: trust}))
 	defer s.close()
 	arrived := make(chan net.Conn, 1)
 	go func() {
@@ -121,14 +128,14 @@ func TestDialVerifies(t *testing.T) {
 		}
 	}()
 	var unknown x509.UnknownAuthorityError
-	if _, err := newSplicer(&tls.Config{}).Dial("tcp", l.Addr().String()); !errors.As(err, &unknown) {
+	if _, err := newSplicer(over(&tls.Config{})).Dial("tcp", l.Addr().String()); !errors.As(err, &unknown) {
 		t.Errorf("unknown authority: %v", err)
 	}
 	var name x509.HostnameError
-	if _, err := newSplicer(&tls.Config{RootCAs: trust, ServerName: "kafka.example"}).Dial("tcp", l.Addr().String()); !errors.As(err, &name) {
+	if _, err := newSplicer(over(&tls.Config{RootCAs: trust, ServerName: "kafka.example"})).Dial("tcp", l.Addr().String()); !errors.As(err, &name) {
 		t.Errorf("another name: %v", err)
 	}
-	if c, err := newSplicer(&tls.Config{RootCAs: trust}).Dial("tcp", l.Addr().String()); err != nil {
+	if c, err := newSplicer(over(&tls.Config{RootCAs: trust})).Dial("tcp", l.Addr().String()); err != nil {
 		t.Errorf("127.0.0.1: %v", err)
 	} else {
 		c.Close()
@@ -147,7 +154,7 @@ func TestSplicerCloses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	silent := newSplicer(&tls.Config{InsecureSkipVerify: true}) // whom it connects to never answers the handshake
+	silent := newSplicer(over(&tls.Config{InsecureSkipVerify: true})) // whom it connects to never answers the handshake
 	dialed := make(chan error, 1)
 	go func() {
 		_, err := silent.Dial("tcp", l.Addr().String())

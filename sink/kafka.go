@@ -25,7 +25,7 @@ func init() {
 type Kafka struct {
 	cfg     Config
 	log     *slog.Logger
-	tls     *tls.Config
+	access  *access
 	metrics *sinkMetrics
 }
 
@@ -34,15 +34,15 @@ func NewKafka(cfg Config) (*Kafka, error) {
 	if _, err := recordbatch.NewEncoder(cfg.Codec); err != nil {
 		return nil, err
 	}
-	tls, err := cfg.Security.TLS()
-	if err != nil {
+	k := &Kafka{cfg: cfg, log: cfg.Logger.With("target", "kafka")}
+	var err error
+	if k.access, err = newAccess(cfg.Security, cfg.Renew, k.log); err != nil {
 		return nil, err
 	}
-	k := &Kafka{cfg: cfg, log: cfg.Logger.With("target", "kafka"), tls: tls}
 	if k.metrics, err = newMetrics(cfg.Registerer); err != nil {
 		return nil, fmt.Errorf("register the sink's metrics: %w", err)
 	}
-	if _, err := k.saramaConfig(newSplicer(tls)); err != nil {
+	if _, err := k.saramaConfig(newSplicer(k.access)); err != nil {
 		return nil, err
 	}
 	return k, nil
@@ -60,9 +60,7 @@ func (k *Kafka) saramaConfig(s *splicer) (*sarama.Config, error) {
 	c.Net.MaxOpenRequests = maxOpenRequests
 	c.Net.Proxy.Enable, c.Net.Proxy.Dialer = true, s
 	c.Producer.RequiredAcks = sarama.WaitForAll
-	if err := k.cfg.Security.ApplySASL(c); err != nil {
-		return nil, err
-	}
+	k.access.applySASL(c)
 	if err := c.Validate(); err != nil {
 		return nil, fmt.Errorf("kafka configuration: %w", err)
 	}
@@ -72,7 +70,7 @@ func (k *Kafka) saramaConfig(s *splicer) (*sarama.Config, error) {
 // Open connects and takes a producer id. While no broker can be reached it waits, and says so, until ctx ends. An error that only a
 // person can cure (SASL refused, a certificate that does not verify) is returned, with Permanent() true.
 func (k *Kafka) Open(ctx context.Context, acks Acks) (*Producer, error) {
-	s := newSplicer(k.tls)
+	s := newSplicer(k.access)
 	// A peer that took the connection and says nothing would hold a dial, a handshake or a first answer until its time-out.
 	defer context.AfterFunc(ctx, s.close)()
 	cfg, err := k.saramaConfig(s)
@@ -113,17 +111,21 @@ func (p *Producer) newIdentity(ctx context.Context) (identity, error) {
 	since, said := time.Now(), time.Time{}
 	for tries := 0; ; tries++ {
 		var err error
+		var hopeless *permanentError // unless another broker gives one
 		for _, addr := range p.addresses() {
 			var id identity
 			if id, err = p.askIdentity(addr); err == nil {
 				return id, nil
 			}
-			if permanent(err) {
-				return identity{}, &permanentError{fmt.Errorf("connect to Kafka at %s: %w; %s", addr, err, p.cfg.loginCure(err))}
-			}
 			if ctx.Err() != nil {
 				return identity{}, ctx.Err()
 			}
+			if err = p.splicer.explain(addr, err); permanent(err) && hopeless == nil {
+				hopeless = &permanentError{fmt.Errorf("connect to Kafka at %s: %w; %s", addr, err, p.cfg.loginCure(err))}
+			}
+		}
+		if hopeless != nil {
+			return identity{}, hopeless
 		}
 		if time.Since(since) > time.Second && time.Since(said) > 10*time.Second {
 			said = time.Now()
@@ -178,7 +180,7 @@ func permanent(err error) bool {
 	var invalid x509.CertificateInvalidError
 	var verify *tls.CertificateVerificationError
 	var record tls.RecordHeaderError
-	return refusedLogin(err) ||
+	return refusedLogin(err) || errors.As(err, new(*mismatch)) ||
 		errors.As(err, &unknownCA) || errors.As(err, &hostname) || errors.As(err, &invalid) || errors.As(err, &verify) ||
 		errors.As(err, &record) || refusedCertificate(err)
 }
@@ -191,12 +193,29 @@ func refusedLogin(err error) bool {
 
 // loginCure is the cure of a connection that is refused for good.
 func (c *Config) loginCure(err error) string {
+	if m := (*mismatch)(nil); errors.As(err, &m) {
+		return m.cure
+	}
 	if refusedLogin(err) {
-		s := c.Security
+		s := c.security()
+		if errors.As(err, new(*refusedToken)) {
+			return "no broker was asked"
+		}
+		if s.Mechanism == sarama.SASLTypeOAuth {
+			return "make the brokers trust the tokens of kafka.sasl.oauthbearer.token.endpoint.url (" + s.TokenURL + ")"
+		}
 		return fmt.Sprintf("check kafka.sasl.mechanism (%s), kafka.sasl.username (%s) and its password, and that the brokers know them", s.Mechanism, s.Username)
 	}
 	return "make kafka.ssl.ca.location, the client certificate and the host names of kafka.bootstrap.servers fit the brokers' certificates, " +
 		"and kafka.security.protocol the listener"
+}
+
+// security returns what new connections use.
+func (c *Config) security() Security {
+	if c.Renew != nil {
+		return c.Renew()
+	}
+	return c.Security
 }
 
 // hint is the cure of a wait: brokers only hang up when the protocol is not the one they expect.
@@ -207,8 +226,8 @@ func hint(err error) string {
 	if code := sarama.KError(0); errors.As(err, &code) {
 		return "none is needed: the brokers answer, and give ids once the cluster is up"
 	}
-	if errors.Is(err, sarama.ErrOutOfBrokers) || strings.Contains(fmt.Sprint(err), "EOF") {
-		return "is kafka.security.protocol the one of this listener?"
+	if errors.Is(err, sarama.ErrOutOfBrokers) || hungUp(err) {
+		return "is a broker starting there, behind something that takes connections for it? Else: is kafka.security.protocol the one of this listener?"
 	}
 	return "is the address right, and does a broker listen there?"
 }

@@ -87,6 +87,22 @@ func TestRefusedTokens(t *testing.T) {
 	}
 }
 
+// A token is for the client that it was given to: who has another secret by now asks for another one.
+func TestTokensFollowTheClient(t *testing.T) {
+	i := newIssuer(t, time.Hour)
+	s := i.security()
+	a := &access{settings: func() Security { return s }}
+	for range 2 {
+		if _, err := a.Token(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.ClientSecret = "canary"
+	if _, err := a.Token(); err == nil {
+		t.Error("a token of before, for a secret that the issuer does not know")
+	}
+}
+
 // One real broker with every way to log in, over TLS with certificates on both sides.
 func TestLogins(t *testing.T) {
 	dir := t.TempDir()
@@ -144,10 +160,19 @@ func TestLogins(t *testing.T) {
 		{"no token", badToken, "invalid_client no such client"},
 		{"client of a stranger", unknown, "remote error: tls: unknown certificate"},
 		{"server of a stranger", stranger, "certificate signed by unknown authority"},
+		{"no TLS", Security{Protocol: "PLAINTEXT"}, "the listener speaks TLS, and kafka.security.protocol is PLAINTEXT; set it to SSL,"},
+		{"no TLS below a login", Security{Protocol: "SASL_PLAINTEXT", Mechanism: "PLAIN", Username: "alice", Password: "canary"},
+			"the listener speaks TLS, and kafka.security.protocol is SASL_PLAINTEXT; set it to SASL_SSL,"},
+		{"no login", Security{Protocol: "SSL", CAFile: files.CA, CertFile: files.Cert, KeyFile: files.Key},
+			"the listener wants a login, and kafka.security.protocol is SSL; set it to SASL_SSL, and kafka.sasl.mechanism to one of those that are enabled there: OAUTHBEARER, PLAIN, SCRAM-SHA-256"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			cfg := config(t, cluster.Brokers())
 			cfg.Security = test.security
+			if test.wrong == "" { // what was there at the start is of no interest
+				cfg.Security.Password, cfg.Security.ClientSecret = "canary", "canary"
+				cfg.Renew = func() Security { return test.security }
+			}
 			k, err := NewKafka(cfg)
 			if err != nil {
 				t.Fatal(err)

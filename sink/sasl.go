@@ -14,40 +14,41 @@ import (
 	"golang.org/x/oauth2/clientcredentials"
 )
 
-// ApplySASL sets how to log in. It leaves Net.TLS alone: what encrypts is the dialer. The settings are those that [Security.Check]
-// found nothing wrong with.
-func (s Security) ApplySASL(c *sarama.Config) error {
+// applySASL sets how to log in. It leaves Net.TLS alone: what encrypts is the dialer.
+func (a *access) applySASL(c *sarama.Config) {
+	s := a.settings()
 	if !s.sasl() {
-		return nil
+		return
 	}
 	sasl := &c.Net.SASL
 	sasl.Enable, sasl.Version = true, sarama.SASLHandshakeV1 // with V1 a broker says why it refuses, and sarama logs in anew in time
 	sasl.Mechanism = sarama.SASLMechanism(s.Mechanism)
-	sasl.User, sasl.Password = s.Username, s.Password
+	sasl.User, sasl.Password = "unused", "unused" // sarama wants some, and each login takes those of the moment
 	switch s.Mechanism {
-	case sarama.SASLTypePlaintext:
 	case sarama.SASLTypeSCRAMSHA256:
-		sasl.SCRAMClientGeneratorFunc = func() sarama.SCRAMClient { return &scramClient{hash: scram.SHA256} }
+		sasl.SCRAMClientGeneratorFunc = func() sarama.SCRAMClient { return &scramClient{hash: scram.SHA256, access: a} }
 	case sarama.SASLTypeSCRAMSHA512:
-		sasl.SCRAMClientGeneratorFunc = func() sarama.SCRAMClient { return &scramClient{hash: scram.SHA512} }
+		sasl.SCRAMClientGeneratorFunc = func() sarama.SCRAMClient { return &scramClient{hash: scram.SHA512, access: a} }
 	case sarama.SASLTypeOAuth:
-		sasl.TokenProvider = s.tokens()
-	default:
-		return wrong("sasl.mechanism", "%q is none of %s", s.Mechanism, strings.Join(Mechanisms, ", "))
+		sasl.TokenProvider = a
+	case sarama.SASLTypePlaintext: // see plain.go
 	}
-	return nil
 }
 
 // scramClient is one login by SCRAM (RFC 5802), in the three steps that sarama asks for.
 type scramClient struct {
 	hash         scram.HashGeneratorFcn
+	access       *access
 	conversation *scram.ClientConversation
 }
 
-func (c *scramClient) Begin(user, password, authzID string) error {
-	client, err := c.hash.NewClient(user, password, authzID)
+var errSCRAM = errors.New("kafka.sasl.username or kafka.sasl.password has characters that SCRAM forbids (RFC 4013)")
+
+func (c *scramClient) Begin(_, _, authzID string) error {
+	s := c.access.settings()
+	client, err := c.hash.NewClient(s.Username, s.Password, authzID)
 	if err != nil {
-		return err
+		return errSCRAM // the library's words quote them
 	}
 	c.conversation = client.NewConversation()
 	return nil

@@ -129,8 +129,8 @@ func (s Security) checkSSL() (errs []*KeyError) {
 	return errs
 }
 
-// TLS returns how to encrypt, nil when security.protocol does not. The client's certificate is read anew when its files change, the
-// authorities are read once. The error is a [*KeyError]. The server's name is for the dialer to set.
+// TLS returns how to encrypt, nil when security.protocol does not. It reads the files that are named. The error is a [*KeyError]. The
+// server's name is for the dialer to set.
 func (s Security) TLS() (*tls.Config, error) {
 	if !s.ssl() {
 		return nil, nil
@@ -147,11 +147,12 @@ func (s Security) TLS() (*tls.Config, error) {
 		}
 	}
 	if s.CertFile != "" {
-		c := &certificate{certFile: s.CertFile, keyFile: s.KeyFile, password: s.KeyPassword}
-		if _, err := c.get(nil); err != nil {
+		pair, err := s.certificate()
+		if err != nil {
 			return nil, err
 		}
-		cfg.GetClientCertificate = c.get
+		// Shown to every broker, whichever authorities it asks for: one that does not take it says why.
+		cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return pair, nil }
 	}
 	return cfg, nil
 }

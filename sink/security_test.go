@@ -1,13 +1,14 @@
 package sink
 
 import (
+	"bytes"
 	"crypto/tls"
-	"errors"
+	"crypto/x509"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"walpost/internal/testenv/certs"
 )
@@ -137,62 +138,68 @@ func FuzzDecryptKey(f *testing.F) {
 	})
 }
 
-// A certificate that is renewed is used from the next connection on; one that is being written is not.
+// What is renewed is used from the next connection on; what is being written is not.
 func TestCertificateRotation(t *testing.T) {
 	dir := t.TempDir()
-	files, err := certs.Write(dir, "first")
+	first, err := certs.Write(dir, "first")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := Security{Protocol: "SSL", CertFile: filepath.Join(dir, "cert.pem"), KeyFile: filepath.Join(dir, "key.pem")}
-	clock := time.Now().Add(-time.Hour)
-	install := func(cert, key string) {
+	second, err := certs.Write(dir, "second")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := Security{Protocol: "SSL", CAFile: filepath.Join(dir, "ca"), CertFile: filepath.Join(dir, "cert"), KeyFile: filepath.Join(dir, "key")}
+	install := func(from, to string) {
 		t.Helper()
-		clock = clock.Add(time.Minute) // the file system's may be too coarse to tell two writes apart
-		for from, to := range map[string]string{cert: s.CertFile, key: s.KeyFile} {
-			text, err := os.ReadFile(from)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := errors.Join(os.WriteFile(to, text, 0o600), os.Chtimes(to, clock, clock)); err != nil {
-				t.Fatal(err)
-			}
+		text, err := os.ReadFile(from)
+		if err == nil {
+			err = os.WriteFile(to, text, 0o600)
 		}
-	}
-	install(files.Cert, files.Key)
-	cfg, err := s.TLS()
-	if err != nil {
-		t.Fatal(err)
-	}
-	get := func() *tls.Certificate {
-		t.Helper()
-		c, err := cfg.GetClientCertificate(nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return c
 	}
-	first := get()
-	if get() != first {
-		t.Error("it is read again although nothing changed")
-	}
-	renewed, err := certs.Write(dir, "second")
+	install(first.CA, s.CAFile)
+	install(first.Cert, s.CertFile)
+	install(first.Key, s.KeyFile)
+	var logged strings.Builder
+	a, err := newAccess(s, nil, slog.New(slog.NewTextHandler(&logged, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	install(renewed.Cert, files.Key) // half-way: the key is still the old one
-	if get() != first {
-		t.Error("half a renewal is used")
+	using := func(want certs.Files, what string) {
+		t.Helper()
+		cfg := a.tls()
+		pair, err := tls.LoadX509KeyPair(want.Cert, want.Key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, _ := cfg.GetClientCertificate(nil); !bytes.Equal(got.Certificate[0], pair.Certificate[0]) {
+			t.Errorf("%s: another certificate is shown", what)
+		}
+		trust := x509.NewCertPool()
+		ca, err := os.ReadFile(want.CA)
+		if err != nil {
+			t.Fatal(err)
+		}
+		trust.AppendCertsFromPEM(ca)
+		if !trust.Equal(cfg.RootCAs) {
+			t.Errorf("%s: another authority is trusted", what)
+		}
 	}
-	install(renewed.Cert, renewed.Key)
-	second := get()
-	if string(second.Certificate[0]) == string(first.Certificate[0]) {
-		t.Error("the renewed certificate is not used")
+	using(first, "at the start")
+	install(second.Cert, s.CertFile)
+	using(first, "half-way, with the key of before")
+	using(first, "half-way, with the key of before")
+	if n := strings.Count(logged.String(), "stay in use"); n != 1 {
+		t.Errorf("said %d times: %s", n, &logged)
 	}
-	if err := os.Remove(s.KeyFile); err != nil {
+	install(second.Key, s.KeyFile)
+	install(second.CA, s.CAFile)
+	using(second, "renewed")
+	if err := os.Remove(s.CAFile); err != nil {
 		t.Fatal(err)
 	}
-	if get() != second {
-		t.Error("without a file the known certificate is not used")
-	}
+	using(second, "without a file")
 }

@@ -33,7 +33,7 @@ func placeholder(f *flight, number int64) *sarama.ProduceRequest {
 // splicer dials the connections and knows the flights whose requests have not passed yet.
 type splicer struct {
 	dialer net.Dialer
-	tls    *tls.Config // nil: plain text
+	access *access // nil: plain text, without login
 	ctx    context.Context
 	cancel context.CancelFunc
 
@@ -41,10 +41,12 @@ type splicer struct {
 	last    int64
 	flights map[int64]*flight
 	conns   map[*spliceConn]struct{}
+	probed  map[string]time.Time // when addresses were asked what they speak, see explain
 }
 
-func newSplicer(tls *tls.Config) *splicer {
-	s := &splicer{dialer: net.Dialer{KeepAlive: 30 * time.Second}, tls: tls, flights: map[int64]*flight{}, conns: map[*spliceConn]struct{}{}}
+func newSplicer(a *access) *splicer {
+	s := &splicer{dialer: net.Dialer{KeepAlive: 30 * time.Second}, access: a, flights: map[int64]*flight{}, conns: map[*spliceConn]struct{}{},
+		probed: map[string]time.Time{}}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
 }
@@ -78,8 +80,7 @@ func (s *splicer) Dial(network, addr string) (net.Conn, error) {
 		return nil, err
 	}
 	c := &spliceConn{Conn: conn, splicer: s}
-	if s.tls != nil {
-		cfg := s.tls
+	if cfg := s.access.tls(); cfg != nil {
 		if cfg.ServerName == "" {
 			cfg = cfg.Clone()
 			cfg.ServerName, _, _ = net.SplitHostPort(addr)
@@ -139,7 +140,10 @@ var (
 // Write writes b, or, if b is a placeholder, the request that it stands for. sarama writes each request by one call, and never two at
 // a time.
 func (c *spliceConn) Write(b []byte) (int, error) {
-	if !isProduce(b) {
+	switch {
+	case isRequest(b, saslAuthenticateKey) && c.splicer.access.plain():
+		return c.login(b)
+	case !isProduce(b):
 		return c.Conn.Write(b)
 	}
 	topics, number, ok := parsePlaceholder(b)
@@ -164,6 +168,19 @@ func (c *spliceConn) Write(b []byte) (int, error) {
 	}
 	bufs := c.bufs // WriteTo consumes its receiver
 	if _, err := bufs.WriteTo(c.Conn); err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}
+
+// login writes the login that b stands for.
+func (c *spliceConn) login(b []byte) (int, error) {
+	s := c.splicer.access.settings()
+	request, err := plainLogin(b, s.Username, s.Password)
+	if err != nil {
+		return 0, err
+	}
+	if _, err := c.Conn.Write(request); err != nil {
 		return 0, err
 	}
 	return len(b), nil
@@ -205,9 +222,12 @@ func (c *spliceConn) layOut(head []byte, f *flight) {
 }
 
 // isProduce recognises a produce request of any version.
-func isProduce(b []byte) bool {
+func isProduce(b []byte) bool { return isRequest(b, 0) }
+
+// isRequest recognises a request of any version by its API key.
+func isRequest(b []byte, key uint16) bool {
 	be := binary.BigEndian
-	return len(b) >= 8 && be.Uint32(b) == uint32(len(b)-4) && be.Uint16(b[4:]) == 0
+	return len(b) >= 8 && be.Uint32(b) == uint32(len(b)-4) && be.Uint16(b[4:]) == key
 }
 
 // parsePlaceholder recognises, among produce requests, one of our version with a batch, and returns where its topics begin and the batch's base offset.

@@ -1,0 +1,100 @@
+package sink
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"walpost/internal/kafkatest"
+	"walpost/internal/testenv/certs"
+)
+
+// What a plain listener is not is proven, and ends the start.
+func TestPlainListenerMismatches(t *testing.T) {
+	files, err := certs.Write(t.TempDir(), "nobody")
+	if err != nil {
+		t.Fatal(err)
+	}
+	brokers := kafkatest.Brokers(t)
+	login := Security{Mechanism: "SCRAM-SHA-256", Username: "me", Password: "canary"}
+	for protocol, want := range map[string]string{
+		"SSL":            "the listener speaks plain text, and kafka.security.protocol is SSL; set it to PLAINTEXT,",
+		"SASL_SSL":       "the listener speaks plain text, and kafka.security.protocol is SASL_SSL; set it to SASL_PLAINTEXT,",
+		"SASL_PLAINTEXT": "the listener takes no logins, and kafka.security.protocol is SASL_PLAINTEXT; set it to PLAINTEXT,",
+	} {
+		s := Security{Protocol: protocol}
+		if s.sasl() {
+			s = login
+			s.Protocol = protocol
+		}
+		if s.ssl() {
+			s.CAFile = files.CA
+		}
+		cfg := config(t, brokers)
+		cfg.Security = s
+		k, err := NewKafka(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		_, err = k.Open(ctx, newLedger())
+		cancel()
+		var perm interface{ Permanent() bool }
+		if err == nil || !errors.As(err, &perm) || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "canary") {
+			t.Errorf("%s: %v", protocol, err)
+		}
+	}
+}
+
+// Who only hangs up may be a broker that is starting, whatever it was asked: that is waited for.
+func TestListenerThatHangsUpIsWaitedFor(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := make(chan struct{}, 1000)
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = c.Read(make([]byte, 1000)) // so that closing is no reset
+			c.Close()
+			asked <- struct{}{}
+		}
+	}()
+	t.Cleanup(func() { l.Close() })
+	for _, s := range []Security{{}, {Protocol: "SSL"}, {Protocol: "SASL_PLAINTEXT", Mechanism: "PLAIN", Username: "me", Password: "canary"},
+		{Protocol: "SASL_SSL", Mechanism: "PLAIN", Username: "me", Password: "canary"}} {
+		cfg := config(t, []string{l.Addr().String()})
+		cfg.Security = s
+		k, err := NewKafka(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		opened := make(chan error, 1)
+		go func() {
+			_, err := k.Open(ctx, newLedger())
+			opened <- err
+		}()
+		for range 5 { // two attempts and what is asked between them are fewer
+			select {
+			case <-asked:
+			case err := <-opened:
+				t.Fatalf("%s: %v", s.Protocol, err)
+			}
+		}
+		cancel()
+		if err := <-opened; !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: %v", s.Protocol, err)
+		}
+		for len(asked) > 0 {
+			<-asked
+		}
+	}
+}
