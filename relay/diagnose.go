@@ -115,7 +115,7 @@ func (d *diagnosing) server(ctx context.Context, db *database) bool {
 // replication connects as the stream does.
 func (d *diagnosing) replication(ctx context.Context) {
 	const check = "replication"
-	w, err := dialWalsender(ctx, d.cfg.ConnString, d.names, d.log)
+	w, err := dialWalsender(ctx, d.cfg.connString(), d.names, d.log)
 	if err != nil {
 		d.fail(check, d.judge(err, connecting), "run waits for it")
 		return

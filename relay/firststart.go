@@ -41,7 +41,7 @@ func (r *Relay) makeFirstStart(ctx context.Context, db *database, p *ready) erro
 		return err
 	}
 	defer b.close()
-	w, err := dialWalsender(ctx, r.cfg.ConnString, r.names, r.log)
+	w, err := dialWalsender(ctx, r.cfg.connString(), r.names, r.log)
 	if err != nil {
 		return r.judge(err, connecting)
 	}

@@ -29,7 +29,7 @@ func (s *session) probe(ctx context.Context) {
 			continue
 		}
 		limited, cancel := context.WithTimeout(ctx, probeLimit)
-		err := ping(limited, s.relay.cfg.ConnString, s.addr)
+		err := ping(limited, s.relay.cfg.connString(), s.addr)
 		cancel()
 		if err != nil && serverGone(err) && s.confirmer.held.Load() {
 			s.stream.interrupt(errStopping)

@@ -38,7 +38,8 @@ type Sink interface {
 
 // Config says what a relay works on. Slot, Publication, Table, Mapping, OpenSink, Logger and Registerer are required.
 type Config struct {
-	ConnString  string // libpq URL or keywords; empty: the PG* environment. Read anew for every connection.
+	ConnString  string        // libpq URL or keywords; empty: the PG* environment. Read anew for every connection.
+	Renew       func() string // what new connections use instead, called from any goroutine; nil: always ConnString
 	Slot        string
 	Publication string
 	Table       schema.Table

@@ -52,7 +52,7 @@ type session struct {
 
 // openSession takes the slot.
 func (r *Relay) openSession(ctx context.Context, db *database, p *ready) (*session, error) {
-	w, err := dialWalsender(ctx, r.cfg.ConnString, r.names, r.log)
+	w, err := dialWalsender(ctx, r.cfg.connString(), r.names, r.log)
 	if err != nil {
 		return nil, r.judge(err, connecting)
 	}
@@ -71,7 +71,7 @@ func (r *Relay) openSession(ctx context.Context, db *database, p *ready) (*sessi
 		relay: r, flight: r.flight, sink: r.sink, stream: stream, history: srv.history, addr: addr,
 		decoder:  decoder.New(r.cfg.Table, r.cfg.Mapping),
 		ground:   ground{table: p.table.OID, publication: p.publication, seen: p.slot.seen},
-		recorder: recorder{slot: r.cfg.Slot, open: func(ctx context.Context) (*database, error) { return dialDatabase(ctx, r.cfg.ConnString) }},
+		recorder: recorder{slot: r.cfg.Slot, open: func(ctx context.Context) (*database, error) { return dialDatabase(ctx, r.cfg.connString()) }},
 	}
 	s.decoder.Follow(p.table.OID, p.places, p.at)
 	if err := s.claim(ctx, db, &srv, p); err != nil {

@@ -147,9 +147,9 @@ func (w *watcher) look(ctx context.Context) error {
 // dialBeside connects to the server that the session streams from, whatever other hosts the connection string names.
 func (r *Relay) dialBeside(ctx context.Context, s *session) (*database, error) {
 	if s == nil {
-		return dialDatabase(ctx, r.cfg.ConnString)
+		return dialDatabase(ctx, r.cfg.connString())
 	}
-	cfg, err := pgx.ParseConfig(r.cfg.ConnString)
+	cfg, err := pgx.ParseConfig(r.cfg.connString())
 	if err != nil {
 		return nil, fmt.Errorf("read connection string: %w", err)
 	}
