@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/cobra"
+
+	"walpost/cmd/walpost/internal/config"
+	"walpost/internal/diagnosis"
+	"walpost/relay"
+)
+
+// doctorFlags are the verb's own.
+type doctorFlags struct {
+	adminFlags
+	json   bool
+	topics []string
+}
+
+func (a *app) doctorCommand() *cobra.Command {
+	var flags doctorFlags
+	cmd := leaf(&cobra.Command{
+		Use:   "doctor",
+		Short: "Check Postgres, Kafka and the running relay, and say what cures what is wrong",
+		Long: `doctor makes the checks that run makes at its start, all of them, and more: of what only hurts
+later it warns. It creates nothing, changes nothing and moves no slot, so it can be run before
+the first start, beside a relay, and after its end.
+
+Exit codes: 0 nothing failed, whatever it warns of; 3 a check failed.`,
+		Example: `  walpost doctor -c walpost.yaml
+  walpost doctor --topic outbox.event.order --topic outbox.event.invoice
+  walpost doctor --json | jq '.findings[] | select(.level == "failed")'`,
+		RunE: verb(func(cmd *cobra.Command) error { return a.doctor(cmd, flags) }),
+	})
+	cmd.Flags().BoolVar(&flags.json, "json", false, "print JSON: ok, and findings with target, check, level (ok, warning, failed), found and cure")
+	cmd.Flags().StringArrayVar(&flags.topics, "topic", nil, "check this topic too; may be repeated (`name`)")
+	flags.add(cmd)
+	return cmd
+}
+
+// doctorLimit is how long all checks may take.
+const doctorLimit = time.Minute
+
+func (a *app) doctor(cmd *cobra.Command, flags doctorFlags) error {
+	cfg, err := a.configuration(cmd)
+	if err != nil {
+		return err
+	}
+	client, err := newAdminClient(cfg, flags.adminFlags)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(cmd.Context(), doctorLimit)
+	defer cancel()
+	findings, err := examine(ctx, cfg, client, flags.topics)
+	if err != nil {
+		return err
+	}
+	if flags.json {
+		err = json.NewEncoder(a.stdout).Encode(map[string]any{"ok": !diagnosis.AnyFailed(findings), "findings": findings})
+	} else {
+		err = writeFindings(a.stdout, findings)
+	}
+	if err == nil && diagnosis.AnyFailed(findings) {
+		err = &exitError{exitDifferent, nil}
+	}
+	return err
+}
+
+// examine asks all three at the same time.
+func examine(ctx context.Context, cfg *config.Config, client *adminClient, topics []string) ([]diagnosis.Finding, error) {
+	table, err := cfg.Table()
+	if err != nil {
+		return nil, err
+	}
+	kafka, err := newSink(cfg, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	if err != nil {
+		return nil, fmt.Errorf("set up Kafka: %w", err)
+	}
+	var postgres, brokers, running []diagnosis.Finding
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		postgres = relay.Diagnose(ctx, relay.Config{ConnString: string(cfg.Postgres.URL), Slot: cfg.Postgres.Slot, Publication: cfg.Postgres.Publication,
+			Table: table, Mapping: cfg.Mapping(), Backfill: cfg.Outbox.Backfill})
+	})
+	wg.Go(func() { brokers = kafka.Diagnose(ctx, topics...) })
+	wg.Go(func() { running = askRelay(ctx, cfg, client) })
+	wg.Wait()
+	return append(append(postgres, brokers...), running...), nil
+}
+
+// askRelay asks the relay how it is, if one answers. That none does is no fault: this may be before its first start.
+func askRelay(ctx context.Context, cfg *config.Config, client *adminClient) []diagnosis.Finding {
+	list := diagnosis.List{Target: "relay"}
+	if client == nil {
+		return nil
+	}
+	const check = "ready"
+	r, _, err := client.report(ctx)
+	switch {
+	case err != nil && !errors.Is(err, errHidden):
+		list.OK(check, "no relay answers at %s: %v", client.base.Host, err)
+	case r.Slot.Name != "" && r.Slot.Name != cfg.Postgres.Slot:
+		list.Add(check, diagnosis.Warning, fmt.Sprintf("the relay at %s is of slot %s, and this configuration of slot %s", client.base.Host, r.Slot.Name, cfg.Postgres.Slot),
+			"give each relay of a machine an address of its own by admin.listen")
+	case !r.Ready:
+		list.Add(check, diagnosis.Failed, fmt.Sprintf("the relay at %s is not ready: %s", client.base.Host, r.Reason), "see what failed above, walpost status, and the relay's log")
+	default:
+		list.OK(check, "the relay at %s is ready, as %s", client.base.Host, r.Role)
+	}
+	return list.Findings
+}
+
+// writeFindings writes findings for people.
+func writeFindings(w io.Writer, findings []diagnosis.Finding) error {
+	var b strings.Builder
+	target, failed, warnings := "", 0, 0
+	for _, f := range findings {
+		if f.Target != target {
+			target = f.Target
+			fmt.Fprintln(&b, target)
+		}
+		mark := "ok"
+		switch f.Level {
+		case diagnosis.Failed:
+			mark = "FAILED"
+			failed++
+		case diagnosis.Warning:
+			mark = "warning"
+			warnings++
+		}
+		fmt.Fprintf(&b, "  %-8s %-21s %s\n", mark, f.Check, f.Found)
+		if f.Cure != "" {
+			fmt.Fprintf(&b, "  %-8s %-21s cure: %s\n", "", "", f.Cure)
+		}
+	}
+	fmt.Fprintf(&b, "%d checks, %d failed, %d warnings\n", len(findings), failed, warnings)
+	_, err := io.WriteString(w, b.String())
+	return err
+}

@@ -1,0 +1,170 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// screen is a relay's state for people.
+func (v *view) screen(now time.Time) string {
+	var b strings.Builder
+	row := func(name, format string, args ...any) {
+		fmt.Fprintf(&b, "%-12s "+format+"\n", append([]any{name}, args...)...)
+	}
+	row("relay", "%s", v.headline(now))
+	if v.Reason != "" {
+		row("reason", "%s", v.Reason)
+	}
+	row("slot", "%s", v.slotLine(now))
+	if o := v.outside; o != nil && o.Phase != "" {
+		row("recorded", "%s", recorded(o.Phase, o.Confirmed, o.ConfirmedAt, now))
+	}
+	if v.LagSeconds != nil {
+		row("lag", "%s", seconds(*v.LagSeconds))
+	}
+	if r := v.EventsPerSecond; r != nil {
+		row("throughput", "%s events/s over 10 s, %s over 1 min", rate(r.Last10s), rate(r.Last1m))
+	}
+	if f := v.InFlight; f != nil {
+		row("in flight", "%d events, %s of %s", f.Events, size(f.Bytes), size(f.LimitBytes))
+	}
+	if e := v.Events; e != nil {
+		row("events", "%d received from the slot, %d published", e.Received, e.Published)
+		row("last", "event %s, ack %s, confirmation %s", ago(v.LastEvent, now), ago(v.LastAck, now), ago(v.LastConfirm, now))
+	}
+	for _, t := range v.BlockedTopics {
+		row("blocked", "topic %s, for %s", t.Topic, seconds(t.Seconds))
+	}
+	return b.String()
+}
+
+// line is a relay's state on one line.
+func (v *view) line(now time.Time) string {
+	parts := []string{now.Format(time.TimeOnly), v.headline(now)}
+	if v.LagSeconds != nil && v.EventsPerSecond != nil && v.InFlight != nil {
+		parts = append(parts, "lag "+seconds(*v.LagSeconds), rate(v.EventsPerSecond.Last10s)+" events/s", fmt.Sprintf("%d in flight", v.InFlight.Events))
+	}
+	parts = append(parts, v.slotLine(now))
+	for _, t := range v.BlockedTopics {
+		parts = append(parts, "topic "+t.Topic+" blocked for "+seconds(t.Seconds))
+	}
+	if v.Reason != "" {
+		parts = append(parts, v.Reason)
+	}
+	return strings.Join(parts, " | ") + "\n"
+}
+
+func (v *view) headline(now time.Time) string {
+	s := v.Role
+	if v.Role == "none" {
+		return "none answers"
+	}
+	if v.Role == "" { // /readyz names no role while it is not ready
+		s = "running"
+	}
+	if v.Since != nil {
+		s += " for " + age(now.Sub(*v.Since))
+	}
+	if !v.Ready {
+		s += ", not ready"
+	}
+	if v.Version != "" {
+		s += ", walpost " + v.Version
+	}
+	return s
+}
+
+func (v *view) slotLine(now time.Time) string {
+	s := v.Slot
+	switch {
+	case s.Seen == nil && s.Name == "":
+		return "not looked at yet"
+	case s.Seen == nil:
+		return s.Name + ": not looked at yet"
+	case s.WALStatus == "":
+		return s.Name + " does not exist"
+	}
+	text := s.Name + ": "
+	if !s.Active {
+		text += "nobody streams from it, "
+	}
+	text += fmt.Sprintf("wal_status %s, keeps %s of WAL", s.WALStatus, size(s.RetainedBytes))
+	if s.SafeBytes != nil {
+		text += fmt.Sprintf(", %s more are safe", size(*s.SafeBytes))
+	} else if s.WALStatus != "lost" {
+		text += " without a limit"
+	}
+	if s.ConfirmedLSN != "" {
+		text += ", confirmed up to " + s.ConfirmedLSN
+	}
+	if s.ConfirmedLagBytes != nil {
+		text += fmt.Sprintf(", %s behind", size(*s.ConfirmedLagBytes))
+	}
+	if old := now.Sub(*s.Seen); old > time.Minute {
+		text += ", as of " + age(old) + " ago"
+	}
+	return text
+}
+
+// recorded is what a relay wrote down last.
+func recorded(phase, confirmed string, at, now time.Time) string {
+	if confirmed == "" {
+		return phase + ", nothing confirmed yet"
+	}
+	s := phase + ", confirmed up to " + confirmed
+	if !at.IsZero() {
+		s += ", which was committed " + ago(&at, now)
+	}
+	return s
+}
+
+func ago(t *time.Time, now time.Time) string {
+	if t == nil {
+		return "none yet"
+	}
+	return age(now.Sub(*t)) + " ago"
+}
+
+// age rounds to what people read: the two largest units.
+func age(d time.Duration) string {
+	d = max(d, 0)
+	switch {
+	case d < time.Minute:
+		return seconds(d.Seconds())
+	case d < time.Hour:
+		return fmt.Sprintf("%d min %d s", d/time.Minute, d%time.Minute/time.Second)
+	case d < 24*time.Hour:
+		return fmt.Sprintf("%d h %d min", d/time.Hour, d%time.Hour/time.Minute)
+	}
+	return fmt.Sprintf("%d days %d h", d/(24*time.Hour), d%(24*time.Hour)/time.Hour)
+}
+
+func seconds(s float64) string {
+	if s >= 100 {
+		return age(time.Duration(s) * time.Second)
+	}
+	return fmt.Sprintf("%.1f s", s)
+}
+
+func rate(r float64) string {
+	if r < 10 {
+		return fmt.Sprintf("%.1f", r)
+	}
+	return fmt.Sprintf("%.0f", r)
+}
+
+// size is a number of bytes for people.
+func size(n int64) string {
+	const unit = 1024
+	if n < unit {
+		return fmt.Sprintf("%d bytes", n)
+	}
+	f, units := float64(n), []string{"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"}
+	for i, u := range units {
+		if f /= unit; f < unit || i == len(units)-1 {
+			return fmt.Sprintf("%.1f %s", f, u)
+		}
+	}
+	panic("no unit") // the loop ends with the last one
+}

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"testing"
+	"time"
+
+	"walpost/relay"
+)
+
+func TestScreen(t *testing.T) {
+	now := time.Date(2026, 5, 4, 3, 2, 1, 0, time.UTC)
+	before := func(d time.Duration) *time.Time { at := now.Add(-d); return &at }
+	number := func(n int64) *int64 { return &n }
+	lag := 0.25
+	v := &view{report: report{
+		Version: "1.2.3", Role: "leader", Ready: true, Since: before(3*time.Hour + 4*time.Minute),
+		Slot: slotReport{Name: "shop", Seen: before(4 * time.Second), Active: true, WALStatus: "reserved", RetainedBytes: 17 << 20, SafeBytes: number(3 << 30),
+			ConfirmedLSN: "0/16B3748", ConfirmedLagBytes: number(77)},
+		LagSeconds: &lag, EventsPerSecond: &rates{1234.5, 2.25}, InFlight: &inFlight{5, 2048, 32 << 20}, Events: &counts{105, 100},
+		LastEvent: before(time.Second), LastAck: before(61 * time.Second), BlockedTopics: []blockedTopic{{"orders", 1.5}, {"bills", 1}},
+	}}
+	want := `relay        leader for 3 h 4 min, walpost 1.2.3
+slot         shop: wal_status reserved, keeps 17.0 MiB of WAL, 3.0 GiB more are safe, confirmed up to 0/16B3748, 77 bytes behind
+lag          0.2 s
+throughput   1234 events/s over 10 s, 2.2 over 1 min
+in flight    5 events, 2.0 KiB of 32.0 MiB
+events       105 received from the slot, 100 published
+last         event 1.0 s ago, ack 1 min 1 s ago, confirmation none yet
+blocked      topic orders, for 1.5 s
+blocked      topic bills, for 1.0 s
+`
+	if got := v.screen(now); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	want = "03:02:01 | leader for 3 h 4 min, walpost 1.2.3 | lag 0.2 s | 1234 events/s | 5 in flight | " +
+		"shop: wal_status reserved, keeps 17.0 MiB of WAL, 3.0 GiB more are safe, confirmed up to 0/16B3748, 77 bytes behind | topic orders blocked for 1.5 s | topic bills blocked for 1.0 s\n"
+	if got := v.line(now); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	v = &view{report: report{Role: "none", Reason: "no relay answers", Slot: slotReport{Name: "shop", Seen: before(0), WALStatus: "lost", RetainedBytes: 1}},
+		outside: &relay.Outside{Phase: "streaming", Confirmed: "0/1", ConfirmedAt: now.Add(-50 * time.Hour)}}
+	want = `relay        none answers
+reason       no relay answers
+slot         shop: nobody streams from it, wal_status lost, keeps 1 bytes of WAL
+recorded     streaming, confirmed up to 0/1, which was committed 2 days 2 h ago
+`
+	if got := v.screen(now); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestSlotLine(t *testing.T) {
+	now := time.Now()
+	for want, s := range map[string]slotReport{
+		"not looked at yet":       {},
+		"shop: not looked at yet": {Name: "shop"},
+		"shop does not exist":     {Name: "shop", Seen: &now},
+		"shop: nobody streams from it, wal_status reserved, keeps 0 bytes of WAL without a limit": {Name: "shop", Seen: &now, WALStatus: "reserved"},
+	} {
+		if got := (&view{report: report{Slot: s}}).slotLine(now); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
+func TestExitOfStatus(t *testing.T) {
+	elsewhere := &relay.Outside{PID: 5}
+	for _, test := range []struct {
+		name string
+		view view
+		code int
+	}{
+		{"leader", view{report: report{Role: "leader", Ready: true}}, 0},
+		{"standby", view{report: report{Role: "standby", Ready: true}}, 0},
+		{"waiting", view{report: report{Role: "waiting"}}, exitDifferent},
+		{"lost slot", view{report: report{Role: "leader", Ready: true, Slot: slotReport{WALStatus: "lost"}}}, exitDifferent},
+		{"no relay", view{report: report{Role: "none"}, outside: &relay.Outside{}}, exitDifferent},
+		{"a relay elsewhere", view{report: report{Role: "none"}, outside: elsewhere}, exitRuntime},
+		{"ready, and hidden", view{report: report{Role: "leader", Ready: true}, outside: elsewhere, hidden: true}, 0},
+		{"not ready, and hidden", view{report: report{Reason: "waiting"}, outside: elsewhere, hidden: true}, exitDifferent},
+	} {
+		code := 0
+		if err, ok := test.view.exit().(*exitError); ok {
+			code = err.code
+		}
+		if code != test.code {
+			t.Errorf("%s: exit %d, want %d", test.name, code, test.code)
+		}
+	}
+}

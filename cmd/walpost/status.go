@@ -1,0 +1,181 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"walpost/cmd/walpost/internal/config"
+	"walpost/relay"
+)
+
+// statusFlags are the verb's own.
+type statusFlags struct {
+	adminFlags
+	json, watch bool
+}
+
+func (f *adminFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.address, "address", "", "the relay's admin server, as `host:port` or https://host:port (default admin.listen)")
+	cmd.Flags().StringVar(&f.loginFile, "login-file", "", "`file` that holds user:password, where admin.web_config wants them")
+}
+
+func (a *app) statusCommand() *cobra.Command {
+	var flags statusFlags
+	cmd := leaf(&cobra.Command{
+		Use:   "status",
+		Short: "Show how the relay is doing; exit 3 if it is not well",
+		Long: `status asks the running relay, at the address where it listens by this configuration, and prints
+what it says of itself. When no relay answers there, it prints what Postgres knows of the slot.
+
+Exit codes: 0 the relay is well: it streams, or stands by behind one that does; 3 it is not, or
+the slot is lost, or there is no relay; 1 that cannot be told: Postgres does not answer either,
+or a relay runs that has to be asked elsewhere.`,
+		Example: `  walpost status
+  walpost status --watch
+  walpost status --json | jq .slot.retained_bytes
+  walpost status --address 10.0.0.7:8488 --login-file /run/secrets/admin`,
+		RunE: verb(func(cmd *cobra.Command) error { return a.status(cmd, flags) }),
+	})
+	cmd.Flags().BoolVar(&flags.json, "json", false, "print the JSON of /api/status, on one line")
+	cmd.Flags().BoolVar(&flags.watch, "watch", false, "print it again every two seconds, until told to stop; a line each where there is no terminal")
+	flags.add(cmd)
+	return cmd
+}
+
+const watchEvery = 2 * time.Second
+
+func (a *app) status(cmd *cobra.Command, flags statusFlags) error {
+	cfg, err := a.configuration(cmd)
+	if err != nil {
+		return err
+	}
+	client, err := newAdminClient(cfg, flags.adminFlags)
+	if err != nil {
+		return err
+	}
+	if !flags.watch {
+		v, err := look(cmd.Context(), cfg, client)
+		if err != nil {
+			return err
+		}
+		if err := a.print(v, flags.json, v.screen(time.Now())); err != nil {
+			return err
+		}
+		return v.exit()
+	}
+	return a.watchStatus(cmd.Context(), cfg, client, flags.json)
+}
+
+// watchStatus prints until a signal comes.
+func (a *app) watchStatus(ctx context.Context, cfg *config.Config, client *adminClient, asJSON bool) error {
+	signals, quiet := catchSignals()
+	defer quiet()
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		v, err := look(ctx, cfg, client)
+		now := time.Now()
+		text := ""
+		switch {
+		case err != nil && ctx.Err() == nil:
+			v, text = &view{}, fmt.Sprintf("%s cannot tell: %v\n", now.Format(time.TimeOnly), err)
+		case err != nil:
+			return nil
+		case terminal(a.stdout):
+			text = "\x1b[H\x1b[2J" + v.screen(now)
+		default:
+			text = v.line(now)
+		}
+		if err := a.print(v, asJSON && err == nil, text); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-signals:
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+func (a *app) print(v *view, asJSON bool, text string) error {
+	if asJSON {
+		text = string(v.text)
+	}
+	_, err := fmt.Fprint(a.stdout, text)
+	return err
+}
+
+// view is a relay's state, and where that is known from.
+type view struct {
+	report
+	text    []byte         // the same as JSON, with all that a newer relay may say
+	outside *relay.Outside // what Postgres knows; nil: the relay told
+	hidden  bool           // the relay told that it is well or not, and no more
+}
+
+// look asks the relay, and Postgres if there is none. The error says why nothing can be told.
+func look(ctx context.Context, cfg *config.Config, client *adminClient) (*view, error) {
+	silence := "admin.listen is empty, so no relay of this configuration can be asked"
+	v := &view{}
+	if client != nil {
+		var err error
+		if v.report, v.text, err = client.report(ctx); err == nil {
+			return v, nil
+		}
+		silence = fmt.Sprintf("no relay answers at %s: %v", client.base.Host, err)
+		if v.hidden = errors.Is(err, errHidden); v.hidden {
+			silence = fmt.Sprintf("the relay at %s tells no more: %v", client.base.Host, err)
+		}
+	}
+	o, err := relay.Look(ctx, relay.Config{ConnString: string(cfg.Postgres.URL), Slot: cfg.Postgres.Slot, Publication: cfg.Postgres.Publication})
+	if err != nil && !v.hidden {
+		return nil, fmt.Errorf("%s; and Postgres does not tell of the slot: %w", silence, err)
+	}
+	v.Slot.Name = cfg.Postgres.Slot
+	v.BlockedTopics = []blockedTopic{}
+	if err == nil {
+		v.outside = &o
+		v.Slot.see(o.Slot)
+	}
+	if !v.hidden {
+		v.Role, v.Reason = "none", silence
+		if o.PID != 0 {
+			v.Reason += "; one runs elsewhere: " + holder(&o)
+		}
+	}
+	v.text, err = json.Marshal(v.report)
+	v.text = append(v.text, '\n')
+	return v, err
+}
+
+// holder says who streams from the slot.
+func holder(o *relay.Outside) string {
+	s := fmt.Sprintf("server process %d streams", o.PID)
+	if o.Application != "" {
+		s += " to " + o.Application
+	}
+	if o.Address != "" {
+		s += " at " + o.Address
+	}
+	return s
+}
+
+// exit is the exit code, as an error.
+func (v *view) exit() error {
+	switch {
+	case v.Slot.WALStatus == "lost":
+		return &exitError{exitDifferent, nil}
+	case v.Ready:
+		return nil
+	case v.Role == "none" && v.outside != nil && v.outside.PID != 0:
+		return &exitError{exitRuntime, nil} // how it is, only that one knows
+	}
+	return &exitError{exitDifferent, nil}
+}

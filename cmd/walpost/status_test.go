@@ -1,0 +1,220 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+
+	"golang.org/x/crypto/bcrypt"
+
+	"walpost/cmd/walpost/internal/config"
+	"walpost/internal/pgtest"
+	"walpost/relay"
+)
+
+// running starts the program with a relay that is in a state, and returns where it listens.
+func running(t *testing.T, state relay.State) (address string) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	fake := newFake(func(ctx context.Context) error { <-ctx.Done(); return nil })
+	fake.state = state
+	p := start(ctx, fake.instead, "run")
+	t.Cleanup(func() {
+		cancel()
+		if code := p.exit(t); code != 0 {
+			t.Errorf("exit %d", code)
+		}
+	})
+	address = strings.TrimPrefix(p.address(t), "http://")
+	fake.awaitRunning(t, p)
+	return address
+}
+
+func TestStatusOfARunningRelay(t *testing.T) {
+	clean(t)
+	t.Setenv("WALPOST_ADMIN_LISTEN", "127.0.0.1:0")
+	t.Setenv("WALPOST_POSTGRES_URL", "postgres://127.0.0.1:1/none") // nobody asks there
+	address := running(t, relay.State{Role: relay.Leader})
+	t.Setenv("WALPOST_ADMIN_LISTEN", address)
+	code, stdout, stderr := command(t, "status")
+	if code != 0 || !strings.HasPrefix(stdout, "relay        leader, walpost ") || !strings.Contains(stdout, "\nslot         walpost: not looked at yet\n") || stderr != "" {
+		t.Errorf("exit %d\n%s%s", code, stdout, stderr)
+	}
+	code, stdout, stderr = command(t, "status", "--json")
+	var r report
+	if err := json.Unmarshal([]byte(stdout), &r); err != nil || code != 0 || r.Role != "leader" || !r.Ready || strings.Count(stdout, "\n") != 1 {
+		t.Errorf("exit %d, %v\n%s%s", code, err, stdout, stderr)
+	}
+	t.Setenv("WALPOST_ADMIN_LISTEN", "127.0.0.1:0")
+	waiting := running(t, relay.State{Role: relay.Waiting, Reason: "Postgres is away"})
+	if code, stdout, _ = command(t, "status", "--address", waiting); code != 3 || !strings.Contains(stdout, "waiting, not ready") || !strings.Contains(stdout, "reason       Postgres is away") {
+		t.Errorf("waiting: exit %d\n%s", code, stdout)
+	}
+}
+
+// What it takes to be shown the state, and what is said without.
+func TestStatusWantsALogin(t *testing.T) {
+	clean(t)
+	hash, err := bcrypt.GenerateFromPassword([]byte("canary"), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"web.yaml": "basic_auth_users:\n  me: " + string(hash) + "\n", "login": "me:canary\n", "nologin": "canary\n"} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv("WALPOST_POSTGRES_URL", "postgres://127.0.0.1:1/none")
+	t.Setenv("WALPOST_ADMIN_LISTEN", "127.0.0.1:0")
+	t.Setenv("WALPOST_ADMIN_WEB_CONFIG", "web.yaml")
+	address := running(t, relay.State{Role: relay.Leader})
+	t.Setenv("WALPOST_ADMIN_WEB_CONFIG", "")
+	t.Setenv("WALPOST_ADMIN_LISTEN", "0.0.0.0:0")
+	hidden := running(t, relay.State{Role: relay.Leader})
+	for _, test := range []struct {
+		args []string
+		code int
+		says string
+	}{
+		{[]string{"--address", address}, 1, "it wants a login: name a file that holds user:password by --login-file"},
+		{[]string{"--address", address, "--login-file", "login"}, 0, "relay        leader"},
+		{[]string{"--address", address, "--login-file", "nologin"}, 2, "--login-file nologin does not hold user:password"},
+		{[]string{"--address", address, "--login-file", "nofile"}, 2, "--login-file: open nofile: no such file"},
+		{[]string{"--address", "http://me:canary@" + address}, 2, "--address is no address of the form"},
+		{[]string{"--address", dialable(hidden)}, 0, "relay        leader\n"},
+		{[]string{"--address", "127.0.0.1:1"}, 1, "no relay answers at 127.0.0.1:1: dial tcp 127.0.0.1:1: connect: connection refused; and Postgres does not tell of the slot: connect to 127.0.0.1 port 1"},
+	} {
+		code, stdout, stderr := command(t, append([]string{"status"}, test.args...)...)
+		if code != test.code || !strings.Contains(stdout+stderr, test.says) || strings.Contains(stdout+stderr, "canary") {
+			t.Errorf("%q: exit %d, want %d and %q\n%s%s", test.args, code, test.code, test.says, stdout, stderr)
+		}
+	}
+}
+
+func TestStatusOfSomethingElse(t *testing.T) {
+	for says, handler := range map[string]http.HandlerFunc{
+		"what answers there is no walpost": func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>") },
+		"it answers with status 500":       func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) },
+		"what answers there is no":         http.NotFound,
+	} {
+		s := httptest.NewServer(handler)
+		_, _, err := asker(t, s.URL).report(t.Context())
+		if s.Close(); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%v, want %q", err, says)
+		}
+	}
+	s := httptest.NewTLSServer(http.NotFoundHandler())
+	defer s.Close()
+	if _, _, err := asker(t, "http://"+s.Listener.Addr().String()).report(t.Context()); err == nil || !strings.Contains(err.Error(), "--address https://"+s.Listener.Addr().String()) {
+		t.Errorf("TLS: %v", err)
+	}
+}
+
+func asker(t *testing.T, address string) *adminClient {
+	t.Helper()
+	c, err := newAdminClient(config.Default(), adminFlags{address: address})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestWhereToAsk(t *testing.T) {
+	for listen, want := range map[string]string{
+		"127.0.0.1:8488": "http://127.0.0.1:8488", ":8488": "http://127.0.0.1:8488", "0.0.0.0:1": "http://127.0.0.1:1", "[::]:1": "http://[::1]:1", "relay:1": "http://relay:1",
+		"https://relay:1/": "https://relay:1", "ftp://relay:1": "", "http://relay:1/metrics": "", "http://": "",
+	} {
+		got := ""
+		c, err := newAdminClient(config.Default(), adminFlags{address: listen})
+		var exit *exitError
+		if err == nil {
+			got = c.base.String()
+		} else if !errors.As(err, &exit) || exit.code != exitUsage {
+			t.Errorf("%s: %v", listen, err)
+		}
+		if got != want {
+			t.Errorf("%s: ask at %q, want %q", listen, got, want)
+		}
+	}
+	cfg := config.Default()
+	cfg.Admin.Listen = ""
+	if c, err := newAdminClient(cfg, adminFlags{}); c != nil || err != nil {
+		t.Errorf("nowhere: %v, %v", c, err)
+	}
+}
+
+// Without a relay it is what Postgres knows.
+func TestStatusWithoutARelay(t *testing.T) {
+	db := pgtest.New(t)
+	clean(t)
+	t.Setenv("WALPOST_POSTGRES_URL", db.DSN)
+	t.Setenv("WALPOST_POSTGRES_SLOT", db.Name)
+	t.Setenv("WALPOST_ADMIN_LISTEN", "")
+	expect := func(code int, parts ...string) {
+		t.Helper()
+		got, stdout, stderr := command(t, "status")
+		if got != code {
+			t.Errorf("exit %d, want %d", got, code)
+		}
+		for _, part := range parts {
+			if !strings.Contains(stdout+stderr, part) {
+				t.Errorf("no %q in\n%s%s", part, stdout, stderr)
+			}
+		}
+	}
+	expect(1, "walpost schema apply")
+	if code, _, stderr := command(t, "schema", "apply"); code != 0 {
+		t.Fatal(stderr)
+	}
+	expect(3, "admin.listen is empty", "slot         "+db.Name+" does not exist")
+	db.Exec(t, "select pg_create_logical_replication_slot('"+db.Name+"', 'pgoutput')",
+		"insert into walpost.relay_state (slot, phase, confirmed_lsn, confirmed_commit_time) values ('"+db.Name+"', 'streaming', '0/1', now() - interval '1 hour')")
+	t.Setenv("WALPOST_ADMIN_LISTEN", "127.0.0.1:1")
+	expect(3, "relay        none answers", "no relay answers at 127.0.0.1:1", "nobody streams from it, wal_status reserved", "recorded     streaming, confirmed up to 0/1, which was committed 1 h 0 min ago")
+	code, stdout, _ := command(t, "status", "--json")
+	var r report
+	if err := json.Unmarshal([]byte(stdout), &r); err != nil || code != 3 || r.Role != "none" || r.Slot.WALStatus != "reserved" || r.Slot.SafeBytes != nil || r.LagSeconds != nil || r.BlockedTopics == nil {
+		t.Errorf("exit %d, %v\n%s", code, err, stdout)
+	}
+}
+
+// Where there is no terminal, watching prints a line each time, also while nothing answers, and ends when told to.
+func TestWatch(t *testing.T) {
+	clean(t)
+	t.Setenv("WALPOST_POSTGRES_URL", "postgres://127.0.0.1:1/none")
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := silent.Addr().String()
+	silent.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	p := start(ctx, nil, "status", "--watch", "--address", address)
+	said := func(what string) {
+		t.Helper()
+		eventually(t, func() error {
+			if text := p.stdout.String(); !strings.Contains(text, what) {
+				return fmt.Errorf("no %q in\n%s%s", what, text, &p.stderr)
+			}
+			return nil
+		})
+	}
+	said(" cannot tell: no relay answers at " + address)
+	t.Setenv("WALPOST_ADMIN_LISTEN", address)
+	running(t, relay.State{Role: relay.Leader})
+	said(" | leader, walpost ")
+	cancel()
+	if code := p.exit(t); code != 0 {
+		t.Errorf("exit %d", code)
+	}
+	if text := p.stdout.String(); strings.Contains(text, "\x1b") {
+		t.Errorf("signs for a terminal: %q", text)
+	}
+}

@@ -1,0 +1,51 @@
+package relay
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+// Outside is what Postgres knows of a relay that cannot be asked itself.
+type Outside struct {
+	Slot SlotState // WALStatus "": there is no slot
+
+	PID         int32  // of the server process that streams from the slot; 0: none does
+	Application string // the client's application_name; "" where the role may not see it
+	Address     string // where the client is; "" for this machine, or where the role may not see it
+
+	Phase       string    // backfilling or streaming; "": no relay has begun
+	Confirmed   string    // the last confirmation that a relay has recorded, an LSN; "": none
+	ConfirmedAt time.Time // when what it confirmed was committed; zero: unknown
+}
+
+// Look asks Postgres, over one short connection. Of cfg it needs ConnString and Slot.
+func Look(ctx context.Context, cfg Config) (Outside, error) {
+	var o Outside
+	r := &Relay{cfg: cfg, log: slog.New(slog.DiscardHandler), names: names{slot: cfg.Slot, publication: cfg.Publication, table: cfg.Table}}
+	db, err := r.openDatabase(ctx)
+	if err != nil {
+		return o, err
+	}
+	defer db.close()
+	row, err := r.readSlot(ctx, db)
+	if err != nil {
+		return o, r.judge(err, preparing)
+	}
+	if o.Slot = row.state(); row != nil && row.active {
+		o.PID = row.pid
+	}
+	var at *time.Time
+	err = db.QueryRow(ctx, `
+		select coalesce(a.application_name, ''), coalesce(host(a.client_addr), ''), coalesce(s.phase, ''), coalesce(s.confirmed_lsn::text, ''), s.confirmed_commit_time
+		from (values (1)) one left join walpost.relay_state s on s.slot = $1 left join pg_catalog.pg_stat_activity a on a.pid = $2`, cfg.Slot, o.PID).
+		Scan(&o.Application, &o.Address, &o.Phase, &o.Confirmed, &at)
+	if err != nil {
+		return o, r.judge(fmt.Errorf("read state of slot %s: %w", cfg.Slot, err), preparing)
+	}
+	if at != nil {
+		o.ConfirmedAt = *at
+	}
+	return o, nil
+}
