@@ -105,6 +105,7 @@ func (a *app) configuration(cmd *cobra.Command) (*config.Config, error) {
 	set("slot", "postgres.slot", a.flags.slot)
 	set("kafka", "kafka.bootstrap.servers", a.flags.kafka)
 	set("table", "outbox.table", a.flags.table)
+	set("log-level", "log.level", a.flags.logLevel)
 	for _, p := range a.flags.properties {
 		key, value, ok := strings.Cut(p, "=")
 		if !ok {
@@ -122,15 +123,17 @@ func (a *app) configuration(cmd *cobra.Command) (*config.Config, error) {
 	return cfg, nil
 }
 
-// logger returns the log, as the flags want it: text for people at a terminal, else JSON.
-func (a *app) logger() (*slog.Logger, error) {
-	var level slog.Level
-	switch a.flags.logLevel {
-	case "debug", "info", "warn", "error":
-		_ = level.UnmarshalText([]byte(a.flags.logLevel)) // knows these four
-	default:
-		return nil, &exitError{exitUsage, fmt.Errorf("--log-level %q is none of debug, info, warn and error", a.flags.logLevel)}
+// problems takes apart what makes a configuration wrong.
+func problems(err error) []error {
+	var exit *exitError
+	if errors.As(err, &exit) {
+		err = exit.err
 	}
+	return unjoin(err)
+}
+
+// logger returns the log, as the flags want it: text for people at a terminal, else JSON.
+func (a *app) logger(level slog.Leveler) (*slog.Logger, error) {
 	options := &slog.HandlerOptions{Level: level}
 	format := a.flags.logFormat
 	if format == "" && terminal(a.stderr) {

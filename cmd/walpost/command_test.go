@@ -33,7 +33,7 @@ func TestExitCodes(t *testing.T) {
 		{args: "run -X linger", code: 2, stderr: "walpost: -X wants key=value, as -X linger.ms=5\n"},
 		{args: "run -X linger=5", code: 2, stderr: "walpost: -X linger: unknown property linger; did you mean -X linger.ms=…?\n"},
 		{args: "run -X kafka.linger.ms=5", code: 2, stderr: "walpost: -X kafka.linger.ms: unknown property kafka.linger.ms; did you mean -X linger.ms=…?\n"},
-		{args: "run --log-level loud", code: 2, stderr: "walpost: --log-level \"loud\" is none of debug, info, warn and error\n"},
+		{args: "run --log-level loud", code: 2, stderr: "walpost: --log-level: log.level: \"loud\" is neither debug, info, warn nor error\n"},
 		{args: "run --log-format xml", code: 2, stderr: "walpost: --log-format \"xml\" is neither text nor json\n"},
 		{args: "run -c nowhere.yaml", code: 2, stderr: "walpost: read configuration: open nowhere.yaml: no such file or directory; name a file that is there, or none: ./walpost.yaml is read if it is there\n"},
 		{args: "run --config=", code: 2, stderr: "walpost: --config names no file\n"},

@@ -12,7 +12,8 @@ func (a *app) configCommand() *cobra.Command {
 		Short: "Show or check the configuration",
 		Long: `Keys are those of the YAML file. The environment variable of a key is WALPOST_ and its path in
 capitals, dots as underscores: kafka.bootstrap.servers is WALPOST_KAFKA_BOOTSTRAP_SERVERS.
-A secret may also be given as a file that holds it: postgres.url_file, WALPOST_POSTGRES_URL_FILE.`,
+A secret may also be given as a file that holds it: postgres.url_file, WALPOST_POSTGRES_URL_FILE.
+It is read anew for each connection, so it can be rotated without a restart.`,
 	})
 	cmd.AddCommand(
 		leaf(&cobra.Command{

@@ -82,7 +82,7 @@ func examine(ctx context.Context, cfg *config.Config, client *adminClient, topic
 	if err != nil {
 		return nil, err
 	}
-	kafka, err := newSink(cfg, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	kafka, err := newSink(cfg, nil, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
 	if err != nil {
 		return nil, fmt.Errorf("set up Kafka: %w", err)
 	}

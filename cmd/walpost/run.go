@@ -22,7 +22,11 @@ func (a *app) runCommand() *cobra.Command {
 		Short: "Carry rows to Kafka until told to stop",
 		Long: `run is the relay. Its first start creates the replication slot, and the publication where the
 role may. SIGTERM or SIGINT: it stops reading, waits for what is on its way, confirms, and
-leaves with 0; a second signal leaves at once. Schema walpost must be there: walpost schema apply.`,
+leaves with 0; a second signal leaves at once. Schema walpost must be there: walpost schema apply.
+
+Passwords in files of their own and certificates are read anew for each connection. SIGHUP: the
+configuration is read again; log.level and what logs in (users, passwords, certificates) is taken
+over, and the keys of what needs a restart are logged.`,
 		Example: `  walpost run --postgres-url postgres://walpost@db/shop --kafka kafka:9092
   WALPOST_POSTGRES_URL_FILE=/run/secrets/url walpost run -c walpost.yaml`,
 		RunE: verb(a.run),
@@ -35,13 +39,16 @@ func (a *app) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	log, err := a.logger()
+	level := new(slog.LevelVar)
+	_ = level.UnmarshalText([]byte(cfg.Log.Level)) // knows all that are valid
+	log, err := a.logger(level)
 	if err != nil {
 		return err
 	}
 	a.introduce(cfg, log)
 	limitMemory(cfg)
-	if err := a.operate(cmd.Context(), cfg, log); err != nil {
+	l := &live{load: func() (*config.Config, error) { return a.configuration(cmd) }, level: level, log: log, cfg: cfg}
+	if err := a.operate(cmd.Context(), cfg, l, log); err != nil {
 		log.Error("walpost ends", "err", err)
 		return &exitError{exitRuntime, nil}
 	}
@@ -50,9 +57,10 @@ func (a *app) run(cmd *cobra.Command) error {
 }
 
 // operate builds the parts, lets them work and takes them down in reverse.
-func (a *app) operate(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
+func (a *app) operate(ctx context.Context, cfg *config.Config, l *live, log *slog.Logger) error {
 	signals, quiet := catchSignals()
 	defer quiet()
+	defer l.watch()()
 	registry, err := newRegistry(thisBuild())
 	if err != nil {
 		return fmt.Errorf("register metrics: %w", err)
@@ -62,11 +70,11 @@ func (a *app) operate(ctx context.Context, cfg *config.Config, log *slog.Logger)
 		return fmt.Errorf("start admin server: %w", err)
 	}
 	defer admin.close()
-	kafka, err := newSink(cfg, log, registry)
+	kafka, err := newSink(cfg, l.security, log, registry)
 	if err != nil {
 		return fmt.Errorf("set up Kafka: %w", err)
 	}
-	relay, err := a.newRelay(cfg, kafka, log, registry)
+	relay, err := a.newRelay(cfg, l, kafka, log, registry)
 	if err != nil {
 		return fmt.Errorf("set up relay: %w", err)
 	}
@@ -98,12 +106,13 @@ func limitMemory(cfg *config.Config) {
 	}
 }
 
-func newSink(cfg *config.Config, log *slog.Logger, registry prometheus.Registerer) (*sink.Kafka, error) {
+// newSink makes the sink. renew tells how to log in by the time that it matters; nil: as cfg says.
+func newSink(cfg *config.Config, renew func() sink.Security, log *slog.Logger, registry prometheus.Registerer) (*sink.Kafka, error) {
 	c, err := cfg.Sink()
 	if err != nil {
 		return nil, err
 	}
-	c.Logger, c.Registerer = log, registry
+	c.Renew, c.Logger, c.Registerer = renew, log, registry
 	return sink.NewKafka(c)
 }
 
@@ -113,15 +122,16 @@ type runner interface {
 	State() relay.State
 }
 
-type relayMaker func(*config.Config, *sink.Kafka, *slog.Logger, prometheus.Registerer) (runner, error)
+type relayMaker func(*config.Config, *live, *sink.Kafka, *slog.Logger, prometheus.Registerer) (runner, error)
 
-func newRelay(cfg *config.Config, kafka *sink.Kafka, log *slog.Logger, registry prometheus.Registerer) (runner, error) {
+func newRelay(cfg *config.Config, l *live, kafka *sink.Kafka, log *slog.Logger, registry prometheus.Registerer) (runner, error) {
 	table, err := cfg.Table()
 	if err != nil {
 		return nil, err
 	}
 	return relay.New(relay.Config{
 		ConnString:       string(cfg.Postgres.URL),
+		Renew:            l.connString,
 		Slot:             cfg.Postgres.Slot,
 		Publication:      cfg.Postgres.Publication,
 		Table:            table,

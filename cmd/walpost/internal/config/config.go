@@ -12,22 +12,24 @@ import (
 
 // Config is the whole configuration. The key of a field is its place in the file, with dots between the levels, and makes the name of its
 // environment variable: WALPOST_ and the key in capitals, dots and minuses as underscores. An empty variable counts as not set, but for
-// the fields whose tag says that empty is off.
+// the fields whose tag says that empty is off. What is tagged as live a running program takes over: see [Config.Adopt].
 type Config struct {
 	Postgres Postgres `key:"postgres"`
 	Outbox   Outbox   `key:"outbox"`
 	Kafka    Kafka    `key:"kafka"`
 	Relay    Relay    `key:"relay"`
 	Admin    Admin    `key:"admin"`
+	Log      Log      `key:"log"`
 
 	origins map[string]string // of every key that is not at its default: where it was set
+	files   map[string]string // of every secret that stands in a file of its own: that file
 }
 
 // Postgres is the database that is read.
 type Postgres struct {
 	// URL is libpq's: a postgres:// address, or keywords. Empty: DATABASE_URL, else the PG* variables, service file and password file,
 	// as libpq takes them.
-	URL Secret `key:"url"`
+	URL Secret `key:"url" live:"yes"`
 	// Slot is the replication slot. The first start creates it.
 	Slot string `key:"slot"`
 	// Publication names the publication that the slot is read through.
@@ -83,18 +85,18 @@ type Kafka struct {
 	SecurityProtocol string `key:"security.protocol"`
 	// SASLMechanism is PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER.
 	SASLMechanism    string `key:"sasl.mechanism"`
-	SASLUsername     string `key:"sasl.username"`
-	SASLPassword     Secret `key:"sasl.password"`
+	SASLUsername     string `key:"sasl.username" live:"yes"`
+	SASLPassword     Secret `key:"sasl.password" live:"yes"`
 	SASLTokenURL     string `key:"sasl.oauthbearer.token.endpoint.url"`
-	SASLClientID     string `key:"sasl.oauthbearer.client.id"`
-	SASLClientSecret Secret `key:"sasl.oauthbearer.client.secret"`
+	SASLClientID     string `key:"sasl.oauthbearer.client.id" live:"yes"`
+	SASLClientSecret Secret `key:"sasl.oauthbearer.client.secret" live:"yes"`
 	// SASLScope is what to ask the token's issuer for, with spaces between scopes.
-	SASLScope string `key:"sasl.oauthbearer.scope"`
+	SASLScope string `key:"sasl.oauthbearer.scope" live:"yes"`
 	// SSLCALocation is a PEM file with the authorities to trust; empty: the system's.
-	SSLCALocation          string `key:"ssl.ca.location"`
-	SSLCertificateLocation string `key:"ssl.certificate.location"`
-	SSLKeyLocation         string `key:"ssl.key.location"`
-	SSLKeyPassword         Secret `key:"ssl.key.password"`
+	SSLCALocation          string `key:"ssl.ca.location" live:"yes"`
+	SSLCertificateLocation string `key:"ssl.certificate.location" live:"yes"`
+	SSLKeyLocation         string `key:"ssl.key.location" live:"yes"`
+	SSLKeyPassword         Secret `key:"ssl.key.password" live:"yes"`
 	// Partitioner is murmur2 (Java's clients), crc32 (librdkafka's) or fnv1a (sarama's).
 	Partitioner string `key:"partitioner"`
 	// AllowAutoCreateTopics lets brokers create a topic that is absent, where they do so at all.
@@ -120,6 +122,12 @@ type Admin struct {
 	WebConfig string `key:"web_config"`
 	// Actions over HTTP are for a later version.
 	Actions bool `key:"actions"`
+}
+
+// Log is what the program says of itself.
+type Log struct {
+	// Level is debug, info, warn or error: what is below is not logged.
+	Level string `key:"level" live:"yes"`
 }
 
 // Default returns the configuration of a user who sets nothing. There is no other place for defaults.
@@ -150,6 +158,8 @@ func Default() *Config {
 		},
 		Relay:   Relay{MaxInFlightBytes: 32 << 20, ShutdownTimeout: 10 * time.Second, ReadBack: true},
 		Admin:   Admin{Listen: "127.0.0.1:8488"},
+		Log:     Log{Level: "info"},
 		origins: map[string]string{},
+		files:   map[string]string{},
 	}
 }

@@ -10,6 +10,7 @@ type key struct {
 	path   string // as in the file, with dots between the levels
 	env    string // its environment variable
 	secret bool   // it may also be given as a file that holds it
+	live   bool   // a running program takes over a new value
 	off    bool   // an empty value turns off what the default has on
 	field  []int  // where it is in Config
 }
@@ -39,7 +40,7 @@ func collect(t reflect.Type, prefix string, field []int) (keys []key, sections [
 			keys, sections = append(keys, below...), append(append(sections, path), deeper...)
 			continue
 		}
-		keys = append(keys, key{path: path, env: envName(path), secret: f.Type == reflect.TypeFor[Secret](), off: f.Tag.Get("empty") == "off", field: index})
+		keys = append(keys, key{path: path, env: envName(path), secret: f.Type == reflect.TypeFor[Secret](), live: f.Tag.Get("live") == "yes", off: f.Tag.Get("empty") == "off", field: index})
 	}
 	return keys, sections
 }

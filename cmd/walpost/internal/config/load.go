@@ -96,6 +96,9 @@ func (l *loader) apply(c *Config) (wrong map[string]bool) {
 			continue
 		}
 		c.origins[k.path] = s.origin
+		if s.file {
+			c.files[k.path] = s.text
+		}
 		text, err := s.value()
 		if err == nil {
 			err = c.set(k, text)

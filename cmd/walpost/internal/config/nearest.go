@@ -70,8 +70,8 @@ func propertyMeant(name string) string {
 	return ""
 }
 
-// nearestPath returns the key that a path that there is none of most likely meant: one of the same section, or the one of that name in
-// another.
+// nearestPath returns the key that a path that there is none of most likely meant: the one of that name in another section, or one of a
+// similar name in the same.
 func nearestPath(path string) string {
 	section, name := "", path
 	for _, s := range sections {
@@ -79,14 +79,13 @@ func nearestPath(path string) string {
 			section, name = s, rest
 		}
 	}
-	names := below(section)
-	if near := Nearest(name, names); near != "" {
-		return join(section, near)
-	}
 	for _, k := range keys {
 		if strings.HasSuffix(k.path, "."+name) {
 			return k.path
 		}
+	}
+	if near := Nearest(name, below(section)); near != "" {
+		return join(section, near)
 	}
 	return ""
 }

@@ -31,6 +31,7 @@ func (c *Config) validate(skip map[string]bool) []error {
 	v.kafka()
 	v.relay()
 	v.admin()
+	v.oneOf("log.level", v.Log.Level, "debug", "info", "warn", "error")
 	return v.errs
 }
 

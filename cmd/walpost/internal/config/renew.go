@@ -1,0 +1,125 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// What may change while the program runs is marked in [Config]: how much is logged, what logs in, and whom TLS trusts and shows.
+
+// Renew returns the configuration with the secrets that stand in files of their own, read from there again. One that cannot be used stays
+// as it is, and the error says why, without any of it: its file is perhaps being written at this moment.
+func (c *Config) Renew() (*Config, error) {
+	if len(c.files) == 0 {
+		return c, nil
+	}
+	next := *c
+	var errs []error
+	for i := range keys {
+		k := &keys[i]
+		name, ok := c.files[k.path]
+		if !ok {
+			continue
+		}
+		text, err := setting{key: k, text: name, file: true}.value()
+		if err == nil && text == "" && c.secret(k) != "" {
+			err = errors.New("its file is empty")
+		}
+		if err == nil && k.path == "postgres.url" {
+			err = c.sameDatabase(Secret(text))
+		}
+		if err != nil {
+			errs = append(errs, c.problem(k.path, err))
+			continue
+		}
+		reflect.ValueOf(&next).Elem().FieldByIndex(k.field).SetString(text)
+	}
+	return &next, errors.Join(errs...)
+}
+
+// Adopt returns the configuration with what of a fresh one a running program can take over. taken and left are the keys that differ:
+// those that it took, and those that need a restart.
+//
+// How to log in at Kafka belongs together: where part of it needs a restart, a new password would be one for something else, and all of it
+// is left.
+func (c *Config) Adopt(fresh *Config) (next *Config, taken, left []string) {
+	copied := *c
+	next = &copied
+	next.origins, next.files = maps.Clone(c.origins), maps.Clone(c.files)
+	login := true
+	for _, path := range []string{"kafka.security.protocol", "kafka.sasl.mechanism", "kafka.sasl.oauthbearer.token.endpoint.url"} {
+		login = login && !c.differs(byPath[path], fresh)
+	}
+	for i := range keys {
+		k := &keys[i]
+		switch {
+		case !c.differs(k, fresh):
+			continue
+		case !k.live, sectionOf(k.path) == "kafka" && !login, k.path == "postgres.url" && c.sameDatabase(fresh.Postgres.URL) != nil:
+			left = append(left, k.path)
+			continue
+		}
+		taken = append(taken, k.path)
+		reflect.ValueOf(next).Elem().FieldByIndex(k.field).Set(reflect.ValueOf(fresh).Elem().FieldByIndex(k.field))
+		move(next.origins, fresh.origins, k.path)
+		move(next.files, fresh.files, k.path)
+	}
+	return next, taken, left
+}
+
+// differs tells whether a key has another value, or its value another file.
+func (c *Config) differs(k *key, other *Config) bool {
+	value := func(c *Config) any { return reflect.ValueOf(c).Elem().FieldByIndex(k.field).Interface() }
+	return value(c) != value(other) || c.files[k.path] != other.files[k.path]
+}
+
+// move gives to what from has under the key, which may be nothing.
+func move(to, from map[string]string, key string) {
+	if value, ok := from[key]; ok {
+		to[key] = value
+	} else {
+		delete(to, key)
+	}
+}
+
+func (c *Config) secret(k *key) string {
+	return reflect.ValueOf(c).Elem().FieldByIndex(k.field).String()
+}
+
+// sameDatabase tells what is wrong with another connection string that is to be used in place of this one. It may differ in user, password
+// and TLS: the slot and the stream belong to the database.
+func (c *Config) sameDatabase(url Secret) error {
+	if err := checkConnString(string(url)); err != nil {
+		return err
+	}
+	now, err := pgconn.ParseConfig(string(c.Postgres.URL))
+	if err != nil {
+		return nil // nothing to compare with: anything is better
+	}
+	then, err := pgconn.ParseConfig(string(url))
+	if err != nil {
+		return explainConnString(err)
+	}
+	if !reflect.DeepEqual(places(now), places(then)) || !maps.Equal(now.RuntimeParams, then.RuntimeParams) {
+		return errors.New("differs in more than user, password and TLS, which needs a restart")
+	}
+	return nil
+}
+
+// places lists the servers and the database that a connection string leads to.
+func places(c *pgconn.Config) []string {
+	database := c.Database
+	if database == "" {
+		database = c.User // as the server has it
+	}
+	list := []string{database, fmt.Sprintf("%s:%d", c.Host, c.Port)}
+	for _, f := range c.Fallbacks {
+		list = append(list, fmt.Sprintf("%s:%d", f.Host, f.Port))
+	}
+	return slices.Compact(list) // one that is tried with TLS and without stands there twice
+}
