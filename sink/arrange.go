@@ -36,7 +36,7 @@ func (t *topic) compare(p *Producer) {
 // A key's partition depends on their number. So when that changes, everything that was placed by the old one is acked before the first
 // event is placed by the new one; a partition that is no more (the topic was deleted and created with fewer) gives back what it has.
 func (t *topic) arrange(p *Producer) {
-	wait := patience{p: p, what: "topic " + t.name, since: time.Now(), said: new(time.Time)}
+	wait := patience{p: p, what: "topic " + t.name, topic: t.name, since: time.Now(), said: new(time.Time)}
 	var fewer time.Time // since when there have been too few
 	limited := false
 	for tries := 1; ; tries++ {

@@ -131,7 +131,7 @@ func (d *diagnosing) producerID(b *sarama.Broker) {
 		}
 	}
 	if err != nil {
-		d.list.Add(check, diagnosis.Failed, fmt.Sprintf("%s gives no producer id: %v", b.Addr(), err), d.exact(hint(err), ""))
+		d.list.Add(check, diagnosis.Failed, fmt.Sprintf("%s gives no producer id: %v", b.Addr(), err), d.k.cfg.exact(hint(err), ""))
 		return
 	}
 	d.list.OK(check, "%s gives producer ids: events may be sent idempotently", b.Addr())
@@ -174,16 +174,4 @@ func (d *diagnosing) brokers(b *sarama.Broker) {
 	if reached == len(brokers) {
 		d.list.OK(check, "%d in cluster %s, each reached where it advertises itself: %s", reached, res.ClusterID, strings.Join(addrs, ", "))
 	}
-}
-
-// exact puts the names at hand into a cure that is written for all.
-func (d *diagnosing) exact(cure, topic string) string {
-	pairs := []string{}
-	if user := d.k.cfg.security().Username; user != "" {
-		pairs = append(pairs, "User:NAME", "User:"+user)
-	}
-	if topic != "" {
-		pairs = append(pairs, "--topic NAME", "--topic "+topic)
-	}
-	return strings.NewReplacer(pairs...).Replace(cure)
 }

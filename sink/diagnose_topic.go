@@ -33,7 +33,7 @@ func (d *diagnosing) topic(b *sarama.Broker, t *sarama.TopicMetadata) {
 		d.list.Add(check, diagnosis.Failed, fmt.Sprintf("no topic can have the name %q", t.Name), "correct outbox.topic: Kafka allows letters, digits, dot, underscore and minus, up to 249 of them")
 		return
 	case t.Err != sarama.ErrNoError && t.Err != sarama.ErrLeaderNotAvailable:
-		d.list.Add(check, diagnosis.Failed, fmt.Sprintf("topic %s: %v", t.Name, t.Err), d.exact(cure(t.Err), t.Name))
+		d.list.Add(check, diagnosis.Failed, fmt.Sprintf("topic %s: %v", t.Name, t.Err), d.k.cfg.exact(cure(t.Err), t.Name))
 		return
 	}
 	if leaderless := d.leaderless(t); leaderless != "" {
@@ -42,7 +42,7 @@ func (d *diagnosing) topic(b *sarama.Broker, t *sarama.TopicMetadata) {
 		return
 	}
 	if ops := t.TopicAuthorizedOperations; ops != math.MinInt32 && ops&(1<<sarama.AclOperationWrite) == 0 {
-		d.list.Add(check, diagnosis.Failed, fmt.Sprintf("topic %s: the right to write is missing", t.Name), d.exact(cure(sarama.ErrTopicAuthorizationFailed), t.Name))
+		d.list.Add(check, diagnosis.Failed, fmt.Sprintf("topic %s: the right to write is missing", t.Name), d.k.cfg.exact(cure(sarama.ErrTopicAuthorizationFailed), t.Name))
 		return
 	}
 	d.durability(b, t)

@@ -129,7 +129,7 @@ func (p *Producer) newIdentity(ctx context.Context) (identity, error) {
 		}
 		if time.Since(since) > time.Second && time.Since(said) > 10*time.Second {
 			said = time.Now()
-			p.log.Warn("waiting for Kafka", "bootstrap.servers", strings.Join(p.cfg.Brokers, ","), "err", err, "cure", hint(err))
+			p.log.Warn("waiting for Kafka", "bootstrap.servers", strings.Join(p.cfg.Brokers, ","), "err", err, "cure", p.cfg.exact(hint(err), ""))
 		}
 		timer := time.NewTimer(min(backoff(tries+1), idBackoff))
 		select {
@@ -230,6 +230,18 @@ func hint(err error) string {
 		return "is a broker starting there, behind something that takes connections for it? Else: is kafka.security.protocol the one of this listener?"
 	}
 	return "is the address right, and does a broker listen there?"
+}
+
+// exact puts the names at hand into a cure that is written for all.
+func (c *Config) exact(cure, topic string) string {
+	pairs := []string{}
+	if user := c.security().Username; user != "" {
+		pairs = append(pairs, "User:NAME", "User:"+user)
+	}
+	if topic != "" {
+		pairs = append(pairs, "--topic NAME", "--topic "+topic)
+	}
+	return strings.NewReplacer(pairs...).Replace(cure)
 }
 
 // permanentError marks what no retry can cure.

@@ -9,6 +9,7 @@ import (
 type patience struct {
 	p     *Producer
 	what  string
+	topic string // for cures
 	since time.Time
 	tries int
 	said  *time.Time // when it was last logged; a lane's own, for its waits come one after the other
@@ -39,7 +40,7 @@ func (w *patience) tell(err error) {
 	}
 	*w.said = time.Now()
 	if urgent {
-		w.p.log.Warn("waiting for "+w.what, "err", err, "cure", cure(err))
+		w.p.log.Warn("waiting for "+w.what, "err", err, "cure", w.p.cfg.exact(cure(err), w.topic))
 		return
 	}
 	w.p.log.Warn("waiting for "+w.what, "err", err, "for", time.Since(w.since).Round(time.Second))

@@ -221,7 +221,7 @@ func (p *Producer) start(f func()) {
 }
 
 func (l *lane) patience(p *Producer, since time.Time, tries int) *patience {
-	return &patience{p: p, what: fmt.Sprintf("partition %d of topic %s", l.partition, l.topic.name), since: since, tries: tries, said: &l.said}
+	return &patience{p: p, what: fmt.Sprintf("partition %d of topic %s", l.partition, l.topic.name), topic: l.topic.name, since: since, tries: tries, said: &l.said}
 }
 
 // lead finds the sender of the lane's leader, however long that takes.
