@@ -42,7 +42,7 @@ func TestExitCodes(t *testing.T) {
 			stderr: "walpost: walpost.yaml:2:3: unknown key kafka.linger; did you mean kafka.linger.ms?\nwalpost: walpost.yaml:3:14: kafka.linger.ms: \"x\" is no whole number\n"},
 		{args: "config print", file: "kafka:\n  linger: 5\n", code: 2, stderr: "walpost: walpost.yaml:2:3: "},
 		{args: "config print -X linger.ms=5", stdout: "postgres:\n  url: \"\"\n  slot: walpost\n"},
-		{args: "schema print", file: "outbox:\n  profile: debezium\n", code: 2, stderr: "walpost: walpost.yaml:2:12: outbox.profile: the profile debezium is not in this version"},
+		{args: "schema print", file: "outbox:\n  retention: delete\n", code: 2, stderr: "walpost: walpost.yaml:2:14: outbox.retention: the retention delete is not in this version"},
 		{args: "schema print", stdout: "-- walpost: database schema, version 1."},
 		{args: "schema print --table events", code: 2, stderr: "walpost: --table: outbox.table: "},
 		{args: "schema apply --postgres-url host=127.0.0.1,port=1", code: 1, stderr: "walpost: connect to 127.0.0.1 port 5432 as "},

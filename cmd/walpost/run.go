@@ -90,6 +90,9 @@ func (a *app) introduce(cfg *config.Config, log *slog.Logger) {
 	if cfg.Relay.ReadBack {
 		log.Info("relay.read_back has no effect in this version: after a crash, events that were not confirmed are sent again")
 	}
+	if !cfg.Outbox.PositionHeader && cfg.Outbox.Profile != "debezium" {
+		log.Info("outbox.position_header has no effect: it is for profile debezium, and ce_sequence is there all the same", "profile", cfg.Outbox.Profile)
+	}
 	if cfg.Kafka.SecurityProtocol == "SASL_PLAINTEXT" && cfg.Kafka.SASLMechanism == "PLAIN" {
 		log.Warn("kafka.sasl.password goes to the brokers unencrypted; with security.protocol SASL_SSL it would not")
 	}

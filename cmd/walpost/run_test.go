@@ -131,11 +131,24 @@ func TestRelayThatFails(t *testing.T) {
 
 func TestStartSaysWhatItDoesNotDo(t *testing.T) {
 	quiet(t)
-	fake := newFake(func(context.Context) error { return nil })
-	p := start(t.Context(), fake.instead, quietly...)
-	p.exit(t)
-	p.logged(t, "walpost starts")
+	run := func() *process {
+		p := start(t.Context(), newFake(func(context.Context) error { return nil }).instead, quietly...)
+		p.exit(t)
+		p.logged(t, "walpost starts")
+		return p
+	}
+	p := run()
 	p.logged(t, "relay.read_back has no effect in this version: after a crash, events that were not confirmed are sent again")
+	const position = "outbox.position_header has no effect: it is for profile debezium, and ce_sequence is there all the same"
+	if strings.Contains(p.stderr.String(), position) {
+		t.Error("it speaks of outbox.position_header, which nobody has set")
+	}
+	t.Setenv("WALPOST_OUTBOX_POSITION_HEADER", "false")
+	run().logged(t, position)
+	t.Setenv("WALPOST_OUTBOX_PROFILE", "debezium")
+	if strings.Contains(run().stderr.String(), position) {
+		t.Error("it says that outbox.position_header has no effect where it has")
+	}
 }
 
 func TestAddressInUse(t *testing.T) {

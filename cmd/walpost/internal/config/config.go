@@ -43,7 +43,7 @@ type Outbox struct {
 	Columns Columns `key:"columns"`
 	// Topic is the template that names the topic of a row that does not name one itself. Any mapped column may stand in braces.
 	Topic string `key:"topic"`
-	// Profile is the style of the record headers: cloudevents.
+	// Profile is the style of the record headers: cloudevents, or debezium.
 	Profile string `key:"profile"`
 	// Backfill is what happens to rows that are in the table at the first start: publish, or skip.
 	Backfill string `key:"backfill"`
@@ -51,7 +51,8 @@ type Outbox struct {
 	Retention string `key:"retention"`
 	// OnBadEvent is what happens to an event that Kafka can never take: halt. park acts as halt, and the relay says so at its start.
 	OnBadEvent string `key:"on_bad_event"`
-	// PositionHeader concerns a profile that this version does not have, and changes nothing in others.
+	// PositionHeader gives records of profile debezium the header walpost_position. Other profiles have the position in ce_sequence, and
+	// it changes nothing there.
 	PositionHeader bool `key:"position_header"`
 }
 

@@ -51,6 +51,10 @@ func (c *Config) Sink() (sink.Config, error) {
 	if err != nil {
 		return sink.Config{}, err
 	}
+	profile, err := sink.ParseProfile(c.Outbox.Profile)
+	if err != nil {
+		return sink.Config{}, err
+	}
 	topic, err := schema.ParseTemplate(c.Outbox.Topic, c.Mapping())
 	if err != nil {
 		return sink.Config{}, err
@@ -63,7 +67,7 @@ func (c *Config) Sink() (sink.Config, error) {
 		Brokers: c.servers(), ClientID: c.Kafka.ClientID, Security: c.Security(),
 		Codec: codec, Linger: time.Duration(c.Kafka.LingerMS) * time.Millisecond, MaxRequestSize: int(c.Kafka.MaxRequestSize),
 		AutoCreateTopics: c.Kafka.AllowAutoCreateTopics, Partitioner: partitioner,
-		Topic: topic, Source: source,
+		Topic: topic, Source: source, Profile: profile, PositionHeader: c.Outbox.PositionHeader,
 	}, nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"walpost/schema"
+	"walpost/sink"
 )
 
 // write writes ./walpost.yaml into a folder of the test's own, which becomes the current one.
@@ -262,6 +263,26 @@ admin:
 func TestDefaultsAreTheSchemas(t *testing.T) {
 	if got, want := Default().Mapping(), schema.DefaultMapping(); got != want {
 		t.Errorf("%v, want %v", got, want)
+	}
+}
+
+func TestProfile(t *testing.T) {
+	write(t, "")
+	for _, test := range []struct {
+		environ  []string
+		profile  sink.Profile
+		position bool
+	}{
+		{nil, sink.CloudEvents, true},
+		{[]string{"WALPOST_OUTBOX_PROFILE=debezium"}, sink.Debezium, true},
+		{[]string{"WALPOST_OUTBOX_PROFILE=debezium", "WALPOST_OUTBOX_POSITION_HEADER=false"}, sink.Debezium, false},
+	} {
+		c, err := Load(Sources{Environ: test.environ})
+		check(t, err, "")
+		got, err := c.Sink()
+		if err != nil || got.Profile != test.profile || got.PositionHeader != test.position {
+			t.Errorf("%v: profile %v, position header %t, %v", test.environ, got.Profile, got.PositionHeader, err)
+		}
 	}
 }
 

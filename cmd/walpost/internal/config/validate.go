@@ -83,7 +83,6 @@ func (v *validator) outbox() {
 	_, err = schema.ParseTemplate(v.Outbox.Topic, mapping)
 	v.wrong("outbox.topic", err)
 	v.oneOf("outbox.profile", v.Outbox.Profile, "cloudevents", "debezium")
-	v.notYet("outbox.profile", v.Outbox.Profile == "debezium", "the profile debezium", "cloudevents")
 	v.oneOf("outbox.backfill", v.Outbox.Backfill, "publish", "skip")
 	v.oneOf("outbox.retention", v.Outbox.Retention, "keep", "delete")
 	v.notYet("outbox.retention", v.Outbox.Retention == "delete", "the retention delete", "keep")

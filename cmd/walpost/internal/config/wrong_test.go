@@ -69,8 +69,6 @@ func TestMistakes(t *testing.T) {
 		{name: "topic", file: "outbox: {topic: \"orders.{tenant}\"}\n",
 			want: `walpost.yaml:1:17: outbox.topic: topic template "orders.{tenant}": no column {tenant}: name one by its key below outbox.columns`},
 		{name: "profile", file: "outbox: {profile: cloudevent}\n", want: `walpost.yaml:1:19: outbox.profile: "cloudevent" is neither cloudevents nor debezium`},
-		{name: "profile to come", file: "outbox: {profile: debezium}\n",
-			want: `walpost.yaml:1:19: outbox.profile: the profile debezium is not in this version of walpost yet; leave it at cloudevents`},
 		{name: "retention to come", file: "outbox: {retention: delete}\n",
 			want: `walpost.yaml:1:21: outbox.retention: the retention delete is not in this version of walpost yet; leave it at keep`},
 		{name: "actions to come", file: "admin: {actions: true}\n",
