@@ -17,4 +17,7 @@
 // the sink's, which ack. They meet in the flight: the window of transactions in WAL order and the byte budget. On a new session nothing
 // is read before the sink has acked what it still holds of the old one; then memory is forgotten and the slot is streamed again: recovery
 // is start-up.
+//
+// Beside them a watcher looks every ten seconds at what the stream does not tell: the slot, the table under the outbox's name and its
+// place in the publication. Rows that would never reach the slot end the relay rather than be missed.
 package relay

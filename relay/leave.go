@@ -14,7 +14,7 @@ func (s *session) conclude(err error) error {
 	if errors.Is(err, errLeave) || errors.Is(err, errTooLate) {
 		err = s.leave()
 	}
-	if errors.Is(err, errCondemned) {
+	if errors.Is(err, errCondemned) || errors.Is(err, errLeave) && s.verdict.Load() != nil {
 		err = s.sentenced()
 	}
 	if errors.Is(err, errRefused) {
@@ -47,6 +47,10 @@ func (s *session) leave() error {
 		return err
 	}
 	err := s.await(s.flight.drained)
+	if errors.Is(err, errTooLate) {
+		s.relay.log.Warn("leaving with events that are not acked: they stay in the slot, and the next run sends them again, with what stands behind them",
+			"events", s.flight.load().unacked, "waited", s.relay.cfg.ShutdownTimeout)
+	}
 	if err == nil || errors.Is(err, errTooLate) {
 		return errLeave
 	}
@@ -67,6 +71,9 @@ func (s *session) sentenced() error {
 func (s *session) halt() error {
 	if err := s.stream.resume(time.Time{}); err != nil {
 		return err
+	}
+	if s.wish.Err() != nil && s.leaveBy.IsZero() { // it may have come while another cause stood, and does not come again
+		s.leaveBy = time.Now().Add(s.relay.cfg.ShutdownTimeout)
 	}
 	err := s.await(func() bool {
 		r, alone := s.flight.refusal()
@@ -91,8 +98,10 @@ func (s *session) await(done func() bool) error {
 	defer s.confirmer.hold(false)
 	for !done() {
 		err := s.sleep(s.flight.changed)
-		if errors.Is(err, errLeave) && s.fresh.Load() && s.leaveBy.IsZero() {
-			s.leaveBy = time.Now().Add(s.relay.cfg.ShutdownTimeout)
+		if errors.Is(err, errLeave) && s.fresh.Load() {
+			if s.leaveBy.IsZero() {
+				s.leaveBy = time.Now().Add(s.relay.cfg.ShutdownTimeout)
+			}
 			err = s.stream.resume(time.Time{})
 		}
 		if err != nil {

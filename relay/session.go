@@ -47,6 +47,7 @@ type session struct {
 	verdict  atomic.Pointer[error] // the watcher's: why the session may not go on
 	over     bool                  // the server has ended the stream with an error: nothing can be confirmed any more
 	fresh    atomic.Bool           // the window is this session's: until then nothing may be confirmed
+	wish     context.Context       // done when the relay is to leave
 	leaveBy  time.Time             // when the relay stops waiting for anything; zero: it is not leaving
 }
 
@@ -133,6 +134,7 @@ func (s *session) run(ctx context.Context) error {
 	r.status.lead(true)
 	r.log.Info("streaming", "slot", r.cfg.Slot, "timeline", s.history.current)
 
+	s.wish = ctx
 	stop := context.AfterFunc(ctx, func() { s.stream.interrupt(errLeave) })
 	defer stop()
 	side, cancel := context.WithCancel(context.WithoutCancel(ctx))

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"walpost/internal/pgtest"
+	"walpost/schema"
 )
 
 // look makes the watcher look now.
@@ -98,6 +99,48 @@ func TestWatchStops(t *testing.T) {
 				t.Errorf("the slot stands at %v, the event at %v", got, f.commitOf(0))
 			}
 		})
+	}
+}
+
+// TestWatchLeaves: a verdict that waits for acks which do not come gives way to a wish to leave, and is still the reason.
+func TestWatchLeaves(t *testing.T) {
+	f := newFixture(t)
+	f.sink.setAuto(false)
+	f.cfg.ShutdownTimeout = 200 * time.Millisecond
+	r := f.start()
+	f.insert(1)
+	until(t, "1 event", func() bool { return f.sink.count() == 1 })
+	f.exec("alter publication walpost drop table walpost.outbox")
+	r.look()
+	until(t, "the relay is about to stop", func() bool { return f.logs.has("walpost will stop") })
+	r.cancel()
+	if err := r.wait(); err == nil || !isPermanent(err) || !strings.Contains(err.Error(), "does not have table") {
+		t.Fatalf("ended with %v", err)
+	}
+	if got := f.confirmed(); got > f.commitOf(0) {
+		t.Errorf("the slot stands at %v, the unacked event at %v", got, f.commitOf(0))
+	}
+}
+
+// TestWatchPartitioned: the root of partitions is looked for as such.
+func TestWatchPartitioned(t *testing.T) {
+	f := newFixture(t)
+	f.exec("create table public.parts (like walpost.outbox including defaults) partition by list (type)")
+	f.exec("create table public.part partition of public.parts default")
+	f.exec("create publication parts for table public.parts with (publish = 'insert', publish_via_partition_root = true)")
+	f.cfg.Table, f.cfg.Publication = schema.Table{Schema: "public", Name: "parts"}, "parts"
+	r := f.start()
+	until(t, "a look", func() bool { return r.relay.State().Slot.Active })
+	before := r.relay.State().Slot.Seen
+	f.exec("alter table public.parts detach partition public.part")
+	f.exec("create table public.other partition of public.parts default")
+	until(t, "another look", func() bool { r.look(); return r.relay.State().Slot.Seen.After(before) })
+	f.put("public.parts", "payload", "a")
+	until(t, "1 event", func() bool { return f.sink.count() == 1 })
+	f.exec("alter publication parts set (publish_via_partition_root = false)")
+	r.look()
+	if err := r.wait(); err == nil || !isPermanent(err) || !strings.Contains(err.Error(), "SET (publish_via_partition_root = true)") {
+		t.Fatalf("ended with %v", err)
 	}
 }
 
