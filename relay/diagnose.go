@@ -143,7 +143,7 @@ func (d *diagnosing) table(ctx context.Context, db *database) bool {
 		d.list.OK(check, "table %s has the columns that outbox.columns names", d.cfg.Table)
 		return true
 	case errors.As(err, &absent):
-		d.list.Add(check, diagnosis.Failed, fmt.Sprintf("table %s %s", absent.Table, absent.Reason), "run: walpost schema apply; or name another table by outbox.table")
+		d.list.Add(check, diagnosis.Failed, fmt.Sprintf("table %s %s", absent.Table, absent.Reason), absent.Cure())
 	case isPermanent(err):
 		for _, one := range leaves(err) {
 			d.fail(check, one, "alter the column, or name another one by outbox.columns")

@@ -14,7 +14,7 @@ import (
 // schema tells whether schema walpost can be worked with.
 func (d *diagnosing) schema(ctx context.Context, db *database) bool {
 	const check = "schema"
-	if err := checkSchema(ctx, db); err != nil {
+	if err := checkSchema(ctx, db, d.cfg.Table); err != nil {
 		d.fail(check, d.judge(err, preparing), unasked)
 		return false
 	}

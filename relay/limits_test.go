@@ -131,6 +131,9 @@ func TestRelayShutdownTimeout(t *testing.T) {
 	if took := time.Since(begun); took < f.cfg.ShutdownTimeout || took > f.cfg.ShutdownTimeout+drainLimit {
 		t.Errorf("the stop took %v", took)
 	}
+	if !f.logs.has("leaving with events that are not acked") || !f.logs.has("events=2 ") {
+		t.Error("it does not say how many events it leaves behind")
+	}
 	if got := f.confirmed(); got > before && got >= f.lsn("select pg_current_wal_insert_lsn()") {
 		t.Errorf("the slot went from %v to %v", before, got)
 	}

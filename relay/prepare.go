@@ -40,7 +40,7 @@ func (r *Relay) prepare(ctx context.Context, db *database) (*ready, error) {
 	if err := r.checkServer(ctx, db, p); err != nil {
 		return nil, err
 	}
-	if err := checkSchema(ctx, db); err != nil {
+	if err := checkSchema(ctx, db, r.cfg.Table); err != nil {
 		return nil, err
 	}
 	state, err := readState(ctx, db, r.cfg.Slot)
@@ -116,15 +116,15 @@ func (r *Relay) checkServer(ctx context.Context, db *database, p *ready) error {
 }
 
 // checkSchema checks that schema walpost is there, of a version that this program can work with.
-func checkSchema(ctx context.Context, db *database) error {
+func checkSchema(ctx context.Context, db *database, outbox schema.Table) error {
 	version, err := catalog.Version(ctx, db)
 	switch {
 	case err != nil:
 		return err
 	case version == 0:
-		return permanent(errors.New("schema walpost is not in this database"), "run: walpost schema apply")
+		return permanent(errors.New("schema walpost is not in this database"), "run: %s", schema.Command("apply", outbox))
 	case version < schema.Version:
-		return permanent(fmt.Errorf("schema walpost is of version %d, and this walpost needs %d", version, schema.Version), "run: walpost schema apply")
+		return permanent(fmt.Errorf("schema walpost is of version %d, and this walpost needs %d", version, schema.Version), "run: %s", schema.Command("apply", outbox))
 	}
 	return nil
 }

@@ -41,15 +41,19 @@ const (
 
 // Error names the table, what is wrong with it and the way out.
 func (e *TableError) Error() string {
+	return fmt.Sprintf("table %s %s: %s", e.Table, e.Reason, e.Cure())
+}
+
+// Cure is the way out: a command where there is one, and always another table.
+func (e *TableError) Cure() string {
 	const other = "name another by outbox.table"
-	cure := other
 	switch e.Reason {
 	case doesNotExist:
-		cure = fmt.Sprintf("create it by `%s`, or %s", schema.Command("apply", e.Table), other)
+		return fmt.Sprintf("create it by `%s`, or %s", schema.Command("apply", e.Table), other)
 	case notInWAL:
-		cure = fmt.Sprintf("run: ALTER TABLE %s SET LOGGED; or %s", e.Table, other)
+		return fmt.Sprintf("run: ALTER TABLE %s SET LOGGED; or %s", e.Table, other)
 	}
-	return fmt.Sprintf("table %s %s: %s", e.Table, e.Reason, cure)
+	return other
 }
 
 // Describe returns the table's description. The types of domains are their base types. A table that is absent, or is a view or the
