@@ -14,7 +14,7 @@ func (s *session) conclude(err error) error {
 	if errors.Is(err, errLeave) || errors.Is(err, errTooLate) {
 		err = s.leave()
 	}
-	if errors.Is(err, errCondemned) {
+	if errors.Is(err, errCondemned) || errors.Is(err, errLeave) && s.verdict.Load() != nil {
 		err = s.sentenced()
 	}
 	if errors.Is(err, errRefused) {
@@ -72,6 +72,9 @@ func (s *session) halt() error {
 	if err := s.stream.resume(time.Time{}); err != nil {
 		return err
 	}
+	if s.wish.Err() != nil && s.leaveBy.IsZero() { // it may have come while another cause stood, and does not come again
+		s.leaveBy = time.Now().Add(s.relay.cfg.ShutdownTimeout)
+	}
 	err := s.await(func() bool {
 		r, alone := s.flight.refusal()
 		return r != nil && alone
@@ -95,8 +98,10 @@ func (s *session) await(done func() bool) error {
 	defer s.confirmer.hold(false)
 	for !done() {
 		err := s.sleep(s.flight.changed)
-		if errors.Is(err, errLeave) && s.fresh.Load() && s.leaveBy.IsZero() {
-			s.leaveBy = time.Now().Add(s.relay.cfg.ShutdownTimeout)
+		if errors.Is(err, errLeave) && s.fresh.Load() {
+			if s.leaveBy.IsZero() {
+				s.leaveBy = time.Now().Add(s.relay.cfg.ShutdownTimeout)
+			}
 			err = s.stream.resume(time.Time{})
 		}
 		if err != nil {
