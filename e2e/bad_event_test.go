@@ -18,6 +18,7 @@ func TestBadEvent(t *testing.T) {
 		aggregate       string // its aggregatetype; empty: order
 		env             []string
 		says            []string
+		retype          string // of column id; empty: uuid
 		cure            func(*testing.T, *pipe, string)
 	}{
 		"over the topic's limit": {
@@ -48,11 +49,21 @@ func TestBadEvent(t *testing.T) {
 			values:  "NULL",
 			says:    []string{"id is NULL"},
 		},
+		// Two of them would pass for one event.
+		"empty id": {
+			columns: "id",
+			values:  "''",
+			retype:  "text",
+			says:    []string{"id is empty"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := newPipe(t).withSchema(t)
 			p.exec(t, "ALTER TABLE walpost.outbox DROP CONSTRAINT outbox_pkey, ALTER COLUMN id DROP NOT NULL, ADD COLUMN place int")
+			if c.retype != "" {
+				p.exec(t, "ALTER TABLE walpost.outbox ALTER id TYPE "+c.retype)
+			}
 			topic := p.topic(t, "order", 2, map[string]string{"max.message.bytes": "2000"})
 			r := p.start(t, c.env...)
 			truth := newOracle(t, p)
