@@ -1,69 +1,187 @@
 package e2e
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
 	"testing"
-
-	"walpost/internal/kafkatest"
-	"walpost/internal/pgtest"
-	"walpost/internal/testenv/certs"
+	"time"
 )
 
-// TLS on both sides, a password on both: rows flow, and each thing that does
-// not fit ends the start with its cause and no secret.
-func TestSecureConnections(t *testing.T) {
+// TLS, certificates and passwords on both sides: each thing that does not fit
+// ends the start, with its cause and no secret.
+func TestSecureRefusals(t *testing.T) {
 	t.Parallel() // mostly waiting
-	files, err := certs.Write(t.TempDir(), "kafka")
+	l := newLogin(t, "refused")
+	other := l.certificate(t, "other")
+	kafka := l.kafka.Brokers()[0]
+	_, port, _ := net.SplitHostPort(kafka)
+	kafkaIs := func(settings ...string) []string {
+		for i := range settings {
+			settings[i] = "WALPOST_KAFKA_" + settings[i]
+		}
+		return settings
+	}
+	postgresIs := func(from, to string) []string {
+		url := l.url("refused:hidden-word")
+		if !strings.Contains(url, from) {
+			t.Fatalf("%s has no %s", url, from)
+		}
+		return []string{"WALPOST_POSTGRES_URL=" + strings.Replace(url, from, to, 1)}
+	}
+	for _, c := range []struct {
+		name string
+		env  []string
+		says []string
+	}{
+		{"Kafka: password", kafkaIs("SASL_PASSWORD=hidden-word-of-old"),
+			[]string{kafka, "Authentication failed", "kafka.sasl.username (refused)"}},
+		{"Kafka: mechanism", kafkaIs("SASL_MECHANISM=PLAIN"),
+			[]string{"does not know kafka.sasl.mechanism PLAIN", "set it to what is enabled there: SCRAM-SHA-512"}},
+		{"Kafka: no login", kafkaIs("SECURITY_PROTOCOL=SSL", "SASL_MECHANISM="),
+			[]string{"wants a login", "set it to SASL_SSL", "SCRAM-SHA-512"}},
+		{"Kafka: no TLS", kafkaIs("SECURITY_PROTOCOL=SASL_PLAINTEXT", "SSL_CA_LOCATION=", "SSL_CERTIFICATE_LOCATION=", "SSL_KEY_LOCATION="),
+			[]string{"the listener speaks TLS", "set it to SASL_SSL"}},
+		{"Kafka: neither", kafkaIs("SECURITY_PROTOCOL=PLAINTEXT", "SASL_MECHANISM=", "SSL_CA_LOCATION=", "SSL_CERTIFICATE_LOCATION=", "SSL_KEY_LOCATION="),
+			[]string{"the listener speaks TLS", "kafka.security.protocol is PLAINTEXT"}},
+		{"Kafka: TLS for nothing", kafkaIs("BOOTSTRAP_SERVERS=" + l.kafka.Internal()[0]),
+			[]string{"the listener speaks plain text", "kafka.security.protocol is SASL_SSL"}},
+		{"Kafka: authority", kafkaIs("SSL_CA_LOCATION=" + l.strangers.CA),
+			[]string{"certificate signed by unknown authority", "kafka.ssl.ca.location"}},
+		{"Kafka: name", kafkaIs("BOOTSTRAP_SERVERS=localhost:" + port),
+			[]string{"localhost", "certificate", "the host names of kafka.bootstrap.servers"}},
+		{"Kafka: expired", kafkaIs("BOOTSTRAP_SERVERS=" + l.expired(t)),
+			[]string{"certificate has expired", "kafka.ssl.ca.location"}},
+		{"Kafka: no certificate", kafkaIs("SSL_CERTIFICATE_LOCATION=", "SSL_KEY_LOCATION="),
+			[]string{"remote error: tls:", "certificate", "the client certificate"}},
+		{"Kafka: a stranger's certificate", kafkaIs("SSL_CERTIFICATE_LOCATION="+l.strangers.Cert, "SSL_KEY_LOCATION="+l.strangers.Key),
+			[]string{"unknown certificate", "the client certificate"}},
+
+		{"Postgres: password", postgresIs("hidden-word", "hidden-word-of-old"),
+			[]string{"password authentication failed", "refused"}},
+		{"Postgres: no TLS", postgresIs("verify-full", "disable"),
+			[]string{"no pg_hba.conf entry", "no encryption"}},
+		{"Postgres: authority", postgresIs(l.server.CA(), l.strangers.CA),
+			[]string{"certificate signed by unknown authority", "sslrootcert"}},
+		{"Postgres: no certificate", postgresIs("&sslcert="+l.files.Cert+"&sslkey="+l.files.Key, ""),
+			[]string{"requires a valid client certificate"}},
+		{"Postgres: another's certificate", postgresIs("&sslcert="+l.files.Cert+"&sslkey="+l.files.Key, "&sslcert="+other.Cert+"&sslkey="+other.Key),
+			[]string{"password authentication failed", "refused"}}, // why, the server tells its own log alone
+		{"Postgres: a stranger's certificate", postgresIs("&sslcert="+l.files.Cert+"&sslkey="+l.files.Key, "&sslcert="+l.strangers.Cert+"&sslkey="+l.strangers.Key),
+			[]string{"requires a valid client certificate"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l.refuses(t, refusal{code: 1, says: c.says}, append(l.environ(), c.env...)...)
+		})
+	}
+	t.Run("Postgres: TLS for nothing", func(t *testing.T) {
+		p := newPipe(t)
+		p.refuses(t, refusal{code: 1, says: []string{"TLS", "sslmode"}}, "WALPOST_POSTGRES_URL="+strings.Replace(p.db.DSN, "sslmode=disable", "sslmode=require", 1))
+	})
+	if text := l.server.Log(); strings.Contains(text, "hidden-word") {
+		t.Error("Postgres's log has a password") // what a statement of walpost's would leave there
+	}
+}
+
+// expired is the address of a server whose certificate was good until
+// yesterday.
+func (l *login) expired(t *testing.T) string {
+	t.Helper()
+	f, err := l.clients.Issue(t.TempDir(), "expired", func(c *x509.Certificate) {
+		c.NotBefore, c.NotAfter = time.Now().Add(-48*time.Hour), time.Now().Add(-24*time.Hour)
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	kafka := kafkatest.Start(t, kafkatest.Options{
-		Protocol: "SASL_SSL",
-		Properties: map[string]string{
-			"ssl.keystore.type": "PEM", "ssl.keystore.location": files.Bundle,
-			"sasl.enabled.mechanisms":                             "SCRAM-SHA-512",
-			"listener.name.client.scram-sha-512.sasl.jaas.config": "org.apache.kafka.common.security.scram.ScramLoginModule required;",
-		},
-		Format: []string{"--add-scram", "SCRAM-SHA-512=[name=alice,password=hidden-word]"},
-	})
-	server := pgtest.Start(t, pgtest.Options{
-		SSL:      true,
-		Settings: map[string]string{"password_encryption": "scram-sha-256"},
-		HBA:      []string{"hostssl all relay 127.0.0.1/32 scram-sha-256"},
-	})
-	if err := server.CreateDatabase(t.Context(), "shop"); err != nil {
+	pair, err := tls.LoadX509KeyPair(f.Cert, f.Key)
+	if err != nil {
 		t.Fatal(err)
 	}
-	db := &pgtest.DB{Name: "shop", DSN: server.DSN("shop"), Major: server.Major()}
-	p := pipeOn(t, db, kafka.Internal())
-	p.exec(t, "CREATE ROLE relay LOGIN PASSWORD 'hidden-word'")
-	p.withSchema(t, "--relay-role", "relay")
-	topic := p.topic(t, "order", 1, nil)
-	address := kafka.Brokers()[0]
-	env := []string{
-		"WALPOST_POSTGRES_URL=" + p.as(t, "relay", "hidden-word"),
-		"WALPOST_KAFKA_BOOTSTRAP_SERVERS=" + address,
-		"WALPOST_KAFKA_SECURITY_PROTOCOL=SASL_SSL",
-		"WALPOST_KAFKA_SASL_MECHANISM=SCRAM-SHA-512",
-		"WALPOST_KAFKA_SASL_USERNAME=alice",
-		"WALPOST_KAFKA_SASL_PASSWORD=hidden-word",
-		"WALPOST_KAFKA_SSL_CA_LOCATION=" + files.CA,
+	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{pair}})
+	if err != nil {
+		t.Fatal(err)
 	}
-	for name, c := range map[string]struct{ env, says string }{
-		"SASL refused":       {"WALPOST_KAFKA_SASL_PASSWORD=hidden-word-of-old", "alice"},
-		"Kafka's authority":  {"WALPOST_KAFKA_SSL_CA_LOCATION=" + server.CA(), "certificate"},
-		"Postgres's refusal": {"WALPOST_POSTGRES_URL=" + p.as(t, "relay", "hidden-word-of-old"), "relay"},
-		"Postgres's name":    {fmt.Sprintf("WALPOST_POSTGRES_URL=postgres://relay:hidden-word@127.0.0.1:%d/shop?sslmode=verify-full&sslrootcert=%s", server.Port(), files.CA), "certificate"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			p.refuses(t, refusal{code: 1, says: []string{c.says}}, append(env, c.env)...)
-		})
+	t.Cleanup(func() { listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				_ = conn.(*tls.Conn).Handshake()
+				conn.Close()
+			}()
+		}
+	}()
+	return listener.Addr().String()
+}
+
+// A role with the grants that `schema apply --relay-role` gives, a user with
+// no right at all: what is missing is waited for, with the line that grants
+// it, and events flow as soon as it is granted. One topic does not wait for
+// another's right.
+func TestSecureGrants(t *testing.T) {
+	t.Parallel() // mostly waiting
+	l := newLogin(t, "granted")
+	orders, stock := l.topic(t, "order", 2, nil), l.topic(t, "stock", 1, nil)
+	truth := newOracle(t, l.pipe)
+	r := l.launch(t, l.environ()...)
+	r.awaitOutput(t, "waiting for Kafka", "kafka-acls.sh --add --allow-principal User:granted --operation IdempotentWrite --cluster")
+	if status, body, err := r.readiness(); err != nil || status != http.StatusServiceUnavailable || body.Reason == "" {
+		t.Errorf("without a right it is %d, %+v, %v", status, body, err)
 	}
-	r := p.start(t, env...)
-	truth := newOracle(t, p)
-	p.exec(t, "INSERT INTO walpost.outbox (aggregatetype, aggregateid, type) SELECT 'order', 'k'||i, 'x' FROM generate_series(1, 1000) i")
-	p.settle(t)
+	l.grant(t, orders)
+	r.awaitReady(t, "leader")
+
+	insert := func(aggregate string, n int) {
+		t.Helper()
+		l.exec(t, fmt.Sprintf("INSERT INTO walpost.outbox (aggregatetype, aggregateid, type) SELECT '%s', 'k'||i, 'x' FROM generate_series(1, %d) i", aggregate, n))
+	}
+	insert("stock", 100)
+	insert("order", 100)
+	r.awaitOutput(t, "kafka-acls.sh --add --allow-principal User:granted --producer --topic "+stock)
+	client := l.client(t)
+	l.awaitMore(t, client, orders, 100) // although stock waits
+	if n := l.size(t, client, stock); n != 0 {
+		t.Errorf("%d records without a right", n)
+	}
+	eventually(t, "a metric of the wait", func() string {
+		if _, text, err := r.get("/metrics"); err != nil || !blocked(text, stock) {
+			return fmt.Sprint("not yet ", err)
+		}
+		return ""
+	})
+	l.grant(t, stock)
+	l.settle(t)
+
+	l.revoke(t, orders) // while it runs, and has written there
+	insert("order", 100)
+	r.awaitOutput(t, "kafka-acls.sh --add --allow-principal User:granted --producer --topic "+orders)
+	l.grant(t, orders)
+	insert("order", 100)
+	l.settle(t)
 	r.stop(t)
 	noSecret(t, r.output())
-	p.exactlyOnce(t, topic, truth.rows(t))
+
+	rows := truth.rows(t)
+	only := func(aggregate string) []row {
+		return slices.DeleteFunc(slices.Clone(rows), func(r row) bool { return r.get("aggregatetype") != aggregate })
+	}
+	l.exactlyOnce(t, orders, only("order"))
+	l.exactlyOnce(t, stock, only("stock"))
+}
+
+// blocked tells whether the metrics say that a topic waits.
+func blocked(metrics, topic string) bool {
+	for line := range strings.Lines(metrics) {
+		if value, ok := strings.CutPrefix(line, `walpost_topic_blocked_seconds{topic="`+topic+`"} `); ok {
+			return strings.TrimSpace(value) != "0"
+		}
+	}
+	return false
 }

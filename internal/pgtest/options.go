@@ -23,6 +23,9 @@ type Options struct {
 	// SSL makes the server offer TLS with a certificate of its own authority,
 	// [Server.CA].
 	SSL bool
+	// ClientCA is the path of the authority that clients' certificates are
+	// checked against, with SSL, where HBA asks for them by clientcert.
+	ClientCA string
 }
 
 // Mode is how a server stops, in Postgres's own words.
@@ -56,6 +59,9 @@ func (o Options) settings() map[string]string {
 		settings["ssl"] = "on"
 		settings["ssl_cert_file"] = certFile
 		settings["ssl_key_file"] = keyFile
+	}
+	if o.ClientCA != "" {
+		settings["ssl_ca_file"] = clientCAFile
 	}
 	maps.Copy(settings, o.Settings)
 	return settings

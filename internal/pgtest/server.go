@@ -26,6 +26,8 @@ const (
 	logFile  = "server.log"
 	certFile = "server.crt"
 	keyFile  = "server.key"
+
+	clientCAFile = "clients-ca.crt"
 )
 
 // Server is a Postgres server of the caller's own. Its methods are for one
@@ -80,6 +82,15 @@ func (s *Server) create(ctx context.Context, o Options) error {
 	}
 	if o.SSL {
 		if err := s.certify(); err != nil {
+			return err
+		}
+	}
+	if o.ClientCA != "" {
+		ca, err := os.ReadFile(o.ClientCA)
+		if err != nil {
+			return err
+		}
+		if _, err := s.home.WriteFile(dataDir+"/"+clientCAFile, ca); err != nil {
 			return err
 		}
 	}

@@ -30,18 +30,53 @@ type Files struct {
 // a day, and writes them into dir. The name tells authorities apart: a test
 // of a wrong authority makes a second one.
 func Write(dir, name string) (Files, error) {
+	a, err := NewAuthority(name)
+	if err != nil {
+		return Files{}, err
+	}
+	return a.Issue(dir, name, nil)
+}
+
+// Authority signs certificates.
+type Authority struct {
+	certificate *x509.Certificate
+	key         *ecdsa.PrivateKey
+	pem         []byte
+	issued      int64
+}
+
+// NewAuthority makes an authority, valid for a day.
+func NewAuthority(name string) (*Authority, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("make an authority: %w", err)
+	}
+	t := template(1, name+" test authority")
+	t.IsCA, t.BasicConstraintsValid = true, true
+	t.KeyUsage = x509.KeyUsageCertSign
+	der, err := x509.CreateCertificate(rand.Reader, t, t, &key.PublicKey, key)
+	if err != nil {
+		return nil, fmt.Errorf("make an authority: %w", err)
+	}
+	return &Authority{certificate: t, key: key, pem: encode("CERTIFICATE", der), issued: 1}, nil
+}
+
+// Issue makes a certificate for 127.0.0.1 and localhost, to serve and to be
+// a client with, valid for a day, unless change makes it another, and writes
+// it into dir, in files named after it.
+func (a *Authority) Issue(dir, name string, change func(*x509.Certificate)) (Files, error) {
 	f := Files{
 		CA:     filepath.Join(dir, name+"-ca.pem"),
 		Cert:   filepath.Join(dir, name+"-cert.pem"),
 		Key:    filepath.Join(dir, name+"-key.pem"),
 		Bundle: filepath.Join(dir, name+"-bundle.pem"),
 	}
-	ca, cert, key, err := issue(name)
+	cert, key, err := a.issue(change)
 	if err != nil {
-		return Files{}, fmt.Errorf("make certificates: %w", err)
+		return Files{}, fmt.Errorf("make a certificate: %w", err)
 	}
-	bundle := append(append(append([]byte{}, key...), cert...), ca...)
-	for path, content := range map[string][]byte{f.CA: ca, f.Cert: cert, f.Key: key, f.Bundle: bundle} {
+	bundle := append(append(append([]byte{}, key...), cert...), a.pem...)
+	for path, content := range map[string][]byte{f.CA: a.pem, f.Cert: cert, f.Key: key, f.Bundle: bundle} {
 		if err := os.WriteFile(path, content, 0o600); err != nil {
 			return Files{}, err
 		}
@@ -49,37 +84,30 @@ func Write(dir, name string) (Files, error) {
 	return f, nil
 }
 
-// issue makes the two certificates, each PEM-encoded, and the server's key.
-func issue(name string) (ca, cert, key []byte, err error) {
-	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+// issue makes a certificate and its key, each PEM-encoded.
+func (a *Authority) issue(change func(*x509.Certificate)) (cert, key []byte, err error) {
+	own, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, nil, err
 	}
-	serverKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	authority := template(1, name+" test authority")
-	authority.IsCA, authority.BasicConstraintsValid = true, true
-	authority.KeyUsage = x509.KeyUsageCertSign
-	caDER, err := x509.CreateCertificate(rand.Reader, authority, authority, &caKey.PublicKey, caKey)
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	server := template(2, "localhost")
-	server.KeyUsage = x509.KeyUsageDigitalSignature
+	a.issued++
+	t := template(a.issued, "localhost")
+	t.KeyUsage = x509.KeyUsageDigitalSignature
 	// A broker is a client of its peers as well.
-	server.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
-	server.DNSNames, server.IPAddresses = []string{"localhost"}, []net.IP{net.IPv4(127, 0, 0, 1)}
-	certDER, err := x509.CreateCertificate(rand.Reader, server, authority, &serverKey.PublicKey, caKey)
-	if err != nil {
-		return nil, nil, nil, err
+	t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
+	t.DNSNames, t.IPAddresses = []string{"localhost"}, []net.IP{net.IPv4(127, 0, 0, 1)}
+	if change != nil {
+		change(t)
 	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(serverKey)
+	der, err := x509.CreateCertificate(rand.Reader, t, a.certificate, &own.PublicKey, a.key)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, nil, err
 	}
-	return encode("CERTIFICATE", caDER), encode("CERTIFICATE", certDER), encode("PRIVATE KEY", keyDER), nil
+	keyDER, err := x509.MarshalPKCS8PrivateKey(own)
+	if err != nil {
+		return nil, nil, err
+	}
+	return encode("CERTIFICATE", der), encode("PRIVATE KEY", keyDER), nil
 }
 
 func template(serial int64, name string) *x509.Certificate {
