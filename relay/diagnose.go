@@ -46,8 +46,8 @@ func (d *diagnosing) all(ctx context.Context) {
 	if !d.server(ctx, db) {
 		return
 	}
+	d.senders(ctx, db) // before one is taken for a moment
 	d.replication(ctx)
-	d.senders(ctx, db)
 	table, schema := d.table(ctx, db), d.schema(ctx, db)
 	if schema {
 		d.slot(ctx, db)

@@ -155,7 +155,7 @@ func TestDiagnoseWarnings(t *testing.T) {
 		defer w.close()
 	}
 	failed, text = at(f.diagnose(), diagnosis.Failed)
-	if !slices.Equal(failed, []string{"replication", "max_wal_senders"}) || !strings.Contains(text, "ALTER SYSTEM SET max_wal_senders = 7") {
+	if !slices.Equal(failed, []string{"max_wal_senders", "replication"}) || !strings.Contains(text, "ALTER SYSTEM SET max_wal_senders = 7") {
 		t.Errorf("no free walsender: %q\n%s", failed, text)
 	}
 }

@@ -31,7 +31,9 @@ func (k *Kafka) Diagnose(ctx context.Context, topics ...string) []diagnosis.Find
 		return d.list.Findings
 	}
 	defer b.Close()
-	d.producerID(b)
+	if !d.producerID(b) {
+		return d.list.Findings
+	}
 	d.brokers(b)
 	if name, always := k.cfg.Topic.Constant(); always {
 		topics = append([]string{name}, topics...)
@@ -94,15 +96,21 @@ func (d *diagnosing) bootstrap() (first *sarama.Broker) {
 		switch {
 		case err == nil:
 			d.list.OK("bootstrap", "connected to %s, %s", addrs[i], d.manner())
-		case permanent(err):
-			d.list.Add("bootstrap", diagnosis.Failed, fmt.Sprintf("connect to Kafka at %s: %v", addrs[i], err), d.k.cfg.loginCure(err))
 		case first != nil: // the others are enough until they are away too
-			d.list.Add("bootstrap", diagnosis.Warning, fmt.Sprintf("connect to Kafka at %s: %v", addrs[i], err), hint(err))
+			d.list.Add("bootstrap", diagnosis.Warning, fmt.Sprintf("connect to Kafka at %s: %v", addrs[i], err), d.cure(err))
 		default:
-			d.list.Add("bootstrap", diagnosis.Failed, fmt.Sprintf("connect to Kafka at %s: %v", addrs[i], err), hint(err))
+			d.list.Add("bootstrap", diagnosis.Failed, fmt.Sprintf("connect to Kafka at %s: %v", addrs[i], err), d.cure(err))
 		}
 	}
 	return first
+}
+
+// cure is that of the producers.
+func (d *diagnosing) cure(err error) string {
+	if permanent(err) {
+		return d.k.cfg.loginCure(err)
+	}
+	return d.k.cfg.exact(hint(err), "")
 }
 
 // manner tells how brokers are talked to.
@@ -118,23 +126,25 @@ func (d *diagnosing) manner() string {
 // idPatience is how long a broker may need for the first producer ids after its start.
 const idPatience = 5 * time.Second
 
-// producerID asks for what every producer asks for first.
-func (d *diagnosing) producerID(b *sarama.Broker) {
+// producerID asks for what every producer asks for first. It tells whether the broker answers at all.
+func (d *diagnosing) producerID(b *sarama.Broker) bool {
 	const check = "producer_id"
 	err := initProducerID(b)
 	for began := time.Now(); errors.Is(err, sarama.ErrOffsetsLoadInProgress) && time.Since(began) < idPatience; {
 		select {
 		case <-d.splicer.ctx.Done():
-			return
+			return false
 		case <-time.After(idBackoff):
 			err = initProducerID(b)
 		}
 	}
-	if err != nil {
-		d.list.Add(check, diagnosis.Failed, fmt.Sprintf("%s gives no producer id: %v", b.Addr(), err), d.k.cfg.exact(hint(err), ""))
-		return
+	if err != nil { // brokers that want a login speak of nothing before the first request
+		err = d.splicer.explain(b.Addr(), err)
+		d.list.Add(check, diagnosis.Failed, fmt.Sprintf("%s gives no producer id: %v", b.Addr(), err), d.cure(err))
+		return errors.As(err, new(sarama.KError))
 	}
 	d.list.OK(check, "%s gives producer ids: events may be sent idempotently", b.Addr())
+	return true
 }
 
 func initProducerID(b *sarama.Broker) error {

@@ -139,7 +139,12 @@ func TestDiagnoseRights(t *testing.T) {
 	text += findings(t, diagnose(t, cfg, "seen", "granted"), "bootstrap ok", "producer_id ok", "brokers ok", "topic failed", "topic ok")
 	contains(t, text, "topic seen: the right to write is missing", "--producer --topic seen", "topic granted: 1 partitions, 1 replicas; its settings may not be read")
 
-	cfg.Security.Password = "canary2"
+	cfg.Security = Security{}
+	cfg.Registerer = config(t, nil).Registerer
+	text += findings(t, diagnose(t, cfg, "granted"), "bootstrap ok", "producer_id failed")
+	contains(t, text, "the listener wants a login", "set it to SASL_PLAINTEXT")
+
+	cfg.Security = Security{Protocol: "SASL_PLAINTEXT", Mechanism: "PLAIN", Username: "alice", Password: "canary2"}
 	cfg.Registerer = config(t, nil).Registerer
 	text += findings(t, diagnose(t, cfg, "granted"), "bootstrap failed")
 	contains(t, text, "Authentication failed", "kafka.sasl.username (alice)")
@@ -158,8 +163,11 @@ func grant(t *testing.T, cluster *kafkatest.Cluster, topic string, operation sar
 		t.Fatal(err)
 	}
 	defer admin.Close()
-	acl := sarama.Acl{Principal: "User:alice", Host: "*", Operation: operation, PermissionType: sarama.AclPermissionAllow}
-	if err := admin.CreateACL(sarama.Resource{ResourceType: sarama.AclResourceTopic, ResourceName: topic, ResourcePatternType: sarama.AclPatternLiteral}, acl); err != nil {
+	acl := &sarama.ResourceAcls{
+		Resource: sarama.Resource{ResourceType: sarama.AclResourceTopic, ResourceName: topic, ResourcePatternType: sarama.AclPatternLiteral},
+		Acls:     []*sarama.Acl{{Principal: "User:alice", Host: "*", Operation: operation, PermissionType: sarama.AclPermissionAllow}},
+	}
+	if err := admin.CreateACLs([]*sarama.ResourceAcls{acl}); err != nil {
 		t.Fatal(err)
 	}
 	deadline := time.Now().Add(30 * time.Second)

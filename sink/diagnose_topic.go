@@ -29,6 +29,9 @@ func (d *diagnosing) topic(b *sarama.Broker, t *sarama.TopicMetadata) {
 	case t.Err == sarama.ErrUnknownTopicOrPartition && d.k.cfg.AutoCreateTopics:
 		d.list.OK(check, "topic %s does not exist: its first event creates it, where the brokers have auto.create.topics.enable", t.Name)
 		return
+	case t.Err == sarama.ErrUnknownTopicOrPartition:
+		d.list.Add(check, diagnosis.Failed, fmt.Sprintf("topic %s does not exist", t.Name), d.k.cfg.exact(cure(t.Err), t.Name))
+		return
 	case t.Err == sarama.ErrInvalidTopic:
 		d.list.Add(check, diagnosis.Failed, fmt.Sprintf("no topic can have the name %q", t.Name), "correct outbox.topic: Kafka allows letters, digits, dot, underscore and minus, up to 249 of them")
 		return
