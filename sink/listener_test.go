@@ -2,6 +2,7 @@ package sink
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"net"
 	"strings"
@@ -89,12 +90,42 @@ func TestListenerThatHangsUpIsWaitedFor(t *testing.T) {
 				t.Fatalf("%s: %v", s.Protocol, err)
 			}
 		}
+		until(t, "a word of what is waited for", func() bool { return k.Status().Opening != nil })
 		cancel()
 		if err := <-opened; !errors.Is(err, context.Canceled) {
 			t.Errorf("%s: %v", s.Protocol, err)
+		}
+		if err := k.Status().Opening; err != nil {
+			t.Errorf("%s: nobody waits any more, and it says %v", s.Protocol, err)
 		}
 		for len(asked) > 0 {
 			<-asked
 		}
 	}
+}
+
+// A broker that cannot be talked to does not matter while another one can.
+func TestOneMismatchAmongBrokers(t *testing.T) {
+	l, _ := tlsServer(t)
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				_ = c.(*tls.Conn).Handshake()
+				c.Close()
+			}()
+		}
+	}()
+	cfg := config(t, []string{l.Addr().String()})
+	k, err := NewKafka(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.Open(t.Context(), newLedger()); err == nil || !strings.Contains(err.Error(), "the listener speaks TLS") {
+		t.Fatalf("alone: %v", err)
+	}
+	open(t, config(t, append(cfg.Brokers, kafkatest.Brokers(t)...)), newLedger())
 }

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -22,6 +23,7 @@ type sinkMetrics struct {
 	reconnects     prometheus.Counter
 	reserved       prometheus.Counter
 
+	opening   atomic.Pointer[error] // why Kafka gives no producer id, while one is waited for
 	mu        sync.Mutex
 	producers map[*Producer]struct{} // the open ones, to be asked what waits
 }

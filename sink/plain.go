@@ -9,8 +9,8 @@ import (
 // the connection puts in its place what is valid at this moment.
 
 const (
-	saslAuthenticateKey     = 36 // the request's API key
-	saslAuthenticateVersion = 2  // what sarama sends since Kafka 2.5
+	saslAuthenticateKey = 36 // the request's API key
+	flexibleLogin       = 2  // the version from which on lengths are varints and tags follow; brokers before 2.5 have the ones below
 )
 
 // A login that cannot be replaced must not go out: brokers lock out who tries a wrong password too often.
@@ -18,22 +18,27 @@ var errPlainLogin = errors.New("a SASL login in another form than is known")
 
 // plainLogin returns, for a request to authenticate, one with the user and the password by PLAIN (RFC 4616).
 //
-//	request => length api_key api_version correlation_id client_id tags auth_bytes tags
-//	               4       2           2              4     2+n    1   varint+n    1
+//	request => length api_key api_version correlation_id client_id [tags] auth_bytes [tags]
+//	               4       2           2              4     2+n     1                 1
 func plainLogin(b []byte, user, password string) ([]byte, error) {
 	be := binary.BigEndian
 	const clientAt = 12
-	if len(b) < clientAt+2 || be.Uint16(b[6:]) != saslAuthenticateVersion {
+	if len(b) < clientAt+2 {
 		return nil, errPlainLogin
 	}
-	authAt := clientAt + 2 + int(be.Uint16(b[clientAt:])) + 1
-	if len(b) < authAt {
+	version, authAt := be.Uint16(b[6:]), clientAt+2+int(be.Uint16(b[clientAt:]))
+	if version > flexibleLogin || len(b) < authAt {
 		return nil, errPlainLogin
 	}
 	out := append([]byte(nil), b[:authAt]...)
 	auth := "\x00" + user + "\x00" + password
-	out = binary.AppendUvarint(out, uint64(len(auth)+1))
-	out = append(append(out, auth...), 0)
+	if version == flexibleLogin {
+		out = append(out, 0) // no tags
+		out = binary.AppendUvarint(out, uint64(len(auth)+1))
+		out = append(append(out, auth...), 0)
+	} else {
+		out = append(be.AppendUint32(out, uint32(len(auth))), auth...)
+	}
 	be.PutUint32(out, uint32(len(out)-4))
 	return out, nil
 }

@@ -11,6 +11,7 @@ import (
 
 // Status is what a person asks of a [Kafka] first.
 type Status struct {
+	Opening   error          // why a producer that is being opened waits; nil: none is, or the first attempt is not over
 	Published int64          // events that all in-sync replicas have acknowledged, since the process began
 	Blocked   []BlockedTopic // the one that waits longest first
 	Waits     []Wait         // all topics with unacked events, likewise; in a healthy stream each waits for milliseconds
@@ -26,6 +27,9 @@ type BlockedTopic struct {
 // any goroutine.
 func (k *Kafka) Status() Status {
 	s := Status{Waits: k.metrics.waits()}
+	if err := k.metrics.opening.Load(); err != nil {
+		s.Opening = *err
+	}
 	collect(k.metrics.published, func(m *dto.Metric) { s.Published += int64(m.GetCounter().GetValue()) })
 	collect(k.metrics.topicBlocked, func(m *dto.Metric) {
 		if seconds := m.GetGauge().GetValue(); seconds > 0 {

@@ -108,7 +108,10 @@ func (a *adminServer) readiness(now time.Time) (int, map[string]string) {
 		late := a.late(now, &s)
 		switch {
 		case s.Role != relay.Leader && s.Role != relay.Standby:
-			if reason = s.Reason; reason == "" {
+			if reason = a.opening(); reason == "" {
+				reason = s.Reason
+			}
+			if reason == "" {
 				reason = string(s.Role)
 			}
 		case late != "":
@@ -118,6 +121,16 @@ func (a *adminServer) readiness(now time.Time) (int, map[string]string) {
 		}
 	}
 	return http.StatusServiceUnavailable, map[string]string{"reason": reason}
+}
+
+// opening says what a sink that is being opened waits for, which the relay cannot know; "": none is.
+func (a *adminServer) opening() string {
+	if f, ok := a.flow.Load().(flow); ok {
+		if err := f.sink().Opening; err != nil {
+			return strings.Join(strings.Fields(err.Error()), " ")
+		}
+	}
+	return ""
 }
 
 // late says which events have waited too long for their ack; "": none has. A topic that flows does not make up for one that does not.
