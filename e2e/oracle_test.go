@@ -15,6 +15,7 @@ import (
 type oracle struct {
 	conn *pgx.Conn // in UTC, for times are text here
 	slot string
+	only string // schema.table: rows of others are none; empty: there are no others
 }
 
 // row is one committed outbox row.
@@ -48,7 +49,7 @@ func (o *oracle) rows(t testing.TB) []row {
 	}
 	var rows []row
 	var begin *pglogrepl.BeginMessage
-	var relation *pglogrepl.RelationMessage
+	relations := make(map[uint32]*pglogrepl.RelationMessage)
 	index := 0
 	for _, d := range data {
 		message, err := pglogrepl.Parse(d)
@@ -59,8 +60,12 @@ func (o *oracle) rows(t testing.TB) []row {
 		case *pglogrepl.BeginMessage:
 			begin, index = m, 0
 		case *pglogrepl.RelationMessage:
-			relation = m
+			relations[m.RelationID] = m
 		case *pglogrepl.InsertMessage:
+			relation := relations[m.RelationID]
+			if o.only != "" && o.only != relation.Namespace+"."+relation.RelationName {
+				continue
+			}
 			rows = append(rows, row{lsn: uint64(begin.FinalLSN), index: index, committed: begin.CommitTime, values: values(relation, m.Tuple)})
 			index++
 		}

@@ -1,0 +1,113 @@
+package e2e
+
+import (
+	"fmt"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// Rows of many megabytes: one that its topic takes passes, one that Kafka
+// never takes stops the relay when everything before it is in Kafka, and
+// nothing behind it is confirmed.
+func TestHugeRows(t *testing.T) {
+	t.Parallel() // mostly the servers' work
+	p := newPipe(t).withSchema(t)
+	topic := p.topic(t, "order", 1, map[string]string{"max.message.bytes": "30000000"})
+	env := []string{"WALPOST_KAFKA_COMPRESSION_TYPE=none"} // a row of one letter would shrink to nothing
+	r := p.start(t, env...)
+	const id = "00000000-0000-4000-8000-00000000000c"
+	const large, beyond = 20_000_000, 100_000_000
+	row := func(typ, id string, size int) string {
+		return fmt.Sprintf("INSERT INTO walpost.outbox (id, aggregatetype, aggregateid, type, payload) VALUES (%s, 'order', 'k', '%s', to_jsonb(repeat('x', %d)))", id, typ, size)
+	}
+	const fresh = "gen_random_uuid()"
+	p.exec(t, row("first", fresh, 1),
+		"BEGIN", row("beside the large one", fresh, 1), row("large", fresh, large), row("beside the large one", fresh, 1), "COMMIT",
+		row("between", fresh, 1))
+	confirmable := ask[string](t, p.conn, "SELECT pg_current_wal_flush_lsn()::text")
+	p.exec(t, "BEGIN", row("in its transaction, before it", fresh, 1), row("beyond", "'"+id+"'", beyond), row("behind", fresh, 1), "COMMIT")
+	end := ask[string](t, p.conn, "SELECT pg_current_wal_flush_lsn()::text")
+	p.exec(t, row("behind", fresh, 1))
+
+	want := refusal{code: 1, says: []string{id, "too large", "100"}}
+	want.check(t, r.exit(t), r.output())
+	again := p.launch(t, env...)
+	want.check(t, again.exit(t), again.output()) // nothing is stepped over
+
+	if !ask[bool](t, p.conn, "SELECT confirmed_flush_lsn >= $2::pg_lsn AND confirmed_flush_lsn < $3::pg_lsn FROM pg_replication_slots WHERE slot_name = $1", p.db.Name, confirmable, end) {
+		t.Error("what is before the row is not confirmed, or what is behind it is")
+	}
+	var types []string
+	p.each(t, topic, func(record *kgo.Record) {
+		typ := *headers(t, record)["ce_type"]
+		types = append(types, typ)
+		if typ == "large" && len(record.Value) != large+2 { // JSON's quotes
+			t.Errorf("the large row came with %d bytes", len(record.Value))
+		}
+	})
+	// What stands before the row in its own transaction may be sent, by both
+	// runs: it is not confirmed and comes again.
+	head := []string{"first", "beside the large one", "large", "beside the large one", "between"}
+	if len(types) < len(head) {
+		t.Fatalf("events %q", types)
+	}
+	for i, typ := range types {
+		if i < len(head) && typ != head[i] || i >= len(head) && typ != "in its transaction, before it" {
+			t.Errorf("events %q, want %q first", types, head)
+			break
+		}
+	}
+}
+
+// SIGTERM in the middle of a transaction that is far larger than the budget,
+// while Kafka takes it and while it does not: the relay leaves in time with
+// exit code 0, and the next one delivers everything.
+func TestStopInHugeTransaction(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		topic bool // it is there from the start
+	}{{"while it flows", true}, {"while it is blocked", false}} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			p := newPipe(t).withSchema(t)
+			var topic string
+			if c.topic {
+				topic = p.topic(t, "order", 2, nil)
+			}
+			const timeout = time.Second
+			env := []string{"WALPOST_RELAY_MAX_IN_FLIGHT_BYTES=2MB", "WALPOST_RELAY_SHUTDOWN_TIMEOUT=1s"}
+			r := p.start(t, env...)
+			truth := newOracle(t, p)
+			p.exec(t, "INSERT INTO walpost.outbox (aggregatetype, type) VALUES ('order', 'before')",
+				"INSERT INTO walpost.outbox (aggregatetype, aggregateid, type, payload) SELECT 'order', 'k'||i % 50, 'huge', to_jsonb(repeat('x', 200)) FROM generate_series(1, 40000) i",
+				"INSERT INTO walpost.outbox (aggregatetype, type) VALUES ('order', 'behind')")
+			eventually(t, "the transaction is under way", func() string {
+				r.mustRun(t)
+				if n := r.metrics(t)["walpost_events_received_total"]; n < 500 {
+					return fmt.Sprint(n)
+				}
+				return ""
+			})
+			begin := time.Now()
+			r.signal(t, syscall.SIGTERM)
+			if code := r.exit(t); code != 0 {
+				t.Errorf("exit %d", code)
+			}
+			if took := time.Since(begin); took > timeout+15*time.Second {
+				t.Errorf("it left after %v; the time-out is %v", took, timeout)
+			}
+			if !c.topic {
+				topic = p.topic(t, "order", 2, nil)
+				refusal{code: 0, says: []string{"leaving with events that are not acked", "events="}}.check(t, 0, r.output())
+			}
+			r = p.start(t, env...)
+			p.settle(t)
+			r.stop(t)
+			rows := truth.rows(t)
+			t.Logf("%d rows, %d sent again", len(rows), p.atLeastOnce(t, topic, rows))
+		})
+	}
+}
