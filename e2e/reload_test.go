@@ -90,6 +90,13 @@ func TestRotation(t *testing.T) {
 	r.awaitOutput(t, "walpost.yaml:2:3", "did you mean kafka.sasl.password?")
 	cut()
 	flows()
+	for _, path := range []string{"/api/status", "/metrics", "/readyz"} {
+		_, text, err := r.get(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		noSecret(t, text)
+	}
 	r.stop(t)
 	noSecret(t, r.output())
 	l.exactlyOnce(t, orders, truth.rows(t))

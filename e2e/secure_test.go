@@ -3,8 +3,11 @@ package e2e
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"fmt"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -39,8 +42,10 @@ func TestSecureRefusals(t *testing.T) {
 	}{
 		{"Kafka: password", kafkaIs("SASL_PASSWORD=hidden-word-of-old"),
 			[]string{kafka, "Authentication failed", "kafka.sasl.username (refused)"}},
-		{"Kafka: mechanism", kafkaIs("SASL_MECHANISM=PLAIN"),
-			[]string{"does not know kafka.sasl.mechanism PLAIN", "set it to what is enabled there: SCRAM-SHA-512"}},
+		{"Kafka: mechanism", kafkaIs("SASL_MECHANISM=SCRAM-SHA-256"),
+			[]string{"does not know kafka.sasl.mechanism SCRAM-SHA-256", "set it to what is enabled there: OAUTHBEARER, PLAIN, SCRAM-SHA-512"}},
+		{"Kafka: token", bearer(tokenIssuer(t), "hidden-word-of-old"),
+			[]string{"invalid_client", "kafka.sasl.oauthbearer.client.id"}},
 		{"Kafka: no login", kafkaIs("SECURITY_PROTOCOL=SSL", "SASL_MECHANISM="),
 			[]string{"wants a login", "set it to SASL_SSL", "SCRAM-SHA-512"}},
 		{"Kafka: no TLS", kafkaIs("SECURITY_PROTOCOL=SASL_PLAINTEXT", "SSL_CA_LOCATION=", "SSL_CERTIFICATE_LOCATION=", "SSL_KEY_LOCATION="),
@@ -143,7 +148,7 @@ func TestSecureGrants(t *testing.T) {
 	insert("order", 100)
 	r.awaitOutput(t, "kafka-acls.sh --add --allow-principal User:granted --producer --topic "+stock)
 	client := l.client(t)
-	l.awaitMore(t, client, orders, 100) // although stock waits
+	l.awaitSize(t, client, orders, 100) // although stock waits
 	if n := l.size(t, client, stock); n != 0 {
 		t.Errorf("%d records without a right", n)
 	}
@@ -181,4 +186,53 @@ func blocked(metrics, topic string) bool {
 		}
 	}
 	return false
+}
+
+// The other ways to log in, each with a right of its own.
+func TestSecureMechanisms(t *testing.T) {
+	t.Parallel() // mostly waiting
+	l := newLogin(t, "mechanisms")
+	orders := l.topic(t, "order", 1, nil)
+	truth := newOracle(t, l.pipe)
+	for user, env := range map[string][]string{
+		"plainly": {"WALPOST_KAFKA_SASL_MECHANISM=PLAIN", "WALPOST_KAFKA_SASL_USERNAME=plainly"},
+		"bearer":  bearer(tokenIssuer(t), "hidden-word"),
+	} {
+		l.grantTo(t, user, orders)
+		r := l.start(t, append(l.environ(), env...)...)
+		l.exec(t, "INSERT INTO walpost.outbox (aggregatetype, aggregateid, type) SELECT 'order', 'k'||i, 'x' FROM generate_series(1, 100) i")
+		l.settle(t)
+		r.stop(t)
+		noSecret(t, r.output())
+	}
+	l.exactlyOnce(t, orders, truth.rows(t))
+}
+
+// bearer is the environment of who logs in by tokens.
+func bearer(issuer, secret string) []string {
+	return []string{
+		"WALPOST_KAFKA_SASL_MECHANISM=OAUTHBEARER", "WALPOST_KAFKA_SASL_USERNAME=", "WALPOST_KAFKA_SASL_PASSWORD=",
+		"WALPOST_KAFKA_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL=" + issuer,
+		"WALPOST_KAFKA_SASL_OAUTHBEARER_CLIENT_ID=walpost", "WALPOST_KAFKA_SASL_OAUTHBEARER_CLIENT_SECRET=" + secret,
+	}
+}
+
+// tokenIssuer is the address of an issuer of tokens for the user bearer, to
+// be had by who knows the secret. Brokers under test trust unsigned ones.
+func tokenIssuer(t *testing.T) string {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		if _, secret, _ := r.BasicAuth(); secret != "hidden-word" {
+			w.WriteHeader(http.StatusUnauthorized)
+			fmt.Fprint(w, `{"error": "invalid_client"}`)
+			return
+		}
+		now := time.Now().Unix()
+		claims := fmt.Sprintf(`{"sub": "bearer", "iat": %d, "exp": %d}`, now, now+3600)
+		encode := base64.RawURLEncoding.EncodeToString
+		fmt.Fprintf(w, `{"access_token": "%s.%s.", "token_type": "Bearer", "expires_in": 3600}`, encode([]byte(`{"alg": "none"}`)), encode([]byte(claims)))
+	}))
+	t.Cleanup(server.Close)
+	return server.URL
 }

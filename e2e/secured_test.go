@@ -55,15 +55,17 @@ var securedServers = sync.OnceValues(func() (*secured, error) {
 		return nil, err
 	}
 	s.kafkaCA = broker.CA
-	const listener = "listener.name.client."
+	const listener, modules = "listener.name.client.", "org.apache.kafka.common.security."
 	if s.kafka, err = kafkatest.Launch(context.Background(), kafkatest.Options{
 		Protocol: "SASL_SSL",
 		Properties: map[string]string{
 			"ssl.keystore.type": "PEM", "ssl.keystore.location": broker.Bundle,
 			"ssl.truststore.type": "PEM", "ssl.truststore.location": broker.CA,
 			listener + "ssl.client.auth":                         "required",
-			"sasl.enabled.mechanisms":                            "SCRAM-SHA-512",
-			listener + "scram-sha-512.sasl.jaas.config":          "org.apache.kafka.common.security.scram.ScramLoginModule required;",
+			"sasl.enabled.mechanisms":                            "PLAIN,SCRAM-SHA-512,OAUTHBEARER",
+			listener + "plain.sasl.jaas.config":                  modules + `plain.PlainLoginModule required user_plainly="hidden-word";`,
+			listener + "scram-sha-512.sasl.jaas.config":          modules + "scram.ScramLoginModule required;",
+			listener + "oauthbearer.sasl.jaas.config":            modules + `oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub="broker";`,
 			listener + "scram-sha-512.connections.max.reauth.ms": sessionLifetime,
 			"authorizer.class.name":                              "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
 			"super.users":                                        "User:ANONYMOUS", // whoever comes by the plain listener
@@ -149,11 +151,16 @@ func (l *login) kafkaPassword(t testing.TB, word string) {
 // grant lets the user produce to a topic.
 func (l *login) grant(t testing.TB, topic string) {
 	t.Helper()
+	l.grantTo(t, l.name, topic)
+}
+
+func (l *login) grantTo(t testing.TB, user, topic string) {
+	t.Helper()
 	req := kmsg.NewCreateACLsRequest()
 	for _, op := range []kmsg.ACLOperation{kmsg.ACLOperationWrite, kmsg.ACLOperationDescribe} {
 		acl := kmsg.NewCreateACLsRequestCreation()
 		acl.ResourceType, acl.ResourceName, acl.ResourcePatternType = kmsg.ACLResourceTypeTopic, topic, kmsg.ACLResourcePatternTypeLiteral
-		acl.Principal, acl.Host, acl.Operation, acl.PermissionType = "User:"+l.name, "*", op, kmsg.ACLPermissionTypeAllow
+		acl.Principal, acl.Host, acl.Operation, acl.PermissionType = "User:"+user, "*", op, kmsg.ACLPermissionTypeAllow
 		req.Creations = append(req.Creations, acl)
 	}
 	res, err := req.RequestWith(t.Context(), l.client(t))
