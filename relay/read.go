@@ -2,6 +2,7 @@ package relay
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -72,14 +73,21 @@ func (s *session) take(msg []byte) error {
 }
 
 // unfit adds the cure to the error of a row that was written when the table had other columns than the mapping says. What the table has
-// now may be different again, so that is no help.
+// now may be different again, so that is no help. Where no mapping reads the row, a person can only pass its transaction by.
 func (s *session) unfit(err error) error {
 	var column *schema.ColumnError
-	if !errors.As(err, &column) {
+	var at *decoder.Error
+	if !errors.As(err, &column) || !errors.As(err, &at) {
 		return err
 	}
+	// One byte behind the start of its commit record a transaction is not decoded any more, and every later one is.
+	pass := fmt.Sprintf("publish otherwise what its transaction holds, and pass it by: SELECT pg_replication_slot_advance(%s, '%s')",
+		schema.QuoteLiteral(s.relay.cfg.Slot), at.LSN+1)
+	if column.Found != "" {
+		return permanent(err, "this row was written with that type, which altering the table again does not change, and everything before it is confirmed: %s", pass)
+	}
 	return permanent(err, "this row was written when the table had the columns %s, and everything before it is confirmed: set outbox.columns to fit them and start walpost; "+
-		"where it then says that the table has others, give them these names (ALTER TABLE ... RENAME COLUMN) until walpost has read on", s.columns)
+		"where it then says that the table has others, give them these names (ALTER TABLE ... RENAME COLUMN) until walpost has read on; where no names help, %s", s.columns, pass)
 }
 
 func columnNames(r *decoder.Relation) string {
