@@ -142,7 +142,7 @@ func TestRenewOutlastsARefusedLogin(t *testing.T) {
 // What an operator can cure is said at once, with the cure, and waited for.
 func TestAlarm(t *testing.T) {
 	for code, cure := range map[sarama.KError]string{
-		sarama.ErrTopicAuthorizationFailed:   "kafka-acls.sh --add --allow-principal User:NAME --producer --topic NAME",
+		sarama.ErrTopicAuthorizationFailed:   "kafka-acls.sh --add --allow-principal User:NAME --producer --topic orders",
 		sarama.ErrClusterAuthorizationFailed: "IdempotentWrite",
 		sarama.ErrUnknownTopicOrPartition:    "kafka-topics.sh --create",
 	} {
