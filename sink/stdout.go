@@ -2,6 +2,7 @@ package sink
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -12,108 +13,122 @@ import (
 	"walpost/schema"
 )
 
-// Stdout writes events as JSON lines, for people: no broker, no lanes. A line is acked once it is written. Publish and Flush belong to
-// one goroutine.
+// Stdout writes events as lines of JSON, for people and jq: no broker, no lanes. A line tells the record that Kafka would get. It belongs
+// to one goroutine.
 type Stdout struct {
 	out   *bufio.Writer
 	topic schema.Template
-	acks  Acks
 
 	composer composer
-	tally    tally // of what is buffered
+	line     bytes.Buffer
+	encoder  *json.Encoder // into line
 }
 
-// NewStdout returns a sink that writes to w and names topics and sources as a Kafka sink with this configuration does.
-func NewStdout(w io.Writer, cfg Config, acks Acks) *Stdout {
-	return &Stdout{out: bufio.NewWriterSize(w, 64<<10), topic: cfg.Topic, acks: acks,
-		composer: newComposer(&cfg, func(string) {})}
+// NewStdout returns a sink that writes to w and makes records as a Kafka sink with this configuration does. Of cfg it needs Topic, Source,
+// Profile and PositionHeader.
+func NewStdout(w io.Writer, cfg Config) *Stdout {
+	s := &Stdout{out: bufio.NewWriterSize(w, 64<<10), topic: cfg.Topic, composer: newComposer(&cfg, func(string) {})}
+	s.encoder = json.NewEncoder(&s.line)
+	s.encoder.SetEscapeHTML(false)
+	return s
 }
 
-// line is what is written of an event.
+// line is what is written of an event. What the headers hold besides stands there as it does in Kafka, in either profile; the fields that
+// people ask for first have a place of their own.
 type line struct {
 	Topic     string            `json:"topic"`
 	Partition *int32            `json:"partition,omitempty"` // where the row names it
-	Key       *string           `json:"key"`
-	Timestamp string            `json:"timestamp"`
+	Key       *value            `json:"key"`
+	ID        *value            `json:"id"`
+	Type      *value            `json:"type"`
+	Time      string            `json:"time"`      // ce_time
+	Sequence  string            `json:"sequence"`  // ce_sequence
+	Timestamp string            `json:"timestamp"` // the record's
 	Headers   map[string]*value `json:"headers"`
-	Value     *value            `json:"value"`
+	Payload   *value            `json:"payload"`
 }
 
-// value is a header's or a record's value: JSON as it is, text as a string, other bytes in base64.
+// value is what may be no text.
 type value struct {
-	bytes []byte
-	json  bool
+	bytes   []byte
+	content schema.Content
 }
 
+// text is a value that is text unless it cannot be; nil for none.
+func text(b []byte) *value { return valueOf(b, schema.Text) }
+
+func valueOf(b []byte, content schema.Content) *value {
+	if b == nil {
+		return nil
+	}
+	return &value{b, content}
+}
+
+// MarshalJSON returns JSON as it is, text as a string, and bytes as {"base64": "..."}, which is also what becomes of text that JSON has no
+// string for. A bytea is that whatever it holds: whoever reads it by a program wants one shape.
 func (v *value) MarshalJSON() ([]byte, error) {
 	switch {
-	case v.json && json.Valid(v.bytes):
+	case v.content == schema.JSON && json.Valid(v.bytes):
 		return v.bytes, nil
-	case utf8.Valid(v.bytes):
-		return json.Marshal(string(v.bytes))
+	case v.content != schema.Bytes && utf8.Valid(v.bytes):
+		var b bytes.Buffer
+		e := json.NewEncoder(&b)
+		e.SetEscapeHTML(false)
+		err := e.Encode(string(v.bytes))
+		return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
 	}
 	return json.Marshal(map[string]string{"base64": base64.StdEncoding.EncodeToString(v.bytes)})
 }
 
-// Publish writes ev. An error is a *BadEvent, as with Kafka, or what the writer said.
-func (s *Stdout) Publish(ev *schema.Event, tx uint64) (int, error) {
+// Print writes ev into a buffer. An error is a *BadEvent, of an event that could never be published either: nothing is written of it.
+func (s *Stdout) Print(ev *schema.Event) error {
 	name, err := appendTopic(nil, s.topic, ev)
 	if err != nil {
-		return 0, badRow(ev, "", err, "give the row a topic, or change outbox.topic")
+		return badRow(ev, "", err, "give the row a topic, or change outbox.topic")
 	}
 	if err := legalTopic(name); err != nil {
-		return 0, badRow(ev, clip(name), err, "give the row a legal topic, or change outbox.topic")
+		return badRow(ev, clip(name), err, "give the row a legal topic, or change outbox.topic")
 	}
+	l, err := s.compose(ev)
+	if err != nil {
+		return badRow(ev, string(name), err, "correct what writes the row")
+	}
+	l.Topic = string(name)
+	s.line.Reset()
+	if err := s.encoder.Encode(l); err != nil {
+		return badRow(ev, l.Topic, fmt.Errorf("it cannot be told as JSON: %w", err), "")
+	}
+	s.out.Write(s.line.Bytes()) // an error stays, for Flush to return
+	return nil
+}
+
+// compose makes all of a line but the topic.
+func (s *Stdout) compose(ev *schema.Event) (*line, error) {
 	rec, err := s.composer.compose(ev)
 	if err != nil {
-		return 0, badRow(ev, string(name), err, "correct what writes the row")
+		return nil, err
 	}
 	where, err := placeOf(ev)
 	if err != nil {
-		return 0, badRow(ev, string(name), err, "correct what writes the row")
+		return nil, err
 	}
-	l := line{Topic: string(name), Timestamp: time.UnixMilli(rec.Timestamp).UTC().Format(time.RFC3339Nano), Headers: map[string]*value{}}
+	l := &line{
+		Key: text(rec.Key), ID: text(ev.Values[schema.ID]), Type: text(ev.TypeOrAggregate()),
+		Time: string(s.composer.instant(ev)), Sequence: ev.Position.String(),
+		Timestamp: time.UnixMilli(rec.Timestamp).UTC().Format("2006-01-02T15:04:05.000Z07:00"),
+		Headers:   make(map[string]*value, len(rec.Headers)), Payload: valueOf(rec.Value, ev.Content),
+	}
 	if where.explicit >= 0 {
 		l.Partition = &where.explicit
 	}
-	if rec.Key != nil {
-		key := string(rec.Key)
-		l.Key = &key
-	}
-	if rec.Value != nil {
-		l.Value = &value{bytes: rec.Value, json: ev.Content == schema.JSON}
-	}
 	for _, h := range rec.Headers {
-		var v *value
-		if h.Value != nil {
-			v = &value{bytes: h.Value}
-		}
-		l.Headers[h.Text()] = v
+		l.Headers[h.Text()] = text(h.Value)
 	}
-	b, err := json.Marshal(l)
-	if err == nil {
-		_, err = s.out.Write(append(b, '\n'))
-	}
-	if err != nil {
-		return 0, fmt.Errorf("write event %s: %w", clip(ev.Values[schema.ID]), err)
-	}
-	s.tally.count(tx, len(b))
-	return len(b), nil
+	return l, nil
 }
 
-// Flush writes what is buffered and acks it. Events that could not be written are never acked: nobody has seen them.
-func (s *Stdout) Flush(bool) {
+// Flush writes out what was printed. An error is that of the writer, and stays.
+func (s *Stdout) Flush() error {
 	s.composer.now = time.Now()
-	if len(s.tally.runs) == 0 {
-		return
-	}
-	if err := s.out.Flush(); err != nil {
-		s.acks.Rejected(s.tally.runs[0].Tx, fmt.Errorf("write events to the output: %w", err))
-		return
-	}
-	s.acks.Acked(s.tally.runs, s.tally.held)
-	s.tally.runs, s.tally.held = s.tally.runs[:0], 0
+	return s.out.Flush()
 }
-
-// Close does nothing: whoever gave the writer closes it.
-func (s *Stdout) Close() error { return nil }

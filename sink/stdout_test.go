@@ -11,30 +11,18 @@ import (
 	"walpost/schema"
 )
 
-// printed publishes events to a stdout sink and returns its lines.
+// printed prints events and returns the lines.
 func printed(t *testing.T, events ...*schema.Event) []string {
 	t.Helper()
 	var out bytes.Buffer
-	acks := newLedger()
-	s := NewStdout(&out, config(t, nil), acks)
-	held := 0
-	for i, ev := range events {
-		n, err := s.Publish(ev, uint64(i/2))
-		if err != nil {
+	s := NewStdout(&out, config(t, nil))
+	for _, ev := range events {
+		if err := s.Print(ev); err != nil {
 			t.Fatal(err)
 		}
-		held += n
 	}
-	if out.Len() > 0 || len(acks.order) > 0 {
-		t.Errorf("%d bytes written and %d transactions acked before Flush", out.Len(), len(acks.order))
-	}
-	s.Flush(false)
-	s.Flush(false) // has nothing to do
-	if acked, rejected := acks.total(); acked != len(events) || rejected != 0 || acks.bytes != held {
-		t.Errorf("%d events of %d acked, %d rejected; %d bytes of %d", acked, len(events), rejected, acks.bytes, held)
-	}
-	if err := s.Close(); err != nil {
-		t.Error(err)
+	if err := s.Flush(); err != nil {
+		t.Fatal(err)
 	}
 	return strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
 }
@@ -42,13 +30,15 @@ func printed(t *testing.T, events ...*schema.Event) []string {
 func TestStdoutLine(t *testing.T) {
 	ev := row()
 	ev.CommitTime = noon.AddDate(-10, 0, 0).UnixMicro()
-	ev.CreatedAt = ev.CommitTime
-	ev.Values[schema.Headers] = []byte(`{"tenant": "t", "gone": null}`)
+	ev.CreatedAt = ev.CommitTime - micros
+	ev.Values[schema.Headers] = []byte(`{"tenant": "<t>", "gone": null}`)
 	ev.Values[schema.Partition] = []byte("4")
-	want := `{"topic":"orders","partition":4,"key":"order-1","timestamp":"2020-03-01T12:00:00.123Z","headers":{"ce_id":"0b51f0a0-9d6c-4b7e-9d5a-000000000001",` +
+	want := `{"topic":"orders","partition":4,"key":"order-1","id":"0b51f0a0-9d6c-4b7e-9d5a-000000000001","type":"OrderPlaced",` +
+		`"time":"2020-03-01T11:59:59.123456Z","sequence":"000000AB-00000001000000FF-00000003","timestamp":"2020-03-01T12:00:00.123Z",` +
+		`"headers":{"ce_id":"0b51f0a0-9d6c-4b7e-9d5a-000000000001",` +
 		`"ce_sequence":"000000AB-00000001000000FF-00000003","ce_source":"/walpost/shop/walpost.outbox","ce_specversion":"1.0","ce_subject":"order-1",` +
-		`"ce_time":"2020-03-01T12:00:00.123456Z","ce_type":"OrderPlaced","content-type":"application/json","gone":null,` +
-		`"id":"0b51f0a0-9d6c-4b7e-9d5a-000000000001","tenant":"t"},"value":{"n":1}}`
+		`"ce_time":"2020-03-01T11:59:59.123456Z","ce_type":"OrderPlaced","content-type":"application/json","gone":null,` +
+		`"id":"0b51f0a0-9d6c-4b7e-9d5a-000000000001","tenant":"<t>"},"payload":{"n":1}}`
 	if got := printed(t, ev); len(got) != 1 || got[0] != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
@@ -60,29 +50,42 @@ func TestStdoutValues(t *testing.T) {
 		value   []byte
 		want    string
 	}{
-		{schema.JSON, []byte("{\n \"a\": [1, \"<\"]\n}"), `{"a":[1,"\u003c"]}`},
+		{schema.JSON, []byte("{\n \"a\": [1, \"<\"]\n}"), `{"a":[1,"<"]}`},
 		{schema.JSON, []byte(`12345678901234567890`), `12345678901234567890`},
 		{schema.JSON, []byte(`null`), `null`},
 		{schema.JSON, nil, `null`},
-		{schema.Text, []byte("a\nb"), `"a\nb"`},
+		{schema.Text, []byte("a\n<b>"), `"a\n<b>"`},
 		{schema.Text, []byte("{}"), `"{}"`},
 		{schema.Text, []byte{}, `""`},
+		{schema.Text, []byte{0xe9}, `{"base64":"6Q=="}`},
 		{schema.Bytes, []byte{0, 0xff}, `{"base64":"AP8="}`},
-		{schema.Bytes, []byte("plain"), `"plain"`},
+		{schema.Bytes, []byte("plain"), `{"base64":"cGxhaW4="}`},
 	} {
 		ev := row()
 		ev.Content, ev.Values[schema.Payload], ev.Values[schema.AggregateID] = test.content, test.value, nil
 		lines := printed(t, ev)
-		var got struct{ Key, Value json.RawMessage }
-		if err := json.Unmarshal([]byte(lines[0]), &got); err != nil || len(lines) != 1 || string(got.Value) != test.want || string(got.Key) != "null" {
+		var got struct{ Key, Payload json.RawMessage }
+		if err := json.Unmarshal([]byte(lines[0]), &got); err != nil || len(lines) != 1 || string(got.Payload) != test.want || string(got.Key) != "null" {
 			t.Errorf("%q: %s, %v; want %s", test.value, lines, err, test.want)
+		}
+	}
+}
+
+// A key of bytes is shown as it is, and not with signs of replacement.
+func TestStdoutKeys(t *testing.T) {
+	for key, want := range map[string]string{"": `""`, "é": `"é"`, "\xff": `{"base64":"/w=="}`} {
+		ev := row()
+		ev.Values[schema.AggregateID] = []byte(key)
+		var got struct{ Key json.RawMessage }
+		if err := json.Unmarshal([]byte(printed(t, ev)[0]), &got); err != nil || string(got.Key) != want {
+			t.Errorf("%q: %s, %v; want %s", key, got.Key, err, want)
 		}
 	}
 }
 
 func TestStdoutKeepsOrder(t *testing.T) {
 	var events []*schema.Event
-	for i := range 50 { // less than the buffer holds, for printed wants nothing before Flush
+	for i := range 1000 { // more than the buffer holds
 		events = append(events, event("t", "k", i))
 	}
 	for i, line := range printed(t, events...) {
@@ -92,6 +95,7 @@ func TestStdoutKeepsOrder(t *testing.T) {
 	}
 }
 
+// What Kafka would never take is told as an error and leaves nothing behind, and the next event is printed.
 func TestStdoutBadEvents(t *testing.T) {
 	for name, spoil := range map[string]func(*schema.Event){
 		"its id is NULL":    func(ev *schema.Event) { ev.Values[schema.ID] = nil },
@@ -101,16 +105,18 @@ func TestStdoutBadEvents(t *testing.T) {
 		"no partition numb": func(ev *schema.Event) { ev.Values[schema.Partition] = []byte("x") },
 	} {
 		var out bytes.Buffer
-		acks := newLedger()
-		s := NewStdout(&out, config(t, nil), acks)
+		s := NewStdout(&out, config(t, nil))
 		ev := row()
 		spoil(ev)
 		var bad *BadEvent
-		if n, err := s.Publish(ev, 1); n != 0 || !errors.As(err, &bad) || !strings.Contains(err.Error(), name) {
-			t.Errorf("%s: %d, %v", name, n, err)
+		if err := s.Print(ev); !errors.As(err, &bad) || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
 		}
-		if s.Flush(false); out.Len() > 0 || len(acks.order) > 0 {
-			t.Errorf("%s: something was kept", name)
+		if err := s.Flush(); err != nil || out.Len() > 0 {
+			t.Errorf("%s: %v, printed %s", name, err, &out)
+		}
+		if err := errors.Join(s.Print(row()), s.Flush()); err != nil || strings.Count(out.String(), "\n") != 1 {
+			t.Errorf("after %s: %v, printed %s", name, err, &out)
 		}
 	}
 }
@@ -121,24 +127,17 @@ type brokenWriter struct{}
 
 func (brokenWriter) Write([]byte) (int, error) { return 0, errBroken }
 
-// What nobody has seen is not acked.
+// An output that fails is no fault of the event's.
 func TestStdoutThatCannotBeWritten(t *testing.T) {
-	acks := newLedger()
-	s := NewStdout(brokenWriter{}, config(t, nil), acks)
-	if _, err := s.Publish(event("t", "k", 1), 9); err != nil {
-		t.Fatal(err)
-	}
-	s.Flush(false)
-	if err := acks.rejected[9]; !errors.Is(err, errBroken) || len(acks.order) > 0 {
-		t.Errorf("rejected %v, acked %v", acks.rejected, acks.order)
-	}
-	var failed error
+	s := NewStdout(brokenWriter{}, config(t, nil))
 	for i := range 1000 { // more than the buffer holds
-		if _, err := s.Publish(event("t", "k", i), 10); err != nil {
-			failed = err
+		if err := s.Print(event("t", "k", i)); err != nil {
+			t.Fatal(err)
 		}
 	}
-	if !errors.Is(failed, errBroken) {
-		t.Errorf("publishing on: %v", failed)
+	for range 2 {
+		if err := s.Flush(); !errors.Is(err, errBroken) {
+			t.Errorf("flush: %v", err)
+		}
 	}
 }
