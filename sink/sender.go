@@ -229,32 +229,6 @@ func read(block *sarama.ProduceResponseBlock) outcome {
 	return outcome{err: block.Err, named: -1}
 }
 
-// watch leaves a broker that hangs: its answer would be waited for until the read time-out, while the partition has a new leader already.
-func (s *sender) watch() {
-	tick := time.NewTicker(stuckAfter / 3)
-	defer tick.Stop()
-	for {
-		select {
-		case <-s.p.ctx.Done():
-			return
-		case <-tick.C:
-		}
-		stuck, closed := s.stuck()
-		if closed && stuck == nil {
-			return
-		}
-		for _, l := range stuck {
-			s.p.refresh(l.topic)
-			if b, err := s.p.client.Leader(l.topic.name, l.partition); err == nil && b.ID() != s.broker.ID() {
-				s.p.log.Warn("leaving a broker that does not answer", "broker", s.broker.Addr(), "topic", l.topic.name,
-					"partition", l.partition, "leader", b.Addr())
-				_ = s.broker.Close()
-				break
-			}
-		}
-	}
-}
-
 // stuck returns the lanes of requests that have waited for too long.
 func (s *sender) stuck() (lanes []*lane, closed bool) {
 	s.mu.Lock()

@@ -42,11 +42,12 @@ type splicer struct {
 	flights map[int64]*flight
 	conns   map[*spliceConn]struct{}
 	probed  map[string]time.Time // when addresses were asked what they speak, see explain
+	shunned map[string]time.Time // until when addresses are not dialed, see shun
 }
 
 func newSplicer(a *access) *splicer {
 	s := &splicer{dialer: net.Dialer{KeepAlive: 30 * time.Second}, access: a, flights: map[int64]*flight{}, conns: map[*spliceConn]struct{}{},
-		probed: map[string]time.Time{}}
+		probed: map[string]time.Time{}, shunned: map[string]time.Time{}}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
 }
@@ -73,13 +74,16 @@ func (s *splicer) claim(number int64) *flight {
 
 // Dial connects to a broker, with TLS if it is configured: sarama's own would be above this connection, and hide the requests from it.
 func (s *splicer) Dial(network, addr string) (net.Conn, error) {
+	if err := s.shuns(addr); err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithTimeout(s.ctx, dialTimeout)
 	defer cancel()
 	conn, err := s.dialer.DialContext(ctx, network, addr)
 	if err != nil {
 		return nil, err
 	}
-	c := &spliceConn{Conn: conn, splicer: s}
+	c := &spliceConn{Conn: conn, splicer: s, addr: addr}
 	if cfg := s.access.tls(); cfg != nil {
 		if cfg.ServerName == "" {
 			cfg = cfg.Clone()
@@ -118,6 +122,7 @@ func (s *splicer) close() {
 type spliceConn struct {
 	net.Conn
 	splicer *splicer
+	addr    string        // as it was dialed
 	joined  *bufio.Writer // under TLS, so that small pieces do not become records of their own
 
 	head []byte      // what is written of a request besides the batches

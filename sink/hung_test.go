@@ -1,0 +1,49 @@
+package sink
+
+import (
+	"net"
+	"testing"
+	"time"
+)
+
+// A broker that is shunned loses its connections, whatever waits for it, and is not dialed until some time has passed.
+func TestShun(t *testing.T) {
+	s := newSplicer(nil)
+	defer s.close()
+	hung, other := silentListener(t), silentListener(t)
+	conn, err := s.Dial("tcp", hung)
+	if err != nil {
+		t.Fatal(err)
+	}
+	good, err := s.Dial("tcp", other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := make(chan error, 2)
+	go func() {
+		_, err := conn.Read(make([]byte, 1))
+		read <- err
+	}()
+	s.shun(hung, time.Hour)
+	select {
+	case err := <-read:
+		if err == nil {
+			t.Error("something was read")
+		}
+	case <-time.After(30 * time.Second):
+		t.Fatal("whoever waits for the broker still waits")
+	}
+	if _, err := s.Dial("tcp", hung); err == nil {
+		t.Error("dialed nevertheless")
+	}
+	if _, err := good.Write([]byte("x")); err != nil {
+		t.Errorf("another broker's connection: %v", err)
+	}
+	s.shun(hung, 0)
+	var again net.Conn
+	if again, err = s.Dial("tcp", hung); err != nil {
+		t.Errorf("dialed later: %v", err)
+	} else {
+		again.Close()
+	}
+}
