@@ -54,6 +54,12 @@ func TestAbsentTopic(t *testing.T) {
 		blocked, _ := sample(t, cfg, "walpost_topic_blocked_seconds", absent)
 		return blocked > 0
 	})
+	if n, _ := sample(t, cfg, "walpost_retries_total"); n == 0 {
+		t.Error("looks for an absent topic do not count as retries")
+	}
+	if w := p.metrics.waits(); !slices.ContainsFunc(w, func(w Wait) bool { return w.Topic == absent && w.Err != nil }) {
+		t.Errorf("waits: %+v", w)
+	}
 	if acks.acked[1] != 500 || slices.Contains(topics(t, brokers), absent) {
 		t.Fatalf("acked %v; the topic was created: %t", acks.acked, slices.Contains(topics(t, brokers), absent))
 	}

@@ -35,7 +35,7 @@ func (w *patience) tell(err error) {
 		return
 	}
 	urgent := judge(err) == alarm
-	if !urgent && time.Since(w.since) < maxBackoff || time.Since(*w.said) < alarmEvery {
+	if !urgent && time.Since(w.since) < tellAfter || time.Since(*w.said) < alarmEvery {
 		return
 	}
 	*w.said = time.Now()

@@ -136,7 +136,7 @@ func noise(n int) []byte {
 }
 
 // A topic's limit is lowered while a producer runs: batches that are refused are divided, and later ones made smaller. Nothing is lost,
-// nothing comes twice, no event is blamed.
+// nothing comes twice, no event is blamed. When it is raised again, batches grow again.
 func TestLimitIsLowered(t *testing.T) {
 	brokers := kafkatest.Brokers(t)
 	topic := kafkatest.Name(t)
@@ -145,6 +145,7 @@ func TestLimitIsLowered(t *testing.T) {
 	cfg := config(t, brokers)
 	cfg.Codec = recordbatch.None
 	p := open(t, cfg, acks)
+	p.attend = 200 * time.Millisecond
 	publish(t, p, event(topic, "k", 0), 0)
 	p.Flush(false)
 	acks.wait(t, 1, 0)
@@ -168,6 +169,8 @@ func TestLimitIsLowered(t *testing.T) {
 	if limit := p.topics[topic].limit.Load(); limit > 20_000-1024 || limit < 16<<10 {
 		t.Errorf("the limit is %d, want %d", limit, 20_000-1024)
 	}
+	setTopic(t, brokers, topic, "max.message.bytes", "1000000")
+	until(t, "a larger limit", func() bool { return p.topics[topic].limit.Load() == cfg.batchLimit() })
 }
 
 // setTopic changes a topic's setting and waits until every broker goes by it.
