@@ -200,10 +200,8 @@ func serverGone(err error) bool {
 	return isSQLState(err, "57P03") || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF)
 }
 
-// oneLine tells a connection's error on one line, in the order of the attempts.
-func oneLine(err error) string { return tell(leaves(err)) }
-
-// whyNot is oneLine without what is no reason: a refusal of TLS where the same was tried without it.
+// whyNot tells a connection's error on one line, in the order of the attempts, without what is no reason: a refusal of TLS where the same
+// was tried without it.
 func whyNot(err error, cfg *pgconn.Config) string {
 	all := leaves(err)
 	if triesPlain(cfg) {
@@ -214,6 +212,7 @@ func whyNot(err error, cfg *pgconn.Config) string {
 	return tell(all)
 }
 
+// tell puts errors on one line, each text once in a row.
 func tell(errs []error) string {
 	var seen []string
 	for _, err := range errs {
