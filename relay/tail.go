@@ -1,0 +1,253 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pglogrepl"
+
+	"walpost/decoder"
+	"walpost/schema"
+)
+
+// Printer shows events to people. Its methods are called from one goroutine.
+type Printer interface {
+	// Print takes one event, a view that is valid until Print returns. An error says that it could never be published: that is logged,
+	// and the next one follows.
+	Print(ev *schema.Event) error
+
+	// Flush writes out what was printed. An error ends the tail.
+	Flush() error
+}
+
+// Tail prints the events that are committed from now on, in the order of their commits, until ctx is done, and then returns nil. Any
+// other end is an error: nothing is tried again, for what was committed meanwhile would be missing. Of cfg it needs ConnString,
+// Publication, Table, Mapping and Logger.
+//
+// It streams from a temporary slot of its own, which Postgres drops with the connection, so it needs no schema walpost, writes nothing and
+// moves no other slot. What was printed is confirmed, so that the slot keeps no WAL; an output that takes nothing for a minute ends the
+// tail for the same reason, and a server that wants to shut down does not wait for it. In both cases, and when ctx is done while the output
+// is stuck, a goroutine stays behind in the printer.
+func Tail(ctx context.Context, cfg Config, p Printer) error {
+	r := &Relay{cfg: cfg, log: cfg.Logger, names: names{publication: cfg.Publication, table: cfg.Table}}
+	r.watcher = newWatcher(r)
+	t := &tail{Relay: r, printer: p, progress: make(chan struct{}, 1)}
+	err := t.open(ctx)
+	if err == nil {
+		err = t.run(ctx)
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// tail is one run of [Tail].
+type tail struct {
+	*Relay
+	printer   Printer
+	stream    *stream
+	decoder   *decoder.Decoder
+	confirmer *confirmer
+	history   history
+	period    time.Duration // of statuses
+	addr      net.Addr      // of the server
+
+	timeline uint32        // of the open transaction
+	inside   bool          // a transaction is open
+	whole    pglogrepl.LSN // what was received is whole up to here; the reader's
+	broken   bool          // the connection is not what it was
+	pings    pingStorm
+
+	printed  atomic.Uint64 // what was written out up to here: printed ≤ whole. It may be confirmed
+	progress chan struct{} // has a token when printed moved
+	busy     atomic.Int64  // since when the reader has had something to print, ns since 1970; 0: it listens to the server
+}
+
+// run prints until something ends the stream.
+func (t *tail) run(ctx context.Context) error {
+	defer t.stream.conn.Close()
+	stop := context.AfterFunc(ctx, func() { t.stream.interrupt(errLeave) })
+	defer stop()
+	go t.confirmer.run()
+	ended := make(chan error, 1)
+	go func() { ended <- t.conclude(t.read()) }()
+	return t.await(ctx, ended)
+}
+
+const (
+	outputPatience = time.Minute // how long an output may take nothing
+	outputFarewell = time.Second // the same when the tail is to end
+)
+
+// await waits for the reader, unless its output is stuck. The confirmer ends with the connection, which whoever called closes.
+func (t *tail) await(ctx context.Context, ended <-chan error) error {
+	leaving, tick := ctx.Done(), time.NewTicker(probeEvery)
+	defer tick.Stop()
+	var late <-chan time.Time
+	for {
+		select {
+		case err := <-ended:
+			return err
+		case <-leaving:
+			leaving, late = nil, time.After(outputFarewell)
+		case <-late:
+			if t.busy.Load() != 0 { // else it is taking its leave of the server
+				return errLeave
+			}
+		case <-tick.C:
+			if err := t.stuck(ctx); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// stuck looks whether somebody waits for the output: the server whose shutdown waits until everything is sent, or all who need the disk
+// that the slot keeps WAL on.
+func (t *tail) stuck(ctx context.Context) error {
+	since := t.busy.Load()
+	if since == 0 {
+		return nil
+	}
+	waited := time.Since(time.Unix(0, since))
+	if waited > outputPatience {
+		return fmt.Errorf("the output has taken nothing for %v, and the server keeps WAL meanwhile: start walpost tail again when it is read", waited.Round(time.Second))
+	}
+	if waited < probeEvery {
+		return nil
+	}
+	limited, cancel := context.WithTimeout(ctx, probeLimit)
+	defer cancel()
+	if err := ping(limited, t.cfg.connString(), t.addr); err != nil && serverGone(err) && t.busy.Load() == since {
+		return errStopping
+	}
+	return nil
+}
+
+// read is the pipe: bytes → change → line, one read's worth at a time.
+func (t *tail) read() error {
+	for {
+		m, err := t.stream.next()
+		if err != nil {
+			return t.ending(err)
+		}
+		switch m.kind {
+		case incomplete:
+			if err = t.flush(); err == nil {
+				err = t.fill()
+			}
+		case xlogData:
+			err = t.take(m.data)
+		case keepalive:
+			err = t.heed(m)
+		case ended:
+			err = errEnded
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// take decodes one message and prints it if it is an event.
+func (t *tail) take(msg []byte) error {
+	change, err := t.decoder.Decode(msg)
+	if err != nil {
+		return err
+	}
+	switch c := change.(type) {
+	case *decoder.Begin:
+		t.inside, t.timeline = true, t.history.owner(c.FinalLSN)
+	case *decoder.Insert:
+		c.Event.Position.Timeline = t.timeline
+		if err := t.printer.Print(c.Event); err != nil {
+			t.log.Error("an event that could not be published", "reason", err)
+		}
+	case *decoder.Commit:
+		t.inside = false
+		t.whole = max(t.whole, c.EndLSN)
+	case *decoder.Relation:
+		if c.Err != nil { // a row in this shape would end this
+			t.log.Warn("the outbox's columns no longer fit", "reason", c.Err)
+		}
+	}
+	return nil
+}
+
+// heed takes a keepalive.
+func (t *tail) heed(m message) error {
+	if !t.inside {
+		t.whole = max(t.whole, m.walEnd)
+	}
+	if !m.reply {
+		return nil
+	}
+	signal(t.confirmer.pings)
+	if t.pings.stopping(time.Now(), m.walEnd) {
+		return errStopping
+	}
+	return nil
+}
+
+// flush writes out what was printed, which may be confirmed then.
+func (t *tail) flush() error {
+	if err := t.printer.Flush(); err != nil {
+		return fmt.Errorf("write events: %w", err)
+	}
+	if uint64(t.whole) != t.printed.Load() {
+		t.printed.Store(uint64(t.whole))
+		signal(t.progress)
+	}
+	return nil
+}
+
+// fill reads from the server. Until it returns, the output is not what the reader waits for.
+func (t *tail) fill() error {
+	t.busy.Store(0)
+	t.confirmer.hold(false)
+	err := t.stream.fill()
+	t.confirmer.hold(true)
+	t.busy.Store(time.Now().UnixNano())
+	if err != nil {
+		return t.ending(err)
+	}
+	return nil
+}
+
+// ending judges an error of the stream's.
+func (t *tail) ending(err error) error {
+	var lost *fault
+	switch {
+	case errors.Is(err, errLeave):
+		return err
+	case errors.As(err, &lost), isSQLState(err, "42704"): // that something was lost comes as a notice since 18, before as an error
+		t.broken = !errors.As(err, &lost)
+		cause := err
+		if lost != nil {
+			cause = lost.err
+		}
+		return permanent(fmt.Errorf("publication %s was dropped: %w", schema.QuoteIdent(t.cfg.Publication), cause),
+			"run: %s; then start walpost tail again", schema.PublicationSQL(schema.Options{Table: t.cfg.Table, Publication: t.cfg.Publication}))
+	}
+	t.broken = true
+	return err
+}
+
+// conclude ends the stream in a way that the server drops the slot at once, where it can still be told.
+func (t *tail) conclude(err error) error {
+	t.busy.Store(0) // from here on every step is bounded
+	if t.confirmer.end(!t.broken); t.broken {
+		return err
+	}
+	t.stream.drain(time.Now().Add(drainLimit))
+	t.stream.send([]byte{'X', 0, 0, 0, 4}, time.Second) // Terminate
+	for by := time.Now().Add(time.Second); t.stream.drain(by) == nil; {
+		// A server says twice that the stream has ended. It closes the connection when its process is gone, and the slot with it.
+	}
+	return err
+}
