@@ -15,7 +15,7 @@ import (
 // open makes the temporary slot and begins to stream from it.
 func (t *tail) open(ctx context.Context) error {
 	found := &ready{}
-	err := t.answer.within(ctx, func(ctx context.Context) error { return t.check(ctx, found) })
+	err := inTime(ctx, func(ctx context.Context) error { return t.check(ctx, found) })
 	if err != nil {
 		return err
 	}
@@ -31,6 +31,21 @@ func (t *tail) open(ctx context.Context) error {
 	return t.begin(ctx, w, slot, found)
 }
 
+// verbLimit bounds what a verb asks of the server that takes milliseconds. A frozen server, or a way to it that swallows everything, keeps a
+// connection open and never answers.
+const verbLimit = 30 * time.Second
+
+// inTime does what takes milliseconds.
+func inTime(ctx context.Context, do func(context.Context) error) error {
+	limited, cancel := context.WithTimeoutCause(ctx, verbLimit, fmt.Errorf("the server has not answered for %v", verbLimit))
+	defer cancel()
+	err := do(limited)
+	if err != nil && ctx.Err() == nil && limited.Err() != nil {
+		return context.Cause(limited)
+	}
+	return err
+}
+
 // check makes those of the relay's checks that a tail depends on. Schema walpost is none of its business.
 func (t *tail) check(ctx context.Context, found *ready) error {
 	db, err := t.openDatabase(ctx)
@@ -38,14 +53,10 @@ func (t *tail) check(ctx context.Context, found *ready) error {
 		return err
 	}
 	defer db.close()
-	var standby bool
-	if err := db.QueryRow(ctx, "select pg_catalog.pg_is_in_recovery()").Scan(&standby); err != nil {
-		return fmt.Errorf("read settings: %w", err)
+	err = t.checkPrimary(ctx, db)
+	if err == nil {
+		err = t.checkServer(ctx, db, found)
 	}
-	if standby {
-		return permanent(errors.New("the server is a standby"), "connect to its primary")
-	}
-	err = t.checkServer(ctx, db, found)
 	if err == nil {
 		err = t.checkTable(ctx, db, found, nil)
 	}
@@ -55,23 +66,43 @@ func (t *tail) check(ctx context.Context, found *ready) error {
 	return t.judge(err, preparing)
 }
 
+// checkPrimary refuses a standby, whose promotion only a relay waits for.
+func (r *Relay) checkPrimary(ctx context.Context, db *database) error {
+	var standby bool
+	if err := db.QueryRow(ctx, "select pg_catalog.pg_is_in_recovery()").Scan(&standby); err != nil {
+		return fmt.Errorf("read settings: %w", err)
+	}
+	if standby {
+		return permanent(errors.New("the server is a standby"), "connect to its primary")
+	}
+	return nil
+}
+
 // checkVisible checks that every row of the table goes through the publication, which is not made here.
-func (t *tail) checkVisible(ctx context.Context, db *database, found *ready) error {
-	pub, err := t.readPublication(ctx, db, found.table.OID)
+func (r *Relay) checkVisible(ctx context.Context, db *database, found *ready) error {
+	pub, err := r.readPublication(ctx, db, found.table.OID)
 	switch {
 	case err != nil:
 		return err
 	case pub == nil:
-		return permanent(fmt.Errorf("publication %s does not exist", schema.QuoteIdent(t.cfg.Publication)),
-			"run as the owner of %s: %s", t.cfg.Table, schema.PublicationSQL(schema.Options{Table: t.cfg.Table, Publication: t.cfg.Publication}))
+		return permanent(fmt.Errorf("publication %s does not exist", schema.QuoteIdent(r.cfg.Publication)),
+			"run as the owner of %s: %s", r.cfg.Table, schema.PublicationSQL(schema.Options{Table: r.cfg.Table, Publication: r.cfg.Publication}))
 	}
-	return pub.check(t.Relay, found.table.Partitioned)
+	return pub.check(r, found.table.Partitioned)
+}
+
+// warnOfWaiting says what the creation of a slot waits for, unless it is stopped before that is worth a line.
+func (r *Relay) warnOfWaiting() *time.Timer {
+	return time.AfterFunc(3*time.Second, func() {
+		r.log.Warn("creating the slot waits for the end of all transactions that are writing, in any database of the cluster",
+			"see", "SELECT pid, datname, xact_start, query FROM pg_stat_activity WHERE backend_xid IS NOT NULL ORDER BY xact_start")
+	})
 }
 
 // create makes the slot and returns its name, which no other connection's has.
 func (t *tail) create(ctx context.Context, w *walsender) (slot string, err error) {
 	var srv server
-	err = t.answer.within(ctx, func(ctx context.Context) (err error) {
+	err = inTime(ctx, func(ctx context.Context) (err error) {
 		srv, err = w.identify(ctx)
 		return err
 	})
@@ -81,11 +112,7 @@ func (t *tail) create(ctx context.Context, w *walsender) (slot string, err error
 	t.history, t.period, t.addr = srv.history, srv.statusPeriod(), w.conn.Conn().RemoteAddr()
 	slot = fmt.Sprintf("walpost_tail_%d", w.conn.PID())
 	t.names.slot = slot
-	waiting := time.AfterFunc(3*time.Second, func() {
-		t.log.Warn("creating the temporary slot waits for the end of all transactions that are writing, in any database of the cluster",
-			"see", "SELECT pid, datname, xact_start, query FROM pg_stat_activity WHERE backend_xid IS NOT NULL ORDER BY xact_start")
-	})
-	defer waiting.Stop()
+	defer t.warnOfWaiting().Stop()
 	_, err = w.create(ctx, slot, true, srv.version)
 	return slot, t.judge(err, creating)
 }
