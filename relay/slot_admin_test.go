@@ -1,0 +1,175 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// refused checks that something is not done, and says why.
+func refused(t *testing.T, what string, err error, parts ...string) {
+	t.Helper()
+	if err == nil {
+		t.Errorf("%s: done", what)
+		return
+	}
+	for _, part := range parts {
+		if !strings.Contains(err.Error(), part) {
+			t.Errorf("%s: %q does not say %q", what, err, part)
+		}
+	}
+	if strings.Contains(err.Error(), "\n") {
+		t.Errorf("%s: %q is more than a line", what, err)
+	}
+}
+
+// phase is what is recorded, "" for nothing.
+func (f *fixture) phase() (phase string) {
+	f.t.Helper()
+	err := f.conn.QueryRow(f.t.Context(), "select phase from walpost.relay_state where slot = $1", f.cfg.Slot).Scan(&phase)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		f.t.Fatal(err)
+	}
+	return phase
+}
+
+// TestSlotLife: a slot that was made by hand is streamed without a backfill; it is not dropped while it is in use, and not made again as if
+// nothing was lost.
+func TestSlotLife(t *testing.T) {
+	f := newFixture(t)
+	_, err := ShowSlot(t.Context(), f.cfg)
+	refused(t, "show none", err, f.cfg.Slot, "does not exist", "no relay has begun")
+	_, err = DropSlot(t.Context(), f.cfg)
+	refused(t, "drop none", err, "does not exist")
+
+	f.insert(5)
+	s, err := CreateSlot(t.Context(), f.cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Plugin != "pgoutput" || s.Active || s.WALStatus != "reserved" || s.Recorded != nil || s.ConfirmedFlushLSN == "" || f.phase() != "" {
+		t.Errorf("created %+v", s)
+	}
+	_, err = CreateSlot(t.Context(), f.cfg)
+	refused(t, "create twice", err, "there already")
+	r := f.start()
+	f.insert(2)
+	until(t, "2 events", func() bool { return f.sink.count() >= 2 })
+	until(t, "the confirmation", func() bool { return f.confirmed() > f.commitOf(1) })
+	if got, want := f.sink.ids(), f.table()[5:]; fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("published %q, want %q", got, want)
+	}
+	s, err = ShowSlot(t.Context(), f.cfg)
+	if err != nil || !s.Active || s.PID == 0 || s.Recorded == nil || s.Recorded.Phase != phaseStreaming || !strings.Contains(s.Holder(), "streams to walpost at 127.0.0.1") {
+		t.Errorf("%v, %+v", err, s)
+	}
+	_, err = DropSlot(t.Context(), f.cfg)
+	refused(t, "drop in use", err, "is in use", fmt.Sprintf("server process %d", s.PID), "stop that first")
+	r.stop()
+
+	s, err = ShowSlot(t.Context(), f.cfg)
+	if err != nil || s.Active || !s.Recorded.CleanStop || s.Recorded.CommitTime == nil || s.Recorded.Confirmed == "" {
+		t.Errorf("%v, %+v", err, s)
+	}
+	if s, err = DropSlot(t.Context(), f.cfg); err != nil || s.Recorded == nil || s.ConfirmedFlushLSN == "" || f.slots() != 0 {
+		t.Fatalf("drop: %v, %+v", err, s)
+	}
+	if f.phase() != phaseStreaming {
+		t.Errorf("what was recorded became %q", f.phase())
+	}
+	_, err = ShowSlot(t.Context(), f.cfg)
+	refused(t, "show a dropped one", err, "walpost has streamed from it", "committed 2")
+	_, err = CreateSlot(t.Context(), f.cfg)
+	refused(t, "create a dropped one", err, "walpost has streamed from it", "DELETE FROM walpost.relay_state")
+	refused(t, "run", f.launch().wait(), "does not exist, but walpost has streamed from it")
+	f.exec("update walpost.relay_state set phase = 'backfilling'")
+	_, err = CreateSlot(t.Context(), f.cfg)
+	refused(t, "create in a first start", err, "did not end", "DELETE FROM walpost.relay_state")
+	if f.slots() != 0 {
+		t.Error("a slot was made")
+	}
+}
+
+// TestSlotBackfill: while a first start is at work, which does not hold its slot, nobody else touches that.
+func TestSlotBackfill(t *testing.T) {
+	f := newFixture(t)
+	f.insert(3)
+	f.sink.setAuto(false)
+	r := f.launch()
+	until(t, "the backfill", func() bool { return f.sink.count() == 3 })
+	_, err := DropSlot(t.Context(), f.cfg)
+	refused(t, "drop", err, "first start")
+	_, err = CreateSlot(t.Context(), f.cfg)
+	refused(t, "create", err, "first start")
+	f.sink.ack(3)
+	until(t, "the relay leads", func() bool { return r.relay.State().Role == Leader })
+	r.stop()
+}
+
+// TestSlotForeign: what is not walpost's is not dropped, and nothing is made where a relay could not stream.
+func TestSlotForeign(t *testing.T) {
+	f := newFixture(t)
+	remove := func() { f.exec("select pg_drop_replication_slot($1)", f.cfg.Slot) }
+	for kind, sql := range map[string]string{
+		"of test_decoding": "select pg_create_logical_replication_slot($1, 'test_decoding')",
+		"is physical":      "select pg_create_physical_replication_slot($1, true)",
+	} {
+		f.exec(sql, f.cfg.Slot)
+		_, err := DropSlot(t.Context(), f.cfg)
+		refused(t, "drop one that "+kind, err, kind, "pg_drop_replication_slot('"+f.cfg.Slot+"')")
+		if s, err := ShowSlot(t.Context(), f.cfg); err != nil || s.RestartLSN == "" {
+			t.Errorf("show one that %s: %v, %+v", kind, err, s)
+		}
+		remove()
+	}
+	other := newFixture(t)
+	f.exec("select pg_create_logical_replication_slot($1, 'pgoutput')", f.cfg.Slot)
+	other.cfg.Slot = f.cfg.Slot
+	_, err := DropSlot(t.Context(), other.cfg)
+	refused(t, "drop another database's", err, "is of database")
+	remove()
+
+	role := f.cfg.Slot + "_plain"
+	f.exec("create role " + role + " login")
+	f.t.Cleanup(func() { // the test's own context is done by then
+		f.conn.Exec(context.Background(), "drop owned by "+role)
+		f.conn.Exec(context.Background(), "drop role "+role)
+	})
+	for what, c := range map[string]struct {
+		prepare string
+		change  func(*Config)
+		want    []string
+	}{
+		"an impossible name": {change: func(c *Config) { c.Slot = "Not-A-Slot" }, want: []string{"Not-A-Slot", "lower-case"}},
+		"no table":           {change: func(c *Config) { c.Table.Name = "absent" }, want: []string{"walpost.absent"}},
+		"no publication": {change: func(c *Config) { c.Publication = "absent" },
+			want: []string{"publication absent does not exist", "create publication absent for table walpost.outbox"}},
+		"no grants": {change: func(c *Config) { c.ConnString = strings.Replace(c.ConnString, "postgres@", role+"@", 1) }, want: []string{"schema print", "--relay-role " + role}},
+		"no REPLICATION": {change: func(c *Config) { c.ConnString = strings.Replace(c.ConnString, "postgres@", role+"@", 1) },
+			prepare: "grant usage on schema walpost to " + role + "; grant select on walpost.relay_state to " + role, want: []string{"ALTER ROLE " + role + " REPLICATION"}},
+		"no schema": {prepare: "drop schema walpost cascade", want: []string{"schema walpost", "walpost schema apply"}},
+	} {
+		t.Run(what, func(t *testing.T) {
+			g := newFixture(t)
+			if c.change == nil {
+				c.change = func(*Config) {}
+			}
+			if c.prepare != "" {
+				for sql := range strings.SplitSeq(c.prepare, "; ") {
+					g.exec(sql)
+				}
+			}
+			cfg := g.cfg
+			c.change(&cfg)
+			_, err := CreateSlot(t.Context(), cfg)
+			refused(t, what, err, c.want...)
+			if g.slots() != 0 {
+				t.Error("a slot was made")
+			}
+		})
+	}
+}

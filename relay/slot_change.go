@@ -1,0 +1,157 @@
+package relay
+
+import (
+	"context"
+	"fmt"
+
+	"walpost/schema"
+)
+
+// lock takes the lock of a first start, which lives as long as the connection.
+func (v *slotVerb) lock(ctx context.Context) error {
+	var locked bool
+	err := v.db.QueryRow(ctx, `select pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended('walpost slot ' || $1, 0))`, v.cfg.Slot).Scan(&locked)
+	if err != nil {
+		return fmt.Errorf("lock slot %s: %w", v.cfg.Slot, err)
+	}
+	if !locked {
+		return fmt.Errorf("a relay is making the first start of slot %s: stop it, or wait until it streams", v.cfg.Slot)
+	}
+	return nil
+}
+
+// CreateSlot makes the configured slot, for a relay that is to stream from now on without a backfill, and returns what was made. It makes
+// nothing else, and waits for the end of all transactions that are writing. Of cfg it needs ConnString, Slot, Publication, Table, Mapping
+// and Logger.
+//
+// A slot that walpost has streamed from and that is gone is not made again: its events would be lost without a word.
+func CreateSlot(ctx context.Context, cfg Config) (*Slot, error) {
+	v := newVerb(cfg)
+	if err := v.open(ctx); err != nil {
+		return nil, err
+	}
+	defer v.db.close()
+	if err := v.do(ctx, v.mayCreate); err != nil {
+		return nil, err
+	}
+	if err := v.create(ctx); err != nil {
+		return nil, err
+	}
+	var s *Slot
+	err := v.do(ctx, func(ctx context.Context) (err error) {
+		s, err = v.look(ctx)
+		return err
+	})
+	return s, err
+}
+
+// mayCreate makes the checks of a relay's start.
+func (v *slotVerb) mayCreate(ctx context.Context) error {
+	found := &ready{}
+	if err := v.checkPrimary(ctx, v.db); err != nil {
+		return err
+	}
+	if err := v.checkServer(ctx, v.db, found); err != nil {
+		return err
+	}
+	if err := checkSchema(ctx, v.db, v.cfg.Table); err != nil {
+		return err
+	}
+	if err := v.lock(ctx); err != nil {
+		return err
+	}
+	state, err := readState(ctx, v.db, v.cfg.Slot)
+	if err != nil {
+		return err
+	}
+	s, err := v.look(ctx)
+	if err != nil {
+		return err
+	}
+	if s.Type != "" {
+		return fmt.Errorf("slot %s is there already (walpost slot show)", v.cfg.Slot)
+	}
+	if err := v.checkNoSlot(state); err != nil {
+		return err
+	}
+	if state != nil {
+		return permanent(fmt.Errorf("a first start of slot %s did not end", v.cfg.Slot),
+			"walpost run makes the slot and begins the backfill again; to do without a backfill, run: DELETE FROM walpost.relay_state WHERE slot = %s", schema.QuoteLiteral(v.cfg.Slot))
+	}
+	if err := v.checkTable(ctx, v.db, found, nil); err != nil {
+		return err
+	}
+	return v.checkVisible(ctx, v.db, found)
+}
+
+func (v *slotVerb) create(ctx context.Context) error {
+	w, err := dialWalsender(ctx, v.cfg.connString(), v.names, v.log)
+	if err != nil {
+		return v.judge(err, connecting)
+	}
+	defer w.close()
+	var srv server
+	err = v.do(ctx, func(ctx context.Context) (err error) {
+		srv, err = w.identify(ctx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	defer v.warnOfWaiting().Stop()
+	_, err = w.create(ctx, v.cfg.Slot, false, srv.version)
+	return v.judge(err, creating)
+}
+
+// DropSlot drops the configured slot and returns what it was. A slot that somebody streams from, that is not of pgoutput or of another
+// database, and that a first start is at work with is not dropped. What is recorded of it stays, so that no relay begins anew without
+// being told to: see [Slot]. Of cfg it needs ConnString and Slot.
+func DropSlot(ctx context.Context, cfg Config) (*Slot, error) {
+	v := newVerb(cfg)
+	if err := v.open(ctx); err != nil {
+		return nil, err
+	}
+	defer v.db.close()
+	var s *Slot
+	err := v.do(ctx, func(ctx context.Context) (err error) {
+		if err := v.lock(ctx); err != nil {
+			return err
+		}
+		if s, err = v.look(ctx); err != nil {
+			return err
+		}
+		if err := v.mayDrop(s); err != nil {
+			return err
+		}
+		return v.drop(ctx)
+	})
+	return s, err
+}
+
+func (v *slotVerb) drop(ctx context.Context) error {
+	_, err := v.db.Exec(ctx, "select pg_catalog.pg_drop_replication_slot($1)", v.cfg.Slot)
+	if err != nil {
+		err = v.judge(fmt.Errorf("drop slot %s: %w", v.cfg.Slot, err), creating) // it takes the same right
+	}
+	return err
+}
+
+func (v *slotVerb) mayDrop(s *Slot) error {
+	foreign := func(what string) error {
+		return fmt.Errorf("slot %s is %s: it is not walpost's; whoever knows that nobody needs it may run: SELECT pg_drop_replication_slot(%s)",
+			s.Name, what, schema.QuoteLiteral(s.Name))
+	}
+	switch {
+	case s.Type == "":
+		return v.none(s)
+	case s.Type != "logical":
+		return foreign(s.Type)
+	case s.Plugin != "pgoutput":
+		return foreign("of " + s.Plugin)
+	case s.foreign:
+		return fmt.Errorf("slot %s is of database %s, and postgres.url names another one", s.Name, s.Database)
+	case s.Active:
+		return fmt.Errorf("slot %s is in use: %s; stop that first", s.Name, s.Holder())
+	}
+	return nil
+}

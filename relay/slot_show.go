@@ -1,0 +1,164 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Slot is what Postgres knows of the configured slot, in the names of pg_replication_slots, and what relays have recorded of it.
+type Slot struct {
+	Name              string `json:"slot_name"`
+	Plugin            string `json:"plugin"`    // "" for a physical slot
+	Type              string `json:"slot_type"` // logical or physical
+	Database          string `json:"database"`
+	Active            bool   `json:"active"`
+	PID               int32  `json:"active_pid,omitempty"`
+	Application       string `json:"application_name,omitempty"` // the client's; "" where the role may not see it
+	Address           string `json:"client_addr,omitempty"`      // where the client is; "" for this machine, or where the role may not see it
+	WALStatus         string `json:"wal_status"`                 // reserved, extended, unreserved, lost
+	Reason            string `json:"invalidation_reason,omitempty"`
+	RestartLSN        string `json:"restart_lsn"`         // from which on WAL is kept; "": none is
+	ConfirmedFlushLSN string `json:"confirmed_flush_lsn"` // up to which Postgres may forget
+	RetainedBytes     int64  `json:"retained_bytes"`      // WAL from RestartLSN to the server's end
+	LagBytes          int64  `json:"confirmed_lag_bytes"` // WAL from ConfirmedFlushLSN to the server's end
+	SafeWALSize       *int64 `json:"safe_wal_size"`       // WAL in bytes that may still be written before the slot may be lost; nil: no limit is set
+
+	Recorded *Recorded `json:"relay_state"` // nil: no relay has begun with it
+
+	foreign bool // it is of another database than the connection
+}
+
+// Holder says who streams from the slot, "" if nobody does.
+func (s *Slot) Holder() string {
+	if !s.Active {
+		return ""
+	}
+	text := fmt.Sprintf("server process %d streams", s.PID)
+	if s.Application != "" {
+		text += " to " + s.Application
+	}
+	if s.Address != "" {
+		text += " at " + s.Address
+	}
+	return text
+}
+
+// Recorded is a slot's row of walpost.relay_state.
+type Recorded struct {
+	Phase      string     `json:"phase"`                 // backfilling or streaming
+	Confirmed  string     `json:"confirmed_lsn"`         // of the last confirmation that was recorded; "": none
+	CommitTime *time.Time `json:"confirmed_commit_time"` // when what it confirmed was committed; nil: unknown
+	CleanStop  bool       `json:"clean_stop"`
+	UpdatedAt  time.Time  `json:"updated_at"`
+}
+
+// ShowSlot looks the configured slot up, over one short connection. That there is none is an error, which tells what relays have recorded of
+// it. Of cfg it needs ConnString and Slot.
+func ShowSlot(ctx context.Context, cfg Config) (*Slot, error) {
+	v := newVerb(cfg)
+	if err := v.open(ctx); err != nil {
+		return nil, err
+	}
+	defer v.db.close()
+	var s *Slot
+	err := v.do(ctx, func(ctx context.Context) (err error) {
+		s, err = v.look(ctx)
+		return err
+	})
+	if err == nil && s.Type == "" {
+		err = v.none(s)
+	}
+	return s, err
+}
+
+// none is the error of a slot that is not there.
+func (v *slotVerb) none(s *Slot) error {
+	return fmt.Errorf("slot %s does not exist%s", v.cfg.Slot, s.Recorded.besides())
+}
+
+// besides tells of a slot that is not there.
+func (r *Recorded) besides() string {
+	switch {
+	case r == nil:
+		return ", and no relay has begun with it"
+	case r.Phase == phaseBackfilling:
+		return ", and a first start with it did not end"
+	}
+	return ", but walpost has streamed from it: " + r.last()
+}
+
+// last tells of the last confirmation.
+func (r *Recorded) last() string {
+	switch {
+	case r.Confirmed == "":
+		return "nothing was confirmed yet"
+	case r.CommitTime == nil:
+		return "the last recorded confirmation is " + r.Confirmed
+	}
+	return fmt.Sprintf("the last recorded confirmation is %s, committed %s", r.Confirmed, r.CommitTime.UTC().Format(time.RFC3339))
+}
+
+// slotVerb is one of the things that people do to a slot.
+type slotVerb struct {
+	*Relay
+	db *database
+}
+
+func newVerb(cfg Config) *slotVerb {
+	r := &Relay{cfg: cfg, log: cfg.Logger, names: names{slot: cfg.Slot, publication: cfg.Publication, table: cfg.Table}}
+	r.watcher = newWatcher(r)
+	return &slotVerb{Relay: r}
+}
+
+// open connects.
+func (v *slotVerb) open(ctx context.Context) (err error) {
+	v.db, err = v.openDatabase(ctx)
+	return err
+}
+
+// do does what takes milliseconds.
+func (v *slotVerb) do(ctx context.Context, act func(context.Context) error) error {
+	return inTime(ctx, func(ctx context.Context) error { return v.judge(act(ctx), preparing) })
+}
+
+// look returns what is there; Type is "" if there is no slot.
+func (v *slotVerb) look(ctx context.Context) (*Slot, error) {
+	s := &Slot{Name: v.cfg.Slot}
+	// What newer versions have more is asked for in a way that needs no column.
+	err := v.db.QueryRow(ctx, `
+		select coalesce(s.plugin, ''), s.slot_type, coalesce(s.database, ''), coalesce(s.database <> pg_catalog.current_database(), false), s.active, coalesce(s.active_pid, 0),
+		       coalesce(a.application_name, ''), coalesce(host(a.client_addr), ''),
+		       coalesce(s.wal_status, ''), coalesce(to_jsonb(s) ->> 'invalidation_reason', ''),
+		       coalesce(s.restart_lsn::text, ''), coalesce(s.confirmed_flush_lsn::text, ''),
+		       greatest(coalesce(e.lsn - s.restart_lsn, 0), 0)::bigint, greatest(coalesce(e.lsn - s.confirmed_flush_lsn, 0), 0)::bigint,
+		       greatest(s.safe_wal_size, 0)
+		from pg_catalog.pg_replication_slots s
+		  left join pg_catalog.pg_stat_activity a on a.pid = s.active_pid,
+		  (select case when pg_catalog.pg_is_in_recovery() then pg_catalog.pg_last_wal_replay_lsn() else pg_catalog.pg_current_wal_lsn() end) e (lsn)
+		where s.slot_name = $1`, v.cfg.Slot).
+		Scan(&s.Plugin, &s.Type, &s.Database, &s.foreign, &s.Active, &s.PID, &s.Application, &s.Address, &s.WALStatus, &s.Reason,
+			&s.RestartLSN, &s.ConfirmedFlushLSN, &s.RetainedBytes, &s.LagBytes, &s.SafeWALSize)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return nil, fmt.Errorf("look up slot %s: %w", v.cfg.Slot, err)
+	}
+	s.Recorded, err = v.recorded(ctx)
+	return s, err
+}
+
+// recorded returns nil where nothing is recorded, also because there is no schema walpost.
+func (v *slotVerb) recorded(ctx context.Context) (*Recorded, error) {
+	var r Recorded
+	err := v.db.QueryRow(ctx, `select phase, coalesce(confirmed_lsn::text, ''), confirmed_commit_time, clean_stop, updated_at from walpost.relay_state where slot = $1`,
+		v.cfg.Slot).Scan(&r.Phase, &r.Confirmed, &r.CommitTime, &r.CleanStop, &r.UpdatedAt)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows), isSQLState(err, "42P01", "3F000"):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("read state of slot %s: %w", v.cfg.Slot, err)
+	}
+	return &r, nil
+}
