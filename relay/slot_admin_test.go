@@ -120,9 +120,9 @@ func TestSlotForeign(t *testing.T) {
 	} {
 		f.exec(sql, f.cfg.Slot)
 		_, err := DropSlot(t.Context(), f.cfg)
-		refused(t, "drop one that "+kind, err, kind, "pg_drop_replication_slot('"+f.cfg.Slot+"')")
+		refused(t, "drop one: "+kind, err, kind, "pg_drop_replication_slot('"+f.cfg.Slot+"')")
 		if s, err := ShowSlot(t.Context(), f.cfg); err != nil || s.RestartLSN == "" {
-			t.Errorf("show one that %s: %v, %+v", kind, err, s)
+			t.Errorf("show one: %s: %v, %+v", kind, err, s)
 		}
 		remove()
 	}

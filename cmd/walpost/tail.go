@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"walpost/cmd/walpost/internal/config"
+	"walpost/relay"
+	"walpost/sink"
+)
+
+func (a *app) tailCommand() *cobra.Command {
+	return leaf(&cobra.Command{
+		Use:   "tail",
+		Short: "Print events as JSON lines from now on; needs no Kafka, moves no slot",
+		Long: `tail prints what is committed from now on, whether a relay runs or not: it streams from a temporary
+slot of its own, which is gone when it ends, and writes nothing to the database. It needs the
+publication, a login with REPLICATION, and a free replication slot and WAL sender; no Kafka, no
+schema walpost.
+
+A line is the record that Kafka would get: topic, partition where the row names one, key, id, type,
+time (ce_time), sequence (ce_sequence), timestamp (the record's), headers, payload. JSON payloads
+stand there as JSON, text as a string, bytea as {"base64": "..."}, a tombstone as null. An event that
+could never be published is told on stderr, and the next one follows.
+
+It ends with 0 at SIGINT or SIGTERM, and when nobody reads its output any more; with 1 when the
+connection ends, and when its output takes nothing for a minute, for the server keeps WAL meanwhile.`,
+		Example: `  walpost tail
+  walpost tail | head -1
+  walpost tail --table shop.events | jq -r 'select(.topic == "outbox.event.order") | [.key, .type] | @tsv'`,
+		RunE: verb(a.tail),
+	})
+}
+
+func (a *app) tail(cmd *cobra.Command) error {
+	cfg, err := a.configuration(cmd)
+	if err != nil {
+		return err
+	}
+	log, err := a.steadyLogger(cfg)
+	if err != nil {
+		return err
+	}
+	records, err := cfg.Sink()
+	if err != nil {
+		return err
+	}
+	table, err := cfg.Table()
+	if err != nil {
+		return err
+	}
+	ctx, quiet := a.whileRead(cmd.Context())
+	defer quiet()
+	err = relay.Tail(ctx, relay.Config{ConnString: string(cfg.Postgres.URL), Publication: cfg.Postgres.Publication, Table: table, Mapping: cfg.Mapping(), Logger: log},
+		sink.NewStdout(a.stdout, records))
+	if errors.Is(err, syscall.EPIPE) {
+		return nil
+	}
+	return err
+}
+
+// steadyLogger returns the log of a verb that does not look at its configuration again.
+func (a *app) steadyLogger(cfg *config.Config) (*slog.Logger, error) {
+	level := new(slog.LevelVar)
+	_ = level.UnmarshalText([]byte(cfg.Log.Level)) // knows all that are valid
+	return a.logger(level)
+}
+
+// whileRead returns a context that ends with a signal, and when nobody reads stdout any more: head has its lines long before the next
+// event comes and finds the pipe closed.
+func (a *app) whileRead(ctx context.Context) (_ context.Context, quiet func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	signals, release := catchSignals()
+	pipe := make(chan os.Signal, 1)
+	signal.Notify(pipe, syscall.SIGPIPE) // or the first write to a closed pipe would end the process, slot and all
+	go func() {
+		select {
+		case <-ctx.Done():
+		case <-signals:
+			cancel()
+		}
+	}()
+	if f, ok := a.stdout.(*os.File); ok {
+		watchReader(f, cancel)
+	}
+	return ctx, func() { cancel(); release(); signal.Stop(pipe) }
+}
