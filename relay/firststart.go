@@ -23,6 +23,8 @@ func (r *Relay) firstStart(ctx context.Context, db *database, p *ready) error {
 	if err := r.lockFirstStart(ctx, lock, p); err != nil {
 		return err
 	}
+	r.answer.suspend()
+	defer r.answer.resume()
 	r.metrics.connected.Set(1)
 	locked, release := guard(ctx, lock)
 	defer release()

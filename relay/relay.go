@@ -92,6 +92,7 @@ type Relay struct {
 
 	connected bool   // this process has been connected once
 	former    former // its last session with the server
+	answer    answer
 }
 
 // New returns a relay that does nothing until [Relay.Run]. Its metrics exist from now on.
@@ -194,15 +195,24 @@ func (r *Relay) connect(ctx context.Context) (*session, error) {
 		return nil, err
 	}
 	defer db.close()
-	r.endFormer(ctx, db)
-	ready, err := r.prepare(ctx, db)
+	var ready *ready
+	var s *session
+	err = r.answer.within(ctx, func(ctx context.Context) (err error) {
+		r.endFormer(ctx, db)
+		ready, err = r.prepare(ctx, db)
+		return r.judge(err, preparing)
+	})
 	if err != nil {
-		return nil, r.judge(err, preparing)
+		return nil, err
 	}
 	if err := r.openSink(ctx); err != nil {
 		return nil, err
 	}
-	return r.openSession(ctx, db, ready)
+	err = r.answer.within(ctx, func(ctx context.Context) (err error) {
+		s, err = r.openSession(ctx, db, ready)
+		return err
+	})
+	return s, err
 }
 
 // openSink opens the stream's sink unless that is done.

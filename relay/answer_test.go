@@ -1,0 +1,44 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// TestAnswer: what a server never answers ends, and what may take its time does not.
+func TestAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var a answer
+		begun := time.Now()
+		err := a.within(t.Context(), func(ctx context.Context) error {
+			<-ctx.Done()
+			return ctx.Err()
+		})
+		if err == nil || !strings.Contains(err.Error(), "has not answered for 30s") || time.Since(begun) != answerLimit {
+			t.Errorf("no answer: %v after %v", err, time.Since(begun))
+		}
+		err = a.within(t.Context(), func(ctx context.Context) error {
+			a.suspend()
+			time.Sleep(time.Hour)
+			a.resume()
+			time.Sleep(answerLimit - 1)
+			return ctx.Err()
+		})
+		if err != nil {
+			t.Errorf("a first start: %v", err)
+		}
+		broken := errors.New("broken")
+		if err := a.within(t.Context(), func(context.Context) error { return broken }); err != broken {
+			t.Errorf("an error of its own: %v", err)
+		}
+		leaving, leave := context.WithCancel(t.Context())
+		leave()
+		if err := a.within(leaving, func(ctx context.Context) error { return ctx.Err() }); !errors.Is(err, context.Canceled) {
+			t.Errorf("leaving: %v", err)
+		}
+	})
+}
