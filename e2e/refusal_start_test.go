@@ -23,10 +23,27 @@ func TestRefusesToStart(t *testing.T) {
 			apply: true,
 			says:  []string{"no_such_db", "create the database"},
 		},
+		"older schema walpost": {
+			apply:   true,
+			prepare: []string{"CREATE OR REPLACE FUNCTION walpost.schema_version() RETURNS integer LANGUAGE sql AS 'SELECT 0'"},
+			says:    []string{"schema walpost", "walpost schema apply"},
+		},
 		"no such table": {
 			apply: true,
 			env:   []string{"WALPOST_OUTBOX_TABLE=shop.outbox"},
-			says:  []string{"shop.outbox", "does not exist"},
+			says:  []string{"shop.outbox", "does not exist", "walpost schema apply --table shop.outbox", "outbox.table"},
+		},
+		"a view": {
+			apply:   true,
+			prepare: []string{"CREATE VIEW public.events AS SELECT * FROM walpost.outbox"},
+			env:     []string{"WALPOST_OUTBOX_TABLE=public.events"},
+			says:    []string{"public.events", "is a view", "name another by outbox.table"},
+		},
+		"an unlogged table": {
+			apply:   true,
+			prepare: []string{"CREATE UNLOGGED TABLE public.events (LIKE walpost.outbox)"},
+			env:     []string{"WALPOST_OUTBOX_TABLE=public.events"},
+			says:    []string{"public.events", "is unlogged", "ALTER TABLE public.events SET LOGGED"},
 		},
 		"no required column": {
 			apply:   true,
@@ -53,6 +70,22 @@ func TestRefusesToStart(t *testing.T) {
 			prepare: []string{"ALTER PUBLICATION walpost DROP TABLE walpost.outbox"},
 			says:    []string{"publication", "walpost.outbox", "ALTER PUBLICATION", "ADD TABLE"},
 		},
+		"publication without inserts": {
+			apply:   true,
+			prepare: []string{"ALTER PUBLICATION walpost SET (publish = 'update, delete')"},
+			says:    []string{"publication walpost", "does not publish inserts", "ALTER PUBLICATION walpost SET (publish = 'insert')"},
+		},
+		"slot without its publication": {
+			apply: true,
+			prepare: []string{"SELECT pg_create_logical_replication_slot(current_database(), 'pgoutput')",
+				"DROP PUBLICATION walpost"},
+			says: []string{"publication walpost does not exist", "create publication walpost", "pg_replication_slot_advance"},
+		},
+		"slot of another plugin": {
+			apply:   true,
+			prepare: []string{"SELECT pg_create_logical_replication_slot(current_database(), 'test_decoding')"},
+			says:    []string{"is of test_decoding and not of pgoutput", "another name"},
+		},
 		"publication of a partitioned table without its root": {
 			apply: true,
 			prepare: []string{`CREATE SCHEMA shop`,
@@ -77,6 +110,24 @@ func TestRefusesToStart(t *testing.T) {
 	}
 }
 
+// A slot of the name that belongs to another database of the server, as the
+// usual name does when two databases have a walpost. While the other one
+// streams it, this is no relay to stand by behind.
+func TestRefusesSlotOfAnotherDatabase(t *testing.T) {
+	t.Parallel()
+	p, other := newPipe(t).withSchema(t), newPipe(t).withSchema(t)
+	name := "WALPOST_POSTGRES_SLOT=" + p.db.Name
+	r := other.start(t, name)
+	want := refusal{code: 1, says: []string{"slot " + p.db.Name, "database " + other.db.Name, "another name", "postgres.slot"}}
+	p.refuses(t, want)
+	r.stop(t)
+	p.refuses(t, want)
+	p.exec(t, "DROP PUBLICATION walpost")
+	p.refuses(t, want)
+	r = other.start(t, name)
+	r.stop(t)
+}
+
 // A slot of the name that is none of walpost's kind.
 func TestRefusesForeignSlot(t *testing.T) {
 	p := newPipe(t).withSchema(t)
@@ -96,7 +147,7 @@ func TestRefusesForeignSlot(t *testing.T) {
 func TestRefusesServer(t *testing.T) {
 	server := pgtest.Start(t, pgtest.Options{
 		Settings: map[string]string{"wal_level": "replica", "max_replication_slots": "1", "password_encryption": "scram-sha-256"},
-		HBA:      []string{"host all,replication all 127.0.0.1/32 scram-sha-256"},
+		HBA:      []string{"host all outsider 127.0.0.1/32 reject", "host all,replication all 127.0.0.1/32 scram-sha-256"},
 	})
 	if err := server.CreateDatabase(t.Context(), "shop"); err != nil {
 		t.Fatal(err)
@@ -127,6 +178,7 @@ func TestRefusesServer(t *testing.T) {
 	t.Run("no privileges", func(t *testing.T) {
 		p.refuses(t, refusal{code: 1, says: []string{"plain", "permission denied"}}, "WALPOST_POSTGRES_URL="+p.as(t, "plain", "hidden-word"))
 	})
+	privileges(t, p)
 	t.Run("no free slot", func(t *testing.T) {
 		p.exec(t, "SELECT pg_create_physical_replication_slot('taken')")
 		r := p.launch(t)
@@ -134,5 +186,61 @@ func TestRefusesServer(t *testing.T) {
 		if n := ask[int](t, p.conn, "SELECT count(*) FROM pg_replication_slots"); n != 1 {
 			t.Errorf("%d slots", n)
 		}
+		p.exec(t, "SELECT pg_drop_replication_slot('taken')")
 	})
+	t.Run("lost slot", func(t *testing.T) {
+		p.start(t).stop(t)
+		p.exec(t, "ALTER SYSTEM SET max_slot_wal_keep_size = '1MB'", "SELECT pg_reload_conf()", "CREATE TABLE busy (i int)")
+		status := func() string {
+			return ask[string](t, p.conn, "SELECT wal_status FROM pg_replication_slots WHERE slot_name = $1", p.db.Name)
+		}
+		eventually(t, "the slot is lost", func() string {
+			p.exec(t, "INSERT INTO busy VALUES (1)", "SELECT pg_switch_wal()", "CHECKPOINT")
+			if s := status(); s != "lost" {
+				return s
+			}
+			return ""
+		})
+		r := p.launch(t)
+		refusal{code: 1, says: []string{"slot shop", "wal_status is lost", "confirmed_commit_time", "pg_drop_replication_slot('shop')", "max_slot_wal_keep_size"}}.check(t, r.exit(t), r.output())
+		if s := status(); s != "lost" {
+			t.Errorf("the lost slot is %s now", s)
+		}
+	})
+}
+
+// privileges takes single rights from a role that has what schema apply
+// gives.
+func privileges(t *testing.T, p *pipe) {
+	p.withSchema(t, "--relay-role", "relay")
+	p.exec(t, "CREATE ROLE outsider LOGIN REPLICATION PASSWORD 'hidden-word'")
+	for _, c := range []struct {
+		name, take, back string
+		role             string // else relay
+		says             []string
+	}{
+		{name: "no line in pg_hba.conf", role: "outsider", says: []string{"outsider", "28000", "pg_hba.conf"}},
+		{name: "no REPLICATION", take: "ALTER ROLE relay NOREPLICATION", back: "ALTER ROLE relay REPLICATION",
+			says: []string{"42501", "replication", "ALTER ROLE relay REPLICATION"}},
+		{name: "no CONNECT", take: "REVOKE CONNECT ON DATABASE shop FROM relay, public", back: "GRANT CONNECT ON DATABASE shop TO relay",
+			says: []string{"permission denied for database", "grant it CONNECT"}},
+		{name: "no SELECT", take: "REVOKE SELECT ON walpost.outbox FROM relay", back: "GRANT SELECT ON walpost.outbox TO relay",
+			says: []string{"relay may not read walpost.outbox", "GRANT SELECT ON walpost.outbox TO relay"}},
+		{name: "no state", take: "REVOKE ALL ON walpost.relay_state FROM relay", back: "GRANT SELECT, INSERT, UPDATE ON walpost.relay_state TO relay",
+			says: []string{"permission denied", "relay_state", "walpost schema print --relay-role relay"}},
+		{name: "no publication, and no right to make it", take: "DROP PUBLICATION walpost", back: "CREATE PUBLICATION walpost FOR TABLE walpost.outbox WITH (publish = 'insert')",
+			says: []string{"publication walpost does not exist", "relay may not create it", "create publication walpost for table walpost.outbox"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			role, password := "relay", "right"
+			if c.role != "" {
+				role, password = c.role, "hidden-word"
+			}
+			if c.take != "" {
+				p.exec(t, c.take)
+				defer p.exec(t, c.back)
+			}
+			p.refuses(t, refusal{code: 1, says: c.says}, "WALPOST_POSTGRES_URL="+p.as(t, role, password))
+		})
+	}
 }

@@ -1,8 +1,11 @@
 package e2e
 
 import (
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // refusal is how walpost refuses to work: an exit code, and a message that
@@ -39,12 +42,44 @@ func noSecret(t testing.TB, text string) {
 }
 
 // refuses runs the relay and expects it to refuse to work before it has made
-// anything.
+// anything: a slot, a state, a publication or a topic.
 func (p *pipe) refuses(t *testing.T, want refusal, env ...string) {
 	t.Helper()
+	objects := func() string {
+		return ask[string](t, p.conn, `SELECT coalesce(string_agg(o, ', ' ORDER BY o), '') FROM (SELECT 'slot '||slot_name||' of '||coalesce(plugin, slot_type) FROM pg_replication_slots
+			WHERE slot_name = $1 UNION ALL SELECT 'publication '||pubname FROM pg_publication) AS objects (o)`, p.db.Name)
+	}
+	there, topics := objects(), p.topics(t)
 	r := p.launch(t, env...)
 	want.check(t, r.exit(t), r.output())
-	p.untouched(t)
+	if now := objects(); now != there {
+		t.Errorf("there was %q, and now there is %q", there, now)
+	}
+	if !strings.HasPrefix(there, "slot ") && !strings.Contains(there, ", slot ") {
+		p.untouched(t)
+	}
+	if now := p.topics(t); !slices.Equal(now, topics) {
+		t.Errorf("the topics were %q and are %q", topics, now)
+	}
+}
+
+// topics are the names of the test's topics that are there.
+func (p *pipe) topics(t testing.TB) []string {
+	t.Helper()
+	req := kmsg.NewPtrMetadataRequest()
+	req.Topics = nil // all
+	res, err := req.RequestWith(t.Context(), p.client(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, topic := range res.Topics {
+		if topic.Topic != nil && strings.HasPrefix(*topic.Topic, p.prefix) {
+			names = append(names, *topic.Topic)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // untouched fails the test if a slot or a state of it was made.

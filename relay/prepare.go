@@ -53,6 +53,9 @@ func (r *Relay) prepare(ctx context.Context, db *database) (*ready, error) {
 	if p.slot, err = r.readSlot(ctx, db); err != nil {
 		return nil, err
 	}
+	if p.slot != nil && p.slot.foreign { // nothing that is missing here is this slot's concern
+		return nil, r.checkSlot(p.slot, state)
+	}
 	if err := r.checkPublication(ctx, db, p); err != nil {
 		return nil, err
 	}

@@ -14,6 +14,7 @@ import (
 // slotRow is what pg_replication_slots says of the slot.
 type slotRow struct {
 	plugin, kind, database string
+	foreign                bool // it is of another database than the connection
 	active                 bool
 	pid                    int32
 	confirmed              string // confirmed_flush_lsn
@@ -47,14 +48,14 @@ func (s *slotRow) lostError(name string) error {
 func (r *Relay) readSlot(ctx context.Context, db *database) (*slotRow, error) {
 	var s slotRow
 	err := db.QueryRow(ctx, `
-		select coalesce(plugin, ''), slot_type, coalesce(database, ''), active, coalesce(active_pid, 0), coalesce(confirmed_flush_lsn::text, ''),
+		select coalesce(plugin, ''), slot_type, coalesce(database, ''), coalesce(database <> pg_catalog.current_database(), false), active, coalesce(active_pid, 0), coalesce(confirmed_flush_lsn::text, ''),
 		       coalesce(confirmed_flush_lsn > pg_catalog.pg_current_wal_flush_lsn(), false),
 		       coalesce(confirmed_flush_lsn > (select confirmed_lsn from walpost.relay_state where slot = slot_name and clean_stop), false),
 		       coalesce(wal_status, ''), coalesce(to_jsonb(s) ->> 'invalidation_reason', ''),
 		       greatest(pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), restart_lsn), 0)::bigint,
 		       case when safe_wal_size is null then -1 else greatest(safe_wal_size, 0) end, pg_catalog.clock_timestamp()
 		from pg_catalog.pg_replication_slots s where slot_name = $1`, r.cfg.Slot).
-		Scan(&s.plugin, &s.kind, &s.database, &s.active, &s.pid, &s.confirmed, &s.beyond, &s.ahead,
+		Scan(&s.plugin, &s.kind, &s.database, &s.foreign, &s.active, &s.pid, &s.confirmed, &s.beyond, &s.ahead,
 			&s.status, &s.reason, &s.retained, &s.safe, &s.seen)
 	s.lost = s.status == "lost"
 	switch {
@@ -72,6 +73,8 @@ func (r *Relay) checkSlot(s *slotRow, state *relayState) error {
 	switch {
 	case s.kind != "logical":
 		return permanent(fmt.Errorf("slot %s is %s and not of pgoutput", name, s.kind), "choose another name for walpost's slot, or drop this one")
+	case s.foreign: // the server would say no more than that it is held, which is what a standby waits for, or that it cannot be streamed
+		return permanent(fmt.Errorf("slot %s is of database %s: slots have one name in the whole server", name, s.database), "choose another name for walpost's slot by postgres.slot")
 	case s.plugin != "pgoutput":
 		return permanent(fmt.Errorf("slot %s is of %s and not of pgoutput", name, s.plugin), "choose another name for walpost's slot, or drop this one")
 	case s.lost:
