@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -37,7 +38,39 @@ func TestRefusesConfiguration(t *testing.T) {
 		},
 		"no such file": {
 			args: []string{"-c", "absent.yaml"},
-			says: []string{"absent.yaml"},
+			says: []string{"absent.yaml", "name a file that is there"},
+		},
+		"a folder": {
+			args: []string{"-c", "/"},
+			says: []string{"is a directory", "name a file"},
+		},
+		"no connection string": {
+			env:  []string{"WALPOST_POSTGRES_URL=postgres://walpost:hidden-word@db:port/shop"},
+			says: []string{"WALPOST_POSTGRES_URL: postgres.url", "is no connection string", "postgres://user:password@host:5432/database"},
+		},
+		"no slot's name": {
+			args: []string{"--slot", "My-Slot"},
+			says: []string{"--slot: postgres.slot", "My-Slot", "lower-case letters"},
+		},
+		"no table's name": {
+			args: []string{"--table", "outbox"},
+			says: []string{"--table: outbox.table", "outbox", "schema.table"},
+		},
+		"no broker's address": {
+			args: []string{"--kafka", "kafka"},
+			says: []string{"--kafka: kafka.bootstrap.servers", "kafka", "host:port"},
+		},
+		"a login without its mechanism": {
+			env:  []string{"WALPOST_KAFKA_SECURITY_PROTOCOL=SASL_SSL", "WALPOST_KAFKA_SASL_PASSWORD=hidden-word"},
+			says: []string{"kafka.sasl.mechanism", "SASL_SSL", "SCRAM-SHA-512"},
+		},
+		"no file with the secret": {
+			env:  []string{"WALPOST_KAFKA_SASL_PASSWORD_FILE=hidden-word"},
+			says: []string{"WALPOST_KAFKA_SASL_PASSWORD_FILE", "path of a file"},
+		},
+		"property with its section": {
+			args: []string{"-X", "kafka.linger.ms=5"},
+			says: []string{"kafka.linger.ms", "did you mean -X linger.ms"},
 		},
 		"unknown codec": {
 			env:  []string{"WALPOST_KAFKA_COMPRESSION_TYPE=zip"},
@@ -93,6 +126,20 @@ func TestRefusesConfiguration(t *testing.T) {
 			}
 		})
 	}
+}
+
+// An address that is taken is nothing that a restart cures.
+func TestRefusesTakenAddress(t *testing.T) {
+	t.Parallel()
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	p := newPipe(t).withSchema(t)
+	r := p.cli(t, []string{"WALPOST_ADMIN_LISTEN=" + taken.Addr().String()}, "run")
+	refusal{code: 1, says: []string{"admin.listen", taken.Addr().String(), "is taken by another process", "name another address"}}.check(t, r.code, r.stderr)
+	p.untouched(t)
 }
 
 // Secrets are for the servers they are for.
