@@ -108,7 +108,7 @@ func (l *lane) handOver(now time.Time) bool {
 		l.cur.handedOver(now)
 	}
 	l.full = append(l.full, l.more...)
-	l.open, l.out = l.cur, false
+	l.open, l.out, l.since = l.cur, false, time.Time{}
 	clear(l.more)
 	l.more, l.cur, l.dirty = l.more[:0], nil, false
 	return l.wake()

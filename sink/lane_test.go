@@ -222,3 +222,22 @@ func TestBackoffGrowsToItsMost(t *testing.T) {
 		t.Error("an answer that leaves a partition out is not clear")
 	}
 }
+
+// A lane that took its open batch back for another pass, and has had everything acked since, waits for nothing.
+func TestNothingWaitsOnceAcked(t *testing.T) {
+	var pool pool
+	l := newLane(&topic{name: "orders"}, 0, identity{})
+	l.accept(1)
+	for range 2 {
+		l.enter(1)
+		l.writable(&pool, 10, 1000)
+		l.handOver(time.Now())
+	}
+	if since, _ := l.wait(); since.IsZero() {
+		t.Error("an open batch waits for nothing")
+	}
+	l.open = nil
+	if since, _ := l.wait(); !since.IsZero() {
+		t.Errorf("an empty lane waits since %v", since)
+	}
+}
