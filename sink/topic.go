@@ -62,13 +62,18 @@ func (t *topic) handOver(p *Producer, now time.Time) {
 	t.dirty = false
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	lanes := t.lanes.Load()
 	for _, u := range t.staged {
 		u.since = now
 		t.needs = max(t.needs, u.needs)
+		if lanes == nil {
+			t.pack(u)
+		} else {
+			t.waiting = append(t.waiting, u)
+		}
 	}
-	t.waiting = append(t.waiting, t.staged...)
 	t.staged = nil
-	if lanes := t.lanes.Load(); lanes != nil {
+	if lanes != nil {
 		if int(t.needs) > len(*lanes) {
 			t.reconsider(p)
 			return
@@ -77,18 +82,47 @@ func (t *topic) handOver(p *Producer, now time.Time) {
 	}
 }
 
+// pack lets a pass's events wait, in batches as full as they may be. What a pass brings is seldom a whole batch, and a buffer that is half
+// empty takes the memory of a full one: a backlog that waits would take up to twice what the relay bounds. t.mu is held.
+func (t *topic) pack(u *unplaced) {
+	if len(t.waiting) == 0 {
+		t.waiting = append(t.waiting, u)
+		return
+	}
+	limit := int(t.limit.Load())
+	last := t.waiting[len(t.waiting)-1]
+	u.apart(func(i int, r recordbatch.Raw, tx uint64, held int) {
+		// What a lane gave back may be sealed.
+		if last.Wire() != nil || last.Len()+r.Len+recordbatch.Overhead > limit {
+			last = &unplaced{batch: batch{since: u.since}}
+			t.waiting = append(t.waiting, last)
+		}
+		last.AppendRaw(r)
+		last.count(tx, held)
+		last.explicit = append(last.explicit, u.explicit[i])
+	})
+	u.Reset()
+}
+
+// apart calls f for every record with the transaction that it belongs to and the bytes that it holds. What the events hold altogether must
+// come back altogether: a record's length is not always what was counted for it, see divide.
+func (u *unplaced) apart(f func(i int, r recordbatch.Raw, tx uint64, held int)) {
+	left := u.held
+	u.each(func(i int, r recordbatch.Raw, tx uint64) {
+		held := min(r.Len, left)
+		if i == int(u.Count())-1 {
+			held = left
+		}
+		left -= held
+		f(i, r, tx, held)
+	})
+}
+
 // place moves the waiting events to their lanes, in order. t.mu is held.
 func (t *topic) place(p *Producer, lanes []*lane) {
 	limit := int(t.limit.Load())
 	for _, u := range t.waiting {
-		left := u.held
-		u.each(func(i int, r recordbatch.Raw, tx uint64) {
-			// What the events hold altogether must come back altogether: a record's length is not always what was counted for it, see divide.
-			held := min(r.Len, left)
-			if i == int(u.Count())-1 {
-				held = left
-			}
-			left -= held
+		u.apart(func(i int, r recordbatch.Raw, tx uint64, held int) {
 			n := u.explicit[i]
 			named := n >= 0
 			if !named {

@@ -1,0 +1,90 @@
+package sink
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"walpost/schema"
+	"walpost/sink/recordbatch"
+)
+
+// Events that wait for their partitions stand in batches that are full, whatever the passes brought, in order and each with what the relay
+// is owed for it.
+func TestWaitingEventsArePacked(t *testing.T) {
+	const limit = 64 << 10
+	for _, rows := range []int{1, 20, 60, 99, 250} { // of 600 bytes, in a pass: a little, somewhat more than half a batch, more than one
+		t.Run(fmt.Sprint(rows, " rows a pass"), func(t *testing.T) {
+			to := &topic{name: "t"}
+			to.limit.Store(limit)
+			held, n := 0, 0
+			for pass := range 40 {
+				for range rows {
+					r := &recordbatch.Record{Timestamp: int64(1000 + pass), Key: fmt.Append(nil, n), Value: make([]byte, 600)}
+					held += to.hold(r, r.Size(), int32(n%3-1), uint64(n/7))
+					n++
+				}
+				to.handOver(nil, time.Unix(int64(1+pass), 0))
+			}
+			// A batch that a lane gave back is sealed and takes no more.
+			back, used, next := 0, 0, 0
+			var runs []schema.Run
+			for i, u := range to.waiting {
+				if last := i == len(to.waiting)-1; !last && u.Len() < limit-700 {
+					t.Errorf("batch %d of %d has %d bytes, and the limit is %d", i, len(to.waiting), u.Len(), limit)
+				} else if u.Len() > limit {
+					t.Errorf("batch %d has %d bytes, and the limit is %d", i, u.Len(), limit)
+				}
+				if u.since.IsZero() {
+					t.Errorf("batch %d waits since nobody knows when", i)
+				}
+				back, used = back+u.held, used+u.Len()
+				runs = append(runs, u.runs...)
+				u.apart(func(i int, r recordbatch.Raw, tx uint64, _ int) {
+					if key := string(r.Record().Key); key != fmt.Sprint(next) || tx != uint64(next/7) || u.explicit[i] != int32(next%3-1) {
+						t.Fatalf("event %d: key %s, transaction %d, partition %d", next, key, tx, u.explicit[i])
+					}
+					next++
+				})
+			}
+			if next != n || back != held {
+				t.Errorf("%d events that hold %d bytes wait, and %d with %d were published", next, back, n, held)
+			}
+			owed := int32(0)
+			for _, run := range runs {
+				owed += run.Rows
+			}
+			if int(owed) != n {
+				t.Errorf("%d acks are owed for %d events", owed, n)
+			}
+		})
+	}
+}
+
+// What a lane gave back is sealed, and takes no more.
+func TestSealedBatchesWaitAsTheyAre(t *testing.T) {
+	to := &topic{name: "t"}
+	to.limit.Store(64 << 10)
+	publish := func(key string) {
+		r := &recordbatch.Record{Key: []byte(key)}
+		to.hold(r, r.Size(), -1, 1)
+	}
+	publish("before")
+	sealed := to.staged[0]
+	to.staged = nil
+	encoder, err := recordbatch.NewEncoder(recordbatch.None)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := sealed.Seal(encoder, recordbatch.Stamp{}); err != nil {
+		t.Fatal(err)
+	}
+	to.waiting = []*unplaced{sealed}
+	for _, key := range []string{"a", "b"} {
+		publish(key)
+		to.handOver(nil, time.Now())
+	}
+	if len(to.waiting) != 2 || to.waiting[0].Count() != 1 || to.waiting[1].Count() != 2 {
+		t.Errorf("%d batches wait", len(to.waiting))
+	}
+}
