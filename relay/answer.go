@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// answerLimit bounds how long the checks before a session may take together: SQL that takes milliseconds. A server that is frozen, or a
+// answerLimit bounds how long the checks before a session, or what a verb asks for, may take together: SQL that takes milliseconds. A server that is frozen, or a
 // way to it that swallows everything, keeps a connection open and never answers.
 const answerLimit = 30 * time.Second
 
@@ -28,6 +28,11 @@ func (a *answer) within(ctx context.Context, do func(context.Context) error) err
 		return context.Cause(limited)
 	}
 	return err
+}
+
+// inTime calls do with the limit of a whole answer.
+func inTime(ctx context.Context, do func(context.Context) error) error {
+	return new(answer).within(ctx, do)
 }
 
 // suspend lifts the limit for what takes as long as Kafka and others' transactions do, and watches over its connection itself.

@@ -37,11 +37,22 @@ func (r *Relay) openDatabase(ctx context.Context) (*database, error) {
 }
 
 func dialDatabase(ctx context.Context, connString string) (*database, error) {
+	return dialServer(ctx, connString, nil)
+}
+
+// dialServer connects to the server at addr, whatever other hosts the connection string names; nil: to the first that will do.
+func dialServer(ctx context.Context, connString string, addr net.Addr) (*database, error) {
 	cfg, err := pgx.ParseConfig(connString)
 	if err != nil {
 		return nil, fmt.Errorf("read connection string: %w", err)
 	}
 	prepareConfig(&cfg.Config)
+	if addr != nil {
+		cfg.DialFunc = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, addr.Network(), addr.String())
+		}
+	}
 	conn, err := pgx.ConnectConfig(ctx, cfg)
 	if err != nil {
 		return nil, connectError(err, &cfg.Config)
@@ -87,20 +98,12 @@ func severalHosts(cfg *pgconn.Config) bool {
 	return false
 }
 
-// ping opens and closes an ordinary connection to the server at addr, whatever other hosts the connection string names.
+// ping opens and closes an ordinary connection to the server at addr.
 func ping(ctx context.Context, connString string, addr net.Addr) error {
-	cfg, err := pgconn.ParseConfig(connString)
+	db, err := dialServer(ctx, connString, addr)
 	if err != nil {
 		return err
 	}
-	prepareConfig(cfg)
-	cfg.DialFunc = func(ctx context.Context, _, _ string) (net.Conn, error) {
-		var d net.Dialer
-		return d.DialContext(ctx, addr.Network(), addr.String())
-	}
-	conn, err := pgconn.ConnectConfig(ctx, cfg)
-	if err != nil {
-		return err
-	}
-	return conn.Close(ctx)
+	db.close()
+	return nil
 }

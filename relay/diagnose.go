@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"time"
 
 	"walpost/internal/catalog"
@@ -19,9 +18,7 @@ import (
 // It changes nothing in the database and takes no lock that anybody could wait for. Nobody is kept out either: the connections that it
 // opens, one of them for replication, are closed again within the call. It returns when all is asked or ctx ends.
 func Diagnose(ctx context.Context, cfg Config) []diagnosis.Finding {
-	r := &Relay{cfg: cfg, log: slog.New(slog.DiscardHandler), names: names{slot: cfg.Slot, publication: cfg.Publication, table: cfg.Table}}
-	r.watcher = newWatcher(r)
-	d := &diagnosing{Relay: r, list: diagnosis.List{Target: "postgres"}, patience: oldTransaction}
+	d := &diagnosing{Relay: newAsker(cfg, slog.New(slog.DiscardHandler)), list: diagnosis.List{Target: "postgres"}, patience: oldTransaction}
 	d.all(ctx)
 	return d.list.Findings
 }
@@ -79,7 +76,7 @@ func (d *diagnosing) fail(check string, err error, otherwise string) {
 			otherwise = f.cure
 		}
 	}
-	d.list.Add(check, diagnosis.Failed, strings.Join(strings.Fields(err.Error()), " "), otherwise) // some errors have lines
+	d.list.Add(check, diagnosis.Failed, tell([]error{err}), otherwise)
 }
 
 // unasked is the cure of a query that came to nothing.

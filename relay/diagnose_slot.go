@@ -66,33 +66,28 @@ func (d *diagnosing) holder(ctx context.Context, db *database, s *slotRow) {
 
 // senders checks that there is room for one more stream.
 func (d *diagnosing) senders(ctx context.Context, db *database) {
-	const check = "max_wal_senders"
-	var most, used int
-	err := db.QueryRow(ctx, `select current_setting('max_wal_senders')::int, (select count(*) from pg_catalog.pg_stat_replication)`).Scan(&most, &used)
-	switch {
-	case err != nil:
-		d.fail(check, d.judge(err, preparing), unasked)
-	case used >= most:
-		d.list.Add(check, diagnosis.Failed, fmt.Sprintf("all %d of max_wal_senders are in use", most),
-			fmt.Sprintf("run: ALTER SYSTEM SET max_wal_senders = %d, and restart the server; or stop a client that pg_stat_replication shows", most+5))
-	default:
-		d.list.OK(check, "%d of %d in use", used, most)
-	}
+	d.room(ctx, db, "max_wal_senders", "pg_stat_replication", true, "stop a client that pg_stat_replication shows")
 }
 
 // slots checks that there is room for a slot that is yet to be made.
 func (d *diagnosing) slots(ctx context.Context, db *database) {
-	const check = "max_replication_slots"
+	d.room(ctx, db, "max_replication_slots", "pg_replication_slots", d.found.slot == nil,
+		"drop a slot that nobody uses (SELECT slot_name FROM pg_replication_slots WHERE NOT active)")
+}
+
+// room checks a setting against what is in use, which a view of the catalog lists: there must be one more if one is needed. otherwise is
+// how to have it without another setting.
+func (d *diagnosing) room(ctx context.Context, db *database, setting, view string, needed bool, otherwise string) {
 	var most, used int
-	err := db.QueryRow(ctx, `select current_setting('max_replication_slots')::int, (select count(*) from pg_catalog.pg_replication_slots)`).Scan(&most, &used)
+	err := db.QueryRow(ctx, `select current_setting($1)::int, (select count(*) from pg_catalog.`+view+`)`, setting).Scan(&most, &used)
 	switch {
 	case err != nil:
-		d.fail(check, d.judge(err, preparing), unasked)
-	case used >= most && d.found.slot == nil:
-		d.list.Add(check, diagnosis.Failed, fmt.Sprintf("all %d of max_replication_slots are in use", most),
-			fmt.Sprintf("run: ALTER SYSTEM SET max_replication_slots = %d, and restart the server; or drop a slot that nobody uses (SELECT slot_name FROM pg_replication_slots WHERE NOT active)", most+5))
+		d.fail(setting, d.judge(err, preparing), unasked)
+	case used >= most && needed:
+		d.list.Add(setting, diagnosis.Failed, fmt.Sprintf("all %d of %s are in use", most, setting),
+			fmt.Sprintf("run: ALTER SYSTEM SET %s = %d, and restart the server; or %s", setting, most+5, otherwise))
 	default:
-		d.list.OK(check, "%d of %d in use", used, most)
+		d.list.OK(setting, "%d of %d in use", used, most)
 	}
 }
 

@@ -70,10 +70,9 @@ func (r *Relay) makeFirstStart(ctx context.Context, db *database, p *ready) erro
 
 // lockFirstStart takes the lock and makes sure that nothing has changed before it was had.
 func (r *Relay) lockFirstStart(ctx context.Context, lock *database, p *ready) error {
-	var locked bool
-	err := lock.QueryRow(ctx, `select pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended('walpost slot ' || $1, 0))`, r.cfg.Slot).Scan(&locked)
+	locked, err := lock.lockSlot(ctx, r.cfg.Slot)
 	if err != nil {
-		return fmt.Errorf("lock the first start of slot %s: %w", r.cfg.Slot, err)
+		return err
 	}
 	if !locked {
 		return errStandby
@@ -94,6 +93,15 @@ func (r *Relay) lockFirstStart(ctx context.Context, lock *database, p *ready) er
 		return fmt.Errorf("slot %s is held by server process %d, of a first start that did not end: waiting until that is gone", r.cfg.Slot, slot.pid)
 	}
 	return nil
+}
+
+// lockSlot takes the lock of a slot's first start, which lives as long as the connection, and tells whether it was free.
+func (d *database) lockSlot(ctx context.Context, slot string) (locked bool, err error) {
+	err = d.QueryRow(ctx, `select pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended('walpost slot ' || $1, 0))`, slot).Scan(&locked)
+	if err != nil {
+		return false, fmt.Errorf("lock the first start of slot %s: %w", slot, err)
+	}
+	return locked, nil
 }
 
 // How often a first start makes sure that it still has the lock, and how long the server may take to answer.
@@ -129,15 +137,19 @@ func guard(ctx context.Context, lock *database) (locked context.Context, release
 	return locked, func() { cancel(nil); watch.Wait() }
 }
 
-// createSlot creates the slot with a snapshot of the moment at which it begins. If it is there already, from a first start that died, a
-// temporary one gives a snapshot: the slot itself keeps everything since it was made.
-func (r *Relay) createSlot(ctx context.Context, w *walsender, p *ready, version int) (snapshot, error) {
-	waiting := time.AfterFunc(3*time.Second, func() {
+// warnOfWaiting says what the creation of a slot waits for, unless it is stopped before that is worth a line.
+func (r *Relay) warnOfWaiting() *time.Timer {
+	return time.AfterFunc(3*time.Second, func() {
 		const reason = "creating the slot waits for the end of all transactions that are writing, in any database of the cluster"
 		r.status.set(Starting, reason)
 		r.log.Warn(reason, "see", "SELECT pid, datname, xact_start, query FROM pg_stat_activity WHERE backend_xid IS NOT NULL ORDER BY xact_start")
 	})
-	defer waiting.Stop()
+}
+
+// createSlot creates the slot with a snapshot of the moment at which it begins. If it is there already, from a first start that died, a
+// temporary one gives a snapshot: the slot itself keeps everything since it was made.
+func (r *Relay) createSlot(ctx context.Context, w *walsender, p *ready, version int) (snapshot, error) {
+	defer r.warnOfWaiting().Stop()
 	if p.slot == nil {
 		s, err := w.create(ctx, r.cfg.Slot, false, version)
 		if err == nil {

@@ -73,7 +73,12 @@ func (p *publication) check(r *Relay, partitioned bool) error {
 func (r *Relay) noPublication() error {
 	return permanent(fmt.Errorf("publication %s does not exist, but slot %s does", schema.QuoteIdent(r.cfg.Publication), r.cfg.Slot),
 		"run: %s; events committed before that cannot be read from the slot: advance it (SELECT pg_replication_slot_advance(%s, pg_current_wal_lsn())) and publish them from the table",
-		schema.PublicationSQL(schema.Options{Table: r.cfg.Table, Publication: r.cfg.Publication}), schema.QuoteLiteral(r.cfg.Slot))
+		r.publicationSQL(), schema.QuoteLiteral(r.cfg.Slot))
+}
+
+// publicationSQL makes the publication.
+func (r *Relay) publicationSQL() string {
+	return schema.PublicationSQL(schema.Options{Table: r.cfg.Table, Publication: r.cfg.Publication})
 }
 
 // readGround looks at the table under the outbox's name, at what has become of the one with the oid, and at the publication.

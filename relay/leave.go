@@ -30,8 +30,7 @@ func (s *session) conclude(err error) error {
 		s.recordStop()
 	}
 	s.confirmer.end(true)
-	s.stream.drain(time.Now().Add(drainLimit))          // a socket closed with unread bytes may swallow the last status
-	s.stream.send([]byte{'X', 0, 0, 0, 4}, time.Second) // Terminate: the server logs no broken connection
+	s.stream.takeLeave()
 	return err
 }
 

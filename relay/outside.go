@@ -20,10 +20,18 @@ type Outside struct {
 	ConfirmedAt time.Time // when what it confirmed was committed; zero: unknown
 }
 
+// Holder says who streams from the slot, "" if nobody does.
+func (o *Outside) Holder() string {
+	if o.PID == 0 {
+		return ""
+	}
+	return holder(o.PID, o.Application, o.Address)
+}
+
 // Look asks Postgres, over one short connection. Of cfg it needs ConnString and Slot.
 func Look(ctx context.Context, cfg Config) (Outside, error) {
 	var o Outside
-	r := &Relay{cfg: cfg, log: slog.New(slog.DiscardHandler), names: names{slot: cfg.Slot, publication: cfg.Publication, table: cfg.Table}}
+	r := newAsker(cfg, slog.New(slog.DiscardHandler))
 	db, err := r.openDatabase(ctx)
 	if err != nil {
 		return o, err

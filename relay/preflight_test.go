@@ -117,17 +117,7 @@ func TestPreflight(t *testing.T) {
 			c.prepare(f)
 			f.diagnosed(f.diagnose(), c.want)
 			err := f.launch().wait()
-			if err == nil || !isPermanent(err) {
-				t.Fatalf("ended with %v", err)
-			}
-			for _, want := range c.want {
-				if !strings.Contains(err.Error(), want) {
-					t.Errorf("%q does not say %q", err, want)
-				}
-			}
-			if strings.Contains(err.Error(), "\n") {
-				t.Errorf("%q is more than a line", err)
-			}
+			wantPermanent(t, err, c.want)
 			if f.sink.opened > 0 {
 				t.Error("a sink was opened")
 			}

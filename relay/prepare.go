@@ -33,6 +33,9 @@ var slotName = regexp.MustCompile(`^[a-z0-9_]{1,63}$`)
 // errStandby says that another relay is at it.
 var errStandby = errors.New("another relay is making the first start of this slot")
 
+// errInRecovery says that the server is a standby.
+var errInRecovery = errors.New("the server is a standby: waiting for its promotion")
+
 // prepare makes sure that the slot can be streamed: it checks what is there, makes what a first start makes, backfill included, and says
 // what only a person can cure.
 func (r *Relay) prepare(ctx context.Context, db *database) (*ready, error) {
@@ -111,7 +114,7 @@ func (r *Relay) checkServer(ctx context.Context, db *database, p *ready) error {
 	case p.version < 14_00_00:
 		return permanent(fmt.Errorf("the server is Postgres %d", p.version/10000), "walpost needs 14 or later")
 	case standby: // a promotion makes it the one
-		return fmt.Errorf("the server is a standby: waiting for its promotion")
+		return errInRecovery
 	case level != "logical" && p.version < 19_00_00:
 		return permanent(fmt.Errorf("wal_level is %s", level), "run: ALTER SYSTEM SET wal_level = logical, and restart the server")
 	}
@@ -181,7 +184,7 @@ func (r *Relay) checkPublication(ctx context.Context, db *database, p *ready) er
 	case p.slot != nil:
 		return r.noPublication()
 	}
-	return r.createPublication(ctx, db, schema.Options{Table: r.cfg.Table, Publication: r.cfg.Publication})
+	return r.createPublication(ctx, db)
 }
 
 // checkPublished checks that every row of the table goes through the publication.
@@ -211,20 +214,18 @@ func (r *Relay) checkReadable(ctx context.Context, db *database, p *ready) error
 
 // mayNotPublish is the fault of a publication that a first start would have to make and may not.
 func (r *Relay) mayNotPublish(err error) error {
-	o := schema.Options{Table: r.cfg.Table, Publication: r.cfg.Publication}
-	return permanent(fmt.Errorf("publication %s does not exist, and the role %s may not create it: %w", o.Publication, r.names.role, err),
-		"run as the owner of %s: %s", r.cfg.Table, schema.PublicationSQL(o))
+	return permanent(fmt.Errorf("publication %s does not exist, and the role %s may not create it: %w", r.cfg.Publication, r.names.role, err),
+		"run as the owner of %s: %s", r.cfg.Table, r.publicationSQL())
 }
 
-func (r *Relay) createPublication(ctx context.Context, db *database, o schema.Options) error {
-	sql := schema.PublicationSQL(o)
-	_, err := db.Exec(ctx, sql)
+func (r *Relay) createPublication(ctx context.Context, db *database) error {
+	_, err := db.Exec(ctx, r.publicationSQL())
 	switch {
 	case isSQLState(err, "42501"):
 		return r.mayNotPublish(err)
 	case err != nil && !isSQLState(err, "42710"): // another relay made it
-		return fmt.Errorf("create publication %s: %w", o.Publication, err)
+		return fmt.Errorf("create publication %s: %w", r.cfg.Publication, err)
 	}
-	r.log.Info("created publication", "publication", o.Publication, "table", r.cfg.Table.String())
+	r.log.Info("created publication", "publication", r.cfg.Publication, "table", r.cfg.Table.String())
 	return nil
 }

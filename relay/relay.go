@@ -107,18 +107,19 @@ func New(cfg Config) (*Relay, error) {
 		cfg.ShutdownTimeout = 10 * time.Second
 	}
 	b := newBudget(cfg.MaxInFlightBytes)
-	r := &Relay{
-		cfg:    cfg,
-		log:    cfg.Logger,
-		names:  names{slot: cfg.Slot, publication: cfg.Publication, table: cfg.Table},
-		budget: b,
-		flight: newFlight(b),
-	}
+	r := newAsker(cfg, cfg.Logger)
+	r.budget, r.flight = b, newFlight(b)
 	r.status.set(Starting, "connecting to Postgres")
-	r.watcher = newWatcher(r)
 	var err error
 	r.metrics, err = newMetrics(cfg.Registerer, r.flight, b)
 	return r, errors.Join(err, registerSlot(cfg.Registerer, r.status.slot))
+}
+
+// newAsker returns a relay as far as it takes to connect, to look and to check. It carries nothing and has no metrics.
+func newAsker(cfg Config, log *slog.Logger) *Relay {
+	r := &Relay{cfg: cfg, log: log, names: names{slot: cfg.Slot, publication: cfg.Publication, table: cfg.Table}}
+	r.watcher = newWatcher(r)
+	return r
 }
 
 // Run relays until ctx is done, and then leaves cleanly: it reads on to the end of the transaction at hand, waits for acks, confirms and

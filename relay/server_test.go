@@ -200,3 +200,19 @@ func (r *running) wait() error {
 		return nil
 	}
 }
+
+// wantPermanent checks how a relay ended: for good, with these words, on one line.
+func wantPermanent(t *testing.T, err error, want []string) {
+	t.Helper()
+	if err == nil || !isPermanent(err) {
+		t.Fatalf("ended with %v", err)
+	}
+	for _, part := range want {
+		if !strings.Contains(err.Error(), part) {
+			t.Errorf("%q does not say %q", err, part)
+		}
+	}
+	if strings.Contains(err.Error(), "\n") {
+		t.Errorf("%q is more than a line", err)
+	}
+}

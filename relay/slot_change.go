@@ -7,17 +7,13 @@ import (
 	"walpost/schema"
 )
 
-// lock takes the lock of a first start, which lives as long as the connection.
+// lock keeps first starts away, for as long as the connection lives.
 func (v *slotVerb) lock(ctx context.Context) error {
-	var locked bool
-	err := v.db.QueryRow(ctx, `select pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended('walpost slot ' || $1, 0))`, v.cfg.Slot).Scan(&locked)
-	if err != nil {
-		return fmt.Errorf("lock slot %s: %w", v.cfg.Slot, err)
+	locked, err := v.db.lockSlot(ctx, v.cfg.Slot)
+	if err == nil && !locked {
+		err = fmt.Errorf("a relay is making the first start of slot %s: stop it, or wait until it streams", v.cfg.Slot)
 	}
-	if !locked {
-		return fmt.Errorf("a relay is making the first start of slot %s: stop it, or wait until it streams", v.cfg.Slot)
-	}
-	return nil
+	return err
 }
 
 // CreateSlot makes the configured slot, for a relay that is to stream from now on without a backfill, and returns what was made. It makes
@@ -48,10 +44,7 @@ func CreateSlot(ctx context.Context, cfg Config) (*Slot, error) {
 // mayCreate makes the checks of a relay's start.
 func (v *slotVerb) mayCreate(ctx context.Context) error {
 	found := &ready{}
-	if err := v.checkPrimary(ctx, v.db); err != nil {
-		return err
-	}
-	if err := v.checkServer(ctx, v.db, found); err != nil {
+	if err := v.checkPrimary(ctx, v.db, found); err != nil {
 		return err
 	}
 	if err := checkSchema(ctx, v.db, v.cfg.Table); err != nil {

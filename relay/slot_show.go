@@ -37,12 +37,17 @@ func (s *Slot) Holder() string {
 	if !s.Active {
 		return ""
 	}
-	text := fmt.Sprintf("server process %d streams", s.PID)
-	if s.Application != "" {
-		text += " to " + s.Application
+	return holder(s.PID, s.Application, s.Address)
+}
+
+// holder says who streams from a slot: the server's process, and as far as it is known the client.
+func holder(pid int32, application, address string) string {
+	text := fmt.Sprintf("server process %d streams", pid)
+	if application != "" {
+		text += " to " + application
 	}
-	if s.Address != "" {
-		text += " at " + s.Address
+	if address != "" {
+		text += " at " + address
 	}
 	return text
 }
@@ -108,11 +113,7 @@ type slotVerb struct {
 	db *database
 }
 
-func newVerb(cfg Config) *slotVerb {
-	r := &Relay{cfg: cfg, log: cfg.Logger, names: names{slot: cfg.Slot, publication: cfg.Publication, table: cfg.Table}}
-	r.watcher = newWatcher(r)
-	return &slotVerb{Relay: r}
-}
+func newVerb(cfg Config) *slotVerb { return &slotVerb{Relay: newAsker(cfg, cfg.Logger)} }
 
 // open connects.
 func (v *slotVerb) open(ctx context.Context) (err error) {

@@ -189,6 +189,12 @@ func (s *stream) drain(by time.Time) error {
 	}
 }
 
+// takeLeave ends the connection in good order, when the end of the stream has been asked for. What comes of it does not matter any more.
+func (s *stream) takeLeave() {
+	s.drain(time.Now().Add(drainLimit))          // a socket closed with unread bytes may swallow the last status
+	s.send([]byte{'X', 0, 0, 0, 4}, time.Second) // Terminate: the server logs no broken connection
+}
+
 // send writes p within limit. A connection that does not take a few bytes for so long is dead.
 func (s *stream) send(p []byte, limit time.Duration) error {
 	if err := s.conn.SetWriteDeadline(time.Now().Add(limit)); err != nil {

@@ -33,9 +33,7 @@ type Printer interface {
 // tail for the same reason, and a server that wants to shut down does not wait for it. In both cases, and when ctx is done while the output
 // is stuck, a goroutine stays behind in the printer.
 func Tail(ctx context.Context, cfg Config, p Printer) error {
-	r := &Relay{cfg: cfg, log: cfg.Logger, names: names{publication: cfg.Publication, table: cfg.Table}}
-	r.watcher = newWatcher(r)
-	t := &tail{Relay: r, printer: p, progress: make(chan struct{}, 1)}
+	t := &tail{Relay: newAsker(cfg, cfg.Logger), printer: p, progress: make(chan struct{}, 1)}
 	err := t.open(ctx)
 	if err == nil {
 		err = t.run(ctx)
@@ -232,7 +230,7 @@ func (t *tail) ending(err error) error {
 			cause = lost.err
 		}
 		return permanent(fmt.Errorf("publication %s was dropped: %w", schema.QuoteIdent(t.cfg.Publication), cause),
-			"run: %s; then start walpost tail again", schema.PublicationSQL(schema.Options{Table: t.cfg.Table, Publication: t.cfg.Publication}))
+			"run: %s; then start walpost tail again", t.publicationSQL())
 	}
 	t.broken = true
 	return err
@@ -244,8 +242,7 @@ func (t *tail) conclude(err error) error {
 	if t.confirmer.end(!t.broken); t.broken {
 		return err
 	}
-	t.stream.drain(time.Now().Add(drainLimit))
-	t.stream.send([]byte{'X', 0, 0, 0, 4}, time.Second) // Terminate
+	t.stream.takeLeave()
 	for by := time.Now().Add(time.Second); t.stream.drain(by) == nil; {
 		// A server says twice that the stream has ended. It closes the connection when its process is gone, and the slot with it.
 	}

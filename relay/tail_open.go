@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/jackc/pglogrepl"
 
@@ -31,21 +30,6 @@ func (t *tail) open(ctx context.Context) error {
 	return t.begin(ctx, w, slot, found)
 }
 
-// verbLimit bounds what a verb asks of the server that takes milliseconds. A frozen server, or a way to it that swallows everything, keeps a
-// connection open and never answers.
-const verbLimit = 30 * time.Second
-
-// inTime does what takes milliseconds.
-func inTime(ctx context.Context, do func(context.Context) error) error {
-	limited, cancel := context.WithTimeoutCause(ctx, verbLimit, fmt.Errorf("the server has not answered for %v", verbLimit))
-	defer cancel()
-	err := do(limited)
-	if err != nil && ctx.Err() == nil && limited.Err() != nil {
-		return context.Cause(limited)
-	}
-	return err
-}
-
 // check makes those of the relay's checks that a tail depends on. Schema walpost is none of its business.
 func (t *tail) check(ctx context.Context, found *ready) error {
 	db, err := t.openDatabase(ctx)
@@ -53,10 +37,7 @@ func (t *tail) check(ctx context.Context, found *ready) error {
 		return err
 	}
 	defer db.close()
-	err = t.checkPrimary(ctx, db)
-	if err == nil {
-		err = t.checkServer(ctx, db, found)
-	}
+	err = t.checkPrimary(ctx, db, found)
 	if err == nil {
 		err = t.checkTable(ctx, db, found, nil)
 	}
@@ -66,16 +47,13 @@ func (t *tail) check(ctx context.Context, found *ready) error {
 	return t.judge(err, preparing)
 }
 
-// checkPrimary refuses a standby, whose promotion only a relay waits for.
-func (r *Relay) checkPrimary(ctx context.Context, db *database) error {
-	var standby bool
-	if err := db.QueryRow(ctx, "select pg_catalog.pg_is_in_recovery()").Scan(&standby); err != nil {
-		return fmt.Errorf("read settings: %w", err)
-	}
-	if standby {
+// checkPrimary checks the server as a start does. Its promotion only a relay waits for.
+func (r *Relay) checkPrimary(ctx context.Context, db *database, found *ready) error {
+	err := r.checkServer(ctx, db, found)
+	if errors.Is(err, errInRecovery) {
 		return permanent(errors.New("the server is a standby"), "connect to its primary")
 	}
-	return nil
+	return err
 }
 
 // checkVisible checks that every row of the table goes through the publication, which is not made here.
@@ -86,17 +64,9 @@ func (r *Relay) checkVisible(ctx context.Context, db *database, found *ready) er
 		return err
 	case pub == nil:
 		return permanent(fmt.Errorf("publication %s does not exist", schema.QuoteIdent(r.cfg.Publication)),
-			"run as the owner of %s: %s", r.cfg.Table, schema.PublicationSQL(schema.Options{Table: r.cfg.Table, Publication: r.cfg.Publication}))
+			"run as the owner of %s: %s", r.cfg.Table, r.publicationSQL())
 	}
 	return pub.check(r, found.table.Partitioned)
-}
-
-// warnOfWaiting says what the creation of a slot waits for, unless it is stopped before that is worth a line.
-func (r *Relay) warnOfWaiting() *time.Timer {
-	return time.AfterFunc(3*time.Second, func() {
-		r.log.Warn("creating the slot waits for the end of all transactions that are writing, in any database of the cluster",
-			"see", "SELECT pid, datname, xact_start, query FROM pg_stat_activity WHERE backend_xid IS NOT NULL ORDER BY xact_start")
-	})
 }
 
 // create makes the slot and returns its name, which no other connection's has.

@@ -2,13 +2,10 @@ package relay
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 )
 
 const (
@@ -104,7 +101,11 @@ func (w *watcher) look(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, lookLimit)
 	defer cancel()
 	s := w.attended()
-	db, err := r.dialBeside(ctx, s)
+	var addr net.Addr // of the server that the session streams from
+	if s != nil {
+		addr = s.addr
+	}
+	db, err := dialServer(ctx, r.cfg.connString(), addr)
 	if err != nil {
 		return err
 	}
@@ -142,25 +143,4 @@ func (w *watcher) look(ctx context.Context) error {
 		}
 		said = err.Error()
 	}
-}
-
-// dialBeside connects to the server that the session streams from, whatever other hosts the connection string names.
-func (r *Relay) dialBeside(ctx context.Context, s *session) (*database, error) {
-	if s == nil {
-		return dialDatabase(ctx, r.cfg.connString())
-	}
-	cfg, err := pgx.ParseConfig(r.cfg.connString())
-	if err != nil {
-		return nil, fmt.Errorf("read connection string: %w", err)
-	}
-	prepareConfig(&cfg.Config)
-	cfg.DialFunc = func(ctx context.Context, _, _ string) (net.Conn, error) {
-		var d net.Dialer
-		return d.DialContext(ctx, s.addr.Network(), s.addr.String())
-	}
-	conn, err := pgx.ConnectConfig(ctx, cfg)
-	if err != nil {
-		return nil, connectError(err, &cfg.Config)
-	}
-	return &database{conn}, nil
 }

@@ -84,17 +84,7 @@ func TestWatchStops(t *testing.T) {
 			}
 			f.sink.ack(1)
 			err := r.wait()
-			if err == nil || !isPermanent(err) {
-				t.Fatalf("ended with %v", err)
-			}
-			for _, want := range c.want {
-				if !strings.Contains(err.Error(), want) {
-					t.Errorf("%q does not say %q", err, want)
-				}
-			}
-			if strings.Contains(err.Error(), "\n") {
-				t.Errorf("%q is more than a line", err)
-			}
+			wantPermanent(t, err, c.want)
 			if got := f.confirmed(); got <= f.commitOf(0) {
 				t.Errorf("the slot stands at %v, the event at %v", got, f.commitOf(0))
 			}
