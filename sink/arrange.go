@@ -199,15 +199,3 @@ func (l *lane) giveBack() []*unplaced {
 	}
 	return back
 }
-
-// sleep pauses, and returns false once the producer is closed.
-func (p *Producer) sleep(d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-p.ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
-}

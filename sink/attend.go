@@ -22,12 +22,6 @@ func (p *Producer) know(t *topic) {
 	if !first {
 		return
 	}
-	if p.doubt == 0 {
-		p.doubt = fewerFor
-	}
-	if p.attend == 0 {
-		p.attend = attendEvery
-	}
 	p.metrics.join(p)
 	p.start(p.attendToTopics)
 }

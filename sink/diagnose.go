@@ -59,11 +59,8 @@ func (d *diagnosing) connect(addr string) (*sarama.Broker, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := sarama.NewBroker(addr)
-	if err := b.Open(cfg); err != nil {
-		return nil, err
-	}
-	if _, err := b.Connected(); err != nil {
+	b, err := connect(addr, cfg)
+	if err != nil {
 		return nil, d.splicer.explain(addr, err)
 	}
 	return b, nil
@@ -129,13 +126,13 @@ const idPatience = 5 * time.Second
 // producerID asks for what every producer asks for first. It tells whether the broker answers at all.
 func (d *diagnosing) producerID(b *sarama.Broker) bool {
 	const check = "producer_id"
-	err := initProducerID(b)
+	_, err := initProducerID(b)
 	for began := time.Now(); errors.Is(err, sarama.ErrOffsetsLoadInProgress) && time.Since(began) < idPatience; {
 		select {
 		case <-d.splicer.ctx.Done():
 			return false
 		case <-time.After(idBackoff):
-			err = initProducerID(b)
+			_, err = initProducerID(b)
 		}
 	}
 	if err != nil { // brokers that want a login speak of nothing before the first request
@@ -145,14 +142,6 @@ func (d *diagnosing) producerID(b *sarama.Broker) bool {
 	}
 	d.list.OK(check, "%s gives producer ids: events may be sent idempotently", b.Addr())
 	return true
-}
-
-func initProducerID(b *sarama.Broker) error {
-	res, err := b.InitProducerID(&sarama.InitProducerIDRequest{Version: 2, ProducerID: -1, ProducerEpoch: -1})
-	if err == nil && res.Err != sarama.ErrNoError {
-		err = res.Err
-	}
-	return err
 }
 
 // brokers connects to every broker where the cluster says that it is, which is where events go.

@@ -97,19 +97,3 @@ func (d *diagnosing) durability(b *sarama.Broker, t *sarama.TopicMetadata) {
 			alter("cleanup.policy=delete")+", unless that is meant")
 	}
 }
-
-// topicSettings returns a topic's settings by name, and whether they may be read.
-func topicSettings(b *sarama.Broker, topic string, names ...string) (map[string]string, bool) {
-	res, err := b.DescribeConfigs(&sarama.DescribeConfigsRequest{Version: 1, Resources: []*sarama.ConfigResource{
-		{Type: sarama.TopicResource, Name: topic, ConfigNames: names}}})
-	if err != nil {
-		return nil, false
-	}
-	settings := map[string]string{}
-	for _, r := range res.Resources {
-		for _, c := range r.Configs {
-			settings[c.Name] = c.Value
-		}
-	}
-	return settings, len(settings) > 0
-}

@@ -80,8 +80,8 @@ type partitionOf struct {
 
 // askLeaders asks one broker for the leaders of some topics' partitions, as far as these have any.
 func askLeaders(addr string, cfg *sarama.Config, topics []string) (map[partitionOf]int32, error) {
-	b := sarama.NewBroker(addr)
-	if err := b.Open(cfg); err != nil {
+	b, err := connect(addr, cfg)
+	if err != nil {
 		return nil, err
 	}
 	defer b.Close()

@@ -78,10 +78,7 @@ func (k *Kafka) Open(ctx context.Context, acks Acks) (*Producer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kafka client: %w", err)
 	}
-	p := &Producer{cfg: &k.cfg, log: k.log, metrics: k.metrics, acks: acks, client: client, splicer: s, flow: flowLinger,
-		topics: map[string]*topic{}, senders: map[int32]*sender{}}
-	p.composer = newComposer(&k.cfg, p.reservedHeader())
-	p.ctx, p.cancel = context.WithCancel(context.Background())
+	p := newProducer(&k.cfg, k.log, k.metrics, acks, client, s)
 	if p.id, err = p.newIdentity(ctx); err != nil {
 		_ = p.Close()
 		return nil, err
@@ -156,14 +153,28 @@ func (p *Producer) addresses() []string {
 
 // askIdentity asks one broker, over a connection of its own: the answer is worth the handshake, for it comes with the reason why not.
 func (p *Producer) askIdentity(addr string) (identity, error) {
-	b := sarama.NewBroker(addr)
-	if err := b.Open(p.client.Config()); err != nil {
+	b, err := connect(addr, p.client.Config())
+	if err != nil {
 		return identity{}, err
 	}
 	defer b.Close()
-	if _, err := b.Connected(); err != nil {
-		return identity{}, err
+	return initProducerID(b)
+}
+
+// connect opens a connection to a broker that belongs to whoever asks, logged in. The client's own may be in use, or hang.
+func connect(addr string, cfg *sarama.Config) (*sarama.Broker, error) {
+	b := sarama.NewBroker(addr)
+	if err := b.Open(cfg); err != nil {
+		return nil, err
 	}
+	if _, err := b.Connected(); err != nil { // it waits for the opening; what failed leaves nothing to close
+		return nil, err
+	}
+	return b, nil
+}
+
+// initProducerID asks a broker for a producer id.
+func initProducerID(b *sarama.Broker) (identity, error) {
 	res, err := b.InitProducerID(&sarama.InitProducerIDRequest{Version: 2, ProducerID: -1, ProducerEpoch: -1})
 	if err != nil {
 		return identity{}, err

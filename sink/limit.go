@@ -1,7 +1,7 @@
 package sink
 
 import (
-	"fmt"
+	"strconv"
 
 	"github.com/IBM/sarama"
 
@@ -16,22 +16,30 @@ func (t *topic) readLimit(p *Producer) bool {
 		return false
 	}
 	const name = "max.message.bytes"
-	res, err := b.DescribeConfigs(&sarama.DescribeConfigsRequest{Version: 1, Resources: []*sarama.ConfigResource{
-		{Type: sarama.TopicResource, Name: t.name, ConfigNames: []string{name}}}})
+	settings, _ := topicSettings(b, t.name, name)
+	n, err := strconv.ParseInt(settings[name], 10, 64)
 	if err != nil {
 		return false
 	}
+	// A kilobyte for the batch's head, and for what little a codec adds to bytes that do not compress.
+	t.limit.Store(max(min(p.cfg.batchLimit(), n-1024), recordbatch.HeadLen+1))
+	return true
+}
+
+// topicSettings returns a topic's settings by name, and whether they may be read.
+func topicSettings(b *sarama.Broker, topic string, names ...string) (map[string]string, bool) {
+	res, err := b.DescribeConfigs(&sarama.DescribeConfigsRequest{Version: 1, Resources: []*sarama.ConfigResource{
+		{Type: sarama.TopicResource, Name: topic, ConfigNames: names}}})
+	if err != nil {
+		return nil, false
+	}
+	settings := map[string]string{}
 	for _, r := range res.Resources {
 		for _, c := range r.Configs {
-			var n int64
-			if _, err := fmt.Sscan(c.Value, &n); c.Name == name && err == nil {
-				// A kilobyte for the batch's head, and for what little a codec adds to bytes that do not compress.
-				t.limit.Store(max(min(p.cfg.batchLimit(), n-1024), recordbatch.HeadLen+1))
-				return true
-			}
+			settings[c.Name] = c.Value
 		}
 	}
-	return false
+	return settings, len(settings) > 0
 }
 
 // shrink answers a batch of so many bytes that was too large for the topic: the limit was lowered under us, or is not ours to read. Then

@@ -1,7 +1,6 @@
 package sink
 
 import (
-	"context"
 	"log/slog"
 	"net"
 	"slices"
@@ -57,10 +56,8 @@ func offline(t testing.TB, cfg Config, acks Acks) (*Producer, *stubClient) {
 		t.Fatal(err)
 	}
 	c := &stubClient{partitions: map[string]int{}, looked: make(chan string, 1000)}
-	p := &Producer{cfg: &cfg, log: cfg.Logger, metrics: m, acks: acks, client: c, splicer: newSplicer(nil), id: identity{producer: 5, epoch: 1},
-		topics: map[string]*topic{}, senders: map[int32]*sender{}}
-	p.composer = newComposer(&cfg, p.reservedHeader())
-	p.ctx, p.cancel = context.WithCancel(context.Background())
+	p := newProducer(&cfg, cfg.Logger, m, acks, c, newSplicer(nil))
+	p.id = identity{producer: 5, epoch: 1}
 	t.Cleanup(func() {
 		if err := p.Close(); err != nil {
 			t.Error(err)

@@ -19,10 +19,15 @@ type patience struct {
 func (w *patience) pause(err error) bool {
 	w.tell(err)
 	w.tries++
-	timer := time.NewTimer(backoff(w.tries))
+	return w.p.sleep(backoff(w.tries))
+}
+
+// sleep pauses, and returns false once the producer is closed.
+func (p *Producer) sleep(d time.Duration) bool {
+	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
-	case <-w.p.ctx.Done():
+	case <-p.ctx.Done():
 		return false
 	case <-timer.C:
 		return true

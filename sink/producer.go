@@ -47,6 +47,15 @@ type Producer struct {
 	known   []*topic // the values of topics
 }
 
+// newProducer returns one without an identity. It does nothing by itself until events come.
+func newProducer(cfg *Config, log *slog.Logger, m *sinkMetrics, acks Acks, client sarama.Client, s *splicer) *Producer {
+	p := &Producer{cfg: cfg, log: log, metrics: m, acks: acks, client: client, splicer: s, doubt: fewerFor, attend: attendEvery, flow: flowLinger,
+		topics: map[string]*topic{}, senders: map[int32]*sender{}}
+	p.composer = newComposer(cfg, p.reservedHeader())
+	p.ctx, p.cancel = context.WithCancel(context.Background())
+	return p
+}
+
 // Publish encodes ev into the batch of its partition. tx is the transaction that it is acked under. It returns the bytes that the event
 // holds until then. An error is a *BadEvent: this event can never be a record, nothing of it was kept and nothing will be reported.
 //
