@@ -127,11 +127,14 @@ func (a *adminServer) readiness(now time.Time) (int, map[string]string) {
 func (a *adminServer) opening() string {
 	if f, ok := a.flow.Load().(flow); ok {
 		if err := f.sink().Opening; err != nil {
-			return strings.Join(strings.Fields(err.Error()), " ")
+			return oneLine(err)
 		}
 	}
 	return ""
 }
+
+// oneLine tells an error on one line, which some that libraries put together are not.
+func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
 
 // late says which events have waited too long for their ack; "": none has. A topic that flows does not make up for one that does not.
 func (a *adminServer) late(now time.Time, s *relay.State) string {
@@ -148,7 +151,7 @@ func (a *adminServer) late(now time.Time, s *relay.State) string {
 		case len(parts) == topicsNamed:
 			more++
 		case w.Err != nil:
-			parts = append(parts, fmt.Sprintf("topic %s for %s (%s)", w.Topic, age.Round(time.Second), strings.Join(strings.Fields(w.Err.Error()), " ")))
+			parts = append(parts, fmt.Sprintf("topic %s for %s (%s)", w.Topic, age.Round(time.Second), oneLine(w.Err)))
 		default:
 			parts = append(parts, fmt.Sprintf("topic %s for %s", w.Topic, age.Round(time.Second)))
 		}

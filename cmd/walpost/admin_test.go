@@ -190,9 +190,11 @@ func TestAdminTakesNoOtherMethod(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := httptest.NewRecorder()
-	(&adminServer{}).routes(registry).ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/readyz", nil))
-	if w.Code != http.StatusMethodNotAllowed {
-		t.Errorf("POST: %d", w.Code)
+	for _, path := range []string{"/readyz", "/api/status"} {
+		w := httptest.NewRecorder()
+		(&adminServer{open: true}).routes(registry).ServeHTTP(w, httptest.NewRequest(http.MethodPost, path, nil))
+		if w.Code != http.StatusMethodNotAllowed {
+			t.Errorf("POST %s: %d", path, w.Code)
+		}
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
@@ -132,17 +131,5 @@ func TestWhoIsShownTheStatus(t *testing.T) {
 				t.Errorf("exit %d", code)
 			}
 		})
-	}
-}
-
-func TestStatusTakesNoOtherMethod(t *testing.T) {
-	registry, err := newRegistry(thisBuild())
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := httptest.NewRecorder()
-	(&adminServer{open: true}).routes(registry).ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/api/status", nil))
-	if w.Code != http.StatusMethodNotAllowed {
-		t.Errorf("POST: %d", w.Code)
 	}
 }

@@ -132,8 +132,10 @@ func problems(err error) []error {
 	return unjoin(err)
 }
 
-// logger returns the log, as the flags want it: text for people at a terminal, else JSON.
-func (a *app) logger(level slog.Leveler) (*slog.Logger, error) {
+// logger returns the log, as the flags want it: text for people at a terminal, else JSON. Its level may be set later, too.
+func (a *app) logger(cfg *config.Config) (*slog.Logger, *slog.LevelVar, error) {
+	level := new(slog.LevelVar)
+	_ = level.UnmarshalText([]byte(cfg.Log.Level)) // knows all that are valid
 	options := &slog.HandlerOptions{Level: level}
 	format := a.flags.logFormat
 	if format == "" && terminal(a.stderr) {
@@ -141,11 +143,11 @@ func (a *app) logger(level slog.Leveler) (*slog.Logger, error) {
 	}
 	switch format {
 	case "text":
-		return slog.New(slog.NewTextHandler(a.stderr, options)), nil
+		return slog.New(slog.NewTextHandler(a.stderr, options)), level, nil
 	case "json", "":
-		return slog.New(slog.NewJSONHandler(a.stderr, options)), nil
+		return slog.New(slog.NewJSONHandler(a.stderr, options)), level, nil
 	}
-	return nil, &exitError{exitUsage, fmt.Errorf("--log-format %q is neither text nor json", format)}
+	return nil, nil, &exitError{exitUsage, fmt.Errorf("--log-format %q is neither text nor json", format)}
 }
 
 func terminal(w io.Writer) bool {

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"walpost/cmd/walpost/internal/config"
 )
 
@@ -36,6 +38,21 @@ type adminClient struct {
 type adminFlags struct {
 	address   string
 	loginFile string
+}
+
+func (f *adminFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.address, "address", "", "the relay's admin server, as `host:port` or https://host:port (default admin.listen)")
+	cmd.Flags().StringVar(&f.loginFile, "login-file", "", "`file` that holds user:password, where admin.web_config wants them")
+}
+
+// asking loads the configuration, and knows where its relay is asked.
+func (a *app) asking(cmd *cobra.Command, flags adminFlags) (*config.Config, *adminClient, error) {
+	cfg, err := a.configuration(cmd)
+	if err != nil {
+		return nil, nil, err
+	}
+	client, err := newAdminClient(cfg, flags)
+	return cfg, client, err
 }
 
 // newAdminClient knows where to ask: at the address of the flag, else where this configuration's relay listens. nil: it listens nowhere.

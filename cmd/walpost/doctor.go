@@ -51,11 +51,7 @@ Exit codes: 0 nothing failed, whatever it warns of; 3 a check failed.`,
 const doctorLimit = time.Minute
 
 func (a *app) doctor(cmd *cobra.Command, flags doctorFlags) error {
-	cfg, err := a.configuration(cmd)
-	if err != nil {
-		return err
-	}
-	client, err := newAdminClient(cfg, flags.adminFlags)
+	cfg, client, err := a.asking(cmd, flags.adminFlags)
 	if err != nil {
 		return err
 	}
@@ -78,7 +74,7 @@ func (a *app) doctor(cmd *cobra.Command, flags doctorFlags) error {
 
 // examine asks all three at the same time.
 func examine(ctx context.Context, cfg *config.Config, client *adminClient, topics []string) ([]diagnosis.Finding, error) {
-	table, err := cfg.Table()
+	c, err := cfg.RelayConfig()
 	if err != nil {
 		return nil, err
 	}
@@ -88,10 +84,7 @@ func examine(ctx context.Context, cfg *config.Config, client *adminClient, topic
 	}
 	var postgres, brokers, running []diagnosis.Finding
 	var wg sync.WaitGroup
-	wg.Go(func() {
-		postgres = relay.Diagnose(ctx, relay.Config{ConnString: string(cfg.Postgres.URL), Slot: cfg.Postgres.Slot, Publication: cfg.Postgres.Publication,
-			Table: table, Mapping: cfg.Mapping(), Backfill: cfg.Outbox.Backfill})
-	})
+	wg.Go(func() { postgres = relay.Diagnose(ctx, c) })
 	wg.Go(func() { brokers = kafka.Diagnose(ctx, topics...) })
 	wg.Go(func() { running = askRelay(ctx, cfg, client) })
 	wg.Wait()

@@ -39,9 +39,7 @@ func (a *app) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	level := new(slog.LevelVar)
-	_ = level.UnmarshalText([]byte(cfg.Log.Level)) // knows all that are valid
-	log, err := a.logger(level)
+	log, level, err := a.logger(cfg)
 	if err != nil {
 		return err
 	}
@@ -128,31 +126,19 @@ type runner interface {
 type relayMaker func(*config.Config, *live, *sink.Kafka, *slog.Logger, prometheus.Registerer) (runner, error)
 
 func newRelay(cfg *config.Config, l *live, kafka *sink.Kafka, log *slog.Logger, registry prometheus.Registerer) (runner, error) {
-	table, err := cfg.Table()
+	c, err := cfg.RelayConfig()
 	if err != nil {
 		return nil, err
 	}
-	return relay.New(relay.Config{
-		ConnString:       string(cfg.Postgres.URL),
-		Renew:            l.connString,
-		Slot:             cfg.Postgres.Slot,
-		Publication:      cfg.Postgres.Publication,
-		Table:            table,
-		Mapping:          cfg.Mapping(),
-		Backfill:         cfg.Outbox.Backfill,
-		OnBadEvent:       cfg.Outbox.OnBadEvent,
-		MaxInFlightBytes: int64(cfg.Relay.MaxInFlightBytes),
-		ShutdownTimeout:  cfg.Relay.ShutdownTimeout,
-		OpenSink: func(ctx context.Context, acks relay.Acks) (relay.Sink, error) {
-			p, err := kafka.Open(ctx, acks)
-			if err != nil {
-				return nil, err // and not a nil *Producer in an interface
-			}
-			return p, nil
-		},
-		Logger:     log,
-		Registerer: registry,
-	})
+	c.Renew, c.Logger, c.Registerer = l.connString, log, registry
+	c.OpenSink = func(ctx context.Context, acks relay.Acks) (relay.Sink, error) {
+		p, err := kafka.Open(ctx, acks)
+		if err != nil {
+			return nil, err // and not a nil *Producer in an interface
+		}
+		return p, nil
+	}
+	return relay.New(c)
 }
 
 var errAtOnce = errors.New("left at once on a second signal; what was on its way is sent again by the next run")

@@ -70,22 +70,16 @@ drop prints what the next run will do, and the SQL that makes it begin anew.`,
 	}
 }
 
-// slotConfig is what the relay's package needs to work on the slot.
-func slotConfig(cfg *config.Config, log *slog.Logger) (relay.Config, error) {
-	table, err := cfg.Table()
-	return relay.Config{ConnString: string(cfg.Postgres.URL), Slot: cfg.Postgres.Slot, Publication: cfg.Postgres.Publication,
-		Table: table, Mapping: cfg.Mapping(), Logger: log}, err
-}
-
 func (a *app) slotShow(cmd *cobra.Command, asJSON bool) error {
 	cfg, err := a.configuration(cmd)
 	if err != nil {
 		return err
 	}
-	c, err := slotConfig(cfg, slog.New(slog.DiscardHandler))
+	c, err := cfg.RelayConfig()
 	if err != nil {
 		return err
 	}
+	c.Logger = slog.New(slog.DiscardHandler)
 	s, err := relay.ShowSlot(cmd.Context(), c)
 	if err != nil {
 		return err
@@ -152,12 +146,11 @@ func (a *app) slotCreate(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	log, err := a.steadyLogger(cfg)
+	c, err := cfg.RelayConfig()
 	if err != nil {
 		return err
 	}
-	c, err := slotConfig(cfg, log)
-	if err != nil {
+	if c.Logger, _, err = a.logger(cfg); err != nil {
 		return err
 	}
 	s, err := relay.CreateSlot(cmd.Context(), c)
@@ -177,10 +170,11 @@ func (a *app) slotDrop(cmd *cobra.Command, named string) error {
 	if named != cfg.Postgres.Slot {
 		return &exitError{exitUsage, fmt.Errorf("slot drop: the configured slot is %s and not %s: type its name, or choose another slot by --slot", cfg.Postgres.Slot, config.Shown(named))}
 	}
-	c, err := slotConfig(cfg, slog.New(slog.DiscardHandler))
+	c, err := cfg.RelayConfig()
 	if err != nil {
 		return err
 	}
+	c.Logger = slog.New(slog.DiscardHandler)
 	s, err := relay.DropSlot(cmd.Context(), c)
 	if err != nil {
 		return err

@@ -19,11 +19,6 @@ type statusFlags struct {
 	json, watch bool
 }
 
-func (f *adminFlags) add(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.address, "address", "", "the relay's admin server, as `host:port` or https://host:port (default admin.listen)")
-	cmd.Flags().StringVar(&f.loginFile, "login-file", "", "`file` that holds user:password, where admin.web_config wants them")
-}
-
 func (a *app) statusCommand() *cobra.Command {
 	var flags statusFlags
 	cmd := leaf(&cobra.Command{
@@ -50,11 +45,7 @@ or a relay runs that has to be asked elsewhere.`,
 const watchEvery = 2 * time.Second
 
 func (a *app) status(cmd *cobra.Command, flags statusFlags) error {
-	cfg, err := a.configuration(cmd)
-	if err != nil {
-		return err
-	}
-	client, err := newAdminClient(cfg, flags.adminFlags)
+	cfg, client, err := a.asking(cmd, flags.adminFlags)
 	if err != nil {
 		return err
 	}
@@ -147,24 +138,12 @@ func look(ctx context.Context, cfg *config.Config, client *adminClient) (*view, 
 	if !v.hidden {
 		v.Role, v.Reason = "none", silence
 		if o.PID != 0 {
-			v.Reason += "; one runs elsewhere: " + holder(&o)
+			v.Reason += "; one runs elsewhere: " + o.Holder()
 		}
 	}
 	v.text, err = json.Marshal(v.report)
 	v.text = append(v.text, '\n')
 	return v, err
-}
-
-// holder says who streams from the slot.
-func holder(o *relay.Outside) string {
-	s := fmt.Sprintf("server process %d streams", o.PID)
-	if o.Application != "" {
-		s += " to " + o.Application
-	}
-	if o.Address != "" {
-		s += " at " + o.Address
-	}
-	return s
 }
 
 // exit is the exit code, as an error.

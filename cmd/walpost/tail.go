@@ -3,14 +3,12 @@ package main
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
-	"walpost/cmd/walpost/internal/config"
 	"walpost/relay"
 	"walpost/sink"
 )
@@ -43,33 +41,25 @@ func (a *app) tail(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	log, err := a.steadyLogger(cfg)
-	if err != nil {
-		return err
-	}
 	records, err := cfg.Sink()
 	if err != nil {
 		return err
 	}
-	table, err := cfg.Table()
+	c, err := cfg.RelayConfig()
 	if err != nil {
 		return err
 	}
+	if c.Logger, _, err = a.logger(cfg); err != nil {
+		return err
+	}
+	c.Slot = "" // it has one of its own
 	ctx, quiet := a.whileRead(cmd.Context())
 	defer quiet()
-	err = relay.Tail(ctx, relay.Config{ConnString: string(cfg.Postgres.URL), Publication: cfg.Postgres.Publication, Table: table, Mapping: cfg.Mapping(), Logger: log},
-		sink.NewStdout(a.stdout, records))
+	err = relay.Tail(ctx, c, sink.NewStdout(a.stdout, records))
 	if errors.Is(err, syscall.EPIPE) {
 		return nil
 	}
 	return err
-}
-
-// steadyLogger returns the log of a verb that does not look at its configuration again.
-func (a *app) steadyLogger(cfg *config.Config) (*slog.Logger, error) {
-	level := new(slog.LevelVar)
-	_ = level.UnmarshalText([]byte(cfg.Log.Level)) // knows all that are valid
-	return a.logger(level)
 }
 
 // whileRead returns a context that ends with a signal, and when nobody reads stdout any more: head has its lines long before the next

@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"walpost/relay"
 	"walpost/schema"
 	"walpost/sink"
 	"walpost/sink/recordbatch"
@@ -69,6 +70,16 @@ func (c *Config) Sink() (sink.Config, error) {
 		AutoCreateTopics: c.Kafka.AllowAutoCreateTopics, Partitioner: partitioner,
 		Topic: topic, Source: source, Profile: profile, PositionHeader: c.Outbox.PositionHeader,
 	}, nil
+}
+
+// RelayConfig returns what a relay, and whatever else of its package, is made with, but for logger, sink and registerer.
+func (c *Config) RelayConfig() (relay.Config, error) {
+	table, err := c.Table()
+	return relay.Config{
+		ConnString: string(c.Postgres.URL), Slot: c.Postgres.Slot, Publication: c.Postgres.Publication, Table: table, Mapping: c.Mapping(),
+		Backfill: c.Outbox.Backfill, OnBadEvent: c.Outbox.OnBadEvent,
+		MaxInFlightBytes: int64(c.Relay.MaxInFlightBytes), ShutdownTimeout: c.Relay.ShutdownTimeout,
+	}, err
 }
 
 func (c *Config) servers() (list []string) {
