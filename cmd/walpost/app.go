@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"walpost/cmd/walpost/internal/config"
+	"walpost/relay"
 )
 
 // Exit codes. Scripts rely on them.
@@ -121,6 +122,16 @@ func (a *app) configuration(cmd *cobra.Command) (*config.Config, error) {
 		return nil, &exitError{exitUsage, err}
 	}
 	return cfg, nil
+}
+
+// relayConfiguration loads the configuration, and what package relay needs of it but for a log.
+func (a *app) relayConfiguration(cmd *cobra.Command) (*config.Config, relay.Config, error) {
+	cfg, err := a.configuration(cmd)
+	if err != nil {
+		return nil, relay.Config{}, err
+	}
+	c, err := cfg.RelayConfig()
+	return cfg, c, err
 }
 
 // problems takes apart what makes a configuration wrong.

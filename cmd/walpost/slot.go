@@ -71,11 +71,7 @@ drop prints what the next run will do, and the SQL that makes it begin anew.`,
 }
 
 func (a *app) slotShow(cmd *cobra.Command, asJSON bool) error {
-	cfg, err := a.configuration(cmd)
-	if err != nil {
-		return err
-	}
-	c, err := cfg.RelayConfig()
+	_, c, err := a.relayConfiguration(cmd)
 	if err != nil {
 		return err
 	}
@@ -142,11 +138,7 @@ func orNone(lsn string) string {
 }
 
 func (a *app) slotCreate(cmd *cobra.Command) error {
-	cfg, err := a.configuration(cmd)
-	if err != nil {
-		return err
-	}
-	c, err := cfg.RelayConfig()
+	cfg, c, err := a.relayConfiguration(cmd)
 	if err != nil {
 		return err
 	}
@@ -163,16 +155,12 @@ func (a *app) slotCreate(cmd *cobra.Command) error {
 }
 
 func (a *app) slotDrop(cmd *cobra.Command, named string) error {
-	cfg, err := a.configuration(cmd)
+	cfg, c, err := a.relayConfiguration(cmd)
 	if err != nil {
 		return err
 	}
 	if named != cfg.Postgres.Slot {
 		return &exitError{exitUsage, fmt.Errorf("slot drop: the configured slot is %s and not %s: type its name, or choose another slot by --slot", cfg.Postgres.Slot, config.Shown(named))}
-	}
-	c, err := cfg.RelayConfig()
-	if err != nil {
-		return err
 	}
 	c.Logger = slog.New(slog.DiscardHandler)
 	s, err := relay.DropSlot(cmd.Context(), c)

@@ -37,15 +37,11 @@ connection ends, and when its output takes nothing for a minute, for the server 
 }
 
 func (a *app) tail(cmd *cobra.Command) error {
-	cfg, err := a.configuration(cmd)
+	cfg, c, err := a.relayConfiguration(cmd)
 	if err != nil {
 		return err
 	}
 	records, err := cfg.Sink()
-	if err != nil {
-		return err
-	}
-	c, err := cfg.RelayConfig()
 	if err != nil {
 		return err
 	}
