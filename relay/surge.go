@@ -15,10 +15,10 @@ import "time"
 const (
 	surgeFirst     = 128                   // so many reads
 	surgeFirstSpan = 16 * time.Millisecond // within so long begin the first surge
-	surgeReads     = 16                    // so many reads
+	surgeReads     = 24                    // so many reads
 	surgeSpan      = 5 * time.Millisecond  // within so long begin the next of a row
 	surgeMark      = 1 << 20               // low-water mark during a surge
-	surgeWait      = 5 * time.Millisecond  // no read waits longer during it
+	surgeWait      = 12 * time.Millisecond // no read waits longer during it
 )
 
 // surge counts reads. It is the reader's own.

@@ -44,3 +44,15 @@ func FuzzInstant(f *testing.F) {
 		checkInstant(t, us)
 	})
 }
+
+// A text that is reused for the next instant says that one, whether it is of the same second or not.
+func TestInstantsInARow(t *testing.T) {
+	var text instant
+	now := time.Date(2026, 2, 28, 23, 59, 58, 0, time.UTC).UnixMicro()
+	for _, step := range []int64{0, 1, 999_999, 0, -1, 1, micros, -micros, 40 * micros, 7, -90_000 * micros, 12_345, -now, -1, 1} {
+		now += step
+		if got, want := string(text.of(now)), time.UnixMicro(now).UTC().Format(layout); got != want {
+			t.Errorf("%d µs: %s, want %s", now, got, want)
+		}
+	}
+}

@@ -46,8 +46,10 @@ type lane struct {
 	cur   *batch
 	more  []*batch
 	dirty bool
+	room  int // what a new batch begins with: as much as the one before it had in the end
 
 	mu       sync.Mutex
+	sealed   int       // bytes of the batch that was sealed last
 	of       int       // partitions that the topic has while the lane takes events; 0: it takes none
 	out      bool      // the publishing goroutine has what was the open batch
 	since    time.Time // when the first event of that was handed over; zero: it holds none from before
@@ -81,18 +83,20 @@ func (l *lane) enter(partitions int) bool {
 	if l.cur != nil {
 		l.since = l.cur.since
 	}
-	l.dirty = true
+	l.dirty, l.room = true, l.sealed
 	return true
 }
 
 // writable returns the batch that takes the next event, of so many bytes at most. Publishing goroutine, after enter.
 func (l *lane) writable(pool *pool, size, limit int) *batch {
+	if l.cur != nil && l.cur.Count() > 0 && l.cur.Len()+size > limit {
+		l.room = l.cur.Len()
+		l.more = append(l.more, l.cur)
+		l.cur = nil
+	}
 	if l.cur == nil {
 		l.cur = pool.get()
-	}
-	if l.cur.Count() > 0 && l.cur.Len()+size > limit {
-		l.more = append(l.more, l.cur)
-		l.cur = pool.get()
+		l.cur.Reserve(l.room)
 	}
 	return l.cur
 }
@@ -143,7 +147,7 @@ func (l *lane) take(s *sender) (*batch, error) {
 			l.mu.Unlock()
 			return nil, nil
 		}
-		b.seq = l.id.advance(b.Count())
+		b.seq, l.sealed = l.id.advance(b.Count()), b.Len()
 		l.numbered = append(l.numbered, b)
 	}
 	l.state = flying

@@ -20,7 +20,7 @@ type composer struct {
 
 	rec     recordbatch.Record
 	user    headerReader
-	time    [len("2006-01-02T15:04:05.000000Z")]byte
+	time    instant
 	pos     []byte            // scratch space
 	refused func(name string) // told of a reserved name in the headers column
 }
@@ -105,51 +105,7 @@ func (c *composer) instant(ev *schema.Event) []byte {
 	if us == schema.NoTime {
 		us = c.now.UnixMicro()
 	}
-	return appendInstant(c.time[:0], us)
-}
-
-// appendInstant appends microseconds since 1970 as RFC 3339 with six decimals and Z. It does by hand what time.AppendFormat does ten
-// times slower, once per event.
-func appendInstant(b []byte, us int64) []byte {
-	sec, frac := floorDiv(us, 1_000_000)
-	day, sec := floorDiv(sec, 86_400)
-	// Days to a date by era, after the proleptic Gregorian calendar with years that begin in March.
-	day += 719_468
-	era, doe := floorDiv(day, 146_097)
-	yoe := (doe - doe/1460 + doe/36_524 - doe/146_096) / 365
-	doy := doe - (365*yoe + yoe/4 - yoe/100)
-	month := (5*doy + 2) / 153
-	d := doy - (153*month+2)/5 + 1
-	year := yoe + era*400
-	if month += 3; month > 12 {
-		month, year = month-12, year+1
-	}
-	b = appendDigits(b, year, 4)
-	b = appendDigits(append(b, '-'), month, 2)
-	b = appendDigits(append(b, '-'), d, 2)
-	b = appendDigits(append(b, 'T'), sec/3600, 2)
-	b = appendDigits(append(b, ':'), sec/60%60, 2)
-	b = appendDigits(append(b, ':'), sec%60, 2)
-	b = appendDigits(append(b, '.'), frac, 6)
-	return append(b, 'Z')
-}
-
-func floorDiv(a, b int64) (q, r int64) {
-	q, r = a/b, a%b
-	if r < 0 {
-		q, r = q-1, r+b
-	}
-	return q, r
-}
-
-func appendDigits(b []byte, v int64, n int) []byte {
-	at := len(b)
-	b = append(b, "000000"[:n]...)
-	for i := at + n - 1; i >= at; i-- {
-		b[i] = byte('0' + v%10)
-		v /= 10
-	}
-	return b
+	return c.time.of(us)
 }
 
 // place names an event's partition: the number in the mapped column, else by the hash of its key, or of its id when it has none, so that

@@ -44,6 +44,13 @@ func (b *Batch) Reset() {
 	*b = Batch{}
 }
 
+// Reserve gives an empty batch room for n bytes, head included, so that it need not grow record by record.
+func (b *Batch) Reserve(n int) {
+	if len(b.buf) == 0 {
+		b.buf = grown(b.buf, n)
+	}
+}
+
 // Count is the number of records.
 func (b *Batch) Count() int32 { return b.count }
 
