@@ -1,0 +1,93 @@
+// Package verdict compares what was committed with what stands in the topics. It is pure: a history goes in, a tally for each fault and
+// the findings come out. So it is tested by histories made by hand, each with one thing wrong.
+package verdict
+
+import "time"
+
+// History is all that one round left behind.
+type History struct {
+	Spans   []Span   // the faults, in the order of time; the first begins before any row
+	Rows    []Row    // what was committed, in the order of the commits, as the server's WAL tells it
+	Records []Record // what the topics hold; of each partition in the order of its log
+	Samples []Sample // how far the slot was confirmed, in the order of time
+	Claims  []Claim  // what the writers know
+	// Purged has, for each topic that was deleted and created again, when the new one was there: what was committed before may have
+	// gone with the old one.
+	Purged map[string]time.Time
+}
+
+// Span is the time from a fault's beginning until the next one's.
+type Span struct {
+	Fault string
+	Begin time.Time
+}
+
+// Row is one committed row of the outbox.
+type Row struct {
+	ID    string
+	Topic string
+	Key   string // empty: NULL, no order is promised
+	// Committed is the server's time of the commit, End the LSN behind it.
+	Committed time.Time
+	End       uint64
+}
+
+// Record is one record of a topic. Appended is the time of the broker that appended it, in whole milliseconds.
+type Record struct {
+	ID        string
+	Topic     string
+	Partition int32
+	Offset    int64
+	Appended  time.Time
+}
+
+// Sample is what the slot was confirmed to when the server was asked. At is when the answer had come.
+type Sample struct {
+	At        time.Time
+	Confirmed uint64
+}
+
+// Claim is what a writer knows of rows that it inserted: that COMMIT returned, or that it never can. Of a COMMIT without an answer it
+// claims nothing.
+type Claim struct {
+	IDs       []string
+	Committed bool
+}
+
+// Tally counts what happened under one fault.
+type Tally struct {
+	Committed   int           // rows
+	Delivered   int           // of these, in a topic
+	Exempt      int           // of these, gone with a topic that somebody deleted
+	Lost        int           // of these, nowhere
+	Uncommitted int           // records of rows that were never committed
+	Disordered  int           // first deliveries before that of an earlier row of the same key
+	Again       int           // records beyond a row's first
+	Broken      int           // redeliveries that are no contiguous run up to where the partition was
+	Ahead       int           // rows that were confirmed before the brokers had them
+	Stall       time.Duration // the longest time in which nothing was appended although rows waited
+}
+
+// Add adds another tally of the same fault.
+func (t *Tally) Add(o Tally) {
+	t.Committed += o.Committed
+	t.Delivered += o.Delivered
+	t.Exempt += o.Exempt
+	t.Lost += o.Lost
+	t.Uncommitted += o.Uncommitted
+	t.Disordered += o.Disordered
+	t.Again += o.Again
+	t.Broken += o.Broken
+	t.Ahead += o.Ahead
+	t.Stall = max(t.Stall, o.Stall)
+}
+
+// Broke tells whether a promise was broken. Duplicates are none.
+func (t Tally) Broke() bool { return t.Lost+t.Uncommitted+t.Disordered+t.Ahead > 0 }
+
+// Finding is one thing that is wrong, with the part of the history that shows it.
+type Finding struct {
+	Span int    // which fault it came under
+	What string // lost, uncommitted, disordered, ahead, broken run, or what a writer claims
+	Text string
+}

@@ -1,0 +1,163 @@
+package verdict
+
+import (
+	"fmt"
+	"sort"
+	"strings"
+	"time"
+)
+
+// most is how many findings of a kind are told.
+const most = 5
+
+// judge is the work on one history.
+type judge struct {
+	History
+	byID     map[string]int // index in Rows
+	first    []*Record      // of each row; nil: it is nowhere
+	tallies  []Tally
+	findings []Finding
+	told     map[string]int
+}
+
+// Judge returns a tally for each span, and what is wrong.
+func Judge(h History) ([]Tally, []Finding) {
+	j := &judge{History: h, byID: make(map[string]int, len(h.Rows)), first: make([]*Record, len(h.Rows)),
+		tallies: make([]Tally, len(h.Spans)), told: make(map[string]int)}
+	for i, r := range h.Rows {
+		j.byID[r.ID] = i
+	}
+	j.claims()
+	j.records()
+	j.rows()
+	j.order()
+	j.runs()
+	j.ahead()
+	j.stalls()
+	return j.tallies, j.findings
+}
+
+// at returns the span of a time.
+func (j *judge) at(t time.Time) int {
+	return max(0, sort.Search(len(j.Spans), func(i int) bool { return j.Spans[i].Begin.After(t) })-1)
+}
+
+func (j *judge) tally(t time.Time) *Tally { return &j.tallies[j.at(t)] }
+
+func (j *judge) find(at time.Time, what, format string, args ...any) {
+	if j.told[what]++; j.told[what] <= most {
+		span := j.at(at)
+		j.findings = append(j.findings, Finding{Span: span, What: what, Text: fmt.Sprintf(format, args...)})
+	}
+}
+
+// claims holds the writers' memory against the server's WAL: the two have to agree before either is a measure for the relay.
+func (j *judge) claims() {
+	for _, c := range j.Claims {
+		for _, id := range c.IDs {
+			if _, there := j.byID[id]; there != c.Committed {
+				j.find(time.Time{}, "claim", "row %s: COMMIT returned: %t; in the server's WAL: %t", id, c.Committed, there)
+			}
+		}
+	}
+}
+
+// records finds each row's first delivery, what was never committed, and what came again.
+func (j *judge) records() {
+	for i := range j.Records {
+		r := &j.Records[i]
+		row, known := j.byID[r.ID]
+		if !known || j.Rows[row].Topic != r.Topic {
+			j.tally(r.Appended).Uncommitted++
+			j.find(r.Appended, "uncommitted", "%s: no such row was committed", r)
+			continue
+		}
+		if f := j.first[row]; f == nil || r.before(f) {
+			j.first[row] = r
+		}
+	}
+}
+
+// before tells whether a record was appended before another one of the same row.
+func (r *Record) before(o *Record) bool {
+	if r.Partition == o.Partition {
+		return r.Offset < o.Offset
+	}
+	return r.Appended.Before(o.Appended)
+}
+
+func (r *Record) String() string {
+	return fmt.Sprintf("%s/%d@%d %s %s", r.Topic, r.Partition, r.Offset, r.ID, r.Appended.Format("15:04:05.000"))
+}
+
+func (r *Row) String() string {
+	return fmt.Sprintf("%s key %s of %s, committed %s, end %X", r.ID, r.Key, r.Topic, r.Committed.Format("15:04:05.000000"), r.End)
+}
+
+// exempt tells whether a row may have gone with its topic.
+func (j *judge) exempt(r *Row) bool {
+	purged, was := j.Purged[r.Topic]
+	return was && r.Committed.Before(purged)
+}
+
+func (j *judge) rows() {
+	for i := range j.Rows {
+		r := &j.Rows[i]
+		t := j.tally(r.Committed)
+		t.Committed++
+		switch {
+		case j.first[i] != nil:
+			t.Delivered++
+		case j.exempt(r):
+			t.Exempt++
+		default:
+			t.Lost++
+			j.find(r.Committed, "lost", "%s", r)
+		}
+	}
+}
+
+// order compares, key by key, the order of first deliveries with that of the commits. Of two partitions, between which a key moves when
+// partitions are added, only the times can be compared.
+func (j *judge) order() {
+	last := make(map[[2]string]int)
+	for i := range j.Rows {
+		r := &j.Rows[i]
+		if j.first[i] == nil || r.Key == "" {
+			continue
+		}
+		key := [2]string{r.Topic, r.Key}
+		if before, any := last[key]; any && j.first[i].before(j.first[before]) {
+			j.tally(r.Committed).Disordered++
+			j.find(r.Committed, "disordered", "%s\n\tfirst at %s\n\tbefore the earlier %s\n\tfirst at %s", r, j.first[i], &j.Rows[before], j.first[before])
+		}
+		last[key] = i
+	}
+}
+
+// ahead holds the first time at which a row was confirmed against when the brokers had it.
+func (j *judge) ahead() {
+	s := 0
+	for i := range j.Rows {
+		r := &j.Rows[i]
+		for s < len(j.Samples) && j.Samples[s].Confirmed < r.End {
+			s++
+		}
+		if s == len(j.Samples) {
+			return
+		}
+		if f := j.first[i]; !j.exempt(r) && (f == nil || f.Appended.After(j.Samples[s].At)) {
+			j.tally(j.Samples[s].At).Ahead++
+			j.find(j.Samples[s].At, "ahead", "%s: confirmed at %s, first at %v", r, j.Samples[s].At.Format("15:04:05.000000"), f)
+		}
+	}
+}
+
+// Explain renders findings for people, with the fault that each came under.
+func Explain(spans []Span, findings []Finding) string {
+	var b strings.Builder
+	for _, f := range findings {
+		fmt.Fprintf(&b, "%s under fault %d (%s): %s\n", f.What, f.Span, spans[f.Span].Fault, f.Text)
+	}
+	return b.String()
+}

@@ -1,0 +1,140 @@
+package verdict_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"walpost/chaos/verdict"
+)
+
+var begin = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+
+func at(ms int) time.Time { return begin.Add(time.Duration(ms) * time.Millisecond) }
+
+// sound is a history in which all is well: row n is committed at n·10 ms and appended 5 ms later. Odd rows have key a, even ones b.
+// The second fault begins with row 4; row 2 and 3 come again, as a run.
+func sound() verdict.History {
+	h := verdict.History{Spans: []verdict.Span{{Fault: "none", Begin: begin}, {Fault: "kill", Begin: at(40)}}}
+	for n := range 8 {
+		id := string(rune('0' + n))
+		h.Rows = append(h.Rows, verdict.Row{ID: id, Topic: "t", Key: []string{"b", "a"}[n%2], Committed: at(10 * n), End: uint64(100 * (n + 1))})
+		if n == 4 {
+			h.Records = append(h.Records, record("2", 4, 42), record("3", 5, 43))
+		}
+		offset := int64(len(h.Records))
+		h.Records = append(h.Records, record(id, offset, 10*n+5))
+		h.Samples = append(h.Samples, verdict.Sample{At: at(10*n + 8), Confirmed: uint64(100 * (n + 1))})
+	}
+	h.Claims = []verdict.Claim{{IDs: []string{"0", "1"}, Committed: true}, {IDs: []string{"undone"}}}
+	return h
+}
+
+func record(id string, offset int64, ms int) verdict.Record {
+	return verdict.Record{ID: id, Topic: "t", Offset: offset, Appended: at(ms)}
+}
+
+func TestSoundHistory(t *testing.T) {
+	tallies, findings := verdict.Judge(sound())
+	if len(findings) > 0 {
+		t.Error(verdict.Explain(sound().Spans, findings))
+	}
+	// A broker's milliseconds are cut off, so a stall counts one more.
+	want := []verdict.Tally{{Committed: 4, Delivered: 4, Stall: 6 * time.Millisecond}, {Committed: 4, Delivered: 4, Again: 2, Stall: 6 * time.Millisecond}}
+	if !slices.Equal(tallies, want) {
+		t.Errorf("%+v, want %+v", tallies, want)
+	}
+}
+
+// Each history has one thing wrong, and the verdict says just that, under the fault that it belongs to.
+func TestWhatIsWrongIsSaid(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		spoil func(h *verdict.History)
+		span  int
+		what  string
+		count func(verdict.Tally) int
+		want  int
+		text  string
+	}{
+		{"lost", func(h *verdict.History) {
+			h.Records = slices.DeleteFunc(h.Records, func(r verdict.Record) bool { return r.ID == "6" })
+			h.Samples = h.Samples[:5]
+		}, 1, "lost", func(t verdict.Tally) int { return t.Lost }, 1, "6 key b of t"},
+		{"uncommitted", func(h *verdict.History) { h.Records = append(h.Records, record("ghost", 10, 80)) },
+			1, "uncommitted", func(t verdict.Tally) int { return t.Uncommitted }, 1, "t/0@10 ghost"},
+		{"in another topic", func(h *verdict.History) {
+			r := record("1", 0, 17)
+			r.Topic = "u"
+			h.Records = append(h.Records, r)
+		}, 0, "uncommitted", func(t verdict.Tally) int { return t.Uncommitted }, 1, "u/0@0 1"},
+		{"out of order in a partition", func(h *verdict.History) { // rows 5 and 7 have key a
+			h.Records[7].ID, h.Records[9].ID = "7", "5"
+			h.Samples = nil
+		}, 1, "disordered", func(t verdict.Tally) int { return t.Disordered }, 1, "before the earlier 5"},
+		{"out of order between partitions", func(h *verdict.History) {
+			h.Records[9].Partition, h.Records[9].Offset = 1, 0
+			h.Records[9].Appended = at(54)
+			h.Samples = nil
+		}, 1, "disordered", func(t verdict.Tally) int { return t.Disordered }, 1, "before the earlier 5"},
+		{"confirmed too early", func(h *verdict.History) { h.Samples[5].At = at(54) },
+			1, "ahead", func(t verdict.Tally) int { return t.Ahead }, 1, "5 key a"},
+		{"confirmed and lost", func(h *verdict.History) {
+			h.Records = slices.DeleteFunc(h.Records, func(r verdict.Record) bool { return r.ID == "7" })
+			h.Rows = append(h.Rows, h.Rows[7])
+		}, 1, "ahead", func(t verdict.Tally) int { return min(t.Ahead, t.Lost, 1) }, 1, "7 key a"},
+		{"a run with a gap", func(h *verdict.History) { h.Records[5].ID = "1" }, // 2, 1: the second run stops before the front
+			1, "broken run", func(t verdict.Tally) int { return t.Broken }, 1, "number 4 of its partition comes after number 1"},
+		{"a lone late event", func(h *verdict.History) { h.Records = append(h.Records[:5:5], h.Records[6:]...) },
+			1, "broken run", func(t verdict.Tally) int { return t.Broken }, 1, "number 4 of its partition comes after number 2"},
+		{"undone, the writer says", func(h *verdict.History) { h.Claims = append(h.Claims, verdict.Claim{IDs: []string{"3"}}) },
+			0, "claim", func(t verdict.Tally) int { return 0 }, 0, "row 3: COMMIT returned: false; in the server's WAL: true"},
+		{"committed, the writer says", func(h *verdict.History) {
+			h.Claims = append(h.Claims, verdict.Claim{IDs: []string{"9"}, Committed: true})
+		},
+			0, "claim", func(t verdict.Tally) int { return 0 }, 0, "row 9"},
+	} {
+		h := sound()
+		test.spoil(&h)
+		tallies, findings := verdict.Judge(h)
+		if n := test.count(tallies[test.span]); n != test.want {
+			t.Errorf("%s: counted %d, want %d", test.name, n, test.want)
+		}
+		found := slices.ContainsFunc(findings, func(f verdict.Finding) bool {
+			return f.What == test.what && f.Span == test.span && strings.Contains(f.Text, test.text)
+		})
+		if !found {
+			t.Errorf("%s: not found in\n%s", test.name, verdict.Explain(h.Spans, findings))
+		}
+	}
+}
+
+// A stall counts for the fault under which the waiting began, and ends with the first append.
+func TestLongestStall(t *testing.T) {
+	h := sound()
+	h.Records[8].Appended, h.Records[9].Appended = at(2000), at(2001) // rows 6 and 7
+	h.Samples = nil
+	tallies, _ := verdict.Judge(h)
+	if tallies[0].Stall != 6*time.Millisecond || tallies[1].Stall != 1941*time.Millisecond {
+		t.Errorf("stalls of %v and %v", tallies[0].Stall, tallies[1].Stall)
+	}
+}
+
+// What a deleted topic took with it is no loss, and what was committed after it was created again has to be there.
+func TestTopicCreatedAgain(t *testing.T) {
+	h := sound()
+	h.Purged = map[string]time.Time{"t": at(45)}
+	h.Records = h.Records[7:] // rows 5, 6 and 7
+	for i := range h.Records {
+		h.Records[i].Offset = int64(i)
+	}
+	tallies, findings := verdict.Judge(h)
+	if len(findings) > 0 || tallies[0].Exempt != 4 || tallies[1].Exempt != 1 || tallies[1].Delivered != 3 {
+		t.Errorf("%+v\n%s", tallies, verdict.Explain(h.Spans, findings))
+	}
+	h.Records = h.Records[1:]
+	if tallies, _ := verdict.Judge(h); tallies[1].Lost != 1 {
+		t.Errorf("%+v, want row 5 lost", tallies)
+	}
+}
