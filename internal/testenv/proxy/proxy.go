@@ -26,18 +26,30 @@ type Proxy struct {
 // Start starts a proxy before a server's address; it ends with the test.
 func Start(t testing.TB, target string) *Proxy {
 	t.Helper()
+	p, err := Launch(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Close)
+	return p
+}
+
+// Launch is [Start] without a test: Close ends the proxy.
+func Launch(target string) (*Proxy, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatalf("start a proxy: %v", err)
+		return nil, fmt.Errorf("start a proxy: %w", err)
 	}
 	p := &Proxy{listener: listener, target: target, links: make(map[*link]bool)}
 	p.carriers.Go(p.accept)
-	t.Cleanup(func() {
-		listener.Close()
-		p.Cut()
-		p.carriers.Wait()
-	})
-	return p
+	return p, nil
+}
+
+// Close cuts all connections and carries no more.
+func (p *Proxy) Close() {
+	p.listener.Close()
+	p.Cut()
+	p.carriers.Wait()
 }
 
 // Address is where the proxy listens.
