@@ -135,8 +135,8 @@ func TestSlotWithoutState(t *testing.T) {
 	}
 }
 
-// TestMissingSlot: a slot that was there is never made again silently.
-func TestMissingSlot(t *testing.T) {
+// TestMissingSlotIsNeverMadeAnewSilently: a slot that was there is never made again silently.
+func TestMissingSlotIsNeverMadeAnewSilently(t *testing.T) {
 	f := newFixture(t)
 	r := f.start()
 	f.insert(1)
@@ -155,8 +155,8 @@ func TestMissingSlot(t *testing.T) {
 	r.stop()
 }
 
-// TestMovedSlot: after a clean stop nobody else may move the slot forward.
-func TestMovedSlot(t *testing.T) {
+// TestMovedSlotIsNeverStreamedSilently: after a clean stop nobody else may move the slot forward.
+func TestMovedSlotIsNeverStreamedSilently(t *testing.T) {
 	f := newFixture(t)
 	r := f.start()
 	f.insert(1)

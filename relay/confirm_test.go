@@ -80,7 +80,8 @@ func (b *bench) look() (statuses []sentStatus, told []pglogrepl.LSN, failed erro
 	return b.statuses, b.told, b.failed
 }
 
-func TestConfirmerProgress(t *testing.T) {
+// TestProgressIsConfirmedAtOnce: the first progress is told at once, and while more comes all the time, a tenth of a second later at most.
+func TestProgressIsConfirmedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := startConfirmer(t)
 		time.Sleep(time.Second)
@@ -112,8 +113,8 @@ func TestConfirmerProgress(t *testing.T) {
 	})
 }
 
-// TestConfirmerTimer: a status goes out each period, whatever else happens, asks for a reply, and says 0 until something is known.
-func TestConfirmerTimer(t *testing.T) {
+// TestStatusGoesOutWhateverElseHappens: it does each period, asks for a reply, and says 0 until something is known.
+func TestStatusGoesOutWhateverElseHappens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := startConfirmer(t)
 		for range 3 {

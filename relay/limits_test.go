@@ -9,8 +9,9 @@ import (
 	"time"
 )
 
-// TestRelayMemory: one transaction of any size and a slow sink take no more memory than the budget and the read buffer.
-func TestRelayMemory(t *testing.T) {
+// TestMemoryIsBoundedWhateverTheTransaction: one transaction of any size and a slow sink take no more memory than the budget and the
+// read buffer.
+func TestMemoryIsBoundedWhateverTheTransaction(t *testing.T) {
 	rows := 1_000_000
 	if testing.Short() || raceEnabled {
 		rows = 100_000
@@ -68,9 +69,9 @@ func TestRelayLargeEvent(t *testing.T) {
 	}
 }
 
-// TestRelayRefusedEvent: what precedes a refused event in WAL order is acked and confirmed, nothing behind it is, and the relay ends with
-// the reason and the cure.
-func TestRelayRefusedEvent(t *testing.T) {
+// TestRefusedEventIsNeverSkipped: what precedes a refused event in WAL order is acked and confirmed, nothing behind it is, and the relay
+// ends with the reason and the cure.
+func TestRefusedEventIsNeverSkipped(t *testing.T) {
 	const bad = "00000000-0000-0000-0000-00000000000b"
 	refuse := map[string]func(*running){
 		"by Publish": func(r *running) { r.sink.refuse[bad] = true },
@@ -143,9 +144,9 @@ func TestRelayShutdownTimeout(t *testing.T) {
 	r.stop()
 }
 
-// TestRelayStopInHugeTransaction: a stop inside a transaction that takes longer than leaving may gives up on it; it comes again from its
-// beginning.
-func TestRelayStopInHugeTransaction(t *testing.T) {
+// TestStopInsideATransactionConfirmsNothingOfIt: a stop inside a transaction that takes longer than leaving may gives up on it. A stream
+// that was broken off is no transaction that has ended: nothing of it is confirmed, and it comes again from its beginning.
+func TestStopInsideATransactionConfirmsNothingOfIt(t *testing.T) {
 	f := newFixture(t)
 	f.sink.setAuto(false)
 	f.cfg.MaxInFlightBytes = 64 << 10
@@ -154,9 +155,12 @@ func TestRelayStopInHugeTransaction(t *testing.T) {
 	f.insert(20_000)
 	until(t, "the budget is used up", func() bool { return r.relay.State().Unacked > 0 && f.sink.count() > 300 })
 	r.stop()
+	if at, commit := f.confirmed(), f.commitOf(0); at > commit {
+		t.Errorf("the slot stands at %v, beyond the commit at %v of the transaction that was read by half", at, commit)
+	}
 	half := f.sink.count()
 	f.sink.setAuto(true)
 	r = f.start()
-	until(t, "all of it", func() bool { return f.sink.count() == half+20_000 })
+	r.await("all of it", func() bool { return f.sink.count() == half+20_000 })
 	r.stop()
 }

@@ -13,16 +13,16 @@ import (
 	"walpost/schema"
 )
 
-// TestRelayReconnects: when the session is killed, the relay comes back by itself and what was not confirmed comes again, but not before
+// TestLostConnectionIsMadeAnew: when the session is killed, the relay comes back by itself and what was not confirmed comes again, but not before
 // the sink has acked what it held.
-func TestRelayReconnects(t *testing.T) {
+func TestLostConnectionIsMadeAnew(t *testing.T) {
 	f := newFixture(t)
 	f.sink.setAuto(false)
 	r := f.start()
 	f.insert(3)
 	until(t, "3 events", func() bool { return f.sink.count() == 3 })
 	f.kill()
-	until(t, "the relay leads again", func() bool { return f.active() })
+	r.await("the relay leads again", f.active)
 	f.insert(1)
 	time.Sleep(200 * time.Millisecond) // nothing to wait for: nothing may happen
 	if got := f.sink.count(); got != 3 {

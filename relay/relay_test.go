@@ -111,8 +111,8 @@ func TestRelayTransactions(t *testing.T) {
 	f.checkPositions()
 }
 
-// TestRelayConfirms: the slot never stands beyond what was acked, whatever the order of acks.
-func TestRelayConfirms(t *testing.T) {
+// TestSlotNeverStandsBeyondAcks: the slot never stands beyond what was acked, whatever the order of acks.
+func TestSlotNeverStandsBeyondAcks(t *testing.T) {
 	f := newFixture(t)
 	f.sink.setAuto(false)
 	r := f.start()
@@ -199,8 +199,8 @@ func TestRelayCleanStops(t *testing.T) {
 	f.checkPositions()
 }
 
-// TestRelayIdle: an idle outbox in a busy database, and beside a busy one, holds no WAL back.
-func TestRelayIdle(t *testing.T) {
+// TestIdleOutboxPinsNoWAL: an idle outbox in a busy database, and beside a busy one, holds no WAL back.
+func TestIdleOutboxPinsNoWAL(t *testing.T) {
 	for _, major := range []int{0, 14} { // 14 also sends a begin and a commit for every foreign transaction
 		t.Run(fmt.Sprintf("Postgres %d", major), func(t *testing.T) { idle(t, major) })
 	}

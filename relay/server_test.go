@@ -149,14 +149,7 @@ type running struct {
 func (f *fixture) start() *running {
 	f.t.Helper()
 	r := f.launch()
-	until(f.t, "the relay leads", func() bool {
-		select {
-		case err := <-r.ended:
-			f.t.Fatalf("the relay ended: %v", err)
-		default:
-		}
-		return r.relay.State().Role == Leader
-	})
+	r.await("the relay leads", func() bool { return r.relay.State().Role == Leader })
 	return r
 }
 
@@ -195,10 +188,26 @@ func (r *running) wait() error {
 	select {
 	case err := <-r.ended:
 		return err
-	case <-time.After(60 * time.Second):
+	case <-time.After(patience):
 		r.t.Fatal("the relay does not end")
 		return nil
 	}
+}
+
+// mustRun fails the test if the relay has ended.
+func (r *running) mustRun() {
+	r.t.Helper()
+	select {
+	case err := <-r.ended:
+		r.t.Fatalf("the relay ended: %v", err)
+	default:
+	}
+}
+
+// await waits for a fact about a relay that goes on running.
+func (r *running) await(what string, fact func() bool) {
+	r.t.Helper()
+	until(r.t, what, func() bool { r.mustRun(); return fact() })
 }
 
 // wantPermanent checks how a relay ended: for good, with these words, on one line.

@@ -1,11 +1,10 @@
 package relay
 
 import (
-	"encoding/binary"
 	"errors"
 	"net"
-	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -67,39 +66,16 @@ func (s *atOnce) Close() error { return nil }
 
 // wireTransactions is a stream of transactions of the default outbox, announced at the beginning.
 func wireTransactions(transactions, rows int) *loop {
-	be := binary.BigEndian
-	columns := []struct {
-		name string
-		oid  uint32
-	}{{"id", 2950}, {"aggregatetype", 25}, {"aggregateid", 25}, {"type", 25}, {"payload", 3802}, {"headers", 3802}, {"created_at", 1184}}
-	relation := be.AppendUint32([]byte{'R'}, 16400)
-	relation = append(relation, "walpost\x00outbox\x00d"...)
-	relation = be.AppendUint16(relation, uint16(len(columns)))
-	insert := be.AppendUint32([]byte{'I'}, 16400)
-	insert = be.AppendUint16(append(insert, 'N'), uint16(len(columns)))
-	values := []string{"0189f7f0-1f2c-7c3e-8e5c-000000000001", "order", "12345", "placed", `{"payload": "` + string(slices.Repeat([]byte("x"), 280)) + `"}`, "", "2026-11-21 03:40:25.409899+00"}
-	for i, c := range columns {
-		relation = append(append(append(relation, 0), c.name...), 0)
-		relation = be.AppendUint32(be.AppendUint32(relation, c.oid), 0xFFFFFFFF)
-		if values[i] == "" {
-			insert = append(insert, 'n')
-			continue
-		}
-		insert = append(be.AppendUint32(append(insert, 't'), uint32(len(values[i]))), values[i]...)
-	}
-	out := walFrame(relation)
+	out := relationFrame()
 	announced := len(out)
+	insert := insertFrame(`{"payload": "` + strings.Repeat("x", 280) + `"}`)
 	for i := range transactions {
 		lsn := uint64(0x1000 * (i + 1))
-		begin := be.AppendUint64([]byte{'B'}, lsn)
-		begin = be.AppendUint32(be.AppendUint64(begin, 0), uint32(700+i))
-		out = append(out, walFrame(begin)...)
+		out = append(out, beginFrame(lsn)...)
 		for range rows {
-			out = append(out, walFrame(insert)...)
+			out = append(out, insert...)
 		}
-		commit := be.AppendUint64([]byte{'C', 0}, lsn)
-		commit = be.AppendUint64(be.AppendUint64(commit, lsn+0x30), 0)
-		out = append(out, walFrame(commit)...)
+		out = append(out, commitFrame(lsn, lsn+0x30)...)
 	}
 	return &loop{data: out, again: announced}
 }

@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -167,12 +168,20 @@ func (s *told) count() int {
 	return s.flushed
 }
 
-// until waits for a fact with a deadline that no healthy run comes near.
+// patience is how long a fact may take: no healthy run comes near it. WALPOST_TEST_PATIENCE shortens it for runs that are to fail.
+var patience = func() time.Duration {
+	if d, err := time.ParseDuration(os.Getenv("WALPOST_TEST_PATIENCE")); err == nil {
+		return d
+	}
+	return time.Minute
+}()
+
+// until waits for a fact with a deadline.
 func until(t testing.TB, what string, fact func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(60 * time.Second); !fact(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !fact(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within a minute", what)
+			t.Fatalf("%s: not within %v", what, patience)
 		}
 	}
 }

@@ -121,8 +121,8 @@ func TestStreamErrors(t *testing.T) {
 	}
 }
 
-// TestStreamBuffer: the buffer grows for a larger message, with the bytes that come, and goes back afterwards.
-func TestStreamBuffer(t *testing.T) {
+// TestBufferGrowsWithWhatCameOnly: the buffer grows for a larger message, with the bytes that come, and goes back afterwards.
+func TestBufferGrowsWithWhatCameOnly(t *testing.T) {
 	big := bytes.Repeat([]byte("x"), 3*readBuffer)
 	in := slices.Concat(walFrame([]byte("before")), walFrame(big), walFrame([]byte("after")), walFrame([]byte("last")))
 	s := newStream(&chunks{rest: in, n: readBuffer / 3}, nil)

@@ -143,8 +143,8 @@ func (m *model) confirmed() pglogrepl.LSN {
 	return max(prefix, m.idle)
 }
 
-// TestWindowEveryAckOrder acks the events of small windows in every order, after everything has come.
-func TestWindowEveryAckOrder(t *testing.T) {
+// TestNoAckConfirmsPastAnUnackedEvent acks the events of small windows in every order, after everything has come.
+func TestNoAckConfirmsPastAnUnackedEvent(t *testing.T) {
 	for _, shape := range [][]int{{1}, {2}, {1, 1}, {0, 1}, {1, 0}, {2, 1}, {1, 0, 2}, {1, 1, 1, 1}, {3, 0, 0, 2, 1}, {2, 2, 2}, {1, 1, 1, 1, 1, 1, 1}} {
 		var events []uint64
 		for tx, n := range shape {

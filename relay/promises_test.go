@@ -1,0 +1,138 @@
+package relay
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestNoConfirmedPositionIsComputed: the server is told the end of a commit as the server gave it. A position plus a length, or plus one,
+// lies beyond what it said, and a transaction whose commit record begins there would be skipped at the next start. The start of the commit
+// record, on the other hand, would bring the transaction again.
+func TestNoConfirmedPositionIsComputed(t *testing.T) {
+	w := openWire(t)
+	long := `"` + strings.Repeat("x", 20_000) + `"` // what a sum of lengths would be off by
+	w.send(relationFrame(), beginFrame(0x1000), insertFrame(long), insertFrame(long), commitFrame(0x1000, 0x1030))
+	until(t, "2 events", func() bool { return w.sink.count() == 2 })
+	w.sink.ack(2)
+	until(t, "a confirmation", func() bool { return w.last() != 0 })
+	w.wantTold(0x1030)
+	w.send(beginFrame(0x1030), insertFrame(long), commitFrame(0x1030, 0x1060)) // a commit record right behind the other, as COMMIT PREPARED writes
+	until(t, "3 events", func() bool { return w.sink.count() == 3 })
+	w.ask(0x1060)
+	w.wantTold(0x1030)
+	w.sink.ack(1)
+	w.cancel()
+	if err := w.wait(patience); err != errLeave {
+		t.Fatalf("ended with %v", err)
+	}
+	w.wantTold(0x1030, 0x1060)
+}
+
+// TestKeepaliveNeverConfirmsWhatIsPending: a keepalive tells how far the server is. It confirms nothing while an event is unacked, be it
+// one that came in the same read, and nothing inside a transaction, whose acks so far do not matter.
+func TestKeepaliveNeverConfirmsWhatIsPending(t *testing.T) {
+	w := openWire(t)
+	w.send(relationFrame(), beginFrame(0x1000), insertFrame("{}"), commitFrame(0x1000, 0x1030), keepaliveFrame(0x2000, 1))
+	until(t, "an answer", func() bool { return len(w.told()) > 0 })
+	w.ask(0x2000)
+	w.wantTold(0)
+	w.sink.ack(1)
+	until(t, "the transaction is confirmed", func() bool { return w.last() != 0 })
+	w.wantTold(0, 0x1030)
+	w.ask(0x3000)
+	until(t, "the idle position is confirmed", func() bool { return w.last() == 0x3000 })
+
+	w.send(beginFrame(0x4000), insertFrame("{}"))
+	until(t, "2 events", func() bool { return w.sink.count() == 2 })
+	w.sink.ack(1)
+	w.ask(0x4000)
+	w.ask(0x5000)
+	w.wantTold(0, 0x1030, 0x3000)
+	w.send(commitFrame(0x4000, 0x4030))
+	until(t, "the second transaction is confirmed", func() bool { return w.last() == 0x4030 })
+}
+
+// TestUndecodableRowIsNeverSkipped: a row that cannot be decoded ends the session for good; what stands before it is confirmed, it and
+// what follows never is.
+func TestUndecodableRowIsNeverSkipped(t *testing.T) {
+	w := openWire(t)
+	w.sink.setAuto(true)
+	w.send(relationFrame(), beginFrame(0x1000), insertFrame("{}"), commitFrame(0x1000, 0x1030))
+	until(t, "it is confirmed", func() bool { return w.last() == 0x1030 })
+	damaged := insertMessage("{}")
+	w.send(beginFrame(0x2000), walFrame(damaged[:len(damaged)-1]), commitFrame(0x2000, 0x2030),
+		beginFrame(0x3000), insertFrame("{}"), commitFrame(0x3000, 0x3030), keepaliveFrame(0x4000, 1))
+	err := w.wait(patience)
+	wantPermanent(t, err, []string{"decode insert at 0/2000", "created_at"})
+	w.wantTold(0x1030)
+	if n := w.sink.count(); n != 1 {
+		t.Errorf("%d events were published", n)
+	}
+}
+
+// TestStopIsHeededWhileDataFlows: a stream that never pauses does not keep the relay from leaving, at the end of the transaction at hand.
+func TestStopIsHeededWhileDataFlows(t *testing.T) {
+	w := openWire(t)
+	w.sink.setAuto(true)
+	w.send(relationFrame())
+	transaction := slices.Concat(beginFrame(0x1000), insertFrame("{}"), insertFrame("{}"), commitFrame(0x1000, 0x1030))
+	stream := slices.Concat(slices.Repeat([][]byte{transaction}, 100)...)
+	go func() {
+		defer close(w.finished)
+		cut := 1 // reads end anywhere, so that a stop comes inside a transaction too
+		for {
+			select {
+			case <-w.leaving:
+				w.server.Write(stream)
+				return
+			default:
+			}
+			for _, part := range [][]byte{stream[:cut], stream[cut:]} {
+				if _, err := w.server.Write(part); err != nil {
+					return
+				}
+			}
+			cut = (cut + 997) % len(stream)
+		}
+	}()
+	until(t, "events", func() bool { return w.sink.count() > 10_000 })
+	w.cancel()
+	select {
+	case err := <-w.ended: // the relay waits for acks for a minute at most, and there are none to wait for
+		if err != errLeave {
+			t.Errorf("ended with %v", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("the relay does not leave while data flows")
+	}
+	if n := w.sink.count(); n%2 != 0 {
+		t.Errorf("it left inside a transaction, after %d events", n)
+	}
+}
+
+// TestOnlyTheConfirmerWritesToTheServer: whatever the server asks for, whatever the sink acks and however the session ends, statuses come
+// from one goroutine, so that they cannot mix on the socket, and neither a full sink nor a busy reader holds them up.
+func TestOnlyTheConfirmerWritesToTheServer(t *testing.T) {
+	w := openWire(t)
+	w.sink.setAuto(true)
+	w.send(relationFrame())
+	for i := range uint64(3) {
+		at := 0x1000 * (i + 1)
+		w.send(beginFrame(at), insertFrame("{}"), commitFrame(at, at+0x30))
+		w.ask(at + 0x30)
+	}
+	w.cancel()
+	if err := w.wait(patience); err != errLeave {
+		t.Fatalf("ended with %v", err)
+	}
+	if w.last() != 0x3030 {
+		t.Errorf("the last status says %v", w.last())
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.writers) != 1 {
+		t.Errorf("%d goroutines wrote to the server", len(w.writers))
+	}
+}
