@@ -85,7 +85,7 @@ func TestPassedOver(t *testing.T) {
 	feed(t, newDecoder(), messages["logical message"])
 }
 
-func TestErrors(t *testing.T) {
+func TestWhatCannotBeDecodedIsAnError(t *testing.T) {
 	outbox := outboxRelation(plain...)
 	open := []message{begin(0x16B3748, 0, 7), outbox}
 	cut := func(m message) message { return m[:len(m)-1] }
@@ -171,7 +171,7 @@ func checkPermanent(t *testing.T, err error) {
 }
 
 // A caller that goes on after an error must not get the Commit whose EndLSN would cover the row that could not be decoded.
-func TestErrorSticks(t *testing.T) {
+func TestNothingIsDecodedBehindAnError(t *testing.T) {
 	d := newDecoder()
 	feed(t, d, begin(8, 0, 1), outboxRelation(plain...))
 	_, first := d.Decode(plainRow("{}").u8(0))

@@ -67,9 +67,10 @@ func (p *pipe) sameAsTable(t testing.TB, topic string) {
 }
 
 // Transactions of many subtransactions, larger than the server decodes in
-// memory: savepoints undone and released, nested ones, exceptions swallowed,
-// other sessions' commits in between.
-func TestSubtransactionsBeyondDecodingMemory(t *testing.T) {
+// memory, arrive without what was undone of them and with everything else:
+// savepoints undone and released, nested ones, exceptions swallowed, other
+// sessions' commits in between.
+func TestUndoneSavepointNeverCostsItsTransaction(t *testing.T) {
 	onOldestAndNewest(t, func(t *testing.T, p *pipe) {
 		p.spilling(t)
 		topic := p.topic(t, "order", 3, nil)
