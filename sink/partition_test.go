@@ -9,7 +9,7 @@ import (
 
 // The hashes of the first seven keys are those of Apache Kafka's own UtilsTest; the others were computed with sarama and franz-go, which
 // agree. Partitions are among twelve.
-func TestPartitionVectors(t *testing.T) {
+func TestKeysGoWhereJavaProducersPutThem(t *testing.T) {
 	for _, v := range []struct {
 		key                 string
 		hash                int32

@@ -2,6 +2,7 @@ package sink
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"math"
@@ -12,11 +13,16 @@ import (
 	"walpost/sink/recordbatch"
 )
 
-// A batch is sent as the same bytes until it is settled, whatever happens behind it and whoever sends it.
-func TestResendIsTheSameBytes(t *testing.T) {
+// A batch that was appended, and whose answer was lost, is known to the broker by its producer id and sequence. So it is sent as the same
+// bytes until it is settled, whatever happens behind it and whoever sends it.
+func TestRetryIsNoDuplicate(t *testing.T) {
 	b := newBench(t, identity{producer: 3, epoch: 4, next: 5})
 	b.batchOf(3)
 	first := bytes.Clone(b.take().Wire())
+	be := binary.BigEndian
+	if producer, epoch, sequence := be.Uint64(first[43:]), be.Uint16(first[51:]), be.Uint32(first[53:]); producer != 3 || epoch != 4 || sequence != 5 {
+		t.Errorf("sent as producer %d, epoch %d, sequence %d", int64(producer), int16(epoch), int32(sequence))
+	}
 	for _, err := range []error{io.EOF, sarama.ErrNotLeaderForPartition, sarama.ErrRequestTimedOut, sarama.ErrUnknownTopicOrPartition} {
 		b.lane.settle(outcome{err: err, named: -1}, &b.pool)
 		b.batchOf(2)

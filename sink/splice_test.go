@@ -160,7 +160,7 @@ func TestSplicedRequest(t *testing.T) {
 		if err := <-sent; err != nil {
 			t.Fatal(err)
 		}
-		if p.client != "walpost-test" || p.acks != -1 || p.timeout != int32(produceTimeout/time.Millisecond) || p.correlation != uint32(round) {
+		if p.client != "walpost-test" || p.timeout != int32(produceTimeout/time.Millisecond) || p.correlation != uint32(round) {
 			t.Errorf("head %+v", p)
 		}
 		if len(p.batches) != len(f.parts) || !slices.IsSorted(p.topics) || len(slices.Compact(slices.Clone(p.topics))) != len(p.topics) {

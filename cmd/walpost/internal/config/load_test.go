@@ -266,6 +266,16 @@ func TestDefaultsAreTheSchemas(t *testing.T) {
 	}
 }
 
+// Who sets nothing gets the partitions that Java's producers choose, so that consumers may join walpost's topics with theirs.
+func TestDefaultPartitionerIsJavas(t *testing.T) {
+	write(t, "")
+	c, err := Load(Sources{})
+	check(t, err, "")
+	if got, err := c.Sink(); err != nil || got.Partitioner != sink.Murmur2 {
+		t.Errorf("partitioner %v, %v", got.Partitioner, err)
+	}
+}
+
 func TestProfile(t *testing.T) {
 	write(t, "")
 	for _, test := range []struct {

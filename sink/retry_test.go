@@ -1,0 +1,93 @@
+package sink
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/IBM/sarama"
+)
+
+// No answer whatsoever but success lets go of a batch: it stays the lane's head, whole, with what is behind it waiting.
+func TestNoErrorDropsABatch(t *testing.T) {
+	answers := []error{io.EOF, errNoAnswer}
+	for code := range sarama.KError(140) {
+		if code != sarama.ErrNoError && code != sarama.ErrDuplicateSequenceNumber { // which says that it is there
+			answers = append(answers, code)
+		}
+	}
+	answers = append(answers, sarama.ErrUnknown)
+	for _, answer := range answers {
+		b := newBench(t, identity{producer: 1})
+		b.batchOf(3)
+		b.batchOf(2)
+		want := values(b.take())
+		_, done := b.lane.settle(outcome{err: answer, named: -1}, &b.pool)
+		var got []string
+		for _, n := range b.lane.numbered {
+			got = append(got, values(n)...)
+		}
+		if done != nil || !slices.Equal(got, want) {
+			t.Errorf("after %q the lane holds %v of %v, and is done with %v", answer, got, want, done)
+		}
+	}
+}
+
+// While a batch is under way, and after it has failed, nothing behind it leaves the lane.
+func TestNothingOvertakesAFailedBatch(t *testing.T) {
+	b := newBench(t, identity{producer: 1})
+	b.batchOf(2)
+	b.batchOf(2)
+	var log []string
+	for _, answer := range []error{io.EOF, sarama.ErrNotLeaderForPartition, sarama.ErrTopicAuthorizationFailed, nil, sarama.ErrRequestTimedOut, nil} {
+		head := b.take()
+		sent := values(head)
+		if second := b.take(); second != nil {
+			t.Fatalf("%v left while %v was under way", values(second), sent)
+		}
+		b.lane.settle(outcome{err: answer, named: -1}, &b.pool)
+		b.batchOf(1)
+		b.lane.on = b.sender // found
+		if answer == nil {
+			log = append(log, sent...)
+		}
+	}
+	if got := fmt.Sprint(log); got != "[1:v0 2:v1 3:v2 4:v3]" {
+		t.Errorf("the log holds %s", got)
+	}
+}
+
+// The request says that all in-sync replicas have to have a batch before it is acked, and brokers go by what it says.
+func TestEveryProduceWaitsForAllReplicas(t *testing.T) {
+	s := newSplicer(nil)
+	b, far := spliced(t, s)
+	f := flightOf(t, "a/0", "b/1")
+	go b.AsyncProduce(placeholder(f, s.add(f)), func(*sarama.ProduceResponse, error) {})
+	if p := readProduce(t, far); p.acks != -1 {
+		t.Errorf("acks=%d, want -1, which is all", p.acks)
+	}
+}
+
+// Whichever run of walpost sends an event, and however late, its id is the row's and its sequence the position's.
+func TestEventKeepsItsIDInEveryDelivery(t *testing.T) {
+	ev := row()
+	for _, profile := range []Profile{CloudEvents, Debezium} {
+		for _, now := range []time.Time{noon, noon.Add(24 * time.Hour)} {
+			c := newComposer(&Config{Profile: profile, PositionHeader: true, Source: "/walpost/shop/walpost.outbox"}, nil)
+			c.now = now
+			rec := compose(t, &c, ev)
+			if got := header(rec, "id"); got != "0b51f0a0-9d6c-4b7e-9d5a-000000000001" {
+				t.Errorf("profile %v: id %s is not the row's", profile, got)
+			}
+			name, want := "ce_sequence", ev.Position.String()
+			if profile == Debezium {
+				name, want = "walpost_position", "/walpost/shop/walpost.outbox "+want
+			}
+			if got := header(rec, name); got != want {
+				t.Errorf("profile %v: %s is %s, want %s", profile, name, got, want)
+			}
+		}
+	}
+}
