@@ -1,0 +1,119 @@
+package e2e
+
+import (
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"walpost/internal/kafkatest"
+	"walpost/internal/pgtest"
+)
+
+// A standby is waited for until it is promoted: nothing is made on it, and
+// nothing can be.
+func TestStandbyServer(t *testing.T) {
+	server := pgtest.Start(t, pgtest.Options{})
+	if err := server.CreateDatabase(t.Context(), "standby"); err != nil {
+		t.Fatal(err)
+	}
+	p := pipeOn(t, &pgtest.DB{Name: "standby", DSN: server.DSN("standby"), Major: server.Major()}, kafkatest.Brokers(t)).withSchema(t)
+	topic := p.topic(t, "order", 1, nil)
+	data := ask[string](t, p.conn, "SHOW data_directory")
+	if err := server.Stop(t.Context(), pgtest.Fast); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(data, "standby.signal"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	p.conn = p.connect(t)
+	r := p.launch(t)
+	r.awaitUnready(t, "the server is a standby: waiting for its promotion")
+	p.untouched(t)
+	p.exec(t, "SELECT pg_promote()")
+	r.awaitReady(t, "leader")
+	p.exec(t, "INSERT INTO walpost.outbox (aggregatetype, aggregateid, type) VALUES ('order', 'k', 'Promoted')")
+	p.awaitSize(t, p.client(t), topic, 1)
+	r.stop(t)
+}
+
+// A server that is starting says so, in its own words and code, and is
+// waited for.
+func TestStartingServer(t *testing.T) {
+	p := newPipe(t).withSchema(t)
+	starting := newStartingServer(t, hostOf(t, p.db.DSN))
+	r := p.launch(t, "WALPOST_POSTGRES_URL="+address(t, p.db.DSN, starting.Addr().String()))
+	r.awaitUnready(t, "the database system is starting up")
+	r.awaitOutput(t, "57P03")
+	p.untouched(t)
+	starting.up.Store(true)
+	r.awaitReady(t, "leader")
+	r.stop(t)
+}
+
+// startingServer is a server that refuses every session as one that recovers
+// does, until it is up: then it carries to the real one.
+type startingServer struct {
+	net.Listener
+	up atomic.Bool
+}
+
+func newStartingServer(t *testing.T, real string) *startingServer {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &startingServer{Listener: listener}
+	t.Cleanup(func() { listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go s.serve(conn, real)
+		}
+	}()
+	return s
+}
+
+func (s *startingServer) serve(conn net.Conn, real string) {
+	defer conn.Close()
+	if s.up.Load() {
+		server, err := net.Dial("tcp", real)
+		if err != nil {
+			return
+		}
+		defer server.Close()
+		go func() {
+			_, _ = io.Copy(server, conn)
+			server.Close()
+		}()
+		_, _ = io.Copy(conn, server)
+		return
+	}
+	backend := pgproto3.NewBackend(conn, conn)
+	for {
+		message, err := backend.ReceiveStartupMessage()
+		if err != nil {
+			return
+		}
+		if _, asks := message.(*pgproto3.SSLRequest); asks {
+			if _, err := conn.Write([]byte{'N'}); err != nil {
+				return
+			}
+			continue
+		}
+		backend.Send(&pgproto3.ErrorResponse{Severity: "FATAL", SeverityUnlocalized: "FATAL", Code: "57P03", Message: "the database system is starting up"})
+		_ = backend.Flush() // a client that has gone does not wait for it
+		return
+	}
+}
