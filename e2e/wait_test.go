@@ -4,11 +4,12 @@ import (
 	"context"
 	"testing"
 	"time"
+
+	"walpost/internal/testenv/need"
 )
 
-// patience is how long a fact may take to become true. Generous: machines
-// that run tests are busy.
-const patience = 60 * time.Second
+// patience is how long a fact may take to become true.
+var patience = need.Patience()
 
 // eventually waits until check returns "", which is asked every few
 // milliseconds; what it returned last says what is missing.

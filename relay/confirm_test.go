@@ -179,7 +179,7 @@ func TestConfirmerSilence(t *testing.T) {
 	})
 }
 
-func TestConfirmerEnd(t *testing.T) {
+func TestLastAcksAreConfirmedBeforeTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := startConfirmer(t)
 		b.advance(0x10)

@@ -3,12 +3,12 @@ package relay
 import (
 	"context"
 	"fmt"
-	"os"
 	"slices"
 	"sync"
 	"testing"
 	"time"
 
+	"walpost/internal/testenv/need"
 	"walpost/schema"
 )
 
@@ -168,13 +168,8 @@ func (s *told) count() int {
 	return s.flushed
 }
 
-// patience is how long a fact may take: no healthy run comes near it. WALPOST_TEST_PATIENCE shortens it for runs that are to fail.
-var patience = func() time.Duration {
-	if d, err := time.ParseDuration(os.Getenv("WALPOST_TEST_PATIENCE")); err == nil {
-		return d
-	}
-	return time.Minute
-}()
+// patience is how long a fact may take.
+var patience = need.Patience()
 
 // until waits for a fact with a deadline.
 func until(t testing.TB, what string, fact func() bool) {

@@ -18,6 +18,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"walpost/internal/testenv/servers"
 )
 
 func main() {
@@ -37,10 +39,10 @@ func run(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	servers, err := startServers(ctx)
-	defer func() { err = errors.Join(err, servers.close()) }()
+	set, err := servers.Start(ctx)
+	defer func() { err = errors.Join(err, set.Close()) }()
 	if err != nil {
 		return err
 	}
-	return testModules(ctx, modules, servers.environment(), args)
+	return testModules(ctx, modules, set.Environment(), args)
 }

@@ -1,4 +1,7 @@
-package main
+// Package servers starts what tests need, once for many of them: the Postgres
+// that most tests use, the oldest and the newest supported Postgres, and one
+// Kafka broker. Tests learn of them from WALPOST_TEST_* variables.
+package servers
 
 import (
 	"context"
@@ -16,17 +19,18 @@ import (
 	"walpost/internal/testenv/need"
 )
 
-// servers are those that run, and what tests are told of them.
-type servers struct {
+// Set is the servers that run, and what tests are told of them.
+type Set struct {
 	mu      sync.Mutex
 	closers []io.Closer
 	env     []string
 }
 
-// startServers starts all servers side by side. What it has started by the
-// time of an error is in the result, to be closed.
-func startServers(ctx context.Context) (*servers, error) {
-	s := &servers{env: []string{need.RequireVariable + "=1"}}
+// Start starts all servers side by side. One that a variable names already is
+// used as it is. What it has started by the time of an error is in the result,
+// to be closed.
+func Start(ctx context.Context) (*Set, error) {
+	s := &Set{env: []string{need.RequireVariable + "=1"}}
 	began := time.Now()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.startPostgres(ctx) })
@@ -40,7 +44,7 @@ func startServers(ctx context.Context) (*servers, error) {
 
 // startPostgres starts the server for most tests and those for the oldest
 // and newest major version that it does not cover.
-func (s *servers) startPostgres(ctx context.Context) error {
+func (s *Set) startPostgres(ctx context.Context) error {
 	covered, err := s.postgres(ctx, pgtest.Variable, 0)
 	if err != nil {
 		return err
@@ -59,7 +63,7 @@ func (s *servers) startPostgres(ctx context.Context) error {
 
 // postgres starts a server of a major version, 0 for any, unless the
 // variable names one, and gives back which it is, 0 if it is not known.
-func (s *servers) postgres(ctx context.Context, variable string, major int) (int, error) {
+func (s *Set) postgres(ctx context.Context, variable string, major int) (int, error) {
 	if os.Getenv(variable) != "" {
 		fmt.Printf("%s: the one that was given\n", variable)
 		return major, nil
@@ -74,7 +78,7 @@ func (s *servers) postgres(ctx context.Context, variable string, major int) (int
 	return server.Major(), nil
 }
 
-func (s *servers) startKafka(ctx context.Context) error {
+func (s *Set) startKafka(ctx context.Context) error {
 	if os.Getenv(kafkatest.Variable) != "" {
 		fmt.Printf("%s: the one that was given\n", kafkatest.Variable)
 		return nil
@@ -88,18 +92,19 @@ func (s *servers) startKafka(ctx context.Context) error {
 	return nil
 }
 
-func (s *servers) add(closer io.Closer, env ...string) {
+func (s *Set) add(closer io.Closer, env ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closers = append(s.closers, closer)
 	s.env = append(s.env, env...)
 }
 
-// environment is what tests see: ours, and the servers.
-func (s *servers) environment() []string { return append(os.Environ(), s.env...) }
+// Environment is what tests see: ours, and the servers. A component that
+// cannot be had is a failure for them.
+func (s *Set) Environment() []string { return append(os.Environ(), s.env...) }
 
-// close ends the servers. It is for when nothing starts any more.
-func (s *servers) close() error {
+// Close ends the servers. It is for when nothing starts any more.
+func (s *Set) Close() error {
 	var errs []error
 	for _, closer := range s.closers {
 		errs = append(errs, closer.Close())
