@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"walpost/chaos/mutations"
+)
+
+// testLimit is how long the test of one mutation may take.
+const testLimit = 90 * time.Second
+
+// each does n jobs, one at a time in each tree, until one fails.
+func each(ctx context.Context, trees []*tree, n int, do func(ctx context.Context, t *tree, job int) error) error {
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	var next atomic.Int64
+	var workers sync.WaitGroup
+	for _, t := range trees {
+		workers.Go(func() {
+			for ctx.Err() == nil {
+				job := int(next.Add(1)) - 1
+				if job >= n {
+					return
+				}
+				if err := do(ctx, t, job); err != nil {
+					fail(err)
+				}
+			}
+		})
+	}
+	workers.Wait()
+	return context.Cause(ctx)
+}
+
+// place is where tests are.
+type place struct{ module, pkg string }
+
+// sound checks that every test that a mutation names runs and passes as long
+// as all guards are there.
+func sound(ctx context.Context, trees []*tree, all []mutations.Mutation) error {
+	named := map[place][]string{}
+	var places []place
+	for _, m := range all {
+		p := place{m.Module, m.Package}
+		if named[p] == nil {
+			places = append(places, p)
+		}
+		named[p] = append(named[p], m.Test)
+	}
+	return each(ctx, trees, len(places), func(ctx context.Context, t *tree, job int) error {
+		p := places[job]
+		began := time.Now()
+		pattern := "^(" + strings.Join(named[p], "|") + ")$"
+		out, err := t.command(ctx, p.module, "test", "-race", "-vet=off", "-count=1", "-v", "-run", pattern, p.pkg)
+		if err != nil {
+			return fmt.Errorf("with all guards in place, the tests of %s in module %s do not pass: %w\n%s", p.pkg, p.module, err, out)
+		}
+		for _, test := range named[p] {
+			if !strings.Contains(out, "\n--- PASS: "+test+" (") {
+				return fmt.Errorf("the table is out of date: no %s ran in %s of module %s, or it was skipped", test, p.pkg, p.module)
+			}
+		}
+		fmt.Fprintf(os.Stderr, "with all guards in place: %s of module %s passes (%.0f s)\n", p.pkg, p.module, time.Since(began).Seconds())
+		return nil
+	})
+}
+
+// tryAll tries mutations side by side, one at a time in each tree.
+func tryAll(ctx context.Context, trees []*tree, all []mutations.Mutation) ([]mutations.Outcome, error) {
+	outcomes := make([]mutations.Outcome, len(all))
+	var said sync.Mutex
+	done := 0
+	err := each(ctx, trees, len(all), func(ctx context.Context, t *tree, job int) error {
+		o, err := try(ctx, t, all[job])
+		if err != nil {
+			return fmt.Errorf("mode %s, %s: %w", all[job].Mode, all[job].File, err)
+		}
+		outcomes[job] = o
+		said.Lock()
+		defer said.Unlock()
+		done++
+		fmt.Fprintf(os.Stderr, "%2d of %d  %-3s  %s: %s (%.0f s)\n", done, len(all), o.Mode, o.Test, fate(o), o.Seconds)
+		return nil
+	})
+	return outcomes, err
+}
+
+// try takes one guard out, runs its test, and puts the guard back.
+func try(ctx context.Context, t *tree, m mutations.Mutation) (o mutations.Outcome, err error) {
+	restore, err := t.mutate(m)
+	if err != nil {
+		return o, err
+	}
+	defer func() {
+		if back := restore(); err == nil {
+			err = back
+		}
+	}()
+	began := time.Now()
+	// A mutation that does not compile shows nothing.
+	if out, err := t.command(ctx, filepath.Dir(m.File), "vet", "."); err != nil {
+		return o, fmt.Errorf("without the guard it does not compile, or vet objects: %w\n%s", err, out)
+	}
+	limited, cancel := context.WithTimeout(ctx, testLimit+2*time.Minute) // a first build takes its time
+	defer cancel()
+	out, err := t.command(limited, m.Module, "test", "-race", "-vet=off", "-count=1", "-v", "-timeout", testLimit.String(), "-run", "^"+m.Test+"$", m.Package)
+	o = mutations.Outcome{Mutation: m, Seconds: time.Since(began).Seconds()}
+	if ctx.Err() != nil {
+		return o, ctx.Err()
+	}
+	o.Fell, o.How = judge(m.Test, out, err)
+	if o.Fell {
+		o.Said = reason(out)
+	} else if err != nil {
+		return o, fmt.Errorf("the tests could not be run: %w\n%s", err, out)
+	}
+	return o, nil
+}
+
+// judge tells from the output of go test what became of a test.
+func judge(test, out string, err error) (fell bool, how string) {
+	switch failed := strings.Contains(out, "\n--- FAIL: "+test+" (") || strings.HasPrefix(out, "--- FAIL: "+test+" ("); {
+	case err == nil:
+		return false, "the test stands"
+	case strings.Contains(out, "panic: test timed out"):
+		return true, "time-out"
+	case strings.Contains(out, "\npanic: ") || strings.Contains(out, "\nfatal error: "):
+		return true, "panic"
+	case failed && strings.Contains(out, "WARNING: DATA RACE") && reason(out) == "":
+		return true, "data race"
+	case failed:
+		return true, "assertion"
+	}
+	return false, "another failure"
+}
+
+// assertion is a line that a test printed: file, line, text.
+var assertion = regexp.MustCompile(`(?m)^\s+\w+_test\.go:\d+: (.*)$`)
+
+// reason is the first line that a failed test printed. That it was the race
+// detector which failed it is no reason of the test's own.
+func reason(out string) string {
+	for _, line := range assertion.FindAllStringSubmatch(out, -1) {
+		return line[1]
+	}
+	return ""
+}
+
+// fate tells in a few words what came of a mutation.
+func fate(o mutations.Outcome) string {
+	if !o.Fell {
+		return "STANDS although the guard is gone: " + o.How
+	}
+	if o.How != "assertion" {
+		return "falls by a " + o.How
+	}
+	return "falls"
+}

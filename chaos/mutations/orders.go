@@ -1,0 +1,50 @@
+package mutations
+
+// orders are ways to bring the events of a key out of order.
+var orders = []Mutation{
+	{
+		Mode:     "O1",
+		Prevents: "a partition has one batch under way",
+		Guard:    "a lane that is under way gives out nothing",
+		File:     "sink/lane.go",
+		Old:      "\tif l.on != s || l.state != queued {\n",
+		New:      "\tif l.on != s {\n",
+		Module:   ".", Package: "./sink", Test: "TestNothingOvertakesAFailedBatch",
+	},
+	{
+		Mode:     "O1",
+		Prevents: "a batch that failed is sent again before anything behind it",
+		Guard:    "a failed batch stays the head of its lane; instead it goes behind the others",
+		File:     "sink/lane.go",
+		Old:      "\t\tl.fail(o.err)\n\t\tl.on = nil\n\t\treturn resend, nil\n",
+		New:      "\t\tl.fail(o.err)\n\t\tl.pop()\n\t\tl.full = append(l.full, head)\n\t\tl.on = nil\n\t\treturn resend, nil\n",
+		Module:   ".", Package: "./sink", Test: "TestNothingOvertakesAFailedBatch",
+	},
+	{
+		Mode:     "O2",
+		Prevents: "keys go to the partitions that Java's producers choose",
+		Guard:    "the sign bit of the hash is cleared, as Kafka does; instead its absolute value is taken",
+		File:     "sink/partition.go",
+		Old:      "\t\treturn int32(murmur2(key)&0x7fffffff) % count\n",
+		New:      "\t\treturn max(int32(murmur2(key))%count, -(int32(murmur2(key)) % count))\n",
+		Module:   ".", Package: "./sink", Test: "TestKeysGoWhereJavaProducersPutThem",
+	},
+	{
+		Mode:     "O2",
+		Prevents: "events of one key go to one partition",
+		Guard:    "the key decides; instead the event's id does",
+		File:     "sink/record.go",
+		Old:      "\t\treturn place{explicit: -1, hash: key}, nil\n",
+		New:      "\t\treturn place{explicit: -1, hash: append(key[:0:0], ev.Values[schema.ID]...)}, nil\n",
+		Module:   ".", Package: "./sink", Test: "TestPlaceOf",
+	},
+	{
+		Mode:     "O2",
+		Prevents: "that partitioner is the one of a relay whose configuration names none",
+		Guard:    "the default of kafka.partitioner; instead it is librdkafka's",
+		File:     "cmd/walpost/internal/config/config.go",
+		Old:      "Partitioner:      \"murmur2\",\n",
+		New:      "Partitioner:      \"crc32\",\n",
+		Module:   ".", Package: "./cmd/walpost/internal/config", Test: "TestDefaultPartitionerIsJavas",
+	},
+}
