@@ -1,0 +1,206 @@
+package kafkaproxy
+
+import (
+	"errors"
+	"net"
+	"os"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"walpost/internal/kafkatest"
+)
+
+// The proxy's own answer waits for those of the broker to what was asked
+// before: answers come in the order of their requests.
+func TestAnswersKeepTheirOrder(t *testing.T) {
+	c, topic := launch(t)
+	if _, err := c.Answer(kerr.NotLeaderForPartition.Code, 3); err != nil {
+		t.Fatal(err)
+	}
+	conn := dial(t, c)
+	var want, got []int32
+	for i := range int32(6) {
+		if i%2 == 0 {
+			conn.send(i, metadataRequest())
+		} else {
+			conn.send(i, produceRequest(topic, "x"))
+		}
+		want = append(want, i)
+	}
+	for range want {
+		id, body := conn.receive()
+		got = append(got, id)
+		if id%2 == 1 && produceCode(t, body) != kerr.NotLeaderForPartition.Code {
+			t.Errorf("answer %d has error code %d", id, produceCode(t, body))
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("answers to %v", got)
+	}
+	if n := records(t, topic); n != 0 {
+		t.Errorf("%d records in the log", n)
+	}
+}
+
+// A direction that stalls keeps what it carries until it is healed.
+func TestStallAndHeal(t *testing.T) {
+	c, topic := launch(t)
+	for name, stalled := range map[string]struct{ up, down bool }{"up": {true, false}, "down": {false, true}, "both": {true, true}} {
+		conn := dial(t, c)
+		conn.send(1, metadataRequest()) // so that the connection is carried
+		conn.receive()
+		before := records(t, topic)
+		if err := c.Stall(stalled.up, stalled.down); err != nil {
+			t.Fatal(err)
+		}
+		conn.send(2, produceRequest(topic, name))
+		if stalled.up {
+			// Nothing tells that nothing comes, but the next answer over another way.
+			if err := produce(t, hasty(t, c.Addresses()), topic, "a new connection"); err != nil {
+				t.Errorf("%s: a new connection: %v", name, err)
+			}
+			before++
+		} else {
+			await(t, func() bool { return records(t, topic) == before+1 })
+			before++
+		}
+		conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+		if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%s: an answer came through: %v", name, err)
+		}
+		if n := records(t, topic); n != before {
+			t.Errorf("%s: %d records in the log, want %d", name, n, before)
+		}
+		if err := c.Heal(); err != nil {
+			t.Fatal(err)
+		}
+		conn.SetReadDeadline(time.Now().Add(patience))
+		if id, _ := conn.receive(); id != 2 {
+			t.Errorf("%s: healed, the answer to %d came", name, id)
+		}
+		if stalled.up {
+			before++
+		}
+		if n := records(t, topic); n != before {
+			t.Errorf("%s: healed, %d records in the log, want %d", name, n, before)
+		}
+	}
+}
+
+// Nobody learns of an end while its direction stalls, and what was sent
+// before it arrives when healed: a dead client's request.
+func TestAnEndStallsToo(t *testing.T) {
+	c, topic := launch(t)
+	conn := dial(t, c)
+	conn.send(1, metadataRequest())
+	conn.receive()
+	if err := c.Stall(true, false); err != nil {
+		t.Fatal(err)
+	}
+	conn.send(2, produceRequest(topic, "late"))
+	conn.Close()
+	if n, _ := c.Connections(); n != 1 || records(t, topic) != 0 {
+		t.Errorf("%d connections, %d records", n, records(t, topic))
+	}
+	if err := c.Heal(); err != nil {
+		t.Fatal(err)
+	}
+	await(t, func() bool { n, _ := c.Connections(); return n == 0 })
+	if n := records(t, topic); n != 1 {
+		t.Errorf("%d records in the log after the end has passed", n)
+	}
+}
+
+func TestCutAndRefuse(t *testing.T) {
+	c, topic := launch(t)
+	conn := dial(t, c)
+	conn.send(1, metadataRequest())
+	conn.receive()
+	if err := c.Stall(true, true); err != nil { // also one that stalls is cut
+		t.Fatal(err)
+	}
+	if err := c.Cut(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("cut: %v", err)
+	}
+	await(t, func() bool { n, _ := c.Connections(); return n == 0 })
+
+	k := hasty(t, c.Addresses())
+	if err := produce(t, k, topic, "carried"); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Refuse(true); err != nil {
+		t.Fatal(err)
+	}
+	refused, err := net.Dial("tcp", c.Addresses()[0])
+	if err == nil { // the reset may come before dialing has ended
+		refused.SetDeadline(time.Now().Add(patience))
+		_, err = refused.Read(make([]byte, 1))
+	}
+	if !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("refused: %v", err)
+	}
+	if err := produce(t, k, topic, "over the old connection"); err != nil {
+		t.Errorf("a connection from before: %v", err)
+	}
+	if err := c.Refuse(false); err != nil {
+		t.Fatal(err)
+	}
+	if err := produce(t, hasty(t, c.Addresses()), topic, "again"); err != nil {
+		t.Errorf("after the refusal: %v", err)
+	}
+}
+
+// Megabytes come through, and are answered without a broker too.
+func TestLargeRequests(t *testing.T) {
+	c, topic := launch(t)
+	k := stubborn(t, c.Addresses(), kgo.MaxBufferedBytes(64<<20), kgo.ProducerBatchMaxBytes(1_000_000))
+	if _, err := c.Answer(kerr.NotEnoughReplicas.Code, 2); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Mask(kerr.RequestTimedOut.Code, 1); err != nil {
+		t.Fatal(err)
+	}
+	var list []*kgo.Record
+	for range 20 {
+		list = append(list, &kgo.Record{Topic: topic, Value: make([]byte, 900_000)})
+	}
+	if err := k.ProduceSync(limited(t), list...).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	if n := records(t, topic); n != 21 { // one of them twice, for its answer was masked
+		t.Errorf("%d records in the log, want 21", n)
+	}
+}
+
+// What cannot be parsed ends the connection, and is told.
+func TestNoise(t *testing.T) {
+	for name, noise := range map[string][]byte{
+		"TLS":                         {0x16, 3, 1, 0, 200, 1, 0, 0, 196, 3, 3, 0},
+		"a length below the head's":   {0, 0, 0, 7, 0, 3, 0, 8, 0, 0, 0, 1},
+		"a version of the future":     {0, 0, 0, 10, 0, 0, 0, 99, 0, 0, 0, 1, 255, 255},
+		"a produce request too short": {0, 0, 0, 10, 0, 0, 0, 8, 0, 0, 0, 1, 255, 255},
+	} {
+		brokers := kafkatest.Brokers(t)
+		c, err := Launch(limited(t), brokers)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn := dial(t, c)
+		if _, err := conn.Write(noise); err != nil {
+			t.Fatal(err)
+		}
+		conn.ends()
+		await(t, func() bool { return c.Err() != nil })
+		if c.Close() == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}
