@@ -1,0 +1,289 @@
+package sink
+
+import (
+	"bytes"
+	"fmt"
+	"time"
+
+	"walpost/sink/recordbatch"
+)
+
+// journey drives a lane against the model of a partition by a script, and checks the lane's promises on the way.
+type journey struct {
+	lane      *lane
+	pool      pool
+	senders   [2]*sender // of the two brokers
+	partition partitionModel
+	history   []string
+	limit     int  // of our batches
+	unsafe    bool // the broker acks what only the leader has: a broken promise, for testing the test
+
+	tx       uint64 // events published
+	queued   bool
+	ids      int64     // producer ids given out
+	acked    uint64    // events 1 to acked are acked
+	rejected uint64    // 0: none
+	resent   []byte    // what the next attempt has to be, nil: something else
+	delayed  []request // cut off from us, and still on their way to the broker
+	strange  bool      // the partition may know other sequences of the producer id than the lane does
+	leaked   map[uint64]bool
+	meaning  map[[2]int64]uint64 // which event a producer id's sequence stands for
+	life     *life               // of the lane's head, nil: there is none
+	met      map[cell]int
+}
+
+// brokenPromise ends a journey.
+type brokenPromise string
+
+func (j *journey) failf(format string, args ...any) {
+	panic(brokenPromise(fmt.Sprintf(format, args...)))
+}
+func (j *journey) tell(format string, args ...any) {
+	j.history = append(j.history, fmt.Sprintf(format, args...))
+}
+
+func newJourney(s *script, encoders [2]*recordbatch.Encoder) *journey {
+	j := &journey{ids: 1, leaked: map[uint64]bool{}, meaning: map[[2]int64]uint64{}, met: map[cell]int{}}
+	j.partition = newPartitionModel(s.rules)
+	j.limit, j.unsafe = s.limit, s.unsafe
+	// The lane has a past: the partition knows its last sequence.
+	last := int32((int64(s.next) + 1<<31 - 1) % (1 << 31))
+	j.partition.replicas[0].append(appended{producer: 1, span: [2]int32{last, last}, events: []uint64{0}, memory: 1})
+	j.partition.replicate()
+	j.lane = newLane(&topic{name: "t"}, 0, identity{producer: 1, next: s.next})
+	for i := range j.senders {
+		j.senders[i] = &sender{encoder: encoders[i]}
+	}
+	j.lane.on = j.senders[0]
+	return j
+}
+
+// result is what came of a script.
+type result struct {
+	broken  string // empty: all promises were kept
+	history []string
+	met     map[cell]int
+	*journey
+}
+
+// play plays a script to its end and lets everything come to rest then.
+func play(s *script, encoders [2]*recordbatch.Encoder) (r result) {
+	j := newJourney(s, encoders)
+	defer func() {
+		if p := recover(); p != nil {
+			r = result{broken: fmt.Sprint(p), history: j.history, journey: j}
+		}
+	}()
+	for _, a := range s.acts {
+		a.do(j)
+	}
+	j.end()
+	return result{history: j.history, met: j.met, journey: j}
+}
+
+// write publishes an event as Publish does.
+func (j *journey) write(rec *recordbatch.Record, limit int) {
+	size := rec.Size()
+	if !j.lane.dirty {
+		j.lane.enter(j.lane.of)
+	}
+	b := j.lane.writable(&j.pool, size+recordbatch.Overhead, limit)
+	n := b.Append(rec, size)
+	j.tx++
+	b.count(j.tx, n)
+}
+
+func (j *journey) handOver() { j.queued = j.lane.handOver(time.Now()) || j.queued }
+
+// send lets the sender come to the lane, and its request meet a fate.
+func (j *journey) send(f fate) {
+	if !j.queued {
+		return
+	}
+	if j.lane.on == nil {
+		j.lane.on = j.senders[j.partition.leader]
+		if f.stale {
+			j.lane.on = j.senders[1-j.partition.leader]
+		}
+	}
+	head, err := j.lane.take(j.lane.on)
+	if err != nil {
+		j.failf("take: %v", err)
+	}
+	if head == nil {
+		j.queued = false
+		j.tell("the sender finds nothing")
+		return
+	}
+	r := requestOf(head)
+	if j.lane.on == j.senders[1] {
+		r.to = 1
+	}
+	if j.resent != nil && !bytes.Equal(j.resent, r.wire) {
+		j.failf("a batch was sent again with other bytes")
+	}
+	j.sameMeaning(r)
+	if j.life == nil {
+		j.life = newLife(r)
+	}
+	o, what := j.deliver(r, f)
+	j.tell("send %s to broker %d: %s", r, r.to, what)
+	next := j.settle(head, r, o)
+	j.history[len(j.history)-1] += " → " + next
+	if j.life != nil && (len(j.lane.numbered) == 0 || j.rejected > 0) {
+		j.life.end(j.met)
+		j.life = nil
+	}
+}
+
+// sameMeaning checks that a sequence of a producer id always stands for the same event, for brokers go by the sequence alone.
+func (j *journey) sameMeaning(r request) {
+	for i, event := range r.events {
+		key := [2]int64{r.producer, int64(after(r.first, i))}
+		if before, ok := j.meaning[key]; ok && before != event {
+			j.failf("sequence %d of producer %d stood for event %d, now for %d", key[1], key[0], before, event)
+		}
+		j.meaning[key] = event
+	}
+}
+
+// deliver brings a request to the broker, or not, and an answer back, or not.
+func (j *journey) deliver(r request, f fate) (outcome, string) {
+	switch f.way {
+	case refusedBefore:
+		return outcome{err: f.code, named: -1}, f.code.Error()
+	case neverArrives:
+		j.life.meet(&j.life.ambiguous, lostRequest)
+		return outcome{err: errCut, named: -1}, "the connection ends before it arrives"
+	case arrivesLate:
+		j.delayed = append(j.delayed, r)
+		return outcome{err: errCut, named: -1}, "the connection ends, it is still on its way"
+	}
+	o, isNew := j.partition.produce(r)
+	if isNew && f.way != isAnswered {
+		j.leak(r)
+	}
+	if !f.stranded {
+		j.partition.replicate()
+	}
+	what := describe(o, isNew)
+	switch {
+	case f.way == answerIsLost:
+		if o.err == nil {
+			j.life.meet(&j.life.ambiguous, lostAnswer)
+		}
+		return outcome{err: errCut, named: -1}, what + ", the answer is lost"
+	case f.way == answerIsUnclear && o.err == nil:
+		j.life.meet(&j.life.ambiguous, unclearAnswer)
+		return outcome{err: f.code, named: -1}, what + ", but " + f.code.Error()
+	case o.err == nil && !j.unsafe:
+		j.partition.replicate() // a success says so
+	}
+	return o, what
+}
+
+func (j *journey) leak(r request) {
+	for _, event := range r.events {
+		j.leaked[event] = true
+	}
+}
+
+// settle tells the lane of an outcome, does what it asks for, and returns that in words.
+func (j *journey) settle(head *batch, r request, o outcome) string {
+	step, done := j.lane.settle(o, &j.pool)
+	j.resent = nil
+	switch step {
+	case rest, goOn:
+		j.queued = step == goOn
+		if done == nil {
+			j.life.meet(&j.life.refused, refusalOf(o))
+			return fmt.Sprintf("divided into %d", len(j.lane.numbered))
+		}
+		for _, event := range r.events {
+			if j.acked++; event != j.acked {
+				j.failf("event %d was acked instead of %d", event, j.acked)
+			}
+			if !j.inLog(event) {
+				j.failf("event %d was acked and no consumer can read it", event)
+			}
+		}
+		j.pool.put(done)
+		return "acked"
+	case resend:
+		j.resent = r.wire
+		return "again"
+	case renew:
+		return j.renew(o)
+	case reject:
+		j.life.meet(&j.life.refused, refusalOf(o))
+		j.queued = false
+		if j.rejected = r.events[0]; j.rejected != j.acked+1 || len(r.events) != 1 || done != head {
+			j.failf("events %v rejected behind %d", r.events, j.acked)
+		}
+		return "rejected"
+	}
+	panic("unknown step")
+}
+
+// renew gives the lane a new producer id, which it must have a reason for: each one makes duplicates possible.
+func (j *journey) renew(o outcome) string {
+	switch judge(o.err) {
+	case lost:
+		if !j.strange {
+			j.failf("%v, although the broker has seen nothing that the lane does not know of", o.err)
+		}
+	case refused:
+		j.life.meet(&j.life.refused, refusalOf(o))
+	default:
+		j.failf("a new producer id after %v", o.err)
+	}
+	j.strange = false
+	j.ids++
+	j.lane.renumber(identity{producer: j.ids})
+	return fmt.Sprintf("numbered anew in %d, producer %d", len(j.lane.numbered), j.ids)
+}
+
+func (j *journey) inLog(event uint64) bool {
+	for _, s := range j.partition.seen {
+		if s.event == event {
+			return true
+		}
+	}
+	return false
+}
+
+// arrive lets the request that was cut off first reach its broker.
+func (j *journey) arrive(stranded bool) {
+	if len(j.delayed) == 0 {
+		return
+	}
+	r := j.delayed[0]
+	j.delayed = j.delayed[1:]
+	o, isNew := j.partition.produce(r)
+	if isNew {
+		j.leak(r)
+	}
+	if !stranded {
+		j.partition.replicate()
+	}
+	if o.err == nil && j.life != nil && j.life.has(r) {
+		j.life.meet(&j.life.ambiguous, lateRequest)
+	}
+	j.tell("%s arrives late at broker %d: %s", r, r.to, describe(o, isNew))
+}
+
+func describe(o outcome, isNew bool) string {
+	switch {
+	case isNew:
+		return "appended"
+	case o.err == nil:
+		return "known already"
+	case o.named >= 0:
+		return fmt.Sprintf("%v, record %d", o.err, o.named)
+	}
+	return o.err.Error()
+}
+
+func (r request) String() string {
+	return fmt.Sprintf("events %d-%d as %d/%d from %d", r.events[0], r.events[len(r.events)-1], r.producer, r.epoch, r.first)
+}

@@ -1,0 +1,69 @@
+package sink
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"walpost/sink/recordbatch"
+)
+
+// shrink drops acts of a script, and events that it publishes, for as long as a promise is still broken, and tells the history of what
+// is left.
+func shrink(s *script, encoders [2]*recordbatch.Encoder) string {
+	breaks := func(acts []act) bool {
+		shorter := *s
+		shorter.acts = acts
+		return play(&shorter, encoders).broken != ""
+	}
+	acts := slices.Clone(s.acts)
+	for size := len(acts) / 2; size > 0; {
+		dropped := false
+		for at := 0; at < len(acts); {
+			if fewer := slices.Delete(slices.Clone(acts), at, min(at+size, len(acts))); breaks(fewer) {
+				acts, dropped = fewer, true
+			} else {
+				at += size
+			}
+		}
+		if !dropped {
+			size /= 2
+		}
+	}
+	for i := range acts {
+		for n := 1; n < acts[i].n && acts[i].kind == publishing; n++ {
+			fewer := slices.Clone(acts)
+			if fewer[i].n = n; breaks(fewer) {
+				acts = fewer
+			}
+		}
+	}
+	shorter := *s
+	shorter.acts = acts
+	r := play(&shorter, encoders)
+	return fmt.Sprintf("%d acts of %d are left:\n%s\n%s", len(acts), len(s.acts), strings.Join(r.history, "\n"), r.broken)
+}
+
+// A broker that acks what its follower does not have breaks a promise when the leader moves. The journeys find that, and what is left of
+// one is short: so few acts does it take.
+func TestJourneysFindAndShrink(t *testing.T) {
+	encoders, cells := [2]*recordbatch.Encoder{plain(t), gzip(t)}, possibleCells()
+	for n := range 1000 {
+		s := drawScript(n, cells)
+		s.unsafe = true
+		for i := range s.acts {
+			s.acts[i].stranded = true
+		}
+		if play(s, encoders).broken == "" {
+			continue
+		}
+		told := shrink(s, encoders)
+		t.Log(told)
+		if !strings.Contains(told, "was acked and no consumer can read it") || strings.Count(told, "\n") > 8 {
+			t.Error("this is not the shortest way to an acked event that nobody can read")
+		}
+		return
+	}
+	t.Error("no journey found that acks come before the follower has the batch")
+}
