@@ -52,9 +52,11 @@ func stubborn(t *testing.T, addresses []string, more ...kgo.Opt) *kgo.Client {
 	t.Helper()
 	versions := kversion.Stable()
 	versions.SetMaxKeyVersion(produceKey, 8) // walpost's
-	return client(t, addresses, append([]kgo.Opt{kgo.MaxVersions(versions), kgo.DisableIdempotentWrite(), kgo.ProducerLinger(0),
-		kgo.RetryBackoffFn(func(int) time.Duration { return 10 * time.Millisecond })}, more...)...)
+	return client(t, addresses, append([]kgo.Opt{kgo.MaxVersions(versions), kgo.DisableIdempotentWrite(), kgo.ProducerLinger(0), fast}, more...)...)
 }
+
+// fast makes a client try again at once.
+var fast = kgo.RetryBackoffFn(func(int) time.Duration { return 10 * time.Millisecond })
 
 // hasty tells of the first error instead.
 func hasty(t *testing.T, addresses []string) *kgo.Client {

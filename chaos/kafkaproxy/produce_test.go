@@ -87,7 +87,7 @@ func TestFaultsCountDown(t *testing.T) {
 // requests on as they are.
 func TestSwallowedIsAppendedOnce(t *testing.T) {
 	c, topic := launch(t)
-	k := client(t, c.Addresses()) // numbers its records, in the newest version
+	k := client(t, c.Addresses(), fast) // numbers its records, in the newest version
 	f, err := c.Swallow(3)
 	if err != nil {
 		t.Fatal(err)
@@ -118,6 +118,35 @@ func TestOnlySuccessIsSpoilt(t *testing.T) {
 	}
 	if got := conn.produce(topic, "fits"); got != kerr.RequestTimedOut.Code {
 		t.Errorf("masked: %d", got)
+	}
+	met(t, f)
+}
+
+// A request whose connection ends before its answer has come leaves the fault
+// to another one.
+func TestACutLeavesTheFault(t *testing.T) {
+	c, topic := launch(t)
+	conn := dial(t, c)
+	conn.send(1, metadataRequest()) // so that the connection is carried
+	conn.receive()
+	f, err := c.Mask(kerr.RequestTimedOut.Code, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Stall(false, true); err != nil {
+		t.Fatal(err)
+	}
+	conn.send(2, produceRequest(topic, "cut"))
+	await(t, func() bool { return records(t, topic) == 1 })
+	if err := c.Cut(); err != nil {
+		t.Fatal(err)
+	}
+	await(t, func() bool { n, _ := c.Connections(); return n == 0 })
+	if f.Used() != 0 {
+		t.Error("used up by an answer that did not arrive")
+	}
+	if got := dial(t, c).produce(topic, "masked"); got != kerr.RequestTimedOut.Code {
+		t.Errorf("the next request: %d", got)
 	}
 	met(t, f)
 }

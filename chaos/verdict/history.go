@@ -11,8 +11,8 @@ type History struct {
 	Records []Record // what the topics hold; of each partition in the order of its log
 	Samples []Sample // how far the slot was confirmed, in the order of time
 	Claims  []Claim  // what the writers know
-	// Purged has, for each topic that was deleted and created again, when the new one was there: what was committed before may have
-	// gone with the old one.
+	// Purged has, for each topic that was deleted and created again, when the new one was there. What was committed before may have
+	// gone with the old one, so the new one does not tell when it came first: it counts neither as lost nor for the order.
 	Purged map[string]time.Time
 }
 

@@ -13,8 +13,9 @@ const most = 5
 // judge is the work on one history.
 type judge struct {
 	History
-	byID     map[string]int // index in Rows
-	first    []*Record      // of each row; nil: it is nowhere
+	byID     map[string]int  // index in Rows
+	first    []*Record       // of each row; nil: it is nowhere
+	moved    map[string]bool // rows that stand in more than one partition
 	tallies  []Tally
 	findings []Finding
 	told     map[string]int
@@ -23,7 +24,7 @@ type judge struct {
 // Judge returns a tally for each span, and what is wrong.
 func Judge(h History) ([]Tally, []Finding) {
 	j := &judge{History: h, byID: make(map[string]int, len(h.Rows)), first: make([]*Record, len(h.Rows)),
-		tallies: make([]Tally, len(h.Spans)), told: make(map[string]int)}
+		moved: make(map[string]bool), tallies: make([]Tally, len(h.Spans)), told: make(map[string]int)}
 	for i, r := range h.Rows {
 		j.byID[r.ID] = i
 	}
@@ -72,8 +73,13 @@ func (j *judge) records() {
 			j.find(r.Appended, "uncommitted", "%s: no such row was committed", r)
 			continue
 		}
-		if f := j.first[row]; f == nil || r.before(f) {
+		f := j.first[row]
+		if f == nil || r.before(f) {
 			j.first[row] = r
+		}
+		if f != nil {
+			j.tally(maxTime(f.Appended, r.Appended)).Again++ // partitions come in any order
+			j.moved[r.ID] = j.moved[r.ID] || f.Partition != r.Partition
 		}
 	}
 }
@@ -123,7 +129,7 @@ func (j *judge) order() {
 	last := make(map[[2]string]int)
 	for i := range j.Rows {
 		r := &j.Rows[i]
-		if j.first[i] == nil || r.Key == "" {
+		if j.first[i] == nil || r.Key == "" || j.exempt(r) {
 			continue
 		}
 		key := [2]string{r.Topic, r.Key}

@@ -1,18 +1,15 @@
 package verdict
 
 import (
+	"slices"
 	"sort"
 	"time"
 )
 
 // runs looks at what comes again. A redelivery is whole when it goes on from where it began, without a gap, to where the partition had
 // been before: a consumer that sees an old event then knows that all that follow are old too, until the first new one. One that is
-// interrupted by the next redelivery is whole as far as it went.
+// interrupted by the next redelivery is whole as far as it went, and one that leaves out what came again in another partition is whole too.
 func (j *judge) runs() {
-	type log struct {
-		front, last int // ranks by first delivery in this partition; -1: none
-		rank        map[string]int
-	}
 	type place struct {
 		topic     string
 		partition int32
@@ -20,28 +17,44 @@ func (j *judge) runs() {
 	logs := make(map[place]*log)
 	for i := range j.Records {
 		r := &j.Records[i]
-		if _, known := j.byID[r.ID]; !known {
+		row, known := j.byID[r.ID]
+		if !known || j.exempt(&j.Rows[row]) {
 			continue
 		}
 		at := place{r.Topic, r.Partition}
-		l := logs[at]
-		if l == nil {
-			l = &log{front: -1, last: -1, rank: make(map[string]int)}
-			logs[at] = l
+		if logs[at] == nil {
+			logs[at] = &log{last: -1}
 		}
-		rank, seen := l.rank[r.ID]
-		if !seen {
-			rank = l.front + 1
-			l.rank[r.ID] = rank
-		} else {
-			j.tally(r.Appended).Again++
-		}
-		if rank > l.last+1 { // it skips: what lies between was seen before, and is missing in the run
+		if missing := logs[at].take(row, func(row int) bool { return j.moved[j.Rows[row].ID] }); missing >= 0 {
 			j.tally(r.Appended).Broken++
-			j.find(r.Appended, "broken run", "%s: number %d of its partition comes after number %d, and number %d had been there", r, rank, l.last, l.front)
+			j.find(r.Appended, "broken run", "%s: it follows a redelivery that left out %s", r, &j.Rows[missing])
 		}
-		l.last, l.front = rank, max(l.front, rank)
 	}
+}
+
+// log is what a partition has brought so far.
+type log struct {
+	last int   // the row of the last record
+	seen []int // the rows, in the order of their commits
+}
+
+// take takes the next record's row and returns one that should have come again before it, -1: there is none. A step back begins a
+// redelivery; a step forward must not pass over a row that was there before.
+func (l *log) take(row int, elsewhere func(row int) bool) (missing int) {
+	missing = -1
+	if row > l.last {
+		for at := sort.SearchInts(l.seen, l.last+1); at < len(l.seen) && l.seen[at] < row; at++ {
+			if !elsewhere(l.seen[at]) {
+				missing = l.seen[at]
+				break
+			}
+		}
+	}
+	l.last = row
+	if at, there := slices.BinarySearch(l.seen, row); !there {
+		l.seen = slices.Insert(l.seen, at, row)
+	}
+	return missing
 }
 
 // stalls finds, for each span, the longest time in which rows waited and nothing was appended.

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"walpost/internal/testenv/need"
+)
+
+// TestShort is `make chaos` in short: one round, in which each fault that takes no more than seconds comes once, and one broker dies.
+func TestShort(t *testing.T) {
+	rig, err := newRig(t.Context())
+	need.Met(t, err)
+	t.Cleanup(func() {
+		if err := rig.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	known := slices.DeleteFunc(faults(), func(f fault) bool { return !f.brief })
+	const seed = 1
+	part := schedule(known, 0, seed)
+	rep, err := rig.run(t.Context(), 1, seed, part)
+	if err != nil {
+		t.Fatal(err)
+	}
+	book := newLedger(seed)
+	book.add(rep)
+	t.Log("\n" + book.table())
+	if rep.broke() {
+		t.Errorf("a promise was broken\n%s%q", rep.findings, rep.ended)
+	}
+	if book.sum.Times != len(known) || book.sum.Committed < 100*len(known) {
+		t.Errorf("%d of %d faults, %d rows: the run shows nothing", book.sum.Times, len(known), book.sum.Committed)
+	}
+}
+
+// A seed decides which faults come, and each kind comes.
+func TestScheduleIsTheSeeds(t *testing.T) {
+	names := func(faults []fault) (names []string) {
+		for _, f := range faults {
+			names = append(names, f.name)
+		}
+		return names
+	}
+	known := faults()
+	one, again, other := names(schedule(known, 1000, 5)), names(schedule(known, 1000, 5)), names(schedule(known, 1000, 6))
+	if !slices.Equal(one, again) || slices.Equal(one, other) || len(one) < 1000 {
+		t.Errorf("%d faults; the same again: %t; another seed's: %t", len(one), slices.Equal(one, again), slices.Equal(one, other))
+	}
+	for _, f := range known {
+		if !slices.Contains(one, f.name) {
+			t.Errorf("%s never comes", f.name)
+		}
+	}
+	if parts := rounds(schedule(known, 1000, 5), 25); !slices.Equal(names(slices.Concat(parts...)), one) {
+		t.Error("the rounds are not the schedule")
+	}
+}
+
+// The page that is written says what was counted.
+func TestLedgerAddsUp(t *testing.T) {
+	l := newLedger(1)
+	for i := range 3 {
+		rep := report{round: i, rows: 1234, entries: []entry{{fault: quiet}, {fault: "a", recovery: time.Duration(i+1) * time.Second, memory: int64(i) << 20}}}
+		rep.entries[1].Committed, rep.entries[1].Again, rep.entries[1].Stall = 1000, i, time.Duration(i)*time.Second
+		l.add(rep)
+	}
+	const want = "| a | 3 | 3,000 | 0 | 0 | 0 | 0 | 3 | 0 | 2.0 s | 2.0 s, 3.0 s | 2 MiB |\n"
+	if got := l.lines["a"].row(); got != want {
+		t.Errorf("got  %swant %s", got, want)
+	}
+	if l.rows != 3702 || l.rounds != 3 || l.sum.Times != 3 {
+		t.Errorf("%d rows, %d rounds, %d faults", l.rows, l.rounds, l.sum.Times)
+	}
+}

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5"
+
+	"walpost/chaos/verdict"
+)
+
+// commits reads the order of commits from a second slot, which nobody advances. The server's own WAL is the only witness of it: writers
+// do not learn whose COMMIT was first. The bytes are read by a parser that walpost does not use for that. prefix stands before each
+// topic's name.
+func commits(ctx context.Context, conn *pgx.Conn, slot, prefix string) ([]verdict.Row, error) {
+	messages, err := conn.Query(ctx, `SELECT data FROM pg_logical_slot_peek_binary_changes($1, NULL, NULL,
+		'proto_version', '1', 'publication_names', 'walpost')`, slot)
+	if err != nil {
+		return nil, err
+	}
+	defer messages.Close()
+	p := peeked{prefix: prefix, relations: make(map[uint32]*pglogrepl.RelationMessage)}
+	for messages.Next() {
+		var data []byte
+		if err := messages.Scan(&data); err != nil {
+			return nil, err
+		}
+		message, err := pglogrepl.Parse(data)
+		if err != nil {
+			return nil, err
+		}
+		if err := p.take(message); err != nil {
+			return nil, err
+		}
+	}
+	return p.rows, messages.Err()
+}
+
+// peeked is what was read of the slot.
+type peeked struct {
+	prefix    string
+	relations map[uint32]*pglogrepl.RelationMessage
+	begin     *pglogrepl.BeginMessage
+	open      int // index of the open transaction's first row
+	rows      []verdict.Row
+}
+
+func (p *peeked) take(message pglogrepl.Message) error {
+	switch m := message.(type) {
+	case *pglogrepl.BeginMessage:
+		p.begin, p.open = m, len(p.rows)
+	case *pglogrepl.RelationMessage:
+		p.relations[m.RelationID] = m
+	case *pglogrepl.InsertMessage:
+		relation := p.relations[m.RelationID]
+		if relation == nil {
+			return fmt.Errorf("row of relation %d, which was not described", m.RelationID)
+		}
+		values := make(map[string]string, len(m.Tuple.Columns))
+		for i, c := range m.Tuple.Columns {
+			values[relation.Columns[i].Name] = string(c.Data) // "" for NULL
+		}
+		p.rows = append(p.rows, verdict.Row{ID: values["id"], Topic: p.prefix + values["aggregatetype"], Key: values["aggregateid"],
+			Committed: p.begin.CommitTime})
+	case *pglogrepl.CommitMessage:
+		for i := p.open; i < len(p.rows); i++ {
+			p.rows[i].End = uint64(m.TransactionEndLSN)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,183 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"walpost/internal/kafkatest"
+)
+
+func kafkaFaults() []fault {
+	return []fault{
+		{"Kafka: the relay's connections cut", 130, true, func(ctx context.Context, r *round) error {
+			return r.toKafka.Cut()
+		}},
+		{"Kafka: connections stalled towards the brokers", 8, false, stalledKafka(true, false)},
+		{"Kafka: connections stalled towards the relay", 8, false, stalledKafka(false, true)},
+		{"Kafka: half-open connections", 8, false, stalledKafka(true, true)},
+		{"Kafka: broker kill -9", 25, false, func(ctx context.Context, r *round) error {
+			id := r.broker()
+			if err := r.kafka.Kill(id); err != nil {
+				return err
+			}
+			if err := r.hold(ctx, 0, 3*time.Second); err != nil {
+				return err
+			}
+			return r.back(ctx, id)
+		}},
+		{"Kafka: rolling restart", 6, false, func(ctx context.Context, r *round) error {
+			for id := 1; id <= brokers; id++ {
+				if err := r.kafka.Stop(ctx, id); err != nil {
+					return err
+				}
+				if err := r.back(ctx, id); err != nil {
+					return err
+				}
+			}
+			return nil
+		}},
+		{"Kafka: broker frozen", 12, false, func(ctx context.Context, r *round) error {
+			id := r.broker()
+			if err := r.kafka.Freeze(id); err != nil {
+				return err
+			}
+			if err := r.hold(ctx, 2*time.Second, 14*time.Second); err != nil { // its session with the controller lasts 9 s
+				return err
+			}
+			return errors.Join(r.kafka.Thaw(id), r.awaitLeaders(ctx, r.topics()))
+		}},
+		{"Kafka: leaders moved", 60, true, func(ctx context.Context, r *round) error { return r.moveLeaders(ctx, r.topic(orders)) }},
+		{"Kafka: min.insync.replicas lost", 6, false, func(ctx context.Context, r *round) error {
+			return r.without(ctx, 2, 4*time.Second)
+		}},
+		{"Kafka: all brokers gone for longer than wal_sender_timeout", 4, false, func(ctx context.Context, r *round) error {
+			return r.without(ctx, brokers, 7*time.Second)
+		}},
+		{"Kafka: topic deleted and created again", 20, true, func(ctx context.Context, r *round) error { return r.recreate(ctx, r.topic(doomed)) }},
+		{"Kafka: partitions added", 15, true, func(ctx context.Context, r *round) error { return r.grow(ctx, r.topic(payments)) }},
+	}
+}
+
+func (r *round) broker() int { return 1 + r.r.IntN(brokers) }
+
+// back starts a broker again and waits until it follows.
+func (r *round) back(ctx context.Context, id int) error {
+	if err := r.kafka.StartNode(ctx, id); err != nil {
+		return err
+	}
+	return r.awaitLeaders(ctx, r.topics())
+}
+
+// without kills n brokers at once for a while. A majority of the controllers may be gone with them.
+func (r *round) without(ctx context.Context, n int, gone time.Duration) error {
+	first := r.broker()
+	ids := make([]int, n)
+	for i := range ids {
+		ids[i] = 1 + (first+i)%brokers
+		if err := r.kafka.Kill(ids[i]); err != nil {
+			return err
+		}
+	}
+	if err := r.hold(ctx, gone, gone+2*time.Second); err != nil {
+		return err
+	}
+	started := make(chan error, n)
+	for _, id := range ids { // each is up only when a majority is
+		go func() { started <- r.kafka.StartNode(ctx, id) }()
+	}
+	var err error
+	for range ids {
+		err = errors.Join(err, <-started)
+	}
+	return errors.Join(err, r.awaitLeaders(ctx, r.topics()))
+}
+
+// stalledKafka lets the connections stall that are there. New ones are carried: the relay has to find out and to make them.
+func stalledKafka(up, down bool) func(ctx context.Context, r *round) error {
+	return func(ctx context.Context, r *round) error {
+		if err := r.toKafka.Stall(up, down); err != nil {
+			return err
+		}
+		err := r.awaitMore(ctx)
+		return errors.Join(err, r.toKafka.Heal())
+	}
+}
+
+// moveLeaders makes the next replica of each partition its preferred one, and elects it.
+func (r *round) moveLeaders(ctx context.Context, topic string) error {
+	partitions, err := r.partitions(ctx, topic)
+	if err != nil {
+		return err
+	}
+	move := kmsg.NewAlterPartitionAssignmentsRequest()
+	move.TimeoutMillis = 10_000
+	moved := kmsg.NewAlterPartitionAssignmentsRequestTopic()
+	moved.Topic = topic
+	for _, p := range partitions {
+		one := kmsg.NewAlterPartitionAssignmentsRequestTopicPartition()
+		one.Partition, one.Replicas = p.Partition, append(p.Replicas[1:len(p.Replicas):len(p.Replicas)], p.Replicas[0])
+		moved.Partitions = append(moved.Partitions, one)
+	}
+	move.Topics = append(move.Topics, moved)
+	answer, err := move.RequestWith(ctx, r.client)
+	if err == nil {
+		err = kerr.ErrorForCode(answer.ErrorCode)
+	}
+	if err != nil {
+		return fmt.Errorf("reassign topic %s: %w", topic, err)
+	}
+	elect := kmsg.NewElectLeadersRequest()
+	elect.TimeoutMillis = 10_000
+	asked := kmsg.NewElectLeadersRequestTopic()
+	asked.Topic = topic
+	for _, p := range partitions {
+		asked.Partitions = append(asked.Partitions, p.Partition)
+	}
+	elect.Topics = append(elect.Topics, asked)
+	if _, err := elect.RequestWith(ctx, r.client); err != nil { // each partition has an error of its own: one that leads already, for instance
+		return fmt.Errorf("elect leaders of topic %s: %w", topic, err)
+	}
+	return r.awaitLeaders(ctx, []string{topic})
+}
+
+// grow adds a partition.
+func (r *round) grow(ctx context.Context, topic string) error {
+	partitions, err := r.partitions(ctx, topic)
+	if err != nil {
+		return err
+	}
+	req := kmsg.NewCreatePartitionsRequest()
+	req.TimeoutMillis = 10_000
+	one := kmsg.NewCreatePartitionsRequestTopic()
+	one.Topic, one.Count = topic, int32(len(partitions)+1)
+	req.Topics = append(req.Topics, one)
+	res, err := req.RequestWith(ctx, r.client)
+	if err == nil {
+		err = kerr.ErrorForCode(res.Topics[0].ErrorCode)
+	}
+	if err != nil {
+		return fmt.Errorf("add a partition to topic %s: %w", topic, err)
+	}
+	return r.awaitLeaders(ctx, []string{topic})
+}
+
+// recreate deletes a topic and, a while later, creates it again.
+func (r *round) recreate(ctx context.Context, topic string) error {
+	if err := r.deleteTopic(ctx, topic); err != nil {
+		return err
+	}
+	if err := r.hold(ctx, 0, time.Second); err != nil {
+		return err
+	}
+	err := poll(ctx, func() (bool, error) {
+		err := kafkatest.CreateTopic(ctx, r.kafka.Brokers(), topic, 2, topicSettings)
+		return err == nil, nil // until the deletion has come through, it exists
+	})
+	r.purged[topic] = time.Now()
+	return err
+}

@@ -1,0 +1,49 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"walpost/internal/pgtest"
+)
+
+func postgresFaults() []fault {
+	return []fault{
+		{"Postgres: the relay's connections cut", 150, true, func(ctx context.Context, r *round) error {
+			r.toPG.Cut()
+			return nil
+		}},
+		{"Postgres: half-open connections", 10, false, stalled(true, true)},
+		{"Postgres: connections stalled towards the server", 10, false, stalled(true, false)},
+		{"Postgres: connections stalled towards the relay", 10, false, stalled(false, true)},
+		{"Postgres: crash (immediate stop)", 30, true, restarted(pgtest.Immediate)},
+		{"Postgres: fast restart", 25, true, restarted(pgtest.Fast)},
+	}
+}
+
+// stalled lets the connections stall until the relay has found that out by itself; then they are cut, for nobody else ends them.
+func stalled(up, down bool) func(ctx context.Context, r *round) error {
+	return func(ctx context.Context, r *round) error {
+		r.toPG.Stall(up, down)
+		err := r.awaitMore(ctx)
+		r.toPG.Cut()
+		return err
+	}
+}
+
+func restarted(mode pgtest.Mode) func(ctx context.Context, r *round) error {
+	return func(ctx context.Context, r *round) error {
+		limit, cancel := context.WithTimeout(ctx, 10*time.Second) // a relay must not hold a stopping server up
+		defer cancel()
+		if err := r.postgres.Stop(limit, mode); err != nil {
+			r.stuck = append(r.stuck, "Postgres does not stop: "+err.Error())
+			r.postgres.Kill()
+		}
+		if r.r.IntN(2) == 0 {
+			if err := r.hold(ctx, 0, 2*time.Second); err != nil {
+				return err
+			}
+		}
+		return r.postgres.Start(ctx)
+	}
+}

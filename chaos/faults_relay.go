@@ -1,0 +1,61 @@
+package main
+
+import (
+	"context"
+	"syscall"
+	"time"
+)
+
+func relayFaults() []fault {
+	return []fault{
+		{"relay: kill -9", 150, true, func(ctx context.Context, r *round) error {
+			r.relay.kill()
+			return r.relay.start()
+		}},
+		{"relay: SIGTERM, started again", 60, true, func(ctx context.Context, r *round) error {
+			if err := r.relay.stop(ctx); err != nil {
+				r.stuck = append(r.stuck, err.Error())
+				r.relay.kill()
+			}
+			return r.relay.start()
+		}},
+		{"relay: SIGSTOP, SIGCONT", 30, true, func(ctx context.Context, r *round) error {
+			if err := r.relay.signal(syscall.SIGSTOP); err != nil {
+				return err
+			}
+			if err := r.hold(ctx, time.Second, 7*time.Second); err != nil {
+				return err
+			}
+			return r.relay.signal(syscall.SIGCONT)
+		}},
+		{"relay: kill -9, its last request arrives late", 30, true, func(ctx context.Context, r *round) error {
+			if err := r.used(ctx)(r.toKafka.Hold(1)); err != nil {
+				return err
+			}
+			r.relay.kill()
+			if err := r.relay.start(); err != nil {
+				return err
+			}
+			if err := r.awaitMore(ctx); err != nil {
+				return err
+			}
+			return r.toKafka.Release(ctx)
+		}},
+	}
+}
+
+// A clock that jumps is here the clock of those who write rows: walpost takes created_at for ce_time, and the commit's time for the record's.
+func clockFaults() []fault {
+	return []fault{
+		{"clock of the services: ten years ahead, then behind", 10, true, func(ctx context.Context, r *round) error {
+			defer r.load.clock.Store(0)
+			for _, ahead := range []time.Duration{10 * 365 * 24 * time.Hour, -10 * 365 * 24 * time.Hour} {
+				r.load.clock.Store(int64(ahead))
+				if err := r.hold(ctx, 300*time.Millisecond, 600*time.Millisecond); err != nil {
+					return err
+				}
+			}
+			return nil
+		}},
+	}
+}

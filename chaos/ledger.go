@@ -1,0 +1,121 @@
+package main
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"walpost/chaos/verdict"
+)
+
+// report is what came of one round.
+type report struct {
+	round    int
+	seed     uint64
+	entries  []entry // for each fault of the round, the time before the first included
+	rows     int
+	findings string   // for people; empty: nothing is wrong
+	ended    []string // relays that ended by themselves, and whatever else should not have been
+}
+
+// entry is one fault of one round.
+type entry struct {
+	fault    string
+	length   time.Duration // of the fault itself
+	recovery time.Duration
+	memory   int64
+	verdict.Tally
+}
+
+func newReport(r *round, h verdict.History, used []memory) report {
+	tallies, findings := verdict.Judge(h)
+	rep := report{round: r.n, seed: r.seed, rows: len(h.Rows), findings: verdict.Explain(h.Spans, findings)}
+	for i, span := range h.Spans {
+		e := entry{fault: span.Fault, Tally: tallies[i]}
+		if i > 0 {
+			s := r.struck[i-1]
+			e.length, e.recovery = s.mended.Sub(s.begin), s.recovery
+		}
+		for _, m := range used {
+			if !m.at.Before(span.Begin) && (i+1 == len(h.Spans) || m.at.Before(h.Spans[i+1].Begin)) {
+				e.memory = max(e.memory, m.bytes)
+			}
+		}
+		rep.entries = append(rep.entries, e)
+	}
+	rep.ended = append(slices.Clone(r.relay.byItself()), r.stuck...)
+	return rep
+}
+
+// broke tells whether the round broke a promise.
+func (r report) broke() bool {
+	return len(r.ended) > 0 || slices.ContainsFunc(r.entries, func(e entry) bool { return e.Broke() || e.memory > budget+headroom })
+}
+
+// line is a fault's row in the ledger.
+type line struct {
+	Fault     string
+	Times     int
+	Recovery  []time.Duration
+	Memory    int64
+	Unbidden  int // relays that ended by themselves; only in the sum
+	LongestOf time.Duration
+	verdict.Tally
+}
+
+// ledger sums reports up.
+type ledger struct {
+	lines  map[string]*line
+	sum    line
+	began  time.Time
+	took   time.Duration
+	seed   uint64
+	rows   int
+	rounds int
+}
+
+func newLedger(seed uint64) *ledger {
+	return &ledger{lines: make(map[string]*line), began: time.Now(), seed: seed, sum: line{Fault: "all"}}
+}
+
+func (l *ledger) add(r report) {
+	l.rows += r.rows
+	l.rounds++
+	l.sum.Unbidden += len(r.ended)
+	for _, e := range r.entries {
+		one := l.lines[e.fault]
+		if one == nil {
+			one = &line{Fault: e.fault}
+			l.lines[e.fault] = one
+		}
+		for _, to := range []*line{one, &l.sum} {
+			to.Tally.Add(e.Tally)
+			to.Memory = max(to.Memory, e.memory)
+			to.LongestOf = max(to.LongestOf, e.length)
+			if e.fault != quiet {
+				to.Times++
+				to.Recovery = append(to.Recovery, e.recovery)
+			}
+		}
+	}
+	l.took = time.Since(l.began)
+}
+
+// sorted are the lines, the most frequent faults first.
+func (l *ledger) sorted() []*line {
+	var all []*line
+	for _, one := range l.lines {
+		all = append(all, one)
+	}
+	slices.SortFunc(all, func(a, b *line) int { return cmp.Or(-cmp.Compare(a.Times, b.Times), cmp.Compare(a.Fault, b.Fault)) })
+	return all
+}
+
+// recovery returns the median and the longest.
+func (l *line) recovery() (median, longest time.Duration) {
+	if len(l.Recovery) == 0 {
+		return 0, 0
+	}
+	sorted := slices.Sorted(slices.Values(l.Recovery))
+	return sorted[len(sorted)/2], sorted[len(sorted)-1]
+}

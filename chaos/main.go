@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// options are the command's.
+type options struct {
+	faults int
+	each   int
+	seed   uint64
+	only   string
+	round  int
+	write  string
+	fallen string
+}
+
+func main() {
+	o := options{}
+	flag.IntVar(&o.faults, "faults", 1000, "how many faults, by their shares; each kind comes at least once")
+	flag.IntVar(&o.each, "each", 25, "faults of a round: it has a fresh database and fresh topics, and ends with a comparison")
+	flag.Uint64Var(&o.seed, "seed", 0, "decides which faults come in which order; 0: a new one")
+	flag.StringVar(&o.only, "only", "", "only faults whose name contains this")
+	flag.IntVar(&o.round, "round", 0, "only this round of the schedule, from 1: to play a failed one again")
+	flag.StringVar(&o.write, "write", "", "write the ledger into this file, docs/guarantees.md for one")
+	flag.StringVar(&o.fallen, "mutations", "", "the report of command mutate, to go into that file")
+	flag.Parse()
+	if o.seed == 0 {
+		o.seed = rand.Uint64N(1_000_000)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := chaos(ctx, o); err != nil {
+		fmt.Fprintln(os.Stderr, "chaos:", err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+// errBroken says that a promise was broken; what was is printed before.
+var errBroken = errors.New("a promise was broken")
+
+func chaos(ctx context.Context, o options) error {
+	known := slices.DeleteFunc(faults(), func(f fault) bool { return !strings.Contains(f.name, o.only) })
+	if len(known) == 0 {
+		return fmt.Errorf("no fault's name contains %q", o.only)
+	}
+	parts := rounds(schedule(known, o.faults, o.seed), o.each)
+	progress("seed %d: %d rounds of %d faults at most", o.seed, len(parts), o.each)
+	rig, err := newRig(ctx)
+	if err != nil {
+		return err
+	}
+	book := newLedger(o.seed)
+	broken := false
+	for i, part := range parts {
+		if n := i + 1; o.round == 0 || o.round == n {
+			rep, err := rig.run(ctx, n, o.seed, part)
+			if err != nil {
+				return errors.Join(fmt.Errorf("seed %d, round %d: %w", o.seed, n, err), rig.close())
+			}
+			book.add(rep)
+			tell(rep)
+			if rep.broke() {
+				broken = true
+				rig.narrow(ctx, rep, part)
+			}
+		}
+	}
+	if err := rig.close(); err != nil {
+		return err
+	}
+	fmt.Println(book.table())
+	if o.write != "" {
+		if err := book.write(o, rig); err != nil {
+			return err
+		}
+	}
+	if broken {
+		return errBroken
+	}
+	return nil
+}
+
+// tell says what came of a round.
+func tell(r report) {
+	var sum line
+	for _, e := range r.entries {
+		sum.Tally.Add(e.Tally)
+		sum.Memory = max(sum.Memory, e.memory)
+		sum.Recovery = append(sum.Recovery, e.recovery)
+	}
+	_, longest := sum.recovery()
+	progress("round %d: %d faults, %d rows: lost %d, uncommitted %d, out of order %d, confirmed early %d; duplicates %d, broken runs %d; longest recovery %s, memory %d MiB",
+		r.round, len(r.entries)-1, sum.Committed, sum.Lost, sum.Uncommitted, sum.Disordered, sum.Ahead, sum.Again, sum.Broken, seconds(longest), sum.Memory>>20)
+	for _, e := range r.ended {
+		progress("round %d: %s", r.round, e)
+	}
+	if r.findings != "" {
+		progress("round %d, seed %d:\n%s", r.round, r.seed, r.findings)
+	}
+}
+
+// narrow looks for the shortest part of a round's schedule that breaks a promise too: it tries the last fault before the first breach
+// alone, then with the one before it, and so on, each twice as long as the last.
+func (g *rig) narrow(ctx context.Context, r report, part []fault) {
+	at := slices.IndexFunc(r.entries, func(e entry) bool { return e.Broke() || e.memory > budget+headroom })
+	if at < 0 {
+		at = len(r.entries) - 1
+	}
+	names := func(faults []fault) string {
+		var all []string
+		for _, f := range faults {
+			all = append(all, f.name)
+		}
+		return strings.Join(all, "; ")
+	}
+	for n := 1; n < at; n *= 2 {
+		again, err := g.run(ctx, 10_000+r.round*100+n, r.seed, part[at-n:at])
+		if err != nil {
+			progress("narrowing: %v", err)
+			return
+		}
+		if again.broke() {
+			progress("seed %d, round %d: these faults are enough: %s", r.seed, r.round, names(part[at-n:at]))
+			tell(again)
+			return
+		}
+	}
+	progress("seed %d, round %d: no shorter history than this one broke it again: %s", r.seed, r.round, names(part[:at]))
+}
+
+func progress(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, time.Now().Format("15:04:05 ")+format+"\n", args...)
+}

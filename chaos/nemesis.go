@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"time"
+)
+
+// fault is one thing that happens to users in a year.
+type fault struct {
+	name  string
+	share int  // of a thousand
+	brief bool // takes few seconds: in the short form
+	// strike breaks something and mends it again. What it leaves to be waited for is the relay's recovery. An error is the rig's, not
+	// the relay's.
+	strike func(ctx context.Context, r *round) error
+}
+
+// faults is all that the nemesis knows.
+func faults() []fault {
+	var all []fault
+	for _, some := range [][]fault{relayFaults(), postgresFaults(), kafkaFaults(), answerFaults(), clockFaults()} {
+		all = append(all, some...)
+	}
+	return all
+}
+
+// schedule draws n faults, each as often as its share says and at least once, in an order that the seed alone decides.
+func schedule(known []fault, n int, seed uint64) []fault {
+	shares := 0
+	for _, f := range known {
+		shares += f.share
+	}
+	var drawn []fault
+	for _, f := range known {
+		for range max(1, (n*f.share+shares-1)/shares) {
+			drawn = append(drawn, f)
+		}
+	}
+	r := rand.New(rand.NewPCG(seed, 0))
+	r.Shuffle(len(drawn), func(i, j int) { drawn[i], drawn[j] = drawn[j], drawn[i] })
+	return drawn
+}
+
+// rounds divides a schedule.
+func rounds(all []fault, each int) [][]fault {
+	var parts [][]fault
+	for len(all) > 0 {
+		n := min(each, len(all))
+		parts = append(parts, all[:n])
+		all = all[n:]
+	}
+	return parts
+}
+
+// struck is one fault that was brought over the relay.
+type struck struct {
+	fault    string
+	begin    time.Time
+	mended   time.Time
+	recovery time.Duration // from then until all that had been committed by then was confirmed, and something later too
+}
+
+// recovering is how long a recovery may take.
+const recovering = 2 * time.Minute
+
+// bring brings one fault, and waits until the relay has come through it.
+func (r *round) bring(ctx context.Context, f fault) error {
+	s := struck{fault: f.name, begin: time.Now()}
+	if err := f.strike(ctx, r); err != nil {
+		return fmt.Errorf("%s: %w", f.name, err)
+	}
+	s.mended = time.Now()
+	limit, cancel := context.WithTimeout(ctx, recovering)
+	defer cancel()
+	err := r.awaitMore(limit)
+	s.recovery = time.Since(s.mended)
+	r.struck = append(r.struck, s)
+	if err != nil && ctx.Err() == nil {
+		r.stuck = append(r.stuck, fmt.Sprintf("%s: what was committed is not confirmed after %s: %v\n%s", f.name, recovering, err, lastLines(r.relay.spec.Log, 10)))
+		return errStuck
+	}
+	return err
+}
+
+// hold lets a fault last for some time between from and to.
+func (r *round) hold(ctx context.Context, from, to time.Duration) error {
+	timer := time.NewTimer(from + time.Duration(r.r.Int64N(int64(to-from)+1)))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-timer.C:
+		return nil
+	}
+}

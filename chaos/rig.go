@@ -1,0 +1,117 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"walpost/chaos/kafkaproxy"
+	"walpost/internal/kafkatest"
+	"walpost/internal/pgtest"
+	"walpost/internal/testenv/child"
+	"walpost/internal/testenv/proxy"
+)
+
+// rig is what all rounds run on: the servers, and the proxies that the relay reaches them through. Everybody else goes straight to them.
+type rig struct {
+	home     *child.Home
+	walpost  string // the binary
+	postgres *pgtest.Server
+	kafka    *kafkatest.Cluster
+	toPG     *proxy.Proxy
+	toKafka  *kafkaproxy.Cluster
+	client   *kgo.Client // for topics, leaders and partitions
+}
+
+// brokers is how many there are: enough for a majority without one of them.
+const brokers = 3
+
+func newRig(ctx context.Context) (*rig, error) {
+	if runtime.GOOS != "linux" {
+		return nil, errors.New("the relay's memory is read from /proc: run this on Linux")
+	}
+	r := &rig{}
+	if err := r.open(ctx); err != nil {
+		return nil, errors.Join(err, r.close())
+	}
+	return r, nil
+}
+
+func (r *rig) open(ctx context.Context) (err error) {
+	if r.home, err = child.NewHome("walpost-chaos-", nil); err != nil {
+		return err
+	}
+	r.walpost = r.home.Path("walpost")
+	root, err := moduleRoot(ctx)
+	if err != nil {
+		return err
+	}
+	build := exec.CommandContext(ctx, "go", "build", "-C", root, "-o", r.walpost, "./cmd/walpost")
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("build walpost: %w\n%s", err, out)
+	}
+	r.postgres, err = pgtest.Launch(ctx, pgtest.Options{Settings: map[string]string{
+		"wal_sender_timeout":        "5s",   // so that a dead connection is noticed within a round
+		"logical_decoding_work_mem": "64kB", // most transactions are spilled
+		"max_prepared_transactions": "100",
+		"checkpoint_timeout":        "30s",
+	}})
+	if err != nil {
+		return err
+	}
+	if r.toPG, err = proxy.Launch(child.Address(r.postgres.Port())); err != nil {
+		return err
+	}
+	if r.kafka, err = kafkatest.Launch(ctx, kafkatest.Options{Nodes: brokers}); err != nil {
+		return err
+	}
+	if r.toKafka, err = kafkaproxy.Launch(ctx, r.kafka.Brokers()); err != nil {
+		return err
+	}
+	r.client, err = kgo.NewClient(kgo.SeedBrokers(r.kafka.Brokers()...))
+	return err
+}
+
+// close ends the servers. It may be called on a rig that is half open.
+func (r *rig) close() error {
+	var errs []error
+	if r.client != nil {
+		r.client.Close()
+	}
+	if r.toKafka != nil {
+		errs = append(errs, r.toKafka.Close())
+	}
+	if r.kafka != nil {
+		errs = append(errs, r.kafka.Close())
+	}
+	if r.toPG != nil {
+		r.toPG.Close()
+	}
+	if r.postgres != nil {
+		errs = append(errs, r.postgres.Close())
+	}
+	if r.home != nil {
+		errs = append(errs, r.home.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// moduleRoot is the folder of the module walpost, of which this one is a part.
+func moduleRoot(ctx context.Context) (string, error) {
+	out, err := exec.CommandContext(ctx, "go", "env", "GOMOD").Output()
+	if err != nil {
+		return "", fmt.Errorf("find the module: %w", err)
+	}
+	root := filepath.Dir(filepath.Dir(strings.TrimSpace(string(out))))
+	if _, err := os.Stat(filepath.Join(root, "cmd", "walpost")); err != nil {
+		return "", fmt.Errorf("run this inside the module walpost/chaos (make chaos): %w", err)
+	}
+	return root, nil
+}

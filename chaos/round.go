@@ -1,0 +1,247 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"walpost/chaos/verdict"
+	"walpost/internal/kafkatest"
+)
+
+// round is a fresh database and fresh topics, over which some faults are brought one after another, and the verdict on it.
+type round struct {
+	*rig
+	n      int
+	seed   uint64
+	name   string // of the database and the slot; with a dot, what topics' names begin with
+	r      *rand.Rand
+	conn   *pgx.Conn // nil: to be opened
+	relay  *keeper
+	load   *workload
+	struck []struck
+	stuck  []string // what went wrong otherwise
+	purged map[string]time.Time
+}
+
+// budget is relay.max_in_flight_bytes, and headroom what the relay may take besides.
+const (
+	budget   = 16 << 20
+	headroom = 48 << 20
+)
+
+// partitions of the topics, and their settings: the broker's time says when a record was appended.
+var (
+	partitions    = map[string]int32{orders: 6, payments: 2, doomed: 2}
+	topicSettings = map[string]string{"message.timestamp.type": "LogAppendTime"}
+)
+
+// errStuck ends a round whose relay does not come back.
+var errStuck = errors.New("the relay does not come back")
+
+// run runs a round. An error is the rig's; what the relay did wrong is in the report.
+func (g *rig) run(ctx context.Context, n int, seed uint64, faults []fault) (rep report, err error) {
+	r := &round{rig: g, n: n, seed: seed, name: fmt.Sprintf("chaos_%d", n), r: rand.New(rand.NewPCG(seed, uint64(n)+1)), purged: make(map[string]time.Time)}
+	if err := r.open(ctx); err != nil {
+		return rep, err
+	}
+	defer func() { err = errors.Join(err, r.close(context.WithoutCancel(ctx))) }()
+	began := time.Now()
+	watching := newWitness(ctx, r.postgres.DSN(r.name), r.name, r.relay)
+	defer watching.stop()
+	r.load = startWorkload(ctx, r.postgres.DSN(r.name), n, seed)
+	if err := r.awaitMore(ctx); err != nil {
+		return rep, fmt.Errorf("before any fault: %w\n%s", err, lastLines(r.relay.spec.Log, 20))
+	}
+	for _, f := range faults {
+		if err = r.bring(ctx, f); err != nil {
+			break
+		}
+	}
+	claims := r.load.stop()
+	if err != nil && !errors.Is(err, errStuck) {
+		return rep, fmt.Errorf("%w\n%s", err, lastLines(r.relay.spec.Log, 20))
+	}
+	if err == nil {
+		if err := r.awaitConfirmed(ctx); err != nil {
+			r.stuck = append(r.stuck, "at the end: "+err.Error())
+		}
+	}
+	if err := r.relay.stop(ctx); err != nil {
+		r.stuck = append(r.stuck, err.Error())
+	}
+	samples, memory := watching.stop()
+	h, err := r.history(ctx, began, claims, samples)
+	if err != nil {
+		return rep, err
+	}
+	return newReport(r, h, memory), nil
+}
+
+// open makes the database, the topics and the two slots, and starts the relay.
+func (r *round) open(ctx context.Context) error {
+	if err := r.postgres.CreateDatabase(ctx, r.name); err != nil {
+		return err
+	}
+	for name, n := range partitions {
+		if err := kafkatest.CreateTopic(ctx, r.kafka.Brokers(), r.topic(name), n, topicSettings); err != nil {
+			return err
+		}
+	}
+	env, err := r.environment()
+	if err != nil {
+		return err
+	}
+	if _, err := r.home.Run(ctx, r.walpost, env, "schema", "apply"); err != nil {
+		return err
+	}
+	if r.relay, err = newKeeper(r.home, r.walpost, r.name, env); err != nil {
+		return err
+	}
+	if err := r.relay.start(); err != nil {
+		return err
+	}
+	// Both slots stand before the first row.
+	if err := r.confirmed(ctx, 1); err != nil {
+		return fmt.Errorf("wait for the relay's slot: %w\n%s", err, lastLines(r.relay.spec.Log, 20))
+	}
+	_, err = r.conn.Exec(ctx, "SELECT pg_create_logical_replication_slot($1, 'pgoutput')", r.name+"_order")
+	return err
+}
+
+func (r *round) close(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	if r.relay.current().Running() {
+		r.relay.kill()
+	}
+	var errs []error
+	if r.conn != nil {
+		r.conn.Close(ctx)
+	}
+	errs = append(errs, r.postgres.DropDatabase(ctx, r.name))
+	for _, topic := range r.topics() {
+		errs = append(errs, r.deleteTopic(ctx, topic))
+	}
+	return errors.Join(errs...)
+}
+
+func (r *round) topic(aggregate string) string { return r.name + "." + aggregate }
+
+func (r *round) topics() []string {
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(partitions)) {
+		names = append(names, r.topic(name))
+	}
+	return names
+}
+
+// environment is walpost's whole configuration: both servers are behind proxies.
+func (r *round) environment() ([]string, error) {
+	u, err := url.Parse(r.postgres.DSN(r.name))
+	if err != nil {
+		return nil, err
+	}
+	u.Host = r.toPG.Address()
+	return []string{
+		"PATH=" + os.Getenv("PATH"),
+		"WALPOST_POSTGRES_URL=" + u.String(),
+		"WALPOST_POSTGRES_SLOT=" + r.name,
+		"WALPOST_OUTBOX_TOPIC=" + r.name + ".{aggregatetype}",
+		"WALPOST_KAFKA_BOOTSTRAP_SERVERS=" + strings.Join(r.toKafka.Addresses(), ","),
+		fmt.Sprintf("WALPOST_RELAY_MAX_IN_FLIGHT_BYTES=%d", budget),
+		"WALPOST_RELAY_SHUTDOWN_TIMEOUT=5s",
+	}, nil
+}
+
+// awaitConfirmed waits until everything that is committed now is confirmed: until all of it is in Kafka, if the relay is right.
+func (r *round) awaitConfirmed(ctx context.Context) error {
+	end, err := r.written(ctx)
+	if err != nil {
+		return err
+	}
+	return r.confirmed(ctx, end)
+}
+
+// awaitMore is awaitConfirmed, and waits for something later besides: while writers write, that shows a relay at work.
+func (r *round) awaitMore(ctx context.Context) error {
+	end, err := r.written(ctx)
+	if err != nil {
+		return err
+	}
+	return r.confirmed(ctx, end+1)
+}
+
+// written is how far the WAL is on disk.
+func (r *round) written(ctx context.Context) (end uint64, err error) {
+	err = r.ask(ctx, func(conn *pgx.Conn) (bool, error) {
+		return true, conn.QueryRow(ctx, "SELECT (pg_current_wal_flush_lsn() - '0/0')::bigint").Scan(&end)
+	})
+	return end, err
+}
+
+// confirmed waits until the slot is confirmed up to an LSN.
+func (r *round) confirmed(ctx context.Context, end uint64) error {
+	return r.ask(ctx, func(conn *pgx.Conn) (bool, error) {
+		have, err := confirmedLSN(ctx, conn, r.name)
+		return have >= end, err
+	})
+}
+
+// ask asks the server until done, whatever becomes of the session.
+func (r *round) ask(ctx context.Context, do func(conn *pgx.Conn) (done bool, err error)) error {
+	var last error
+	err := poll(ctx, func() (done bool, _ error) {
+		if r.conn == nil {
+			if r.conn, last = pgx.Connect(ctx, r.postgres.DSN(r.name)); last != nil {
+				r.conn = nil
+				return false, nil
+			}
+		}
+		if done, last = do(r.conn); last != nil {
+			r.conn.Close(ctx)
+			r.conn = nil
+			return false, nil
+		}
+		return done, nil
+	})
+	if err != nil {
+		return errors.Join(err, last)
+	}
+	return nil
+}
+
+// history gathers what the round left behind.
+func (r *round) history(ctx context.Context, began time.Time, claims []verdict.Claim, samples []verdict.Sample) (h verdict.History, err error) {
+	h.Spans = []verdict.Span{{Fault: quiet, Begin: began}}
+	for _, s := range r.struck {
+		h.Spans = append(h.Spans, verdict.Span{Fault: s.fault, Begin: s.begin})
+	}
+	h.Claims, h.Samples, h.Purged = claims, samples, r.purged
+	for _, topic := range r.topics() {
+		records, err := r.readTopic(ctx, topic)
+		if err != nil {
+			return h, err
+		}
+		h.Records = append(h.Records, records...)
+	}
+	conn, err := pgx.Connect(ctx, r.postgres.DSN(r.name))
+	if err != nil {
+		return h, err
+	}
+	defer conn.Close(ctx)
+	h.Rows, err = commits(ctx, conn, r.name+"_order", r.name+".")
+	return h, err
+}
+
+// quiet is the name of the time before the first fault.
+const quiet = "none yet"

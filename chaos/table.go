@@ -1,0 +1,43 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// table is the ledger in Markdown, one row per fault.
+func (l *ledger) table() string {
+	var b strings.Builder
+	b.WriteString("| fault | times | committed | lost | uncommitted | out of order | confirmed early | duplicates | broken runs | longest stall | recovery: median, longest | peak memory |\n")
+	b.WriteString("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n")
+	for _, one := range append(l.sorted(), &l.sum) {
+		b.WriteString(one.row())
+	}
+	return b.String()
+}
+
+func (l *line) row() string {
+	median, longest := l.recovery()
+	times, recovery := fmt.Sprint(l.Times), seconds(median)+", "+seconds(longest)
+	if l.Fault == quiet {
+		times, recovery = "–", "–"
+	}
+	name := l.Fault
+	if l.Fault == "all" {
+		name = "**all**"
+	}
+	return fmt.Sprintf("| %s | %s | %s | %d | %d | %d | %d | %s | %d | %s | %s | %.0f MiB |\n", name, times, grouped(l.Committed), l.Lost, l.Uncommitted, l.Disordered,
+		l.Ahead, grouped(l.Again), l.Broken, seconds(l.Stall), recovery, float64(l.Memory)/(1<<20))
+}
+
+// grouped writes a number with a comma after each three digits.
+func grouped(n int) string {
+	text := fmt.Sprint(n)
+	for at := len(text) - 3; at > 0; at -= 3 {
+		text = text[:at] + "," + text[at:]
+	}
+	return text
+}
+
+func seconds(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) }

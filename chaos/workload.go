@@ -1,0 +1,233 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"walpost/chaos/verdict"
+)
+
+// workload is services at work: writers side by side, each with a session of its own, whose transactions interleave. They go straight to
+// the server, and come back when it does.
+type workload struct {
+	dsn     string
+	begun   time.Time
+	pace    *time.Ticker
+	writers []*writer
+	working sync.WaitGroup
+	cancel  context.CancelFunc
+	clock   atomic.Int64 // what the rows' created_at is ahead of the time, in nanoseconds
+}
+
+// How much they write: about 40 transactions of 28 rows on average a second, the largest of 200.
+const (
+	writers    = 8
+	paceEach   = 25 * time.Millisecond
+	largest    = 200
+	smallness  = 6   // the distribution's power: most transactions are small
+	keys       = 150 // of each topic
+	maxPayload = 600
+)
+
+// aggregates are where events go, and how many of ten.
+var aggregates = []struct {
+	name  string
+	share int
+}{{orders, 6}, {payments, 3}, {doomed, 1}}
+
+// The topics: doomed is the one that is deleted and created again, payments gets partitions.
+const (
+	orders   = "orders"
+	payments = "payments"
+	doomed   = "doomed"
+)
+
+func startWorkload(ctx context.Context, dsn string, round int, seed uint64) *workload {
+	ctx, cancel := context.WithCancel(ctx)
+	w := &workload{dsn: dsn, begun: time.Now(), pace: time.NewTicker(paceEach), cancel: cancel}
+	for n := range writers {
+		one := &writer{workload: w, n: n, round: round, r: rand.New(rand.NewPCG(seed, uint64(n)))}
+		w.writers = append(w.writers, one)
+		w.working.Go(func() { one.write(ctx) })
+	}
+	return w
+}
+
+// stop ends the writing and returns what the writers know. Transactions that are under way are finished, prepared ones too.
+func (w *workload) stop() []verdict.Claim {
+	w.cancel()
+	w.working.Wait()
+	w.pace.Stop()
+	var claims []verdict.Claim
+	for _, one := range w.writers {
+		claims = append(claims, one.claims...)
+	}
+	return claims
+}
+
+// writer is one service.
+type writer struct {
+	*workload
+	n, round int
+	r        *rand.Rand
+	conn     *pgx.Conn
+	rows     int // inserted so far: their ids are made of it
+	gids     int // prepared transactions so far
+	claims   []verdict.Claim
+}
+
+// write commits until ctx ends. What is begun is brought to its end without it.
+func (w *writer) write(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			w.leave()
+			return
+		case <-w.pace.C:
+		}
+		if err := w.connect(ctx); err != nil {
+			continue // the server is down: its nemesis knows
+		}
+		work, done := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+		if err := w.transact(work); err != nil {
+			w.hangUp()
+		}
+		done()
+	}
+}
+
+func (w *writer) connect(ctx context.Context) (err error) {
+	if w.conn != nil {
+		return nil
+	}
+	if w.conn, err = pgx.Connect(ctx, w.dsn); err != nil {
+		w.conn = nil
+		return err
+	}
+	// What an earlier session prepared and did not end, its COMMIT PREPARED not having been answered.
+	if err = w.forget(ctx); err != nil {
+		w.hangUp()
+	}
+	return err
+}
+
+func (w *writer) hangUp() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	w.conn.Close(ctx)
+	w.conn = nil
+}
+
+// forget rolls prepared transactions of this writer back that still stand.
+func (w *writer) forget(ctx context.Context) error {
+	rows, err := w.conn.Query(ctx, "SELECT gid FROM pg_prepared_xacts WHERE database = current_database() AND gid LIKE $1", w.gidPrefix()+"%")
+	if err != nil {
+		return err
+	}
+	gids, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return err
+	}
+	for _, gid := range gids {
+		if _, err := w.conn.Exec(ctx, "ROLLBACK PREPARED '"+gid+"'"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *writer) gidPrefix() string { return fmt.Sprintf("r%d-w%d-", w.round, w.n) }
+
+// leave ends the session with nothing left behind.
+func (w *writer) leave() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	_ = poll(ctx, func() (bool, error) { return w.connect(ctx) == nil, nil }) // what stays prepared is dropped with the database
+	if w.conn != nil {
+		w.hangUp()
+	}
+}
+
+// claim notes what is known of rows.
+func (w *writer) claim(ids []string, committed bool) {
+	if len(ids) > 0 {
+		w.claims = append(w.claims, verdict.Claim{IDs: ids, Committed: committed})
+	}
+}
+
+// size is a transaction's number of rows.
+func (w *writer) size() int { return 1 + int((largest-1)*math.Pow(w.r.Float64(), smallness)) }
+
+// batch makes n rows: all of one aggregate type or of several, as it comes.
+func (w *writer) batch(n int) (b batch) {
+	for range n {
+		w.rows++
+		b.ids = append(b.ids, fmt.Sprintf("%08x-%04x-4000-8000-%012x", w.round, w.n, w.rows))
+		b.topics = append(b.topics, w.aggregate())
+		var key *string
+		if w.r.IntN(40) > 0 {
+			text := fmt.Sprintf("key-%d", w.r.IntN(keys))
+			key = &text
+		}
+		b.keys = append(b.keys, key)
+		b.sizes = append(b.sizes, int32(w.r.IntN(maxPayload)))
+		b.created = append(b.created, time.Now().Add(time.Duration(w.clock.Load())))
+	}
+	return b
+}
+
+func (w *writer) aggregate() string {
+	at := w.r.IntN(10)
+	for _, a := range aggregates {
+		if at -= a.share; at < 0 {
+			return a.name
+		}
+	}
+	return orders
+}
+
+// batch is rows as columns.
+type batch struct {
+	ids, topics []string
+	keys        []*string
+	sizes       []int32
+	created     []time.Time
+}
+
+const insertSQL = `INSERT INTO walpost.outbox (id, aggregatetype, aggregateid, type, payload, created_at)
+	SELECT id::uuid, topic, key, 'Happened', jsonb_build_object('id', id, 'filler', repeat('x', size)), created
+	FROM unnest($1::text[], $2::text[], $3::text[], $4::int[], $5::timestamptz[]) AS row (id, topic, key, size, created)`
+
+// execer is a session or a transaction.
+type execer interface {
+	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
+}
+
+func (b batch) insert(ctx context.Context, on execer) error {
+	_, err := on.Exec(ctx, insertSQL, b.ids, b.topics, b.keys, b.sizes, b.created)
+	return err
+}
+
+// pause lets others commit in between.
+func (w *writer) pause(ctx context.Context) error {
+	timer := time.NewTimer(time.Duration(w.r.IntN(int(20 * time.Millisecond))))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
+
+// errUndone says that a transaction was rolled back on purpose.
+var errUndone = errors.New("rolled back")
