@@ -114,8 +114,12 @@ func TestWhatIsWrongIsSaid(t *testing.T) {
 func TestRunsOfKeysThatMove(t *testing.T) {
 	h := sound()
 	h.Records[5].Partition, h.Records[5].Offset = 1, 0 // row 3 comes again there, behind row 2 that comes again here
-	if tallies, findings := verdict.Judge(h); len(findings) > 0 || tallies[1].Again != 2 {
-		t.Errorf("%+v\n%s", tallies[1], verdict.Explain(h.Spans, findings))
+	// In which order the partitions are read says nothing.
+	again := h.Records[5]
+	h.Records = slices.Insert(slices.Delete(h.Records, 5, 6), 0, again)
+	tallies, findings := verdict.Judge(h)
+	if len(findings) > 0 || tallies[0].Again != 0 || tallies[1].Again != 2 {
+		t.Errorf("%+v\n%s", tallies, verdict.Explain(h.Spans, findings))
 	}
 }
 
