@@ -25,6 +25,7 @@ type journey struct {
 	rejected uint64    // 0: none
 	resent   []byte    // what the next attempt has to be, nil: something else
 	delayed  []request // cut off from us, and still on their way to the broker
+	doubt    bool      // the head may be in the log under its present sequences: an attempt was not answered clearly
 	strange  bool      // the partition may know other sequences of the producer id than the lane does
 	leaked   map[uint64]bool
 	meaning  map[[2]int64]uint64 // which event a producer id's sequence stands for
@@ -127,6 +128,7 @@ func (j *journey) send(f fate) {
 		j.life = newLife(r)
 	}
 	o, what := j.deliver(r, f)
+	j.doubt = j.doubt || o.err == errCut || f.way == answerIsUnclear && o.err == f.code
 	j.tell("send %s to broker %d: %s", r, r.to, what)
 	next := j.settle(head, r, o)
 	j.history[len(j.history)-1] += " → " + next
@@ -196,7 +198,9 @@ func (j *journey) settle(head *batch, r request, o outcome) string {
 	case rest, goOn:
 		j.queued = step == goOn
 		if done == nil {
-			j.life.meet(&j.life.refused, refusalOf(o))
+			if j.life.meet(&j.life.refused, refusalOf(o)); j.doubt {
+				j.failf("what may be in the log was divided, its sequences kept")
+			}
 			return fmt.Sprintf("divided into %d", len(j.lane.numbered))
 		}
 		for _, event := range r.events {
@@ -208,6 +212,7 @@ func (j *journey) settle(head *batch, r request, o outcome) string {
 			}
 		}
 		j.pool.put(done)
+		j.doubt = false
 		return "acked"
 	case resend:
 		j.resent = r.wire
@@ -233,11 +238,13 @@ func (j *journey) renew(o outcome) string {
 			j.failf("%v, although the broker has seen nothing that the lane does not know of", o.err)
 		}
 	case refused:
-		j.life.meet(&j.life.refused, refusalOf(o))
+		if j.life.meet(&j.life.refused, refusalOf(o)); !j.doubt {
+			j.failf("a new producer id, although nothing of the head can be in the log")
+		}
 	default:
 		j.failf("a new producer id after %v", o.err)
 	}
-	j.strange = false
+	j.strange, j.doubt = false, false
 	j.ids++
 	j.lane.renumber(identity{producer: j.ids})
 	return fmt.Sprintf("numbered anew in %d, producer %d", len(j.lane.numbered), j.ids)

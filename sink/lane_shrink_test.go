@@ -42,6 +42,10 @@ func shrink(s *script, encoders [2]*recordbatch.Encoder) string {
 	shorter := *s
 	shorter.acts = acts
 	r := play(&shorter, encoders)
+	const most = 60 // a lane that does not come to rest has a long history
+	if n := len(r.history); n > most {
+		r.history = append(r.history[:most], fmt.Sprintf("and so on, %d lines", n-most))
+	}
 	return fmt.Sprintf("%d acts of %d are left:\n%s\n%s", len(acts), len(s.acts), strings.Join(r.history, "\n"), r.broken)
 }
 

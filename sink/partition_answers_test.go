@@ -1,0 +1,197 @@
+package sink
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/IBM/sarama"
+
+	"walpost/internal/kafkatest"
+	"walpost/sink/recordbatch"
+)
+
+// sent is a batch of one row of what TestPartitionModel asks: events count on from the first of them.
+type sent struct {
+	epoch  int16
+	first  int32
+	count  int
+	event  uint64
+	odd    int // record without a key, from 1; 0: none
+	size   int // bytes of the first value
+	answer sarama.KError
+	named  int // from 1; 0: none
+}
+
+// answers are a partition's, one producer's batches after the other; a string is something that is done to the partition.
+var answers = []struct {
+	what string
+	acts []any
+}{
+	{"a new producer may begin anywhere", []any{sent{first: 7, count: 2, event: 1}, sent{first: 9, count: 1, event: 3}}},
+	{"a gap", []any{sent{count: 2, event: 1}, sent{first: 5, count: 1, event: 3, answer: 45}, sent{first: 2, count: 1, event: 3}}},
+	{"one of the last five comes again", []any{sent{count: 2, event: 1}, sent{first: 2, count: 1, event: 3}, sent{first: 3, count: 1, event: 4}, sent{first: 4, count: 1, event: 5},
+		sent{first: 5, count: 3, event: 6}, sent{count: 2, event: 1}, sent{first: 3, count: 1, event: 4}, sent{first: 8, count: 1, event: 9}}},
+	{"the sixth last comes again", []any{sent{count: 2, event: 1}, sent{first: 2, count: 1, event: 3}, sent{first: 3, count: 1, event: 4}, sent{first: 4, count: 1, event: 5},
+		sent{first: 5, count: 1, event: 6}, sent{first: 6, count: 1, event: 7}, sent{count: 2, event: 1, answer: 45}, sent{first: 7, count: 1, event: 8}}},
+	{"what was no batch comes again", []any{sent{count: 4, event: 1}, sent{first: 2, count: 2, event: 3, answer: 45}, sent{first: 1, count: 2, event: 2, answer: 45}}},
+	{"the same sequences, other content", []any{sent{count: 2, event: 1}, sent{count: 2, event: 91}, sent{first: 2, count: 1, event: 3}}},
+	{"the same first sequence, another count", []any{sent{count: 2, event: 1}, sent{count: 3, event: 1, answer: 45}}},
+	{"epochs", []any{sent{count: 2, event: 1}, sent{epoch: 1, first: 5, count: 1, event: 3, answer: 45}, sent{first: 2, count: 1, event: 3}, sent{epoch: 1, count: 1, event: 4},
+		sent{first: 3, count: 1, event: 5, answer: 47}, sent{epoch: 1, first: 1, count: 1, event: 5}, sent{epoch: 1, count: 1, event: 4}, sent{count: 2, event: 1, answer: 47}}},
+	{"across the last sequence", []any{sent{first: 1<<31 - 3, count: 5, event: 1}, sent{first: 2, count: 1, event: 6}, sent{first: 1<<31 - 3, count: 5, event: 1}}},
+	{"up to the last sequence", []any{sent{first: 1<<31 - 3, count: 3, event: 1}, sent{count: 2, event: 4}, sent{first: 2, count: 1, event: 6}}},
+	{"too large, then in halves", []any{"max.message.bytes=2000", sent{count: 2, event: 1, size: 3000, answer: 10}, sent{count: 1, event: 1}, sent{first: 1, count: 1, event: 2}}},
+	{"appended, then too large", []any{sent{count: 2, event: 1, size: 3000}, "max.message.bytes=2000", sent{count: 2, event: 1, size: 3000, answer: 10},
+		"max.message.bytes=100000", sent{count: 2, event: 1, size: 3000}}},
+	{"without a key in a compacted topic", []any{"cleanup.policy=compact", sent{count: 4, event: 1, odd: 3, answer: 87, named: 3}, sent{count: 2, event: 1}, sent{first: 2, count: 1, event: 4}}},
+	{"appended, then refused by name", []any{sent{count: 3, event: 1, odd: 2}, "cleanup.policy=compact", sent{count: 3, event: 1, odd: 2, answer: 87, named: 2}, "cleanup.policy=delete",
+		sent{count: 3, event: 1, odd: 2}}},
+	{"all records are deleted", []any{sent{count: 2, event: 1}, "delete records", sent{count: 2, event: 1}, sent{first: 5, count: 1, event: 3, answer: 45}, sent{first: 2, count: 1, event: 3}}},
+	{"the topic is made anew", []any{sent{count: 2, event: 1}, "make anew", sent{first: 3, count: 1, event: 4}, sent{first: 2, count: 1, event: 3, answer: 45}, sent{first: 4, count: 1, event: 5}}},
+	{"the producer is forgotten", []any{sent{count: 2, event: 1}, sent{first: 2, count: 1, event: 3}, "forget", sent{count: 2, event: 1}, "forget", sent{first: 7, count: 1, event: 8}}},
+}
+
+// TestPartitionModel plays the same batches to the model and to a real partition: the answers are the same, and so are the logs.
+func TestPartitionModel(t *testing.T) {
+	playAnswers(t, kafkatest.Brokers(t), false)
+}
+
+// playAnswers plays what can be played at a broker of the test's own, which may forget producers, or the rest.
+func playAnswers(t *testing.T, brokers []string, own bool) {
+	a := admin(t, brokers)
+	for n, test := range answers {
+		if slices.Contains(test.acts, any("forget")) != own {
+			continue
+		}
+		t.Run(test.what, func(t *testing.T) {
+			topic := kafkatest.Name(t)
+			kafkatest.Topic(t, brokers, topic, 1, nil)
+			answer := dialPartition(t, brokers, topic)
+			model, gone := newPartitionModel(kafka43), 0
+			for i, act := range test.acts {
+				switch act := act.(type) {
+				case sent:
+					b := act.batch(t, int64(1_000_000+n)) // a producer id that no broker gave out
+					want := outcome{named: act.named - 1}
+					if act.answer != 0 {
+						want.err = act.answer
+					}
+					got, _ := model.produce(requestOf(b))
+					model.replicate()
+					if real := answer(b); got != want || real != want {
+						t.Fatalf("batch %d: the model says %+v, the broker %+v, want %+v", i, got, real, want)
+					}
+				case string:
+					gone = disturb(t, brokers, a, topic, act, &model, gone)
+				}
+			}
+			var want, got []string
+			for _, s := range model.seen[gone:] {
+				want = append(want, fmt.Sprint(s.event))
+			}
+			for _, m := range consume(t, brokers, topic, len(want))[0] {
+				got = append(got, strings.TrimSpace(string(m.Value)))
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("the log has %v, the model's %v", got, want)
+			}
+		})
+	}
+}
+
+// disturb does something to the partition and to its model, and says how much of the model's log cannot be read any more.
+func disturb(t *testing.T, brokers []string, a sarama.ClusterAdmin, topic, act string, model *partitionModel, gone int) int {
+	must := func(err error) {
+		if err != nil {
+			t.Helper()
+			t.Fatal(err)
+		}
+	}
+	name, value, _ := strings.Cut(act, "=")
+	switch act {
+	case "delete records":
+		must(a.DeleteRecords(topic, map[int32]int64{0: -1}))
+		return len(model.seen)
+	case "make anew":
+		must(a.DeleteTopic(topic))
+		detail := &sarama.TopicDetail{NumPartitions: 1, ReplicationFactor: 1}
+		until(t, "the topic again", func() bool { return a.CreateTopic(topic, detail, false) == nil })
+		awaitLeaders(t, brokers[0], topic, 1, -1)
+		model.recreate()
+		return len(model.seen)
+	case "forget":
+		expire := func(ms string) {
+			must(a.IncrementalAlterConfig(sarama.BrokerResource, "", map[string]sarama.IncrementalAlterConfigsEntry{
+				"producer.id.expiration.ms": {Operation: sarama.IncrementalAlterConfigsOperationSet, Value: &ms}}, false))
+		}
+		b, err := a.Controller()
+		must(err)
+		expire("1")
+		until(t, "producers to be forgotten", func() bool {
+			d, err := b.DescribeProducers(&sarama.DescribeProducersRequest{Topics: []sarama.DescribeProducersRequestTopic{{Name: topic, PartitionIndexes: []int32{0}}}})
+			return err == nil && len(d.Topics) == 1 && len(d.Topics[0].Partitions) == 1 && len(d.Topics[0].Partitions[0].ActiveProducers) == 0
+		})
+		expire("86400000")
+		model.forget()
+	default:
+		setTopic(t, brokers, topic, name, value)
+		if name == "max.message.bytes" {
+			_, err := fmt.Sscan(value, &model.limit)
+			must(err)
+		}
+		model.compacted = act == "cleanup.policy=compact"
+	}
+	return gone
+}
+
+func (s sent) batch(t *testing.T, producer int64) *batch {
+	b := &batch{seq: s.first}
+	for i := range s.count {
+		rec := &recordbatch.Record{Timestamp: time.Now().UnixMilli(), Key: []byte("k"), Value: fmt.Append(nil, s.event+uint64(i))}
+		if i == 0 && s.size > 0 {
+			rec.Value = append(rec.Value, strings.Repeat(" ", s.size)...)
+		}
+		if i == s.odd-1 {
+			rec.Key = nil
+		}
+		b.count(s.event+uint64(i), b.Append(rec, rec.Size()))
+	}
+	if err := b.Seal(plain(t), recordbatch.Stamp{ProducerID: producer, Epoch: s.epoch, Sequence: s.first}); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// dialPartition returns what sends batches to a topic's partition 0, by the product's own requests.
+func dialPartition(t *testing.T, brokers []string, name string) func(b *batch) outcome {
+	k, err := NewKafka(config(t, brokers))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newSplicer(k.access)
+	cfg, err := k.saramaConfig(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := sarama.NewClient(brokers, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Close() })
+	broker, err := client.Leader(name, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(b *batch) outcome {
+		t.Helper()
+		f := &flight{parts: []part{{newLane(&topic{name: name}, 0, identity{}), b}}}
+		res, err := broker.Produce(placeholder(f, s.add(f)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return read(res.GetBlock(name, 0))
+	}
+}
