@@ -10,6 +10,7 @@ import (
 	"text/template"
 	"time"
 
+	"walpost/chaos/mutations"
 	"walpost/internal/kafkatest"
 )
 
@@ -26,16 +27,16 @@ type guarantees struct {
 	Exempt                            string
 	Ended                             int
 	Sum                               line
-	Mutations                         []fallen
+	Mutations                         []mutations.Outcome
 }
 
 // write writes the ledger, and all that explains it, into a file.
 func (l *ledger) write(o options, r *rig) error {
-	mutations, err := readFallen(o.fallen)
+	outcomes, err := readOutcomes(o.outcomes)
 	if err != nil {
 		return err
 	}
-	text, err := template.New("guarantees").Parse(guaranteesText)
+	text, err := template.New("guarantees").Funcs(template.FuncMap{"where": where}).Parse(guaranteesText)
 	if err != nil {
 		return err
 	}
@@ -48,7 +49,7 @@ func (l *ledger) write(o options, r *rig) error {
 		Writers: writers, Largest: largest, Rounds: l.rounds, Faults: o.faults, Each: o.each, Seed: l.seed,
 		Took: l.took.Round(time.Minute).String(), Rows: grouped(l.rows), Table: l.table(),
 		Budget: mebibytes(budget), Limit: mebibytes(budget + headroom), Exempt: grouped(l.sum.Exempt), Ended: l.sum.Unbidden, Sum: l.sum,
-		Mutations: mutations,
+		Mutations: outcomes,
 	})
 	if closed := file.Close(); err == nil {
 		err = closed

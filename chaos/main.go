@@ -16,13 +16,13 @@ import (
 
 // options are the command's.
 type options struct {
-	faults int
-	each   int
-	seed   uint64
-	only   string
-	round  int
-	write  string
-	fallen string
+	faults   int
+	each     int
+	seed     uint64
+	only     string
+	round    int
+	write    string
+	outcomes string
 }
 
 func main() {
@@ -33,7 +33,7 @@ func main() {
 	flag.StringVar(&o.only, "only", "", "only faults whose name contains this")
 	flag.IntVar(&o.round, "round", 0, "only this round of the schedule, from 1: to play a failed one again")
 	flag.StringVar(&o.write, "write", "", "write the ledger into this file, docs/guarantees.md for one")
-	flag.StringVar(&o.fallen, "mutations", "", "the report of command mutate, to go into that file")
+	flag.StringVar(&o.outcomes, "mutations", "", "the report of command mutate, to go into that file")
 	flag.Parse()
 	if o.seed == 0 {
 		o.seed = rand.Uint64N(1_000_000)
