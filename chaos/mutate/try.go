@@ -105,9 +105,9 @@ func try(ctx context.Context, t *tree, m mutations.Mutation) (o mutations.Outcom
 		}
 	}()
 	began := time.Now()
-	// A mutation that does not compile shows nothing.
-	if out, err := t.command(ctx, filepath.Dir(m.File), "vet", "."); err != nil {
-		return o, fmt.Errorf("without the guard it does not compile, or vet objects: %w\n%s", err, out)
+	// A mutation that does not compile shows nothing. With -race, what is built serves the test too.
+	if out, err := t.command(ctx, filepath.Dir(m.File), "build", "-race", "."); err != nil {
+		return o, fmt.Errorf("without the guard it does not compile: %w\n%s", err, out)
 	}
 	limited, cancel := context.WithTimeout(ctx, testLimit+2*time.Minute) // a first build takes its time
 	defer cancel()
