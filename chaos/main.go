@@ -137,7 +137,7 @@ func (g *rig) narrow(ctx context.Context, r report, part []fault) {
 			return
 		}
 	}
-	progress("seed %d, round %d: no shorter history than this one broke it again: %s", r.seed, r.round, names(part[:at]))
+	progress("seed %d, round %d: the shortest history that broke it: %s", r.seed, r.round, names(part[:at]))
 }
 
 func progress(format string, args ...any) {

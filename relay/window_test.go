@@ -3,7 +3,6 @@ package relay
 import (
 	"bufio"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -117,32 +116,6 @@ func (p *player) play(words []string) (string, error) {
 	return "", nil
 }
 
-// model says the same as window in the plainest way: it keeps everything and looks through all of it.
-type model struct {
-	txs  []entry
-	idle pglogrepl.LSN
-}
-
-func (m *model) outstanding() bool {
-	for i := range m.txs {
-		if !m.txs[i].isDone() {
-			return true
-		}
-	}
-	return false
-}
-
-func (m *model) confirmed() pglogrepl.LSN {
-	var prefix pglogrepl.LSN
-	for i := range m.txs {
-		if !m.txs[i].isDone() {
-			break
-		}
-		prefix = m.txs[i].end
-	}
-	return max(prefix, m.idle)
-}
-
 // TestNoAckConfirmsPastAnUnackedEvent acks the events of small windows in every order, after everything has come.
 func TestNoAckConfirmsPastAnUnackedEvent(t *testing.T) {
 	for _, shape := range [][]int{{1}, {2}, {1, 1}, {0, 1}, {1, 0}, {2, 1}, {1, 0, 2}, {1, 1, 1, 1}, {3, 0, 0, 2, 1}, {2, 2, 2}, {1, 1, 1, 1, 1, 1, 1}} {
@@ -159,7 +132,9 @@ func TestNoAckConfirmsPastAnUnackedEvent(t *testing.T) {
 				w.begin(0)
 				w.add(n)
 				w.seal(end)
-				m.txs = append(m.txs, entry{tx: uint64(i), end: end, unacked: int64(n)})
+				m.begin(0)
+				m.add(n)
+				m.seal(end)
 			}
 			for _, tx := range order {
 				w.ack(tx, 1)
@@ -189,93 +164,6 @@ func permute(s []uint64, f func([]uint64)) {
 		}
 	}
 	swap(len(s))
-}
-
-// TestWindowDrawn compares the window with the model on drawn histories: transactions of all sizes in pieces, acks in any order and
-// portion, keepalives at any moment.
-func TestWindowDrawn(t *testing.T) {
-	seeds := 100
-	if testing.Short() {
-		seeds = 30
-	}
-	for seed := range seeds {
-		rng := rand.New(rand.NewPCG(uint64(seed), 17))
-		stickiness := rng.Float64() // how much acks lag
-		w, m := window{}, model{}
-		lsn := pglogrepl.LSN(0x100)
-		for step := range 600 {
-			switch draw := rng.Float64(); {
-			case draw < 0.02:
-				lsn += pglogrepl.LSN(rng.IntN(3))
-				w.idle(lsn)
-				if !m.outstanding() {
-					m.idle = max(m.idle, lsn)
-				}
-			case draw < 0.5 && !w.open:
-				w.begin(0)
-				m.txs = append(m.txs, entry{tx: uint64(len(m.txs))})
-			case draw < 0.5 && rng.IntN(2) == 0:
-				n := rng.IntN(4)
-				w.add(n)
-				m.txs[len(m.txs)-1].unacked += int64(n)
-			case draw < 0.5:
-				lsn += pglogrepl.LSN(1 + rng.IntN(64))
-				w.seal(lsn)
-				m.txs[len(m.txs)-1].end = lsn
-			case rng.Float64() > stickiness:
-				ackDrawn(rng, &w, &m)
-			}
-			compareWindow(t, seed, step, &w, &m)
-		}
-		for w.unacked > 0 {
-			ackDrawn(rng, &w, &m)
-		}
-		compareWindow(t, seed, -1, &w, &m)
-	}
-}
-
-func ackDrawn(rng *rand.Rand, w *window, m *model) {
-	start := rng.IntN(len(m.txs) + 1)
-	for i := range m.txs {
-		e := &m.txs[(start+i)%len(m.txs)]
-		if e.unacked == 0 {
-			continue
-		}
-		n := 1 + rng.Int64N(e.unacked)
-		w.ack(e.tx, int(n))
-		e.unacked -= n
-		return
-	}
-}
-
-func compareWindow(t *testing.T, seed, step int, w *window, m *model) {
-	t.Helper()
-	var unacked int64
-	pending := 0
-	for i := range m.txs {
-		unacked += m.txs[i].unacked
-		if !m.txs[i].isDone() {
-			pending++
-		}
-	}
-	if w.confirmed != m.confirmed() || w.unacked != unacked || w.empty() == m.outstanding() {
-		t.Fatalf("seed %d step %d: confirmed %v unacked %d empty %v, want %v %d %v", seed, step, w.confirmed, w.unacked, w.empty(), m.confirmed(), unacked, !m.outstanding())
-	}
-	if limit := 8 * (pending + mergeSlack); len(w.entries) > limit {
-		t.Fatalf("seed %d step %d: %d entries for %d pending transactions", seed, step, len(w.entries), pending)
-	}
-	for i := range m.txs {
-		want := true
-		for j := range m.txs[:i] {
-			want = want && m.txs[j].isDone()
-		}
-		if got := w.before(uint64(i)); got != want {
-			t.Fatalf("seed %d step %d: before(%d) = %v, want %v", seed, step, i, got, want)
-		}
-		if !want {
-			break
-		}
-	}
 }
 
 // TestWindowPanics: a caller that breaks the window's preconditions is a bug, and going on would confirm what was not published.
