@@ -32,7 +32,7 @@ type window struct {
 // entry is one transaction, or, when it is done, a run of neighbours that are.
 type entry struct {
 	tx      uint64        // its number; of a run, the last one's
-	commit  int64         // its commit time if it has events, kept for whoever asks how old it is and used for nothing else
+	commit  int64         // its commit time if it has events (of a run, the last one's that has), kept for whoever asks how old it is
 	end     pglogrepl.LSN // EndLSN of the commit; 0 while the transaction is open
 	unacked int64
 }
@@ -168,6 +168,9 @@ func (w *window) merge() {
 	w.done = 0
 	for _, e := range live {
 		if last := len(kept) - 1; e.isDone() && last >= 0 && kept[last].isDone() {
+			if e.commit == 0 {
+				e.commit = kept[last].commit // of the last one that had events
+			}
 			kept[last] = e
 			continue
 		}

@@ -207,6 +207,26 @@ func TestWindowPanics(t *testing.T) {
 	}
 }
 
+// Transactions without events end a run that is merged: what is known of the commit times of those with events stays.
+func TestMergeKeepsTheCommitTime(t *testing.T) {
+	var w window
+	one := func(rows int) uint64 {
+		tx := w.begin(int64(w.next) + 1)
+		w.add(rows)
+		w.seal(pglogrepl.LSN(tx + 1))
+		return tx
+	}
+	stuck := one(1)
+	last := one(1)
+	w.ack(last, 1)
+	for range 3 * mergeSlack {
+		one(0)
+	}
+	if w.ack(stuck, 1); w.committed != int64(last)+1 {
+		t.Errorf("the last confirmed transaction with events is said to be of %d, it is of %d", w.committed, last+1)
+	}
+}
+
 // BenchmarkWindow is the cost of a transaction with one event, acked in order. Compare with benchstat over
 // go test ./relay -run '^$' -bench Window -count 10.
 func BenchmarkWindow(b *testing.B) {
