@@ -58,7 +58,6 @@ func (r *rig) open(ctx context.Context) (err error) {
 		return fmt.Errorf("build walpost: %w\n%s", err, out)
 	}
 	r.postgres, err = pgtest.Launch(ctx, pgtest.Options{Settings: map[string]string{
-		"wal_sender_timeout":        "5s",   // so that a dead connection is noticed within a round
 		"logical_decoding_work_mem": "64kB", // most transactions are spilled
 		"max_prepared_transactions": "100",
 		"checkpoint_timeout":        "30s",

@@ -39,6 +39,9 @@ const (
 	headroom = 48 << 20
 )
 
+// senderTimeout is what the relay's sessions ask for.
+const senderTimeout = "3s"
+
 // partitions of the topics, and their settings: the broker's time says when a record was appended.
 var (
 	partitions    = map[string]int32{orders: 6, payments: 2, doomed: 2}
@@ -152,6 +155,9 @@ func (r *round) environment() ([]string, error) {
 		return nil, err
 	}
 	u.Host = r.toPG.Address()
+	query := u.Query()
+	query.Set("wal_sender_timeout", senderTimeout) // so that a dead connection is noticed within a round
+	u.RawQuery = query.Encode()
 	return []string{
 		"PATH=" + os.Getenv("PATH"),
 		"WALPOST_POSTGRES_URL=" + u.String(),

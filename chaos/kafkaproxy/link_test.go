@@ -3,7 +3,6 @@ package kafkaproxy
 import (
 	"errors"
 	"net"
-	"os"
 	"slices"
 	"syscall"
 	"testing"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"walpost/internal/kafkatest"
 )
@@ -69,17 +69,13 @@ func TestStallAndHeal(t *testing.T) {
 			await(t, func() bool { return records(t, topic) == before+1 })
 			before++
 		}
-		conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
-		if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Errorf("%s: an answer came through: %v", name, err)
-		}
+		conn.silent()
 		if n := records(t, topic); n != before {
 			t.Errorf("%s: %d records in the log, want %d", name, n, before)
 		}
 		if err := c.Heal(); err != nil {
 			t.Fatal(err)
 		}
-		conn.SetReadDeadline(time.Now().Add(patience))
 		if id, _ := conn.receive(); id != 2 {
 			t.Errorf("%s: healed, the answer to %d came", name, id)
 		}
@@ -113,6 +109,86 @@ func TestAnEndStallsToo(t *testing.T) {
 	await(t, func() bool { n, _ := c.Connections(); return n == 0 })
 	if n := records(t, topic); n != 1 {
 		t.Errorf("%d records in the log after the end has passed", n)
+	}
+}
+
+// A request that stalls has reached nobody, not even a fault; and an end
+// alone stalls as well.
+func TestAStalledRequestMeetsNothing(t *testing.T) {
+	c, topic := launch(t)
+	asks, leaves := dial(t, c), dial(t, c)
+	for _, conn := range []raw{asks, leaves} {
+		conn.send(1, metadataRequest())
+		conn.receive()
+	}
+	f, err := c.Answer(kerr.NotEnoughReplicas.Code, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Stall(true, false); err != nil {
+		t.Fatal(err)
+	}
+	asks.send(2, produceRequest(topic, "stalled"))
+	leaves.Close()
+	asks.silent()
+	if n, _ := c.Connections(); n != 2 {
+		t.Errorf("%d connections, one of which has left unnoticed", n)
+	}
+	if got := dial(t, c).produce(topic, "refused"); got != kerr.NotEnoughReplicas.Code {
+		t.Errorf("the fault was not left to the next request: %d", got)
+	}
+	met(t, f)
+	if err := c.Heal(); err != nil {
+		t.Fatal(err)
+	}
+	if _, body := asks.receive(); produceCode(t, body) != 0 {
+		t.Errorf("healed: %d", produceCode(t, body))
+	}
+}
+
+// The proxy's own answers stall like a broker's, and so does the rest of a
+// request that has begun.
+func TestStallsBetween(t *testing.T) {
+	c, topic := launch(t)
+	if _, err := c.Answer(kerr.NotEnoughReplicas.Code, 1); err != nil {
+		t.Fatal(err)
+	}
+	conn := dial(t, c)
+	conn.send(1, metadataRequest())
+	conn.receive()
+	if err := c.Stall(false, true); err != nil {
+		t.Fatal(err)
+	}
+	conn.send(2, produceRequest(topic, "refused"))
+	conn.silent()
+	if err := c.Heal(); err != nil {
+		t.Fatal(err)
+	}
+	if _, body := conn.receive(); produceCode(t, body) != kerr.NotEnoughReplicas.Code {
+		t.Errorf("healed: %d", produceCode(t, body))
+	}
+
+	frame := kmsg.NewRequestFormatter().AppendRequest(nil, produceRequest(topic, "in two parts"), 3)
+	write := func(part []byte) {
+		if _, err := conn.Write(part); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(frame[:len(frame)/2])
+	conn.silent()
+	if err := c.Stall(true, false); err != nil {
+		t.Fatal(err)
+	}
+	write(frame[len(frame)/2:])
+	conn.silent()
+	if n := records(t, topic); n != 0 {
+		t.Errorf("%d records in the log", n)
+	}
+	if err := c.Heal(); err != nil {
+		t.Fatal(err)
+	}
+	if _, body := conn.receive(); produceCode(t, body) != 0 || records(t, topic) != 1 {
+		t.Errorf("healed: %d, %d records in the log", produceCode(t, body), records(t, topic))
 	}
 }
 

@@ -2,9 +2,11 @@ package kafkaproxy
 
 import (
 	"encoding/binary"
+	"errors"
 	"hash/crc32"
 	"io"
 	"net"
+	"os"
 	"testing"
 	"time"
 
@@ -68,6 +70,16 @@ func produceCode(t *testing.T, body []byte) int16 {
 		t.Fatal(err)
 	}
 	return answer.Topics[0].Partitions[0].ErrorCode
+}
+
+// silent sees that nothing comes for a moment.
+func (c raw) silent() {
+	c.t.Helper()
+	c.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+	defer c.SetReadDeadline(time.Now().Add(patience))
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		c.t.Errorf("something came through: %v", err)
+	}
 }
 
 // ends waits for the connection's end.
