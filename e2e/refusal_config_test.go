@@ -48,6 +48,10 @@ func TestRefusesConfiguration(t *testing.T) {
 			env:  []string{"WALPOST_POSTGRES_URL=postgres://walpost:hidden-word@db:port/shop"},
 			says: []string{"WALPOST_POSTGRES_URL: postgres.url", "is no connection string", "postgres://user:password@host:5432/database"},
 		},
+		"a raw slash in the password": {
+			env:  []string{"WALPOST_POSTGRES_URL=postgres://walpost:/hidden-word@127.0.0.1:1/shop"},
+			says: []string{"WALPOST_POSTGRES_URL: postgres.url", "percent-encoded", "%2F"},
+		},
 		"no slot's name": {
 			args: []string{"--slot", "My-Slot"},
 			says: []string{"--slot: postgres.slot", "My-Slot", "lower-case letters"},

@@ -12,8 +12,38 @@ import (
 // checkConnString tells what is wrong with a connection string, without showing any of it: where the password in a broken one begins
 // and ends, nobody knows.
 func checkConnString(s string) error {
+	if strayAt(s) {
+		return errors.New("is no connection string: an @ stands behind the first slash, as where a password has a slash in it; " + connStringForm)
+	}
 	_, err := pgx.ParseConfig(s)
 	return explainConnString(err)
+}
+
+const connStringForm = "write postgres://user:password@host:5432/database, " +
+	"with special characters of the password percent-encoded (/ is %2F, @ is %40), or host=… user=… dbname=…"
+
+// strayAt tells whether a URL has an @ where only an encoded one belongs. libpq, and pgx with it, ends the search for user and password at
+// the first slash: of postgres://relay:/secret@db/shop it takes relay for the host and the password for the database, a name that
+// everybody may read.
+func strayAt(s string) bool {
+	scheme, rest, _ := strings.Cut(s, "://")
+	if scheme != "postgres" && scheme != "postgresql" {
+		return false
+	}
+	if i := strings.IndexAny(rest, "@/"); i >= 0 && rest[i] == '@' {
+		rest = rest[i+1:]
+	}
+	path, query, _ := strings.Cut(rest, "?")
+	if strings.Contains(path, "@") {
+		return true
+	}
+	for part := range strings.SplitSeq(query, "&") {
+		name, value, _ := strings.Cut(part, "=")
+		if strings.Contains(name, "@") || strings.Contains(value, "@") && !known(name) {
+			return true
+		}
+	}
+	return false
 }
 
 func explainConnString(err error) error {
@@ -31,8 +61,7 @@ func explainConnString(err error) error {
 	if about, _, _ := strings.Cut(reason, " ("); about != "failed to configure TLS" && about != "failed to read service" {
 		reason = about
 	}
-	return errors.New("is no connection string: " + strings.TrimPrefix(reason, "failed to ") + "; write postgres://user:password@host:5432/database, " +
-		"with special characters of the password percent-encoded, or host=… user=… dbname=…")
+	return errors.New("is no connection string: " + strings.TrimPrefix(reason, "failed to ") + "; " + connStringForm)
 }
 
 // open are the parameters whose values may be shown; any other may be a password, or a password's name misspelt.
@@ -44,6 +73,11 @@ func init() {
 		min_protocol_version max_protocol_version search_path timezone`) {
 		open[name] = true
 	}
+}
+
+// known tells whether a parameter is one of libpq's: those that are open, and those that are not.
+func known(name string) bool {
+	return open[name] || name == "password" || name == "sslpassword" || name == "options"
 }
 
 // redactConnString masks the secrets of a connection string. When in doubt it masks more.

@@ -197,7 +197,7 @@ func TestDatabaseURL(t *testing.T) {
 	}
 	_, err := Load(Sources{Environ: []string{"DATABASE_URL=mysql"}})
 	check(t, err, `DATABASE_URL: postgres.url: is no connection string: parse as keyword/value; write postgres://user:password@host:5432/database, `+
-		`with special characters of the password percent-encoded, or host=… user=… dbname=…`)
+		`with special characters of the password percent-encoded (/ is %2F, @ is %40), or host=… user=… dbname=…`)
 }
 
 // A Service named walpost makes Kubernetes put these into every container beside it; an error would keep the relay from starting.

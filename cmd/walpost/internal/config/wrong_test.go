@@ -151,6 +151,8 @@ func TestSecretsStaySecret(t *testing.T) {
 		"canary x=1", "postgres://u:canary@h/db", "postgresql://u:canary@h:1,h:2/db?sslmode=require", "postgres://u:can/canary@h/db", "postgres://u:x@canary@h/db",
 		"postgres://u:x?canary@h/db", "postgres://u:x:canary/y@h/db", "postgres://u:%canary@h/db", "postgres://u:x canary@h/db", "postgres://u:x#canary@h/db",
 		"postgres://h/db?user=u&password=canary", "postgres://h/db?sslpassword=canary", "postgres://h/db?pasword=canary", "postgres://h/db?%70assword=canary",
+		"postgres://u:/canary@h:1/db", "postgres://u:123/canary@h:1/db", "postgresql://u:/x@canary@h/db", "postgres://u:x@y/canary@h/db", "postgres://u:/x?canary@h/db",
+		"postgres://u:/x?canary=y@h/db", "postgres://u:/x?y=canary@h/db",
 		"host=h password=canary", "host=h password = canary", "host=h password='canary x'", `host=h password='it\'s canary'`, "host=h pasword=canary",
 		"host=h password='canary", `host=h password=x\ canary`, "host=h password=x canary", "canary", "host=h options=canary",
 		"host=h sslmode=require sslpassword=canary", "host=h sslrootcert=/none password=canary", "service=none servicefile=/none password=canary", "password=canary sslmode=none",
@@ -170,6 +172,31 @@ func TestSecretsStaySecret(t *testing.T) {
 				t.Errorf("it is shown:\n%s", &out)
 			}
 		})
+	}
+}
+
+// A slash in a password would make the rest of it the database's name, which is no secret: sources, logs and errors have it.
+func TestRawSlashInPassword(t *testing.T) {
+	write(t, "")
+	const want = "WALPOST_POSTGRES_URL: postgres.url: is no connection string: an @ stands behind the first slash, as where a password has a slash in it; " +
+		"write postgres://user:password@host:5432/database, with special characters of the password percent-encoded (/ is %2F, @ is %40), or host=… user=… dbname=…"
+	for url, want := range map[string]string{
+		"postgres://relay:/canary@127.0.0.1:54440/shop":    want,
+		"postgresql://relay:123/canary@127.0.0.1:1/shop":   want,
+		"postgres://relay:x@y/canary@h/shop":               want,
+		"postgres://relay:/x?canary@h/shop":                want,
+		"postgres://relay:/x?canary=1@h/shop":              want,
+		"postgres://relay:%2Fcanary@127.0.0.1:54440/shop":  "",
+		"postgres://relay:x?canary@h/shop":                 "",
+		"postgres://h/shop%40home":                         "",
+		"postgres://h/shop?user=me@server&password=c@nary": "",
+		"postgres://u@/shop?host=@socket":                  "",
+		"postgres://?host=/run/postgresql&user=me@server":  "",
+		"host=/run/postgresql password=a://b/canary@c":     "",
+	} {
+		_, err := Load(Sources{Environ: []string{"WALPOST_POSTGRES_URL=" + url}})
+		t.Log(url)
+		check(t, err, want)
 	}
 }
 
