@@ -1,0 +1,217 @@
+package kfaketest
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"sync"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
+)
+
+const (
+	topic      = "orders"
+	partitions = 4
+	nodes      = 3
+)
+
+// broker is an embedded cluster whose produce requests pass through us: we bring them to it, or not, and answer, or not. So we know what
+// is in the logs, and what of it the producer was told.
+type broker struct {
+	t       testing.TB
+	cluster *kfake.Cluster
+	client  *kgo.Client // brings requests
+
+	mu     sync.Mutex
+	rand   *rand.Rand
+	faults faults
+	calm   bool
+	late   []delayed
+	logs   [partitions][]record // what was appended, in order, in all the topic's incarnations
+	since  [partitions]int      // where the present incarnation begins
+	leaked map[int]bool         // events that were appended without a word, or by a broken one
+	poison map[int]refusal      // events that are always refused
+	met    map[string]int
+}
+
+// record is an event in a log.
+type record struct {
+	event    int
+	producer int64
+	memory   int // number of the topic's incarnation
+}
+
+// delayed is a request that was cut off and is still on its way.
+type delayed struct {
+	node int32
+	req  *kmsg.ProduceRequest
+}
+
+// ours marks requests that we bring, by a time-out that nobody else has.
+const ours = 4242
+
+var errCut = errors.New("cut")
+
+func newBroker(t testing.TB, seed uint64, f faults) *broker {
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(nodes), kfake.SeedTopics(partitions, topic))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cluster.Close)
+	client, err := kgo.NewClient(kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.MaxVersions(kversion.V2_8_0()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	b := &broker{t: t, cluster: cluster, client: client, rand: rand.New(rand.NewPCG(seed, 3)), faults: f, leaked: map[int]bool{}, poison: map[int]refusal{}, met: map[string]int{}}
+	cluster.ControlKey(int16(kmsg.Produce), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		req := r.(*kmsg.ProduceRequest)
+		if req.TimeoutMillis == ours {
+			return nil, nil, false
+		}
+		node := cluster.CurrentNode()
+		var resp kmsg.Response
+		var err error
+		cluster.SleepControl(func() { resp, err = b.serve(node, req) })
+		return resp, err, true
+	})
+	return b
+}
+
+// serve lets a request of the producer meet its fate. One at a time: what is appended is booked in the order of the logs.
+func (b *broker) serve(node int32, req *kmsg.ProduceRequest) (kmsg.Response, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for len(b.late) > 0 && (b.calm || b.rand.IntN(2) == 0) {
+		b.bring(b.late[0].node, b.late[0].req, func(int32) int16 { return untold })
+		b.late = b.late[1:]
+	}
+	b.disturb()
+	switch b.whole() {
+	case neverArrives:
+		return nil, errCut
+	case arrivesLate:
+		b.late = append(b.late, delayed{node, req})
+		return nil, errCut
+	case answerIsLost:
+		b.bring(node, req, func(int32) int16 { return untold })
+		return nil, errCut
+	}
+	answer := req.ResponseKind().(*kmsg.ProduceResponse)
+	pass := kmsg.NewPtrProduceRequest()
+	*pass = *req
+	pass.Topics = nil
+	codes := map[int32]int16{} // that come after the append, whatever the partition says
+	for _, rt := range req.Topics {
+		at, pt := kmsg.NewProduceResponseTopic(), rt
+		at.Topic, pt.Partitions = rt.Topic, nil
+		for _, rp := range rt.Partitions {
+			if code, record := b.refuses(rp.Records); code != 0 {
+				at.Partitions = append(at.Partitions, answerOf(rp.Partition, code, record))
+			} else if code, record := b.brief(rp); code != 0 {
+				at.Partitions = append(at.Partitions, answerOf(rp.Partition, code, record))
+			} else if code := b.before(); code != 0 {
+				at.Partitions = append(at.Partitions, answerOf(rp.Partition, code, -1))
+			} else {
+				codes[rp.Partition] = b.after()
+				pt.Partitions = append(pt.Partitions, rp)
+			}
+		}
+		answer.Topics = append(answer.Topics, at)
+		if len(pt.Partitions) > 0 {
+			pass.Topics = append(pass.Topics, pt)
+		}
+	}
+	if len(pass.Topics) > 0 {
+		for p, code := range b.bring(node, pass, func(p int32) int16 { return codes[p] }) {
+			answer.Topics[0].Partitions = append(answer.Topics[0].Partitions, answerOf(p, code, -1))
+		}
+	}
+	return answer, nil
+}
+
+func answerOf(partition int32, code int16, record int32) kmsg.ProduceResponseTopicPartition {
+	p := kmsg.NewProduceResponseTopicPartition()
+	p.Partition, p.ErrorCode = partition, code
+	if record >= 0 {
+		e := kmsg.NewProduceResponseTopicPartitionErrorRecord()
+		e.RelativeOffset = record
+		p.ErrorRecords = append(p.ErrorRecords, e)
+	}
+	return p
+}
+
+// untold is the code of an answer that does not reach the producer.
+const untold = -100
+
+// bring gives a request to a broker and books what was appended. It returns the codes for the producer: for a partition that appended or
+// knew the batch, what says.
+func (b *broker) bring(node int32, req *kmsg.ProduceRequest, says func(int32) int16) map[int32]int16 {
+	own := *req
+	own.TimeoutMillis = ours
+	resp, err := b.client.Broker(int(node)).Request(context.Background(), &own)
+	if err != nil {
+		b.t.Errorf("bring a request to broker %d: %v", node, err)
+		return nil
+	}
+	codes := map[int32]int16{}
+	for i, at := range resp.(*kmsg.ProduceResponse).Topics {
+		for _, ap := range at.Partitions {
+			p := ap.Partition
+			if codes[p] = ap.ErrorCode; ap.ErrorCode != 0 {
+				b.met[fmt.Sprint("the broker's own ", ap.ErrorCode)]++
+				continue
+			}
+			var records []byte
+			for _, rp := range req.Topics[i].Partitions {
+				if rp.Partition == p {
+					records = rp.Records
+				}
+			}
+			codes[p] = says(p)
+			if end := len(b.logs[p]) - b.since[p]; int(ap.BaseOffset) < end {
+				b.met["known already"]++
+				continue
+			}
+			producer := int64(binary.BigEndian.Uint64(records[43:]))
+			for _, event := range b.events(records) {
+				b.logs[p] = append(b.logs[p], record{event, producer, b.since[p]})
+				if codes[p] != 0 {
+					b.leaked[event] = true
+				}
+			}
+		}
+	}
+	return codes
+}
+
+// events reads the numbers of a batch's events.
+func (b *broker) events(records []byte) (events []int) {
+	var batch kmsg.RecordBatch
+	if err := batch.ReadFrom(records); err != nil {
+		b.t.Errorf("read a batch: %v", err)
+		return nil
+	}
+	for raw := batch.Records; len(raw) > 0; {
+		length, n := binary.Varint(raw)
+		var r kmsg.Record
+		if err := r.ReadFrom(raw[:n+int(length)]); err != nil {
+			b.t.Errorf("read a record: %v", err)
+			return nil
+		}
+		event, err := strconv.Atoi(string(r.Key))
+		if err != nil {
+			b.t.Errorf("a record's key: %v", err)
+		}
+		events, raw = append(events, event), raw[n+int(length):]
+	}
+	return events
+}
