@@ -226,6 +226,8 @@ func privileges(t *testing.T, p *pipe) {
 			says: []string{"permission denied for database", "grant it CONNECT"}},
 		{name: "no SELECT", take: "REVOKE SELECT ON walpost.outbox FROM relay", back: "GRANT SELECT ON walpost.outbox TO relay",
 			says: []string{"relay may not read walpost.outbox", "GRANT SELECT ON walpost.outbox TO relay"}},
+		{name: "row level security", take: "ALTER TABLE walpost.outbox ENABLE ROW LEVEL SECURITY", back: "ALTER TABLE walpost.outbox DISABLE ROW LEVEL SECURITY",
+			says: []string{"row level security of walpost.outbox applies to the role relay", "ALTER ROLE relay BYPASSRLS", "ALTER TABLE walpost.outbox DISABLE ROW LEVEL SECURITY", "outbox.backfill: skip"}},
 		{name: "no state", take: "REVOKE ALL ON walpost.relay_state FROM relay", back: "GRANT SELECT, INSERT, UPDATE ON walpost.relay_state TO relay",
 			says: []string{"permission denied", "relay_state", "walpost schema print --relay-role relay"}},
 		{name: "no publication, and no right to make it", take: "DROP PUBLICATION walpost", back: "CREATE PUBLICATION walpost FOR TABLE walpost.outbox WITH (publish = 'insert')",

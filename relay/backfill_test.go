@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5"
 
+	"walpost/internal/diagnosis"
 	"walpost/internal/pgtest"
 	"walpost/schema"
 )
@@ -118,6 +119,52 @@ func TestBackfillSkip(t *testing.T) {
 	}
 	if !f.logs.has("rows=5") {
 		t.Error("the log does not say how many rows were skipped")
+	}
+}
+
+// TestBackfillSkipUnread: rows that are not published need not be read either, whatever right is missing for that.
+func TestBackfillSkipUnread(t *testing.T) {
+	for name, prepare := range map[string]func(*fixture){
+		"no SELECT": func(f *fixture) { f.reader() },
+		"row level security": func(f *fixture) {
+			f.exec("grant select on walpost.outbox to " + f.reader())
+			f.exec("alter table walpost.outbox enable row level security")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t)
+			f.cfg.Backfill = "skip"
+			prepare(f)
+			f.insert(5)
+			if failed, text := at(f.diagnose(), diagnosis.Failed); failed != nil {
+				t.Errorf("the diagnosis failed:\n%s", text)
+			}
+			r := f.start()
+			f.insert(1)
+			until(t, "1 event", func() bool { return f.sink.count() == 1 })
+			r.stop()
+			if got, want := f.sink.ids(), f.table()[5:]; !slices.Equal(got, want) {
+				t.Errorf("published %q, want %q", got, want)
+			}
+			if !f.logs.has("rows=\"unknown: ERROR:") {
+				t.Error("the log tells how many rows were skipped, though nobody could count them")
+			}
+		})
+	}
+}
+
+// TestBackfillNeverReadsLess: a policy that comes after the checks does not make rows disappear.
+func TestBackfillNeverReadsLess(t *testing.T) {
+	f := newFixture(t)
+	f.exec("grant select on walpost.outbox to " + f.reader())
+	f.insert(3)
+	f.cfg.OpenSink = func(ctx context.Context, acks Acks) (Sink, error) {
+		f.exec("alter table walpost.outbox enable row level security")
+		return f.sink.open(ctx, acks)
+	}
+	wantPermanent(t, f.launch().wait(), []string{"42501", "row-level security"})
+	if got := f.phase(); got != phaseBackfilling {
+		t.Errorf("phase %q", got)
 	}
 }
 

@@ -42,17 +42,17 @@ func TestPreflight(t *testing.T) {
 		},
 		"no right to read": {
 			func(f *fixture) {
-				role := f.cfg.Slot + "_reader"
-				f.exec("create role " + role + " login replication")
-				f.t.Cleanup(func() { // the test's own context is done by then
-					f.conn.Exec(context.Background(), "drop owned by "+role)
-					f.conn.Exec(context.Background(), "drop role "+role)
-				})
-				f.exec("grant usage on schema walpost to " + role)
-				f.exec("grant select, insert, update on walpost.relay_state to " + role)
-				f.cfg.ConnString = strings.Replace(f.dsn, "postgres@", role+"@", 1)
+				f.reader()
 			},
 			[]string{"may not read walpost.outbox", "GRANT SELECT ON walpost.outbox TO"},
+		},
+		"row level security": {
+			func(f *fixture) {
+				f.exec("grant select on walpost.outbox to " + f.reader())
+				f.exec("alter table walpost.outbox enable row level security")
+				f.insert(3)
+			},
+			[]string{"row level security of walpost.outbox applies to the role", "_reader BYPASSRLS", "ALTER TABLE walpost.outbox DISABLE ROW LEVEL SECURITY", "outbox.backfill: skip"},
 		},
 		"publication with a row filter": {
 			func(f *fixture) {
@@ -123,6 +123,21 @@ func TestPreflight(t *testing.T) {
 			}
 		})
 	}
+}
+
+// reader makes a role that may stream and keep state and not read the outbox, and returns its name. The relay logs in as it from now on.
+func (f *fixture) reader() string {
+	f.t.Helper()
+	role := f.cfg.Slot + "_reader"
+	f.exec("create role " + role + " login replication")
+	f.t.Cleanup(func() { // the test's own context is done by then
+		f.conn.Exec(context.Background(), "drop owned by "+role)
+		f.conn.Exec(context.Background(), "drop role "+role)
+	})
+	f.exec("grant usage on schema walpost to " + role)
+	f.exec("grant select, insert, update on walpost.relay_state to " + role)
+	f.cfg.ConnString = strings.Replace(f.dsn, "postgres@", role+"@", 1)
+	return role
 }
 
 // TestPublicationMade: a first start makes the publication where the role may, also for a partitioned table, and else says how.

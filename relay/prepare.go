@@ -34,7 +34,7 @@ var slotName = regexp.MustCompile(`^[a-z0-9_]{1,63}$`)
 var errStandby = errors.New("another relay is making the first start of this slot")
 
 // errInRecovery says that the server is a standby.
-var errInRecovery = errors.New("the server is a standby: waiting for its promotion")
+var errInRecovery error = &wait{errors.New("the server is a standby: waiting for its promotion"), promote}
 
 // prepare makes sure that the slot can be streamed: it checks what is there, makes what a first start makes, backfill included, and says
 // what only a person can cure.
@@ -44,6 +44,9 @@ func (r *Relay) prepare(ctx context.Context, db *database) (*ready, error) {
 		return nil, err
 	}
 	if err := checkSchema(ctx, db, r.cfg.Table); err != nil {
+		return nil, err
+	}
+	if err := r.checkWritable(ctx, db); err != nil {
 		return nil, err
 	}
 	state, err := readState(ctx, db, r.cfg.Slot)
@@ -201,13 +204,19 @@ func (r *Relay) checkReadable(ctx context.Context, db *database, p *ready) error
 	if r.cfg.Backfill == "skip" {
 		return nil
 	}
-	var may bool
-	if err := db.QueryRow(ctx, "select pg_catalog.has_table_privilege($1::oid, 'SELECT')", p.table.OID).Scan(&may); err != nil {
+	var may, hidden bool
+	err := db.QueryRow(ctx, "select pg_catalog.has_table_privilege($1::oid, 'SELECT'), pg_catalog.row_security_active($1::oid)", p.table.OID).Scan(&may, &hidden)
+	role := schema.QuoteIdent(r.names.role)
+	switch {
+	case err != nil:
 		return fmt.Errorf("look up the rights on %s: %w", r.cfg.Table, err)
-	}
-	if !may {
+	case !may:
 		return permanent(fmt.Errorf("the role %s may not read %s, which the first start does", r.names.role, r.cfg.Table),
-			"run: GRANT SELECT ON %s TO %s; or set outbox.backfill: skip", r.cfg.Table, schema.QuoteIdent(r.names.role))
+			"run: GRANT SELECT ON %s TO %s; or set outbox.backfill: skip", r.cfg.Table, role)
+	case hidden: // rows that a policy hides would never be published, and nobody told
+		return permanent(fmt.Errorf("row level security of %s applies to the role %s, and the first start has to read every row", r.cfg.Table, r.names.role),
+			"run: ALTER ROLE %s BYPASSRLS; or, as the table's owner: ALTER TABLE %s DISABLE ROW LEVEL SECURITY (no policy is enough); or set outbox.backfill: skip",
+			role, r.cfg.Table)
 	}
 	return nil
 }
