@@ -25,6 +25,7 @@ type ground struct {
 // publication is what the relay needs of one.
 type publication struct {
 	oid      uint32
+	version  uint32 // the transaction that wrote its row of pg_publication: another one has altered it
 	row      uint32 // of pg_publication_rel for the table; 0: it is in it otherwise, or not at all
 	inserts  bool
 	viaRoot  bool
@@ -37,12 +38,12 @@ func (r *Relay) readPublication(ctx context.Context, db *database, table uint32)
 	var p publication
 	// prqual is there since 15, so it is asked for in a way that needs no column.
 	err := db.QueryRow(ctx, `
-		select p.oid, pubinsert, pubviaroot, coalesce((select m.oid from pg_catalog.pg_publication_rel m where m.prpubid = p.oid and m.prrelid = $4), 0), exists (
+		select p.oid, p.xmin::text::bigint, pubinsert, pubviaroot, coalesce((select m.oid from pg_catalog.pg_publication_rel m where m.prpubid = p.oid and m.prrelid = $4), 0), exists (
 		         select from pg_catalog.pg_publication_tables t where t.pubname = p.pubname and t.schemaname = $2 and t.tablename = $3), exists (
 		         select from pg_catalog.pg_publication_rel m where m.prpubid = p.oid and to_jsonb(m) ->> 'prqual' is not null
 		           and (m.prrelid = $4 or m.prrelid in (select i.inhrelid from pg_catalog.pg_inherits i where i.inhparent = $4)))
 		from pg_catalog.pg_publication p where pubname = $1`, r.cfg.Publication, r.cfg.Table.Schema, r.cfg.Table.Name, table).Scan(
-		&p.oid, &p.inserts, &p.viaRoot, &p.row, &p.member, &p.filtered)
+		&p.oid, &p.version, &p.inserts, &p.viaRoot, &p.row, &p.member, &p.filtered)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return nil, nil

@@ -38,12 +38,26 @@ func (w *watcher) judge(ctx context.Context, db *database, s *session, found *gr
 		if _, err := r.cfg.Mapping.Plan(r.cfg.Table, found.found.Columns); err != nil {
 			r.log.Warn("the outbox's columns no longer fit", "reason", err)
 		}
-	case known.publication != nil && known.publication.oid == p.oid && known.publication.row != 0 && p.row != 0 && known.publication.row != p.row:
-		r.log.Error("the outbox was out of the publication for a while: rows that were committed then are in no slot, only in the table",
-			"table", r.cfg.Table.String(), "publication", r.cfg.Publication, "from", known.seen, "to", found.seen, "cure", r.again(known.seen))
+	case known.publication != nil && !known.publication.same(p):
+		return r.alteredPublication(known.seen)
 	}
 	known.publication, known.seen = p, found.seen
+	w.remember(known)
 	return nil
+}
+
+// same tells whether nobody has altered the publication, or taken the table out of it, between two looks.
+func (p *publication) same(o *publication) bool {
+	return p.oid == o.oid && p.version == o.version && p.row == o.row
+}
+
+// alteredPublication is the fault of a publication that is well now, and was altered since it was last seen. What it published in between
+// nobody can tell any more.
+func (r *Relay) alteredPublication(since time.Time) error {
+	return permanent(fmt.Errorf("publication %s was altered, or table %s was taken out and put back: for a while it may not have published what was inserted",
+		schema.QuoteIdent(r.cfg.Publication), r.cfg.Table),
+		"rows committed since %s that were not published are in no slot, only in the table: %s; then, or if inserts were published all the time, start walpost: it goes on from here",
+		since.UTC().Format(time.RFC3339), r.again(since))
 }
 
 // withGap adds to a fault which rows are in no slot; since: when the table was last seen published, zero if nobody knows.

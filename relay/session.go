@@ -71,7 +71,7 @@ func (r *Relay) openSession(ctx context.Context, db *database, p *ready) (*sessi
 	s := &session{
 		relay: r, flight: r.flight, sink: r.sink, stream: stream, history: srv.history, addr: addr,
 		decoder:  decoder.New(r.cfg.Table, r.cfg.Mapping),
-		ground:   ground{table: p.table.OID, publication: p.publication, seen: p.slot.seen},
+		ground:   r.watcher.baseline(ground{table: p.table.OID, publication: p.publication, seen: p.slot.seen}),
 		recorder: recorder{slot: r.cfg.Slot, open: func(ctx context.Context) (*database, error) { return dialDatabase(ctx, r.cfg.connString()) }},
 	}
 	s.decoder.Follow(p.table.OID, p.places, p.at)

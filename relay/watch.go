@@ -24,6 +24,7 @@ type watcher struct {
 
 	mu      sync.Mutex
 	session *session // holds the slot; nil: none does
+	last    *ground  // what the last look found, of whichever session, when all was well; nil: there was none
 
 	pressure pressure // as last told of; the watcher's goroutine only
 }
@@ -75,6 +76,25 @@ func (w *watcher) attend(s *session) {
 	if s != nil {
 		signal(w.wake)
 	}
+}
+
+// remember keeps what a look found, for the next session.
+func (w *watcher) remember(g *ground) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	kept := *g
+	w.last = &kept
+}
+
+// baseline is what a session's first look is compared with: what the last look of the session before found, or else what this one found
+// at its beginning. What happens between two sessions is noticed so.
+func (w *watcher) baseline(found ground) ground {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.last == nil || w.last.table != found.table {
+		w.last = &found
+	}
+	return *w.last
 }
 
 func (w *watcher) attended() *session {
