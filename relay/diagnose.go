@@ -71,10 +71,14 @@ func (d *diagnosing) begins() bool {
 // fail appends the finding of an error. otherwise is the cure of one that brings none.
 func (d *diagnosing) fail(check string, err error, otherwise string) {
 	var f *fault
-	if errors.As(err, &f) {
+	var w *wait
+	switch {
+	case errors.As(err, &f):
 		if err = f.err; f.cure != "" {
 			otherwise = f.cure
 		}
+	case errors.As(err, &w):
+		err, otherwise = w.err, w.cure+"; run waits for it"
 	}
 	d.list.Add(check, diagnosis.Failed, tell([]error{err}), otherwise)
 }
@@ -96,13 +100,17 @@ func (d *diagnosing) server(ctx context.Context, db *database) bool {
 	err := d.checkServer(ctx, db, &d.found)
 	switch {
 	case err == nil:
+		if err := d.checkWritable(ctx, db); err != nil {
+			d.fail("server", d.judge(err, preparing), unasked)
+			return true
+		}
 		d.list.OK("server", "Postgres %s, wal_level logical", db.PgConn().ParameterStatus("server_version"))
 		return true
 	case isPermanent(err):
 		d.fail("server", err, "")
 		return d.found.version >= 14_00_00
 	case d.found.version != 0:
-		d.fail("server", err, "promote it, or name the primary; of several hosts, target_session_attrs=read-write in postgres.url finds it")
+		d.fail("server", err, "") // a standby
 	default:
 		d.fail("server", d.judge(err, preparing), unasked)
 	}

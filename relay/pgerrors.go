@@ -1,12 +1,8 @@
 package relay
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"io"
-	"slices"
-	"strings"
 	"syscall"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -30,14 +26,15 @@ type names struct {
 	slot, publication string
 	table             schema.Table
 	role              string // as which the relay logs in
+	database          string // of a connection that was refused
+	walsender         bool   // a connection that was refused was to be one
 }
 
 // judge says whether time can cure an error of the server's or of the way to it. What only a person can cure comes back as a fault;
-// anything else, above all what is unknown, as it is: to be retried. SQLSTATEs are matched and never texts, which differ by version and
-// language. first tells that this process has not connected before.
+// what a person can cure sooner than time, as a wait; anything else, above all what is unknown, as it is: to be retried. SQLSTATEs are
+// matched and never texts, which differ by version and language. first tells that this process has not connected before.
 func judge(err error, at stage, first bool, n names) error {
-	var f *fault
-	if err == nil || errors.As(err, &f) {
+	if err == nil || judged(err) {
 		return err
 	}
 	if at == connecting {
@@ -52,10 +49,14 @@ func judge(err error, at stage, first bool, n names) error {
 		if at == preparing {
 			return permanent(err, "grant it: %s --relay-role %s prints the grants", schema.Command("print", n.table), schema.QuoteIdent(n.role))
 		}
-		return permanent(err, "run: ALTER ROLE %s REPLICATION (on RDS and Aurora: GRANT rds_replication TO %[1]s)", schema.QuoteIdent(n.role))
+		return permanent(err, "%s", mayStream(n))
 	case "42P01", "3F000", "42883": // undefined_table, invalid_schema_name, undefined_function: something of schema walpost is not there
 		if at == preparing {
 			return permanent(err, "run: %s", schema.Command("apply", n.table))
+		}
+	case "42703": // undefined_column: of a table of schema walpost, or of the outbox while a backfill begins
+		if at == preparing {
+			return permanent(err, "run: %s, which prints what is missing and the SQL that adds it", schema.Command("check", n.table))
 		}
 	case "42704": // undefined_object
 		if at == starting { // the slot: it was there a moment ago
@@ -91,71 +92,10 @@ func judge(err error, at stage, first bool, n names) error {
 	return err // 55006 slot held, 53300 too many connections, 57P01 and 57P03 stopping or starting, and whatever is not listed
 }
 
-// judgeConnect judges why there is no connection. A connection string may name several hosts and ways (with TLS, without), each with an
-// error of its own: if time can cure one of them, it is waited for.
-func judgeConnect(err error, first bool, n names) error {
-	var cure string
-	if d := (*dialError)(nil); errors.As(err, &d) {
-		n.role = d.role // who was refused may never have been in
-	}
-	for _, leaf := range leaves(err) {
-		c, hopeless := judgeLeaf(leaf, first, n)
-		if !hopeless {
-			return err
-		}
-		if cure == "" || c != "" {
-			cure = c
-		}
-	}
-	return permanent(err, "%s", cure)
-}
-
-func judgeLeaf(err error, first bool, n names) (cure string, hopeless bool) {
-	var e *pgconn.PgError
-	var parse *pgconn.ParseConfigError
-	var cert *tls.CertificateVerificationError
-	var unknown x509.UnknownAuthorityError
-	var header tls.RecordHeaderError
-	switch {
-	case errors.As(err, &e):
-		return judgeRefusal(e, first, n)
-	case errors.As(err, &parse):
-		// A service file or a password file may be replaced at this very moment, and a process that has run goes on trying.
-		return "correct the connection string", first
-	case errors.As(err, &cert), errors.As(err, &unknown), errors.As(err, &header), refusedTLS(err):
-		// The two sides do not agree on TLS. While a certificate is being replaced that passes.
-		return "make sslmode, sslrootcert and the host name fit the server's certificate", first
-	}
-	return "", false // unreachable, refused, unknown name, time-out: the server or the network comes back
-}
-
-// judgeRefusal judges a server that was reached and said no.
-func judgeRefusal(e *pgconn.PgError, first bool, n names) (cure string, hopeless bool) {
-	switch e.Code {
-	case "28P01", "28000": // wrong password; unknown role, or nothing in pg_hba.conf. Later a password is being rotated: it is waited for.
-		return "check user and password, and that pg_hba.conf lets the role " + schema.QuoteIdent(n.role) + " in to this database (the line's database is its name, not the word replication)", first
-	case "3D000": // no such database
-		return "create the database or correct its name", true
-	case "42501": // CONNECT on the database, or the attribute REPLICATION
-		return "run: ALTER ROLE " + schema.QuoteIdent(n.role) + " REPLICATION, and grant it CONNECT on the database", true
-	case "22023", "42704", "08P01": // a parameter that the server does not know, or may not be set by this role
-		return "take the parameter out of the connection string; a pooler must pass replication connections through", first
-	}
-	return "", false // 57P03 starting or stopping, 53300 too many connections, and whatever is not listed
-}
-
-// leaves returns the single errors that err was joined from.
-func leaves(err error) []error {
-	for e := err; e != nil; e = errors.Unwrap(e) {
-		if many, ok := e.(interface{ Unwrap() []error }); ok {
-			var all []error
-			for _, one := range many.Unwrap() {
-				all = append(all, leaves(one)...)
-			}
-			return all
-		}
-	}
-	return []error{err}
+// mayStream is the cure of a role that may not stream the WAL.
+func mayStream(n names) string {
+	role := schema.QuoteIdent(n.role)
+	return "run: ALTER ROLE " + role + " REPLICATION (on RDS and Aurora: GRANT rds_replication TO " + role + ")"
 }
 
 // lostSlot is the fault of a slot that Postgres gave up.
@@ -198,44 +138,4 @@ func slotBusy(err error) bool { return isSQLState(err, "55006") }
 // serverGone tells whether an attempt to connect shows that the server is stopping or has stopped.
 func serverGone(err error) bool {
 	return isSQLState(err, "57P03") || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF)
-}
-
-// whyNot tells a connection's error on one line, in the order of the attempts, without what is no reason: a refusal of TLS where the same
-// was tried without it.
-func whyNot(err error, cfg *pgconn.Config) string {
-	all := leaves(err)
-	if triesPlain(cfg) {
-		if left := slices.DeleteFunc(slices.Clone(all), refusedTLS); len(left) > 0 {
-			all = left
-		}
-	}
-	return tell(all)
-}
-
-// tell puts errors on one line, each text once in a row.
-func tell(errs []error) string {
-	var seen []string
-	for _, err := range errs {
-		text := strings.Join(strings.Fields(err.Error()), " ")
-		if len(seen) == 0 || seen[len(seen)-1] != text {
-			seen = append(seen, text)
-		}
-	}
-	return strings.Join(seen, "; ")
-}
-
-// refusedTLS tells whether a server without TLS was asked for it. The library has no type for that.
-func refusedTLS(err error) bool { return strings.Contains(err.Error(), "server refused TLS") }
-
-// triesPlain tells whether a connection is tried without TLS too: sslmode prefer, which is libpq's default, or allow.
-func triesPlain(cfg *pgconn.Config) bool {
-	if cfg.TLSConfig == nil {
-		return true
-	}
-	for _, f := range cfg.Fallbacks {
-		if f.TLSConfig == nil {
-			return true
-		}
-	}
-	return false
 }

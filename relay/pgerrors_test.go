@@ -17,7 +17,7 @@ import (
 )
 
 func TestJudge(t *testing.T) {
-	n := names{slot: "shop", publication: "Shop", table: schema.DefaultTable, role: "relay"}
+	n := names{slot: "shop", publication: "Shop", table: schema.DefaultTable, role: "relay", database: "Shop"}
 	pg := func(code string) error { return fmt.Errorf("ask: %w", &pgconn.PgError{Code: code, Message: "m"}) }
 	refused := &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
 	every := []stage{connecting, preparing, creating, starting, streaming}
@@ -25,34 +25,48 @@ func TestJudge(t *testing.T) {
 		err   error
 		at    []stage
 		first bool   // this process has not been connected yet
-		cure  string // part of it; "": time cures it
+		cure  string // part of it; "": time cures it, and so it does with "wait: " before
 	}{
-		{pg("55006"), every, true, ""}, // held by another relay
-		{pg("57P03"), every, true, ""}, // starting, stopping
+		{pg("55006"), every, true, ""},     // held by another relay
+		{pg("57P03"), every[1:], true, ""}, // starting, stopping
 		{pg("57P01"), every, true, ""},
-		{pg("53300"), every, true, ""}, // too many connections, too many walsenders
 		{pg("XX000"), every, true, ""}, // what nobody has heard of
-		{refused, every, true, ""},
 		{io.ErrUnexpectedEOF, every, true, ""},
 		{context.DeadlineExceeded, every, true, ""},
-		{&net.DNSError{Err: "no such host", IsNotFound: true}, []stage{connecting}, true, ""},
+
+		{pg("57P03"), []stage{connecting}, true, "wait: the server's log says how far it is"},
+		{pg("53300"), []stage{connecting}, true, "wait: walpost needs up to 5 connections"}, // too many connections, too many walsenders
+		{pg("53300"), []stage{connecting}, false, "wait: walpost needs up to 5 connections"},
+		{pg("55000"), []stage{connecting}, true, "wait: run: ALTER DATABASE \"Shop\" ALLOW_CONNECTIONS true"},
+		{refused, []stage{connecting}, true, "wait: start the server"},
+		{&net.DNSError{Err: "no such host", IsNotFound: true}, []stage{connecting}, true, "wait: correct the host's name"},
+		{fmt.Errorf("ValidateConnect failed: %w", pgconn.ErrStandbyConnection), []stage{connecting}, true, "wait: promote it"},
+		{fmt.Errorf("ValidateConnect failed: %w", pgconn.ErrReadOnlyConnection), []stage{connecting}, true, "wait: promote it"},
+		{fmt.Errorf("ValidateConnect failed: %w", pgconn.ErrPrimaryConnection), []stage{connecting}, true, "take target_session_attrs out"},
 
 		{pg("28P01"), []stage{connecting}, true, "check user and password"},
-		{pg("28P01"), []stage{connecting}, false, ""}, // a password that is being rotated
+		{pg("28P01"), []stage{connecting}, false, "wait: check user and password"}, // a password that is being rotated
 		{pg("28000"), []stage{connecting}, true, "pg_hba.conf"},
-		{pg("28000"), []stage{connecting}, false, ""},
+		{pg("28000"), []stage{connecting}, false, "wait: check user and password"},
 		{pg("3D000"), []stage{connecting}, true, "create the database"},
 		{pg("3D000"), []stage{connecting}, false, "create the database"},
-		{pg("42501"), []stage{connecting, creating, starting}, false, "ALTER ROLE relay REPLICATION"},
+		{pg("42501"), []stage{connecting}, false, "run: GRANT CONNECT ON DATABASE \"Shop\" TO relay"},
+		{&pgconn.PgError{Code: "42501", Routine: "set_config_with_handle"}, []stage{connecting}, true, "take the parameter out"},
+		{pg("42501"), []stage{creating, starting}, false, "ALTER ROLE relay REPLICATION"},
 		{pg("42501"), []stage{preparing}, false, "--relay-role relay"},
 		{x509.UnknownAuthorityError{}, []stage{connecting}, true, "sslrootcert"},
-		{x509.UnknownAuthorityError{}, []stage{connecting}, false, ""},
+		{x509.UnknownAuthorityError{}, []stage{connecting}, false, "wait: make sslmode, sslrootcert"},
 		{errors.New("server refused TLS connection"), []stage{connecting}, true, "sslmode"},
+		{errors.New("channel binding check failed: channel binding required"), []stage{connecting}, true, "channel_binding=require: TLS"},
+		{errors.New("failed SASL auth: channel binding required but it is not supported"), []stage{connecting}, false, "wait: let the server do"},
+		{errors.New("require_auth check failed: md5 is not allowed"), []stage{connecting}, true, "require_auth"},
 		{&pgconn.ParseConfigError{}, []stage{connecting}, true, "connection string"},
-		{&pgconn.ParseConfigError{}, []stage{connecting}, false, ""},
+		{&pgconn.ParseConfigError{}, []stage{connecting}, false, "wait: correct the connection string"},
 
 		{pg("42P01"), []stage{preparing}, false, "walpost schema apply"},
 		{pg("42P01"), []stage{streaming}, false, ""},
+		{pg("42703"), []stage{preparing}, false, "run: walpost schema check"},
+		{pg("42703"), []stage{streaming}, false, ""},
 		{pg("42704"), []stage{starting}, false, "somebody dropped it"},
 		{pg("42704"), []stage{streaming}, false, "publication \"Shop\""},
 		{pg("42704"), []stage{preparing}, false, ""},
@@ -64,8 +78,8 @@ func TestJudge(t *testing.T) {
 		{pg("42602"), []stage{creating}, false, "another name"},
 
 		// Several hosts, or with TLS and without: one that time cures is enough to wait.
-		{errors.Join(refused, pg("28P01")), []stage{connecting}, true, ""},
-		{errors.Join(pg("28P01"), pg("57P03")), []stage{connecting}, true, ""},
+		{errors.Join(refused, pg("28P01")), []stage{connecting}, true, "wait: start the server"},
+		{errors.Join(pg("28P01"), pg("57P03")), []stage{connecting}, true, "wait: check user and password"},
 		{fmt.Errorf("connect: %w", errors.Join(errors.New("server refused TLS connection"), pg("3D000"))), []stage{connecting}, true, "create the database"},
 	} {
 		for _, at := range c.at {
@@ -73,7 +87,8 @@ func TestJudge(t *testing.T) {
 			if !errors.Is(got, c.err) {
 				t.Errorf("%v at stage %d: %v does not wrap it", c.err, at, got)
 			}
-			if isPermanent(got) != (c.cure != "") || !strings.Contains(got.Error(), c.cure) {
+			cure, waits := strings.CutPrefix(c.cure, "wait: ")
+			if isPermanent(got) != (cure != "" && !waits) || !strings.Contains(got.Error(), cure) || cure == "" && got != c.err {
 				t.Errorf("%v at stage %d, first %v: %q, permanent %v; want the cure %q", c.err, at, c.first, got, isPermanent(got), c.cure)
 			}
 			if again := judge(got, at, c.first, n); again.Error() != got.Error() {
@@ -100,23 +115,5 @@ func TestNotices(t *testing.T) {
 	}
 	if !f.logs.has("standby is away") {
 		t.Error("a notice is not logged")
-	}
-}
-
-// A server without TLS refuses it before it refuses the login, which is the reason; where TLS is demanded, its refusal is.
-func TestRefusedTLSIsNoReasonWherePlainIsTried(t *testing.T) {
-	refused, login := errors.New("tls error: server refused TLS connection"), &pgconn.PgError{Code: "28P01", Message: "no"}
-	for sslmode, both := range map[string]bool{"prefer": false, "allow": false, "require": true, "verify-full": true} {
-		cfg, err := pgconn.ParseConfig("host=db user=u sslmode=" + sslmode)
-		if err != nil {
-			t.Fatal(err)
-		}
-		text := ConnectError(errors.Join(refused, login), cfg).Error()
-		if !strings.Contains(text, "28P01") || strings.Contains(text, "refused TLS") != both {
-			t.Errorf("sslmode %s: %q", sslmode, text)
-		}
-		if text := ConnectError(refused, cfg).Error(); !strings.Contains(text, "refused TLS") {
-			t.Errorf("sslmode %s: %q hides the only reason", sslmode, text)
-		}
 	}
 }

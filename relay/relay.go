@@ -25,7 +25,8 @@ type Acks interface {
 // Sink takes events in order. Its methods are called from one goroutine.
 type Sink interface {
 	// Publish takes one event of transaction tx and returns how many bytes it holds until the event is acked. The event is a view that
-	// is valid until Publish returns. An error means that the event can never be delivered: it is not held.
+	// is valid until Publish returns. An error means that the event can never be delivered: it is not held. One that has a method Incurable
+	// returning true says that no setting can be corrected to change that.
 	Publish(ev *schema.Event, tx uint64) (bytes int, err error)
 
 	// Flush lets go what was published since the last Flush. Nothing of it was acked before. With flowing, more will be flushed within
@@ -91,6 +92,7 @@ type Relay struct {
 	watcher *watcher
 
 	connected bool   // this process has been connected once
+	streamed  bool   // this process has had the slot once
 	former    former // its last session with the server
 	answer    answer
 }
@@ -172,7 +174,12 @@ func (r *Relay) report(err error, standby bool, pause time.Duration) {
 	if !r.status.set(Waiting, err.Error()) {
 		return
 	}
-	r.log.Warn("waiting", "reason", err, "retry_in", pause.Round(time.Millisecond))
+	pause = pause.Round(time.Millisecond)
+	if w := (*wait)(nil); errors.As(err, &w) {
+		r.log.Warn("waiting", "reason", w.err, "cure", w.cure, "retry_in", pause)
+		return
+	}
+	r.log.Warn("waiting", "reason", err, "retry_in", pause)
 }
 
 // attempt connects, makes a first start if this is one, and streams until something ends that.
@@ -181,6 +188,7 @@ func (r *Relay) attempt(ctx context.Context, retry *backoff) error {
 	if err != nil {
 		return err
 	}
+	r.streamed = true
 	begun := time.Now()
 	err = s.run(ctx)
 	if time.Since(begun) > retryMost {

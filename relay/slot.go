@@ -1,7 +1,6 @@
 package relay
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -51,23 +50,6 @@ func dialWalsender(ctx context.Context, connString string, n names, log *slog.Lo
 	}
 	return w, nil
 }
-
-// ConnectError returns err, why there is no connection, with a text on one line that says where to and as whom; no password is in it.
-func ConnectError(err error, cfg *pgconn.Config) error { return connectError(err, cfg) }
-
-func connectError(err error, cfg *pgconn.Config) error {
-	return &dialError{fmt.Sprintf("connect to %s port %d as %s, database %s: %s", cfg.Host, cfg.Port, cfg.User, cmp.Or(cfg.Database, cfg.User), whyNot(err, cfg)), cfg.User, err}
-}
-
-// dialError is a connection's error with a text on one line.
-type dialError struct {
-	text string
-	role string
-	err  error
-}
-
-func (e *dialError) Error() string { return e.text }
-func (e *dialError) Unwrap() error { return e.err }
 
 func (w *walsender) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)

@@ -1,0 +1,211 @@
+package relay
+
+import (
+	"cmp"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"walpost/schema"
+)
+
+// dialError is why there is no connection, with a text on one line.
+type dialError struct {
+	text           string
+	role, database string
+	walsender      bool    // it was to be one
+	reasons        []error // what counts, of the single errors of all attempts
+	err            error
+}
+
+// ConnectError returns err, why there is no connection, with a text on one line that says where to and as whom; no password is in it.
+func ConnectError(err error, cfg *pgconn.Config) error { return connectError(err, cfg) }
+
+func connectError(err error, cfg *pgconn.Config) error {
+	e := &dialError{role: cfg.User, database: cmp.Or(cfg.Database, cfg.User), walsender: cfg.RuntimeParams["replication"] != "", reasons: reasons(err, cfg), err: err}
+	e.text = fmt.Sprintf("connect to %s port %d as %s, database %s: %s", cfg.Host, cfg.Port, e.role, e.database, tell(e.reasons))
+	return e
+}
+
+func (e *dialError) Error() string { return e.text }
+func (e *dialError) Unwrap() error { return e.err }
+
+// reasons returns the errors of a connection's attempts, in their order, without those that decide nothing: of TLS, where the same was
+// tried without it, and of an address of the only host that nobody listens at (as ::1 of localhost), where another one answered. So the
+// verdict does not depend on sslmode.
+func reasons(err error, cfg *pgconn.Config) []error {
+	all := leaves(err)
+	if triesPlain(cfg) {
+		all = without(all, failedTLS)
+	}
+	if !severalHosts(cfg) && slices.ContainsFunc(all, isServerError) {
+		all = without(all, undialed)
+	}
+	return all
+}
+
+// without takes out the errors that one says of that they are of no interest, unless there are no others.
+func without(all []error, idle func(error) bool) []error {
+	if left := slices.DeleteFunc(slices.Clone(all), idle); len(left) > 0 {
+		return left
+	}
+	return all
+}
+
+// leaves returns the single errors that err was joined from.
+func leaves(err error) []error {
+	for e := err; e != nil; e = errors.Unwrap(e) {
+		if many, ok := e.(interface{ Unwrap() []error }); ok {
+			var all []error
+			for _, one := range many.Unwrap() {
+				all = append(all, leaves(one)...)
+			}
+			return all
+		}
+	}
+	return []error{err}
+}
+
+// tell puts errors on one line, each text once in a row.
+func tell(errs []error) string {
+	var seen []string
+	for _, err := range errs {
+		text := strings.Join(strings.Fields(err.Error()), " ")
+		if len(seen) == 0 || seen[len(seen)-1] != text {
+			seen = append(seen, text)
+		}
+	}
+	return strings.Join(seen, "; ")
+}
+
+// refusedTLS tells whether a server without TLS was asked for it. The library has no type for that.
+func refusedTLS(err error) bool { return says(err, "server refused TLS") }
+
+// failedTLS tells whether the two sides came to no terms on TLS, for whatever reason.
+func failedTLS(err error) bool { return refusedTLS(err) || says(err, "tls error: ") }
+
+// says tells whether the library's words for what it has no type for are in err. What a server says does not count.
+func says(err error, text string) bool {
+	return !isServerError(err) && strings.Contains(err.Error(), text)
+}
+
+// undialed tells whether nobody took the connection.
+func undialed(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "dial"
+}
+
+// triesPlain tells whether a connection is tried without TLS too: sslmode prefer, which is libpq's default, or allow.
+func triesPlain(cfg *pgconn.Config) bool {
+	if cfg.TLSConfig == nil {
+		return true
+	}
+	for _, f := range cfg.Fallbacks {
+		if f.TLSConfig == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// judgeConnect judges why there is no connection. A connection string may name several hosts, each with an error of its own: if time can
+// cure one of them, it is waited for.
+func judgeConnect(err error, first bool, n names) error {
+	all := leaves(err)
+	if d := (*dialError)(nil); errors.As(err, &d) {
+		all = d.reasons
+		n.role, n.database, n.walsender = d.role, d.database, d.walsender // who was refused may never have been in
+	}
+	hopeless := true
+	var cures []string
+	for _, leaf := range all {
+		cure, never := judgeLeaf(leaf, first, n)
+		hopeless = hopeless && never
+		if cure != "" && !slices.Contains(cures, cure) {
+			cures = append(cures, cure)
+		}
+	}
+	cure := strings.Join(cures, "; or ")
+	switch {
+	case hopeless:
+		return permanent(err, "%s", cure)
+	case cure != "":
+		return &wait{err, cure}
+	}
+	return err
+}
+
+// judgeLeaf says what can be done about one reason, and whether nothing else helps. first tells that this process has not been connected
+// yet: what was well then may be changing hands at this moment, and is waited for.
+func judgeLeaf(err error, first bool, n names) (cure string, hopeless bool) {
+	var e *pgconn.PgError
+	var parse *pgconn.ParseConfigError
+	var cert *tls.CertificateVerificationError
+	var unknown x509.UnknownAuthorityError
+	var header tls.RecordHeaderError
+	var name *net.DNSError
+	switch {
+	case errors.As(err, &e):
+		return judgeRefusal(e, first, n)
+	case errors.As(err, &parse):
+		// A service file or a password file may be replaced at this very moment, and a process that has run goes on trying.
+		return "correct the connection string", first
+	case errors.As(err, &cert), errors.As(err, &unknown), errors.As(err, &header), refusedTLS(err):
+		// The two sides do not agree on TLS. While a certificate is being replaced that passes.
+		return "make sslmode, sslrootcert and the host name fit the server's certificate", first
+	case says(err, "channel binding"), says(err, "require_auth check failed"), says(err, "sslcertmode check failed"), says(err, "protocol version too low"):
+		// The client's own demands.
+		return "let the server do what channel_binding, require_auth, sslcertmode or min_protocol_version asks of it (channel_binding=require: TLS, and the password as SCRAM), or take that out of the connection string", first
+	case errors.Is(err, pgconn.ErrStandbyConnection), errors.Is(err, pgconn.ErrReadOnlyConnection):
+		return promote, false
+	case errors.Is(err, pgconn.ErrPrimaryConnection), errors.Is(err, pgconn.ErrReadWriteConnection):
+		return "take target_session_attrs out of the connection string: walpost works on the primary", first
+	case errors.As(err, &name):
+		return "correct the host's name in the connection string, or have the name resolved", false
+	case undialed(err), pgconn.Timeout(err):
+		return "start the server, open the way to it, or correct host and port in the connection string", false
+	}
+	return "", false
+}
+
+// promote is the cure of a standby.
+const promote = "promote it (SELECT pg_promote()), or name the primary; of several hosts, target_session_attrs=read-write in postgres.url finds it"
+
+// sessionsNeeded is how many sessions a relay has at the same time at most, which is in a first start: its own, that of the lock, the
+// backfill's, the watcher's, and one walsender.
+const sessionsNeeded = 5
+
+// judgeRefusal judges a server that was reached and said no.
+func judgeRefusal(e *pgconn.PgError, first bool, n names) (cure string, hopeless bool) {
+	role, database := schema.QuoteIdent(n.role), schema.QuoteIdent(n.database)
+	switch e.Code {
+	case "28P01", "28000": // wrong password; unknown role, or nothing in pg_hba.conf. Later a password is being rotated: it is waited for.
+		return "check user and password, and that pg_hba.conf lets the role " + role + " in to this database (the line's database is its name, not the word replication)", first
+	case "3D000": // no such database
+		return "create the database or correct its name", true
+	case "42501": // insufficient_privilege
+		switch {
+		case strings.HasPrefix(e.Routine, "set_config"): // texts are translated, names of functions are not
+			return "take the parameter out of the connection string, or let the role " + role + " set it", true
+		case n.walsender:
+			return mayStream(n), true
+		}
+		return "run: GRANT CONNECT ON DATABASE " + database + " TO " + role, true
+	case "22023", "42704", "08P01": // a parameter that the server does not know, or may not be set by this role
+		return "take the parameter out of the connection string; a pooler must pass replication connections through", first
+	case "57P03": // starting, stopping, or in recovery and not to be asked
+		return "the server's log says how far it is; a standby that lets nobody in never will: name the primary", false
+	case "53300": // of the server, the role or the database; for the stream also max_wal_senders
+		return fmt.Sprintf("walpost needs up to %d connections, one of them a walsender: end sessions that nobody needs, or raise the limit that the server names "+
+			"(max_connections, max_wal_senders, ALTER ROLE %s CONNECTION LIMIT, ALTER DATABASE %s CONNECTION LIMIT)", sessionsNeeded, role, database), false
+	case "55000": // closed for maintenance
+		return "run: ALTER DATABASE " + database + " ALLOW_CONNECTIONS true", false
+	}
+	return "", false
+}
