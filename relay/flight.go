@@ -20,6 +20,7 @@ type flight struct {
 
 	mu       sync.Mutex
 	window   window
+	final    pglogrepl.LSN // FinalLSN of the last transaction in window
 	refused  *refusal
 	onRefuse func()  // called at each refusal, under mu
 	latency  latency // commit → ack
@@ -59,6 +60,7 @@ func (f *flight) handOver(p *pass) (events, transactions int) {
 	if idle && f.window.unacked > 0 {
 		f.waiting = time.Now()
 	}
+	f.final = p.final
 	moved := f.window.confirmed != before
 	f.mu.Unlock()
 	p.clear()
@@ -150,6 +152,19 @@ func (f *flight) refusal() (r *refusal, alone bool) {
 		return nil, false
 	}
 	return f.refused, f.window.before(f.refused.tx)
+}
+
+// beyond returns the position to which the slot is advanced to pass unacked transaction tx by, 0 if it is unknown.
+func (f *flight) beyond(tx uint64) pglogrepl.LSN {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch e := f.window.find(tx); {
+	case e == nil:
+		return 0
+	case e.end != 0:
+		return e.end
+	}
+	return justBeyond(f.final)
 }
 
 // load is what a flight tells for metrics and readiness.

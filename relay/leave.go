@@ -79,8 +79,7 @@ func (s *session) halt() error {
 		return r != nil && alone
 	})
 	refused, _ := s.flight.refusal()
-	fault := permanent(fmt.Errorf("event refused: %w", refused.err),
-		"nothing from its transaction on is confirmed, and all of it comes again: remove the cause and start walpost")
+	fault := s.refusedEvent(refused)
 	if isPermanent(refused.err) {
 		fault = refused.err // a stream that cannot be decoded: it says so itself
 	}
@@ -88,6 +87,29 @@ func (s *session) halt() error {
 		s.relay.log.Warn("events before the refused one are not all confirmed and will come again", "reason", err)
 	}
 	return fault
+}
+
+// refusedEvent is the fault of an event that the sink can never deliver. Its row is in the WAL, so what is done to the table does not help.
+func (s *session) refusedEvent(r *refusal) error {
+	err := fmt.Errorf("event refused: %w", r.err)
+	cure := "nothing from its transaction on is confirmed, and all of it comes again"
+	pass := ""
+	if lsn := s.flight.beyond(r.tx); lsn != 0 {
+		pass = s.passBy(lsn)
+	}
+	switch {
+	case isIncurable(r.err) && pass != "":
+		return permanent(err, "%s as it stands in the WAL, whatever is done to the row: %s", cure, pass)
+	case pass != "":
+		return permanent(err, "%s as it stands in the WAL: remove the cause and start walpost; where that cannot be done, %s", cure, pass)
+	}
+	return permanent(err, "%s: remove the cause and start walpost", cure)
+}
+
+// isIncurable tells of a sink's error whether it says that no setting can be corrected to have the event delivered.
+func isIncurable(err error) bool {
+	var i interface{ Incurable() bool }
+	return errors.As(err, &i) && i.Incurable()
 }
 
 // await waits until done, which an ack or a refusal may make true. The reader listens to nothing else meanwhile. What stops it is

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"regexp"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -113,6 +114,52 @@ func TestRefusedEventIsNeverSkipped(t *testing.T) {
 			r.stop()
 			if got, want := f.sink.ids()[before:], f.table()[3:]; !slices.Equal(got, want) {
 				t.Errorf("published %q again, want %q", got, want)
+			}
+		})
+	}
+}
+
+// TestRefusedEventIsPassedBy: correcting or deleting the row does not change the WAL, so the relay names the statement that passes its
+// transaction by, and nothing else: what stands behind it arrives.
+func TestRefusedEventIsPassedBy(t *testing.T) {
+	const bad = "00000000-0000-0000-0000-00000000000b"
+	for name, c := range map[string]struct {
+		prepare func(*told)
+		removal bool // of the cause is thought of
+	}{
+		"by Publish, inside its transaction": {func(s *told) { s.refuse[bad], s.forGood = true, true }, false},
+		"by Publish, for a setting":          {func(s *told) { s.refuse[bad] = true }, true},
+		"later":                              {func(s *told) { s.reject = bad }, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t)
+			c.prepare(f.sink)
+			r := f.start()
+			f.insert(1)
+			f.exec("begin")
+			f.exec(`insert into walpost.outbox (id, aggregatetype, aggregateid, type, payload) values ($1, 'order', '1', 'placed', '{}')`, bad)
+			f.insert(1)
+			f.exec("commit")
+			f.insert(2)
+			err := r.wait()
+			if err == nil || strings.Contains(err.Error(), "remove the cause and start walpost") != c.removal {
+				t.Fatalf("ended with %v", err)
+			}
+			f.exec("delete from walpost.outbox where id = $1", bad) // for nothing
+			if again := f.launch().wait(); again == nil || !strings.Contains(again.Error(), bad) {
+				t.Fatalf("ended again with %v", again)
+			}
+			pass := regexp.MustCompile(`SELECT pg_replication_slot_advance\([^)]*\)`).FindString(err.Error())
+			if pass == "" {
+				t.Fatalf("no way to pass it by: %v", err)
+			}
+			f.exec(pass)
+			before := f.sink.count()
+			r = f.start()
+			until(t, "what stands behind", func() bool { return f.sink.count() >= before+2 })
+			r.stop()
+			if got, want := f.sink.ids()[before:], f.table()[2:]; !slices.Equal(got, want) {
+				t.Errorf("published %q then, want %q", got, want)
 			}
 		})
 	}

@@ -8,8 +8,9 @@ import "github.com/jackc/pglogrepl"
 // It numbers the transactions as the window will.
 type pass struct {
 	txs    []passTx
-	next   uint64 // number of the next transaction
-	inside bool   // the last one waits for its commit
+	next   uint64        // number of the next transaction
+	inside bool          // the last one waits for its commit
+	final  pglogrepl.LSN // FinalLSN of the last one
 }
 
 // passTx is what a pass saw of one transaction.

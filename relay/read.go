@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pglogrepl"
+
 	"walpost/decoder"
 	"walpost/schema"
 )
@@ -55,6 +57,7 @@ func (s *session) take(msg []byte) error {
 	switch c := change.(type) {
 	case *decoder.Begin:
 		s.pass.begin(c.CommitTime)
+		s.pass.final = c.FinalLSN
 		s.timeline = s.history.owner(c.FinalLSN)
 	case *decoder.Insert:
 		return s.publish(c, len(msg))
@@ -80,15 +83,23 @@ func (s *session) unfit(err error) error {
 	if !errors.As(err, &column) || !errors.As(err, &at) {
 		return err
 	}
-	// One byte behind the start of its commit record a transaction is not decoded any more, and every later one is.
-	pass := fmt.Sprintf("publish otherwise what its transaction holds, and pass it by: SELECT pg_replication_slot_advance(%s, '%s')",
-		schema.QuoteLiteral(s.relay.cfg.Slot), at.LSN+1)
+	pass := s.passBy(justBeyond(at.LSN))
 	if column.Found != "" {
 		return permanent(err, "this row was written with that type, which altering the table again does not change, and everything before it is confirmed: %s", pass)
 	}
 	return permanent(err, "this row was written when the table had the columns %s, and everything before it is confirmed: set outbox.columns to fit them and start walpost; "+
 		"where it then says that the table has others, give them these names (ALTER TABLE ... RENAME COLUMN) until walpost has read on; where no names help, %s", s.columns, pass)
 }
+
+// passBy is the cure of a transaction that can never be published whole, which ends before lsn.
+func (s *session) passBy(lsn pglogrepl.LSN) string {
+	return fmt.Sprintf("publish otherwise what its transaction holds, and pass it by: SELECT pg_replication_slot_advance(%s, '%s')",
+		schema.QuoteLiteral(s.relay.cfg.Slot), lsn)
+}
+
+// justBeyond returns the first position from which a transaction whose commit record starts at final is not decoded any more; every later
+// one is.
+func justBeyond(final pglogrepl.LSN) pglogrepl.LSN { return final + 1 }
 
 func columnNames(r *decoder.Relation) string {
 	names := make([]string, len(r.Columns))

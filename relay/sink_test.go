@@ -18,6 +18,7 @@ type told struct {
 	acks    Acks
 	auto    bool            // ack at Flush
 	refuse  map[string]bool // ids that Publish refuses
+	forGood bool            // no setting helps refused events
 	reject  string          // the id that is rejected when its ack is due; nothing behind it is acked
 	forget  bool            // acked events are not kept
 	events  []published     // all that was ever published
@@ -30,6 +31,12 @@ type told struct {
 	held    int64
 	changed chan struct{}
 }
+
+// incurable is the part of an error that tells whether a setting helps.
+type incurable bool
+
+func (incurable) Error() string     { return "" }
+func (i incurable) Incurable() bool { return bool(i) }
 
 type published struct {
 	id       string
@@ -60,7 +67,7 @@ func (s *told) Publish(ev *schema.Event, tx uint64) (int, error) {
 	defer s.mu.Unlock()
 	p := published{id: string(ev.Values[schema.ID]), payload: string(ev.Values[schema.Payload]), position: ev.Position, commit: ev.CommitTime, tx: tx}
 	if s.refuse[p.id] {
-		return 0, fmt.Errorf("event %s: topic %q is no topic", p.id, "a b")
+		return 0, fmt.Errorf("event %s: topic %q is no topic%w", p.id, "a b", incurable(s.forGood))
 	}
 	p.bytes = 100 + len(p.payload)
 	s.events = append(s.events, p)

@@ -114,7 +114,7 @@ func TestPartitionsThatAreNoMore(t *testing.T) {
 		p.Flush(false)
 	}
 	acks.wait(t, 18, 1)
-	if bad := acks.rejection(t, 12); !strings.Contains(bad.Error(), "no partition 2, only 0 to 0; correct the column") {
+	if bad := acks.rejection(t, 12); !strings.Contains(bad.Error(), "no partition 2, only 0 to 0; add partitions to the topic") {
 		t.Error(bad)
 	}
 	if !slices.IsSorted(acks.order) {
@@ -190,7 +190,7 @@ func TestRowNamesANewPartition(t *testing.T) {
 	publish(t, p, to("4", 4), 4)
 	p.Flush(false)
 	acks.wait(t, 3, 1)
-	if bad := acks.rejection(t, 4); !strings.Contains(bad.Error(), "no partition 4, only 0 to 3; correct the column, or add partitions to the topic") {
+	if bad := acks.rejection(t, 4); !strings.Contains(bad.Error(), "no partition 4, only 0 to 3; add partitions to the topic, or correct what fills the column") {
 		t.Error(bad)
 	}
 }

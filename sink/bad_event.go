@@ -17,6 +17,8 @@ type BadEvent struct {
 	Reason               string // one word, as metrics have it
 	Err                  error
 	Cure                 string
+
+	incurable bool // see Incurable
 }
 
 func (e *BadEvent) Error() string {
@@ -36,6 +38,9 @@ func (e *BadEvent) Error() string {
 
 func (e *BadEvent) Unwrap() error { return e.Err }
 
+// Incurable tells that there is no setting to correct, neither of walpost nor of the topic: only another row would be a record.
+func (e *BadEvent) Incurable() bool { return e.incurable }
+
 func orNull(s string) string {
 	if s == "" {
 		return "without id"
@@ -43,11 +48,24 @@ func orNull(s string) string {
 	return s
 }
 
-// badRow describes an outbox row.
+// badRow describes an outbox row that can never be a record.
 func badRow(ev *schema.Event, topic string, err error, cure string) *BadEvent {
 	return &BadEvent{ID: clip(ev.Values[schema.ID]), Type: clip(ev.TypeOrAggregate()), Topic: topic, Key: clip(ev.Values[schema.AggregateID]),
-		Position: ev.Position.String(), Reason: reason(err), Err: err, Cure: cure}
+		Position: ev.Position.String(), Reason: reason(err), Err: err, Cure: cure, incurable: true}
 }
+
+// badTopic describes an outbox row without a topic that could be. It becomes a record where outbox.topic makes another name of it.
+func badTopic(ev *schema.Event, name []byte, err error) *BadEvent {
+	if ev.Values[schema.Topic] != nil {
+		return badRow(ev, clip(name), err, "correct what fills the column topic")
+	}
+	e := badRow(ev, clip(name), err, "change outbox.topic, or correct what writes such rows")
+	e.incurable = false
+	return e
+}
+
+// correctWriter is the cure of a row that no setting helps.
+const correctWriter = "correct what writes such rows"
 
 // badRecord describes an event that is a record already.
 func badRecord(topic string, r recordbatch.Raw, err error) *BadEvent {

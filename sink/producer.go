@@ -63,15 +63,15 @@ func newProducer(cfg *Config, log *slog.Logger, m *sinkMetrics, acks Acks, clien
 func (p *Producer) Publish(ev *schema.Event, tx uint64) (int, error) {
 	t, err := p.topicOf(ev)
 	if err != nil {
-		return 0, p.bad(badRow(ev, clip(p.name), err, "give the row a legal topic, or change outbox.topic"))
+		return 0, p.bad(badTopic(ev, p.name, err))
 	}
 	rec, err := p.composer.compose(ev)
 	if err != nil {
-		return 0, p.bad(badRow(ev, t.name, err, "correct what writes the row"))
+		return 0, p.bad(badRow(ev, t.name, err, correctWriter))
 	}
 	where, err := placeOf(ev)
 	if err != nil {
-		return 0, p.bad(badRow(ev, t.name, err, "correct what writes the row"))
+		return 0, p.bad(badRow(ev, t.name, err, correctWriter))
 	}
 	size := rec.Size()
 	if size > maxRecord {

@@ -50,11 +50,11 @@ func TestEventsThatGoNowhere(t *testing.T) {
 		spoil func(*schema.Event)
 		says  string
 	}{
-		{"no id", null(schema.ID), "event without id, type OrderPlaced, topic orders, key k, at 00000001-0000000000000008-00000000: its id is NULL; correct what writes the row"},
-		{"no aggregatetype", null(schema.AggregateType), `event 00000007, type OrderPlaced, key k, at 00000001-0000000000000008-00000000: topic template "{aggregatetype}": column aggregatetype is NULL; give the row`},
+		{"no id", null(schema.ID), "event without id, type OrderPlaced, topic orders, key k, at 00000001-0000000000000008-00000000: its id is NULL; correct what writes such rows"},
+		{"no aggregatetype", null(schema.AggregateType), `event 00000007, type OrderPlaced, key k, at 00000001-0000000000000008-00000000: topic template "{aggregatetype}": column aggregatetype is NULL; change outbox.topic, or correct what writes such rows`},
 		{"empty topic", column(schema.Topic, ""), "1 to 249 characters"},
 		{"dot", column(schema.Topic, "."), "topic .,"},
-		{"two dots", column(schema.Topic, ".."), "give the row a legal topic"},
+		{"two dots", column(schema.Topic, ".."), "correct what fills the column topic"},
 		{"space", column(schema.Topic, "a b"), `topic "a b"`},
 		{"slash", column(schema.Topic, "a/b"), "topic a/b"},
 		{"letters beyond ASCII", column(schema.Topic, "заказы"), "topic заказы"},
@@ -71,6 +71,9 @@ func TestEventsThatGoNowhere(t *testing.T) {
 		var bad *BadEvent
 		if n != 0 || !errors.As(err, &bad) || !strings.Contains(err.Error(), test.says) || strings.ContainsAny(err.Error(), "\n\x00") || len(err.Error()) > 1000 {
 			t.Errorf("%s: %d, %v; want %s", test.name, n, err, test.says)
+		}
+		if curable := test.name == "no aggregatetype" || test.name == "NUL"; bad != nil && bad.Incurable() == curable { // outbox.topic
+			t.Errorf("%s: incurable is %v", test.name, bad.Incurable())
 		}
 		if test.name == "large" && (bad.Reason != "message_too_large" || !errors.Is(err, sarama.ErrMessageSizeTooLarge)) {
 			t.Errorf("%s: reason %s", test.name, bad.Reason)
@@ -144,7 +147,7 @@ func TestEventsWaitForTheirTopic(t *testing.T) {
 	p.Flush(false)
 	acks.wait(t, 0, 1)
 	if err := acks.rejected[77/7]; err == nil || !strings.Contains(err.Error(), "event 00000077, type OrderPlaced, topic orders") ||
-		!strings.Contains(err.Error(), "no partition 5, only 0 to 4; correct the column") {
+		!strings.Contains(err.Error(), "no partition 5, only 0 to 4; add partitions") {
 		t.Errorf("rejected: %v", acks.rejected)
 	}
 	got := p.queuedIn("orders")

@@ -84,14 +84,14 @@ func (v *value) MarshalJSON() ([]byte, error) {
 func (s *Stdout) Print(ev *schema.Event) error {
 	name, err := appendTopic(nil, s.topic, ev)
 	if err != nil {
-		return badRow(ev, "", err, "give the row a topic, or change outbox.topic")
+		return badTopic(ev, nil, err)
 	}
 	if err := legalTopic(name); err != nil {
-		return badRow(ev, clip(name), err, "give the row a legal topic, or change outbox.topic")
+		return badTopic(ev, name, err)
 	}
 	l, err := s.compose(ev)
 	if err != nil {
-		return badRow(ev, string(name), err, "correct what writes the row")
+		return badRow(ev, string(name), err, correctWriter)
 	}
 	l.Topic = string(name)
 	s.line.Reset()

@@ -158,7 +158,7 @@ func hashed(r recordbatch.Raw) []byte {
 	return rec.Key
 }
 
-const partitionCure = "correct the column, or add partitions to the topic"
+const partitionCure = "add partitions to the topic, or correct what fills the column"
 
 func partitionError(n int32, count int) error {
 	return fmt.Errorf("column partition: the topic has no partition %d, only 0 to %d", n, count-1)
