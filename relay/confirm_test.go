@@ -43,6 +43,7 @@ func startConfirmer(t *testing.T) *bench {
 	b.send = b.take
 	b.fail = func(err error) { b.mu.Lock(); b.failed = err; b.mu.Unlock() }
 	go b.run()
+	t.Cleanup(func() { b.end(false) }) // also of a test that fails: a bubble has to be empty at its end
 	return b
 }
 

@@ -72,13 +72,40 @@ func TestUndecodableRowIsNeverSkipped(t *testing.T) {
 	}
 }
 
-// TestStopIsHeededWhileDataFlows: a stream that never pauses does not keep the relay from leaving, at the end of the transaction at hand.
+// TestStopIsHeededWhileDataFlows: a stream that never pauses does not keep the relay from leaving.
 func TestStopIsHeededWhileDataFlows(t *testing.T) {
 	w := openWire(t)
 	w.sink.setAuto(true)
 	w.send(relationFrame())
+	w.flow()
+	until(t, "events", func() bool { return w.sink.count() > 10_000 })
+	w.cancel()
+	w.mustLeave()
+}
+
+// TestStopWaitsForTheTransactionAtHandOnly: a relay that is told to leave inside a transaction does so at its end, although more follows.
+func TestStopWaitsForTheTransactionAtHandOnly(t *testing.T) {
+	w := openWire(t)
+	w.sink.setAuto(true)
+	w.send(relationFrame(), beginFrame(0x1000), insertFrame("{}"))
+	until(t, "1 event", func() bool { return w.sink.count() == 1 })
+	w.cancel()
+	until(t, "the relay reads on for a while only", func() bool {
+		s := w.session.stream
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return !s.limit.IsZero()
+	})
+	w.send(insertFrame("{}"), commitFrame(0x1000, 0x1030))
+	w.flow()
+	w.mustLeave()
+}
+
+// flow lets the server send transactions without a pause until the relay leaves.
+func (w *wire) flow() {
 	transaction := slices.Concat(beginFrame(0x1000), insertFrame("{}"), insertFrame("{}"), commitFrame(0x1000, 0x1030))
 	stream := slices.Concat(slices.Repeat([][]byte{transaction}, 100)...)
+	w.server.SetWriteDeadline(time.Time{})
 	go func() {
 		defer close(w.finished)
 		cut := 1 // reads end anywhere, so that a stop comes inside a transaction too
@@ -97,18 +124,22 @@ func TestStopIsHeededWhileDataFlows(t *testing.T) {
 			cut = (cut + 997) % len(stream)
 		}
 	}()
-	until(t, "events", func() bool { return w.sink.count() > 10_000 })
-	w.cancel()
+}
+
+// mustLeave checks that the session ends soon and between transactions. It waits for acks for a minute at most, but there are none to
+// wait for.
+func (w *wire) mustLeave() {
+	w.t.Helper()
 	select {
-	case err := <-w.ended: // the relay waits for acks for a minute at most, and there are none to wait for
+	case err := <-w.ended:
 		if err != errLeave {
-			t.Errorf("ended with %v", err)
+			w.t.Errorf("ended with %v", err)
 		}
 	case <-time.After(10 * time.Second):
-		t.Fatal("the relay does not leave while data flows")
+		w.t.Fatal("the relay does not leave while data flows")
 	}
 	if n := w.sink.count(); n%2 != 0 {
-		t.Errorf("it left inside a transaction, after %d events", n)
+		w.t.Errorf("it left inside a transaction, after %d events", n)
 	}
 }
 

@@ -24,11 +24,12 @@ import (
 // wire is a session with a server that the test plays, byte by byte, and with a sink that acks when it is told to. What the relay tells
 // the server is kept, and which goroutine wrote it.
 type wire struct {
-	t      *testing.T
-	sink   *told
-	server net.Conn
-	cancel context.CancelFunc
-	ended  chan error
+	t       *testing.T
+	sink    *told
+	session *session
+	server  net.Conn
+	cancel  context.CancelFunc
+	ended   chan error
 
 	mu       sync.Mutex
 	flushes  []pglogrepl.LSN // of the statuses, in order
@@ -61,7 +62,7 @@ func openWire(t *testing.T) *wire {
 	}
 	s.confirmer = newConfirmer(s.stream, s.position, r.flight.progress, statusPeriod, s.told)
 	ctx, cancel := context.WithCancel(context.Background())
-	w.cancel = cancel
+	w.session, w.cancel = s, cancel
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

@@ -87,7 +87,7 @@ func tryAll(ctx context.Context, trees []*tree, all []mutations.Mutation) ([]mut
 		said.Lock()
 		defer said.Unlock()
 		done++
-		fmt.Fprintf(os.Stderr, "%2d of %d  %-3s  %s: %s (%.0f s)\n", done, len(all), o.Mode, o.Test, fate(o), o.Seconds)
+		fmt.Fprintf(os.Stderr, "%2d of %d  %-3s  %s without a guard of %s: %s (%.0f s)\n", done, len(all), o.Mode, o.Test, o.File, fate(o), o.Seconds)
 		return nil
 	})
 	return outcomes, err

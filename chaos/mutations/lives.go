@@ -54,7 +54,7 @@ var lives = []Mutation{
 		File:     "relay/read.go",
 		Old:      "\t\tif !s.leaveBy.IsZero() {\n\t\t\treturn errLeave\n\t\t}\n",
 		New:      "",
-		Module:   ".", Package: "./relay", Test: "TestStopIsHeededWhileDataFlows",
+		Module:   ".", Package: "./relay", Test: "TestStopWaitsForTheTransactionAtHandOnly",
 	},
 	{
 		Mode:     "A4",
