@@ -72,6 +72,10 @@ func TestRefusesConfiguration(t *testing.T) {
 			env:  []string{"WALPOST_KAFKA_SASL_PASSWORD_FILE=hidden-word"},
 			says: []string{"WALPOST_KAFKA_SASL_PASSWORD_FILE", "path of a file"},
 		},
+		"another file as the web configuration": { // here the configuration itself
+			file: "admin:\n  web_config: walpost.yaml\nkafka:\n  client.id: hidden-word\n",
+			says: []string{"admin.web_config: walpost.yaml", "(line 1)", "basic_auth_users"},
+		},
 		"property with its section": {
 			args: []string{"-X", "kafka.linger.ms=5"},
 			says: []string{"kafka.linger.ms", "did you mean -X linger.ms"},

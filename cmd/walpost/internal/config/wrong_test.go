@@ -91,7 +91,7 @@ func TestMistakes(t *testing.T) {
 		{name: "timeout", file: "relay: {shutdown_timeout: 0s}\n", want: "walpost.yaml:1:27: relay.shutdown_timeout: 0s is less than 1ms"},
 		{name: "admin", file: "admin: {listen: localhost}\n", want: `walpost.yaml:1:17: admin.listen: "localhost" is no address; write host:port, or "" for no server`},
 		{name: "admin's port", file: "admin: {listen: \"localhost:http\"}\n", want: `walpost.yaml:1:17: admin.listen: "localhost:http" has no port that can be`},
-		{name: "admin's file", file: "admin: {web_config: /no/such}\n", want: `walpost.yaml:1:21: admin.web_config: /no/such: open /no/such: no such file or directory`},
+		{name: "admin's file", file: "admin: {web_config: /no/such}\n", want: `walpost.yaml:1:21: admin.web_config: /no/such: open /no/such: no such file or directory; name a file that this user may read`},
 
 		{name: "protocol", flags: []Flag{{"-X security.protocol", "kafka.security.protocol", "sasl_ssl"}},
 			want: `-X security.protocol: kafka.security.protocol: "sasl_ssl" is none of PLAINTEXT, SSL, SASL_PLAINTEXT, SASL_SSL`},
@@ -220,18 +220,45 @@ func TestRedactedConnStrings(t *testing.T) {
 	}
 }
 
-// The web configuration holds hashes of passwords.
+// The web configuration holds hashes of passwords, and another file that was named instead of it may hold anything: of neither is anything
+// shown, and one line says what is wrong.
 func TestWebConfigIsNotQuoted(t *testing.T) {
 	write(t, "admin: {web_config: web.yaml}\n")
-	for _, text := range []string{"basic_auth_users: canary\n", "canary: x\n", "basic_auth_users:\n  me: [canary]\n"} {
+	if err := os.WriteFile("canary.pem", []byte("canary"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const tls = "tls_server_config:\n  cert_file: canary.pem\n"
+	for text, says := range map[string]string{
+		"basic_auth_users: canary\n": "cannot have (line 1);",
+		"canary: x\n":                "cannot have (line 1);",
+		"tls_server_config: {}\ncanary: x\n\"line 7: canary\": y\n": "cannot have (line 2);",
+		"basic_auth_users:\n  me: [canary]\n":                       "cannot have (line 2);",
+		"alice:$2y$10$canary\nbob:$2y$10$canary\n":                  "cannot have (line 1);", // an htpasswd file
+		"alice: $2y$10$canary\nbob: $2y$10$canary\n":                "cannot have (line 1);",
+		"kafka:\n  sasl.password: canary\n":                         "cannot have (line 1);", // our own
+		"basic_auth_users:\n  me: 'canary\n":                        "it is no YAML",
+		"\tcanary: x\n":                                             "it is no YAML",
+		"basic_auth_users:\n  canary: canary\n":                     "no bcrypt hash",
+		"basic_auth_users:\n  me: xcanaryxcanaryxcanaryxcanaryxcanaryxcanaryxcanaryxcanaryxcanary\n": "no bcrypt hash",
+		"http_server_config: {headers: {canary: x}}\n":                                               "http_server_config.headers",
+		"http_server_config: {headers: {X-Frame-Options: canary}}\n":                                 "http_server_config.headers",
+		"tls_server_config: {min_version: canary}\n":                                                 "TLS13",
+		"tls_server_config: {cipher_suites: [canary]}\n":                                             "cipher_suites",
+		"tls_server_config: {curve_preferences: [canary]}\n":                                         "curve_preferences",
+		"tls_server_config: {cert_file: canary.pem}\n":                                               "neither key nor key_file",
+		"tls_server_config: {key: canary}\n":                                                         "neither cert nor cert_file",
+		tls + "  key_file: canary\n":                                                                 "key_file names no file",
+		"tls_server_config: {cert_file: canary, key: canary}\n":                                      "cert_file names no file",
+		tls + "  key_file: canary.pem\n":                                                             "not a pair in PEM form",
+	} {
 		if err := os.WriteFile("web.yaml", []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		_, err := Load(Sources{})
-		if err == nil || !strings.HasPrefix(err.Error(), "walpost.yaml:1:21: admin.web_config: web.yaml: ") {
-			t.Errorf("%q: %v", text, err)
-		} else if strings.Contains(err.Error(), canary) && !strings.HasPrefix(text, canary) { // a key may be named
-			t.Errorf("it is shown: %v", err)
+		if err == nil || !strings.HasPrefix(err.Error(), "walpost.yaml:1:21: admin.web_config: web.yaml: ") || !strings.Contains(err.Error(), says) ||
+			!strings.HasSuffix(err.Error(), "; write it as Prometheus has it, with basic_auth_users, tls_server_config, http_server_config and rate_limit alone") ||
+			strings.Contains(err.Error(), canary) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%q: %v, want %q", text, err, says)
 		}
 	}
 }
