@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/IBM/sarama"
+
 	"walpost/sink/recordbatch"
 )
 
@@ -128,7 +130,8 @@ func (j *journey) send(f fate) {
 		j.life = newLife(r)
 	}
 	o, what := j.deliver(r, f)
-	j.doubt = j.doubt || o.err == errCut || f.way == answerIsUnclear && o.err == f.code
+	// A leader that was deposed after the append answers as one that never was.
+	j.doubt = j.doubt || o.err == errCut || f.way == answerIsUnclear && o.err == f.code || o.err == sarama.ErrNotLeaderForPartition
 	j.tell("send %s to broker %d: %s", r, r.to, what)
 	next := j.settle(head, r, o)
 	j.history[len(j.history)-1] += " → " + next

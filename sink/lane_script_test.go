@@ -43,7 +43,8 @@ var (
 		sarama.ErrFencedLeaderEpoch, sarama.ErrUnknownLeaderEpoch, sarama.ErrNotEnoughReplicas, sarama.ErrThrottlingQuotaExceeded, sarama.ErrConcurrentTransactions,
 		sarama.ErrInvalidMessage, sarama.ErrUnknownTopicOrPartition, sarama.ErrTopicAuthorizationFailed, sarama.ErrClusterAuthorizationFailed,
 		sarama.ErrPolicyViolation, sarama.ErrUnsupportedCompressionType, sarama.ErrUnsupportedVersion}
-	codesAfter = []sarama.KError{sarama.ErrRequestTimedOut, sarama.ErrNotEnoughReplicasAfterAppend, sarama.ErrNetworkException, sarama.ErrKafkaStorageError, sarama.ErrUnknown}
+	codesAfter = []sarama.KError{sarama.ErrRequestTimedOut, sarama.ErrNotEnoughReplicasAfterAppend, sarama.ErrNetworkException, sarama.ErrKafkaStorageError, sarama.ErrUnknown,
+		sarama.ErrNotLeaderForPartition}
 )
 
 // act is one thing that happens: do plays it.

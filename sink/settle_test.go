@@ -30,7 +30,7 @@ func TestSettle(t *testing.T) {
 		{"acked after an unclear attempt", nil, -1, 3, true, goOn, queued, "[]", false, 0, true},
 		{"duplicate", sarama.ErrDuplicateSequenceNumber, -1, 3, true, goOn, queued, "[]", false, 0, true},
 
-		{"not the leader", sarama.ErrNotLeaderForPartition, -1, 3, false, resend, queued, "[10+3]", false, 1, false},
+		{"not the leader", sarama.ErrNotLeaderForPartition, -1, 3, false, resend, queued, "[10+3]", true, 1, false},
 		{"not the leader, unclear before", sarama.ErrNotLeaderForPartition, -1, 3, true, resend, queued, "[10+3]", true, 1, false},
 		{"too few replicas", sarama.ErrNotEnoughReplicas, -1, 1, false, resend, queued, "[10+1]", false, 1, false},
 		{"corrupt", sarama.ErrInvalidMessage, -1, 3, false, resend, queued, "[10+3]", false, 1, false},

@@ -30,7 +30,7 @@ func judge(err error) verdict {
 		sarama.ErrDuplicateSequenceNumber: // brokers before 4.0, for a resend of one of the last five batches
 		return done
 
-	case sarama.ErrNotLeaderForPartition, sarama.ErrLeaderNotAvailable, // the leader moved, or is being elected
+	case sarama.ErrLeaderNotAvailable, // it is being elected
 		sarama.ErrBrokerNotAvailable, sarama.ErrReplicaNotAvailable,
 		sarama.ErrFencedLeaderEpoch, sarama.ErrUnknownLeaderEpoch,
 		sarama.ErrNotEnoughReplicas,       // min.insync.replicas not met, refused before the append
@@ -41,6 +41,7 @@ func judge(err error) verdict {
 
 	case sarama.ErrRequestTimedOut, // appended by the leader, too few followers in time
 		sarama.ErrNotEnoughReplicasAfterAppend,
+		sarama.ErrNotLeaderForPartition, // mostly before the append; but a leader that is deposed while it awaits its followers says the same (Kafka's DelayedProduce)
 		sarama.ErrNetworkException, sarama.ErrKafkaStorageError, sarama.ErrUnknown:
 		return unclear
 

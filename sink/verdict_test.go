@@ -15,8 +15,8 @@ import (
 func TestJudge(t *testing.T) {
 	want := map[sarama.KError]verdict{
 		0: done, 46: done,
-		2: wait, 5: wait, 6: wait, 8: wait, 9: wait, 19: wait, 51: wait, 74: wait, 75: wait, 89: wait,
-		-1: unclear, 7: unclear, 13: unclear, 20: unclear, 56: unclear,
+		2: wait, 5: wait, 8: wait, 9: wait, 19: wait, 51: wait, 74: wait, 75: wait, 89: wait,
+		-1: unclear, 6: unclear, 7: unclear, 13: unclear, 20: unclear, 56: unclear,
 		3: alarm, 21: alarm, 29: alarm, 31: alarm, 35: alarm, 44: alarm, 58: alarm, 76: alarm,
 		10: refused, 17: refused, 18: refused, 32: refused, 43: refused, 87: refused,
 		45: lost, 47: lost, 49: lost, 59: lost, 90: lost,
