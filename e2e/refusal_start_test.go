@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"strings"
 	"testing"
 
 	"walpost/internal/kafkatest"
@@ -139,8 +140,7 @@ func TestRefusesForeignSlot(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	r := p.launch(t)
-	refusal{code: 1, says: []string{p.db.Name, "physical"}}.check(t, r.exit(t), r.output())
+	p.refuses(t, refusal{code: 1, says: []string{p.db.Name, "physical"}})
 }
 
 // Faults of a whole server: its own one.
@@ -181,12 +181,21 @@ func TestRefusesServer(t *testing.T) {
 	privileges(t, p)
 	t.Run("no free slot", func(t *testing.T) {
 		p.exec(t, "SELECT pg_create_physical_replication_slot('taken')")
-		r := p.launch(t)
-		refusal{code: 1, says: []string{"max_replication_slots"}}.check(t, r.exit(t), r.output())
+		p.refuses(t, refusal{code: 1, says: []string{"max_replication_slots"}})
 		if n := ask[int](t, p.conn, "SELECT count(*) FROM pg_replication_slots"); n != 1 {
 			t.Errorf("%d slots", n)
 		}
-		p.exec(t, "SELECT pg_drop_replication_slot('taken')")
+		if r := p.cli(t, nil, "slot", "show"); r.code != 1 || !strings.Contains(r.stderr, "does not exist, and no relay has begun with it") {
+			t.Errorf("slot show: exit %d\n%s%s", r.code, r.stdout, r.stderr)
+		}
+		// What an earlier first start recorded, this one does not take back.
+		p.exec(t, "INSERT INTO walpost.relay_state (slot, phase) VALUES ('shop', 'backfilling')")
+		r := p.launch(t)
+		refusal{code: 1, says: []string{"max_replication_slots"}}.check(t, r.exit(t), r.output())
+		if phase := ask[string](t, p.conn, "SELECT coalesce((SELECT phase FROM walpost.relay_state WHERE slot = 'shop'), 'gone')"); phase != "backfilling" {
+			t.Errorf("the phase is %s", phase)
+		}
+		p.exec(t, "DELETE FROM walpost.relay_state", "SELECT pg_drop_replication_slot('taken')")
 	})
 	t.Run("lost slot", func(t *testing.T) {
 		p.start(t).stop(t)
@@ -201,8 +210,7 @@ func TestRefusesServer(t *testing.T) {
 			}
 			return ""
 		})
-		r := p.launch(t)
-		refusal{code: 1, says: []string{"slot shop", "wal_status is lost", "confirmed_commit_time", "pg_drop_replication_slot('shop')", "max_slot_wal_keep_size"}}.check(t, r.exit(t), r.output())
+		p.refuses(t, refusal{code: 1, says: []string{"slot shop", "wal_status is lost", "confirmed_commit_time", "pg_drop_replication_slot('shop')", "max_slot_wal_keep_size"}})
 		if s := status(); s != "lost" {
 			t.Errorf("the lost slot is %s now", s)
 		}

@@ -42,14 +42,14 @@ func noSecret(t testing.TB, text string) {
 }
 
 // refuses runs the relay and expects it to refuse to work before it has made
-// anything: a slot, a state, a publication or a topic.
+// or changed anything: a slot, a state, a publication or a topic.
 func (p *pipe) refuses(t *testing.T, want refusal, env ...string) {
 	t.Helper()
 	objects := func() string {
 		return ask[string](t, p.conn, `SELECT coalesce(string_agg(o, ', ' ORDER BY o), '') FROM (SELECT 'slot '||slot_name||' of '||coalesce(plugin, slot_type) FROM pg_replication_slots
 			WHERE slot_name = $1 UNION ALL SELECT 'publication '||pubname FROM pg_publication) AS objects (o)`, p.db.Name)
 	}
-	there, topics := objects(), p.topics(t)
+	there, recorded, topics := objects(), p.recorded(t), p.topics(t)
 	r := p.launch(t, env...)
 	want.check(t, r.exit(t), r.output())
 	if now := objects(); now != there {
@@ -58,9 +58,21 @@ func (p *pipe) refuses(t *testing.T, want refusal, env ...string) {
 	if !strings.HasPrefix(there, "slot ") && !strings.Contains(there, ", slot ") {
 		p.untouched(t)
 	}
+	if now := p.recorded(t); now != recorded {
+		t.Errorf("recorded was %q, and now %q is", recorded, now)
+	}
 	if now := p.topics(t); !slices.Equal(now, topics) {
 		t.Errorf("the topics were %q and are %q", topics, now)
 	}
+}
+
+// recorded are the rows of walpost.relay_state, "" where there is no such table.
+func (p *pipe) recorded(t testing.TB) string {
+	t.Helper()
+	if !ask[bool](t, p.conn, "SELECT to_regclass('walpost.relay_state') IS NOT NULL") {
+		return ""
+	}
+	return ask[string](t, p.conn, "SELECT coalesce(string_agg(s::text, ' ' ORDER BY slot), '') FROM walpost.relay_state s")
 }
 
 // topics are the names of the test's topics that are there.

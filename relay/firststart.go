@@ -32,8 +32,28 @@ func (r *Relay) firstStart(ctx context.Context, db *database, p *ready) error {
 	if err != nil && ctx.Err() == nil && locked.Err() != nil {
 		return context.Cause(locked)
 	}
+	if p.begun && isServerError(err) {
+		release() // which has the connection to itself
+		r.undo(ctx, lock)
+	}
 	return err
 }
+
+// undo takes the phase back that this first start recorded, if the server refused the slot, and so will not make it later: to whoever looks,
+// nothing was begun. It needs the lock, or it could be the phase of another relay's first start. That it fails is no harm.
+func (r *Relay) undo(ctx context.Context, lock *database) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoLimit)
+	defer cancel()
+	_, err := lock.Exec(ctx, `
+		delete from walpost.relay_state where slot = $1 and phase = $2
+		  and not exists (select from pg_catalog.pg_replication_slots where slot_name = $1)`, r.cfg.Slot, phaseBackfilling)
+	if err != nil {
+		r.log.Warn("a first start that came to nothing stays recorded in walpost.relay_state", "slot", r.cfg.Slot, "reason", err)
+	}
+}
+
+// undoLimit is how long that may take, also while walpost is leaving.
+const undoLimit = 2 * time.Second
 
 // makeFirstStart makes the first start, with the lock in hand.
 func (r *Relay) makeFirstStart(ctx context.Context, db *database, p *ready) error {
@@ -55,6 +75,7 @@ func (r *Relay) makeFirstStart(ctx context.Context, db *database, p *ready) erro
 	if err := writePhase(ctx, db, r.cfg.Slot, phaseBackfilling, &srv, p.table.OID); err != nil {
 		return err
 	}
+	p.begun = p.unrecorded
 	snap, err := r.createSlot(ctx, w, p, srv.version)
 	if err != nil {
 		return r.judge(err, creating)
@@ -88,6 +109,7 @@ func (r *Relay) lockFirstStart(ctx context.Context, lock *database, p *ready) er
 	if state != nil && state.phase == phaseStreaming || (slot == nil) != (p.slot == nil) {
 		return errStandby // it was made meanwhile: look again
 	}
+	p.unrecorded = state == nil
 	if p.slot = slot; slot != nil && slot.active {
 		// Whoever had the lock died, and a server that waits for transactions has not noticed yet. Its slot may still come to nothing.
 		return fmt.Errorf("slot %s is held by server process %d, of a first start that did not end: waiting until that is gone", r.cfg.Slot, slot.pid)

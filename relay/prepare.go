@@ -25,6 +25,8 @@ type ready struct {
 	slot        *slotRow
 	publication *publication // nil: it was made just now
 	version     int          // server_version_num
+	unrecorded  bool         // of a first start: walpost.relay_state had nothing of the slot when the lock was had
+	begun       bool         // and now it has, from this first start
 }
 
 // slotName is what Postgres takes as a slot's name.
