@@ -25,15 +25,19 @@ func TestSlotByHand(t *testing.T) {
 	p.exec(t, "SELECT walpost.publish('order', 'new', 'After', '{}')")
 	p.settle(t)
 	var shown struct {
-		Name  string `json:"slot_name"`
-		PID   int    `json:"active_pid"`
+		Name  string          `json:"slot_name"`
+		PID   int             `json:"active_pid"`
+		Safe  json.RawMessage `json:"safe_wal_size"`
 		State struct {
 			Phase string
 		} `json:"relay_state"`
 	}
 	out := p.mustCLI(t, "slot", "show", "--json")
-	if err := json.Unmarshal([]byte(out), &shown); err != nil || shown.Name != p.db.Name || shown.PID == 0 || shown.State.Phase != "streaming" {
+	if err := json.Unmarshal([]byte(out), &shown); err != nil || shown.Name != p.db.Name || shown.PID == 0 || shown.State.Phase != "streaming" || string(shown.Safe) != "null" {
 		t.Errorf("show: %v\n%s", err, out)
+	}
+	if out := p.mustCLI(t, "slot", "show"); !strings.Contains(out, "safe_wal_size        no limit") {
+		t.Errorf("show:\n%s", out)
 	}
 	r = p.cli(t, nil, "slot", "drop", p.db.Name)
 	if r.code != 1 || r.stdout != "" || !strings.Contains(r.stderr, fmt.Sprintf("is in use: server process %d streams", shown.PID)) {

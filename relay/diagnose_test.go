@@ -142,6 +142,11 @@ func TestDiagnoseWarnings(t *testing.T) {
 
 	// All that there is room for is taken.
 	f.exec("select pg_create_logical_replication_slot('other', 'pgoutput')")
+	other := f.cfg
+	other.Slot = "other"
+	if s, err := ShowSlot(t.Context(), other); err != nil || s.SafeWALSize == nil || *s.SafeWALSize < 512<<20 {
+		t.Errorf("with a limit: %+v, %v", s, err)
+	}
 	failed, text := at(f.diagnose(), diagnosis.Failed)
 	if !slices.Equal(failed, []string{"max_replication_slots"}) || !strings.Contains(text, "ALTER SYSTEM SET max_replication_slots = 6") {
 		t.Errorf("no free slot: %q\n%s", failed, text)

@@ -51,7 +51,7 @@ func TestSlotLife(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.Plugin != "pgoutput" || s.Active || s.WALStatus != "reserved" || s.Recorded != nil || s.ConfirmedFlushLSN == "" || f.phase() != "" {
+	if s.Plugin != "pgoutput" || s.Active || s.WALStatus != "reserved" || s.Recorded != nil || s.ConfirmedFlushLSN == "" || f.phase() != "" || s.SafeWALSize != nil {
 		t.Errorf("created %+v", s)
 	}
 	_, err = CreateSlot(t.Context(), f.cfg)

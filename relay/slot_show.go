@@ -136,7 +136,7 @@ func (v *slotVerb) look(ctx context.Context) (*Slot, error) {
 		       coalesce(s.wal_status, ''), coalesce(to_jsonb(s) ->> 'invalidation_reason', ''),
 		       coalesce(s.restart_lsn::text, ''), coalesce(s.confirmed_flush_lsn::text, ''),
 		       greatest(coalesce(e.lsn - s.restart_lsn, 0), 0)::bigint, greatest(coalesce(e.lsn - s.confirmed_flush_lsn, 0), 0)::bigint,
-		       greatest(s.safe_wal_size, 0)
+		       case when s.safe_wal_size is not null then greatest(s.safe_wal_size, 0) end -- greatest() passes NULL over
 		from pg_catalog.pg_replication_slots s
 		  left join pg_catalog.pg_stat_activity a on a.pid = s.active_pid,
 		  (select case when pg_catalog.pg_is_in_recovery() then pg_catalog.pg_last_wal_replay_lsn() else pg_catalog.pg_current_wal_lsn() end) e (lsn)

@@ -51,6 +51,10 @@ relay_state          streaming, confirmed up to 0/1500038, which was committed 1
 	if got := describeSlot(s, now); got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
 	}
+	s.SafeWALSize = nil
+	if got := describeSlot(s, now); !strings.Contains(got, "safe_wal_size        no limit: max_slot_wal_keep_size is -1\n") {
+		t.Errorf("without a limit:\n%s", got)
+	}
 	lost := describeSlot(&relay.Slot{Name: "walpost", Plugin: "pgoutput", Type: "logical", WALStatus: "lost", Reason: "wal_removed", ConfirmedFlushLSN: "0/1500038"}, now)
 	for _, part := range []string{"wal_status           lost (wal_removed)\n", "restart_lsn          none, keeps 0 bytes", "relay_state          none"} {
 		if !strings.Contains(lost, part) || strings.Contains(lost, "safe_wal_size") {
