@@ -52,6 +52,10 @@ func TestRefusesConfiguration(t *testing.T) {
 			env:  []string{"WALPOST_POSTGRES_URL=postgres://walpost:/hidden-word@127.0.0.1:1/shop"},
 			says: []string{"WALPOST_POSTGRES_URL: postgres.url", "percent-encoded", "%2F"},
 		},
+		"connection string for replication": {
+			env:  []string{"WALPOST_POSTGRES_URL=postgres://walpost:hidden-word@db/shop?replication=database"},
+			says: []string{"WALPOST_POSTGRES_URL: postgres.url", "has the parameter replication", "take it out"},
+		},
 		"no slot's name": {
 			args: []string{"--slot", "My-Slot"},
 			says: []string{"--slot: postgres.slot", "My-Slot", "lower-case letters"},

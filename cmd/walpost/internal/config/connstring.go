@@ -15,8 +15,14 @@ func checkConnString(s string) error {
 	if strayAt(s) {
 		return errors.New("is no connection string: an @ stands behind the first slash, as where a password has a slash in it; " + connStringForm)
 	}
-	_, err := pgx.ParseConfig(s)
-	return explainConnString(err)
+	c, err := pgx.ParseConfig(s)
+	if err != nil {
+		return explainConnString(err)
+	}
+	if _, asks := c.RuntimeParams["replication"]; asks {
+		return errors.New("has the parameter replication, which makes each connection one for replication; take it out: walpost asks for replication itself, where it streams")
+	}
+	return nil
 }
 
 const connStringForm = "write postgres://user:password@host:5432/database, " +

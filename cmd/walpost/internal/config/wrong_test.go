@@ -63,6 +63,9 @@ func TestMistakes(t *testing.T) {
 
 		{name: "slot", flags: []Flag{{"--slot", "postgres.slot", "My-Slot"}},
 			want: `--slot: postgres.slot: "My-Slot" is no name for a slot: 1 to 63 lower-case letters, digits and underscores`},
+		{name: "replication", file: "postgres: {url: \"postgres://u@h/db?replication=database\"}\n",
+			want: "walpost.yaml:1:17: postgres.url: has the parameter replication, which makes each connection one for replication; " +
+				"take it out: walpost asks for replication itself, where it streams"},
 		{name: "publication", file: "postgres: {publication: \"\"}\n", want: `walpost.yaml:1:25: postgres.publication: "" is no name for a publication: 1 to 63 bytes`},
 		{name: "column", file: "outbox: {columns: {payload: \"\"}}\n",
 			want: `walpost.yaml:1:29: outbox.columns.payload: is empty; an outbox must have this column, so name the table's`},
