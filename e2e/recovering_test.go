@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -35,8 +36,14 @@ func TestStandbyServer(t *testing.T) {
 	}
 	p.conn = p.connect(t)
 	r := p.launch(t)
-	r.awaitUnready(t, "the server is a standby: waiting for its promotion")
+	r.awaitUnready(t, "the server is a standby: waiting for its promotion; promote it (SELECT pg_promote()), or name the primary")
+	r.awaitOutput(t, `cure="promote it (SELECT pg_promote()), or name the primary`)
 	p.untouched(t)
+	applied := p.cli(t, nil, "schema", "apply")
+	refusal{code: 1, says: []string{"this server is a standby: connect to its primary"}}.check(t, applied.code, applied.stderr)
+	if found := p.doctor(t, nil); !strings.Contains(cured(found), "promote it (SELECT pg_promote()), or name the primary") {
+		t.Errorf("doctor on a standby:\n%s", cured(found))
+	}
 	p.exec(t, "SELECT pg_promote()")
 	r.awaitReady(t, "leader")
 	p.exec(t, "INSERT INTO walpost.outbox (aggregatetype, aggregateid, type) VALUES ('order', 'k', 'Promoted')")
@@ -51,7 +58,8 @@ func TestStartingServer(t *testing.T) {
 	starting := newStartingServer(t, hostOf(t, p.db.DSN))
 	r := p.launch(t, "WALPOST_POSTGRES_URL="+address(t, p.db.DSN, starting.Addr().String()))
 	r.awaitUnready(t, "the database system is starting up")
-	r.awaitOutput(t, "57P03")
+	r.awaitUnready(t, "; the server's log says how far it is")
+	r.awaitOutput(t, "57P03", `cure="the server's log says how far it is`)
 	p.untouched(t)
 	starting.up.Store(true)
 	r.awaitReady(t, "leader")

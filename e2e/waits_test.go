@@ -8,26 +8,41 @@ import (
 )
 
 // What time can cure is waited for, and that is visible: /readyz and the log
-// name the object and the cause, /livez is well, nothing is made. When it is
-// cured the relay streams.
+// name the object, the cause and the cure, /livez is well, nothing is made.
+// When it is cured the relay streams.
 func TestWaits(t *testing.T) {
 	for name, c := range map[string]struct {
-		env  []string // {role} is a role with the relay's rights
-		take string   // SQL that makes it wait
-		back string
-		says string
+		env   []string // {role} is a role with the relay's rights
+		take  string   // SQL that makes it wait
+		back  string
+		says  string
+		cure  string
+		kafka bool // whose cures stand in the log only
 	}{
 		"broker's name unknown": {
 			env:  []string{"WALPOST_KAFKA_BOOTSTRAP_SERVERS=no-such-broker.invalid:9092"},
 			says: "no-such-broker.invalid",
+			cure: "is the address right, and does a broker listen there?", kafka: true,
+		},
+		"nobody listens at Postgres's address": {
+			env:  []string{"WALPOST_POSTGRES_URL=postgres://{role}:hidden-word@127.0.0.1:1/shop"},
+			says: "connect to 127.0.0.1 port 1 as {role}",
+			cure: "start the server, open the way to it, or correct host and port",
+		},
+		"Postgres's name unknown": {
+			env:  []string{"WALPOST_POSTGRES_URL=postgres://{role}:hidden-word@no-such-host.invalid/shop"},
+			says: "no-such-host.invalid",
+			cure: "correct the host's name in the connection string",
 		},
 		"too many connections": {
 			take: "ALTER ROLE {role} CONNECTION LIMIT 0", back: "ALTER ROLE {role} CONNECTION LIMIT -1",
 			says: "53300",
+			cure: "walpost needs up to 5 connections, one of them a walsender: end sessions that nobody needs, or raise the limit that the server names",
 		},
 		"database closed for maintenance": {
 			take: "UPDATE pg_database SET datallowconn = false WHERE datname = '{database}'", back: "UPDATE pg_database SET datallowconn = true WHERE datname = '{database}'",
 			says: "is not currently accepting connections",
+			cure: "run: ALTER DATABASE {database} ALLOW_CONNECTIONS true",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -47,9 +62,16 @@ func TestWaits(t *testing.T) {
 			if c.take != "" {
 				p.exec(t, fill(c.take))
 			}
-			r := p.launch(t, append([]string{"WALPOST_POSTGRES_URL=" + p.as(t, role, "hidden-word")}, c.env...)...)
-			r.awaitUnready(t, c.says)
-			r.awaitOutput(t, c.says)
+			env := []string{"WALPOST_POSTGRES_URL=" + p.as(t, role, "hidden-word")}
+			for _, variable := range c.env {
+				env = append(env, fill(variable))
+			}
+			r := p.launch(t, env...)
+			r.awaitUnready(t, fill(c.says))
+			if !c.kafka {
+				r.awaitUnready(t, fill(c.cure))
+			}
+			r.awaitOutput(t, fill(c.says), "cure=", fill(c.cure))
 			if status, _, err := r.get("/livez"); err != nil || status != http.StatusOK {
 				t.Errorf("/livez: %d, %v", status, err)
 			}

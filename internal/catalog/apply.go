@@ -18,9 +18,15 @@ const lockKey = 0x77616c706f7374
 // each leaves the same behind. It fills in o.Columns and o.Database from the database. A table that is there already is not altered;
 // one whose columns do not fit is an error, and nothing is made. So is a schema of a newer version.
 func Apply(ctx context.Context, conn *pgx.Conn, o schema.Options) error {
+	begun := false
 	err := pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite}, func(tx pgx.Tx) error {
+		begun = true
 		return apply(ctx, tx, o)
 	})
+	var refused *pgconn.PgError
+	if !begun && errors.As(err, &refused) && refused.Code == "0A000" { // feature_not_supported: transactions that write
+		return fmt.Errorf("apply schema walpost: %w; this server is a standby: connect to its primary", err)
+	}
 	if err != nil {
 		return fmt.Errorf("apply schema walpost: %w", withCure(err))
 	}
