@@ -127,13 +127,8 @@ func disturb(t *testing.T, brokers []string, a sarama.ClusterAdmin, topic, act s
 			must(a.IncrementalAlterConfig(sarama.BrokerResource, "", map[string]sarama.IncrementalAlterConfigsEntry{
 				"producer.id.expiration.ms": {Operation: sarama.IncrementalAlterConfigsOperationSet, Value: &ms}}, false))
 		}
-		b, err := a.Controller()
-		must(err)
 		expire("1")
-		until(t, "producers to be forgotten", func() bool {
-			d, err := b.DescribeProducers(&sarama.DescribeProducersRequest{Topics: []sarama.DescribeProducersRequestTopic{{Name: topic, PartitionIndexes: []int32{0}}}})
-			return err == nil && len(d.Topics) == 1 && len(d.Topics[0].Partitions) == 1 && len(d.Topics[0].Partitions[0].ActiveProducers) == 0
-		})
+		until(t, "producers to be forgotten", func() bool { return len(producerState(t, brokers, topic, 0)) == 0 })
 		expire("86400000")
 		model.forget()
 	default:

@@ -1,0 +1,165 @@
+package sink
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/IBM/sarama"
+
+	"walpost/internal/kafkatest"
+)
+
+// Three real brokers: what one alone cannot show of the answers that the lane's model goes by.
+func TestThreeBrokersAnswer(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts three brokers")
+	}
+	// A frozen broker is to be waited for, not put out of the cluster.
+	c := kafkatest.Start(t, kafkatest.Options{Nodes: 3, Properties: map[string]string{
+		"producer.id.expiration.check.interval.ms": "100", "broker.session.timeout.ms": "60000", "replica.lag.time.max.ms": "60000"}})
+	t.Run("producers are forgotten", func(t *testing.T) { playAnswers(t, c.Brokers(), true) })
+	t.Run("the lead is lost after the append", func(t *testing.T) { leadIsLost(t, c) })
+	t.Run("answers are lost and leaders move while sequences wrap", func(t *testing.T) { wrapWhileLeadersMove(t, c) })
+}
+
+// leadIsLost appends a batch that one follower cannot have, and moves the lead to the other one before the answer: the answer is
+// NOT_LEADER_OR_FOLLOWER, and the batch is in the log. Sent again as it is, it is not appended a second time.
+func leadIsLost(t *testing.T, c *kafkatest.Cluster) {
+	topic := kafkatest.Name(t)
+	kafkatest.Topic(t, c.Brokers(), topic, 1, nil)
+	a := admin(t, c.Brokers())
+	described, err := a.DescribeTopics([]string{topic})
+	if err != nil {
+		t.Fatal(err)
+	}
+	replicas := described[0].Partitions[0].Replicas
+	next, frozen := replicas[1], replicas[2]
+	if strings.Contains(c.Log(int(frozen)), "Performing controller activation") {
+		next, frozen = frozen, next // without the controller no lead is moved
+	}
+	// Whoever is asked below must not be the frozen one.
+	var awake []string
+	for i, addr := range c.Brokers() {
+		if int32(i+1) != frozen {
+			awake = append(awake, addr)
+		}
+	}
+	answer := dialPartition(t, awake, topic)
+	b := sent{count: 3, event: 1}.batch(t, 1_000_000)
+	if err := c.Freeze(int(frozen)); err != nil {
+		t.Fatal(err)
+	}
+	thaw := func() {
+		if err := c.Thaw(int(frozen)); err != nil {
+			t.Error(err)
+		}
+	}
+	defer thaw()
+	answered := make(chan outcome, 1)
+	go func() { answered <- answer(b) }()
+	until(t, "the append", func() bool { return len(producerState(t, awake, topic, 0)) == 1 })
+	select {
+	case o := <-answered:
+		t.Fatalf("answered before a follower had it: %+v", o)
+	default:
+	}
+	elect(t, awake, topic, []int32{next, replicas[0], frozen})
+	o := <-answered
+	if !errors.Is(o.err, sarama.ErrNotLeaderForPartition) {
+		t.Fatalf("answered with %v", o.err)
+	}
+	if v := judge(o.err); v != unclear {
+		t.Errorf("verdict %d about a batch that may be in the log", v)
+	}
+	thaw()
+	if o := dialPartition(t, awake, topic)(b); o.err != nil {
+		t.Errorf("sent again: %v", o.err)
+	}
+	consume(t, c.Brokers(), topic, 3)
+}
+
+// elect gives the lead of a topic's partition to the first of its replicas in a new order.
+func elect(t *testing.T, brokers []string, topic string, order []int32) {
+	t.Helper()
+	cfg := sarama.NewConfig()
+	cfg.Version = sarama.V2_8_0_0
+	a, err := sarama.NewClusterAdmin(brokers, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	if err := a.AlterPartitionReassignments(topic, [][]int32{order}); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "a new leader", func() bool {
+		if _, err := a.ElectLeaders(sarama.PreferredElection, map[string][]int32{topic: {0}}); err != nil {
+			return false
+		}
+		return leader(t, brokers, topic) == int(order[0])
+	})
+}
+
+// wrapWhileLeadersMove cuts connections while leaders move: each event comes once and in order, and over the end of the sequences.
+func wrapWhileLeadersMove(t *testing.T, c *kafkatest.Cluster) {
+	topic := kafkatest.Name(t)
+	const partitions = 6
+	kafkatest.Topic(t, c.Brokers(), topic, partitions, nil)
+	acks := newLedger()
+	cfg := config(t, c.Brokers())
+	p := open(t, cfg, acks)
+	p.mu.Lock()
+	p.id.next = 1<<31 - 100
+	p.mu.Unlock()
+	s := startStream(t, p, acks, topic)
+	s.flows(t, 1)
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	cuts := make(chan int)
+	go func() { cuts <- cutAfterAcks(ctx, p, acks) }()
+	for range 2 {
+		moveLeaders(t, c.Brokers(), topic)
+		s.flows(t, 1)
+	}
+	stop()
+	t.Logf("%d times all connections were cut", <-cuts)
+	s.flows(t, 1)
+	close(s.stop)
+	events := <-s.ended
+	acks.wait(t, events, 0)
+	checkStream(t, c.Brokers(), topic, events)
+	if n, _ := sample(t, cfg, "walpost_retries_total"); n < 20 {
+		t.Errorf("%v batches were sent again: this proves little", n)
+	}
+	states := producerState(t, c.Brokers(), topic, 0)
+	if len(states) != 1 || states[0].LastSequence > 1<<30 || !slices.ContainsFunc(states, func(s sarama.ProducerState) bool { return s.ProducerID == p.id.producer }) {
+		t.Errorf("partition 0 knows %+v: want one producer, over the end of its sequences", states)
+	}
+}
+
+// cutAfterAcks cuts all connections again and again, each time after something was acked, so that the slowest machine gets on.
+func cutAfterAcks(ctx context.Context, p *Producer, acks *ledger) (cuts int) {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for last := -1; ; {
+		select {
+		case <-ctx.Done():
+			return cuts
+		case <-tick.C:
+		}
+		acked, _ := acks.total()
+		if acked == last {
+			continue
+		}
+		last = acked
+		p.splicer.mu.Lock()
+		for c := range p.splicer.conns {
+			c.Conn.Close()
+		}
+		p.splicer.mu.Unlock()
+		cuts++
+	}
+}
