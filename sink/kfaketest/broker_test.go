@@ -54,35 +54,21 @@ type delayed struct {
 	req  *kmsg.ProduceRequest
 }
 
-// ours marks requests that we bring, by a time-out that nobody else has.
-const ours = 4242
-
 var errCut = errors.New("cut")
 
 func newBroker(t testing.TB, seed uint64, f faults) *broker {
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(nodes), kfake.SeedTopics(partitions, topic))
-	if err != nil {
+	b := &broker{t: t, rand: rand.New(rand.NewPCG(seed, 3)), faults: f, leaked: map[int]bool{}, poison: map[int]refusal{}, met: map[string]int{}}
+	front := &front{t: t, serve: b.serve, inner: map[string]string{}}
+	t.Cleanup(front.work.Wait) // when what is below is closed
+	var err error
+	if b.cluster, err = kfake.NewCluster(kfake.NumBrokers(nodes), kfake.SeedTopics(partitions, topic), kfake.ListenFn(front.listen)); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(cluster.Close)
-	client, err := kgo.NewClient(kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.MaxVersions(kversion.V2_8_0()))
-	if err != nil {
+	t.Cleanup(b.cluster.Close)
+	if b.client, err = kgo.NewClient(kgo.SeedBrokers(b.cluster.ListenAddrs()...), kgo.Dialer(front.dial), kgo.MaxVersions(kversion.V2_8_0())); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(client.Close)
-	b := &broker{t: t, cluster: cluster, client: client, rand: rand.New(rand.NewPCG(seed, 3)), faults: f, leaked: map[int]bool{}, poison: map[int]refusal{}, met: map[string]int{}}
-	cluster.ControlKey(int16(kmsg.Produce), func(r kmsg.Request) (kmsg.Response, error, bool) {
-		cluster.KeepControl()
-		req := r.(*kmsg.ProduceRequest)
-		if req.TimeoutMillis == ours {
-			return nil, nil, false
-		}
-		node := cluster.CurrentNode()
-		var resp kmsg.Response
-		var err error
-		cluster.SleepControl(func() { resp, err = b.serve(node, req) })
-		return resp, err, true
-	})
+	t.Cleanup(b.client.Close)
 	return b
 }
 
@@ -155,8 +141,7 @@ const untold = -100
 // bring gives a request to a broker and books what was appended. It returns the codes for the producer: for a partition that appended or
 // knew the batch, what says.
 func (b *broker) bring(node int32, req *kmsg.ProduceRequest, says func(int32) int16) map[int32]int16 {
-	own := *req
-	own.TimeoutMillis = ours
+	own := *req // the client sets the version
 	resp, err := b.client.Broker(int(node)).Request(context.Background(), &own)
 	if err != nil {
 		b.t.Errorf("bring a request to broker %d: %v", node, err)

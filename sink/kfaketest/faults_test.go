@@ -22,7 +22,7 @@ type faults struct {
 // a record, and codes of brokers that disagree on the sequence.
 var (
 	codesBefore  = []int16{2, 3, 5, 6, 8, 9, 19, 21, 29, 31, 35, 44, 51, 58, 74, 75, 76, 89}
-	codesAfter   = []int16{-1, 7, 13, 20, 56}
+	codesAfter   = []int16{-1, 6, 7, 13, 20, 56} // 6: whoever waited for followers when the lead was lost is told so
 	codesRefused = []int16{10, 17, 18, 32, 43, 87}
 	codesLost    = []int16{45, 47, 49, 59, 90}
 )
