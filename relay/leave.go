@@ -74,10 +74,16 @@ func (s *session) halt() error {
 	if s.wish.Err() != nil && s.leaveBy.IsZero() { // it may have come while another cause stood, and does not come again
 		s.leaveBy = time.Now().Add(s.relay.cfg.ShutdownTimeout)
 	}
-	err := s.await(func() bool {
+	alone := func() bool {
 		r, alone := s.flight.refusal()
 		return r != nil && alone
-	})
+	}
+	err := s.await(alone)
+	for errors.Is(err, errRefused) { // another one: what stands before the first of them is waited for all the same
+		if err = s.stream.resume(time.Time{}); err == nil {
+			err = s.await(alone)
+		}
+	}
 	refused, _ := s.flight.refusal()
 	fault := s.refusedEvent(refused)
 	if isPermanent(refused.err) {

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"errors"
 	"regexp"
 	"runtime"
 	"runtime/debug"
@@ -77,6 +78,7 @@ func TestRefusedEventIsNeverSkipped(t *testing.T) {
 	refuse := map[string]func(*running){
 		"by Publish": func(r *running) { r.sink.refuse[bad] = true },
 		"later":      func(r *running) { r.sink.reject = bad },
+		"one of two": func(r *running) { r.sink.refuse[bad] = true },
 	}
 	for name, prepare := range refuse {
 		t.Run(name, func(t *testing.T) {
@@ -93,6 +95,10 @@ func TestRefusedEventIsNeverSkipped(t *testing.T) {
 			f.exec(`commit`)
 			f.insert(1)
 			until(t, "4 events", func() bool { return f.sink.count() >= 4 })
+			if name == "one of two" {
+				until(t, "the first refusal", func() bool { refused, _ := r.relay.flight.refusal(); return refused != nil })
+				r.sink.acks.Rejected(f.sink.all()[3].tx, errors.New("another event of the transaction"))
+			}
 			select {
 			case err := <-r.ended:
 				t.Fatalf("the relay ended before the events in front were acked: %v", err)
