@@ -14,13 +14,13 @@ import (
 
 func kafkaFaults() []fault {
 	return []fault{
-		{"Kafka: the relay's connections cut", 130, true, func(ctx context.Context, r *round) error {
+		{"Kafka: the relay's connections cut", 170, true, func(ctx context.Context, r *round) error {
 			return r.toKafka.Cut()
 		}},
-		{"Kafka: connections stalled towards the brokers", 8, false, stalledKafka(true, false)},
-		{"Kafka: connections stalled towards the relay", 8, false, stalledKafka(false, true)},
-		{"Kafka: half-open connections", 8, false, stalledKafka(true, true)},
-		{"Kafka: broker kill -9", 25, false, func(ctx context.Context, r *round) error {
+		{"Kafka: connections stalled towards the brokers", 4, false, stalledKafka(true, false)},
+		{"Kafka: connections stalled towards the relay", 4, false, stalledKafka(false, true)},
+		{"Kafka: half-open connections", 4, false, stalledKafka(true, true)},
+		{"Kafka: broker kill -9", 20, false, func(ctx context.Context, r *round) error {
 			id := r.broker()
 			if err := r.kafka.Kill(id); err != nil {
 				return err
@@ -30,7 +30,7 @@ func kafkaFaults() []fault {
 			}
 			return r.back(ctx, id)
 		}},
-		{"Kafka: rolling restart", 6, false, func(ctx context.Context, r *round) error {
+		{"Kafka: rolling restart", 4, false, func(ctx context.Context, r *round) error {
 			for id := 1; id <= brokers; id++ {
 				if err := r.kafka.Stop(ctx, id); err != nil {
 					return err
@@ -41,7 +41,7 @@ func kafkaFaults() []fault {
 			}
 			return nil
 		}},
-		{"Kafka: broker frozen", 12, false, func(ctx context.Context, r *round) error {
+		{"Kafka: broker frozen", 8, false, func(ctx context.Context, r *round) error {
 			id := r.broker()
 			if err := r.kafka.Freeze(id); err != nil {
 				return err
@@ -52,13 +52,13 @@ func kafkaFaults() []fault {
 			return errors.Join(r.kafka.Thaw(id), r.awaitLeaders(ctx, r.topics()))
 		}},
 		{"Kafka: leaders moved", 60, true, func(ctx context.Context, r *round) error { return r.moveLeaders(ctx, r.topic(orders)) }},
-		{"Kafka: min.insync.replicas lost", 6, false, func(ctx context.Context, r *round) error {
+		{"Kafka: min.insync.replicas lost", 4, false, func(ctx context.Context, r *round) error {
 			return r.without(ctx, 2, 4*time.Second)
 		}},
 		{"Kafka: all brokers gone for longer than wal_sender_timeout", 4, false, func(ctx context.Context, r *round) error {
 			return r.without(ctx, brokers, 7*time.Second)
 		}},
-		{"Kafka: topic deleted and created again", 20, true, func(ctx context.Context, r *round) error { return r.recreate(ctx, r.topic(doomed)) }},
+		{"Kafka: topic deleted and created again", 15, true, func(ctx context.Context, r *round) error { return r.recreate(ctx, r.topic(doomed)) }},
 		{"Kafka: partitions added", 15, true, func(ctx context.Context, r *round) error { return r.grow(ctx, r.topic(payments)) }},
 	}
 }

@@ -9,7 +9,7 @@ import (
 
 func postgresFaults() []fault {
 	return []fault{
-		{"Postgres: the relay's connections cut", 150, true, func(ctx context.Context, r *round) error {
+		{"Postgres: the relay's connections cut", 170, true, func(ctx context.Context, r *round) error {
 			r.toPG.Cut()
 			return nil
 		}},

@@ -8,7 +8,7 @@ import (
 
 func relayFaults() []fault {
 	return []fault{
-		{"relay: kill -9", 150, true, func(ctx context.Context, r *round) error {
+		{"relay: kill -9", 190, true, func(ctx context.Context, r *round) error {
 			r.relay.kill()
 			return r.relay.start()
 		}},

@@ -2,6 +2,7 @@ package main
 
 import (
 	_ "embed"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -30,10 +31,36 @@ type guarantees struct {
 	Mutations                         []mutations.Outcome
 }
 
-// write writes the ledger, and all that explains it, into a file.
-func (l *ledger) write(o options, r *rig) error {
-	outcomes, err := readOutcomes(o.outcomes)
+// guarantees is the ledger with all that explains it.
+func (l *ledger) guarantees(o options, r *rig) guarantees {
+	return guarantees{
+		Postgres: r.postgres.Version(), Kafka: kafkatest.Version, Machine: fmt.Sprintf("%d cores", runtime.NumCPU()), Version: version(),
+		Writers: writers, Largest: largest, Rounds: l.rounds, Faults: o.faults, Each: o.each, Seed: l.seed,
+		Took: strings.TrimSuffix(l.took.Round(time.Minute).String(), "0s"), Rows: grouped(l.rows), Table: l.table(),
+		Budget: mebibytes(budget), Limit: mebibytes(budget + headroom), Exempt: grouped(l.sum.Exempt), Ended: l.sum.Unbidden, Sum: l.sum,
+	}
+}
+
+// save keeps a run's figures, so that the page can be made of them later.
+func (g guarantees) save(name string) error {
+	text, err := json.MarshalIndent(g, "", "  ")
 	if err != nil {
+		return err
+	}
+	return os.WriteFile(name, append(text, '\n'), 0o644)
+}
+
+// page makes the page of a run's figures, which were saved, and of the mutations, if there are any.
+func page(o options) error {
+	saved, err := os.ReadFile(o.page)
+	if err != nil {
+		return err
+	}
+	var g guarantees
+	if err := json.Unmarshal(saved, &g); err != nil {
+		return fmt.Errorf("read the figures in %s: %w", o.page, err)
+	}
+	if g.Mutations, err = readOutcomes(o.outcomes); err != nil {
 		return err
 	}
 	text, err := template.New("guarantees").Funcs(template.FuncMap{"where": where}).Parse(guaranteesText)
@@ -44,13 +71,7 @@ func (l *ledger) write(o options, r *rig) error {
 	if err != nil {
 		return err
 	}
-	err = text.Execute(file, guarantees{
-		Postgres: r.postgres.Version(), Kafka: kafkatest.Version, Machine: fmt.Sprintf("%d cores", runtime.NumCPU()), Version: version(),
-		Writers: writers, Largest: largest, Rounds: l.rounds, Faults: o.faults, Each: o.each, Seed: l.seed,
-		Took: l.took.Round(time.Minute).String(), Rows: grouped(l.rows), Table: l.table(),
-		Budget: mebibytes(budget), Limit: mebibytes(budget + headroom), Exempt: grouped(l.sum.Exempt), Ended: l.sum.Unbidden, Sum: l.sum,
-		Mutations: outcomes,
-	})
+	err = text.Execute(file, g)
 	if closed := file.Close(); err == nil {
 		err = closed
 	}

@@ -21,6 +21,8 @@ type options struct {
 	seed     uint64
 	only     string
 	round    int
+	save     string
+	page     string
 	write    string
 	outcomes string
 }
@@ -32,15 +34,21 @@ func main() {
 	flag.Uint64Var(&o.seed, "seed", 0, "decides which faults come in which order; 0: a new one")
 	flag.StringVar(&o.only, "only", "", "only faults whose name contains this")
 	flag.IntVar(&o.round, "round", 0, "only this round of the schedule, from 1: to play a failed one again")
-	flag.StringVar(&o.write, "write", "", "write the ledger into this file, docs/guarantees.md for one")
-	flag.StringVar(&o.outcomes, "mutations", "", "the report of command mutate, to go into that file")
+	flag.StringVar(&o.save, "save", "", "save the figures in this file")
+	flag.StringVar(&o.page, "page", "", "bring no fault: make the page of the figures that were saved in this file")
+	flag.StringVar(&o.outcomes, "mutations", "", "the report of command mutate, to go into the page")
+	flag.StringVar(&o.write, "write", "guarantees.md", "the page's file")
 	flag.Parse()
 	if o.seed == 0 {
 		o.seed = rand.Uint64N(1_000_000)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := chaos(ctx, o); err != nil {
+	do := chaos
+	if o.page != "" {
+		do = func(_ context.Context, o options) error { return page(o) }
+	}
+	if err := do(ctx, o); err != nil {
 		fmt.Fprintln(os.Stderr, "chaos:", err)
 		stop()
 		os.Exit(1)
@@ -81,8 +89,8 @@ func chaos(ctx context.Context, o options) error {
 		return err
 	}
 	fmt.Println(book.table())
-	if o.write != "" {
-		if err := book.write(o, rig); err != nil {
+	if o.save != "" {
+		if err := book.guarantees(o, rig).save(o.save); err != nil {
 			return err
 		}
 	}
