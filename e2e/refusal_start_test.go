@@ -76,6 +76,12 @@ func TestRefusesToStart(t *testing.T) {
 			prepare: []string{"ALTER PUBLICATION walpost SET (publish = 'update, delete')"},
 			says:    []string{"publication walpost", "does not publish inserts", "ALTER PUBLICATION walpost SET (publish = 'insert')"},
 		},
+		"publication with a column list": {
+			apply:   true,
+			prepare: []string{"ALTER PUBLICATION walpost SET TABLE walpost.outbox (id, aggregatetype, aggregateid, type, payload, created_at)"},
+			says: []string{"publication walpost has a column list on table walpost.outbox without headers",
+				"ALTER PUBLICATION walpost DROP TABLE walpost.outbox; ALTER PUBLICATION walpost ADD TABLE walpost.outbox"},
+		},
 		"slot without its publication": {
 			apply: true,
 			prepare: []string{"SELECT pg_create_logical_replication_slot(current_database(), 'pgoutput')",

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -29,21 +31,25 @@ type publication struct {
 	row      uint32 // of pg_publication_rel for the table; 0: it is in it otherwise, or not at all
 	inserts  bool
 	viaRoot  bool
-	member   bool // the table is in it
-	filtered bool // of the table or its partitions not all rows are
+	member   bool     // the table is in it
+	filtered bool     // of the table or its partitions not all rows are
+	listed   []string // the columns of the table that are; nil: there is no list, all are
 }
 
 // readPublication returns nil if there is no publication.
 func (r *Relay) readPublication(ctx context.Context, db *database, table uint32) (*publication, error) {
 	var p publication
-	// prqual is there since 15, so it is asked for in a way that needs no column.
+	// prqual, prattrs and attnames are there since 15, so they are asked for in a way that needs no column.
 	err := db.QueryRow(ctx, `
 		select p.oid, p.xmin::text::bigint, pubinsert, pubviaroot, coalesce((select m.oid from pg_catalog.pg_publication_rel m where m.prpubid = p.oid and m.prrelid = $4), 0), exists (
 		         select from pg_catalog.pg_publication_tables t where t.pubname = p.pubname and t.schemaname = $2 and t.tablename = $3), exists (
 		         select from pg_catalog.pg_publication_rel m where m.prpubid = p.oid and to_jsonb(m) ->> 'prqual' is not null
-		           and (m.prrelid = $4 or m.prrelid in (select i.inhrelid from pg_catalog.pg_inherits i where i.inhparent = $4)))
+		           and (m.prrelid = $4 or m.prrelid in (select i.inhrelid from pg_catalog.pg_inherits i where i.inhparent = $4))), (
+		         select array(select jsonb_array_elements_text(to_jsonb(t) -> 'attnames')) from pg_catalog.pg_publication_tables t
+		         where t.pubname = p.pubname and t.schemaname = $2 and t.tablename = $3 and exists (
+		           select from pg_catalog.pg_publication_rel m where m.prpubid = p.oid and m.prrelid = $4 and to_jsonb(m) ->> 'prattrs' is not null))
 		from pg_catalog.pg_publication p where pubname = $1`, r.cfg.Publication, r.cfg.Table.Schema, r.cfg.Table.Name, table).Scan(
-		&p.oid, &p.version, &p.inserts, &p.viaRoot, &p.row, &p.member, &p.filtered)
+		&p.oid, &p.version, &p.inserts, &p.viaRoot, &p.row, &p.member, &p.filtered, &p.listed)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return nil, nil
@@ -53,8 +59,16 @@ func (r *Relay) readPublication(ctx context.Context, db *database, table uint32)
 	return &p, nil
 }
 
-// check says what keeps rows of the table out of the stream. partitioned: the table is the root of partitions.
-func (p *publication) check(r *Relay, partitioned bool) error {
+// check says what keeps rows of the table out of the stream, or columns of them that outbox.columns names.
+func (p *publication) check(r *Relay, found *catalog.Described) error {
+	if err := p.checkRows(r, found.Partitioned); err != nil {
+		return err
+	}
+	return p.checkColumns(r, found.Columns)
+}
+
+// checkRows says what keeps rows of the table out of the stream. partitioned: the table is the root of partitions.
+func (p *publication) checkRows(r *Relay, partitioned bool) error {
 	name, table := schema.QuoteIdent(r.cfg.Publication), r.cfg.Table
 	switch {
 	case partitioned && !p.viaRoot: // then pg_publication_tables lists the partitions and not the root
@@ -63,11 +77,39 @@ func (p *publication) check(r *Relay, partitioned bool) error {
 	case !p.member:
 		return permanent(fmt.Errorf("publication %s does not have table %s", name, table), "run: ALTER PUBLICATION %s ADD TABLE %s", name, table)
 	case p.filtered: // committed rows would be left out, and nobody told
-		return permanent(fmt.Errorf("publication %s has a row filter on table %s", name, table), "run: ALTER PUBLICATION %s SET TABLE %s", name, table)
+		return permanent(fmt.Errorf("publication %s has a row filter on table %s", name, table), "run: %s", r.publishedWhole())
 	case !p.inserts:
 		return permanent(fmt.Errorf("publication %s does not publish inserts", name), "run: ALTER PUBLICATION %s SET (publish = 'insert')", name)
 	}
 	return nil
+}
+
+// checkColumns says which columns a list leaves out: the stream would have the rows as if the table had no such columns.
+func (p *publication) checkColumns(r *Relay, columns []schema.TableColumn) error {
+	if p.listed == nil {
+		return nil
+	}
+	var lacking []string
+	for _, c := range mappedColumns(&r.cfg.Mapping, columns) {
+		if !slices.Contains(p.listed, c.Name) {
+			lacking = append(lacking, schema.QuoteIdent(c.Name))
+		}
+	}
+	if lacking == nil {
+		return nil
+	}
+	return permanent(&columnsError{fmt.Sprintf("publication %s has a column list on table %s without %s, which outbox.columns maps",
+		schema.QuoteIdent(r.cfg.Publication), r.cfg.Table, strings.Join(lacking, ", "))}, "run: %s", r.publishedWhole())
+}
+
+// columnsError says that rows come without some of their columns. They do come.
+type columnsError struct{ text string }
+
+func (e *columnsError) Error() string { return e.text }
+
+// publishedWhole is SQL that makes the publication have every row and column of the table, and leaves its other tables alone.
+func (r *Relay) publishedWhole() string {
+	return fmt.Sprintf("BEGIN; ALTER PUBLICATION %s DROP TABLE %s; ALTER PUBLICATION %[1]s ADD TABLE %[2]s; COMMIT", schema.QuoteIdent(r.cfg.Publication), r.cfg.Table)
 }
 
 // noPublication is the fault of a slot that is there without its publication.

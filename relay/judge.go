@@ -22,7 +22,7 @@ func (w *watcher) judge(ctx context.Context, db *database, s *session, found *gr
 	if found.publication == nil {
 		return r.withGap(r.noPublication(), known.seen)
 	}
-	if err := found.publication.check(r, found.found.Partitioned); err != nil {
+	if err := found.publication.check(r, &found.found); err != nil {
 		return r.withGap(err, known.seen)
 	}
 	p := found.publication
@@ -60,17 +60,21 @@ func (r *Relay) alteredPublication(since time.Time) error {
 		since.UTC().Format(time.RFC3339), r.again(since))
 }
 
-// withGap adds to a fault which rows are in no slot; since: when the table was last seen published, zero if nobody knows.
+// withGap adds to a fault which rows are in no slot, or not whole; since: when the table was last seen published, zero if nobody knows.
 func (r *Relay) withGap(err error, since time.Time) error {
 	var f *fault
 	if !errors.As(err, &f) {
 		return err
 	}
+	where := "in no slot, only in the table"
+	if errors.As(err, new(*columnsError)) {
+		where = "in the slot without these columns, and whole only in the table"
+	}
 	if since.IsZero() {
-		return &fault{err: f.err, cure: f.cure + "; rows committed before that are in no slot, only in the table: insert them again"}
+		return &fault{err: f.err, cure: fmt.Sprintf("%s; rows committed before that are %s: insert them again", f.cure, where)}
 	}
 	at := since.UTC().Format(time.RFC3339)
-	return &fault{err: f.err, cure: fmt.Sprintf("%s; rows committed from %s until then are in no slot, only in the table: %s", f.cure, at, r.again(since))}
+	return &fault{err: f.err, cure: fmt.Sprintf("%s; rows committed from %s until then are %s: %s", f.cure, at, where, r.again(since))}
 }
 
 // again says how rows that are in the table only come into the slot.

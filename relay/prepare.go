@@ -192,9 +192,9 @@ func (r *Relay) checkPublication(ctx context.Context, db *database, p *ready) er
 	return r.createPublication(ctx, db)
 }
 
-// checkPublished checks that every row of the table goes through the publication.
+// checkPublished checks that every row of the table goes through the publication, and whole.
 func (r *Relay) checkPublished(pub *publication, p *ready) error {
-	err := pub.check(r, p.table.Partitioned)
+	err := pub.check(r, &p.table)
 	if p.slot != nil {
 		err = r.withGap(err, time.Time{})
 	}

@@ -148,6 +148,8 @@ func TestSlotForeign(t *testing.T) {
 		"no table":           {change: func(c *Config) { c.Table.Name = "absent" }, want: []string{"walpost.absent"}},
 		"no publication": {change: func(c *Config) { c.Publication = "absent" },
 			want: []string{"publication absent does not exist", "create publication absent for table walpost.outbox"}},
+		"a column list": {prepare: "alter publication walpost set table walpost.outbox (id, aggregatetype, aggregateid, type, payload, created_at)",
+			want: []string{"column list on table walpost.outbox without headers", "ALTER PUBLICATION walpost ADD TABLE walpost.outbox"}},
 		"no grants": {change: func(c *Config) { c.ConnString = strings.Replace(c.ConnString, "postgres@", role+"@", 1) }, want: []string{"schema print", "--relay-role " + role}},
 		"no REPLICATION": {change: func(c *Config) { c.ConnString = strings.Replace(c.ConnString, "postgres@", role+"@", 1) },
 			prepare: "grant usage on schema walpost to " + role + "; grant select on walpost.relay_state to " + role, want: []string{"ALTER ROLE " + role + " REPLICATION"}},

@@ -56,7 +56,7 @@ func (r *Relay) checkPrimary(ctx context.Context, db *database, found *ready) er
 	return err
 }
 
-// checkVisible checks that every row of the table goes through the publication, which is not made here.
+// checkVisible checks that every row of the table goes through the publication, and whole, which is not made here.
 func (r *Relay) checkVisible(ctx context.Context, db *database, found *ready) error {
 	pub, err := r.readPublication(ctx, db, found.table.OID)
 	switch {
@@ -66,7 +66,7 @@ func (r *Relay) checkVisible(ctx context.Context, db *database, found *ready) er
 		return permanent(fmt.Errorf("publication %s does not exist", schema.QuoteIdent(r.cfg.Publication)),
 			"run as the owner of %s: %s", r.cfg.Table, r.publicationSQL())
 	}
-	return pub.check(r, found.table.Partitioned)
+	return pub.check(r, &found.table)
 }
 
 // create makes the slot and returns its name, which no other connection's has.

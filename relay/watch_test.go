@@ -39,7 +39,7 @@ func TestWatchStops(t *testing.T) {
 		},
 		"row filter": {
 			[]string{"alter publication walpost set table walpost.outbox where (aggregatetype <> 'secret')"},
-			[]string{"row filter on table walpost.outbox", "SET TABLE walpost.outbox", "only in the table"},
+			[]string{"row filter on table walpost.outbox", "ALTER PUBLICATION walpost ADD TABLE walpost.outbox; COMMIT", "only in the table"},
 		},
 		"no inserts": {
 			[]string{"alter publication walpost set (publish = 'delete')"},
