@@ -124,10 +124,12 @@ func (p *Producer) newIdentity(ctx context.Context) (identity, error) {
 		if hopeless != nil {
 			return identity{}, hopeless
 		}
+		cure := p.cfg.exact(hint(err), "")
+		failed = fmt.Errorf("%w; %s", failed, cure)
 		p.metrics.opening.Store(&failed)
 		if time.Since(since) > time.Second && time.Since(said) > 10*time.Second {
 			said = time.Now()
-			p.log.Warn("waiting for Kafka", "bootstrap.servers", strings.Join(p.cfg.Brokers, ","), "err", err, "cure", p.cfg.exact(hint(err), ""))
+			p.log.Warn("waiting for Kafka", "bootstrap.servers", strings.Join(p.cfg.Brokers, ","), "err", err, "cure", cure)
 		}
 		timer := time.NewTimer(min(backoff(tries+1), idBackoff))
 		select {

@@ -12,6 +12,7 @@ type Wait struct {
 	Topic string
 	Since time.Time // when the oldest of them was handed over
 	Err   error     // what Kafka said last of it; nil: nothing bad
+	Cure  string    // what an operator can do about Err; "": time cures it
 }
 
 // waits returns the topics that have unacked events, those that have waited longest first.
@@ -21,6 +22,9 @@ func (m *sinkMetrics) waits() []Wait {
 		for _, t := range p.knownTopics() {
 			w := t.wait()
 			if other, ok := longest[t.name]; !w.Since.IsZero() && (!ok || w.Since.Before(other.Since)) {
+				if judge(w.Err) == alarm {
+					w.Cure = p.cfg.exact(cure(w.Err), t.name)
+				}
 				longest[t.name] = w
 			}
 		}

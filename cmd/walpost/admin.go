@@ -151,7 +151,11 @@ func (a *adminServer) late(now time.Time, s *relay.State) string {
 		case len(parts) == topicsNamed:
 			more++
 		case w.Err != nil:
-			parts = append(parts, fmt.Sprintf("topic %s for %s (%s)", w.Topic, age.Round(time.Second), oneLine(w.Err)))
+			why := oneLine(w.Err)
+			if w.Cure != "" {
+				why += "; " + w.Cure
+			}
+			parts = append(parts, fmt.Sprintf("topic %s for %s (%s)", w.Topic, age.Round(time.Second), why))
 		default:
 			parts = append(parts, fmt.Sprintf("topic %s for %s", w.Topic, age.Round(time.Second)))
 		}

@@ -88,7 +88,12 @@ func examine(ctx context.Context, cfg *config.Config, client *adminClient, topic
 	wg.Go(func() { brokers = kafka.Diagnose(ctx, topics...) })
 	wg.Go(func() { running = askRelay(ctx, cfg, client) })
 	wg.Wait()
-	return append(append(postgres, brokers...), running...), nil
+	findings := append(postgres, brokers...)
+	if diagnosis.AnyFailed(findings) && diagnosis.AnyFailed(running) {
+		last := &running[len(running)-1]
+		last.Cure = "see what failed above; then " + last.Cure
+	}
+	return append(findings, running...), nil
 }
 
 // askRelay asks the relay how it is, if one answers. That none does is no fault: this may be before its first start.
@@ -106,7 +111,8 @@ func askRelay(ctx context.Context, cfg *config.Config, client *adminClient) []di
 		list.Add(check, diagnosis.Warning, fmt.Sprintf("the relay at %s is of slot %s, and this configuration of slot %s", client.base.Host, r.Slot.Name, cfg.Postgres.Slot),
 			"give each relay of a machine an address of its own by admin.listen")
 	case !r.Ready:
-		list.Add(check, diagnosis.Failed, fmt.Sprintf("the relay at %s is not ready: %s", client.base.Host, r.Reason), "see what failed above, walpost status, and the relay's log")
+		// The relay's reason has its cure.
+		list.Add(check, diagnosis.Failed, fmt.Sprintf("the relay at %s is not ready: %s", client.base.Host, r.Reason), "what the relay names; walpost status and its log have more")
 	default:
 		list.OK(check, "the relay at %s is ready, as %s", client.base.Host, r.Role)
 	}
