@@ -31,7 +31,7 @@ func TestPublicationGap(t *testing.T) {
 	}
 }
 
-// TestLostSlot: a slot that Postgres gave up stops the relay.
+// TestLostSlot: a slot that Postgres gave up stops the relay, and the way out that it names is the whole of it.
 func TestLostSlot(t *testing.T) {
 	server := pgtest.Start(t, pgtest.Options{Settings: map[string]string{"max_slot_wal_keep_size": "1MB", "max_wal_size": "32MB", "min_wal_size": "32MB"}})
 	f := fixtureOn(t, server.DSN("postgres"))
@@ -46,4 +46,14 @@ func TestLostSlot(t *testing.T) {
 	if err == nil || !isPermanent(err) || !strings.Contains(err.Error(), "is lost") {
 		t.Fatalf("ended with %v", err)
 	}
+	f.insert(1)
+	for _, sql := range []string{"SELECT pg_drop_replication_slot('" + f.cfg.Slot + "')", "DELETE FROM walpost.relay_state WHERE slot = '" + f.cfg.Slot + "'"} {
+		if !strings.Contains(err.Error(), sql) {
+			t.Fatalf("no %q in: %v", sql, err)
+		}
+		f.exec(sql)
+	}
+	r := f.start()
+	until(t, "the row", func() bool { return f.sink.count() == 1 })
+	r.stop()
 }

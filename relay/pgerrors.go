@@ -101,14 +101,16 @@ func mayStream(n names) string {
 // lostSlot is the fault of a slot that Postgres gave up.
 func lostSlot(err error, n names) error {
 	return permanent(err, "slot %s is lost: Postgres removed WAL that it needed, so events are missing from the stream. "+
-		"Those that are still in %s can be published from there: look at confirmed_commit_time in walpost.relay_state, "+
-		"then drop the slot and create it anew (SELECT pg_drop_replication_slot(%s)); raise max_slot_wal_keep_size (or what the reason names, such as idle_replication_slot_timeout)", n.slot, n.table, schema.QuoteLiteral(n.slot))
+		"Those that are still in %s are published from there when walpost begins anew: SELECT pg_drop_replication_slot(%s); DELETE FROM walpost.relay_state WHERE slot = %[3]s; start walpost, "+
+		"which publishes all rows that are in the table, those again that had been published. "+
+		"Raise max_slot_wal_keep_size (or what the reason names, such as idle_replication_slot_timeout)", n.slot, n.table, schema.QuoteLiteral(n.slot))
 }
 
 // publicationGap is the fault of a publication that is not there at this point of the WAL, though it may be now.
 func publicationGap(err error, n names) error {
 	return permanent(err, "publication %s did not exist when this part of the WAL was written, and creating it now does not help. "+
-		"Advance the slot over the gap (SELECT pg_replication_slot_advance(%s, lsn)) and publish the rows of %s that fall into it; never drop a publication that a slot uses",
+		"Once it is there, advance the slot over the gap (SELECT pg_replication_slot_advance(%s, pg_current_wal_lsn())) and insert the rows of %s again that were committed since it was dropped: "+
+		"they are only in the table. Never drop a publication that a slot uses",
 		schema.QuoteIdent(n.publication), schema.QuoteLiteral(n.slot), n.table)
 }
 

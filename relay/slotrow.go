@@ -94,7 +94,10 @@ func (r *Relay) checkSlot(s *slotRow, state *relayState) error {
 func (r *Relay) missingSlot(state *relayState) error {
 	known := "nothing was confirmed yet"
 	if state.confirmed != "" {
-		known = fmt.Sprintf("the last recorded confirmation is %s, committed %s", state.confirmed, state.committed)
+		known = "the last recorded confirmation is " + state.confirmed
+		if state.committed != "" {
+			known += ", of a transaction committed at " + state.committed
+		}
 	}
 	return permanent(fmt.Errorf("slot %s does not exist, but walpost has streamed from it: events committed since are in no slot (%s)", r.cfg.Slot, known),
 		"publish the rows of %s created since from the table; to begin anew with all rows that are in it, run: DELETE FROM walpost.relay_state WHERE slot = %s",

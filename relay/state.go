@@ -29,7 +29,7 @@ type relayState struct {
 func readState(ctx context.Context, db *database, slot string) (*relayState, error) {
 	var s relayState
 	err := db.QueryRow(ctx, `
-		select phase, coalesce(system_id, ''), coalesce(table_oid, 0), coalesce(confirmed_lsn::text, ''), coalesce(confirmed_commit_time::text, 'at an unknown time')
+		select phase, coalesce(system_id, ''), coalesce(table_oid, 0), coalesce(confirmed_lsn::text, ''), coalesce(confirmed_commit_time::text, '')
 		from walpost.relay_state where slot = $1`, slot).Scan(&s.phase, &s.systemID, &s.table, &s.confirmed, &s.committed)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
