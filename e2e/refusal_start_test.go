@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -224,20 +225,28 @@ func TestRefusesServer(t *testing.T) {
 }
 
 // privileges takes single rights from a role that has what schema apply
-// gives.
+// gives. The verdict is the same where the server, which has no TLS, is asked
+// for it first, and doctor's.
 func privileges(t *testing.T, p *pipe) {
 	p.withSchema(t, "--relay-role", "relay")
 	p.exec(t, "CREATE ROLE outsider LOGIN REPLICATION PASSWORD 'hidden-word'")
 	for _, c := range []struct {
 		name, take, back string
 		role             string // else relay
+		query            string // of the address
 		says             []string
 	}{
 		{name: "no line in pg_hba.conf", role: "outsider", says: []string{"outsider", "28000", "pg_hba.conf"}},
 		{name: "no REPLICATION", take: "ALTER ROLE relay NOREPLICATION", back: "ALTER ROLE relay REPLICATION",
 			says: []string{"42501", "replication", "ALTER ROLE relay REPLICATION"}},
 		{name: "no CONNECT", take: "REVOKE CONNECT ON DATABASE shop FROM relay, public", back: "GRANT CONNECT ON DATABASE shop TO relay",
-			says: []string{"permission denied for database", "grant it CONNECT"}},
+			says: []string{"permission denied for database", "GRANT CONNECT ON DATABASE shop TO relay"}},
+		{name: "no right to write", take: "ALTER ROLE relay SET default_transaction_read_only = on", back: "ALTER ROLE relay RESET default_transaction_read_only",
+			says: []string{"transactions of the role relay may not write", "run: ALTER ROLE relay RESET default_transaction_read_only"}},
+		{name: "channel binding without TLS", query: "channel_binding=require", says: []string{"channel binding", "channel_binding=require: TLS", "take that out"}},
+		{name: "no column of the state", take: "ALTER TABLE walpost.relay_state DROP COLUMN snapshot_lsn, DROP COLUMN confirmed_lsn",
+			back: "ALTER TABLE walpost.relay_state ADD COLUMN snapshot_lsn pg_lsn, ADD COLUMN confirmed_lsn pg_lsn",
+			says: []string{"confirmed_lsn", "42703", "run: walpost schema check"}},
 		{name: "no SELECT", take: "REVOKE SELECT ON walpost.outbox FROM relay", back: "GRANT SELECT ON walpost.outbox TO relay",
 			says: []string{"relay may not read walpost.outbox", "GRANT SELECT ON walpost.outbox TO relay"}},
 		{name: "row level security", take: "ALTER TABLE walpost.outbox ENABLE ROW LEVEL SECURITY", back: "ALTER TABLE walpost.outbox DISABLE ROW LEVEL SECURITY",
@@ -256,7 +265,18 @@ func privileges(t *testing.T, p *pipe) {
 				p.exec(t, c.take)
 				defer p.exec(t, c.back)
 			}
-			p.refuses(t, refusal{code: 1, says: c.says}, "WALPOST_POSTGRES_URL="+p.as(t, role, password))
+			address, _, _ := strings.Cut(p.as(t, role, password), "?")
+			for _, sslmode := range []string{"sslmode=disable", ""} {
+				env := "WALPOST_POSTGRES_URL=" + address + "?" + strings.Trim(sslmode+"&"+c.query, "&")
+				p.refuses(t, refusal{code: 1, says: c.says}, env)
+				var failed strings.Builder
+				for _, f := range p.doctor(t, []string{env, "WALPOST_ADMIN_LISTEN="}) {
+					if f.Level == "failed" {
+						fmt.Fprintln(&failed, f.Found, f.Cure)
+					}
+				}
+				refusal{says: c.says}.check(t, 0, failed.String())
+			}
 		})
 	}
 }
