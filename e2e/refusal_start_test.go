@@ -217,7 +217,7 @@ func TestRefusesServer(t *testing.T) {
 			}
 			return ""
 		})
-		p.refuses(t, refusal{code: 1, says: []string{"slot shop", "wal_status is lost", "confirmed_commit_time", "pg_drop_replication_slot('shop')", "max_slot_wal_keep_size"}})
+		p.refuses(t, refusal{code: 1, says: []string{"slot shop", "wal_status is lost", "pg_drop_replication_slot('shop')", "DELETE FROM walpost.relay_state WHERE slot = 'shop'", "max_slot_wal_keep_size"}})
 		if s := status(); s != "lost" {
 			t.Errorf("the lost slot is %s now", s)
 		}
