@@ -12,11 +12,11 @@ import (
 // When it is cured the relay streams.
 func TestWaits(t *testing.T) {
 	for name, c := range map[string]struct {
-		env   []string // {role} is a role with the relay's rights
-		take  string   // SQL that makes it wait
-		back  string
-		says  string
-		cure  string
+		env  []string // {role} is a role with the relay's rights
+		take string   // SQL that makes it wait
+		back string
+		says string
+		cure string
 	}{
 		"broker's name unknown": {
 			env:  []string{"WALPOST_KAFKA_BOOTSTRAP_SERVERS=no-such-broker.invalid:9092"},
