@@ -265,7 +265,7 @@ func drawWindow(n int) []windowOp {
 	r := rand.New(rand.NewPCG(uint64(n), 17))
 	lag, oldestFirst, count, most := r.Float64(), r.IntN(3) == 0, 100+r.IntN(500), 4
 	if n%100 == 0 {
-		lag, count, most = 1, 3000, 1+r.IntN(2) // much stands behind a few events
+		lag, count, most = 1, 1500, 1+r.IntN(2) // much stands behind a few events
 	}
 	var ops []windowOp
 	for range count {
@@ -313,9 +313,9 @@ func TestWindowModel(t *testing.T) {
 		}
 		return
 	}
-	scripts := 2000
+	scripts := 600
 	if testing.Short() {
-		scripts = 300
+		scripts = 150
 	}
 	met := map[windowMeeting]int{}
 	for n := range scripts {

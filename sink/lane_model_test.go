@@ -24,9 +24,9 @@ func TestLaneKeepsItsPromises(t *testing.T) {
 		}
 		return
 	}
-	rounds := 8
+	rounds := 4
 	if testing.Short() {
-		rounds = 3
+		rounds = 2
 	}
 	met := map[cell]int{}
 	rejected, unseen := 0, 0
