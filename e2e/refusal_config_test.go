@@ -4,6 +4,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -79,6 +80,26 @@ func TestRefusesConfiguration(t *testing.T) {
 		"another file as the web configuration": { // here the configuration itself
 			file: "admin:\n  web_config: walpost.yaml\nkafka:\n  client.id: hidden-word\n",
 			says: []string{"admin.web_config: walpost.yaml", "(line 1)", "basic_auth_users"},
+		},
+		"a password that nobody is shown": {
+			env:  []string{"WALPOST_KAFKA_SASL_PASSWORD=hidden-word"},
+			says: []string{"kafka.sasl.password", "PLAINTEXT", "set SASL_SSL"},
+		},
+		"a key's password without a key": {
+			env:  []string{"WALPOST_KAFKA_SECURITY_PROTOCOL=SSL", "WALPOST_KAFKA_SSL_KEY_PASSWORD=hidden-word"},
+			says: []string{"kafka.ssl.key.password", "no key is", "ssl.key.location"},
+		},
+		"unknown partitioner": {
+			env:  []string{"WALPOST_KAFKA_PARTITIONER=random"},
+			says: []string{"kafka.partitioner", "random", "murmur2"},
+		},
+		"neither true nor false": {
+			file: "outbox:\n  position_header: maybe\nrelay:\n  read_back: no\n",
+			says: []string{"outbox.position_header", "maybe", "relay.read_back", "neither true nor false"},
+		},
+		"client's name too long": {
+			args: []string{"-X", "client.id=" + strings.Repeat("x", 40_000)},
+			says: []string{"kafka.client.id", "32767"},
 		},
 		"property with its section": {
 			args: []string{"-X", "kafka.linger.ms=5"},

@@ -50,8 +50,14 @@ func ParseTemplate(s string, m Mapping) (Template, error) {
 	if len(t.parts) == 0 {
 		return Template{}, errors.New("topic template is empty: name a topic, for example outbox.event.{aggregatetype}")
 	}
+	if name, ok := t.Constant(); ok && (len(name) > longestTopic || name == "." || name == "..") {
+		return Template{}, fmt.Errorf("topic template %q: no topic can have that name: Kafka allows 1 to %d characters, and neither . nor ..", s, longestTopic)
+	}
 	return t, nil
 }
+
+// longestTopic is how long a topic's name may be.
+const longestTopic = 249
 
 func notInTopic(r rune) bool {
 	return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '.' || r == '_' || r == '-')

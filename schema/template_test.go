@@ -50,20 +50,23 @@ func TestTemplateWithoutValues(t *testing.T) {
 
 func TestParseTemplateRefuses(t *testing.T) {
 	for in, says := range map[string]string{
-		"":                      "empty",
-		"a.{agregatetype}":      "did you mean {aggregatetype}?",
-		"a.{Type}":              "did you mean {type}?",
-		"a.{customer_number}":   "outbox.columns",
-		"a.{}":                  "outbox.columns",
-		"a.{topic}":             "outbox.columns.topic",
-		"a.{created_at}":        "is a time",
-		"a.{timestamp}":         "is a time",
-		"a.{type":               "not closed",
-		"a.{type}}":             `"}"`,
-		"a b":                   `" "`,
-		"${routedByValue}":      `"$"`,
-		"ümlaut.{type}":         "cannot stand",
-		"a.{aggregatetype}/{id": `"/"`,
+		"":                       "empty",
+		".":                      "no topic can have that name",
+		"..":                     "no topic can have that name",
+		strings.Repeat("x", 250): "1 to 249 characters",
+		"a.{agregatetype}":       "did you mean {aggregatetype}?",
+		"a.{Type}":               "did you mean {type}?",
+		"a.{customer_number}":    "outbox.columns",
+		"a.{}":                   "outbox.columns",
+		"a.{topic}":              "outbox.columns.topic",
+		"a.{created_at}":         "is a time",
+		"a.{timestamp}":          "is a time",
+		"a.{type":                "not closed",
+		"a.{type}}":              `"}"`,
+		"a b":                    `" "`,
+		"${routedByValue}":       `"$"`,
+		"ümlaut.{type}":          "cannot stand",
+		"a.{aggregatetype}/{id":  `"/"`,
 	} {
 		if got, err := ParseTemplate(in, DefaultMapping()); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%q gives %v, %v, want an error with %q", in, got, err, says)

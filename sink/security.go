@@ -76,8 +76,12 @@ func (s Security) Check() []*KeyError {
 func (s Security) checkSASL() (errs []*KeyError) {
 	protocol := max(s.Protocol, "PLAINTEXT")
 	if !s.sasl() {
-		if s.Mechanism != "" {
-			errs = append(errs, wrong("sasl.mechanism", "is set, but security.protocol is %s, which does not log in; set SASL_SSL or SASL_PLAINTEXT", protocol))
+		const vain = "is set, but security.protocol is %s, which does not log in; set SASL_SSL or SASL_PLAINTEXT"
+		switch {
+		case s.Mechanism != "":
+			errs = append(errs, wrong("sasl.mechanism", vain, protocol))
+		case s.Password != "":
+			errs = append(errs, wrong("sasl.password", vain, protocol))
 		}
 		return errs
 	}
@@ -112,7 +116,7 @@ func (s Security) checkSASL() (errs []*KeyError) {
 func (s Security) checkSSL() (errs []*KeyError) {
 	if !s.ssl() {
 		for _, f := range []struct{ key, value string }{
-			{"ssl.ca.location", s.CAFile}, {"ssl.certificate.location", s.CertFile}, {"ssl.key.location", s.KeyFile},
+			{"ssl.ca.location", s.CAFile}, {"ssl.certificate.location", s.CertFile}, {"ssl.key.location", s.KeyFile}, {"ssl.key.password", s.KeyPassword},
 		} {
 			if f.value != "" {
 				errs = append(errs, wrong(f.key, "is set, but security.protocol is %s, which does not encrypt; set SSL or SASL_SSL", max(s.Protocol, "PLAINTEXT")))
@@ -125,6 +129,8 @@ func (s Security) checkSSL() (errs []*KeyError) {
 		errs = append(errs, wrong("ssl.key.location", "is needed by ssl.certificate.location"))
 	case s.CertFile == "" && s.KeyFile != "":
 		errs = append(errs, wrong("ssl.certificate.location", "is needed by ssl.key.location"))
+	case s.KeyFile == "" && s.KeyPassword != "":
+		errs = append(errs, wrong("ssl.key.password", "is set, but no key is; set ssl.certificate.location and ssl.key.location"))
 	}
 	return errs
 }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -40,6 +41,7 @@ func readFile(name string) (settings []setting, errs []error) {
 // passwords included.
 func parseFile(name string, text []byte) (settings []setting, errs []error) {
 	f := &file{name: name}
+	text = bytes.TrimPrefix(text, []byte("\ufeff")) // some editors begin a file with it
 	tree, err := parser.ParseBytes(text, 0)
 	var wrong *yaml.SyntaxError
 	switch {

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"regexp"
 	"strconv"
@@ -92,6 +93,9 @@ func (v *validator) kafka() {
 	v.wrong("kafka.bootstrap.servers", checkServers(k.BootstrapServers))
 	_, err := recordbatch.ParseCodec(k.CompressionType)
 	v.wrong("kafka.compression.type", unprefixed(err, "compression.type "))
+	if len(k.ClientID) > math.MaxInt16 { // no request could be written with it
+		v.wrong("kafka.client.id", fmt.Errorf("has %d bytes; Kafka takes up to %d", len(k.ClientID), math.MaxInt16))
+	}
 	if k.LingerMS < 0 {
 		v.wrong("kafka.linger.ms", fmt.Errorf("%d is less than 0", k.LingerMS))
 	}

@@ -103,6 +103,18 @@ func TestMistakes(t *testing.T) {
 		{name: "authority without encryption", file: "kafka: {ssl.ca.location: /ca.pem}\n",
 			want: `walpost.yaml:1:26: kafka.ssl.ca.location: is set, but security.protocol is PLAINTEXT, which does not encrypt; set SSL or SASL_SSL`},
 
+		{name: "partitioner", file: "kafka: {partitioner: random}\n", want: `walpost.yaml:1:22: kafka.partitioner: "random": unknown; one of murmur2, crc32, fnv1a`},
+		{name: "client", flags: []Flag{{"-X client.id", "kafka.client.id", strings.Repeat("x", 40_000)}}, want: `-X client.id: kafka.client.id: has 40000 bytes; Kafka takes up to 32767`},
+		{name: "position header", file: "outbox: {position_header: maybe}\n", want: `walpost.yaml:1:27: outbox.position_header: "maybe" is neither true nor false`},
+		{name: "read-back", file: "relay: {read_back: no}\n", want: `walpost.yaml:1:20: relay.read_back: "no" is neither true nor false`},
+		{name: "a key's password without a key", file: "kafka: {security.protocol: SSL, ssl.key.password: canary}\n",
+			want: `walpost.yaml:1:51: kafka.ssl.key.password: is set, but no key is; set ssl.certificate.location and ssl.key.location`},
+		{name: "a password that nobody is shown", environ: []string{"WALPOST_KAFKA_SASL_PASSWORD=canary"},
+			want: `WALPOST_KAFKA_SASL_PASSWORD: kafka.sasl.password: is set, but security.protocol is PLAINTEXT, which does not log in; set SASL_SSL or SASL_PLAINTEXT`},
+		{name: "a topic that there cannot be", file: "outbox: {topic: ..}\n",
+			want: `walpost.yaml:1:17: outbox.topic: topic template "..": no topic can have that name: Kafka allows 1 to 249 characters, and neither . nor ..`},
+		{name: "a byte order mark and a misspelt key", file: "\ufeffkafka:\n  lingerms: 5\n", want: `walpost.yaml:2:3: unknown key kafka.lingerms; did you mean kafka.linger.ms?`},
+
 		{name: "several", file: "postgres:\n  slott: a\nkafka:\n  linger.ms: x\n", environ: []string{"WALPOST_OUTBOX_TABEL=t"}, flags: []Flag{{"--slot", "postgres.slot", "A"}},
 			want: "walpost.yaml:2:3: unknown key postgres.slott; did you mean postgres.slot?\n" +
 				"environment: unknown variable WALPOST_OUTBOX_TABEL; did you mean WALPOST_OUTBOX_TABLE?\n" +
