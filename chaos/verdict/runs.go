@@ -25,17 +25,20 @@ func (j *judge) runs() {
 		if logs[at] == nil {
 			logs[at] = &log{last: -1}
 		}
-		if missing := logs[at].take(row, func(row int) bool { return j.moved[j.Rows[row].ID] }); missing >= 0 {
-			j.tally(r.Appended).Broken++
-			j.find(r.Appended, "broken run", "%s: it follows a redelivery that left out %s", r, &j.Rows[missing])
+		l := logs[at]
+		if missing := l.take(row, func(row int) bool { return j.moved[j.Rows[row].ID] }); missing >= 0 {
+			j.tally(l.at).Broken++
+			j.find(l.at, "broken run", "%s: it follows a redelivery that left out %s", r, &j.Rows[missing])
 		}
+		l.at = r.Appended
 	}
 }
 
 // log is what a partition has brought so far.
 type log struct {
-	last int   // the row of the last record
-	seen []int // the rows, in the order of their commits
+	last int       // the row of the last record
+	at   time.Time // when that was appended: a redelivery that ends too early counts for when it came
+	seen []int     // the rows, in the order of their commits
 }
 
 // take takes the next record's row and returns one that should have come again before it, -1: there is none. A step back begins a
