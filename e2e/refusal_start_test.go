@@ -28,7 +28,7 @@ func TestRefusesToStart(t *testing.T) {
 		"older schema walpost": {
 			apply:   true,
 			prepare: []string{"CREATE OR REPLACE FUNCTION walpost.schema_version() RETURNS integer LANGUAGE sql AS 'SELECT 0'"},
-			says:    []string{"schema walpost", "walpost schema apply"},
+			says:    []string{"schema walpost is of version 0", "walpost schema apply"},
 		},
 		"no such table": {
 			apply: true,

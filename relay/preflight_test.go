@@ -20,13 +20,13 @@ func TestPreflight(t *testing.T) {
 	}{
 		"no schema walpost": {
 			func(f *fixture) { f.exec("drop schema walpost cascade") },
-			[]string{"schema walpost", "walpost schema apply"},
+			[]string{"schema walpost is not in this database", "walpost schema apply"},
 		},
 		"older schema": {
 			func(f *fixture) {
 				f.exec("create or replace function walpost.schema_version() returns int language sql as 'select 0'")
 			},
-			[]string{"schema walpost", "walpost schema apply"},
+			[]string{"schema walpost is of version 0", "walpost schema apply"},
 		},
 		"schema without a column": {
 			func(f *fixture) { f.exec("alter table walpost.relay_state drop column confirmed_commit_time") },

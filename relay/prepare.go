@@ -129,10 +129,14 @@ func (r *Relay) checkServer(ctx context.Context, db *database, p *ready) error {
 // checkSchema checks that schema walpost is there, of a version that this program can work with.
 func checkSchema(ctx context.Context, db *database, outbox schema.Table) error {
 	version, err := catalog.Version(ctx, db)
+	there := version != 0
+	if err == nil && !there { // none, or one that somebody made say 0
+		err = db.QueryRow(ctx, "select pg_catalog.to_regprocedure('walpost.schema_version()') is not null").Scan(&there)
+	}
 	switch {
 	case err != nil:
 		return err
-	case version == 0:
+	case !there:
 		return permanent(errors.New("schema walpost is not in this database"), "run: %s", schema.Command("apply", outbox))
 	case version < schema.Version:
 		return permanent(fmt.Errorf("schema walpost is of version %d, and this walpost needs %d", version, schema.Version), "run: %s", schema.Command("apply", outbox))
