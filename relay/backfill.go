@@ -13,14 +13,9 @@ import (
 	"walpost/schema"
 )
 
-// backfill publishes the rows of a snapshot and returns when all are acked, or counts them if they are to be skipped. It calls imported
-// when the snapshot is its own, and the connection that made it may go.
-func (r *Relay) backfill(ctx context.Context, b *backfilling, p *ready, srv *server, snap snapshot, imported func()) error {
-	reader, err := r.openDatabase(ctx)
-	if err != nil {
-		return err
-	}
-	defer reader.close()
+// backfill publishes the rows of a snapshot, which reader reads, and returns when all are acked, or counts them if they are to be skipped.
+// It calls imported when the snapshot is its own, and the connection that made it may go.
+func (r *Relay) backfill(ctx context.Context, b *backfilling, reader *database, p *ready, srv *server, snap snapshot, imported func()) error {
 	// A role or database may have limits that suit services: this transaction takes as long as Kafka does.
 	// Where a policy would hide rows, an error is wanted and not their silence.
 	statements := []string{"set idle_in_transaction_session_timeout = 0", "set statement_timeout = 0", "set row_security = off"}
@@ -36,7 +31,7 @@ func (r *Relay) backfill(ctx context.Context, b *backfilling, p *ready, srv *ser
 	imported()
 	r.status.set(Starting, fmt.Sprintf("backfill: counting the rows of %s", r.cfg.Table))
 	var count int64
-	err = reader.QueryRow(ctx, "select count(*) from "+r.cfg.Table.String()).Scan(&count)
+	err := reader.QueryRow(ctx, "select count(*) from "+r.cfg.Table.String()).Scan(&count)
 	if r.cfg.Backfill == "skip" {
 		return r.skipped(count, err)
 	}
@@ -180,6 +175,7 @@ func (b *backfilling) publish(ctx context.Context, ev *schema.Event, size int) e
 func (b *backfilling) handOver() {
 	events, _ := b.flight.handOver(&b.pass)
 	b.handed.Add(int64(events))
+	b.relay.filled = b.relay.filled || events > 0
 	b.sink.Flush(false)
 	b.account()
 }

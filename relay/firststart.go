@@ -63,6 +63,12 @@ func (r *Relay) makeFirstStart(ctx context.Context, db *database, p *ready) erro
 		return err
 	}
 	defer b.close()
+	// Before the slot, too: a server that has no connection left for it would otherwise be found out when the slot is made.
+	reader, err := r.openDatabase(ctx)
+	if err != nil {
+		return err
+	}
+	defer reader.close()
 	w, err := dialWalsender(ctx, r.cfg.connString(), r.names, r.log)
 	if err != nil {
 		return r.judge(err, connecting)
@@ -76,6 +82,7 @@ func (r *Relay) makeFirstStart(ctx context.Context, db *database, p *ready) erro
 		return err
 	}
 	p.begun = p.unrecorded
+	r.alone = r.alone || p.begun && p.slot == nil
 	snap, err := r.createSlot(ctx, w, p, srv.version)
 	if err != nil {
 		return r.judge(err, creating)
@@ -83,7 +90,7 @@ func (r *Relay) makeFirstStart(ctx context.Context, db *database, p *ready) erro
 	if err := writeSnapshot(ctx, db, r.cfg.Slot, snap.lsn); err != nil {
 		return err
 	}
-	if err := r.backfill(ctx, b, p, &srv, snap, w.close); err != nil {
+	if err := r.backfill(ctx, b, reader, p, &srv, snap, w.close); err != nil {
 		return err
 	}
 	return writePhase(ctx, db, r.cfg.Slot, phaseStreaming, &srv, p.table.OID)
@@ -182,7 +189,16 @@ func (r *Relay) createSlot(ctx context.Context, w *walsender, p *ready, version 
 	if err := r.checkSlot(p.slot, nil); err != nil {
 		return snapshot{}, err
 	}
-	r.log.Warn("an earlier first start did not end: the backfill begins again, and what it published then will be there twice")
+	r.warnOfRepeat()
 	name := fmt.Sprintf("walpost_backfill_%d", w.conn.PID())
 	return w.create(ctx, name, true, version)
+}
+
+// warnOfRepeat says once that the backfill begins again, unless nothing can have been published by the start that did not end.
+func (r *Relay) warnOfRepeat() {
+	if r.warned || r.alone && !r.filled {
+		return
+	}
+	r.warned = true
+	r.log.Warn("an earlier first start did not end: the backfill begins again, and what it published then will be there twice")
 }

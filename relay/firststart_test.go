@@ -1,7 +1,11 @@
 package relay
 
 import (
+	"context"
+	"fmt"
+	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -21,11 +25,16 @@ func TestFirstStartLosesItsLock(t *testing.T) {
 	if !f.logs.has("the connection that has the lock of the first start broke") {
 		t.Error("the log does not say why")
 	}
+	f.exec(`select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())`)
+	until(t, "the backfill begins again", func() bool { return f.sink.count() == 9 })
+	if n := f.logs.count("will be there twice"); n != 1 {
+		t.Errorf("warned %d times of rows that come twice", n)
+	}
 	f.sink.setAuto(true)
 	until(t, "the relay leads", func() bool { return r.relay.State().Role == Leader })
 	values := gather(t, r.registry)
 	for name, want := range map[string]float64{
-		"inflight_events": 0, "inflight_bytes": 0, "backfill_rows_total": 6, "backfill_rows_done_total": 3, "retries_total/postgres": 1, "reconnects_total/postgres": 1,
+		"inflight_events": 0, "inflight_bytes": 0, "backfill_rows_total": 9, "backfill_rows_done_total": 3, "retries_total/postgres": 2, "reconnects_total/postgres": 2,
 	} {
 		if got := values["walpost_"+name]; got != want {
 			t.Errorf("%s = %v, want %v", name, got, want)
@@ -81,4 +90,69 @@ func TestFailedFirstAttempts(t *testing.T) {
 	if took := time.Since(begun); took > 5*time.Second {
 		t.Errorf("leaving took %v", took)
 	}
+}
+
+// TestFirstStartWithTooFewConnections: a first start that does not get its connections waits, has made nothing, and speaks of no rows that
+// are there twice.
+func TestFirstStartWithTooFewConnections(t *testing.T) {
+	t.Parallel() // mostly waiting
+	f := newFixture(t)
+	role := f.reader()
+	f.exec("grant select on walpost.outbox to " + role)
+	f.insert(3)
+	for limit := 1; limit < sessionsNeeded; limit++ { // whether a walsender counts depends on the version, so no single number will do
+		f.exec(fmt.Sprintf("alter role %s connection limit %d", role, limit))
+		r := f.launch()
+		until(t, "the relay waits, or leads", func() bool {
+			s := r.relay.State()
+			return s.Role == Leader || s.Role == Waiting && strings.Contains(s.Reason, "53300")
+		})
+		led := r.relay.State().Role == Leader
+		r.stop()
+		if led {
+			break
+		}
+		if f.slots() != 0 || f.phase() != "" {
+			t.Errorf("limit %d: %d slots, phase %q", limit, f.slots(), f.phase())
+		}
+		if limit == sessionsNeeded-1 {
+			t.Errorf("limit %d: still waiting", limit)
+		}
+	}
+	if f.logs.has("will be there twice") {
+		t.Error("it warned of rows that come twice")
+	}
+}
+
+// TestFirstStartPublishedNothing: of rows that are there twice nothing is said when the start that did not end published none.
+func TestFirstStartPublishedNothing(t *testing.T) {
+	f := newFixture(t)
+	f.insert(3)
+	var once sync.Once
+	f.cfg.Logger = slog.New(&hook{f.cfg.Logger.Handler(), func(message string) {
+		if message == "created slot" {
+			once.Do(func() {
+				f.exec("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'walpost' and datname = current_database()")
+			})
+		}
+	}})
+	r := f.start()
+	if f.logs.has("will be there twice") || !f.logs.has("waiting") {
+		t.Error("it warned of rows that come twice, or was not interrupted")
+	}
+	r.stop()
+	if n := f.sink.count(); n != 3 {
+		t.Errorf("%d events", n)
+	}
+}
+
+// hook is a log that tells of each message.
+type hook struct {
+	slog.Handler
+	told func(message string)
+}
+
+func (h *hook) Handle(ctx context.Context, r slog.Record) error {
+	h.told(r.Message)
+	return h.Handler.Handle(ctx, r)
 }

@@ -95,6 +95,10 @@ type Relay struct {
 	streamed  bool   // this process has had the slot once
 	former    former // its last session with the server
 	answer    answer
+
+	alone  bool // this process began the slot's first start: nothing was there of an earlier one
+	filled bool // a backfill of this process has handed rows to the sink
+	warned bool // of rows that are published twice
 }
 
 // New returns a relay that does nothing until [Relay.Run]. Its metrics exist from now on.
