@@ -51,7 +51,7 @@ func ParseTemplate(s string, m Mapping) (Template, error) {
 		return Template{}, errors.New("topic template is empty: name a topic, for example outbox.event.{aggregatetype}")
 	}
 	if name, ok := t.Constant(); ok && (len(name) > longestTopic || name == "." || name == "..") {
-		return Template{}, fmt.Errorf("topic template %q: no topic can have that name: Kafka allows 1 to %d characters, and neither . nor ..", s, longestTopic)
+		return Template{}, fmt.Errorf("topic template %q: no topic can have that name: Kafka allows 1 to %d characters, and . and .. are no names", s, longestTopic)
 	}
 	return t, nil
 }
