@@ -112,7 +112,7 @@ func TestMistakes(t *testing.T) {
 		{name: "a password that nobody is shown", environ: []string{"WALPOST_KAFKA_SASL_PASSWORD=canary"},
 			want: `WALPOST_KAFKA_SASL_PASSWORD: kafka.sasl.password: is set, but security.protocol is PLAINTEXT, which does not log in; set SASL_SSL or SASL_PLAINTEXT`},
 		{name: "a topic that there cannot be", file: "outbox: {topic: ..}\n",
-			want: `walpost.yaml:1:17: outbox.topic: topic template "..": no topic can have that name: Kafka allows 1 to 249 characters, and neither . nor ..`},
+			want: `walpost.yaml:1:17: outbox.topic: topic template "..": no topic can have that name: Kafka allows 1 to 249 characters, and . and .. are no names`},
 		{name: "a byte order mark and a misspelt key", file: "\ufeffkafka:\n  lingerms: 5\n", want: `walpost.yaml:2:3: unknown key kafka.lingerms; did you mean kafka.linger.ms?`},
 
 		{name: "several", file: "postgres:\n  slott: a\nkafka:\n  linger.ms: x\n", environ: []string{"WALPOST_OUTBOX_TABEL=t"}, flags: []Flag{{"--slot", "postgres.slot", "A"}},
