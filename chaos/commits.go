@@ -14,6 +14,9 @@ import (
 // do not learn whose COMMIT was first. The bytes are read by a parser that walpost does not use for that. prefix stands before each
 // topic's name.
 func commits(ctx context.Context, conn *pgx.Conn, slot, prefix string) ([]verdict.Row, error) {
+	if _, err := conn.Exec(ctx, "SET timezone = 'UTC'"); err != nil {
+		return nil, err
+	}
 	messages, err := conn.Query(ctx, `SELECT data FROM pg_logical_slot_peek_binary_changes($1, NULL, NULL,
 		'proto_version', '1', 'publication_names', 'walpost')`, slot)
 	if err != nil {
@@ -57,12 +60,18 @@ func (p *peeked) take(message pglogrepl.Message) error {
 		if relation == nil {
 			return fmt.Errorf("row of relation %d, which was not described", m.RelationID)
 		}
-		values := make(map[string]string, len(m.Tuple.Columns))
+		values := make(map[string][]byte, len(m.Tuple.Columns)) // without those that are NULL
 		for i, c := range m.Tuple.Columns {
-			values[relation.Columns[i].Name] = string(c.Data) // "" for NULL
+			if c.DataType != pglogrepl.TupleDataTypeNull {
+				values[relation.Columns[i].Name] = c.Data
+			}
 		}
-		p.rows = append(p.rows, verdict.Row{ID: values["id"], Topic: p.prefix + values["aggregatetype"], Key: values["aggregateid"],
-			Committed: p.begin.CommitTime})
+		digest, err := contentOfRow(values, p.begin, len(p.rows)-p.open)
+		if err != nil {
+			return err
+		}
+		p.rows = append(p.rows, verdict.Row{ID: string(values["id"]), Topic: p.prefix + string(values["aggregatetype"]), Key: string(values["aggregateid"]),
+			Committed: p.begin.CommitTime, Content: digest})
 	case *pglogrepl.CommitMessage:
 		for i := p.open; i < len(p.rows); i++ {
 			p.rows[i].End = uint64(m.TransactionEndLSN)

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"walpost/chaos/verdict"
 	"walpost/internal/kafkatest"
 )
 
@@ -20,7 +22,7 @@ func kafkaFaults() []fault {
 		{"Kafka: connections stalled towards the brokers", 4, false, stalledKafka(true, false)},
 		{"Kafka: connections stalled towards the relay", 4, false, stalledKafka(false, true)},
 		{"Kafka: half-open connections", 4, false, stalledKafka(true, true)},
-		{"Kafka: broker kill -9", 20, false, func(ctx context.Context, r *round) error {
+		{"Kafka: broker kill -9", 20, true, func(ctx context.Context, r *round) error {
 			id := r.broker()
 			if err := r.kafka.Kill(id); err != nil {
 				return err
@@ -46,7 +48,7 @@ func kafkaFaults() []fault {
 			if err := r.kafka.Freeze(id); err != nil {
 				return err
 			}
-			if err := r.hold(ctx, 2*time.Second, 14*time.Second); err != nil { // its session with the controller lasts 9 s
+			if err := r.hold(ctx, 2*time.Second, 14*time.Second); err != nil { // longer than its session with the controller
 				return err
 			}
 			return errors.Join(r.kafka.Thaw(id), r.awaitLeaders(ctx, r.topics()))
@@ -84,6 +86,10 @@ func (r *round) without(ctx context.Context, n int, gone time.Duration) error {
 		}
 	}
 	if err := r.hold(ctx, gone, gone+2*time.Second); err != nil {
+		return err
+	}
+	// The reader has to have been stopped by the budget, or the outage was none to it.
+	if err := r.relay.awaitFull(ctx); err != nil {
 		return err
 	}
 	started := make(chan error, n)
@@ -166,18 +172,34 @@ func (r *round) grow(ctx context.Context, topic string) error {
 	return r.awaitLeaders(ctx, []string{topic})
 }
 
-// recreate deletes a topic and, a while later, creates it again.
+// recreate deletes a topic and, a while later, creates it again. What it held is read before.
 func (r *round) recreate(ctx context.Context, topic string) error {
+	purge := verdict.Purge{Topic: topic}
+	err := r.ask(ctx, func(conn *pgx.Conn) (done bool, err error) {
+		purge.Confirmed, err = confirmedLSN(ctx, conn, r.name)
+		return true, err
+	})
+	if err != nil {
+		return err
+	}
+	records, err := r.readTopic(ctx, topic, r.generation(topic))
+	if err != nil {
+		return err
+	}
+	r.earlier = append(r.earlier, records...)
 	if err := r.deleteTopic(ctx, topic); err != nil {
 		return err
 	}
+	if err := r.awaitGone(ctx, topic); err != nil {
+		return err
+	}
+	purge.Gone = time.Now()
+	r.purges = append(r.purges, purge)
 	if err := r.hold(ctx, 0, time.Second); err != nil {
 		return err
 	}
-	err := poll(ctx, func() (bool, error) {
+	return poll(ctx, func() (bool, error) {
 		err := kafkatest.CreateTopic(ctx, r.kafka.Brokers(), topic, 2, topicSettings)
 		return err == nil, nil // until the deletion has come through, it exists
 	})
-	r.purged[topic] = time.Now()
-	return err
 }

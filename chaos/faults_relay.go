@@ -6,9 +6,12 @@ import (
 	"time"
 )
 
+// killed is what the names of the faults begin with under which a relay dies with a request under way.
+const killed = "relay: kill -9"
+
 func relayFaults() []fault {
 	return []fault{
-		{"relay: kill -9", 190, true, func(ctx context.Context, r *round) error {
+		{killed, 190, true, func(ctx context.Context, r *round) error {
 			r.relay.kill()
 			return r.relay.start()
 		}},
@@ -28,7 +31,7 @@ func relayFaults() []fault {
 			}
 			return r.relay.signal(syscall.SIGCONT)
 		}},
-		{"relay: kill -9, its last request arrives late", 30, true, func(ctx context.Context, r *round) error {
+		{killed + ", its last request arrives late", 30, true, func(ctx context.Context, r *round) error {
 			if err := r.used(ctx)(r.toKafka.Hold(1)); err != nil {
 				return err
 			}

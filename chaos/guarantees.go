@@ -22,7 +22,7 @@ var guaranteesText string
 type guarantees struct {
 	Postgres, Kafka, Machine, Version string
 	Writers, Largest, Rounds          int
-	Faults, Each                      int
+	Command                           string
 	Seed                              uint64
 	Took, Rows, Table, Budget, Limit  string
 	Exempt                            string
@@ -35,7 +35,7 @@ type guarantees struct {
 func (l *ledger) guarantees(o options, r *rig) guarantees {
 	return guarantees{
 		Postgres: r.postgres.Version(), Kafka: kafkatest.Version, Machine: fmt.Sprintf("%d cores", runtime.NumCPU()), Version: version(),
-		Writers: writers, Largest: largest, Rounds: l.rounds, Faults: o.faults, Each: o.each, Seed: l.seed,
+		Writers: writers, Largest: 2 * largest, Rounds: l.rounds, Command: o.command(), Seed: l.seed,
 		Took: strings.TrimSuffix(l.took.Round(time.Minute).String(), "0s"), Rows: grouped(l.rows), Table: l.table(),
 		Budget: mebibytes(budget), Limit: mebibytes(budget + headroom), Exempt: grouped(l.sum.Exempt), Ended: l.sum.Unbidden, Sum: l.sum,
 	}
@@ -62,6 +62,11 @@ func page(o options) error {
 	}
 	if g.Mutations, err = readOutcomes(o.outcomes); err != nil {
 		return err
+	}
+	for _, outcome := range g.Mutations {
+		if !outcome.Fell {
+			return fmt.Errorf("%s: %s stands although its guard is gone: %s", outcome.Mode, outcome.Test, outcome.Guard)
+		}
 	}
 	text, err := template.New("guarantees").Funcs(template.FuncMap{"where": where}).Parse(guaranteesText)
 	if err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 
 	"walpost/chaos/verdict"
@@ -49,17 +50,23 @@ func newReport(r *round, h verdict.History, used []memory) report {
 
 // broke tells whether the round broke a promise.
 func (r report) broke() bool {
-	return len(r.ended) > 0 || slices.ContainsFunc(r.entries, func(e entry) bool { return e.Broke() || e.memory > budget+headroom })
+	return len(r.ended) > 0 || slices.ContainsFunc(r.entries, entry.broke)
+}
+
+// broke tells whether a promise was broken. A redelivery that is not whole is none where a relay died with a request under way: that may
+// arrive behind those of its successor.
+func (e entry) broke() bool {
+	return e.Tally.Broke() || e.memory > budget+headroom || e.Broken > 0 && !strings.HasPrefix(e.fault, killed)
 }
 
 // line is a fault's row in the ledger.
 type line struct {
-	Fault     string
-	Times     int
-	Recovery  []time.Duration
-	Memory    int64
-	Unbidden  int // relays that ended by themselves; only in the sum
-	LongestOf time.Duration
+	Fault    string
+	Times    int
+	Recovery []time.Duration
+	Memory   int64
+	Unbidden int           // relays that ended by themselves; only in the sum
+	Lasted   time.Duration // the longest of them
 	verdict.Tally
 }
 
@@ -91,7 +98,7 @@ func (l *ledger) add(r report) {
 		for _, to := range []*line{one, &l.sum} {
 			to.Tally.Add(e.Tally)
 			to.Memory = max(to.Memory, e.memory)
-			to.LongestOf = max(to.LongestOf, e.length)
+			to.Lasted = max(to.Lasted, e.length)
 			if e.fault != quiet {
 				to.Times++
 				to.Recovery = append(to.Recovery, e.recovery)

@@ -55,6 +55,15 @@ func main() {
 	}
 }
 
+// command is the command that makes the same schedule.
+func (o options) command() string {
+	command := fmt.Sprintf("go -C chaos run . -faults %d -each %d -seed %d", o.faults, o.each, o.seed)
+	if o.only != "" {
+		command += fmt.Sprintf(" -only %q", o.only)
+	}
+	return command
+}
+
 // errBroken says that a promise was broken; what was is printed before.
 var errBroken = errors.New("a promise was broken")
 
@@ -69,18 +78,22 @@ func chaos(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
+	if o.round > len(parts) {
+		return errors.Join(fmt.Errorf("there are %d rounds", len(parts)), rig.close())
+	}
 	book := newLedger(o.seed)
 	broken := false
 	for i, part := range parts {
 		if n := i + 1; o.round == 0 || o.round == n {
-			rep, err := rig.run(ctx, n, o.seed, part)
+			rep, err := rig.run(ctx, n, 0, o.seed, part)
 			if err != nil {
-				return errors.Join(fmt.Errorf("seed %d, round %d: %w", o.seed, n, err), rig.close())
+				return errors.Join(fmt.Errorf("%s -round %d: %w", o.command(), n, err), rig.close())
 			}
 			book.add(rep)
 			tell(rep)
 			if rep.broke() {
 				broken = true
+				progress("to play it again: %s -round %d", o.command(), n)
 				rig.narrow(ctx, rep, part)
 			}
 		}
@@ -109,8 +122,8 @@ func tell(r report) {
 		sum.Recovery = append(sum.Recovery, e.recovery)
 	}
 	_, longest := sum.recovery()
-	progress("round %d: %d faults, %d rows: lost %d, uncommitted %d, out of order %d, confirmed early %d; duplicates %d, broken runs %d; longest recovery %s, memory %d MiB",
-		r.round, len(r.entries)-1, sum.Committed, sum.Lost, sum.Uncommitted, sum.Disordered, sum.Ahead, sum.Again, sum.Broken, seconds(longest), sum.Memory>>20)
+	progress("round %d: %d faults, %d rows: lost %d, uncommitted %d, altered %d, out of order %d, confirmed early %d; duplicates %d, broken runs %d; longest recovery %s, memory %d MiB",
+		r.round, len(r.entries)-1, sum.Committed, sum.Lost, sum.Uncommitted, sum.Altered, sum.Disordered, sum.Ahead, sum.Again, sum.Broken, seconds(longest), sum.Memory>>20)
 	for _, e := range r.ended {
 		progress("round %d: %s", r.round, e)
 	}
@@ -122,10 +135,11 @@ func tell(r report) {
 // narrow looks for the shortest part of a round's schedule that breaks a promise too: it tries the last fault before the first breach
 // alone, then with the one before it, and so on, each twice as long as the last.
 func (g *rig) narrow(ctx context.Context, r report, part []fault) {
-	at := slices.IndexFunc(r.entries, func(e entry) bool { return e.Broke() || e.memory > budget+headroom })
+	at := slices.IndexFunc(r.entries, entry.broke)
 	if at < 0 {
 		at = len(r.entries) - 1
 	}
+	at = max(at, 1) // what breaks before the first fault needs none
 	names := func(faults []fault) string {
 		var all []string
 		for _, f := range faults {
@@ -133,8 +147,8 @@ func (g *rig) narrow(ctx context.Context, r report, part []fault) {
 		}
 		return strings.Join(all, "; ")
 	}
-	for n := 1; n < at; n *= 2 {
-		again, err := g.run(ctx, 10_000+r.round*100+n, r.seed, part[at-n:at])
+	for n := 1; n <= at; n *= 2 {
+		again, err := g.run(ctx, r.round, n, r.seed, part[at-n:at])
 		if err != nil {
 			progress("narrowing: %v", err)
 			return

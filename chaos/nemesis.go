@@ -62,23 +62,31 @@ type struck struct {
 	recovery time.Duration // from then until all that had been committed by then was confirmed, and something later too
 }
 
-// recovering is how long a recovery may take.
-const recovering = 2 * time.Minute
+// How long a fault may last, which often ends with what the relay does, and how long the recovery from it may take.
+const (
+	striking   = 3 * time.Minute
+	recovering = 2 * time.Minute
+)
 
 // bring brings one fault, and waits until the relay has come through it.
 func (r *round) bring(ctx context.Context, f fault) error {
 	s := struck{fault: f.name, begin: time.Now()}
-	if err := f.strike(ctx, r); err != nil {
-		return fmt.Errorf("%s: %w", f.name, err)
+	limit, cancel := context.WithTimeout(ctx, striking)
+	defer cancel()
+	err := f.strike(limit, r)
+	if err != nil && limit.Err() == nil {
+		return fmt.Errorf("%s: %w", f.name, err) // the rig's
 	}
 	s.mended = time.Now()
-	limit, cancel := context.WithTimeout(ctx, recovering)
-	defer cancel()
-	err := r.awaitMore(limit)
-	s.recovery = time.Since(s.mended)
+	if err == nil {
+		limit, cancel := context.WithTimeout(ctx, recovering)
+		defer cancel()
+		err = r.awaitMore(limit)
+		s.recovery = time.Since(s.mended)
+	}
 	r.struck = append(r.struck, s)
 	if err != nil && ctx.Err() == nil {
-		r.stuck = append(r.stuck, fmt.Sprintf("%s: what was committed is not confirmed after %s: %v\n%s", f.name, recovering, err, lastLines(r.relay.spec.Log, 10)))
+		r.stuck = append(r.stuck, fmt.Sprintf("%s: the relay does not come through: %v\n%s", f.name, err, lastLines(r.relay.spec.Log, 10)))
 		return errStuck
 	}
 	return err

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"bufio"
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"strconv"
 	"strings"
@@ -15,8 +18,9 @@ import (
 
 // keeper keeps a relay running, as a service manager does: one that ends without having been told to is started again, and that is noted.
 type keeper struct {
-	home *child.Home
-	spec child.Spec
+	home  *child.Home
+	spec  child.Spec
+	admin string // where it serves its metrics
 
 	mu      sync.Mutex
 	process *child.Process
@@ -29,9 +33,10 @@ func newKeeper(home *child.Home, program, name string, env []string) (*keeper, e
 	if err != nil {
 		return nil, err
 	}
-	return &keeper{home: home, spec: child.Spec{
+	admin := child.Address(port)
+	return &keeper{home: home, admin: admin, spec: child.Spec{
 		Path: program, Args: []string{"run", "--log-format", "text"},
-		Env: append(env, "WALPOST_ADMIN_LISTEN="+child.Address(port)),
+		Env: append(env, "WALPOST_ADMIN_LISTEN="+admin),
 		Log: home.Path(name + ".log"), Death: syscall.SIGKILL,
 	}}, nil
 }
@@ -109,6 +114,33 @@ func (k *keeper) current() *child.Process {
 	return k.process
 }
 
+// awaitFull waits until the relay holds as much as it may, all but one batch.
+func (k *keeper) awaitFull(ctx context.Context) error {
+	return poll(ctx, func() (bool, error) {
+		used, err := k.inFlight(ctx)
+		return err == nil && used > budget-256<<10, nil
+	})
+}
+
+// inFlight is walpost_inflight_bytes.
+func (k *keeper) inFlight(ctx context.Context) (float64, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+k.admin+"/metrics", nil)
+	if err != nil {
+		return 0, err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer res.Body.Close()
+	for lines := bufio.NewScanner(res.Body); lines.Scan(); {
+		if value, is := strings.CutPrefix(lines.Text(), "walpost_inflight_bytes "); is {
+			return strconv.ParseFloat(value, 64)
+		}
+	}
+	return 0, errors.New("the relay tells no walpost_inflight_bytes")
+}
+
 // byItself tells how often, and why, relays ended without having been told to.
 func (k *keeper) byItself() []string {
 	k.mu.Lock()
@@ -116,22 +148,23 @@ func (k *keeper) byItself() []string {
 	return k.ended
 }
 
-// memory is the relay's resident set in bytes; 0: it is not running.
+// memory is the most that the relay had resident since it was started, in bytes (VmHWM); 0: it is not running.
 func (k *keeper) memory() int64 {
 	p := k.current()
 	if p == nil {
 		return 0
 	}
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", p.PID()))
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.PID()))
 	if err != nil {
 		return 0
 	}
-	fields := strings.Fields(string(text))
-	if len(fields) < 2 {
+	_, peak, _ := strings.Cut(string(text), "VmHWM:")
+	fields := strings.Fields(peak)
+	if len(fields) == 0 {
 		return 0
 	}
-	pages, _ := strconv.ParseInt(fields[1], 10, 64)
-	return pages * int64(os.Getpagesize())
+	kilobytes, _ := strconv.ParseInt(fields[0], 10, 64)
+	return kilobytes << 10
 }
 
 func lastLines(path string, n int) string {

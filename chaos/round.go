@@ -21,21 +21,22 @@ import (
 // round is a fresh database and fresh topics, over which some faults are brought one after another, and the verdict on it.
 type round struct {
 	*rig
-	n      int
-	seed   uint64
-	name   string // of the database and the slot; with a dot, what topics' names begin with
-	r      *rand.Rand
-	conn   *pgx.Conn // nil: to be opened
-	relay  *keeper
-	load   *workload
-	struck []struck
-	stuck  []string // what went wrong otherwise
-	purged map[string]time.Time
+	n       int
+	seed    uint64
+	name    string // of the database and the slot; with a dot, what topics' names begin with
+	r       *rand.Rand
+	conn    *pgx.Conn // nil: to be opened
+	relay   *keeper
+	load    *workload
+	struck  []struck
+	stuck   []string // what went wrong otherwise
+	purges  []verdict.Purge
+	earlier []verdict.Record // of topics that were deleted then
 }
 
 // budget is relay.max_in_flight_bytes, and headroom what the relay may take besides.
 const (
-	budget   = 16 << 20
+	budget   = 4 << 20
 	headroom = 48 << 20
 )
 
@@ -51,9 +52,10 @@ var (
 // errStuck ends a round whose relay does not come back.
 var errStuck = errors.New("the relay does not come back")
 
-// run runs a round. An error is the rig's; what the relay did wrong is in the report.
-func (g *rig) run(ctx context.Context, n int, seed uint64, faults []fault) (rep report, err error) {
-	r := &round{rig: g, n: n, seed: seed, name: fmt.Sprintf("chaos_%d", n), r: rand.New(rand.NewPCG(seed, uint64(n)+1)), purged: make(map[string]time.Time)}
+// run runs a round. An error is the rig's; what the relay did wrong is in the report. A round that is run again has another try's number, so
+// that its names are its own, and draws the same.
+func (g *rig) run(ctx context.Context, n, try int, seed uint64, faults []fault) (rep report, err error) {
+	r := &round{rig: g, n: n, seed: seed, name: fmt.Sprintf("chaos_%d_%d", n, try), r: rand.New(rand.NewPCG(seed, uint64(n)+1))}
 	if err := r.open(ctx); err != nil {
 		return rep, err
 	}
@@ -139,6 +141,16 @@ func (r *round) close(ctx context.Context) error {
 }
 
 func (r *round) topic(aggregate string) string { return r.name + "." + aggregate }
+
+// generation is how often a topic was deleted so far.
+func (r *round) generation(topic string) (n int) {
+	for _, p := range r.purges {
+		if p.Topic == topic {
+			n++
+		}
+	}
+	return n
+}
 
 func (r *round) topics() []string {
 	var names []string
@@ -232,9 +244,9 @@ func (r *round) history(ctx context.Context, began time.Time, claims []verdict.C
 	for _, s := range r.struck {
 		h.Spans = append(h.Spans, verdict.Span{Fault: s.fault, Begin: s.begin})
 	}
-	h.Claims, h.Samples, h.Purged = claims, samples, r.purged
+	h.Claims, h.Samples, h.Purges, h.Records = claims, samples, r.purges, r.earlier
 	for _, topic := range r.topics() {
-		records, err := r.readTopic(ctx, topic)
+		records, err := r.readTopic(ctx, topic, r.generation(topic))
 		if err != nil {
 			return h, err
 		}

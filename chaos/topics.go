@@ -14,8 +14,8 @@ import (
 )
 
 // readTopic reads all that a topic holds, each partition in the order of its log, by a client that knows nothing of walpost. How much
-// there is was asked before, so what is missing is missing and does not come later.
-func (r *rig) readTopic(ctx context.Context, topic string) ([]verdict.Record, error) {
+// there is was asked before, so what is missing is missing and does not come later. generation: how often the topic was deleted before.
+func (r *rig) readTopic(ctx context.Context, topic string, generation int) ([]verdict.Record, error) {
 	ends, err := r.ends(ctx, topic)
 	if err != nil {
 		return nil, err
@@ -40,7 +40,8 @@ func (r *rig) readTopic(ctx context.Context, topic string) ([]verdict.Record, er
 			if record.Attrs.TimestampType() != appendTime {
 				return nil, fmt.Errorf("topic %s: the records' time is not the broker's", topic)
 			}
-			records = append(records, verdict.Record{ID: header(record, "id"), Topic: topic, Partition: record.Partition, Offset: record.Offset, Appended: record.Timestamp})
+			records = append(records, verdict.Record{ID: header(record, "id"), Topic: topic, Partition: record.Partition, Offset: record.Offset,
+				Appended: record.Timestamp, Content: contentOfRecord(record), Generation: generation})
 		}
 	}
 	return records, nil
@@ -132,6 +133,27 @@ func (r *rig) awaitLeaders(ctx context.Context, topics []string) error {
 				if p.Leader < 0 || len(p.ISR) < len(p.Replicas) {
 					return false, nil
 				}
+			}
+		}
+		return true, nil
+	})
+}
+
+// awaitGone waits until no broker knows a topic any more.
+func (r *rig) awaitGone(ctx context.Context, topic string) error {
+	return poll(ctx, func() (bool, error) {
+		for id := 1; id <= brokers; id++ {
+			req := kmsg.NewPtrMetadataRequest()
+			asked := kmsg.NewMetadataRequestTopic()
+			asked.Topic = &topic
+			req.Topics = append(req.Topics, asked)
+			res, err := r.client.Broker(id).Request(ctx, req)
+			if err != nil {
+				return false, nil
+			}
+			topics := res.(*kmsg.MetadataResponse).Topics
+			if len(topics) != 1 || !errors.Is(kerr.ErrorForCode(topics[0].ErrorCode), kerr.UnknownTopicOrPartition) {
+				return false, nil
 			}
 		}
 		return true, nil

@@ -22,7 +22,7 @@ type witness struct {
 	memory  []memory
 }
 
-// memory is a relay's resident set at a time.
+// memory is the most that a relay had resident until a time.
 type memory struct {
 	at    time.Time
 	bytes int64

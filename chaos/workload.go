@@ -28,14 +28,14 @@ type workload struct {
 	clock   atomic.Int64 // what the rows' created_at is ahead of the time, in nanoseconds
 }
 
-// How much they write: about 40 transactions of 28 rows on average a second, the largest of 200.
+// How much they write: about 40 transactions of 28 rows on average a second, the largest of 400, with payloads of 2 KB.
 const (
 	writers    = 8
 	paceEach   = 25 * time.Millisecond
 	largest    = 200
-	smallness  = 6   // the distribution's power: most transactions are small
-	keys       = 150 // of each topic
-	maxPayload = 600
+	smallness  = 6    // the distribution's power: most transactions are small
+	keys       = 150  // of each topic
+	maxPayload = 4000 // bytes
 )
 
 // aggregates are where events go, and how many of ten.
@@ -55,7 +55,7 @@ func startWorkload(ctx context.Context, dsn string, round int, seed uint64) *wor
 	ctx, cancel := context.WithCancel(ctx)
 	w := &workload{dsn: dsn, begun: time.Now(), pace: time.NewTicker(paceEach), cancel: cancel}
 	for n := range writers {
-		one := &writer{workload: w, n: n, round: round, r: rand.New(rand.NewPCG(seed, uint64(n)))}
+		one := &writer{workload: w, n: n, round: round, r: rand.New(rand.NewPCG(seed, uint64(round*writers+n)))}
 		w.writers = append(w.writers, one)
 		w.working.Go(func() { one.write(ctx) })
 	}

@@ -11,9 +11,16 @@ type History struct {
 	Records []Record // what the topics hold; of each partition in the order of its log
 	Samples []Sample // how far the slot was confirmed, in the order of time
 	Claims  []Claim  // what the writers know
-	// Purged has, for each topic that was deleted and created again, when the new one was there. What was committed before may have
-	// gone with the old one, so the new one does not tell when it came first: it counts neither as lost nor for the order.
-	Purged map[string]time.Time
+	Purges  []Purge  // topics that were deleted and created again
+}
+
+// Purge is the deletion of a topic, which was read just before. What was confirmed before the reading has to be in what was read; what was
+// committed after the deletion has to be in the new topic. What lies between was under way, and may have gone with the old topic: it counts
+// neither as lost nor for the order, for nobody knows when it came first.
+type Purge struct {
+	Topic     string
+	Confirmed uint64    // the slot's confirmed LSN before the topic was read
+	Gone      time.Time // when no broker knew the topic any more
 }
 
 // Span is the time from a fault's beginning until the next one's.
@@ -30,6 +37,8 @@ type Row struct {
 	// Committed is the server's time of the commit, End the LSN behind it.
 	Committed time.Time
 	End       uint64
+	// Content stands for all that consumers get of the row: key, value, position, type and time.
+	Content uint64
 }
 
 // Record is one record of a topic. Appended is the time of the broker that appended it, in whole milliseconds.
@@ -39,6 +48,9 @@ type Record struct {
 	Partition int32
 	Offset    int64
 	Appended  time.Time
+	Content   uint64 // as a Row's
+	// Generation counts how often the topic had been deleted when it was read.
+	Generation int
 }
 
 // Sample is what the slot was confirmed to when the server was asked. At is when the answer had come.
@@ -61,6 +73,8 @@ type Tally struct {
 	Exempt      int           // of these, gone with a topic that somebody deleted
 	Lost        int           // of these, nowhere
 	Uncommitted int           // records of rows that were never committed
+	Altered     int           // records that are not what the row says
+	Denied      int           // rows of which the writers know otherwise than the server's WAL
 	Disordered  int           // first deliveries before that of an earlier row of the same key
 	Again       int           // records beyond a row's first
 	Broken      int           // redeliveries that are no contiguous run up to where the partition was
@@ -75,6 +89,8 @@ func (t *Tally) Add(o Tally) {
 	t.Exempt += o.Exempt
 	t.Lost += o.Lost
 	t.Uncommitted += o.Uncommitted
+	t.Altered += o.Altered
+	t.Denied += o.Denied
 	t.Disordered += o.Disordered
 	t.Again += o.Again
 	t.Broken += o.Broken
@@ -82,12 +98,15 @@ func (t *Tally) Add(o Tally) {
 	t.Stall = max(t.Stall, o.Stall)
 }
 
-// Broke tells whether a promise was broken. Duplicates are none.
-func (t Tally) Broke() bool { return t.Lost+t.Uncommitted+t.Disordered+t.Ahead > 0 }
+// Broke tells whether a promise was broken, or the measure itself is wrong. Duplicates are no breach, and broken runs are for the caller to
+// judge: a dead relay's last request makes them.
+func (t Tally) Broke() bool {
+	return t.Lost+t.Uncommitted+t.Altered+t.Denied+t.Disordered+t.Ahead > 0
+}
 
 // Finding is one thing that is wrong, with the part of the history that shows it.
 type Finding struct {
 	Span int    // which fault it came under
-	What string // lost, uncommitted, disordered, ahead, broken run, or what a writer claims
+	What string // lost, uncommitted, altered, disordered, ahead, broken run, or claim
 	Text string
 }

@@ -57,6 +57,7 @@ func (j *judge) claims() {
 	for _, c := range j.Claims {
 		for _, id := range c.IDs {
 			if _, there := j.byID[id]; there != c.Committed {
+				j.tallies[0].Denied++
 				j.find(time.Time{}, "claim", "row %s: COMMIT returned: %t; in the server's WAL: %t", id, c.Committed, there)
 			}
 		}
@@ -73,19 +74,26 @@ func (j *judge) records() {
 			j.find(r.Appended, "uncommitted", "%s: no such row was committed", r)
 			continue
 		}
+		if r.Content != j.Rows[row].Content {
+			j.tally(r.Appended).Altered++
+			j.find(r.Appended, "altered", "%s: its key, value, ce_sequence, ce_type or ce_time is not that of %s", r, &j.Rows[row])
+		}
 		f := j.first[row]
 		if f == nil || r.before(f) {
 			j.first[row] = r
 		}
 		if f != nil {
 			j.tally(maxTime(f.Appended, r.Appended)).Again++ // partitions come in any order
-			j.moved[r.ID] = j.moved[r.ID] || f.Partition != r.Partition
+			j.moved[r.ID] = j.moved[r.ID] || f.Partition != r.Partition || f.Generation != r.Generation
 		}
 	}
 }
 
 // before tells whether a record was appended before another one of the same row.
 func (r *Record) before(o *Record) bool {
+	if r.Generation != o.Generation {
+		return r.Generation < o.Generation
+	}
 	if r.Partition == o.Partition {
 		return r.Offset < o.Offset
 	}
@@ -102,8 +110,12 @@ func (r *Row) String() string {
 
 // exempt tells whether a row may have gone with its topic.
 func (j *judge) exempt(r *Row) bool {
-	purged, was := j.Purged[r.Topic]
-	return was && r.Committed.Before(purged)
+	for _, p := range j.Purges {
+		if p.Topic == r.Topic && r.End > p.Confirmed && r.Committed.Before(p.Gone) {
+			return true
+		}
+	}
+	return false
 }
 
 func (j *judge) rows() {

@@ -13,6 +13,7 @@ func (j *judge) runs() {
 	type place struct {
 		topic     string
 		partition int32
+		life      int // of the topic
 	}
 	logs := make(map[place]*log)
 	for i := range j.Records {
@@ -21,7 +22,7 @@ func (j *judge) runs() {
 		if !known || j.exempt(&j.Rows[row]) {
 			continue
 		}
-		at := place{r.Topic, r.Partition}
+		at := place{r.Topic, r.Partition, r.Generation}
 		if logs[at] == nil {
 			logs[at] = &log{last: -1}
 		}
@@ -31,6 +32,12 @@ func (j *judge) runs() {
 			j.find(l.at, "broken run", "%s: it follows a redelivery that left out %s", r, &j.Rows[missing])
 		}
 		l.at = r.Appended
+	}
+	for at, l := range logs { // a redelivery at the very end, which nothing new follows
+		if missing := l.take(len(j.Rows), func(row int) bool { return j.moved[j.Rows[row].ID] }); missing >= 0 {
+			j.tally(l.at).Broken++
+			j.find(l.at, "broken run", "%s/%d ends with a redelivery that left out %s", at.topic, at.partition, &j.Rows[missing])
+		}
 	}
 }
 
