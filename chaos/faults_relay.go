@@ -46,19 +46,3 @@ func relayFaults() []fault {
 		}},
 	}
 }
-
-// A clock that jumps is here the clock of those who write rows: walpost takes created_at for ce_time, and the commit's time for the record's.
-func clockFaults() []fault {
-	return []fault{
-		{"clock of the services: ten years ahead, then behind", 10, true, func(ctx context.Context, r *round) error {
-			defer r.load.clock.Store(0)
-			for _, ahead := range []time.Duration{10 * 365 * 24 * time.Hour, -10 * 365 * 24 * time.Hour} {
-				r.load.clock.Store(int64(ahead))
-				if err := r.hold(ctx, 300*time.Millisecond, 600*time.Millisecond); err != nil {
-					return err
-				}
-			}
-			return nil
-		}},
-	}
-}

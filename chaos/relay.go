@@ -21,6 +21,7 @@ type keeper struct {
 	home  *child.Home
 	spec  child.Spec
 	admin string // where it serves its metrics
+	env   []string
 
 	mu      sync.Mutex
 	process *child.Process
@@ -34,9 +35,10 @@ func newKeeper(home *child.Home, program, name string, env []string) (*keeper, e
 		return nil, err
 	}
 	admin := child.Address(port)
-	return &keeper{home: home, admin: admin, spec: child.Spec{
+	env = append(env, "WALPOST_ADMIN_LISTEN="+admin)
+	return &keeper{home: home, admin: admin, env: env, spec: child.Spec{
 		Path: program, Args: []string{"run", "--log-format", "text"},
-		Env: append(env, "WALPOST_ADMIN_LISTEN="+admin),
+		Env: env,
 		Log: home.Path(name + ".log"), Death: syscall.SIGKILL,
 	}}, nil
 }
@@ -70,6 +72,29 @@ func (k *keeper) watch(p *child.Process) {
 	if err := k.startLocked(); err != nil {
 		k.ended = append(k.ended, err.Error())
 	}
+}
+
+// become starts another program in the place of a relay that has ended, with more in its environment.
+func (k *keeper) become(program string, env ...string) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.spec.Path, k.spec.Env = program, append(k.env[:len(k.env):len(k.env)], env...)
+	return k.startLocked()
+}
+
+// clock is what the relay's clock is ahead, by the Date of its HTTP server.
+func (k *keeper) clock(ctx context.Context) (time.Duration, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+k.admin+"/livez", nil)
+	if err != nil {
+		return 0, err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer res.Body.Close()
+	at, err := http.ParseTime(res.Header.Get("Date"))
+	return time.Until(at), err
 }
 
 // signal sends a signal that the relay survives.

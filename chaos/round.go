@@ -56,6 +56,11 @@ var errStuck = errors.New("the relay does not come back")
 // that its names are its own, and draws the same.
 func (g *rig) run(ctx context.Context, n, try int, seed uint64, faults []fault) (rep report, err error) {
 	r := &round{rig: g, n: n, seed: seed, name: fmt.Sprintf("chaos_%d_%d", n, try), r: rand.New(rand.NewPCG(seed, uint64(n)+1))}
+	if slices.ContainsFunc(faults, func(f fault) bool { return f.name == clockOfRelay }) {
+		if _, err := g.jumping(ctx); err != nil {
+			return rep, err
+		}
+	}
 	if err := r.open(ctx); err != nil {
 		return rep, err
 	}

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// clockOfRelay needs another relay, which is built before the round.
+const clockOfRelay = "clock of the relay: two hours ahead, then behind, then right"
+
+func clockFaults() []fault {
+	return []fault{
+		// walpost takes created_at for ce_time.
+		{"clock of the services: ten years ahead, then behind", 10, true, func(ctx context.Context, r *round) error {
+			defer r.load.clock.Store(0)
+			for _, ahead := range []time.Duration{10 * 365 * 24 * time.Hour, -10 * 365 * 24 * time.Hour} {
+				r.load.clock.Store(int64(ahead))
+				if err := r.hold(ctx, 300*time.Millisecond, 600*time.Millisecond); err != nil {
+					return err
+				}
+			}
+			return nil
+		}},
+		{clockOfRelay, 10, false, func(ctx context.Context, r *round) error {
+			program, err := r.jumping(ctx)
+			if err != nil {
+				return err
+			}
+			if err := r.setClock(0); err != nil {
+				return err
+			}
+			if err := r.restart(ctx, program, clockVariable+"="+r.home.Path("clock")); err != nil {
+				return err
+			}
+			for _, ahead := range []time.Duration{2 * time.Hour, -2 * time.Hour, 0} {
+				if err := errors.Join(r.setClock(ahead), r.awaitClock(ctx, ahead), r.awaitMore(ctx)); err != nil {
+					return err
+				}
+			}
+			return r.restart(ctx, r.walpost)
+		}},
+	}
+}
+
+// restart stops the relay and starts another program in its place, with more in its environment.
+func (r *round) restart(ctx context.Context, program string, env ...string) error {
+	if err := r.relay.stop(ctx); err != nil {
+		return fmt.Errorf("before another relay is started: %w", err)
+	}
+	return r.relay.become(program, env...)
+}
+
+// awaitClock waits until the relay shows a clock that is so far ahead.
+func (r *round) awaitClock(ctx context.Context, ahead time.Duration) error {
+	return poll(ctx, func() (bool, error) {
+		at, err := r.relay.clock(ctx)
+		return err == nil && (at-ahead).Abs() < time.Minute, nil
+	})
+}
