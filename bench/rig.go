@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
@@ -14,6 +13,7 @@ import (
 	"walpost/internal/kafkatest"
 	"walpost/internal/pgtest"
 	"walpost/internal/testenv/child"
+	"walpost/internal/testenv/program"
 )
 
 // rig is what the measurements run on.
@@ -43,13 +43,8 @@ func (r *rig) open(ctx context.Context) (err error) {
 		return err
 	}
 	r.walpost = r.home.Path("walpost")
-	root, err := moduleRoot(ctx)
-	if err != nil {
+	if err := program.Build(ctx, r.walpost); err != nil {
 		return err
-	}
-	out, err := exec.CommandContext(ctx, "go", "build", "-C", root, "-o", r.walpost, "./cmd/walpost").CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("build walpost: %w\n%s", err, out)
 	}
 	r.postgres, err = pgtest.Launch(ctx, pgtest.Options{Major: r.major, Settings: map[string]string{
 		// What a server of this size would have, so that no checkpoint falls
@@ -79,20 +74,6 @@ func (r *rig) close() error {
 		errs = append(errs, r.home.Close())
 	}
 	return errors.Join(errs...)
-}
-
-// moduleRoot is the folder of the module walpost, of which this one is a
-// part.
-func moduleRoot(ctx context.Context) (string, error) {
-	out, err := exec.CommandContext(ctx, "go", "env", "GOMOD").Output()
-	if err != nil {
-		return "", fmt.Errorf("find the module: %w", err)
-	}
-	root := filepath.Dir(filepath.Dir(strings.TrimSpace(string(out))))
-	if _, err := os.Stat(filepath.Join(root, "cmd", "walpost")); err != nil {
-		return "", fmt.Errorf("run this inside the module walpost/bench (make bench): %w", err)
-	}
-	return root, nil
 }
 
 // findReceiver looks for pg_recvlogical. Any version will do: it passes on

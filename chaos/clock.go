@@ -10,6 +10,8 @@ import (
 	"runtime"
 	"strings"
 	"time"
+
+	"walpost/internal/testenv/program"
 )
 
 // The clock of one process cannot be moved: the system's would be everybody's. So a second relay is built, the same but for package time,
@@ -72,14 +74,10 @@ const (
 )
 
 // jumping returns the relay whose clock can jump, which is built when it is first asked for.
-func (r *rig) jumping(ctx context.Context) (program string, err error) {
-	program = r.home.Path("walpost-jumping")
-	if _, err := os.Stat(program); err == nil {
-		return program, nil
-	}
-	root, err := moduleRoot(ctx)
-	if err != nil {
-		return "", err
+func (r *rig) jumping(ctx context.Context) (binary string, err error) {
+	binary = r.home.Path("walpost-jumping")
+	if _, err := os.Stat(binary); err == nil {
+		return binary, nil
 	}
 	goroot, err := exec.CommandContext(ctx, "go", "env", "GOROOT").Output()
 	if err != nil {
@@ -110,11 +108,10 @@ func (r *rig) jumping(ctx context.Context) (program string, err error) {
 	if err != nil {
 		return "", err
 	}
-	build := exec.CommandContext(ctx, "go", "build", "-C", root, "-trimpath", "-overlay", list, "-o", program, "./cmd/walpost")
-	if out, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build walpost with a clock that jumps: %w\n%s", err, out)
+	if err := program.Build(ctx, binary, "-trimpath", "-overlay", list); err != nil {
+		return "", fmt.Errorf("with a clock that jumps: %w", err)
 	}
-	return program, nil
+	return binary, nil
 }
 
 // setClock puts the relay's clock ahead, or back.

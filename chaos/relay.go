@@ -84,11 +84,7 @@ func (k *keeper) become(program string, env ...string) error {
 
 // clock is what the relay's clock is ahead, by the Date of its HTTP server.
 func (k *keeper) clock(ctx context.Context) (time.Duration, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+k.admin+"/livez", nil)
-	if err != nil {
-		return 0, err
-	}
-	res, err := http.DefaultClient.Do(req)
+	res, err := k.get(ctx, "/livez")
 	if err != nil {
 		return 0, err
 	}
@@ -149,11 +145,7 @@ func (k *keeper) awaitFull(ctx context.Context) error {
 
 // inFlight is walpost_inflight_bytes.
 func (k *keeper) inFlight(ctx context.Context) (float64, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+k.admin+"/metrics", nil)
-	if err != nil {
-		return 0, err
-	}
-	res, err := http.DefaultClient.Do(req)
+	res, err := k.get(ctx, "/metrics")
 	if err != nil {
 		return 0, err
 	}
@@ -164,6 +156,15 @@ func (k *keeper) inFlight(ctx context.Context) (float64, error) {
 		}
 	}
 	return 0, errors.New("the relay tells no walpost_inflight_bytes")
+}
+
+// get asks the relay's admin server. The caller closes the body.
+func (k *keeper) get(ctx context.Context, path string) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+k.admin+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	return http.DefaultClient.Do(req)
 }
 
 // byItself tells how often, and why, relays ended without having been told to.

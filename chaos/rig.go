@@ -3,12 +3,7 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"runtime"
-	"strings"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -16,6 +11,7 @@ import (
 	"walpost/internal/kafkatest"
 	"walpost/internal/pgtest"
 	"walpost/internal/testenv/child"
+	"walpost/internal/testenv/program"
 	"walpost/internal/testenv/proxy"
 )
 
@@ -49,13 +45,8 @@ func (r *rig) open(ctx context.Context) (err error) {
 		return err
 	}
 	r.walpost = r.home.Path("walpost")
-	root, err := moduleRoot(ctx)
-	if err != nil {
+	if err := program.Build(ctx, r.walpost); err != nil {
 		return err
-	}
-	build := exec.CommandContext(ctx, "go", "build", "-C", root, "-o", r.walpost, "./cmd/walpost")
-	if out, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("build walpost: %w\n%s", err, out)
 	}
 	r.postgres, err = pgtest.Launch(ctx, pgtest.Options{Settings: map[string]string{
 		"logical_decoding_work_mem": "64kB", // most transactions are spilled
@@ -100,17 +91,4 @@ func (r *rig) close() error {
 		errs = append(errs, r.home.Close())
 	}
 	return errors.Join(errs...)
-}
-
-// moduleRoot is the folder of the module walpost, of which this one is a part.
-func moduleRoot(ctx context.Context) (string, error) {
-	out, err := exec.CommandContext(ctx, "go", "env", "GOMOD").Output()
-	if err != nil {
-		return "", fmt.Errorf("find the module: %w", err)
-	}
-	root := filepath.Dir(filepath.Dir(strings.TrimSpace(string(out))))
-	if _, err := os.Stat(filepath.Join(root, "cmd", "walpost")); err != nil {
-		return "", fmt.Errorf("run this inside the module walpost/chaos (make chaos): %w", err)
-	}
-	return root, nil
 }

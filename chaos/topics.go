@@ -61,7 +61,7 @@ func header(r *kgo.Record, name string) string {
 
 // ends are the end offsets of a topic's partitions.
 func (r *rig) ends(ctx context.Context, topic string) (map[int32]int64, error) {
-	leaders, err := r.leaders(ctx, topic)
+	partitions, err := r.partitions(ctx, topic)
 	if err != nil {
 		return nil, err
 	}
@@ -69,13 +69,13 @@ func (r *rig) ends(ctx context.Context, topic string) (map[int32]int64, error) {
 	req.ReplicaID = -1
 	asked := kmsg.NewListOffsetsRequestTopic()
 	asked.Topic = topic
-	for n := range leaders {
+	for _, p := range partitions {
 		one := kmsg.NewListOffsetsRequestTopicPartition()
-		one.Partition, one.Timestamp = int32(n), -1 // the end
+		one.Partition, one.Timestamp = p.Partition, -1 // the end
 		asked.Partitions = append(asked.Partitions, one)
 	}
 	req.Topics = append(req.Topics, asked)
-	ends := make(map[int32]int64, len(leaders))
+	ends := make(map[int32]int64, len(partitions))
 	for _, shard := range r.client.RequestSharded(ctx, &req) {
 		if shard.Err != nil {
 			return nil, fmt.Errorf("ask for the end of topic %s: %w", topic, shard.Err)
@@ -90,16 +90,6 @@ func (r *rig) ends(ctx context.Context, topic string) (map[int32]int64, error) {
 		}
 	}
 	return ends, nil
-}
-
-// leaders are the leaders of a topic's partitions.
-func (r *rig) leaders(ctx context.Context, topic string) ([]int32, error) {
-	partitions, err := r.partitions(ctx, topic)
-	leaders := make([]int32, len(partitions))
-	for _, p := range partitions {
-		leaders[p.Partition] = p.Leader
-	}
-	return leaders, err
 }
 
 // partitions are a topic's partitions, as the brokers tell now.

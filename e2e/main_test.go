@@ -1,13 +1,14 @@
 package e2e
 
 import (
-	"errors"
+	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"sync"
 	"testing"
+
+	"walpost/internal/testenv/program"
 )
 
 // built is the folder of the binaries that the tests run.
@@ -40,10 +41,5 @@ var plainBinary = sync.OnceValues(func() (string, error) { return build("walpost
 
 func build(name string, flags ...string) (string, error) {
 	path := filepath.Join(built, name)
-	args := append([]string{"build", "-C", "..", "-o", path}, flags...)
-	out, err := exec.Command("go", append(args, "./cmd/walpost")...).CombinedOutput()
-	if err != nil {
-		return "", errors.Join(fmt.Errorf("build walpost: %w", err), errors.New(string(out)))
-	}
-	return path, nil
+	return path, program.Build(context.Background(), path, flags...)
 }

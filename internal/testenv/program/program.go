@@ -1,0 +1,39 @@
+// Package program builds walpost for commands and tests of nested modules, which run it as users do.
+package program
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// Build builds walpost into a file, by `go build` with flags. The working directory has to be inside one of the modules that lie directly
+// below the repository's root.
+func Build(ctx context.Context, file string, flags ...string) error {
+	root, err := root(ctx)
+	if err != nil {
+		return err
+	}
+	args := append([]string{"build", "-C", root, "-o", file}, flags...)
+	if out, err := exec.CommandContext(ctx, "go", append(args, "./cmd/walpost")...).CombinedOutput(); err != nil {
+		return fmt.Errorf("build walpost: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// root is the folder of the module walpost.
+func root(ctx context.Context) (string, error) {
+	out, err := exec.CommandContext(ctx, "go", "env", "GOMOD").Output()
+	if err != nil {
+		return "", fmt.Errorf("find the module: %w", err)
+	}
+	module := filepath.Dir(strings.TrimSpace(string(out)))
+	root := filepath.Dir(module)
+	if _, err := os.Stat(filepath.Join(root, "cmd", "walpost")); err != nil {
+		return "", fmt.Errorf("build walpost: run this inside a nested module of its repository, not in %s: %w", module, err)
+	}
+	return root, nil
+}
