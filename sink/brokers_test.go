@@ -16,7 +16,7 @@ import (
 // Three real brokers: what one alone cannot show of the answers that the lane's model goes by.
 func TestThreeBrokersAnswer(t *testing.T) {
 	if testing.Short() {
-		t.Skip("starts three brokers")
+		t.Skip("three brokers take twenty seconds: not with -short")
 	}
 	// A frozen broker is to be waited for, not put out of the cluster.
 	c := kafkatest.Start(t, kafkatest.Options{Nodes: 3, Properties: map[string]string{

@@ -174,7 +174,7 @@ func leader(t testing.TB, brokers []string, topic string) int {
 // order. What hangs is left long before its time-out.
 func TestBrokersComeAndGo(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes half a minute")
+		t.Skip("three brokers take half a minute: not with -short")
 	}
 	c := kafkatest.Start(t, kafkatest.Options{Nodes: 3})
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
