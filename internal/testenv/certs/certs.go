@@ -13,6 +13,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 )
 
@@ -37,12 +38,12 @@ func Write(dir, name string) (Files, error) {
 	return a.Issue(dir, name, nil)
 }
 
-// Authority signs certificates.
+// Authority signs certificates. Its methods are for any goroutine.
 type Authority struct {
 	certificate *x509.Certificate
 	key         *ecdsa.PrivateKey
 	pem         []byte
-	issued      int64
+	issued      atomic.Int64 // certificates, its own included: the last serial number
 }
 
 // NewAuthority makes an authority, valid for a day.
@@ -58,7 +59,9 @@ func NewAuthority(name string) (*Authority, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make an authority: %w", err)
 	}
-	return &Authority{certificate: t, key: key, pem: encode("CERTIFICATE", der), issued: 1}, nil
+	a := &Authority{certificate: t, key: key, pem: encode("CERTIFICATE", der)}
+	a.issued.Store(1)
+	return a, nil
 }
 
 // Issue makes a certificate for 127.0.0.1 and localhost, to serve and to be
@@ -90,8 +93,7 @@ func (a *Authority) issue(change func(*x509.Certificate)) (cert, key []byte, err
 	if err != nil {
 		return nil, nil, err
 	}
-	a.issued++
-	t := template(a.issued, "localhost")
+	t := template(a.issued.Add(1), "localhost")
 	t.KeyUsage = x509.KeyUsageDigitalSignature
 	// A broker is a client of its peers as well.
 	t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}

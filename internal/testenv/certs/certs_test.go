@@ -1,0 +1,36 @@
+package certs_test
+
+import (
+	"crypto/x509"
+	"fmt"
+	"math/big"
+	"sync"
+	"testing"
+
+	"walpost/internal/testenv/certs"
+)
+
+// Tests that run side by side share an authority: no two of its certificates
+// have one serial number.
+func TestAuthorityIsShared(t *testing.T) {
+	a, err := certs.NewAuthority("shared")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var issuing sync.WaitGroup
+	var serials sync.Map
+	dir := t.TempDir()
+	for i := range 8 {
+		issuing.Go(func() {
+			var serial *big.Int
+			if _, err := a.Issue(dir, fmt.Sprint(i), func(c *x509.Certificate) { serial = c.SerialNumber }); err != nil {
+				t.Error(err)
+				return
+			}
+			if _, twice := serials.LoadOrStore(serial.String(), i); twice {
+				t.Errorf("serial number %v is there twice", serial)
+			}
+		})
+	}
+	issuing.Wait()
+}
