@@ -82,21 +82,25 @@ func leadIsLost(t *testing.T, c *kafkatest.Cluster) {
 	consume(t, c.Brokers(), topic, 3)
 }
 
-// elect gives the lead of a topic's partition to the first of its replicas in a new order.
+// elect gives the lead of a topic's partition to the first of its replicas in a new order. It asks the first of the brokers itself, which
+// passes it on: a client's admin asks whom the metadata calls the controller, and in KRaft that is any broker that is not fenced, the
+// frozen one for instance.
 func elect(t *testing.T, brokers []string, topic string, order []int32) {
 	t.Helper()
 	cfg := sarama.NewConfig()
 	cfg.Version = sarama.V2_8_0_0
-	a, err := sarama.NewClusterAdmin(brokers, cfg)
-	if err != nil {
+	b := sarama.NewBroker(brokers[0])
+	if err := b.Open(cfg); err != nil {
 		t.Fatal(err)
 	}
-	defer a.Close()
-	if err := a.AlterPartitionReassignments(topic, [][]int32{order}); err != nil {
-		t.Fatal(err)
+	defer b.Close()
+	reassign := &sarama.AlterPartitionReassignmentsRequest{TimeoutMs: 10_000}
+	reassign.AddBlock(topic, 0, order)
+	if res, err := b.AlterPartitionReassignments(reassign); err != nil || res.ErrorCode != sarama.ErrNoError {
+		t.Fatalf("reassign %s: %+v, %v", topic, res, err)
 	}
 	until(t, "a new leader", func() bool {
-		if _, err := a.ElectLeaders(sarama.PreferredElection, map[string][]int32{topic: {0}}); err != nil {
+		if _, err := b.ElectLeaders(&sarama.ElectLeadersRequest{Type: sarama.PreferredElection, TopicPartitions: map[string][]int32{topic: {0}}, TimeoutMs: 10_000}); err != nil {
 			return false
 		}
 		return leader(t, brokers, topic) == int(order[0])
