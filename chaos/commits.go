@@ -11,9 +11,8 @@ import (
 )
 
 // commits reads the order of commits from a second slot, which nobody advances. The server's own WAL is the only witness of it: writers
-// do not learn whose COMMIT was first. The bytes are read by a parser that walpost does not use for that. prefix stands before each
-// topic's name.
-func commits(ctx context.Context, conn *pgx.Conn, slot, prefix string) ([]verdict.Row, error) {
+// do not learn whose COMMIT was first. The bytes are read by a parser that walpost does not use for that.
+func commits(ctx context.Context, conn *pgx.Conn, slot, database string) ([]verdict.Row, error) {
 	if _, err := conn.Exec(ctx, "SET timezone = 'UTC'"); err != nil {
 		return nil, err
 	}
@@ -23,7 +22,7 @@ func commits(ctx context.Context, conn *pgx.Conn, slot, prefix string) ([]verdic
 		return nil, err
 	}
 	defer messages.Close()
-	p := peeked{prefix: prefix, relations: make(map[uint32]*pglogrepl.RelationMessage)}
+	p := peeked{database: database, relations: make(map[uint32]*pglogrepl.RelationMessage)}
 	for messages.Next() {
 		var data []byte
 		if err := messages.Scan(&data); err != nil {
@@ -42,7 +41,7 @@ func commits(ctx context.Context, conn *pgx.Conn, slot, prefix string) ([]verdic
 
 // peeked is what was read of the slot.
 type peeked struct {
-	prefix    string
+	database  string // and, with a dot, what topics' names begin with
 	relations map[uint32]*pglogrepl.RelationMessage
 	begin     *pglogrepl.BeginMessage
 	open      int // index of the open transaction's first row
@@ -66,11 +65,11 @@ func (p *peeked) take(message pglogrepl.Message) error {
 				values[relation.Columns[i].Name] = c.Data
 			}
 		}
-		digest, err := contentOfRow(values, p.begin, len(p.rows)-p.open)
+		digest, err := contentOfRow(p.database, values, p.begin, len(p.rows)-p.open)
 		if err != nil {
 			return err
 		}
-		p.rows = append(p.rows, verdict.Row{ID: string(values["id"]), Topic: p.prefix + string(values["aggregatetype"]), Key: string(values["aggregateid"]),
+		p.rows = append(p.rows, verdict.Row{ID: string(values["id"]), Topic: p.database + "." + string(values["aggregatetype"]), Key: string(values["aggregateid"]),
 			Committed: p.begin.CommitTime, Content: digest})
 	case *pglogrepl.CommitMessage:
 		for i := p.open; i < len(p.rows); i++ {

@@ -2,18 +2,21 @@ package main
 
 import (
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"hash/fnv"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pglogrepl"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// content is a number that stands for all that a consumer gets: key, value, position, type and time. nil is null.
-func content(parts ...[]byte) uint64 {
+// content is a number that stands for all that a consumer gets of an event: key, value and every header. nil is null.
+func content(key, value []byte, headers []kgo.RecordHeader) uint64 {
 	h := fnv.New64a()
-	for _, p := range parts {
+	put := func(p []byte) {
 		length := int64(len(p))
 		if p == nil {
 			length = -1
@@ -21,25 +24,47 @@ func content(parts ...[]byte) uint64 {
 		_ = binary.Write(h, binary.BigEndian, length) // a hash takes everything
 		h.Write(p)
 	}
+	put(key)
+	put(value)
+	// Their order is not promised.
+	sorted := slices.SortedFunc(slices.Values(headers), func(a, b kgo.RecordHeader) int { return strings.Compare(a.Key, b.Key) })
+	for _, one := range sorted {
+		put([]byte(one.Key))
+		put(one.Value)
+	}
 	return h.Sum64()
 }
 
-// contentOfRecord is a record's, in profile cloudevents.
-func contentOfRecord(r *kgo.Record) uint64 {
-	headers := make(map[string][]byte, len(r.Headers))
-	for _, h := range r.Headers {
-		headers[h.Key] = h.Value
-	}
-	return content(r.Key, r.Value, headers["ce_sequence"], headers["ce_type"], headers["ce_time"])
-}
-
-// contentOfRow is what the record of a row has to be: the index-th that its transaction inserted, on timeline 1, on which a new server is.
-// created_at is a text in UTC.
-func contentOfRow(values map[string][]byte, begin *pglogrepl.BeginMessage, index int) (uint64, error) {
+// contentOfRow is what the record of a row has to be in profile cloudevents: the index-th that its transaction inserted, on timeline 1, on
+// which a new server is. created_at is a text in UTC.
+func contentOfRow(database string, values map[string][]byte, begin *pglogrepl.BeginMessage, index int) (uint64, error) {
 	at, err := time.Parse("2006-01-02 15:04:05.999999-07", string(values["created_at"]))
 	if err != nil {
 		return 0, err
 	}
-	position := fmt.Sprintf("00000001-%016X-%08X", uint64(begin.FinalLSN), index)
-	return content(values["aggregateid"], values["payload"], []byte(position), values["type"], []byte(at.Format("2006-01-02T15:04:05.000000Z"))), nil
+	var headers []kgo.RecordHeader
+	add := func(name, value string) { headers = append(headers, kgo.RecordHeader{Key: name, Value: []byte(value)}) }
+	add("id", string(values["id"]))
+	add("ce_specversion", "1.0")
+	add("ce_id", string(values["id"]))
+	add("ce_source", "/walpost/"+database+"/walpost.outbox")
+	add("ce_type", string(values["type"]))
+	if key := values["aggregateid"]; key != nil {
+		add("ce_subject", string(key))
+	}
+	add("ce_time", at.Format("2006-01-02T15:04:05.000000Z"))
+	add("ce_sequence", fmt.Sprintf("00000001-%016X-%08X", uint64(begin.FinalLSN), index))
+	if values["payload"] != nil {
+		add("content-type", "application/json")
+	}
+	var more map[string]string
+	if text := values["headers"]; text != nil {
+		if err := json.Unmarshal(text, &more); err != nil {
+			return 0, err
+		}
+	}
+	for name, value := range more {
+		add(name, value)
+	}
+	return content(values["aggregateid"], values["payload"], headers), nil
 }

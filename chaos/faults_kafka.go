@@ -182,7 +182,7 @@ func (r *round) recreate(ctx context.Context, topic string) error {
 	if err != nil {
 		return err
 	}
-	records, err := r.readTopic(ctx, topic, r.generation(topic))
+	records, err := r.readTopic(ctx, topic)
 	if err != nil {
 		return err
 	}

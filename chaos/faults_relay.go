@@ -11,9 +11,18 @@ const killed = "relay: kill -9"
 
 func relayFaults() []fault {
 	return []fault{
+		// At any point: of a run, and of the start after it.
 		{killed, 190, true, func(ctx context.Context, r *round) error {
-			r.relay.kill()
-			return r.relay.start()
+			for range 1 + r.r.IntN(3) {
+				if err := r.hold(ctx, 0, 400*time.Millisecond); err != nil {
+					return err
+				}
+				r.relay.kill()
+				if err := r.relay.start(); err != nil {
+					return err
+				}
+			}
+			return nil
 		}},
 		{"relay: SIGTERM, started again", 60, true, func(ctx context.Context, r *round) error {
 			if err := r.relay.stop(ctx); err != nil {

@@ -79,9 +79,7 @@ func (r *round) bring(ctx context.Context, f fault) error {
 	}
 	s.mended = time.Now()
 	if err == nil {
-		limit, cancel := context.WithTimeout(ctx, recovering)
-		defer cancel()
-		err = r.awaitMore(limit)
+		err = r.within(ctx, r.awaitMore)
 		s.recovery = time.Since(s.mended)
 	}
 	r.struck = append(r.struck, s)

@@ -69,7 +69,7 @@ func (g *rig) run(ctx context.Context, n, try int, seed uint64, faults []fault) 
 	watching := newWitness(ctx, r.postgres.DSN(r.name), r.name, r.relay)
 	defer watching.stop()
 	r.load = startWorkload(ctx, r.postgres.DSN(r.name), n, seed)
-	if err := r.awaitMore(ctx); err != nil {
+	if err := r.within(ctx, r.awaitMore); err != nil {
 		return rep, fmt.Errorf("before any fault: %w\n%s", err, lastLines(r.relay.spec.Log, 20))
 	}
 	for _, f := range faults {
@@ -82,7 +82,7 @@ func (g *rig) run(ctx context.Context, n, try int, seed uint64, faults []fault) 
 		return rep, fmt.Errorf("%w\n%s", err, lastLines(r.relay.spec.Log, 20))
 	}
 	if err == nil {
-		if err := r.awaitConfirmed(ctx); err != nil {
+		if err := r.within(ctx, r.awaitConfirmed); err != nil && ctx.Err() == nil {
 			r.stuck = append(r.stuck, "at the end: "+err.Error())
 		}
 	}
@@ -121,7 +121,7 @@ func (r *round) open(ctx context.Context) error {
 		return err
 	}
 	// Both slots stand before the first row.
-	if err := r.confirmed(ctx, 1); err != nil {
+	if err := r.within(ctx, func(ctx context.Context) error { return r.confirmed(ctx, 1) }); err != nil {
 		return fmt.Errorf("wait for the relay's slot: %w\n%s", err, lastLines(r.relay.spec.Log, 20))
 	}
 	_, err = r.conn.Exec(ctx, "SELECT pg_create_logical_replication_slot($1, 'pgoutput')", r.name+"_order")
@@ -204,6 +204,13 @@ func (r *round) awaitMore(ctx context.Context) error {
 	return r.confirmed(ctx, end+1)
 }
 
+// within waits for something no longer than a relay may take to come back.
+func (r *round) within(ctx context.Context, wait func(ctx context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, recovering)
+	defer cancel()
+	return wait(ctx)
+}
+
 // written is how far the WAL is on disk.
 func (r *round) written(ctx context.Context) (end uint64, err error) {
 	err = r.ask(ctx, func(conn *pgx.Conn) (bool, error) {
@@ -251,7 +258,7 @@ func (r *round) history(ctx context.Context, began time.Time, claims []verdict.C
 	}
 	h.Claims, h.Samples, h.Purges, h.Records = claims, samples, r.purges, r.earlier
 	for _, topic := range r.topics() {
-		records, err := r.readTopic(ctx, topic, r.generation(topic))
+		records, err := r.readTopic(ctx, topic)
 		if err != nil {
 			return h, err
 		}
@@ -262,7 +269,7 @@ func (r *round) history(ctx context.Context, began time.Time, claims []verdict.C
 		return h, err
 	}
 	defer conn.Close(ctx)
-	h.Rows, err = commits(ctx, conn, r.name+"_order", r.name+".")
+	h.Rows, err = commits(ctx, conn, r.name+"_order", r.name)
 	return h, err
 }
 

@@ -106,7 +106,12 @@ func rolledBack(w *writer, ctx context.Context, tx pgx.Tx) (kept, undone []strin
 func copied(w *writer, ctx context.Context, tx pgx.Tx) (kept, undone []string, err error) {
 	b := w.batch(w.size())
 	rows := pgx.CopyFromSlice(len(b.ids), func(i int) ([]any, error) {
-		return []any{b.ids[i], b.topics[i], b.keys[i], "Happened", fmt.Sprintf(`{"id": %q}`, b.ids[i]), b.created[i]}, nil
+		var payload *string
+		if b.sizes[i] != tombstone {
+			text := fmt.Sprintf(`{"id": %q}`, b.ids[i])
+			payload = &text
+		}
+		return []any{b.ids[i], b.topics[i], b.keys[i], "Happened", payload, b.created[i]}, nil
 	})
 	_, err = tx.CopyFrom(ctx, pgx.Identifier{"walpost", "outbox"}, []string{"id", "aggregatetype", "aggregateid", "type", "payload", "created_at"}, rows)
 	return b.ids, nil, err

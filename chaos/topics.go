@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -14,8 +15,8 @@ import (
 )
 
 // readTopic reads all that a topic holds, each partition in the order of its log, by a client that knows nothing of walpost. How much
-// there is was asked before, so what is missing is missing and does not come later. generation: how often the topic was deleted before.
-func (r *rig) readTopic(ctx context.Context, topic string, generation int) ([]verdict.Record, error) {
+// there is was asked before, so what is missing is missing and does not come later.
+func (r *round) readTopic(ctx context.Context, topic string) ([]verdict.Record, error) {
 	ends, err := r.ends(ctx, topic)
 	if err != nil {
 		return nil, err
@@ -30,6 +31,7 @@ func (r *rig) readTopic(ctx context.Context, topic string, generation int) ([]ve
 		left += end
 	}
 	records := make([]verdict.Record, 0, left)
+	generation, first := r.generation(topic), partitions[strings.TrimPrefix(topic, r.name+".")]
 	for left > 0 {
 		fetches := c.PollFetches(ctx)
 		if err := fetches.Err(); err != nil {
@@ -41,7 +43,8 @@ func (r *rig) readTopic(ctx context.Context, topic string, generation int) ([]ve
 				return nil, fmt.Errorf("topic %s: the records' time is not the broker's", topic)
 			}
 			records = append(records, verdict.Record{ID: header(record, "id"), Topic: topic, Partition: record.Partition, Offset: record.Offset,
-				Appended: record.Timestamp, Content: contentOfRecord(record), Generation: generation})
+				Appended: record.Timestamp, Content: content(record.Key, record.Value, record.Headers), Generation: generation,
+				Misplaced: !placed(record, int(first), len(ends))})
 		}
 	}
 	return records, nil
@@ -49,6 +52,21 @@ func (r *rig) readTopic(ctx context.Context, topic string, generation int) ([]ve
 
 // appendTime is kgo's number for message.timestamp.type=LogAppendTime.
 const appendTime = 1
+
+// placed tells whether a record is where Kafka's own producers would put it, of a topic that grew from some partitions to some.
+func placed(record *kgo.Record, from, to int) bool {
+	of := &kgo.Record{Key: record.Key}
+	if of.Key == nil { // no key: by the event's id
+		of.Key = []byte(header(record, "id"))
+	}
+	usual := kgo.StickyKeyPartitioner(nil).ForTopic("")
+	for n := from; n <= to; n++ {
+		if int32(usual.Partition(of, n)) == record.Partition {
+			return true
+		}
+	}
+	return false
+}
 
 func header(r *kgo.Record, name string) string {
 	for _, h := range r.Headers {

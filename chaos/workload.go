@@ -179,7 +179,11 @@ func (w *writer) batch(n int) (b batch) {
 			key = &text
 		}
 		b.keys = append(b.keys, key)
-		b.sizes = append(b.sizes, int32(w.r.IntN(maxPayload)))
+		size := int32(w.r.IntN(maxPayload))
+		if w.r.IntN(30) == 0 {
+			size = tombstone
+		}
+		b.sizes = append(b.sizes, size)
 		b.created = append(b.created, time.Now().Add(time.Duration(w.clock.Load())))
 	}
 	return b
@@ -199,13 +203,18 @@ func (w *writer) aggregate() string {
 type batch struct {
 	ids, topics []string
 	keys        []*string
-	sizes       []int32
+	sizes       []int32 // of the payload
 	created     []time.Time
 }
 
-const insertSQL = `INSERT INTO walpost.outbox (id, aggregatetype, aggregateid, type, payload, created_at)
-	SELECT id::uuid, topic, key, 'Happened', jsonb_build_object('id', id, 'filler', repeat('x', size)), created
+const insertSQL = `INSERT INTO walpost.outbox (id, aggregatetype, aggregateid, type, payload, headers, created_at)
+	SELECT id::uuid, topic, key, 'Happened',
+		CASE WHEN size >= 0 THEN jsonb_build_object('id', id, 'filler', repeat('x', size)) END,
+		CASE size % 4 WHEN 0 THEN jsonb_build_object('traceparent', id, 'size', size::text) END, created
 	FROM unnest($1::text[], $2::text[], $3::text[], $4::int[], $5::timestamptz[]) AS row (id, topic, key, size, created)`
+
+// tombstone is the size of a payload that is NULL.
+const tombstone = -1
 
 // execer is a session or a transaction.
 type execer interface {

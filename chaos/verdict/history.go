@@ -37,7 +37,7 @@ type Row struct {
 	// Committed is the server's time of the commit, End the LSN behind it.
 	Committed time.Time
 	End       uint64
-	// Content stands for all that consumers get of the row: key, value, position, type and time.
+	// Content stands for all that consumers get of the row: key, value and headers.
 	Content uint64
 }
 
@@ -49,6 +49,7 @@ type Record struct {
 	Offset    int64
 	Appended  time.Time
 	Content   uint64 // as a Row's
+	Misplaced bool   // no producer of Kafka's would put this key into this partition
 	// Generation counts how often the topic had been deleted when it was read.
 	Generation int
 }

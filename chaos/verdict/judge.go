@@ -74,9 +74,12 @@ func (j *judge) records() {
 			j.find(r.Appended, "uncommitted", "%s: no such row was committed", r)
 			continue
 		}
-		if r.Content != j.Rows[row].Content {
+		if r.Misplaced {
 			j.tally(r.Appended).Altered++
-			j.find(r.Appended, "altered", "%s: its key, value, ce_sequence, ce_type or ce_time is not that of %s", r, &j.Rows[row])
+			j.find(r.Appended, "altered", "%s: its partition is not that of key %q", r, j.Rows[row].Key)
+		} else if r.Content != j.Rows[row].Content {
+			j.tally(r.Appended).Altered++
+			j.find(r.Appended, "altered", "%s: its key, value or headers are not those of %s", r, &j.Rows[row])
 		}
 		f := j.first[row]
 		if f == nil || r.before(f) {
