@@ -76,7 +76,7 @@ type Tally struct {
 	Uncommitted int           // records of rows that were never committed
 	Altered     int           // records that are not what the row says
 	Denied      int           // rows of which the writers know otherwise than the server's WAL
-	Disordered  int           // first deliveries before that of an earlier row of the same key
+	Disordered  int           // first deliveries before that of an earlier row of the same partition or key
 	Again       int           // records beyond a row's first
 	Broken      int           // redeliveries that are no contiguous run up to where the partition was
 	Ahead       int           // rows that were confirmed before the brokers had them

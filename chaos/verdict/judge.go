@@ -92,6 +92,15 @@ func (j *judge) records() {
 	}
 }
 
+// place is a partition in one life of its topic.
+type place struct {
+	topic      string
+	partition  int32
+	generation int
+}
+
+func (r *Record) place() place { return place{r.Topic, r.Partition, r.Generation} }
+
 // before tells whether a record was appended before another one of the same row.
 func (r *Record) before(o *Record) bool {
 	if r.Generation != o.Generation {
@@ -138,9 +147,22 @@ func (j *judge) rows() {
 	}
 }
 
-// order compares, key by key, the order of first deliveries with that of the commits. Of two partitions, between which a key moves when
-// partitions are added, only the times can be compared.
+// order compares the order of first deliveries with that of the commits: along each partition, whatever the keys; and of a key that moved
+// to another partition, between the two, of which only the times can be compared.
 func (j *judge) order() {
+	newest := make(map[place]int)
+	for i := range j.Records {
+		r := &j.Records[i]
+		row, known := j.byID[r.ID]
+		if !known || j.first[row] != r || j.exempt(&j.Rows[row]) {
+			continue
+		}
+		if later, any := newest[r.place()]; any && row < later {
+			j.disordered(later, row)
+			continue
+		}
+		newest[r.place()] = row
+	}
 	last := make(map[[2]string]int)
 	for i := range j.Rows {
 		r := &j.Rows[i]
@@ -148,12 +170,18 @@ func (j *judge) order() {
 			continue
 		}
 		key := [2]string{r.Topic, r.Key}
-		if before, any := last[key]; any && j.first[i].before(j.first[before]) {
-			j.tally(r.Committed).Disordered++
-			j.find(r.Committed, "disordered", "%s\n\tfirst at %s\n\tbefore the earlier %s\n\tfirst at %s", r, j.first[i], &j.Rows[before], j.first[before])
+		if earlier, any := last[key]; any && j.first[i].place() != j.first[earlier].place() && j.first[i].before(j.first[earlier]) {
+			j.disordered(i, earlier)
 		}
 		last[key] = i
 	}
+}
+
+// disordered notes that a row came before an earlier one.
+func (j *judge) disordered(row, earlier int) {
+	r := &j.Rows[row]
+	j.tally(r.Committed).Disordered++
+	j.find(r.Committed, "disordered", "%s\n\tfirst at %s\n\tbefore the earlier %s\n\tfirst at %s", r, j.first[row], &j.Rows[earlier], j.first[earlier])
 }
 
 // ahead holds the first time at which a row was confirmed against when the brokers had it.

@@ -72,7 +72,7 @@ func TestWhatIsWrongIsSaid(t *testing.T) {
 		{"out of order in a partition", func(h *verdict.History) { // rows 5 and 7 have key a
 			h.Records[7].ID, h.Records[9].ID = "7", "5"
 			h.Samples = nil
-		}, 1, "disordered", func(t verdict.Tally) int { return t.Disordered }, 1, "before the earlier 5"},
+		}, 1, "disordered", func(t verdict.Tally) int { return t.Disordered }, 2, "before the earlier 5"}, // and before 6, of another key
 		{"out of order between partitions", func(h *verdict.History) {
 			h.Records[9].Partition, h.Records[9].Offset = 1, 0
 			h.Records[9].Appended = at(54)

@@ -10,11 +10,6 @@ import (
 // been before: a consumer that sees an old event then knows that all that follow are old too, until the first new one. One that is
 // interrupted by the next redelivery is whole as far as it went, and one that leaves out what came again in another partition is whole too.
 func (j *judge) runs() {
-	type place struct {
-		topic     string
-		partition int32
-		life      int // of the topic
-	}
 	logs := make(map[place]*log)
 	for i := range j.Records {
 		r := &j.Records[i]
@@ -22,7 +17,7 @@ func (j *judge) runs() {
 		if !known || j.exempt(&j.Rows[row]) {
 			continue
 		}
-		at := place{r.Topic, r.Partition, r.Generation}
+		at := r.place()
 		if logs[at] == nil {
 			logs[at] = &log{last: -1}
 		}
