@@ -41,6 +41,10 @@ func TestStandbyServer(t *testing.T) {
 	p.untouched(t)
 	applied := p.cli(t, nil, "schema", "apply")
 	refusal{code: 1, says: []string{"this server is a standby: connect to its primary"}}.check(t, applied.code, applied.stderr)
+	tailed := p.cli(t, nil, "tail") // nobody wants to wait for that at a screen
+	refusal{code: 1, says: []string{"the server is a standby; connect to its primary"}}.check(t, tailed.code, tailed.stderr)
+	created := p.cli(t, nil, "slot", "create")
+	refusal{code: 1, says: []string{"the server is a standby; connect to its primary"}}.check(t, created.code, created.stderr)
 	if found := p.doctor(t, nil); !strings.Contains(cured(found), "promote it (SELECT pg_promote()), or name the primary") {
 		t.Errorf("doctor on a standby:\n%s", cured(found))
 	}
