@@ -132,23 +132,25 @@ func tell(r report) {
 	}
 }
 
-// narrow looks for the shortest part of a round's schedule that breaks a promise too: it tries the last fault before the first breach
-// alone, then with the one before it, and so on, each twice as long as the last.
+// narrow looks for the shortest part of a round's schedule that breaks a promise too: it tries no fault at all, then the last one before
+// the first breach, then that and the one before it, and so on, each twice as long as the last.
 func (g *rig) narrow(ctx context.Context, r report, part []fault) {
 	at := slices.IndexFunc(r.entries, entry.broke)
 	if at < 0 {
 		at = len(r.entries) - 1
 	}
-	at = max(at, 1) // what breaks before the first fault needs none
 	names := func(faults []fault) string {
+		if len(faults) == 0 {
+			return "none is needed"
+		}
 		var all []string
 		for _, f := range faults {
 			all = append(all, f.name)
 		}
 		return strings.Join(all, "; ")
 	}
-	for n := 1; n <= at; n *= 2 {
-		again, err := g.run(ctx, r.round, n, r.seed, part[at-n:at])
+	for n := 0; n <= at; n = max(1, 2*n) {
+		again, err := g.run(ctx, r.round, n+1, r.seed, part[at-n:at])
 		if err != nil {
 			progress("narrowing: %v", err)
 			return
