@@ -17,7 +17,7 @@ func TestShort(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	known := slices.DeleteFunc(faults(), func(f fault) bool { return !f.brief })
+	known := slices.DeleteFunc(faults(), func(f fault) bool { return !f.is(brief) })
 	const seed = 1
 	part := schedule(known, 0, seed)
 	rep, err := rig.run(t.Context(), 1, 0, seed, part)

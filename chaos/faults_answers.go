@@ -10,16 +10,16 @@ import (
 // own answer may mean that too.
 func answerFaults() []fault {
 	all := []fault{
-		{"Kafka: the connection dies after the append", 60, true, func(ctx context.Context, r *round) error {
+		{"Kafka: the connection dies after the append", 60, brief, func(ctx context.Context, r *round) error {
 			return r.used(ctx)(r.toKafka.Swallow(1 + r.r.IntN(3)))
 		}},
 	}
 	for _, code := range kafkaproxy.Retriable {
-		all = append(all, fault{"Kafka answers " + code.Name, 4, true, func(ctx context.Context, r *round) error {
+		all = append(all, fault{"Kafka answers " + code.Name, 4, brief, func(ctx context.Context, r *round) error {
 			return r.used(ctx)(r.toKafka.Answer(code.Number, 1+r.r.IntN(3)))
 		}})
 		if code.Ambiguous { // after the others no broker has appended
-			all = append(all, fault{"Kafka appends, and answers " + code.Name, 8, true, func(ctx context.Context, r *round) error {
+			all = append(all, fault{"Kafka appends, and answers " + code.Name, 8, brief, func(ctx context.Context, r *round) error {
 				return r.used(ctx)(r.toKafka.Mask(code.Number, 1+r.r.IntN(3)))
 			}})
 		}

@@ -13,7 +13,7 @@ const clockOfRelay = "clock of the relay: two hours ahead, then behind, then rig
 func clockFaults() []fault {
 	return []fault{
 		// walpost takes created_at for ce_time.
-		{"clock of the services: ten years ahead, then behind", 10, true, func(ctx context.Context, r *round) error {
+		{"clock of the services: ten years ahead, then behind", 10, brief, func(ctx context.Context, r *round) error {
 			defer r.load.clock.Store(0)
 			for _, ahead := range []time.Duration{10 * 365 * 24 * time.Hour, -10 * 365 * 24 * time.Hour} {
 				r.load.clock.Store(int64(ahead))
@@ -23,7 +23,7 @@ func clockFaults() []fault {
 			}
 			return nil
 		}},
-		{clockOfRelay, 10, false, func(ctx context.Context, r *round) error {
+		{clockOfRelay, 10, 0, func(ctx context.Context, r *round) error {
 			program, err := r.jumping(ctx)
 			if err != nil {
 				return err

@@ -16,13 +16,13 @@ import (
 
 func kafkaFaults() []fault {
 	return []fault{
-		{"Kafka: the relay's connections cut", 170, true, func(ctx context.Context, r *round) error {
+		{"Kafka: the relay's connections cut", 170, brief, func(ctx context.Context, r *round) error {
 			return r.toKafka.Cut()
 		}},
-		{"Kafka: connections stalled towards the brokers", 4, false, stalledKafka(true, false)},
-		{"Kafka: connections stalled towards the relay", 4, false, stalledKafka(false, true)},
-		{"Kafka: half-open connections", 4, false, stalledKafka(true, true)},
-		{"Kafka: broker kill -9", 20, true, func(ctx context.Context, r *round) error {
+		{"Kafka: connections stalled towards the brokers", 4, 0, stalledKafka(true, false)},
+		{"Kafka: connections stalled towards the relay", 4, 0, stalledKafka(false, true)},
+		{"Kafka: half-open connections", 4, 0, stalledKafka(true, true)},
+		{"Kafka: broker kill -9", 20, brief, func(ctx context.Context, r *round) error {
 			id := r.broker()
 			if err := r.kafka.Kill(id); err != nil {
 				return err
@@ -32,7 +32,7 @@ func kafkaFaults() []fault {
 			}
 			return r.back(ctx, id)
 		}},
-		{"Kafka: rolling restart", 4, false, func(ctx context.Context, r *round) error {
+		{"Kafka: rolling restart", 4, 0, func(ctx context.Context, r *round) error {
 			for id := 1; id <= brokers; id++ {
 				if err := r.kafka.Stop(ctx, id); err != nil {
 					return err
@@ -43,7 +43,7 @@ func kafkaFaults() []fault {
 			}
 			return nil
 		}},
-		{"Kafka: broker frozen", 8, false, func(ctx context.Context, r *round) error {
+		{"Kafka: broker frozen", 8, 0, func(ctx context.Context, r *round) error {
 			id := r.broker()
 			if err := r.kafka.Freeze(id); err != nil {
 				return err
@@ -53,15 +53,15 @@ func kafkaFaults() []fault {
 			}
 			return errors.Join(r.kafka.Thaw(id), r.awaitLeaders(ctx, r.topics()))
 		}},
-		{"Kafka: leaders moved", 60, true, func(ctx context.Context, r *round) error { return r.moveLeaders(ctx, r.topic(orders)) }},
-		{"Kafka: min.insync.replicas lost", 4, false, func(ctx context.Context, r *round) error {
+		{"Kafka: leaders moved", 60, brief, func(ctx context.Context, r *round) error { return r.moveLeaders(ctx, r.topic(orders)) }},
+		{"Kafka: min.insync.replicas lost", 4, 0, func(ctx context.Context, r *round) error {
 			return r.without(ctx, 2, 4*time.Second)
 		}},
-		{"Kafka: all brokers gone for longer than wal_sender_timeout", 4, false, func(ctx context.Context, r *round) error {
+		{"Kafka: all brokers gone for longer than wal_sender_timeout", 4, 0, func(ctx context.Context, r *round) error {
 			return r.without(ctx, brokers, 7*time.Second)
 		}},
-		{"Kafka: topic deleted and created again", 15, true, func(ctx context.Context, r *round) error { return r.recreate(ctx, r.topic(doomed)) }},
-		{"Kafka: partitions added", 15, true, func(ctx context.Context, r *round) error { return r.grow(ctx, r.topic(payments)) }},
+		{"Kafka: topic deleted and created again", 15, brief, func(ctx context.Context, r *round) error { return r.recreate(ctx, r.topic(doomed)) }},
+		{"Kafka: partitions added", 15, brief, func(ctx context.Context, r *round) error { return r.grow(ctx, r.topic(payments)) }},
 	}
 }
 

@@ -9,15 +9,15 @@ import (
 
 func postgresFaults() []fault {
 	return []fault{
-		{"Postgres: the relay's connections cut", 170, true, func(ctx context.Context, r *round) error {
+		{"Postgres: the relay's connections cut", 170, brief | repeats, func(ctx context.Context, r *round) error {
 			r.toPG.Cut()
 			return nil
 		}},
-		{"Postgres: half-open connections", 10, false, stalled(true, true)},
-		{"Postgres: connections stalled towards the server", 10, false, stalled(true, false)},
-		{"Postgres: connections stalled towards the relay", 10, false, stalled(false, true)},
-		{"Postgres: crash (immediate stop)", 30, true, restarted(pgtest.Immediate)},
-		{"Postgres: fast restart", 25, true, restarted(pgtest.Fast)},
+		{"Postgres: half-open connections", 10, repeats, stalled(true, true)},
+		{"Postgres: connections stalled towards the server", 10, repeats, stalled(true, false)},
+		{"Postgres: connections stalled towards the relay", 10, repeats, stalled(false, true)},
+		{"Postgres: crash (immediate stop)", 30, brief | repeats, restarted(pgtest.Immediate)},
+		{"Postgres: fast restart", 25, brief | repeats, restarted(pgtest.Fast)},
 	}
 }
 

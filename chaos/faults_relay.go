@@ -12,7 +12,7 @@ const killed = "relay: kill -9"
 func relayFaults() []fault {
 	return []fault{
 		// At any point: of a run, and of the start after it.
-		{killed, 190, true, func(ctx context.Context, r *round) error {
+		{killed, 190, brief | repeats, func(ctx context.Context, r *round) error {
 			for range 1 + r.r.IntN(3) {
 				if err := r.hold(ctx, 0, 400*time.Millisecond); err != nil {
 					return err
@@ -24,14 +24,14 @@ func relayFaults() []fault {
 			}
 			return nil
 		}},
-		{"relay: SIGTERM, started again", 60, true, func(ctx context.Context, r *round) error {
+		{"relay: SIGTERM, started again", 60, brief, func(ctx context.Context, r *round) error {
 			if err := r.relay.stop(ctx); err != nil {
 				r.stuck = append(r.stuck, err.Error())
 				r.relay.kill()
 			}
 			return r.relay.start()
 		}},
-		{"relay: SIGSTOP, SIGCONT", 30, true, func(ctx context.Context, r *round) error {
+		{"relay: SIGSTOP, SIGCONT", 30, brief | repeats, func(ctx context.Context, r *round) error {
 			if err := r.relay.signal(syscall.SIGSTOP); err != nil {
 				return err
 			}
@@ -40,7 +40,7 @@ func relayFaults() []fault {
 			}
 			return r.relay.signal(syscall.SIGCONT)
 		}},
-		{killed + ", its last request arrives late", 30, true, func(ctx context.Context, r *round) error {
+		{killed + ", its last request arrives late", 30, brief | repeats, func(ctx context.Context, r *round) error {
 			if err := r.used(ctx)(r.toKafka.Hold(1)); err != nil {
 				return err
 			}

@@ -9,13 +9,23 @@ import (
 
 // fault is one thing that happens to users in a year.
 type fault struct {
-	name  string
-	share int  // of a thousand
-	brief bool // takes few seconds: in the short form
+	name   string
+	share  int // of a thousand
+	traits trait
 	// strike breaks something and mends it again. What it leaves to be waited for is the relay's recovery. An error is the rig's, not
 	// the relay's.
 	strike func(ctx context.Context, r *round) error
 }
+
+// trait is what else is known of a fault.
+type trait uint8
+
+const (
+	brief   trait = 1 << iota // it takes few seconds: it is in the short form
+	repeats                   // events may come again after it; after the others that is a breach
+)
+
+func (f fault) is(t trait) bool { return f.traits&t != 0 }
 
 // faults is all that the nemesis knows.
 func faults() []fault {
