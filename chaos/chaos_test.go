@@ -40,14 +40,14 @@ func TestShort(t *testing.T) {
 
 // A seed decides which faults come, and each kind comes.
 func TestScheduleIsTheSeeds(t *testing.T) {
-	names := func(faults []fault) (names []string) {
+	list := func(faults []fault) (list []string) {
 		for _, f := range faults {
-			names = append(names, f.name)
+			list = append(list, f.name)
 		}
-		return names
+		return list
 	}
 	known := faults()
-	one, again, other := names(schedule(known, 1000, 5)), names(schedule(known, 1000, 5)), names(schedule(known, 1000, 6))
+	one, again, other := list(schedule(known, 1000, 5)), list(schedule(known, 1000, 5)), list(schedule(known, 1000, 6))
 	if !slices.Equal(one, again) || slices.Equal(one, other) || len(one) < 1000 {
 		t.Errorf("%d faults; the same again: %t; another seed's: %t", len(one), slices.Equal(one, again), slices.Equal(one, other))
 	}
@@ -56,7 +56,7 @@ func TestScheduleIsTheSeeds(t *testing.T) {
 			t.Errorf("%s never comes", f.name)
 		}
 	}
-	if parts := rounds(schedule(known, 1000, 5), 25); !slices.Equal(names(slices.Concat(parts...)), one) {
+	if parts := rounds(schedule(known, 1000, 5), 25); !slices.Equal(list(slices.Concat(parts...)), one) {
 		t.Error("the rounds are not the schedule")
 	}
 }
@@ -65,11 +65,11 @@ func TestScheduleIsTheSeeds(t *testing.T) {
 func TestLedgerAddsUp(t *testing.T) {
 	l := newLedger(1)
 	for i := range 3 {
-		rep := report{round: i, rows: 1234, entries: []entry{{fault: quiet}, {fault: "a", recovery: time.Duration(i+1) * time.Second, memory: int64(i) << 20}}}
+		rep := report{round: i, rows: 1234, entries: []entry{{fault: quiet}, {fault: "a", recovery: time.Duration(i+1) * time.Second, beyond: int64(i) << 20}}}
 		rep.entries[1].Committed, rep.entries[1].Again, rep.entries[1].Stall = 1000, i, time.Duration(i)*time.Second
 		l.add(rep)
 	}
-	const want = "| a | 3 | 0.0 s | 3,000 | 0 | 0 | 0 | 0 | 0 | 3 | 0 | 2.0 s | 2.0 s, 3.0 s | 2 MiB |\n"
+	const want = "| a | 3 | 0.0 s | 3,000 | 0 | 0 | 0 | 0 | 0 | 0 | 3 | 0 | 2.0 s | 2.0 s, 3.0 s | 2 MiB |\n"
 	if got := l.lines["a"].row(); got != want {
 		t.Errorf("got  %swant %s", got, want)
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5"
@@ -65,16 +66,16 @@ func (p *peeked) take(message pglogrepl.Message) error {
 				values[relation.Columns[i].Name] = c.Data
 			}
 		}
-		digest, err := contentOfRow(p.database, values, p.begin, len(p.rows)-p.open)
+		created, err := time.Parse("2006-01-02 15:04:05.999999-07", string(values["created_at"]))
+		if err != nil {
+			return err
+		}
+		digest, err := contentOfRow(p.database, values, created, p.begin, len(p.rows)-p.open)
 		if err != nil {
 			return err
 		}
 		p.rows = append(p.rows, verdict.Row{ID: string(values["id"]), Topic: p.database + "." + string(values["aggregatetype"]), Key: string(values["aggregateid"]),
-			Committed: p.begin.CommitTime, Content: digest})
-	case *pglogrepl.CommitMessage:
-		for i := p.open; i < len(p.rows); i++ {
-			p.rows[i].End = uint64(m.TransactionEndLSN)
-		}
+			Created: created, Committed: p.begin.CommitTime, Commit: uint64(p.begin.FinalLSN), Content: digest})
 	}
 	return nil
 }

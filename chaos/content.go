@@ -36,12 +36,8 @@ func content(key, value []byte, headers []kgo.RecordHeader) uint64 {
 }
 
 // contentOfRow is what the record of a row has to be in profile cloudevents: the index-th that its transaction inserted, on timeline 1, on
-// which a new server is. created_at is a text in UTC.
-func contentOfRow(database string, values map[string][]byte, begin *pglogrepl.BeginMessage, index int) (uint64, error) {
-	at, err := time.Parse("2006-01-02 15:04:05.999999-07", string(values["created_at"]))
-	if err != nil {
-		return 0, err
-	}
+// which a new server is.
+func contentOfRow(database string, values map[string][]byte, created time.Time, begin *pglogrepl.BeginMessage, index int) (uint64, error) {
 	var headers []kgo.RecordHeader
 	add := func(name, value string) { headers = append(headers, kgo.RecordHeader{Key: name, Value: []byte(value)}) }
 	add("id", string(values["id"]))
@@ -52,7 +48,7 @@ func contentOfRow(database string, values map[string][]byte, begin *pglogrepl.Be
 	if key := values["aggregateid"]; key != nil {
 		add("ce_subject", string(key))
 	}
-	add("ce_time", at.Format("2006-01-02T15:04:05.000000Z"))
+	add("ce_time", created.Format("2006-01-02T15:04:05.000000Z"))
 	add("ce_sequence", fmt.Sprintf("00000001-%016X-%08X", uint64(begin.FinalLSN), index))
 	if values["payload"] != nil {
 		add("content-type", "application/json")

@@ -10,19 +10,11 @@ import (
 // clockOfRelay needs another relay, which is built before the round.
 const clockOfRelay = "clock of the relay: two hours ahead, then behind, then right"
 
+// relayOff is how far off that clock is.
+const relayOff = 2 * time.Hour
+
 func clockFaults() []fault {
 	return []fault{
-		// walpost takes created_at for ce_time.
-		{"clock of the services: ten years ahead, then behind", 10, brief, func(ctx context.Context, r *round) error {
-			defer r.load.clock.Store(0)
-			for _, ahead := range []time.Duration{10 * 365 * 24 * time.Hour, -10 * 365 * 24 * time.Hour} {
-				r.load.clock.Store(int64(ahead))
-				if err := r.hold(ctx, 300*time.Millisecond, 600*time.Millisecond); err != nil {
-					return err
-				}
-			}
-			return nil
-		}},
 		{clockOfRelay, 10, 0, func(ctx context.Context, r *round) error {
 			program, err := r.jumping(ctx)
 			if err != nil {
@@ -34,7 +26,7 @@ func clockFaults() []fault {
 			if err := r.restart(ctx, program, clockVariable+"="+r.home.Path("clock")); err != nil {
 				return err
 			}
-			for _, ahead := range []time.Duration{2 * time.Hour, -2 * time.Hour, 0} {
+			for _, ahead := range []time.Duration{relayOff, -relayOff, 0} {
 				if err := errors.Join(r.setClock(ahead), r.awaitClock(ctx, ahead), r.awaitMore(ctx)); err != nil {
 					return err
 				}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -61,7 +63,15 @@ func kafkaFaults() []fault {
 			return r.without(ctx, brokers, 7*time.Second)
 		}},
 		{"Kafka: topic deleted and created again", 15, brief, func(ctx context.Context, r *round) error { return r.recreate(ctx, r.topic(doomed)) }},
-		{"Kafka: partitions added", 15, brief, func(ctx context.Context, r *round) error { return r.grow(ctx, r.topic(payments)) }},
+		{"Kafka: partitions added", 15, brief, func(ctx context.Context, r *round) error {
+			if err := r.grow(ctx, r.topic(payments)); err != nil {
+				return err
+			}
+			return errors.Join(r.toKafka.Cut(), r.awaitUse(ctx, r.topic(payments))) // what fails is looked into
+		}},
+		{"Kafka: partitions added, while nothing fails", 2, 0, func(ctx context.Context, r *round) error {
+			return errors.Join(r.grow(ctx, r.topic(payments)), r.awaitUse(ctx, r.topic(payments)))
+		}},
 	}
 }
 
@@ -124,9 +134,12 @@ func (r *round) moveLeaders(ctx context.Context, topic string) error {
 	move.TimeoutMillis = 10_000
 	moved := kmsg.NewAlterPartitionAssignmentsRequestTopic()
 	moved.Topic = topic
+	leaders := make(map[int32]int32, len(partitions))
 	for _, p := range partitions {
 		one := kmsg.NewAlterPartitionAssignmentsRequestTopicPartition()
-		one.Partition, one.Replicas = p.Partition, append(p.Replicas[1:len(p.Replicas):len(p.Replicas)], p.Replicas[0])
+		at := slices.Index(p.Replicas, p.Leader)
+		one.Partition, one.Replicas = p.Partition, slices.Concat(p.Replicas[at+1:], p.Replicas[:at+1])
+		leaders[p.Partition] = one.Replicas[0]
 		moved.Partitions = append(moved.Partitions, one)
 	}
 	move.Topics = append(move.Topics, moved)
@@ -145,10 +158,21 @@ func (r *round) moveLeaders(ctx context.Context, topic string) error {
 		asked.Partitions = append(asked.Partitions, p.Partition)
 	}
 	elect.Topics = append(elect.Topics, asked)
-	if _, err := elect.RequestWith(ctx, r.client); err != nil { // each partition has an error of its own: one that leads already, for instance
+	if _, err := elect.RequestWith(ctx, r.client); err != nil { // each partition has an error of its own: that it leads already, for one
 		return fmt.Errorf("elect leaders of topic %s: %w", topic, err)
 	}
-	return r.awaitLeaders(ctx, []string{topic})
+	return poll(ctx, func() (bool, error) {
+		now, err := r.partitions(ctx, topic)
+		if err != nil {
+			return false, nil
+		}
+		for _, p := range now {
+			if p.Leader != leaders[p.Partition] {
+				return false, nil
+			}
+		}
+		return true, nil
+	})
 }
 
 // grow adds a partition.
@@ -170,6 +194,17 @@ func (r *round) grow(ctx context.Context, topic string) error {
 		return fmt.Errorf("add a partition to topic %s: %w", topic, err)
 	}
 	return r.awaitLeaders(ctx, []string{topic})
+}
+
+// awaitUse waits until there is something in each partition of a topic.
+func (r *round) awaitUse(ctx context.Context, topic string) error {
+	return poll(ctx, func() (bool, error) {
+		ends, err := r.ends(ctx, topic)
+		if err != nil {
+			return false, nil // leaders that are being chosen
+		}
+		return !slices.Contains(slices.Collect(maps.Values(ends)), 0), nil
+	})
 }
 
 // recreate deletes a topic and, a while later, creates it again. What it held is read before.
@@ -199,7 +234,7 @@ func (r *round) recreate(ctx context.Context, topic string) error {
 		return err
 	}
 	return poll(ctx, func() (bool, error) {
-		err := kafkatest.CreateTopic(ctx, r.kafka.Brokers(), topic, 2, topicSettings)
+		err := kafkatest.CreateTopic(ctx, r.kafka.Brokers(), topic, 2, settings(doomed))
 		return err == nil, nil // until the deletion has come through, it exists
 	})
 }

@@ -7,17 +7,24 @@ import (
 	"walpost/internal/pgtest"
 )
 
+// Faults that come amid others, too.
+const (
+	cutPostgres   = "Postgres: the relay's connections cut"
+	crashed       = "Postgres: crash (immediate stop)"
+	restartedFast = "Postgres: fast restart"
+)
+
 func postgresFaults() []fault {
 	return []fault{
-		{"Postgres: the relay's connections cut", 170, brief | repeats, func(ctx context.Context, r *round) error {
+		{cutPostgres, 170, brief | repeats, func(ctx context.Context, r *round) error {
 			r.toPG.Cut()
 			return nil
 		}},
 		{"Postgres: half-open connections", 10, repeats, stalled(true, true)},
 		{"Postgres: connections stalled towards the server", 10, repeats, stalled(true, false)},
 		{"Postgres: connections stalled towards the relay", 10, repeats, stalled(false, true)},
-		{"Postgres: crash (immediate stop)", 30, brief | repeats, restarted(pgtest.Immediate)},
-		{"Postgres: fast restart", 25, brief | repeats, restarted(pgtest.Fast)},
+		{crashed, 30, brief | repeats, restarted(pgtest.Immediate)},
+		{restartedFast, 25, brief | repeats, restarted(pgtest.Fast)},
 	}
 }
 

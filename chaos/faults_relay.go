@@ -6,8 +6,11 @@ import (
 	"time"
 )
 
-// killed is what the names of the faults begin with under which a relay dies with a request under way.
-const killed = "relay: kill -9"
+// Faults that come amid others, too.
+const (
+	killed  = "relay: kill -9"
+	stopped = "relay: SIGTERM, started again"
+)
 
 func relayFaults() []fault {
 	return []fault{
@@ -24,7 +27,7 @@ func relayFaults() []fault {
 			}
 			return nil
 		}},
-		{"relay: SIGTERM, started again", 60, brief, func(ctx context.Context, r *round) error {
+		{stopped, 60, brief, func(ctx context.Context, r *round) error {
 			if err := r.relay.stop(ctx); err != nil {
 				r.stuck = append(r.stuck, err.Error())
 				r.relay.kill()

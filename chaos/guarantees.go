@@ -24,8 +24,9 @@ type guarantees struct {
 	Writers, Largest, Rounds          int
 	Command                           string
 	Seed                              uint64
-	Took, Rows, Table, Budget, Limit  string
-	Exempt                            string
+	Took, Rows, Table                 string
+	Tight, Usual, Headroom            string
+	Exempt, SenderTimeout, Glance     string
 	Ended                             int
 	Sum                               line
 	Mutations                         []mutations.Outcome
@@ -34,10 +35,10 @@ type guarantees struct {
 // guarantees is the ledger with all that explains it.
 func (l *ledger) guarantees(o options, r *rig) guarantees {
 	return guarantees{
-		Postgres: r.postgres.Version(), Kafka: kafkatest.Version, Machine: fmt.Sprintf("%d cores", runtime.NumCPU()), Version: version(),
-		Writers: writers, Largest: 2 * largest, Rounds: l.rounds, Command: o.command(), Seed: l.seed,
+		Postgres: r.postgres.Version(), Kafka: kafkatest.Version, Machine: fmt.Sprintf("%d cores", runtime.NumCPU()), Version: r.version,
+		Writers: writers, Largest: largest, Rounds: l.rounds, Command: o.command(), Seed: l.seed,
 		Took: strings.TrimSuffix(l.took.Round(time.Minute).String(), "0s"), Rows: grouped(l.rows), Table: l.table(),
-		Budget: mebibytes(budget), Limit: mebibytes(budget + headroom), Exempt: grouped(l.sum.Exempt), Ended: l.sum.Unbidden, Sum: l.sum,
+		Tight: mebibytes(tight), Usual: mebibytes(usual), Headroom: mebibytes(headroom), SenderTimeout: senderTimeout, Glance: glance.String(), Exempt: grouped(l.sum.Exempt), Ended: l.sum.Unbidden, Sum: l.sum,
 	}
 }
 

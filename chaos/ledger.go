@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"slices"
-	"strings"
 	"time"
 
 	"walpost/chaos/verdict"
@@ -24,7 +23,7 @@ type entry struct {
 	fault    string
 	length   time.Duration // of the fault itself
 	recovery time.Duration
-	memory   int64
+	beyond   int64 // what the relay's memory took beyond relay.max_in_flight_bytes
 	verdict.Tally
 }
 
@@ -39,7 +38,7 @@ func newReport(r *round, h verdict.History, used []memory) report {
 		}
 		for _, m := range used {
 			if !m.at.Before(span.Begin) && (i+1 == len(h.Spans) || m.at.Before(h.Spans[i+1].Begin)) {
-				e.memory = max(e.memory, m.bytes)
+				e.beyond = max(e.beyond, m.bytes-r.budget)
 			}
 		}
 		rep.entries = append(rep.entries, e)
@@ -53,18 +52,15 @@ func (r report) broke() bool {
 	return len(r.ended) > 0 || slices.ContainsFunc(r.entries, entry.broke)
 }
 
-// broke tells whether a promise was broken. A redelivery that is not whole is none where a relay died with a request under way: that may
-// arrive behind those of its successor.
-func (e entry) broke() bool {
-	return e.Tally.Broke() || e.memory > budget+headroom || e.Broken > 0 && !strings.HasPrefix(e.fault, killed)
-}
+// broke tells whether a promise was broken.
+func (e entry) broke() bool { return e.Tally.Broke() || e.beyond > headroom }
 
 // line is a fault's row in the ledger.
 type line struct {
 	Fault    string
 	Times    int
 	Recovery []time.Duration
-	Memory   int64
+	Beyond   int64
 	Unbidden int           // relays that ended by themselves; only in the sum
 	Lasted   time.Duration // the longest of them
 	verdict.Tally
@@ -97,7 +93,7 @@ func (l *ledger) add(r report) {
 		}
 		for _, to := range []*line{one, &l.sum} {
 			to.Tally.Add(e.Tally)
-			to.Memory = max(to.Memory, e.memory)
+			to.Beyond = max(to.Beyond, e.beyond)
 			to.Lasted = max(to.Lasted, e.length)
 			if e.fault != quiet {
 				to.Times++

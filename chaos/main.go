@@ -39,6 +39,10 @@ func main() {
 	flag.StringVar(&o.outcomes, "mutations", "", "the report of command mutate, to go into the page")
 	flag.StringVar(&o.write, "write", "guarantees.md", "the page's file")
 	flag.Parse()
+	if o.faults < 0 || o.each < 1 || o.round < 0 {
+		fmt.Fprintln(os.Stderr, "chaos: -faults and -round are no less than 0, -each no less than 1")
+		os.Exit(2)
+	}
 	if o.seed == 0 {
 		o.seed = rand.Uint64N(1_000_000)
 	}
@@ -61,7 +65,16 @@ func (o options) command() string {
 	if o.only != "" {
 		command += fmt.Sprintf(" -only %q", o.only)
 	}
+	if o.round > 0 {
+		command += fmt.Sprintf(" -round %d", o.round)
+	}
 	return command
+}
+
+// ofRound are the options for one round alone.
+func (o options) ofRound(n int) options {
+	o.round = n
+	return o
 }
 
 // errBroken says that a promise was broken; what was is printed before.
@@ -87,13 +100,13 @@ func chaos(ctx context.Context, o options) error {
 		if n := i + 1; o.round == 0 || o.round == n {
 			rep, err := rig.run(ctx, n, 0, o.seed, part)
 			if err != nil {
-				return errors.Join(fmt.Errorf("%s -round %d: %w", o.command(), n, err), rig.close())
+				return errors.Join(fmt.Errorf("%s: %w", o.ofRound(n).command(), err), rig.close())
 			}
 			book.add(rep)
 			tell(rep)
 			if rep.broke() {
 				broken = true
-				progress("to play it again: %s -round %d", o.command(), n)
+				progress("to play it again: %s", o.ofRound(n).command())
 				rig.narrow(ctx, rep, part)
 			}
 		}
@@ -118,50 +131,18 @@ func tell(r report) {
 	var sum line
 	for _, e := range r.entries {
 		sum.Tally.Add(e.Tally)
-		sum.Memory = max(sum.Memory, e.memory)
+		sum.Beyond = max(sum.Beyond, e.beyond)
 		sum.Recovery = append(sum.Recovery, e.recovery)
 	}
 	_, longest := sum.recovery()
-	progress("round %d: %d faults, %d rows: lost %d, uncommitted %d, altered %d, out of order %d, confirmed early %d; duplicates %d, broken runs %d; longest recovery %s, memory %d MiB",
-		r.round, len(r.entries)-1, sum.Committed, sum.Lost, sum.Uncommitted, sum.Altered, sum.Disordered, sum.Ahead, sum.Again, sum.Broken, seconds(longest), sum.Memory>>20)
+	progress("round %d: %d faults, %d rows: lost %d, uncommitted %d, altered %d, out of order %d, confirmed early %d; duplicates %d, of these %d unasked for, broken runs %d, of these %d stray; longest recovery %s, memory beyond the budget %d MiB",
+		r.round, len(r.entries)-1, sum.Committed, sum.Lost, sum.Uncommitted, sum.Altered, sum.Disordered, sum.Ahead, sum.Again, sum.Repeated, sum.Broken, sum.Stray, seconds(longest), sum.Beyond>>20)
 	for _, e := range r.ended {
 		progress("round %d: %s", r.round, e)
 	}
 	if r.findings != "" {
 		progress("round %d, seed %d:\n%s", r.round, r.seed, r.findings)
 	}
-}
-
-// narrow looks for the shortest part of a round's schedule that breaks a promise too: it tries no fault at all, then the last one before
-// the first breach, then that and the one before it, and so on, each twice as long as the last.
-func (g *rig) narrow(ctx context.Context, r report, part []fault) {
-	at := slices.IndexFunc(r.entries, entry.broke)
-	if at < 0 {
-		at = len(r.entries) - 1
-	}
-	names := func(faults []fault) string {
-		if len(faults) == 0 {
-			return "none is needed"
-		}
-		var all []string
-		for _, f := range faults {
-			all = append(all, f.name)
-		}
-		return strings.Join(all, "; ")
-	}
-	for n := 0; n <= at; n = max(1, 2*n) {
-		again, err := g.run(ctx, r.round, n+1, r.seed, part[at-n:at])
-		if err != nil {
-			progress("narrowing: %v", err)
-			return
-		}
-		if again.broke() {
-			progress("seed %d, round %d: these faults are enough: %s", r.seed, r.round, names(part[at-n:at]))
-			tell(again)
-			return
-		}
-	}
-	progress("seed %d, round %d: the shortest history that broke it: %s", r.seed, r.round, names(part[:at]))
 }
 
 func progress(format string, args ...any) {

@@ -30,7 +30,7 @@ func (f fault) is(t trait) bool { return f.traits&t != 0 }
 // faults is all that the nemesis knows.
 func faults() []fault {
 	var all []fault
-	for _, some := range [][]fault{relayFaults(), postgresFaults(), kafkaFaults(), answerFaults(), clockFaults()} {
+	for _, some := range [][]fault{relayFaults(), postgresFaults(), kafkaFaults(), answerFaults(), amidFaults(), loadFaults(), clockFaults()} {
 		all = append(all, some...)
 	}
 	return all
@@ -66,9 +66,10 @@ func rounds(all []fault, each int) [][]fault {
 
 // struck is one fault that was brought over the relay.
 type struck struct {
-	fault    string
+	fault    fault
 	begin    time.Time
 	mended   time.Time
+	dead     int           // relays that were killed
 	recovery time.Duration // from then until all that had been committed by then was confirmed, and something later too
 }
 
@@ -80,14 +81,15 @@ const (
 
 // bring brings one fault, and waits until the relay has come through it.
 func (r *round) bring(ctx context.Context, f fault) error {
-	s := struck{fault: f.name, begin: time.Now()}
+	s := struck{fault: f, begin: time.Now()}
+	dead := r.relay.killed()
 	limit, cancel := context.WithTimeout(ctx, striking)
 	defer cancel()
 	err := f.strike(limit, r)
 	if err != nil && limit.Err() == nil {
 		return fmt.Errorf("%s: %w", f.name, err) // the rig's
 	}
-	s.mended = time.Now()
+	s.mended, s.dead = time.Now(), r.relay.killed()-dead
 	if err == nil {
 		err = r.within(ctx, r.awaitMore)
 		s.recovery = time.Since(s.mended)

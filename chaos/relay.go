@@ -18,25 +18,27 @@ import (
 
 // keeper keeps a relay running, as a service manager does: one that ends without having been told to is started again, and that is noted.
 type keeper struct {
-	home  *child.Home
-	spec  child.Spec
-	admin string // where it serves its metrics
-	env   []string
+	home   *child.Home
+	spec   child.Spec
+	admin  string // where it serves its metrics
+	env    []string
+	budget int64 // relay.max_in_flight_bytes
 
 	mu      sync.Mutex
 	process *child.Process
 	told    bool     // to end
 	ended   []string // by itself: why
+	kills   int      // by SIGKILL
 }
 
-func newKeeper(home *child.Home, program, name string, env []string) (*keeper, error) {
+func newKeeper(home *child.Home, program, name string, env []string, budget int64) (*keeper, error) {
 	port, err := child.FreePort()
 	if err != nil {
 		return nil, err
 	}
 	admin := child.Address(port)
 	env = append(env, "WALPOST_ADMIN_LISTEN="+admin)
-	return &keeper{home: home, admin: admin, env: env, spec: child.Spec{
+	return &keeper{home: home, admin: admin, env: env, budget: budget, spec: child.Spec{
 		Path: program, Args: []string{"run", "--log-format", "text"},
 		Env: env,
 		Log: home.Path(name + ".log"), Death: syscall.SIGKILL,
@@ -100,6 +102,16 @@ func (k *keeper) signal(s syscall.Signal) error { return k.current().Signal(s) }
 func (k *keeper) kill() {
 	k.tell()
 	k.current().Kill()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.kills++
+}
+
+// killed is how many relays were killed so far.
+func (k *keeper) killed() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.kills
 }
 
 // stop asks the relay to end by SIGTERM; it has to, with exit code 0.
@@ -139,7 +151,7 @@ func (k *keeper) current() *child.Process {
 func (k *keeper) awaitFull(ctx context.Context) error {
 	return poll(ctx, func() (bool, error) {
 		used, err := k.inFlight(ctx)
-		return err == nil && used > budget-256<<10, nil
+		return err == nil && used > float64(k.budget-256<<10), nil
 	})
 }
 

@@ -19,6 +19,7 @@ import (
 type rig struct {
 	home     *child.Home
 	walpost  string // the binary
+	version  string // the commit that it was built of
 	postgres *pgtest.Server
 	kafka    *kafkatest.Cluster
 	toPG     *proxy.Proxy
@@ -44,7 +45,7 @@ func (r *rig) open(ctx context.Context) (err error) {
 	if r.home, err = child.NewHome("walpost-chaos-", nil); err != nil {
 		return err
 	}
-	r.walpost = r.home.Path("walpost")
+	r.walpost, r.version = r.home.Path("walpost"), version()
 	if err := program.Build(ctx, r.walpost); err != nil {
 		return err
 	}

@@ -24,6 +24,7 @@ type round struct {
 	n       int
 	seed    uint64
 	name    string // of the database and the slot; with a dot, what topics' names begin with
+	budget  int64  // relay.max_in_flight_bytes
 	r       *rand.Rand
 	conn    *pgx.Conn // nil: to be opened
 	relay   *keeper
@@ -34,20 +35,27 @@ type round struct {
 	earlier []verdict.Record // of topics that were deleted then
 }
 
-// budget is relay.max_in_flight_bytes, and headroom what the relay may take besides.
+// What relay.max_in_flight_bytes is in most rounds, so that it is soon full; in each fourth, where it is walpost's default; and what the
+// relay may take besides.
 const (
-	budget   = 4 << 20
+	tight    = 4 << 20
+	usual    = 32 << 20
 	headroom = 48 << 20
 )
 
 // senderTimeout is what the relay's sessions ask for.
 const senderTimeout = "3s"
 
-// partitions of the topics, and their settings: the broker's time says when a record was appended.
-var (
-	partitions    = map[string]int32{orders: 6, payments: 2, doomed: 2}
-	topicSettings = map[string]string{"message.timestamp.type": "LogAppendTime"}
-)
+// partitions of the topics.
+var partitions = map[string]int32{orders: 6, payments: 2, doomed: 2, stamped: 2}
+
+// settings of a topic: the broker's time says when a record was appended. Where it is the relay's, records of ten years ago may stay.
+func settings(aggregate string) map[string]string {
+	if aggregate == stamped {
+		return map[string]string{"retention.ms": "-1"}
+	}
+	return map[string]string{"message.timestamp.type": "LogAppendTime"}
+}
 
 // errStuck ends a round whose relay does not come back.
 var errStuck = errors.New("the relay does not come back")
@@ -55,7 +63,10 @@ var errStuck = errors.New("the relay does not come back")
 // run runs a round. An error is the rig's; what the relay did wrong is in the report. A round that is run again has another try's number, so
 // that its names are its own, and draws the same.
 func (g *rig) run(ctx context.Context, n, try int, seed uint64, faults []fault) (rep report, err error) {
-	r := &round{rig: g, n: n, seed: seed, name: fmt.Sprintf("chaos_%d_%d", n, try), r: rand.New(rand.NewPCG(seed, uint64(n)+1))}
+	r := &round{rig: g, n: n, seed: seed, name: fmt.Sprintf("chaos_%d_%d", n, try), r: rand.New(rand.NewPCG(seed, uint64(n)+1)), budget: tight}
+	if n%4 == 0 {
+		r.budget = usual
+	}
 	if slices.ContainsFunc(faults, func(f fault) bool { return f.name == clockOfRelay }) {
 		if _, err := g.jumping(ctx); err != nil {
 			return rep, err
@@ -103,7 +114,7 @@ func (r *round) open(ctx context.Context) error {
 		return err
 	}
 	for name, n := range partitions {
-		if err := kafkatest.CreateTopic(ctx, r.kafka.Brokers(), r.topic(name), n, topicSettings); err != nil {
+		if err := kafkatest.CreateTopic(ctx, r.kafka.Brokers(), r.topic(name), n, settings(name)); err != nil {
 			return err
 		}
 	}
@@ -114,7 +125,7 @@ func (r *round) open(ctx context.Context) error {
 	if _, err := r.home.Run(ctx, r.walpost, env, "schema", "apply"); err != nil {
 		return err
 	}
-	if r.relay, err = newKeeper(r.home, r.walpost, r.name, env); err != nil {
+	if r.relay, err = newKeeper(r.home, r.walpost, r.name, env, r.budget); err != nil {
 		return err
 	}
 	if err := r.relay.start(); err != nil {
@@ -180,8 +191,9 @@ func (r *round) environment() ([]string, error) {
 		"WALPOST_POSTGRES_URL=" + u.String(),
 		"WALPOST_POSTGRES_SLOT=" + r.name,
 		"WALPOST_OUTBOX_TOPIC=" + r.name + ".{aggregatetype}",
+		"WALPOST_OUTBOX_COLUMNS_TIMESTAMP=created_at",
 		"WALPOST_KAFKA_BOOTSTRAP_SERVERS=" + strings.Join(r.toKafka.Addresses(), ","),
-		fmt.Sprintf("WALPOST_RELAY_MAX_IN_FLIGHT_BYTES=%d", budget),
+		fmt.Sprintf("WALPOST_RELAY_MAX_IN_FLIGHT_BYTES=%d", r.budget),
 		"WALPOST_RELAY_SHUTDOWN_TIMEOUT=5s",
 	}, nil
 }
@@ -254,7 +266,10 @@ func (r *round) ask(ctx context.Context, do func(conn *pgx.Conn) (done bool, err
 func (r *round) history(ctx context.Context, began time.Time, claims []verdict.Claim, samples []verdict.Sample) (h verdict.History, err error) {
 	h.Spans = []verdict.Span{{Fault: quiet, Begin: began}}
 	for _, s := range r.struck {
-		h.Spans = append(h.Spans, verdict.Span{Fault: s.fault, Begin: s.begin})
+		h.Spans = append(h.Spans, verdict.Span{Fault: s.fault.name, Begin: s.begin, Repeats: s.fault.is(repeats), Dead: s.dead})
+		if s.fault.name == clockOfRelay {
+			h.Skew = relayOff
+		}
 	}
 	h.Claims, h.Samples, h.Purges, h.Records = claims, samples, r.purges, r.earlier
 	for _, topic := range r.topics() {

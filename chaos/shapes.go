@@ -58,9 +58,12 @@ func (w *writer) shape() shape {
 	return plain
 }
 
+// second is how many rows at most come with a transaction's second statement.
+const second = 3
+
 // plain inserts in one or two statements, with a pause between.
 func plain(w *writer, ctx context.Context, tx pgx.Tx) (kept, undone []string, err error) {
-	first := w.batch(w.size())
+	first := w.batch(max(1, w.size()-second))
 	kept = first.ids
 	if err = first.insert(ctx, tx); err != nil || w.r.IntN(2) == 0 {
 		return kept, nil, err
@@ -68,13 +71,13 @@ func plain(w *writer, ctx context.Context, tx pgx.Tx) (kept, undone []string, er
 	if err = w.pause(ctx); err != nil {
 		return kept, nil, err
 	}
-	second := w.batch(1 + w.r.IntN(3))
-	return append(kept, second.ids...), nil, second.insert(ctx, tx)
+	more := w.batch(1 + w.r.IntN(second))
+	return append(kept, more.ids...), nil, more.insert(ctx, tx)
 }
 
 // savepoint undoes what is in the middle.
 func savepoint(w *writer, ctx context.Context, tx pgx.Tx) (kept, undone []string, err error) {
-	before, between, after := w.batch(w.size()), w.batch(w.size()), w.batch(w.size())
+	before, between, after := w.batch((w.size()+1)/2), w.batch(w.size()), w.batch((w.size()+1)/2)
 	kept, undone = append(before.ids, after.ids...), between.ids
 	if err = before.insert(ctx, tx); err != nil {
 		return kept, undone, err

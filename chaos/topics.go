@@ -39,12 +39,17 @@ func (r *round) readTopic(ctx context.Context, topic string) ([]verdict.Record, 
 		}
 		for all := fetches.RecordIter(); !all.Done(); left-- {
 			record := all.Next()
-			if record.Attrs.TimestampType() != appendTime {
-				return nil, fmt.Errorf("topic %s: the records' time is not the broker's", topic)
+			one := verdict.Record{ID: header(record, "id"), Topic: topic, Partition: record.Partition, Offset: record.Offset,
+				Content: content(record.Key, record.Value, record.Headers), Generation: generation, Misplaced: !placed(record, int(first), len(ends))}
+			if record.Attrs.TimestampType() == appendTime {
+				one.Appended = record.Timestamp
+			} else {
+				one.Stamp = record.Timestamp
 			}
-			records = append(records, verdict.Record{ID: header(record, "id"), Topic: topic, Partition: record.Partition, Offset: record.Offset,
-				Appended: record.Timestamp, Content: content(record.Key, record.Value, record.Headers), Generation: generation,
-				Misplaced: !placed(record, int(first), len(ends))})
+			if one.Appended.IsZero() != (topic == r.topic(stamped)) {
+				return nil, fmt.Errorf("topic %s: the records' times are not those that were asked for", topic)
+			}
+			records = append(records, one)
 		}
 	}
 	return records, nil

@@ -23,12 +23,13 @@ type workload struct {
 	begun   time.Time
 	pace    *time.Ticker
 	writers []*writer
+	bulk    *writer // the nemesis's own
 	working sync.WaitGroup
 	cancel  context.CancelFunc
 	clock   atomic.Int64 // what the rows' created_at is ahead of the time, in nanoseconds
 }
 
-// How much they write: about 40 transactions of 28 rows on average a second, the largest of 400, with payloads of 2 KB.
+// How much they write: about 40 transactions of 28 rows on average a second, with payloads of 2 KB.
 const (
 	writers    = 8
 	paceEach   = 25 * time.Millisecond
@@ -42,24 +43,46 @@ const (
 var aggregates = []struct {
 	name  string
 	share int
-}{{orders, 6}, {payments, 3}, {doomed, 1}}
+}{{orders, 5}, {payments, 3}, {doomed, 1}, {stamped, 1}}
 
-// The topics: doomed is the one that is deleted and created again, payments gets partitions.
+// The topics: doomed is the one that is deleted and created again, payments gets partitions, and in stamped the records have the times that
+// walpost gives them.
 const (
 	orders   = "orders"
 	payments = "payments"
 	doomed   = "doomed"
+	stamped  = "stamped"
 )
 
 func startWorkload(ctx context.Context, dsn string, round int, seed uint64) *workload {
 	ctx, cancel := context.WithCancel(ctx)
 	w := &workload{dsn: dsn, begun: time.Now(), pace: time.NewTicker(paceEach), cancel: cancel}
 	for n := range writers {
-		one := &writer{workload: w, n: n, round: round, r: rand.New(rand.NewPCG(seed, uint64(round*writers+n)))}
-		w.writers = append(w.writers, one)
+		one := w.add(n, round, seed)
 		w.working.Go(func() { one.write(ctx) })
 	}
+	w.bulk = w.add(writers, round, seed)
 	return w
+}
+
+func (w *workload) add(n, round int, seed uint64) *writer {
+	one := &writer{workload: w, n: n, round: round, r: rand.New(rand.NewPCG(seed, uint64(round)<<8|uint64(n)))}
+	w.writers = append(w.writers, one)
+	return one
+}
+
+// insertBulk commits a transaction of that many rows.
+func (w *workload) insertBulk(ctx context.Context, rows int) error {
+	if err := w.bulk.connect(ctx); err != nil {
+		return err
+	}
+	defer w.bulk.hangUp()
+	b := w.bulk.batch(rows)
+	if err := b.insert(ctx, w.bulk.conn); err != nil {
+		return err
+	}
+	w.bulk.claim(b.ids, true)
+	return nil
 }
 
 // stop ends the writing and returns what the writers know. Transactions that are under way are finished, prepared ones too.
@@ -165,7 +188,7 @@ func (w *writer) claim(ids []string, committed bool) {
 }
 
 // size is a transaction's number of rows.
-func (w *writer) size() int { return 1 + int((largest-1)*math.Pow(w.r.Float64(), smallness)) }
+func (w *writer) size() int { return 1 + int(largest*math.Pow(w.r.Float64(), smallness)) }
 
 // batch makes n rows: all of one aggregate type or of several, as it comes.
 func (w *writer) batch(n int) (b batch) {

@@ -15,6 +15,7 @@ type judge struct {
 	History
 	byID     map[string]int  // index in Rows
 	first    []*Record       // of each row; nil: it is nowhere
+	gone     []time.Time     // of each row, when the slot was first seen confirmed beyond it; zero: never
 	moved    map[string]bool // rows that stand in more than one partition
 	tallies  []Tally
 	findings []Finding
@@ -29,6 +30,7 @@ func Judge(h History) ([]Tally, []Finding) {
 		j.byID[r.ID] = i
 	}
 	j.claims()
+	j.forgotten()
 	j.records()
 	j.rows()
 	j.order()
@@ -64,6 +66,29 @@ func (j *judge) claims() {
 	}
 }
 
+// forgotten finds when the server had forgotten each row: from then on a row that is nowhere is lost.
+func (j *judge) forgotten() {
+	j.gone = make([]time.Time, len(j.Rows))
+	s := 0
+	for i := range j.Rows {
+		for s < len(j.Samples) && j.Samples[s].Confirmed <= j.Rows[i].Commit {
+			s++
+		}
+		if s == len(j.Samples) {
+			return
+		}
+		j.gone[i] = j.Samples[s].At
+	}
+}
+
+// when is a time to count a record for: when it was appended, else when its row was committed.
+func (j *judge) when(r *Record) time.Time {
+	if row, known := j.byID[r.ID]; known && r.Appended.IsZero() {
+		return j.Rows[row].Committed
+	}
+	return r.Appended
+}
+
 // records finds each row's first delivery, what was never committed, and what came again.
 func (j *judge) records() {
 	for i := range j.Records {
@@ -74,21 +99,58 @@ func (j *judge) records() {
 			j.find(r.Appended, "uncommitted", "%s: no such row was committed", r)
 			continue
 		}
-		if r.Misplaced {
-			j.tally(r.Appended).Altered++
-			j.find(r.Appended, "altered", "%s: its partition is not that of key %q", r, j.Rows[row].Key)
-		} else if r.Content != j.Rows[row].Content {
-			j.tally(r.Appended).Altered++
-			j.find(r.Appended, "altered", "%s: its key, value or headers are not those of %s", r, &j.Rows[row])
+		if what := j.wrong(r, row); what != "" {
+			j.tally(j.when(r)).Altered++
+			j.find(j.when(r), "altered", "%s: %s %s", r, what, &j.Rows[row])
 		}
 		f := j.first[row]
 		if f == nil || r.before(f) {
 			j.first[row] = r
 		}
 		if f != nil {
-			j.tally(maxTime(f.Appended, r.Appended)).Again++ // partitions come in any order
-			j.moved[r.ID] = j.moved[r.ID] || f.Partition != r.Partition || f.Generation != r.Generation
+			j.again(f, r)
 		}
+	}
+}
+
+// wrong tells what a record has otherwise than its row; empty: nothing.
+func (j *judge) wrong(r *Record, row int) string {
+	switch {
+	case r.Content != j.Rows[row].Content:
+		return "its key, value or headers are not those of"
+	case r.Misplaced:
+		return "its partition is not that of the key of"
+	case !r.Stamp.IsZero() && !j.stamped(r.Stamp, row):
+		return "its timestamp " + r.Stamp.Format("2006-01-02 15:04:05.000") + " is not that of"
+	}
+	return ""
+}
+
+// stamped tells whether a timestamp is the row's created_at, in whole milliseconds, or the relay's time if that is earlier, which lies
+// between the commit and the confirmation.
+func (j *judge) stamped(at time.Time, row int) bool {
+	r := &j.Rows[row]
+	created := r.Created.Truncate(time.Millisecond)
+	early := minTime(created, r.Committed.Add(-j.Skew).Truncate(time.Millisecond))
+	late := created
+	if gone := j.gone[row]; !gone.IsZero() {
+		late = minTime(created, gone.Add(j.Skew))
+	}
+	return !at.Before(early) && !at.After(late)
+}
+
+// again notes that a row came twice.
+func (j *judge) again(one, other *Record) {
+	j.moved[one.ID] = j.moved[one.ID] || one.place() != other.place()
+	if one.Appended.IsZero() { // nobody knows under which fault
+		return
+	}
+	at := maxTime(one.Appended, other.Appended) // partitions come in any order
+	span := j.at(at)
+	j.tallies[span].Again++
+	if !j.Spans[span].Repeats {
+		j.tallies[span].Repeated++
+		j.find(at, "repeated", "%s and %s: the same row", one, other)
 	}
 }
 
@@ -117,13 +179,13 @@ func (r *Record) String() string {
 }
 
 func (r *Row) String() string {
-	return fmt.Sprintf("%s key %s of %s, committed %s, end %X", r.ID, r.Key, r.Topic, r.Committed.Format("15:04:05.000000"), r.End)
+	return fmt.Sprintf("%s key %s of %s, committed %s at %X", r.ID, r.Key, r.Topic, r.Committed.Format("15:04:05.000000"), r.Commit)
 }
 
 // exempt tells whether a row may have gone with its topic.
 func (j *judge) exempt(r *Row) bool {
 	for _, p := range j.Purges {
-		if p.Topic == r.Topic && r.End > p.Confirmed && r.Committed.Before(p.Gone) {
+		if p.Topic == r.Topic && r.Commit >= p.Confirmed && r.Committed.Before(p.Gone) {
 			return true
 		}
 	}
@@ -141,8 +203,9 @@ func (j *judge) rows() {
 		case j.exempt(r):
 			t.Exempt++
 		default:
-			t.Lost++
-			j.find(r.Committed, "lost", "%s", r)
+			at := maxTime(r.Committed, j.gone[i])
+			j.tally(at).Lost++
+			j.find(at, "lost", "%s", r)
 		}
 	}
 }
@@ -179,25 +242,28 @@ func (j *judge) order() {
 
 // disordered notes that a row came before an earlier one.
 func (j *judge) disordered(row, earlier int) {
-	r := &j.Rows[row]
-	j.tally(r.Committed).Disordered++
-	j.find(r.Committed, "disordered", "%s\n\tfirst at %s\n\tbefore the earlier %s\n\tfirst at %s", r, j.first[row], &j.Rows[earlier], j.first[earlier])
+	at := j.when(j.first[row])
+	j.tally(at).Disordered++
+	j.find(at, "disordered", "%s\n\tfirst at %s\n\tbefore the earlier %s\n\tfirst at %s", &j.Rows[row], j.first[row], &j.Rows[earlier], j.first[earlier])
 }
 
-// ahead holds the first time at which a row was confirmed against when the brokers had it.
+// ahead holds the first time at which a row was confirmed against when the brokers had it, and looks for positions that cannot be the
+// server's: its records start and end at multiples of 8.
 func (j *judge) ahead() {
-	s := 0
 	for i := range j.Rows {
 		r := &j.Rows[i]
-		for s < len(j.Samples) && j.Samples[s].Confirmed < r.End {
-			s++
+		if j.gone[i].IsZero() {
+			break
 		}
-		if s == len(j.Samples) {
-			return
+		if f := j.first[i]; !j.exempt(r) && (f == nil || f.Appended.After(j.gone[i])) {
+			j.tally(j.gone[i]).Ahead++
+			j.find(j.gone[i], "ahead", "%s: confirmed at %s, first at %v", r, j.gone[i].Format("15:04:05.000000"), f)
 		}
-		if f := j.first[i]; !j.exempt(r) && (f == nil || f.Appended.After(j.Samples[s].At)) {
-			j.tally(j.Samples[s].At).Ahead++
-			j.find(j.Samples[s].At, "ahead", "%s: confirmed at %s, first at %v", r, j.Samples[s].At.Format("15:04:05.000000"), f)
+	}
+	for i, s := range j.Samples {
+		if s.Confirmed%8 != 0 && (i == 0 || s.Confirmed != j.Samples[i-1].Confirmed) {
+			j.tally(s.At).Ahead++
+			j.find(s.At, "ahead", "confirmed %X: the server has no such position", s.Confirmed)
 		}
 	}
 }

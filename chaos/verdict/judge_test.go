@@ -16,16 +16,17 @@ func at(ms int) time.Time { return begin.Add(time.Duration(ms) * time.Millisecon
 // sound is a history in which all is well: row n is committed at n·10 ms and appended 5 ms later. Odd rows have key a, even ones b.
 // The second fault begins with row 4; row 2 and 3 come again, as a run.
 func sound() verdict.History {
-	h := verdict.History{Spans: []verdict.Span{{Fault: "none", Begin: begin}, {Fault: "kill", Begin: at(40)}}}
+	h := verdict.History{Spans: []verdict.Span{{Fault: "none", Begin: begin}, {Fault: "kill", Begin: at(40), Repeats: true, Dead: 1}}}
 	for n := range 8 {
 		id := string(rune('0' + n))
-		h.Rows = append(h.Rows, verdict.Row{ID: id, Topic: "t", Key: []string{"b", "a"}[n%2], Committed: at(10 * n), End: uint64(100 * (n + 1))})
+		h.Rows = append(h.Rows, verdict.Row{ID: id, Topic: "t", Key: []string{"b", "a"}[n%2], Created: at(10 * n), Committed: at(10 * n),
+			Commit: uint64(800*n + 720)})
 		if n == 4 {
 			h.Records = append(h.Records, record("2", 4, 42), record("3", 5, 43))
 		}
 		offset := int64(len(h.Records))
 		h.Records = append(h.Records, record(id, offset, 10*n+5))
-		h.Samples = append(h.Samples, verdict.Sample{At: at(10*n + 8), Confirmed: uint64(100 * (n + 1))})
+		h.Samples = append(h.Samples, verdict.Sample{At: at(10*n + 8), Confirmed: uint64(800 * (n + 1))})
 	}
 	h.Claims = []verdict.Claim{{IDs: []string{"0", "1"}, Committed: true}, {IDs: []string{"undone"}}}
 	return h
@@ -62,6 +63,10 @@ func TestWhatIsWrongIsSaid(t *testing.T) {
 			h.Records = slices.DeleteFunc(h.Records, func(r verdict.Record) bool { return r.ID == "6" })
 			h.Samples = h.Samples[:5]
 		}, 1, "lost", func(t verdict.Tally) int { return t.Lost }, 1, "6 key b of t"},
+		{"lost under the fault in which it was confirmed", func(h *verdict.History) {
+			h.Records = slices.DeleteFunc(h.Records, func(r verdict.Record) bool { return r.ID == "3" })
+			h.Samples = slices.Delete(h.Samples, 3, 4)
+		}, 1, "lost", func(t verdict.Tally) int { return t.Lost }, 1, "3 key a of t"},
 		{"uncommitted", func(h *verdict.History) { h.Records = append(h.Records, record("ghost", 10, 80)) },
 			1, "uncommitted", func(t verdict.Tally) int { return t.Uncommitted }, 1, "t/0@10 ghost"},
 		{"in another topic", func(h *verdict.History) {
@@ -80,6 +85,10 @@ func TestWhatIsWrongIsSaid(t *testing.T) {
 		}, 1, "disordered", func(t verdict.Tally) int { return t.Disordered }, 1, "before the earlier 5"},
 		{"confirmed too early", func(h *verdict.History) { h.Samples[5].At = at(54) },
 			1, "ahead", func(t verdict.Tally) int { return t.Ahead }, 1, "5 key a"},
+		{"confirmed where its commit begins, but not to its end", func(h *verdict.History) { h.Samples[4].Confirmed = h.Rows[5].Commit + 8 },
+			1, "ahead", func(t verdict.Tally) int { return t.Ahead }, 1, "5 key a"},
+		{"confirmed what was never written", func(h *verdict.History) { h.Samples[5].Confirmed += 3 },
+			1, "ahead", func(t verdict.Tally) int { return t.Ahead }, 1, "confirmed 12C3: the server has no such position"},
 		{"confirmed and lost", func(h *verdict.History) {
 			h.Records = slices.DeleteFunc(h.Records, func(r verdict.Record) bool { return r.ID == "7" })
 			h.Rows = append(h.Rows, h.Rows[7])
@@ -88,10 +97,24 @@ func TestWhatIsWrongIsSaid(t *testing.T) {
 			1, "broken run", func(t verdict.Tally) int { return t.Broken }, 1, "a redelivery that left out 2 key b"},
 		{"a lone late event", func(h *verdict.History) { h.Records = append(h.Records[:5:5], h.Records[6:]...) },
 			1, "broken run", func(t verdict.Tally) int { return t.Broken }, 1, "a redelivery that left out 3 key a"},
+		{"a lone late event although nobody died", func(h *verdict.History) {
+			h.Records, h.Spans[1].Dead = append(h.Records[:5:5], h.Records[6:]...), 0
+		}, 1, "stray run", func(t verdict.Tally) int { return t.Stray }, 1, "a redelivery that left out 3 key a"},
+		{"one late event more than relays died", func(h *verdict.History) {
+			h.Records = append(append(h.Records[:5:5], h.Records[6:]...), record("1", 10, 80))
+		}, 1, "stray run", func(t verdict.Tally) int { return t.Broken - 1 }, 1, "t/0 ends with a redelivery that left out 2"},
+		{"backwards", func(h *verdict.History) {
+			for i, id := range []string{"7", "6", "5", "4", "3", "2", "2", "3", "4", "5", "6", "7"} {
+				h.Records = append(h.Records, record(id, int64(10+i), 80+i))
+			}
+			h.Spans[1].Dead = 0
+		}, 1, "stray run", func(t verdict.Tally) int { return t.Stray }, 2, "in the middle of another"},
+		{"again, although nothing ended", func(h *verdict.History) { h.Spans[1].Repeats = false },
+			1, "repeated", func(t verdict.Tally) int { return t.Repeated }, 2, "the same row"},
 		{"another content", func(h *verdict.History) { h.Records[9].Content = 1 },
 			1, "altered", func(t verdict.Tally) int { return t.Altered }, 1, "are not those of 7 key a"},
 		{"another partition than the key's", func(h *verdict.History) { h.Records[9].Misplaced = true },
-			1, "altered", func(t verdict.Tally) int { return t.Altered }, 1, `its partition is not that of key "a"`},
+			1, "altered", func(t verdict.Tally) int { return t.Altered }, 1, "its partition is not that of the key of 7 key a"},
 		{"a lone late event at the end", func(h *verdict.History) { h.Records = append(h.Records, record("6", 10, 80)) },
 			1, "broken run", func(t verdict.Tally) int { return t.Broken }, 1, "t/0 ends with a redelivery that left out 7"},
 		{"undone, the writer says", func(h *verdict.History) { h.Claims = append(h.Claims, verdict.Claim{IDs: []string{"3"}}) },
@@ -112,6 +135,43 @@ func TestWhatIsWrongIsSaid(t *testing.T) {
 		})
 		if !found {
 			t.Errorf("%s: not found in\n%s", test.name, verdict.Explain(h.Spans, findings))
+		}
+	}
+}
+
+// A topic with the producers' times: they are created_at, or the relay's time if that is earlier.
+func TestTimestamps(t *testing.T) {
+	const year = 365 * 24 * time.Hour
+	for _, test := range []struct {
+		name           string
+		created, stamp time.Time // of row 5, which is committed at 50 ms, appended at 55, and confirmed at 58
+		skew           time.Duration
+		altered        int
+	}{
+		{"right", at(50), at(50), 0, 0},
+		{"in whole milliseconds", at(50).Add(999 * time.Microsecond), at(50), 0, 0},
+		{"later", at(50), at(51), 0, 1},
+		{"earlier", at(50), at(49), 0, 1},
+		{"written long ago", begin.Add(-year), begin.Add(-year), 0, 0},
+		{"written long ago, stamped now", begin.Add(-year), at(55), 0, 1},
+		{"service ahead", begin.Add(year), at(55), 0, 0},
+		{"service ahead, and believed", begin.Add(year), begin.Add(year), 0, 1},
+		{"relay behind", at(50), at(52).Add(-time.Hour), time.Hour, 0},
+		{"relay further behind", at(50), at(49).Add(-time.Hour), time.Hour, 1},
+	} {
+		h := sound()
+		for i := range h.Records {
+			h.Records[i].Stamp, h.Records[i].Appended = begin, time.Time{}
+			for _, r := range h.Rows {
+				if r.ID == h.Records[i].ID {
+					h.Records[i].Stamp = r.Created
+				}
+			}
+		}
+		h.Skew, h.Rows[5].Created, h.Records[7].Stamp = test.skew, test.created, test.stamp
+		tallies, findings := verdict.Judge(h)
+		if tallies[1].Altered != test.altered || len(findings) != test.altered {
+			t.Errorf("%s: %+v\n%s", test.name, tallies, verdict.Explain(h.Spans, findings))
 		}
 	}
 }
@@ -143,7 +203,7 @@ func TestLongestStall(t *testing.T) {
 // What a deleted topic took with it is no loss, and what was committed after it was created again has to be there.
 func TestTopicCreatedAgain(t *testing.T) {
 	h := sound()
-	h.Purges = []verdict.Purge{{Topic: "t", Confirmed: 300, Gone: at(45)}} // rows 3 and 4 are under way
+	h.Purges = []verdict.Purge{{Topic: "t", Confirmed: 2400, Gone: at(45)}} // rows 3 and 4 are under way
 	old := slices.Clone(h.Records[:3])
 	h.Records = h.Records[7:] // rows 5, 6 and 7
 	for i := range h.Records {
