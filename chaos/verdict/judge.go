@@ -127,13 +127,13 @@ func (j *judge) wrong(r *Record, row int) string {
 }
 
 // stamped tells whether a timestamp is the row's created_at, in whole milliseconds, or the relay's time if that is earlier, which lies
-// between the commit and the confirmation.
+// between the commit and the confirmation when it first comes.
 func (j *judge) stamped(at time.Time, row int) bool {
 	r := &j.Rows[row]
 	created := r.Created.Truncate(time.Millisecond)
 	early := minTime(created, r.Committed.Add(-j.Skew).Truncate(time.Millisecond))
 	late := created
-	if gone := j.gone[row]; !gone.IsZero() {
+	if gone := j.gone[row]; !gone.IsZero() && j.first[row] == nil {
 		late = minTime(created, gone.Add(j.Skew))
 	}
 	return !at.Before(early) && !at.After(late)

@@ -176,6 +176,24 @@ func TestTimestamps(t *testing.T) {
 	}
 }
 
+// What comes again after its confirmation bears the time of then.
+func TestTimestampsOfWhatComesAgain(t *testing.T) {
+	h := sound()
+	h.Rows[7].Created = at(1000)
+	for i := range h.Records {
+		h.Records[i].Stamp, h.Records[i].Appended = at(0), time.Time{}
+	}
+	h.Records, h.Rows, h.Claims = append(h.Records[9:], h.Records[9]), h.Rows[7:], nil
+	h.Records[0].Stamp, h.Records[1].Stamp = at(75), at(900)
+	if _, findings := verdict.Judge(h); len(findings) > 0 {
+		t.Error(verdict.Explain(h.Spans, findings))
+	}
+	h.Records[0].Stamp = at(900)
+	if tallies, _ := verdict.Judge(h); tallies[1].Altered != 1 {
+		t.Errorf("%+v, want the first altered", tallies)
+	}
+}
+
 // When partitions are added keys move: what comes again then is divided anew, and each part of it is whole.
 func TestRunsOfKeysThatMove(t *testing.T) {
 	h := sound()
