@@ -24,6 +24,9 @@ func amidFaults() []fault {
 	} {
 		for _, f := range slices.Concat(relayFaults(), postgresFaults()) {
 			if share := dying[f.name]; share > 0 {
+				if f.name != killed { // the others may take as long as a relay may to leave
+					f.traits &^= brief
+				}
 				all = append(all, fault{f.name + ", " + deaf.name, share, f.traits | repeats, func(ctx context.Context, r *round) error {
 					return r.amid(ctx, func() (*kafkaproxy.Fault, error) { return deaf.arm(r.toKafka, 1<<20) }, f)
 				}})

@@ -126,6 +126,9 @@ func chaos(ctx context.Context, o options) error {
 	return nil
 }
 
+// mostEnded is how many relays are told of that ended by themselves.
+const mostEnded = 5
+
 // tell says what came of a round.
 func tell(r report) {
 	var sum line
@@ -137,7 +140,11 @@ func tell(r report) {
 	_, longest := sum.recovery()
 	progress("round %d: %d faults, %d rows: lost %d, uncommitted %d, altered %d, out of order %d, confirmed early %d; duplicates %d, of these %d unasked for, broken runs %d, of these %d stray; longest recovery %s, memory beyond the budget %d MiB",
 		r.round, len(r.entries)-1, sum.Committed, sum.Lost, sum.Uncommitted, sum.Altered, sum.Disordered, sum.Ahead, sum.Again, sum.Repeated, sum.Broken, sum.Stray, seconds(longest), sum.Beyond>>20)
-	for _, e := range r.ended {
+	for i, e := range r.ended {
+		if i == mostEnded {
+			progress("round %d: and so on, %d times in all", r.round, len(r.ended))
+			break
+		}
 		progress("round %d: %s", r.round, e)
 	}
 	if r.findings != "" {
