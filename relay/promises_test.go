@@ -23,11 +23,14 @@ func TestNoConfirmedPositionIsComputed(t *testing.T) {
 	w.ask(0x1060)
 	w.wantTold(0x1030)
 	w.sink.ack(1)
+	until(t, "the second transaction is confirmed", func() bool { return w.last() == 0x1060 })
+	w.ask(0x2000) // the server's position, when nothing is on its way, as it is told
+	until(t, "the idle position is confirmed", func() bool { return w.last() >= 0x2000 })
 	w.cancel()
 	if err := w.wait(patience); err != errLeave {
 		t.Fatalf("ended with %v", err)
 	}
-	w.wantTold(0x1030, 0x1060)
+	w.wantTold(0x1030, 0x1060, 0x2000)
 }
 
 // TestKeepaliveNeverConfirmsWhatIsPending: a keepalive tells how far the server is. It confirms nothing while an event is unacked, be it

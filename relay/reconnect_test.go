@@ -3,6 +3,7 @@ package relay
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -10,19 +11,38 @@ import (
 
 	"github.com/jackc/pglogrepl"
 
+	"walpost/internal/testenv/proxy"
 	"walpost/schema"
 )
 
-// TestLostConnectionIsMadeAnew: when the session is killed, the relay comes back by itself and what was not confirmed comes again, but not before
-// the sink has acked what it held.
+// TestLostConnectionIsMadeAnew: when the server ends the session, or the network does, the relay comes back by itself and what was not confirmed
+// comes again, but not before the sink has acked what it held.
 func TestLostConnectionIsMadeAnew(t *testing.T) {
-	f := newFixture(t)
+	t.Run("ended by the server", func(t *testing.T) {
+		f := newFixture(t)
+		madeAnew(t, f, f.kill)
+	})
+	t.Run("cut", func(t *testing.T) {
+		f := newFixture(t)
+		u, err := url.Parse(f.dsn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		network := proxy.Start(t, u.Host)
+		u.Host = network.Address()
+		f.cfg.ConnString = u.String()
+		madeAnew(t, f, network.Cut)
+	})
+}
+
+func madeAnew(t *testing.T, f *fixture, lose func()) {
 	f.sink.setAuto(false)
 	r := f.start()
 	f.insert(3)
 	until(t, "3 events", func() bool { return f.sink.count() == 3 })
-	f.kill()
-	r.await("the relay leads again", f.active)
+	before := f.walsender()
+	lose()
+	r.await("the relay leads again", func() bool { return f.active() && f.walsender() != before })
 	f.insert(1)
 	time.Sleep(200 * time.Millisecond) // nothing to wait for: nothing may happen
 	if got := f.sink.count(); got != 3 {
@@ -106,10 +126,7 @@ func TestFlightRefusal(t *testing.T) {
 // kill ends the walsender and waits until it is gone.
 func (f *fixture) kill() {
 	f.t.Helper()
-	var pid int
-	if err := f.conn.QueryRow(f.t.Context(), "select active_pid from pg_replication_slots where slot_name = $1", f.cfg.Slot).Scan(&pid); err != nil {
-		f.t.Fatal(err)
-	}
+	pid := f.walsender()
 	f.exec("select pg_terminate_backend($1)", pid)
 	until(f.t, "the walsender is gone", func() (gone bool) {
 		if err := f.conn.QueryRow(f.t.Context(), "select not exists (select from pg_stat_activity where pid = $1)", pid).Scan(&gone); err != nil {
@@ -117,6 +134,16 @@ func (f *fixture) kill() {
 		}
 		return gone
 	})
+}
+
+// walsender is the process that has the slot, 0: none.
+func (f *fixture) walsender() (pid int) {
+	f.t.Helper()
+	const query = "select coalesce(active_pid, 0) from pg_replication_slots where slot_name = $1"
+	if err := f.conn.QueryRow(f.t.Context(), query, f.cfg.Slot).Scan(&pid); err != nil {
+		f.t.Fatal(err)
+	}
+	return pid
 }
 
 func (f *fixture) active() (active bool) {

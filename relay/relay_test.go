@@ -209,19 +209,23 @@ func TestIdleOutboxPinsNoWAL(t *testing.T) {
 func idle(t *testing.T, major int) {
 	f := fixtureOn(t, pgtest.NewMajor(t, major).DSN)
 	r := f.start()
-	f.insert(1)
-	until(t, "1 event", func() bool { return f.sink.count() == 1 })
 	beside, err := pgx.Connect(t.Context(), pgtest.NewMajor(t, major).DSN)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer beside.Close(context.Background())
-	for name, c := range map[string]*pgx.Conn{"the same database": f.conn, "another database": beside} {
-		if _, err := c.Exec(t.Context(), "create table busy as select n, repeat('x', 200) from generate_series(1, 20000) n"); err != nil {
+	busy := func(name string, c *pgx.Conn) {
+		t.Helper()
+		if _, err := c.Exec(t.Context(), "create table busy as select n, repeat('x', 200) from generate_series(1, 20000) n; drop table busy"); err != nil {
 			t.Fatal(err)
 		}
 		end := f.lsn("select pg_current_wal_flush_lsn()")
 		until(t, "the slot follows in "+name, func() bool { return f.confirmed()+1<<20 >= end })
 	}
+	busy("the same database, before any event", f.conn)
+	f.insert(1)
+	until(t, "1 event", func() bool { return f.sink.count() == 1 })
+	busy("the same database", f.conn)
+	busy("another database", beside)
 	r.stop()
 }

@@ -259,7 +259,8 @@ func TestComposeAllocatesNothing(t *testing.T) {
 	}
 }
 
-func TestPlaceOf(t *testing.T) {
+// The key alone decides where an event goes, unless a column names the partition; without a key it is the id.
+func TestEventsOfOneKeyGoToOnePartition(t *testing.T) {
 	for _, test := range []struct {
 		partition, key string
 		want           string

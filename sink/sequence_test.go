@@ -24,7 +24,9 @@ func TestRetryIsNoDuplicate(t *testing.T) {
 		t.Errorf("sent as producer %d, epoch %d, sequence %d", int64(producer), int16(epoch), int32(sequence))
 	}
 	for _, err := range []error{io.EOF, sarama.ErrNotLeaderForPartition, sarama.ErrRequestTimedOut, sarama.ErrUnknownTopicOrPartition} {
-		b.lane.settle(outcome{err: err, named: -1}, &b.pool)
+		if next, _ := b.lane.settle(outcome{err: err, named: -1}, &b.pool); next != resend {
+			t.Errorf("after %v comes step %d: a new identity would make it another batch", err, next)
+		}
 		b.batchOf(2)
 		b.sender = &sender{encoder: gzip(t)}
 		b.lane.on = b.sender // found

@@ -22,10 +22,10 @@ func TestJudge(t *testing.T) {
 	}{
 		"passed":            {"=== RUN   TestX\n--- PASS: TestX (0.1s)\nPASS\n", nil, false, "the test stands", ""},
 		"assertion":         {"=== RUN   TestX\n    x_test.go:5: it is 1\n    x_test.go:6: it is 2\n--- FAIL: TestX (0.1s)\nFAIL\n", failed, true, "assertion", "it is 1"},
-		"data race":         {"=== RUN   TestX\n==================\nWARNING: DATA RACE\n    testing.go:1: race detected during execution of test\n--- FAIL: TestX (0.1s)\n", failed, true, "data race", ""},
+		"data race":         {"=== RUN   TestX\n==================\nWARNING: DATA RACE\n    testing.go:1: race detected during execution of test\n--- FAIL: TestX (0.1s)\n", failed, false, "a data race and no assertion", ""},
 		"assertion, racing": {"=== RUN   TestX\nWARNING: DATA RACE\n    x_test.go:5: it is 1\n--- FAIL: TestX (0.1s)\n", failed, true, "assertion", "it is 1"},
-		"time-out":          {"=== RUN   TestX\npanic: test timed out after 1m30s\n", failed, true, "time-out", ""},
-		"panic":             {"=== RUN   TestX\n--- FAIL: TestX (0.1s)\npanic: relay: no\n", failed, true, "panic", ""},
+		"time-out":          {"=== RUN   TestX\npanic: test timed out after 1m30s\n", failed, false, "a time-out and no assertion", ""},
+		"panic":             {"=== RUN   TestX\n--- FAIL: TestX (0.1s)\npanic: relay: no\n", failed, false, "a panic and no assertion", ""},
 		"does not compile":  {"# walpost/relay\nrelay/x_test.go:1:2: undefined: y\nFAIL\twalpost/relay [build failed]\n", failed, false, "another failure", ""},
 		"another test":      {"=== RUN   TestXY\n    x_test.go:5: it is 1\n--- FAIL: TestXY (0.1s)\nFAIL\n", failed, false, "another failure", "it is 1"},
 	} {

@@ -39,6 +39,15 @@ var lives = []Mutation{
 		Module:   ".", Package: "./relay", Test: "TestIdleOutboxPinsNoWAL",
 	},
 	{
+		Mode:     "A2",
+		Prevents: "an outbox that has never had an event keeps no WAL either",
+		Guard:    "nothing on its way is enough; instead something has to have been confirmed before",
+		File:     "relay/window.go",
+		Old:      "\tif w.empty() {\n\t\tw.confirm(walEnd, 0)\n",
+		New:      "\tif w.empty() && w.committed != 0 {\n\t\tw.confirm(walEnd, 0)\n",
+		Module:   ".", Package: "./relay", Test: "TestIdleOutboxPinsNoWAL",
+	},
+	{
 		Mode:     "A3",
 		Prevents: "a stream that never pauses does not keep the relay from leaving",
 		Guard:    "the reader looks, before each read, whether it has to stop",
@@ -63,6 +72,15 @@ var lives = []Mutation{
 		File:     "relay/relay.go",
 		Old:      "\t\tcase isPermanent(err):\n",
 		New:      "\t\tcase err != nil:\n",
+		Module:   ".", Package: "./relay", Test: "TestLostConnectionIsMadeAnew",
+	},
+	{
+		Mode:     "A4",
+		Prevents: "one that broke without a word of the server's is, too",
+		Guard:    "a broken connection is nothing for a person; instead it ends the relay",
+		File:     "relay/pgerrors.go",
+		Old:      "\t\treturn err // the connection broke\n",
+		New:      "\t\treturn permanent(err, \"start walpost again\")\n",
 		Module:   ".", Package: "./relay", Test: "TestLostConnectionIsMadeAnew",
 	},
 	{

@@ -21,6 +21,15 @@ var losses = []Mutation{
 		Module:   ".", Package: "./relay", Test: "TestNoConfirmedPositionIsComputed",
 	},
 	{
+		Mode:     "L1",
+		Prevents: "the position of a keepalive is taken as it is",
+		Guard:    "a keepalive's position, as it came; instead one is added",
+		File:     "relay/read.go",
+		Old:      "\ts.flight.idle(m.walEnd)\n",
+		New:      "\ts.flight.idle(m.walEnd + 1)\n",
+		Module:   ".", Package: "./relay", Test: "TestNoConfirmedPositionIsComputed",
+	},
+	{
 		Mode:     "L2",
 		Prevents: "a transaction that was open while a later one was delivered arrives after a restart",
 		Guard:    "no row is judged by its WAL position; instead those below the furthest one seen are skipped",
@@ -101,6 +110,15 @@ func parseCopyData(b []byte) (message, error) {
 		File:     "sink/lane.go",
 		Old:      "\t\tl.fail(o.err)\n\t\tl.on = nil\n\t\treturn resend, nil\n",
 		New:      "\t\tl.fail(o.err)\n\t\tl.pop()\n\t\treturn goOn, nil\n",
+		Module:   ".", Package: "./sink", Test: "TestNoErrorDropsABatch",
+	},
+	{
+		Mode:     "L6",
+		Prevents: "it stays however often it fails",
+		Guard:    "no number of failures ends the attempts; instead a thousand do",
+		File:     "sink/lane.go",
+		Old:      "\t\tl.fail(o.err)\n\t\tl.on = nil\n\t\treturn resend, nil\n",
+		New:      "\t\tl.fail(o.err)\n\t\tl.on = nil\n\t\tif l.failures > 1000 {\n\t\t\tl.pop()\n\t\t\treturn rest, head\n\t\t}\n\t\treturn resend, nil\n",
 		Module:   ".", Package: "./sink", Test: "TestNoErrorDropsABatch",
 	},
 	{

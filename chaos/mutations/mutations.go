@@ -62,8 +62,8 @@ func All() []Mutation { return slices.Concat(losses, repeats, orders, lives) }
 // Outcome is what came of a mutation.
 type Outcome struct {
 	Mutation
-	Fell    bool    // the test failed, as it has to
-	How     string  // assertion, data race, panic or time-out; of one that did not fall, what happened instead
+	Fell    bool    // the test failed by an assertion, as it has to
+	How     string  // assertion; of one that did not fall so, what happened instead
 	Said    string  // the first line that the failing test printed
 	Seconds float64 // building and testing together
 }

@@ -36,7 +36,7 @@ var orders = []Mutation{
 		File:     "sink/record.go",
 		Old:      "\t\treturn place{explicit: -1, hash: key}, nil\n",
 		New:      "\t\treturn place{explicit: -1, hash: append(key[:0:0], ev.Values[schema.ID]...)}, nil\n",
-		Module:   ".", Package: "./sink", Test: "TestPlaceOf",
+		Module:   ".", Package: "./sink", Test: "TestEventsOfOneKeyGoToOnePartition",
 	},
 	{
 		Mode:     "O2",

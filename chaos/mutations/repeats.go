@@ -49,6 +49,15 @@ var repeats = []Mutation{
 		Module:   ".", Package: "./sink", Test: "TestRetryIsNoDuplicate",
 	},
 	{
+		Mode:     "D3",
+		Prevents: "a retry has the producer id of the first attempt",
+		Guard:    "a lost answer is no reason for a new identity; instead it is",
+		File:     "sink/lane.go",
+		Old:      "\t\tl.fail(o.err)\n\t\tl.on = nil\n\t\treturn resend, nil\n",
+		New:      "\t\tl.fail(o.err)\n\t\tl.on = nil\n\t\tif v == unclear {\n\t\t\treturn renew, nil\n\t\t}\n\t\treturn resend, nil\n",
+		Module:   ".", Package: "./sink", Test: "TestRetryIsNoDuplicate",
+	},
+	{
 		Mode:     "D4",
 		Prevents: "an event's id is the row's, in every delivery",
 		Guard:    "the id header is the id column; instead it is made up when the event is sent",
