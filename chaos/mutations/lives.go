@@ -78,9 +78,9 @@ var lives = []Mutation{
 		Mode:     "A4",
 		Prevents: "one that broke without a word of the server's is, too",
 		Guard:    "a broken connection is nothing for a person; instead it ends the relay",
-		File:     "relay/pgerrors.go",
-		Old:      "\t\treturn err // the connection broke\n",
-		New:      "\t\treturn permanent(err, \"start walpost again\")\n",
+		File:     "relay/stream.go",
+		Old:      "\t\t\treturn fmt.Errorf(\"read replication stream: %w\", err)\n",
+		New:      "\t\t\treturn permanent(fmt.Errorf(\"read replication stream: %w\", err), \"start walpost again\")\n",
 		Module:   ".", Package: "./relay", Test: "TestLostConnectionIsMadeAnew",
 	},
 	{
