@@ -158,7 +158,11 @@ func (d *drawer) wander(n int) {
 		case k < 59:
 			s.kind = takeOver
 		default:
-			continue
+			s.kind, s.n = outage, 20+d.IntN(300)
+			s.fate = d.before().fate
+			if d.IntN(2) == 0 {
+				s.way = neverArrives
+			}
 		}
 		d.add(s)
 	}

@@ -51,7 +51,7 @@ var (
 type act struct {
 	kind actKind
 	fate
-	n    int   // events of publish, bytes of limit
+	n    int   // events of publish, bytes of limit, attempts of outage
 	odd  []int // of those events: these have no key
 	big  int   // of those events: this one never fits; -1: none
 	on   bool  // of compact
@@ -63,6 +63,7 @@ type actKind uint8
 const (
 	publishing actKind = iota // n events, the sender coming once while they are written
 	sendHead                  // the sender comes
+	outage                    // it comes again and again, and nothing gets through
 	land                      // the oldest request that is under way arrives
 	setLimit                  // max.message.bytes
 	compact                   // cleanup.policy
@@ -83,6 +84,10 @@ func (a act) do(j *journey) {
 		a.publish(j)
 	case sendHead:
 		j.send(a.fate)
+	case outage:
+		for range a.n {
+			j.send(a.fate)
+		}
 	case land:
 		j.arrive(a.stranded)
 	case setLimit:
