@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"time"
 
 	"walpost/chaos/kafkaproxy"
 )
@@ -24,7 +25,45 @@ func answerFaults() []fault {
 			}})
 		}
 	}
+	for _, api := range kafkaproxy.Besides {
+		for i, code := range api.Codes {
+			traits := trait(0)
+			if i == 0 {
+				traits = brief
+			}
+			all = append(all, fault{"Kafka answers " + api.Name + " with " + code.Name, 2, traits, func(ctx context.Context, r *round) error {
+				return r.deny(ctx, api, code.Number)
+			}})
+		}
+	}
 	return all
+}
+
+// deny lets a relay that starts meet answers to what it asks then. What it does not ask again by itself it asks when connections are cut.
+func (r *round) deny(ctx context.Context, api *kafkaproxy.API, code int16) error {
+	if err := r.relay.stop(ctx); err != nil {
+		return err
+	}
+	f, err := r.toKafka.Deny(api, code, 1+r.r.IntN(3))
+	if err != nil {
+		return err
+	}
+	defer f.Cancel()
+	if err := r.relay.start(); err != nil {
+		return err
+	}
+	for {
+		select {
+		case <-f.Done():
+			return nil
+		case <-ctx.Done():
+			return f.Wait(ctx)
+		case <-time.After(200 * time.Millisecond):
+			if err := r.toKafka.Cut(); err != nil {
+				return err
+			}
+		}
+	}
 }
 
 // used waits until produce requests have met a fault of the proxy's.

@@ -23,7 +23,7 @@ type Cluster struct {
 
 	mu      sync.Mutex
 	brokers map[int32]*broker // grows, and never loses one
-	faults  []*Fault          // which a produce request may still meet, oldest first
+	faults  []*Fault          // which a request may still meet, oldest first
 	held    []*heldRequest    // oldest first
 	err     error             // the first that no fault explains
 	errs    int

@@ -6,12 +6,13 @@ import (
 	"slices"
 )
 
-// Fault is what a number of produce requests meet. A request counts when it
+// Fault is what a number of requests meet, most often of Produce. A request counts when it
 // has met it to the end: one whose connection ended before, or whose answer
 // was none that the fault applies to, leaves its place to another.
 type Fault struct {
 	cluster *Cluster
 	kind    kind
+	key     int16 // of the request
 	code    int16
 	brokers []*broker
 
@@ -27,6 +28,7 @@ const (
 	masking
 	swallowing
 	holding
+	denying
 )
 
 // Answer answers the next n produce requests with an error code for each of
@@ -65,7 +67,7 @@ func (c *Cluster) arm(f *Fault, ids []int32) (*Fault, error) {
 		f.brokers = nil // all, also those to come
 	}
 	if f.n < 1 {
-		return nil, fmt.Errorf("a fault for %d produce requests: at least one is needed", f.n)
+		return nil, fmt.Errorf("a fault for %d requests: at least one is needed", f.n)
 	}
 	f.cluster, f.left, f.done = c, f.n, make(chan struct{})
 	c.mu.Lock()
@@ -74,12 +76,12 @@ func (c *Cluster) arm(f *Fault, ids []int32) (*Fault, error) {
 	return f, nil
 }
 
-// meet gives the fault that a produce request to a broker meets, nil if none.
-func (c *Cluster) meet(b *broker, fits func(kind) bool) *Fault {
+// meet gives the fault that a request to a broker meets, nil if none.
+func (c *Cluster) meet(b *broker, key int16, fits func(kind) bool) *Fault {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, f := range c.faults {
-		if f.left > 0 && fits(f.kind) && (f.brokers == nil || slices.Contains(f.brokers, b)) {
+		if f.left > 0 && f.key == key && fits(f.kind) && (f.brokers == nil || slices.Contains(f.brokers, b)) {
 			f.left--
 			return f
 		}
@@ -136,7 +138,7 @@ func (f *Fault) Wait(ctx context.Context) error {
 	case <-f.done:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("wait for produce requests to meet a fault: %d of %d have: %w", f.Used(), f.n, context.Cause(ctx))
+		return fmt.Errorf("wait for requests to meet a fault: %d of %d have: %w", f.Used(), f.n, context.Cause(ctx))
 	}
 }
 

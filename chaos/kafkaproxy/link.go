@@ -109,10 +109,13 @@ func (l *link) carryUp(directions *sync.WaitGroup) error {
 			return malformedf("a request of %d bytes: does the client speak plain Kafka?", x.size)
 		}
 		course := carried
-		if x.key == produceKey {
+		switch x.key {
+		case produceKey:
 			if course, err = l.meet(x, r, kept); err != nil {
 				return err
 			}
+		case initProducerIDKey, metadataKey:
+			x.fault = l.broker.cluster.meet(l.broker, x.key, func(kind) bool { return !kept })
 		}
 		switch {
 		case course == held:

@@ -33,7 +33,7 @@ func (l *link) meet(x *exchange, r *bufio.Reader, kept bool) (course, error) {
 	case acks == 0: // without an answer there is nothing to change, nor a sender who believes anything
 		return unanswered, nil
 	}
-	f := l.broker.cluster.meet(l.broker, func(k kind) bool { return k == holding || !kept })
+	f := l.broker.cluster.meet(l.broker, produceKey, func(k kind) bool { return k == holding || !kept })
 	if f == nil || f.kind == masking || f.kind == swallowing {
 		x.fault = f
 		return carried, nil

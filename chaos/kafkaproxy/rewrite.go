@@ -18,6 +18,7 @@ const (
 	metadataKey        = 3
 	findCoordinatorKey = 10
 	apiVersionsKey     = 18
+	initProducerIDKey  = 22
 	describeClusterKey = 60
 	shareFetchKey      = 78
 	shareAckKey        = 79
@@ -38,6 +39,10 @@ func (x *exchange) decoder() (kmsg.Response, error) {
 	case metadataKey, findCoordinatorKey, apiVersionsKey, describeClusterKey:
 	case produceKey:
 		if x.fault == nil && x.version < leaderHintProduce {
+			return nil, nil
+		}
+	case initProducerIDKey:
+		if x.fault == nil {
 			return nil, nil
 		}
 	default:
@@ -111,6 +116,9 @@ func (c *Cluster) change(x *exchange, answer kmsg.Response) (bool, error) {
 			b := &answer.Brokers[i]
 			lead(b.NodeID, &b.Host, &b.Port)
 		}
+		x.deny(answer)
+	case *kmsg.InitProducerIDResponse:
+		x.deny(answer)
 	case *kmsg.FindCoordinatorResponse:
 		if answer.Version < 4 {
 			if answer.ErrorCode == 0 {
@@ -155,7 +163,7 @@ func restrict(answer *kmsg.ApiVersionsResponse) {
 		switch k.ApiKey {
 		case fetchKey:
 			k.MaxVersion = min(k.MaxVersion, newestFetch)
-		case produceKey, metadataKey, findCoordinatorKey, apiVersionsKey, describeClusterKey:
+		case produceKey, metadataKey, findCoordinatorKey, apiVersionsKey, initProducerIDKey, describeClusterKey:
 			k.MaxVersion = min(k.MaxVersion, kmsg.ResponseForKey(k.ApiKey).MaxVersion())
 		}
 	}

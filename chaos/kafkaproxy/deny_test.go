@@ -1,0 +1,97 @@
+package kafkaproxy
+
+import (
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// The codes are retriable, or the one that means anything.
+func TestCodesOfDenials(t *testing.T) {
+	for _, api := range Besides {
+		for _, c := range api.Codes {
+			if e := kerr.TypedErrorForCode(c.Number); !e.Retriable && e != kerr.UnknownServerError {
+				t.Errorf("%s: %s is not retriable", api.Name, e.Message)
+			}
+		}
+	}
+}
+
+// A denied answer has the code where brokers put it, and the next one is the broker's.
+func TestDenyMetadata(t *testing.T) {
+	c, topic := launch(t)
+	k := client(t, c.Addresses())
+	ask := func() kmsg.MetadataResponseTopic {
+		q := kmsg.NewPtrMetadataRequest()
+		one := kmsg.NewMetadataRequestTopic()
+		one.Topic = &topic
+		q.Topics = append(q.Topics, one)
+		answer, err := k.Broker(1).Request(limited(t), q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answer.(*kmsg.MetadataResponse).Topics[0]
+	}
+	api := Besides[1]
+	for _, code := range api.Codes {
+		f, err := c.Deny(api, code.Number, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := ask()
+		if got.ErrorCode != code.Number && (len(got.Partitions) != 1 || got.Partitions[0].ErrorCode != code.Number) {
+			t.Errorf("%s: the answer is %+v", code.Name, got)
+		}
+		met(t, f)
+		if got := ask(); got.ErrorCode != 0 || len(got.Partitions) != 1 || got.Partitions[0].ErrorCode != 0 || got.Partitions[0].Leader != 1 {
+			t.Errorf("behind %s the answer is %+v", code.Name, got)
+		}
+	}
+}
+
+// What asks for brokers alone has nothing to deny, and the fault waits for what has.
+func TestDenyWaitsForTopics(t *testing.T) {
+	c, _ := launch(t)
+	f, err := c.Deny(Besides[1], kerr.LeaderNotAvailable.Code, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := kmsg.NewPtrMetadataRequest()
+	q.Topics = []kmsg.MetadataRequestTopic{}
+	if _, err := client(t, c.Addresses()).Broker(1).Request(limited(t), q); err != nil {
+		t.Fatal(err)
+	}
+	if f.Used() != 0 {
+		t.Error("the fault was used")
+	}
+	f.Cancel()
+}
+
+func TestDenyProducerIDs(t *testing.T) {
+	c, _ := launch(t)
+	k := client(t, c.Addresses())
+	ask := func() *kmsg.InitProducerIDResponse {
+		q := kmsg.NewPtrInitProducerIDRequest()
+		q.ProducerID, q.ProducerEpoch = -1, -1
+		answer, err := k.Broker(1).Request(limited(t), q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answer.(*kmsg.InitProducerIDResponse)
+	}
+	given := func() bool { got := ask(); return got.ErrorCode == 0 && got.ProducerID >= 0 }
+	await(t, given)
+	api := Besides[0]
+	for _, code := range api.Codes {
+		f, err := c.Deny(api, code.Number, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := ask(); got.ErrorCode != code.Number || got.ProducerID != -1 {
+			t.Errorf("%s: the answer is %+v", code.Name, got)
+		}
+		met(t, f)
+		await(t, given) // a young broker has the first of the codes itself for a while
+	}
+}
