@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"walpost/chaos/kafkaproxy"
+	"walpost/chaos/poll"
 )
 
 // notEnoughReplicas is the code of NOT_ENOUGH_REPLICAS.
@@ -47,7 +48,7 @@ func (r *round) amid(ctx context.Context, begin func() (*kafkaproxy.Fault, error
 	}
 	defer outage.Cancel()
 	// It is one only when the relay has met it.
-	if err := poll(ctx, func() (bool, error) { return outage.Used() > 0, nil }); err != nil {
+	if err := poll.Until(ctx, func() (bool, error) { return outage.Used() > 0, nil }); err != nil {
 		return err
 	}
 	return errors.Join(r.hold(ctx, 0, 500*time.Millisecond), f.strike(ctx, r))

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"walpost/chaos/poll"
 )
 
 // clockOfRelay needs another relay, which is built before the round.
@@ -46,7 +48,7 @@ func (r *round) restart(ctx context.Context, program string, env ...string) erro
 
 // awaitClock waits until the relay shows a clock that is so far ahead.
 func (r *round) awaitClock(ctx context.Context, ahead time.Duration) error {
-	return poll(ctx, func() (bool, error) {
+	return poll.Until(ctx, func() (bool, error) {
 		at, err := r.relay.clock(ctx)
 		return err == nil && (at-ahead).Abs() < time.Minute, nil
 	})

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"walpost/chaos/poll"
 	"walpost/internal/testenv/child"
 )
 
@@ -149,7 +150,7 @@ func (k *keeper) current() *child.Process {
 
 // awaitFull waits until the relay holds as much as it may, all but one batch.
 func (k *keeper) awaitFull(ctx context.Context) error {
-	return poll(ctx, func() (bool, error) {
+	return poll.Until(ctx, func() (bool, error) {
 		used, err := k.inFlight(ctx)
 		return err == nil && used > float64(k.budget-256<<10), nil
 	})

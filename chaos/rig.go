@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"walpost/chaos/kafkaproxy"
+	"walpost/chaos/topics"
 	"walpost/internal/kafkatest"
 	"walpost/internal/pgtest"
 	"walpost/internal/testenv/child"
@@ -66,7 +67,7 @@ func (r *rig) open(ctx context.Context) (err error) {
 	if r.toKafka, err = kafkaproxy.Launch(ctx, r.kafka.Brokers()); err != nil {
 		return err
 	}
-	r.client, err = kgo.NewClient(kgo.SeedBrokers(r.kafka.Brokers()...))
+	r.client, err = topics.NewClient(r.kafka.Brokers())
 	return err
 }
 

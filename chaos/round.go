@@ -14,6 +14,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"walpost/chaos/poll"
+	"walpost/chaos/topics"
 	"walpost/chaos/verdict"
 	"walpost/internal/kafkatest"
 )
@@ -151,7 +153,7 @@ func (r *round) close(ctx context.Context) error {
 	}
 	errs = append(errs, r.postgres.DropDatabase(ctx, r.name))
 	for _, topic := range r.topics() {
-		errs = append(errs, r.deleteTopic(ctx, topic))
+		errs = append(errs, topics.Delete(ctx, r.client, topic))
 	}
 	return errors.Join(errs...)
 }
@@ -242,7 +244,7 @@ func (r *round) confirmed(ctx context.Context, end uint64) error {
 // ask asks the server until done, whatever becomes of the session.
 func (r *round) ask(ctx context.Context, do func(conn *pgx.Conn) (done bool, err error)) error {
 	var last error
-	err := poll(ctx, func() (done bool, _ error) {
+	err := poll.Until(ctx, func() (done bool, _ error) {
 		if r.conn == nil {
 			if r.conn, last = pgx.Connect(ctx, r.postgres.DSN(r.name)); last != nil {
 				r.conn = nil

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"walpost/chaos/poll"
 	"walpost/chaos/verdict"
 )
 
@@ -174,7 +175,7 @@ func (w *writer) gidPrefix() string { return fmt.Sprintf("r%d-w%d-", w.round, w.
 func (w *writer) leave() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	_ = poll(ctx, func() (bool, error) { return w.connect(ctx) == nil, nil }) // what stays prepared is dropped with the database
+	_ = poll.Until(ctx, func() (bool, error) { return w.connect(ctx) == nil, nil }) // what stays prepared is dropped with the database
 	if w.conn != nil {
 		w.hangUp()
 	}

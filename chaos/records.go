@@ -1,0 +1,80 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"walpost/chaos/topics"
+	"walpost/chaos/verdict"
+)
+
+// readTopic reads all that a topic holds, each partition in the order of its log, by a client that knows nothing of walpost. How much
+// there is was asked before, so what is missing is missing and does not come later.
+func (r *round) readTopic(ctx context.Context, topic string) ([]verdict.Record, error) {
+	ends, err := topics.Ends(ctx, r.client, topic)
+	if err != nil {
+		return nil, err
+	}
+	c, err := kgo.NewClient(kgo.SeedBrokers(r.kafka.Brokers()...), kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	left := int64(0)
+	for _, end := range ends {
+		left += end
+	}
+	records := make([]verdict.Record, 0, left)
+	generation, first := r.generation(topic), partitions[strings.TrimPrefix(topic, r.name+".")]
+	for left > 0 {
+		fetches := c.PollFetches(ctx)
+		if err := fetches.Err(); err != nil {
+			return nil, fmt.Errorf("read topic %s, %d records to come: %w", topic, left, err)
+		}
+		for all := fetches.RecordIter(); !all.Done(); left-- {
+			record := all.Next()
+			one := verdict.Record{ID: header(record, "id"), Topic: topic, Partition: record.Partition, Offset: record.Offset,
+				Content: content(record.Key, record.Value, record.Headers), Generation: generation, Misplaced: !placed(record, int(first), len(ends))}
+			if record.Attrs.TimestampType() == appendTime {
+				one.Appended = record.Timestamp
+			} else {
+				one.Stamp = record.Timestamp
+			}
+			if one.Appended.IsZero() != (topic == r.topic(stamped)) {
+				return nil, fmt.Errorf("topic %s: the records' times are not those that were asked for", topic)
+			}
+			records = append(records, one)
+		}
+	}
+	return records, nil
+}
+
+// appendTime is kgo's number for message.timestamp.type=LogAppendTime.
+const appendTime = 1
+
+// placed tells whether a record is where Kafka's own producers would put it, of a topic that grew from some partitions to some.
+func placed(record *kgo.Record, from, to int) bool {
+	of := &kgo.Record{Key: record.Key}
+	if of.Key == nil { // no key: by the event's id
+		of.Key = []byte(header(record, "id"))
+	}
+	usual := kgo.StickyKeyPartitioner(nil).ForTopic("")
+	for n := from; n <= to; n++ {
+		if int32(usual.Partition(of, n)) == record.Partition {
+			return true
+		}
+	}
+	return false
+}
+
+func header(r *kgo.Record, name string) string {
+	for _, h := range r.Headers {
+		if h.Key == name {
+			return string(h.Value)
+		}
+	}
+	return ""
+}

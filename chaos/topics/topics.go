@@ -1,0 +1,164 @@
+// Package topics does to Kafka's topics what operators do, and returns when it
+// is done: when brokers say so, and not when they have taken the request.
+package topics
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"walpost/chaos/poll"
+)
+
+// NewClient makes a client for the functions here: they ask again and again,
+// and kadm takes metadata from its client's cache, which keeps them for
+// seconds by default.
+func NewClient(brokers []string) (*kgo.Client, error) {
+	return kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.MetadataMinAge(10*time.Millisecond))
+}
+
+// Partitions are a topic's partitions, as some broker tells now.
+func Partitions(ctx context.Context, client *kgo.Client, topic string) (kadm.PartitionDetails, error) {
+	told, err := kadm.NewClient(client).Metadata(ctx, topic)
+	if err == nil {
+		err = told.Topics[topic].Err
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ask for the partitions of topic %s: %w", topic, err)
+	}
+	return told.Topics[topic].Partitions, nil
+}
+
+// Ends are the end offsets of a topic's partitions.
+func Ends(ctx context.Context, client *kgo.Client, topic string) (map[int32]int64, error) {
+	told, err := kadm.NewClient(client).ListEndOffsets(ctx, topic)
+	if err == nil {
+		err = told.Error()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ask for the ends of topic %s: %w", topic, err)
+	}
+	ends := make(map[int32]int64)
+	told.Each(func(o kadm.ListedOffset) { ends[o.Partition] = o.Offset })
+	return ends, nil
+}
+
+// AwaitLeaders waits until each partition of the topics has a leader, and all
+// of its replicas are in sync.
+func AwaitLeaders(ctx context.Context, client *kgo.Client, names ...string) error {
+	return poll.Until(ctx, func() (bool, error) {
+		for _, topic := range names {
+			partitions, err := Partitions(ctx, client, topic)
+			if err != nil {
+				return false, nil // brokers that are coming up
+			}
+			for _, p := range partitions {
+				if p.Leader < 0 || len(p.ISR) < len(p.Replicas) {
+					return false, nil
+				}
+			}
+		}
+		return true, nil
+	})
+}
+
+// MoveLeaders gives the lead of some partitions, or of all if none is named,
+// to the replica behind the one that has it.
+func MoveLeaders(ctx context.Context, client *kgo.Client, topic string, some ...int32) error {
+	admin := kadm.NewClient(client)
+	partitions, err := Partitions(ctx, client, topic)
+	if err != nil {
+		return err
+	}
+	if len(some) == 0 {
+		some = slices.Collect(maps.Keys(partitions))
+	}
+	var order kadm.AlterPartitionAssignmentsReq
+	var elect kadm.TopicsSet
+	leaders := make(map[int32]int32, len(some))
+	for _, p := range some {
+		replicas := partitions[p].Replicas
+		at := slices.Index(replicas, partitions[p].Leader)
+		replicas = slices.Concat(replicas[at+1:], replicas[:at+1])
+		order.Assign(topic, p, replicas)
+		elect.Add(topic, p)
+		leaders[p] = replicas[0]
+	}
+	moved, err := admin.AlterPartitionAssignments(ctx, order)
+	if err == nil {
+		err = moved.Error()
+	}
+	if err != nil {
+		return fmt.Errorf("reassign topic %s: %w", topic, err)
+	}
+	elected, err := admin.ElectLeaders(ctx, kadm.ElectPreferredReplica, elect)
+	if err != nil {
+		return fmt.Errorf("elect leaders of topic %s: %w", topic, err)
+	}
+	for _, r := range elected[topic] {
+		if r.Err != nil && !errors.Is(r.Err, kerr.ElectionNotNeeded) {
+			return fmt.Errorf("elect a leader of topic %s, partition %d: %w", topic, r.Partition, r.Err)
+		}
+	}
+	return poll.Until(ctx, func() (bool, error) {
+		now, err := Partitions(ctx, client, topic)
+		if err != nil {
+			return false, nil
+		}
+		for p, leader := range leaders {
+			if now[p].Leader != leader {
+				return false, nil
+			}
+		}
+		return true, nil
+	})
+}
+
+// Grow adds a partition to a topic.
+func Grow(ctx context.Context, client *kgo.Client, topic string) error {
+	grown, err := kadm.NewClient(client).CreatePartitions(ctx, 1, topic)
+	if err == nil {
+		err = grown.Error()
+	}
+	if err != nil {
+		return fmt.Errorf("add a partition to topic %s: %w", topic, err)
+	}
+	return AwaitLeaders(ctx, client, topic)
+}
+
+// Delete deletes a topic, and returns when none of the brokers knows it any
+// more.
+func Delete(ctx context.Context, client *kgo.Client, topic string, brokers ...int) error {
+	deleted, err := kadm.NewClient(client).DeleteTopic(ctx, topic)
+	if err == nil {
+		err = deleted.Err
+	}
+	if err != nil {
+		return fmt.Errorf("delete topic %s: %w", topic, err)
+	}
+	return poll.Until(ctx, func() (bool, error) {
+		for _, id := range brokers {
+			req := kmsg.NewPtrMetadataRequest()
+			asked := kmsg.NewMetadataRequestTopic()
+			asked.Topic = &topic
+			req.Topics = append(req.Topics, asked)
+			res, err := client.Broker(id).Request(ctx, req)
+			if err != nil {
+				return false, nil
+			}
+			told := res.(*kmsg.MetadataResponse).Topics
+			if len(told) != 1 || !errors.Is(kerr.ErrorForCode(told[0].ErrorCode), kerr.UnknownTopicOrPartition) {
+				return false, nil
+			}
+		}
+		return true, nil
+	})
+}
