@@ -73,7 +73,7 @@ func (l *ledger) wait(t *testing.T, acked, rejected int) {
 	}
 }
 
-func open(t *testing.T, brokers []string, acks sink.Acks) *sink.Producer {
+func open(t *testing.T, brokers []string, topic string, acks sink.Acks) *sink.Producer {
 	t.Helper()
 	name, err := schema.ParseTemplate(topic, schema.DefaultMapping())
 	if err != nil {
@@ -153,7 +153,7 @@ func TestEveryAnswer(t *testing.T) {
 			t.Logf("seed %d", n)
 			b := newBroker(t, n, test.faults)
 			acks := &ledger{rejected: map[int]error{}, changed: make(chan struct{}, 1)}
-			p := open(t, b.cluster.ListenAddrs(), acks)
+			p := open(t, b.cluster.ListenAddrs(), topic, acks)
 			defer p.Close()
 			const at, least, most = 1500, 2000, 40_000
 			for i, r := range test.poison {
