@@ -149,7 +149,10 @@ func (r *round) recreate(ctx context.Context, topic string) error {
 		return err
 	}
 	r.earlier = append(r.earlier, records...)
-	if err := topics.Delete(ctx, r.client, topic, 1, 2, 3); err != nil {
+	if err := topics.Delete(ctx, r.client, topic); err != nil {
+		return err
+	}
+	if err := topics.AwaitGone(ctx, r.client, topic); err != nil {
 		return err
 	}
 	purge.Gone = time.Now()

@@ -1,5 +1,5 @@
-// Package topics does to Kafka's topics what operators do, and returns when it
-// is done: when brokers say so, and not when they have taken the request.
+// Package topics does to Kafka's topics what operators do, and waits until
+// brokers say that it is done: they take a request before.
 package topics
 
 import (
@@ -134,9 +134,8 @@ func Grow(ctx context.Context, client *kgo.Client, topic string) error {
 	return AwaitLeaders(ctx, client, topic)
 }
 
-// Delete deletes a topic, and returns when none of the brokers knows it any
-// more.
-func Delete(ctx context.Context, client *kgo.Client, topic string, brokers ...int) error {
+// Delete deletes a topic. Brokers may know it for a while.
+func Delete(ctx context.Context, client *kgo.Client, topic string) error {
 	deleted, err := kadm.NewClient(client).DeleteTopic(ctx, topic)
 	if err == nil {
 		err = deleted.Err
@@ -144,13 +143,22 @@ func Delete(ctx context.Context, client *kgo.Client, topic string, brokers ...in
 	if err != nil {
 		return fmt.Errorf("delete topic %s: %w", topic, err)
 	}
+	return nil
+}
+
+// AwaitGone waits until no broker knows a topic any more.
+func AwaitGone(ctx context.Context, client *kgo.Client, topic string) error {
+	brokers, err := kadm.NewClient(client).ListBrokers(ctx)
+	if err != nil {
+		return fmt.Errorf("ask for the brokers: %w", err)
+	}
 	return poll.Until(ctx, func() (bool, error) {
-		for _, id := range brokers {
+		for _, id := range brokers.NodeIDs() {
 			req := kmsg.NewPtrMetadataRequest()
 			asked := kmsg.NewMetadataRequestTopic()
 			asked.Topic = &topic
 			req.Topics = append(req.Topics, asked)
-			res, err := client.Broker(id).Request(ctx, req)
+			res, err := client.Broker(int(id)).Request(ctx, req)
 			if err != nil {
 				return false, nil
 			}
