@@ -102,6 +102,9 @@ func (l *link) carryUp(directions *sync.WaitGroup) error {
 		if !l.up.pass(l.ended) {
 			return net.ErrClosed
 		}
+		if start[0] == 0x16 && start[1] == 3 {
+			return errors.New("a TLS handshake: walpost tries one when it looks for why it gets no answer, and a plain broker hangs up")
+		}
 		be := binary.BigEndian
 		x := &exchange{request: request{size: int(int32(be.Uint32(start))), key: int16(be.Uint16(start[4:])),
 			version: int16(be.Uint16(start[6:])), correlation: int32(be.Uint32(start[8:]))}}

@@ -113,7 +113,7 @@ func TestLargeRequests(t *testing.T) {
 // What cannot be parsed ends the connection, and is told.
 func TestNoise(t *testing.T) {
 	for name, noise := range map[string][]byte{
-		"TLS":                         {0x16, 3, 1, 0, 200, 1, 0, 0, 196, 3, 3, 0},
+		"HTTP":                        []byte("GET / HTTP/1.1"),
 		"a length below the head's":   {0, 0, 0, 7, 0, 3, 0, 8, 0, 0, 0, 1},
 		"a version of the future":     {0, 0, 0, 10, 0, 0, 0, 99, 0, 0, 0, 1, 255, 255},
 		"a produce request too short": {0, 0, 0, 10, 0, 0, 0, 8, 0, 0, 0, 1, 255, 255},
@@ -133,4 +133,14 @@ func TestNoise(t *testing.T) {
 			t.Errorf("%s: no error", name)
 		}
 	}
+}
+
+// A client that tries TLS is hung up on, and that is no error of the proxy's own.
+func TestTLSIsRefusedQuietly(t *testing.T) {
+	c, _ := launch(t)
+	conn := dial(t, c)
+	if _, err := conn.Write([]byte("\x16\x03\x01\x05\xa8\x01\x00\x05\xa4\x03\x03 and more")); err != nil {
+		t.Fatal(err)
+	}
+	await(t, func() bool { n, _ := c.Connections(); return n == 0 })
 }
