@@ -32,6 +32,10 @@ func malformedf(format string, args ...any) error { return malformed{fmt.Errorf(
 // errSwallowed ends the connection whose answer is not to be passed on.
 var errSwallowed = errors.New("an answer is swallowed")
 
+// errTLS ends a connection as a plain broker does when a client begins a TLS
+// handshake. It is no noise: who gets no answer may try that to find out why.
+var errTLS = errors.New("a TLS handshake")
+
 // link is one carried connection. Two goroutines carry it, one for each
 // direction, and each answer of the proxy's own is written by a third.
 type link struct {
@@ -103,7 +107,7 @@ func (l *link) carryUp(directions *sync.WaitGroup) error {
 			return net.ErrClosed
 		}
 		if start[0] == 0x16 && start[1] == 3 {
-			return errors.New("a TLS handshake: walpost tries one when it looks for why it gets no answer, and a plain broker hangs up")
+			return errTLS
 		}
 		be := binary.BigEndian
 		x := &exchange{request: request{size: int(int32(be.Uint32(start))), key: int16(be.Uint16(start[4:])),
