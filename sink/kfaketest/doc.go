@@ -1,4 +1,2 @@
-// Package kfaketest drives the whole producer of package sink against franz-go's embedded broker, which answers what a test chooses: every
-// code that a produce request may get, before or after the append, lost answers, late requests, moved leaders, topics made anew. It is a
-// module of its own, so that the relay does not depend on a second Kafka client.
+// Package kfaketest drives the whole producer of
 package kfaketest
