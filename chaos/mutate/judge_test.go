@@ -17,7 +17,7 @@ func TestJudge(t *testing.T) {
 		out  string
 		err  error
 		fell bool
-		how  string
+		how  string // empty: the test could not be run, which is an error
 		said string
 	}{
 		"passed":            {"=== RUN   TestX\n--- PASS: TestX (0.1s)\nPASS\n", nil, false, "the test stands", ""},
@@ -26,12 +26,12 @@ func TestJudge(t *testing.T) {
 		"assertion, racing": {"=== RUN   TestX\nWARNING: DATA RACE\n    x_test.go:5: it is 1\n--- FAIL: TestX (0.1s)\n", failed, true, "assertion", "it is 1"},
 		"time-out":          {"=== RUN   TestX\npanic: test timed out after 1m30s\n", failed, false, "a time-out and no assertion", ""},
 		"panic":             {"=== RUN   TestX\n--- FAIL: TestX (0.1s)\npanic: relay: no\n", failed, false, "a panic and no assertion", ""},
-		"does not compile":  {"# walpost/relay\nrelay/x_test.go:1:2: undefined: y\nFAIL\twalpost/relay [build failed]\n", failed, false, "another failure", ""},
-		"another test":      {"=== RUN   TestXY\n    x_test.go:5: it is 1\n--- FAIL: TestXY (0.1s)\nFAIL\n", failed, false, "another failure", "it is 1"},
+		"does not compile":  {"# walpost/relay\nrelay/x_test.go:1:2: undefined: y\nFAIL\twalpost/relay [build failed]\n", failed, false, "", ""},
+		"another test":      {"=== RUN   TestXY\n    x_test.go:5: it is 1\n--- FAIL: TestXY (0.1s)\nFAIL\n", failed, false, "", "it is 1"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if fell, how := judge("TestX", c.out, c.err); fell != c.fell || how != c.how {
-				t.Errorf("fell %t by %s, want %t by %s", fell, how, c.fell, c.how)
+			if fell, how, err := judge("TestX", c.out, c.err); fell != c.fell || how != c.how || (err != nil) != (c.how == "") {
+				t.Errorf("fell %t by %q, %v; want %t by %q", fell, how, err, c.fell, c.how)
 			}
 			if got := reason(c.out); got != c.said {
 				t.Errorf("said %q, want %q", got, c.said)

@@ -9,7 +9,8 @@
 // pass; a mutation that does not compile, or whose place in the source is not
 // there exactly once, is an error of the table.
 //
-// It exits with 1 when a test stands although its guard is gone.
+// It exits with 1 when a test does not fail by an assertion although its guard
+// is gone.
 package main
 
 import (
@@ -100,11 +101,11 @@ func choose(only string) ([]mutations.Mutation, error) {
 	return chosen, nil
 }
 
-// verdict is an error if any test stands without its guard.
+// verdict is an error if any test does not fall without its guard.
 func verdict(outcomes []mutations.Outcome) error {
 	standing := slices.DeleteFunc(slices.Clone(outcomes), func(o mutations.Outcome) bool { return o.Fell })
 	if len(standing) == 0 {
 		return nil
 	}
-	return fmt.Errorf("%d of %d guards can be taken out without a test that fails", len(standing), len(outcomes))
+	return fmt.Errorf("%d of %d guards can be taken out without a test that fails by an assertion", len(standing), len(outcomes))
 }

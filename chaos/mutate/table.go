@@ -14,7 +14,7 @@ func table(w io.Writer, outcomes []mutations.Outcome) {
 	for _, o := range outcomes {
 		test := o.Test
 		if !o.Fell {
-			test = "none: " + o.Test + " stands"
+			test = "not " + o.Test
 		}
 		rows = append(rows, []string{o.Mode, o.Prevents, o.Guard, test, o.How, fmt.Sprintf("%.1f", o.Seconds)})
 	}

@@ -116,30 +116,28 @@ func try(ctx context.Context, t *tree, m mutations.Mutation) (o mutations.Outcom
 	if ctx.Err() != nil {
 		return o, ctx.Err()
 	}
-	o.Fell, o.How = judge(m.Test, out, err)
-	if o.Fell {
+	if o.Fell, o.How, err = judge(m.Test, out, err); o.Fell {
 		o.Said = reason(out)
-	} else if err != nil {
-		return o, fmt.Errorf("the tests could not be run: %w\n%s", err, out)
 	}
-	return o, nil
+	return o, err
 }
 
 // judge tells from the output of go test what became of a test. It has to fail by an assertion: what else ends it may be anything's fault.
-func judge(test, out string, err error) (fell bool, how string) {
+// An error says that the test did not come to an end of its own.
+func judge(test, out string, err error) (fell bool, how string, _ error) {
 	switch failed := strings.Contains(out, "\n--- FAIL: "+test+" (") || strings.HasPrefix(out, "--- FAIL: "+test+" ("); {
 	case err == nil:
-		return false, "the test stands"
+		return false, "the test stands", nil
 	case strings.Contains(out, "panic: test timed out"):
-		return false, "a time-out and no assertion"
+		return false, "a time-out and no assertion", nil
 	case strings.Contains(out, "\npanic: ") || strings.Contains(out, "\nfatal error: "):
-		return false, "a panic and no assertion"
+		return false, "a panic and no assertion", nil
 	case failed && strings.Contains(out, "WARNING: DATA RACE") && reason(out) == "":
-		return false, "a data race and no assertion"
+		return false, "a data race and no assertion", nil
 	case failed:
-		return true, "assertion"
+		return true, "assertion", nil
 	}
-	return false, "another failure"
+	return false, "", fmt.Errorf("the test could not be run: %w\n%s", err, out)
 }
 
 // assertion is a line that a test printed: file, line, text.
