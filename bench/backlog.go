@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"walpost/internal/testenv/poll"
 )
 
 // workload is what a backlog is made of.
@@ -113,7 +115,7 @@ func (b *backlog) newSlot(ctx context.Context) (string, error) {
 
 // drop drops a slot as soon as nobody holds it.
 func (b *backlog) drop(ctx context.Context, slot string) error {
-	return poll(ctx, 20*time.Millisecond, func() (bool, error) {
+	return poll.Until(ctx, func() (bool, error) {
 		if pid, err := b.reader(ctx, slot); err != nil || pid != 0 {
 			return false, err
 		}
@@ -130,7 +132,7 @@ func (b *backlog) reader(ctx context.Context, slot string) (pid int, err error) 
 
 // awaitReader waits until somebody reads a slot.
 func (b *backlog) awaitReader(ctx context.Context, slot string, ended <-chan struct{}) (pid int, err error) {
-	err = poll(ctx, 2*time.Millisecond, func() (bool, error) {
+	err = poll.Every(ctx, 2*time.Millisecond, func() (bool, error) {
 		pid, err = b.reader(ctx, slot)
 		select {
 		case <-ended:
@@ -146,20 +148,4 @@ func (b *backlog) awaitReader(ctx context.Context, slot string, ended <-chan str
 func (b *backlog) close(ctx context.Context) error {
 	_, err := b.conn.Exec(ctx, "SELECT pg_drop_replication_slot('"+baseSlot+"')")
 	return errors.Join(err, b.conn.Close(ctx))
-}
-
-// poll asks until done or an error.
-func poll(ctx context.Context, every time.Duration, ask func() (done bool, err error)) error {
-	ticks := time.NewTicker(every)
-	defer ticks.Stop()
-	for {
-		if done, err := ask(); done || err != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-ticks.C:
-		}
-	}
 }

@@ -4,11 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"walpost/internal/testenv/poll"
 )
 
 // client is the bench's own view of Kafka.
@@ -21,7 +22,7 @@ func (r *rig) newClient(opts ...kgo.Opt) (client, error) {
 
 // await waits until a topic holds n records, and not one more.
 func (c client) await(ctx context.Context, topic string, partitions int, n int64, ended <-chan struct{}) error {
-	return poll(ctx, 20*time.Millisecond, func() (bool, error) {
+	return poll.Until(ctx, func() (bool, error) {
 		have, err := c.size(ctx, topic, partitions)
 		if err != nil || have > n {
 			return false, errors.Join(err, fmt.Errorf("%d records of %d rows", have, n))

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"walpost/chaos/kafkaproxy"
-	"walpost/chaos/poll"
+	"walpost/internal/testenv/poll"
 )
 
 // notEnoughReplicas is the code of NOT_ENOUGH_REPLICAS.

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"walpost/chaos/poll"
+	"walpost/internal/testenv/poll"
 )
 
 // clockOfRelay needs another relay, which is built before the round.

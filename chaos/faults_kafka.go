@@ -9,10 +9,10 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"walpost/chaos/poll"
 	"walpost/chaos/topics"
 	"walpost/chaos/verdict"
 	"walpost/internal/kafkatest"
+	"walpost/internal/testenv/poll"
 )
 
 func kafkaFaults() []fault {

@@ -13,8 +13,8 @@ import (
 	"syscall"
 	"time"
 
-	"walpost/chaos/poll"
 	"walpost/internal/testenv/child"
+	"walpost/internal/testenv/poll"
 )
 
 // keeper keeps a relay running, as a service manager does: one that ends without having been told to is started again, and that is noted.

@@ -14,10 +14,10 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"walpost/chaos/poll"
 	"walpost/chaos/topics"
 	"walpost/chaos/verdict"
 	"walpost/internal/kafkatest"
+	"walpost/internal/testenv/poll"
 )
 
 // round is a fresh database and fresh topics, over which some faults are brought one after another, and the verdict on it.

@@ -13,8 +13,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"walpost/chaos/poll"
 	"walpost/chaos/verdict"
+	"walpost/internal/testenv/poll"
 )
 
 // workload is services at work: writers side by side, each with a session of its own, whose transactions interleave. They go straight to

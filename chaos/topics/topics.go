@@ -15,7 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"walpost/chaos/poll"
+	"walpost/internal/testenv/poll"
 )
 
 // NewClient makes a client for the functions here: they ask again and again,

@@ -6,10 +6,15 @@ import (
 	"time"
 )
 
-// Until asks every 20 ms until done, or an error. Its error is the cause of
-// ctx's end when that comes first.
+// Until is [Every] 20 ms.
 func Until(ctx context.Context, ask func() (done bool, err error)) error {
-	ticks := time.NewTicker(20 * time.Millisecond)
+	return Every(ctx, 20*time.Millisecond, ask)
+}
+
+// Every asks so often until done, or an error. Its error is the cause of ctx's
+// end when that comes first.
+func Every(ctx context.Context, pause time.Duration, ask func() (done bool, err error)) error {
+	ticks := time.NewTicker(pause)
 	defer ticks.Stop()
 	for {
 		if done, err := ask(); done || err != nil {
