@@ -6,22 +6,26 @@ import (
 	"slices"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
+
 	"walpost/chaos/kafkaproxy"
 	"walpost/internal/testenv/poll"
 )
 
-// notEnoughReplicas is the code of NOT_ENOUGH_REPLICAS.
-const notEnoughReplicas = 19
+// unending is how many requests an outage meets: more than there will be.
+const unending = 1 << 20
 
 // amidFaults are deaths while Kafka takes nothing: all that was read is in the relay alone then, or so the relay must think.
 func amidFaults() []fault {
 	var all []fault
 	for _, deaf := range []struct {
 		name string
-		arm  func(c *kafkaproxy.Cluster, n int) (*kafkaproxy.Fault, error)
+		arm  func(c *kafkaproxy.Cluster) (*kafkaproxy.Fault, error)
 	}{
-		{"while Kafka refuses", func(c *kafkaproxy.Cluster, n int) (*kafkaproxy.Fault, error) { return c.Answer(notEnoughReplicas, n) }},
-		{"while Kafka appends and does not answer", func(c *kafkaproxy.Cluster, n int) (*kafkaproxy.Fault, error) { return c.Swallow(n) }},
+		{"while Kafka refuses", func(c *kafkaproxy.Cluster) (*kafkaproxy.Fault, error) {
+			return c.Answer(kerr.NotEnoughReplicas.Code, unending)
+		}},
+		{"while Kafka appends and does not answer", func(c *kafkaproxy.Cluster) (*kafkaproxy.Fault, error) { return c.Swallow(unending) }},
 	} {
 		for _, f := range slices.Concat(relayFaults(), postgresFaults()) {
 			if share := dying[f.name]; share > 0 {
@@ -29,7 +33,12 @@ func amidFaults() []fault {
 					f.traits &^= brief
 				}
 				all = append(all, fault{f.name + ", " + deaf.name, share, f.traits | repeats, func(ctx context.Context, r *round) error {
-					return r.amid(ctx, func() (*kafkaproxy.Fault, error) { return deaf.arm(r.toKafka, 1<<20) }, f)
+					outage, err := deaf.arm(r.toKafka)
+					if err != nil {
+						return err
+					}
+					defer outage.Cancel()
+					return r.amid(ctx, outage, f)
 				}})
 			}
 		}
@@ -41,12 +50,7 @@ func amidFaults() []fault {
 var dying = map[string]int{killed: 15, stopped: 3, cutPostgres: 10, crashed: 4, restartedFast: 3}
 
 // amid brings a fault in the middle of an outage.
-func (r *round) amid(ctx context.Context, begin func() (*kafkaproxy.Fault, error), f fault) error {
-	outage, err := begin()
-	if err != nil {
-		return err
-	}
-	defer outage.Cancel()
+func (r *round) amid(ctx context.Context, outage *kafkaproxy.Fault, f fault) error {
 	// It is one only when the relay has met it.
 	if err := poll.Until(ctx, func() (bool, error) { return outage.Used() > 0, nil }); err != nil {
 		return err

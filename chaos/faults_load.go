@@ -9,7 +9,8 @@ import (
 func loadFaults() []fault {
 	return []fault{
 		{"a transaction larger than relay.max_in_flight_bytes", 5, brief, func(ctx context.Context, r *round) error {
-			return r.load.insertBulk(ctx, int(2*r.budget/maxPayload*5/4))
+			const average = maxPayload / 2
+			return r.load.insertBulk(ctx, int(r.budget/average*5/4))
 		}},
 		// walpost takes created_at for ce_time, and for the record's timestamp.
 		{"clock of the services: ten years ahead, then behind", 10, brief, func(ctx context.Context, r *round) error {

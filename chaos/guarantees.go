@@ -38,7 +38,8 @@ func (l *ledger) guarantees(o options, r *rig) guarantees {
 		Postgres: r.postgres.Version(), Kafka: kafkatest.Version, Machine: fmt.Sprintf("%d cores", runtime.NumCPU()), Version: r.version,
 		Writers: writers, Largest: largest, Rounds: l.rounds, Command: o.command(), Seed: l.seed,
 		Took: strings.TrimSuffix(l.took.Round(time.Minute).String(), "0s"), Rows: grouped(l.rows), Table: l.table(),
-		Tight: mebibytes(tight), Usual: mebibytes(usual), Headroom: mebibytes(headroom), SenderTimeout: senderTimeout, Glance: glance.String(), Exempt: grouped(l.sum.Exempt), Ended: l.sum.Unbidden, Sum: l.sum,
+		Tight: mebibytes(tight), Usual: mebibytes(usual), Headroom: mebibytes(headroom), SenderTimeout: senderTimeout, Glance: glance.String(),
+		Exempt: grouped(l.sum.Exempt), Ended: l.sum.Unbidden, Sum: l.sum,
 	}
 }
 

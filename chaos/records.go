@@ -28,6 +28,7 @@ func (r *round) readTopic(ctx context.Context, topic string) ([]verdict.Record, 
 		left += end
 	}
 	records := make([]verdict.Record, 0, left)
+	usual := kgo.StickyKeyPartitioner(nil).ForTopic(topic)
 	generation, first := r.generation(topic), partitions[strings.TrimPrefix(topic, r.name+".")]
 	for left > 0 {
 		fetches := c.PollFetches(ctx)
@@ -37,7 +38,7 @@ func (r *round) readTopic(ctx context.Context, topic string) ([]verdict.Record, 
 		for all := fetches.RecordIter(); !all.Done(); left-- {
 			record := all.Next()
 			one := verdict.Record{ID: header(record, "id"), Topic: topic, Partition: record.Partition, Offset: record.Offset,
-				Content: content(record.Key, record.Value, record.Headers), Generation: generation, Misplaced: !placed(record, int(first), len(ends))}
+				Content: content(record.Key, record.Value, record.Headers), Generation: generation, Misplaced: !placed(usual, record, int(first), len(ends))}
 			if record.Attrs.TimestampType() == appendTime {
 				one.Appended = record.Timestamp
 			} else {
@@ -56,12 +57,11 @@ func (r *round) readTopic(ctx context.Context, topic string) ([]verdict.Record, 
 const appendTime = 1
 
 // placed tells whether a record is where Kafka's own producers would put it, of a topic that grew from some partitions to some.
-func placed(record *kgo.Record, from, to int) bool {
+func placed(usual kgo.TopicPartitioner, record *kgo.Record, from, to int) bool {
 	of := &kgo.Record{Key: record.Key}
 	if of.Key == nil { // no key: by the event's id
 		of.Key = []byte(header(record, "id"))
 	}
-	usual := kgo.StickyKeyPartitioner(nil).ForTopic("")
 	for n := from; n <= to; n++ {
 		if int32(usual.Partition(of, n)) == record.Partition {
 			return true

@@ -50,10 +50,14 @@ var produceErrors = []struct {
 	{kerr.ThrottlingQuotaExceeded, false},
 }
 
+func codeOf(e *kerr.Error, ambiguous bool) Code {
+	return Code{Name: e.Message, Number: e.Code, Ambiguous: ambiguous}
+}
+
 func retriable() []Code {
 	var list []Code
 	for _, e := range produceErrors {
-		list = append(list, Code{Name: e.err.Message, Number: e.err.Code, Ambiguous: e.ambiguous})
+		list = append(list, codeOf(e.err, e.ambiguous))
 	}
 	return list
 }

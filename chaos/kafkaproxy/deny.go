@@ -28,7 +28,7 @@ var Besides = []*API{
 func besides(name string, key int16, errs ...*kerr.Error) *API {
 	api := &API{Name: name, key: key}
 	for _, e := range errs {
-		api.Codes = append(api.Codes, Code{Name: e.Message, Number: e.Code})
+		api.Codes = append(api.Codes, codeOf(e, false))
 	}
 	return api
 }

@@ -6,9 +6,10 @@ import (
 	"slices"
 )
 
-// Fault is what a number of requests meet, most often of Produce. A request counts when it
-// has met it to the end: one whose connection ended before, or whose answer
-// was none that the fault applies to, leaves its place to another.
+// Fault is what a number of requests meet, of Produce but for those of
+// [Cluster.Deny]. A request counts when it has met it to the end: one whose
+// connection ended before, or whose answer was none that the fault applies to,
+// leaves its place to another.
 type Fault struct {
 	cluster *Cluster
 	kind    kind

@@ -268,6 +268,13 @@ func (j *judge) ahead() {
 	}
 }
 
+func minTime(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
 // Explain renders findings for people, with the fault that each came under.
 func Explain(spans []Span, findings []Finding) string {
 	var b strings.Builder
