@@ -32,7 +32,7 @@ func (r *Relay) openDatabase(ctx context.Context) (*database, error) {
 	if err != nil {
 		return nil, r.judge(err, connecting)
 	}
-	r.names.role = db.Config().User
+	r.names.Role = db.Config().User
 	return db, nil
 }
 
@@ -55,7 +55,7 @@ func dialServer(ctx context.Context, connString string, addr net.Addr) (*databas
 	}
 	conn, err := pgx.ConnectConfig(ctx, cfg)
 	if err != nil {
-		return nil, connectError(err, &cfg.Config)
+		return nil, ConnectError(err, &cfg.Config)
 	}
 	return &database{conn}, nil
 }
@@ -83,19 +83,9 @@ func prepareConfig(cfg *pgconn.Config) {
 	} {
 		cfg.RuntimeParams[name] = value
 	}
-	if cfg.ValidateConnect == nil && severalHosts(cfg) {
+	if cfg.ValidateConnect == nil && SeveralHosts(cfg) {
 		cfg.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsPrimary // the one that there is something to do on
 	}
-}
-
-// severalHosts tells whether a connection string names more than one server. One that is tried with TLS and without counts once.
-func severalHosts(cfg *pgconn.Config) bool {
-	for _, f := range cfg.Fallbacks {
-		if f.Host != cfg.Host || f.Port != cfg.Port {
-			return true
-		}
-	}
-	return false
 }
 
 // ping opens and closes an ordinary connection to the server at addr.

@@ -74,13 +74,13 @@ func (d *diagnosing) fail(check string, err error, otherwise string) {
 	var w *wait
 	switch {
 	case errors.As(err, &f):
-		if err = f.err; f.cure != "" {
-			otherwise = f.cure
+		if err = f.Err; f.Cure != "" {
+			otherwise = f.Cure
 		}
 	case errors.As(err, &w):
-		err, otherwise = w.err, w.cure+"; run waits for it"
+		err, otherwise = w.Err, w.Cure+"; run waits for it"
 	}
-	d.list.Add(check, diagnosis.Failed, tell([]error{err}), otherwise)
+	d.list.Add(check, diagnosis.Failed, OneLine([]error{err}), otherwise)
 }
 
 // unasked is the cure of a query that came to nothing.
@@ -106,7 +106,7 @@ func (d *diagnosing) server(ctx context.Context, db *database) bool {
 		}
 		d.list.OK("server", "Postgres %s, wal_level logical", db.PgConn().ParameterStatus("server_version"))
 		return true
-	case isPermanent(err):
+	case IsPermanent(err):
 		d.fail("server", err, "")
 		return d.found.version >= 14_00_00
 	case d.found.version != 0:
@@ -131,10 +131,10 @@ func (d *diagnosing) replication(ctx context.Context) {
 	case err != nil:
 		d.fail(check, d.judge(err, preparing), unasked)
 	case s.timeout == 0:
-		d.list.Add(check, diagnosis.Warning, fmt.Sprintf("the role %s may stream the WAL, but wal_sender_timeout is 0 for it: a relay that freezes keeps the slot, and no other can take over", d.names.role),
+		d.list.Add(check, diagnosis.Warning, fmt.Sprintf("the role %s may stream the WAL, but wal_sender_timeout is 0 for it: a relay that freezes keeps the slot, and no other can take over", d.names.Role),
 			"take wal_sender_timeout out of postgres.url, so that 15s holds")
 	default:
-		d.list.OK(check, "the role %s may stream the WAL; a relay that freezes loses the slot after %s", d.names.role, s.timeout)
+		d.list.OK(check, "the role %s may stream the WAL; a relay that freezes loses the slot after %s", d.names.Role, s.timeout)
 	}
 }
 
@@ -149,8 +149,8 @@ func (d *diagnosing) table(ctx context.Context, db *database) bool {
 		return true
 	case errors.As(err, &absent):
 		d.list.Add(check, diagnosis.Failed, fmt.Sprintf("table %s %s", absent.Table, absent.Reason), absent.Cure())
-	case isPermanent(err):
-		for _, one := range leaves(err) {
+	case IsPermanent(err):
+		for _, one := range Causes(err) {
 			d.fail(check, one, "alter the column, or name another one by outbox.columns")
 		}
 	default:

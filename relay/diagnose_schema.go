@@ -25,7 +25,7 @@ func (d *diagnosing) schema(ctx context.Context, db *database) bool {
 // differences reports what `walpost schema check` would, as far as no other check has it. Run does not look at most of it.
 func (d *diagnosing) differences(ctx context.Context, db *database) {
 	const check = "schema"
-	list, err := catalog.Check(ctx, db.Conn, schema.Options{Table: d.cfg.Table, Mapping: d.cfg.Mapping, Publication: d.cfg.Publication, RelayRole: d.names.role})
+	list, err := catalog.Check(ctx, db.Conn, schema.Options{Table: d.cfg.Table, Mapping: d.cfg.Mapping, Publication: d.cfg.Publication, RelayRole: d.names.Role})
 	if err != nil {
 		d.fail(check, d.judge(err, preparing), unasked)
 		return
@@ -49,7 +49,7 @@ func (d *diagnosing) weigh(one schema.Difference) diagnosis.Level {
 	switch {
 	case strings.HasPrefix(one.Object, "publication "):
 		return diagnosis.OK
-	case one.Object == "role "+d.names.role && strings.HasPrefix(one.Found, "no "):
+	case one.Object == "role "+d.names.Role && strings.HasPrefix(one.Found, "no "):
 		switch {
 		case strings.HasSuffix(one.Found, " on table "+table), one.Found == "no replication", one.Found == "no login", one.Found == "no right to connect":
 			return diagnosis.OK // backfill and replication say it, and it is connected

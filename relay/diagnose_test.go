@@ -153,7 +153,7 @@ func TestDiagnoseWarnings(t *testing.T) {
 	}
 	f.exec("select pg_drop_replication_slot('other')")
 	for range 2 {
-		w, err := dialWalsender(t.Context(), f.dsn, names{}, f.logger())
+		w, err := dialWalsender(t.Context(), f.dsn, Names{}, f.logger())
 		if err != nil {
 			t.Fatal(err)
 		}

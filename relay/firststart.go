@@ -32,7 +32,7 @@ func (r *Relay) firstStart(ctx context.Context, db *database, p *ready) error {
 	if err != nil && ctx.Err() == nil && locked.Err() != nil {
 		return context.Cause(locked)
 	}
-	if p.begun && isServerError(err) {
+	if p.begun && IsServerError(err) {
 		release() // which has the connection to itself
 		r.undo(ctx, lock)
 	}

@@ -100,7 +100,7 @@ func TestFirstStartWithTooFewConnections(t *testing.T) {
 	role := f.reader()
 	f.exec("grant select on walpost.outbox to " + role)
 	f.insert(3)
-	for limit := 1; limit < sessionsNeeded; limit++ { // whether a walsender counts depends on the version, so no single number will do
+	for limit := 1; limit < SessionsNeeded; limit++ { // whether a walsender counts depends on the version, so no single number will do
 		f.exec(fmt.Sprintf("alter role %s connection limit %d", role, limit))
 		r := f.launch()
 		until(t, "the relay waits, or leads", func() bool {
@@ -115,7 +115,7 @@ func TestFirstStartWithTooFewConnections(t *testing.T) {
 		if f.slots() != 0 || f.phase() != "" {
 			t.Errorf("limit %d: %d slots, phase %q", limit, f.slots(), f.phase())
 		}
-		if limit == sessionsNeeded-1 {
+		if limit == SessionsNeeded-1 {
 			t.Errorf("limit %d: still waiting", limit)
 		}
 	}

@@ -21,7 +21,7 @@ func TestPublicationGap(t *testing.T) {
 			f.exec("create publication walpost for table walpost.outbox with (publish = 'insert')")
 			f.insert(1)
 			err := f.launch().wait()
-			if err == nil || !isPermanent(err) || !strings.Contains(err.Error(), "publication walpost did not exist") {
+			if err == nil || !IsPermanent(err) || !strings.Contains(err.Error(), "publication walpost did not exist") {
 				t.Fatalf("ended with %v", err)
 			}
 			if n := f.sink.count(); n > 1 {
@@ -43,7 +43,7 @@ func TestLostSlot(t *testing.T) {
 		f.exec("checkpoint")
 	}
 	err := f.launch().wait()
-	if err == nil || !isPermanent(err) || !strings.Contains(err.Error(), "is lost") {
+	if err == nil || !IsPermanent(err) || !strings.Contains(err.Error(), "is lost") {
 		t.Fatalf("ended with %v", err)
 	}
 	f.insert(1)

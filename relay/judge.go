@@ -54,7 +54,7 @@ func (p *publication) same(o *publication) bool {
 // alteredPublication is the fault of a publication that is well now, and was altered since it was last seen. What it published in between
 // nobody can tell any more.
 func (r *Relay) alteredPublication(since time.Time) error {
-	return permanent(fmt.Errorf("publication %s was altered, or table %s was taken out and put back: for a while it may not have published what was inserted",
+	return Permanent(fmt.Errorf("publication %s was altered, or table %s was taken out and put back: for a while it may not have published what was inserted",
 		schema.QuoteIdent(r.cfg.Publication), r.cfg.Table),
 		"rows committed since %s that were not published are in no slot, only in the table: %s; then, or if inserts were published all the time, start walpost: it goes on from here",
 		since.UTC().Format(time.RFC3339), r.again(since))
@@ -71,10 +71,10 @@ func (r *Relay) withGap(err error, since time.Time) error {
 		where = "in the slot without these columns, and whole only in the table"
 	}
 	if since.IsZero() {
-		return &fault{err: f.err, cure: fmt.Sprintf("%s; rows committed before that are %s: insert them again", f.cure, where)}
+		return &fault{Err: f.Err, Cure: fmt.Sprintf("%s; rows committed before that are %s: insert them again", f.Cure, where)}
 	}
 	at := since.UTC().Format(time.RFC3339)
-	return &fault{err: f.err, cure: fmt.Sprintf("%s; rows committed from %s until then are %s: %s", f.cure, at, where, r.again(since))}
+	return &fault{Err: f.Err, Cure: fmt.Sprintf("%s; rows committed from %s until then are %s: %s", f.Cure, at, where, r.again(since))}
 }
 
 // again says how rows that are in the table only come into the slot.

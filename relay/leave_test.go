@@ -22,7 +22,7 @@ func TestServerErrorEndsAtOnce(t *testing.T) {
 	f.exec("commit")
 	f.insert(1)
 	err := r.wait()
-	if err == nil || !isPermanent(err) || !strings.Contains(err.Error(), "did not exist when") {
+	if err == nil || !IsPermanent(err) || !strings.Contains(err.Error(), "did not exist when") {
 		t.Fatalf("ended with %v", err)
 	}
 	if took := time.Since(begun); took >= drainLimit {

@@ -106,7 +106,7 @@ func TestRefusedEventIsNeverSkipped(t *testing.T) {
 			}
 			f.sink.setAuto(true)
 			err := r.wait()
-			if err == nil || !isPermanent(err) || !strings.Contains(err.Error(), bad) || !strings.Contains(err.Error(), "no topic") {
+			if err == nil || !IsPermanent(err) || !strings.Contains(err.Error(), bad) || !strings.Contains(err.Error(), "no topic") {
 				t.Fatalf("ended with %v", err)
 			}
 			if got := f.confirmed(); got > precede || got < precede-1024 {

@@ -15,8 +15,8 @@ import (
 	"walpost/schema"
 )
 
-// dialError is why there is no connection, with a text on one line.
-type dialError struct {
+// connectError is why there is no connection, with a text on one line.
+type connectError struct {
 	text           string
 	role, database string
 	walsender      bool    // it was to be one
@@ -25,26 +25,24 @@ type dialError struct {
 }
 
 // ConnectError returns err, why there is no connection, with a text on one line that says where to and as whom; no password is in it.
-func ConnectError(err error, cfg *pgconn.Config) error { return connectError(err, cfg) }
-
-func connectError(err error, cfg *pgconn.Config) error {
-	e := &dialError{role: cfg.User, database: cmp.Or(cfg.Database, cfg.User), walsender: cfg.RuntimeParams["replication"] != "", reasons: reasons(err, cfg), err: err}
-	e.text = fmt.Sprintf("connect to %s port %d as %s, database %s: %s", cfg.Host, cfg.Port, e.role, e.database, tell(e.reasons))
+func ConnectError(err error, cfg *pgconn.Config) error {
+	e := &connectError{role: cfg.User, database: cmp.Or(cfg.Database, cfg.User), walsender: cfg.RuntimeParams["replication"] != "", reasons: reasons(err, cfg), err: err}
+	e.text = fmt.Sprintf("connect to %s port %d as %s, database %s: %s", cfg.Host, cfg.Port, e.role, e.database, OneLine(e.reasons))
 	return e
 }
 
-func (e *dialError) Error() string { return e.text }
-func (e *dialError) Unwrap() error { return e.err }
+func (e *connectError) Error() string { return e.text }
+func (e *connectError) Unwrap() error { return e.err }
 
 // reasons returns the errors of a connection's attempts, in their order, without those that decide nothing: of TLS, where the same was
 // tried without it, and of an address of the only host that nobody listens at (as ::1 of localhost), where another one answered. So the
 // verdict does not depend on sslmode.
 func reasons(err error, cfg *pgconn.Config) []error {
-	all := leaves(err)
+	all := Causes(err)
 	if triesPlain(cfg) {
 		all = without(all, failedTLS)
 	}
-	if !severalHosts(cfg) && slices.ContainsFunc(all, isServerError) {
+	if !SeveralHosts(cfg) && slices.ContainsFunc(all, IsServerError) {
 		all = without(all, undialed)
 	}
 	return all
@@ -58,13 +56,13 @@ func without(all []error, idle func(error) bool) []error {
 	return all
 }
 
-// leaves returns the single errors that err was joined from.
-func leaves(err error) []error {
+// Causes returns the single errors that err was joined from.
+func Causes(err error) []error {
 	for e := err; e != nil; e = errors.Unwrap(e) {
 		if many, ok := e.(interface{ Unwrap() []error }); ok {
 			var all []error
 			for _, one := range many.Unwrap() {
-				all = append(all, leaves(one)...)
+				all = append(all, Causes(one)...)
 			}
 			return all
 		}
@@ -72,8 +70,8 @@ func leaves(err error) []error {
 	return []error{err}
 }
 
-// tell puts errors on one line, each text once in a row.
-func tell(errs []error) string {
+// OneLine puts errors on one line, each text once in a row.
+func OneLine(errs []error) string {
 	var seen []string
 	for _, err := range errs {
 		text := strings.Join(strings.Fields(err.Error()), " ")
@@ -92,7 +90,7 @@ func failedTLS(err error) bool { return refusedTLS(err) || says(err, "tls error:
 
 // says tells whether the library's words for what it has no type for are in err. What a server says does not count.
 func says(err error, text string) bool {
-	return !isServerError(err) && strings.Contains(err.Error(), text)
+	return !IsServerError(err) && strings.Contains(err.Error(), text)
 }
 
 // undialed tells whether nobody took the connection.
@@ -114,18 +112,18 @@ func triesPlain(cfg *pgconn.Config) bool {
 	return false
 }
 
-// judgeConnect judges why there is no connection. A connection string may name several hosts, each with an error of its own: if time can
+// classifyConnect judges why there is no connection. A connection string may name several hosts, each with an error of its own: if time can
 // cure one of them, it is waited for.
-func judgeConnect(err error, first bool, n names) error {
-	all := leaves(err)
-	if d := (*dialError)(nil); errors.As(err, &d) {
+func classifyConnect(err error, first bool, n Names) error {
+	all := Causes(err)
+	if d := (*connectError)(nil); errors.As(err, &d) {
 		all = d.reasons
-		n.role, n.database, n.walsender = d.role, d.database, d.walsender // who was refused may never have been in
+		n.Role, n.database, n.walsender = d.role, d.database, d.walsender // who was refused may never have been in
 	}
 	hopeless := true
 	var cures []string
 	for _, leaf := range all {
-		cure, never := judgeLeaf(leaf, first, n)
+		cure, never := classifyCause(leaf, first, n)
 		hopeless = hopeless && never
 		if cure != "" && !slices.Contains(cures, cure) {
 			cures = append(cures, cure)
@@ -134,16 +132,16 @@ func judgeConnect(err error, first bool, n names) error {
 	cure := strings.Join(cures, "; or ")
 	switch {
 	case hopeless:
-		return permanent(err, "%s", cure)
+		return Permanent(err, "%s", cure)
 	case cure != "":
 		return &wait{err, cure}
 	}
 	return err
 }
 
-// judgeLeaf says what can be done about one reason, and whether nothing else helps. first tells that this process has not been connected
+// classifyCause says what can be done about one reason, and whether nothing else helps. first tells that this process has not been connected
 // yet: what was well then may be changing hands at this moment, and is waited for.
-func judgeLeaf(err error, first bool, n names) (cure string, hopeless bool) {
+func classifyCause(err error, first bool, n Names) (cure string, hopeless bool) {
 	var e *pgconn.PgError
 	var parse *pgconn.ParseConfigError
 	var cert *tls.CertificateVerificationError
@@ -152,7 +150,7 @@ func judgeLeaf(err error, first bool, n names) (cure string, hopeless bool) {
 	var name *net.DNSError
 	switch {
 	case errors.As(err, &e):
-		return judgeRefusal(e, first, n)
+		return classifyRefusal(e, first, n)
 	case errors.As(err, &parse):
 		// A service file or a password file may be replaced at this very moment, and a process that has run goes on trying.
 		return "correct the connection string", first
@@ -163,7 +161,7 @@ func judgeLeaf(err error, first bool, n names) (cure string, hopeless bool) {
 		// The client's own demands.
 		return "let the server do what channel_binding, require_auth, sslcertmode or min_protocol_version asks of it (channel_binding=require: TLS, and the password as SCRAM), or take that out of the connection string", first
 	case errors.Is(err, pgconn.ErrStandbyConnection), errors.Is(err, pgconn.ErrReadOnlyConnection):
-		return promote, false
+		return Promote, false
 	case errors.Is(err, pgconn.ErrPrimaryConnection), errors.Is(err, pgconn.ErrReadWriteConnection):
 		return "take target_session_attrs out of the connection string: walpost works on the primary", first
 	case errors.As(err, &name):
@@ -174,16 +172,16 @@ func judgeLeaf(err error, first bool, n names) (cure string, hopeless bool) {
 	return "", false
 }
 
-// promote is the cure of a standby.
-const promote = "promote it (SELECT pg_promote()), or name the primary; of several hosts, target_session_attrs=read-write in postgres.url finds it"
+// Promote is the cure of a standby.
+const Promote = "promote it (SELECT pg_promote()), or name the primary; of several hosts, target_session_attrs=read-write in postgres.url finds it"
 
-// sessionsNeeded is how many sessions a relay has at the same time at most, which is in a first start: its own, that of the lock, the
+// SessionsNeeded is how many sessions a relay has at the same time at most, which is in a first start: its own, that of the lock, the
 // backfill's, the watcher's, and one walsender.
-const sessionsNeeded = 5
+const SessionsNeeded = 5
 
-// judgeRefusal judges a server that was reached and said no.
-func judgeRefusal(e *pgconn.PgError, first bool, n names) (cure string, hopeless bool) {
-	role, database := schema.QuoteIdent(n.role), schema.QuoteIdent(n.database)
+// classifyRefusal judges a server that was reached and said no.
+func classifyRefusal(e *pgconn.PgError, first bool, n Names) (cure string, hopeless bool) {
+	role, database := schema.QuoteIdent(n.Role), schema.QuoteIdent(n.database)
 	switch e.Code {
 	case "28P01", "28000": // wrong password; unknown role, or nothing in pg_hba.conf. Later a password is being rotated: it is waited for.
 		return "check user and password, and that pg_hba.conf lets the role " + role + " in to this database (the line's database is its name, not the word replication)", first
@@ -203,9 +201,19 @@ func judgeRefusal(e *pgconn.PgError, first bool, n names) (cure string, hopeless
 		return "the server's log says how far it is; a standby that lets nobody in never will: name the primary", false
 	case "53300": // of the server, the role or the database; for the stream also max_wal_senders
 		return fmt.Sprintf("walpost needs up to %d connections, one of them a walsender: end sessions that nobody needs, or raise the limit that the server names "+
-			"(max_connections, max_wal_senders, ALTER ROLE %s CONNECTION LIMIT, ALTER DATABASE %s CONNECTION LIMIT)", sessionsNeeded, role, database), false
+			"(max_connections, max_wal_senders, ALTER ROLE %s CONNECTION LIMIT, ALTER DATABASE %s CONNECTION LIMIT)", SessionsNeeded, role, database), false
 	case "55000": // closed for maintenance
 		return "run: ALTER DATABASE " + database + " ALLOW_CONNECTIONS true", false
 	}
 	return "", false
+}
+
+// SeveralHosts tells whether a connection string names more than one server. One that is tried with TLS and without counts once.
+func SeveralHosts(cfg *pgconn.Config) bool {
+	for _, f := range cfg.Fallbacks {
+		if f.Host != cfg.Host || f.Port != cfg.Port {
+			return true
+		}
+	}
+	return false
 }

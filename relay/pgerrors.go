@@ -10,35 +10,35 @@ import (
 	"walpost/schema"
 )
 
-// stage is what was asked of the server when it answered with an error. The same SQLSTATE means different things to different requests.
-type stage uint8
+// Stage is what was asked of the server when it answered with an error. The same SQLSTATE means different things to different requests.
+type Stage uint8
 
 const (
-	connecting stage = iota // opening a connection
+	connecting Stage = iota // opening a connection
 	preparing               // checks, state and backfill, in SQL
 	creating                // CREATE_REPLICATION_SLOT
 	starting                // START_REPLICATION, until the server agrees
 	streaming               // the stream itself
 )
 
-// names are what errors speak of.
-type names struct {
-	slot, publication string
-	table             schema.Table
-	role              string // as which the relay logs in
+// Names are what errors speak of.
+type Names struct {
+	Slot, Publication string
+	Table             schema.Table
+	Role              string // as which the relay logs in
 	database          string // of a connection that was refused
 	walsender         bool   // a connection that was refused was to be one
 }
 
-// judge says whether time can cure an error of the server's or of the way to it. What only a person can cure comes back as a fault;
+// Classify says whether time can cure an error of the server's or of the way to it. What only a person can cure comes back as a fault;
 // what a person can cure sooner than time, as a wait; anything else, above all what is unknown, as it is: to be retried. SQLSTATEs are
 // matched and never texts, which differ by version and language. first tells that this process has not connected before.
-func judge(err error, at stage, first bool, n names) error {
-	if err == nil || judged(err) {
+func Classify(err error, at Stage, first bool, n Names) error {
+	if err == nil || classified(err) {
 		return err
 	}
 	if at == connecting {
-		return judgeConnect(err, first, n)
+		return classifyConnect(err, first, n)
 	}
 	var e *pgconn.PgError
 	if !errors.As(err, &e) {
@@ -47,75 +47,75 @@ func judge(err error, at stage, first bool, n names) error {
 	switch e.Code {
 	case "42501": // insufficient_privilege
 		if at == preparing {
-			return permanent(err, "grant it: %s --relay-role %s prints the grants", schema.Command("print", n.table), schema.QuoteIdent(n.role))
+			return Permanent(err, "grant it: %s --relay-role %s prints the grants", schema.Command("print", n.Table), schema.QuoteIdent(n.Role))
 		}
-		return permanent(err, "%s", mayStream(n))
+		return Permanent(err, "%s", mayStream(n))
 	case "42P01", "3F000", "42883": // undefined_table, invalid_schema_name, undefined_function: something of schema walpost is not there
 		if at == preparing {
-			return permanent(err, "run: %s", schema.Command("apply", n.table))
+			return Permanent(err, "run: %s", schema.Command("apply", n.Table))
 		}
 	case "42703": // undefined_column: of a table of schema walpost, or of the outbox while a backfill begins
 		if at == preparing {
-			return permanent(err, "run: %s, which prints what is missing and the SQL that adds it", schema.Command("check", n.table))
+			return Permanent(err, "run: %s, which prints what is missing and the SQL that adds it", schema.Command("check", n.Table))
 		}
 	case "42704": // undefined_object
 		if at == starting { // the slot: it was there a moment ago
-			return permanent(err, "somebody dropped it while walpost was starting: what was committed since its last confirmation is not in any slot")
+			return Permanent(err, "somebody dropped it while walpost was starting: what was committed since its last confirmation is not in any slot")
 		}
 		if at == streaming { // up to 17: the publication, looked up in the catalog as it was at that point of the WAL
-			return publicationGap(err, n)
+			return PublicationGap(err, n)
 		}
 	case "55000": // object_not_in_prerequisite_state
 		if at == creating { // wal_level; checked before, so it was changed meanwhile or the server is a standby
-			return permanent(err, "set wal_level = logical in postgresql.conf and restart the server")
+			return Permanent(err, "set wal_level = logical in postgresql.conf and restart the server")
 		}
 		if at == starting { // invalidated: WAL that it needed is gone, or rows of the catalog are
-			return lostSlot(err, n)
+			return LostSlot(err, n)
 		}
 	case "58P01": // undefined_file: a WAL segment that the slot needs was removed
 		if at == starting || at == streaming {
-			return lostSlot(err, n)
+			return LostSlot(err, n)
 		}
 	case "53400": // configuration_limit_exceeded: max_replication_slots
 		if at == creating {
-			return permanent(err, "raise max_replication_slots and restart the server, or drop a slot that nobody uses (pg_replication_slots, active = false)")
+			return Permanent(err, "raise max_replication_slots and restart the server, or drop a slot that nobody uses (pg_replication_slots, active = false)")
 		}
 	case "42602", "42939": // invalid_name, reserved_name
 		if at == creating {
-			return permanent(err, "choose another name for the slot: lower-case letters, digits and underscores")
+			return Permanent(err, "choose another name for the slot: lower-case letters, digits and underscores")
 		}
 	case "0A000", "22023": // feature_not_supported, invalid_parameter_value: an option of pgoutput, or a server that only looks like Postgres
 		if at == creating || at == starting {
-			return permanent(err, "walpost needs Postgres 14 or later itself, without a pooler in between that changes the protocol")
+			return Permanent(err, "walpost needs Postgres 14 or later itself, without a pooler in between that changes the protocol")
 		}
 	}
 	return err // 55006 slot held, 53300 too many connections, 57P01 and 57P03 stopping or starting, and whatever is not listed
 }
 
 // mayStream is the cure of a role that may not stream the WAL.
-func mayStream(n names) string {
-	role := schema.QuoteIdent(n.role)
+func mayStream(n Names) string {
+	role := schema.QuoteIdent(n.Role)
 	return "run: ALTER ROLE " + role + " REPLICATION (on RDS and Aurora: GRANT rds_replication TO " + role + ")"
 }
 
-// lostSlot is the fault of a slot that Postgres gave up.
-func lostSlot(err error, n names) error {
-	return permanent(err, "slot %s is lost: Postgres removed WAL that it needed, so events are missing from the stream. "+
+// LostSlot is the fault of a slot that Postgres gave up.
+func LostSlot(err error, n Names) error {
+	return Permanent(err, "slot %s is lost: Postgres removed WAL that it needed, so events are missing from the stream. "+
 		"Those that are still in %s are published from there when walpost begins anew: SELECT pg_drop_replication_slot(%s); DELETE FROM walpost.relay_state WHERE slot = %[3]s; start walpost, "+
 		"which publishes all rows that are in the table, those again that had been published. "+
-		"Raise max_slot_wal_keep_size (or what the reason names, such as idle_replication_slot_timeout)", n.slot, n.table, schema.QuoteLiteral(n.slot))
+		"Raise max_slot_wal_keep_size (or what the reason names, such as idle_replication_slot_timeout)", n.Slot, n.Table, schema.QuoteLiteral(n.Slot))
 }
 
-// publicationGap is the fault of a publication that is not there at this point of the WAL, though it may be now.
-func publicationGap(err error, n names) error {
-	return permanent(err, "publication %s did not exist when this part of the WAL was written, and creating it now does not help. "+
+// PublicationGap is the fault of a publication that is not there at this point of the WAL, though it may be now.
+func PublicationGap(err error, n Names) error {
+	return Permanent(err, "publication %s did not exist when this part of the WAL was written, and creating it now does not help. "+
 		"Once it is there, advance the slot over the gap (SELECT pg_replication_slot_advance(%s, pg_current_wal_lsn())) and insert the rows of %s again that were committed since it was dropped: "+
 		"they are only in the table. Never drop a publication that a slot uses",
-		schema.QuoteIdent(n.publication), schema.QuoteLiteral(n.slot), n.table)
+		schema.QuoteIdent(n.Publication), schema.QuoteLiteral(n.Slot), n.Table)
 }
 
-// isSQLState tells whether err is a server's error with one of the codes.
-func isSQLState(err error, codes ...string) bool {
+// IsSQLState tells whether err is a server's error with one of the codes.
+func IsSQLState(err error, codes ...string) bool {
 	var e *pgconn.PgError
 	if !errors.As(err, &e) {
 		return false
@@ -128,16 +128,16 @@ func isSQLState(err error, codes ...string) bool {
 	return false
 }
 
-// isServerError tells whether the server itself said err.
-func isServerError(err error) bool {
+// IsServerError tells whether the server itself said err.
+func IsServerError(err error) bool {
 	var e *pgconn.PgError
 	return errors.As(err, &e)
 }
 
-// slotBusy tells whether another process holds the slot.
-func slotBusy(err error) bool { return isSQLState(err, "55006") }
+// SlotBusy tells whether another process holds the slot.
+func SlotBusy(err error) bool { return IsSQLState(err, "55006") }
 
-// serverGone tells whether an attempt to connect shows that the server is stopping or has stopped.
-func serverGone(err error) bool {
-	return isSQLState(err, "57P03") || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF)
+// ServerGone tells whether an attempt to connect shows that the server is stopping or has stopped.
+func ServerGone(err error) bool {
+	return IsSQLState(err, "57P03") || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF)
 }

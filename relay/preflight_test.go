@@ -224,7 +224,7 @@ func TestPublicationMade(t *testing.T) {
 	}
 	poor.cfg.ConnString = strings.Replace(poor.dsn, "postgres@", "relay@", 1)
 	err := poor.launch().wait()
-	if err == nil || !isPermanent(err) || !strings.Contains(err.Error(), "create publication walpost for table walpost.outbox") {
+	if err == nil || !IsPermanent(err) || !strings.Contains(err.Error(), "create publication walpost for table walpost.outbox") {
 		t.Fatalf("ended with %v", err)
 	}
 	var slots int
@@ -254,37 +254,11 @@ func grantRelay(ctx context.Context, f *fixture) error {
 	return nil
 }
 
-// TestLogin: a refused login ends a relay that has never been connected; later it is waited for, as is anything else that time cures.
-func TestLogin(t *testing.T) {
-	server := pgtest.Start(t, pgtest.Options{HBA: []string{"host all all 127.0.0.1/32 scram-sha-256"}})
-	f := fixtureOn(t, server.DSN("postgres"))
-	f.exec("create role relay superuser login password 'old'")
-	login := func(password string) string { return strings.Replace(f.dsn, "postgres@", "relay:"+password+"@", 1) }
-	f.cfg.ConnString = login("wrong")
-	err := f.launch().wait()
-	if err == nil || !isPermanent(err) || !strings.Contains(err.Error(), "lets the role relay in") || strings.Contains(err.Error(), "wrong@") {
-		t.Fatalf("ended with %v", err)
-	}
-	f.cfg.ConnString = login("old")
-	r := f.start()
-	f.exec("alter role relay password 'new'")
-	f.kill()
-	until(t, "the relay waits for its password", func() bool {
-		s := r.relay.State()
-		return s.Role == Waiting && strings.Contains(s.Reason, "28P01")
-	})
-	f.exec("alter role relay password 'old'")
-	f.insert(1)
-	until(t, "1 event", func() bool { return f.sink.count() == 1 })
-	r.stop()
-}
-
-// TestUnreachable: nobody at the address is waited for, and left at once.
 // A sink that refuses the relay leaves nothing behind: a slot would keep WAL for a relay that cannot run.
 func TestRefusedSinkMakesNoSlot(t *testing.T) {
 	f := newFixture(t)
 	f.cfg.OpenSink = func(context.Context, Acks) (Sink, error) {
-		return nil, permanent(errors.New("login refused"), "log in")
+		return nil, Permanent(errors.New("login refused"), "log in")
 	}
 	if err := f.launch().wait(); err == nil || !strings.Contains(err.Error(), "login refused") {
 		t.Fatalf("ended with %v", err)
@@ -297,6 +271,7 @@ func TestRefusedSinkMakesNoSlot(t *testing.T) {
 	}
 }
 
+// TestUnreachable: nobody at the address is waited for, and left at once.
 func TestUnreachable(t *testing.T) {
 	f := newFixture(t)
 	f.cfg.ConnString = "postgres://postgres@127.0.0.1:1/postgres"

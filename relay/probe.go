@@ -31,7 +31,7 @@ func (s *session) probe(ctx context.Context) {
 		limited, cancel := context.WithTimeout(ctx, probeLimit)
 		err := ping(limited, s.relay.cfg.connString(), s.addr)
 		cancel()
-		if err != nil && serverGone(err) && s.confirmer.held.Load() {
+		if err != nil && ServerGone(err) && s.confirmer.held.Load() {
 			s.stream.interrupt(errStopping)
 			return
 		}

@@ -43,7 +43,7 @@ func (s *session) broken(err error) error {
 		s.flight.Rejected(s.atHand(), err)
 		return errRefused
 	}
-	s.over = isServerError(err)
+	s.over = IsServerError(err)
 	return s.relay.judge(err, streaming)
 }
 
@@ -85,9 +85,9 @@ func (s *session) unfit(err error) error {
 	}
 	pass := s.passBy(justBeyond(at.LSN))
 	if column.Found != "" {
-		return permanent(err, "this row was written with that type, which altering the table again does not change, and everything before it is confirmed: %s", pass)
+		return Permanent(err, "this row was written with that type, which altering the table again does not change, and everything before it is confirmed: %s", pass)
 	}
-	return permanent(err, "this row was written when the table had the columns %s, and everything before it is confirmed: set outbox.columns to fit them and start walpost; "+
+	return Permanent(err, "this row was written when the table had the columns %s, and everything before it is confirmed: set outbox.columns to fit them and start walpost; "+
 		"where it then says that the table has others, give them these names (ALTER TABLE ... RENAME COLUMN) until walpost has read on; where no names help, %s", s.columns, pass)
 }
 

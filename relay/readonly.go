@@ -22,7 +22,7 @@ func (r *Relay) checkWritable(ctx context.Context, db *database) error {
 	if !closed {
 		return nil
 	}
-	role, database := schema.QuoteIdent(r.names.role), schema.QuoteIdent(db.Config().Database)
+	role, database := schema.QuoteIdent(r.names.Role), schema.QuoteIdent(db.Config().Database)
 	err = errors.New("transactions of the role " + role + " may not write: default_transaction_read_only is on")
 	cure := map[string]string{
 		"client":        "take default_transaction_read_only out of the connection string and PGOPTIONS",
@@ -37,5 +37,5 @@ func (r *Relay) checkWritable(ctx context.Context, db *database) error {
 	if r.streamed {
 		return &wait{err, cure}
 	}
-	return permanent(err, "%s", cure)
+	return Permanent(err, "%s", cure)
 }

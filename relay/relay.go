@@ -83,7 +83,7 @@ func (c *Config) check() error {
 type Relay struct {
 	cfg     Config
 	log     *slog.Logger
-	names   names
+	names   Names
 	budget  *budget
 	flight  *flight // the stream's; it outlives sessions as the sink does
 	sink    Sink    // the stream's; nil until it is opened
@@ -123,7 +123,7 @@ func New(cfg Config) (*Relay, error) {
 
 // newAsker returns a relay as far as it takes to connect, to look and to check. It carries nothing and has no metrics.
 func newAsker(cfg Config, log *slog.Logger) *Relay {
-	r := &Relay{cfg: cfg, log: log, names: names{slot: cfg.Slot, publication: cfg.Publication, table: cfg.Table}}
+	r := &Relay{cfg: cfg, log: log, names: Names{Slot: cfg.Slot, Publication: cfg.Publication, Table: cfg.Table}}
 	r.watcher = newWatcher(r)
 	return r
 }
@@ -145,12 +145,12 @@ func (r *Relay) Run(ctx context.Context) error {
 		r.metrics.leader.Set(0)
 		r.metrics.connected.Set(0)
 		switch {
-		case isPermanent(err):
+		case IsPermanent(err):
 			return err
 		case ctx.Err() != nil:
 			return nil
 		}
-		standby := slotBusy(err) || errors.Is(err, errStandby)
+		standby := SlotBusy(err) || errors.Is(err, errStandby)
 		pause := retry.next()
 		r.report(err, standby, pause)
 		if !standby {
@@ -180,7 +180,7 @@ func (r *Relay) report(err error, standby bool, pause time.Duration) {
 	}
 	pause = pause.Round(time.Millisecond)
 	if w := (*wait)(nil); errors.As(err, &w) {
-		r.log.Warn("waiting", "reason", w.err, "cure", w.cure, "retry_in", pause)
+		r.log.Warn("waiting", "reason", w.Err, "cure", w.Cure, "retry_in", pause)
 		return
 	}
 	r.log.Warn("waiting", "reason", err, "retry_in", pause)
@@ -239,8 +239,8 @@ func (r *Relay) openSink(ctx context.Context) (err error) {
 }
 
 // judge marks what only a person can cure.
-func (r *Relay) judge(err error, at stage) error {
-	return judge(err, at, !r.connected, r.names)
+func (r *Relay) judge(err error, at Stage) error {
+	return Classify(err, at, !r.connected, r.names)
 }
 
 func (r *Relay) closeSink() {
@@ -250,10 +250,4 @@ func (r *Relay) closeSink() {
 	if err := r.sink.Close(); err != nil {
 		r.log.Warn("close sink", "error", err)
 	}
-}
-
-// isPermanent tells whether a retry cannot help. Any package may say so of its errors.
-func isPermanent(err error) bool {
-	var p interface{ Permanent() bool }
-	return errors.As(err, &p) && p.Permanent()
 }

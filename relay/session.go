@@ -91,7 +91,7 @@ func (s *session) claim(ctx context.Context, db *database, srv *server, p *ready
 		return err
 	}
 	if state != nil && state.systemID != "" && state.systemID != srv.systemID {
-		return permanent(fmt.Errorf("the server's system identifier is %s, and slot %s was streamed from %s: this is another server", srv.systemID, r.cfg.Slot, state.systemID),
+		return Permanent(fmt.Errorf("the server's system identifier is %s, and slot %s was streamed from %s: this is another server", srv.systemID, r.cfg.Slot, state.systemID),
 			"connect to the right one; or publish what is missing from %s and run: DELETE FROM walpost.relay_state WHERE slot = '%s'", r.cfg.Table, r.cfg.Slot)
 	}
 	if state != nil && state.table != 0 && state.table != p.table.OID {

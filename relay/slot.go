@@ -33,7 +33,7 @@ type server struct {
 }
 
 // dialWalsender connects for replication.
-func dialWalsender(ctx context.Context, connString string, n names, log *slog.Logger) (*walsender, error) {
+func dialWalsender(ctx context.Context, connString string, n Names, log *slog.Logger) (*walsender, error) {
 	cfg, err := pgconn.ParseConfig(connString)
 	if err != nil {
 		return nil, fmt.Errorf("read connection string: %w", err)
@@ -46,7 +46,7 @@ func dialWalsender(ctx context.Context, connString string, n names, log *slog.Lo
 	w := &walsender{notices: &notices{log: log, names: n}}
 	cfg.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { _ = w.notices.take(n) } // nothing is fatal before it streams
 	if w.conn, err = pgconn.ConnectConfig(ctx, cfg); err != nil {
-		return nil, connectError(err, cfg)
+		return nil, ConnectError(err, cfg)
 	}
 	return w, nil
 }
@@ -127,7 +127,7 @@ func (w *walsender) create(ctx context.Context, slot string, temporary bool, ver
 	// A server that does not notice our death while it waits would make the slot later, for nobody. The setting counts from the second
 	// statement on. A server that cannot look on its system refuses it.
 	for _, sql := range []string{"SET client_connection_check_interval = '1s'", "SELECT 1"} {
-		if err := w.conn.Exec(ctx, sql).Close(); err != nil && !isSQLState(err, "22023") {
+		if err := w.conn.Exec(ctx, sql).Close(); err != nil && !IsSQLState(err, "22023") {
 			return s, fmt.Errorf("create slot %s: %w", slot, err)
 		}
 	}
@@ -213,7 +213,7 @@ func quoteIdent(name string) string { return `"` + strings.ReplaceAll(name, `"`,
 // notices judges what the server says besides.
 type notices struct {
 	log       *slog.Logger
-	names     names
+	names     Names
 	streaming bool
 }
 
@@ -222,7 +222,7 @@ type notices struct {
 // harmless warning that a standby of synchronized_standby_slots is away, so the source file decides.
 func (n *notices) take(notice *pgconn.Notice) error {
 	if n.streaming && notice.Code == "55000" && strings.HasSuffix(notice.File, "pgoutput.c") {
-		return publicationGap((*pgconn.PgError)(notice), n.names)
+		return PublicationGap((*pgconn.PgError)(notice), n.names)
 	}
 	n.log.Warn("the server says", "notice", notice.Message, "severity", notice.Severity, "sqlstate", notice.Code)
 	return nil

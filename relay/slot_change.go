@@ -68,7 +68,7 @@ func (v *slotVerb) mayCreate(ctx context.Context) error {
 		return err
 	}
 	if state != nil {
-		return permanent(fmt.Errorf("a first start of slot %s did not end", v.cfg.Slot),
+		return Permanent(fmt.Errorf("a first start of slot %s did not end", v.cfg.Slot),
 			"walpost run makes the slot and begins the backfill again; to do without a backfill, run: DELETE FROM walpost.relay_state WHERE slot = %s", schema.QuoteLiteral(v.cfg.Slot))
 	}
 	if err := v.checkTable(ctx, v.db, found, nil); err != nil {

@@ -156,7 +156,7 @@ func (v *slotVerb) recorded(ctx context.Context) (*Recorded, error) {
 	err := v.db.QueryRow(ctx, `select phase, coalesce(confirmed_lsn::text, ''), confirmed_commit_time, clean_stop, updated_at from walpost.relay_state where slot = $1`,
 		v.cfg.Slot).Scan(&r.Phase, &r.Confirmed, &r.CommitTime, &r.CleanStop, &r.UpdatedAt)
 	switch {
-	case errors.Is(err, pgx.ErrNoRows), isSQLState(err, "42P01", "3F000"):
+	case errors.Is(err, pgx.ErrNoRows), IsSQLState(err, "42P01", "3F000"):
 		return nil, nil
 	case err != nil:
 		return nil, fmt.Errorf("read state of slot %s: %w", v.cfg.Slot, err)

@@ -121,7 +121,7 @@ func (t *tail) stuck(ctx context.Context) error {
 	}
 	limited, cancel := context.WithTimeout(ctx, probeLimit)
 	defer cancel()
-	if err := ping(limited, t.cfg.connString(), t.addr); err != nil && serverGone(err) && t.busy.Load() == since {
+	if err := ping(limited, t.cfg.connString(), t.addr); err != nil && ServerGone(err) && t.busy.Load() == since {
 		return errStopping
 	}
 	return nil
@@ -223,13 +223,13 @@ func (t *tail) ending(err error) error {
 	switch {
 	case errors.Is(err, errLeave):
 		return err
-	case errors.As(err, &lost), isSQLState(err, "42704"): // that something was lost comes as a notice since 18, before as an error
+	case errors.As(err, &lost), IsSQLState(err, "42704"): // that something was lost comes as a notice since 18, before as an error
 		t.broken = !errors.As(err, &lost)
 		cause := err
 		if lost != nil {
-			cause = lost.err
+			cause = lost.Err
 		}
-		return permanent(fmt.Errorf("publication %s was dropped: %w", schema.QuoteIdent(t.cfg.Publication), cause),
+		return Permanent(fmt.Errorf("publication %s was dropped: %w", schema.QuoteIdent(t.cfg.Publication), cause),
 			"run: %s; then start walpost tail again", t.publicationSQL())
 	}
 	t.broken = true

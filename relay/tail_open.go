@@ -51,7 +51,7 @@ func (t *tail) check(ctx context.Context, found *ready) error {
 func (r *Relay) checkPrimary(ctx context.Context, db *database, found *ready) error {
 	err := r.checkServer(ctx, db, found)
 	if errors.Is(err, errInRecovery) {
-		return permanent(errors.New("the server is a standby"), "connect to its primary")
+		return Permanent(errors.New("the server is a standby"), "connect to its primary")
 	}
 	return err
 }
@@ -63,7 +63,7 @@ func (r *Relay) checkVisible(ctx context.Context, db *database, found *ready) er
 	case err != nil:
 		return err
 	case pub == nil:
-		return permanent(fmt.Errorf("publication %s does not exist", schema.QuoteIdent(r.cfg.Publication)),
+		return Permanent(fmt.Errorf("publication %s does not exist", schema.QuoteIdent(r.cfg.Publication)),
 			"run as the owner of %s: %s", r.cfg.Table, r.publicationSQL())
 	}
 	return pub.check(r, &found.table)
@@ -81,7 +81,7 @@ func (t *tail) create(ctx context.Context, w *walsender) (slot string, err error
 	}
 	t.history, t.period, t.addr = srv.history, srv.statusPeriod(), w.conn.Conn().RemoteAddr()
 	slot = fmt.Sprintf("walpost_tail_%d", w.conn.PID())
-	t.names.slot = slot
+	t.names.Slot = slot
 	defer t.warnOfWaiting().Stop()
 	_, err = w.create(ctx, slot, true, srv.version)
 	return slot, t.judge(err, creating)

@@ -140,7 +140,7 @@ func (w *watcher) look(ctx context.Context) error {
 		return nil // the checks before each session see the rest
 	}
 	if slot.lost {
-		w.condemn(s, lostSlot(slot.lostError(r.cfg.Slot), names{slot: r.cfg.Slot, publication: r.cfg.Publication, table: r.cfg.Table}))
+		w.condemn(s, LostSlot(slot.lostError(r.cfg.Slot), Names{Slot: r.cfg.Slot, Publication: r.cfg.Publication, Table: r.cfg.Table}))
 		return nil
 	}
 	if !slot.active {

@@ -70,7 +70,7 @@ var lives = []Mutation{
 		Prevents: "a lost connection is made anew, by the relay itself",
 		Guard:    "only what a person has to cure ends the relay; instead every error does",
 		File:     "relay/relay.go",
-		Old:      "\t\tcase isPermanent(err):\n",
+		Old:      "\t\tcase IsPermanent(err):\n",
 		New:      "\t\tcase err != nil:\n",
 		Module:   ".", Package: "./relay", Test: "TestLostConnectionIsMadeAnew",
 	},
@@ -80,7 +80,7 @@ var lives = []Mutation{
 		Guard:    "a broken connection is nothing for a person; instead it ends the relay",
 		File:     "relay/stream.go",
 		Old:      "\t\t\treturn fmt.Errorf(\"read replication stream: %w\", err)\n",
-		New:      "\t\t\treturn permanent(fmt.Errorf(\"read replication stream: %w\", err), \"start walpost again\")\n",
+		New:      "\t\t\treturn Permanent(fmt.Errorf(\"read replication stream: %w\", err), \"start walpost again\")\n",
 		Module:   ".", Package: "./relay", Test: "TestLostConnectionIsMadeAnew",
 	},
 	{
