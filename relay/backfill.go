@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"walpost/relay/pgerror"
 	"walpost/schema"
 )
 
@@ -55,7 +56,7 @@ func (r *Relay) backfill(ctx context.Context, b *backfilling, reader *database, 
 func (r *Relay) skipped(count int64, err error) error {
 	const text = "backfill is skip: rows that are in the table already are not published"
 	switch {
-	case IsSQLState(err, "42501"): // for want of SELECT, or for row level security
+	case pgerror.IsSQLState(err, "42501"): // for want of SELECT, or for row level security
 		r.log.Warn(text, "table", r.cfg.Table.String(), "rows", "unknown: "+err.Error())
 	case err != nil:
 		return fmt.Errorf("count the rows of %s: %w", r.cfg.Table, err)
@@ -123,14 +124,14 @@ func (b *backfilling) run(ctx context.Context, reader *database, p *ready, snap 
 	var ev schema.Event
 	for size := 0; result.NextRow(); rows++ {
 		if rows > math.MaxUint32 {
-			return rows, Permanent(errors.New("more rows than positions have numbers"), "set outbox.backfill: skip, and publish old rows otherwise")
+			return rows, pgerror.Permanent(errors.New("more rows than positions have numbers"), "set outbox.backfill: skip, and publish old rows otherwise")
 		}
 		plan.Reset(&ev)
 		width := 0
 		for i, v := range result.Values() {
 			width += len(v)
 			if err := plan.Set(&ev, i, schema.TextFormat, v); err != nil {
-				return rows, Permanent(fmt.Errorf("row %d: %w", rows, err), "correct or delete the row")
+				return rows, pgerror.Permanent(fmt.Errorf("row %d: %w", rows, err), "correct or delete the row")
 			}
 		}
 		ev.CommitTime = schema.NoTime
@@ -206,7 +207,7 @@ func (b *backfilling) refused() error {
 }
 
 func refusedRow(err error) error {
-	return Permanent(fmt.Errorf("event refused: %w", err), "the backfill begins again at the next start: correct or delete the row, or set outbox.backfill: skip")
+	return pgerror.Permanent(fmt.Errorf("event refused: %w", err), "the backfill begins again at the next start: correct or delete the row, or set outbox.backfill: skip")
 }
 
 // mappedColumns returns those of a table's columns that feed an event.

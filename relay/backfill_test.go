@@ -12,6 +12,7 @@ import (
 
 	"walpost/internal/diagnosis"
 	"walpost/internal/pgtest"
+	"walpost/relay/pgerror"
 	"walpost/schema"
 )
 
@@ -192,7 +193,7 @@ func TestMissingSlotIsNeverMadeAnewSilently(t *testing.T) {
 	f.exec("select pg_drop_replication_slot($1)", f.cfg.Slot)
 	f.insert(1)
 	err := f.launch().wait()
-	if err == nil || !IsPermanent(err) || !strings.Contains(err.Error(), "does not exist") || !strings.Contains(err.Error(), "DELETE FROM walpost.relay_state") {
+	if err == nil || !pgerror.IsPermanent(err) || !strings.Contains(err.Error(), "does not exist") || !strings.Contains(err.Error(), "DELETE FROM walpost.relay_state") {
 		t.Fatalf("ended with %v", err)
 	}
 	// The way out that it names.
@@ -213,7 +214,7 @@ func TestMovedSlotIsNeverStreamedSilently(t *testing.T) {
 	f.insert(1)
 	f.exec("select pg_replication_slot_advance($1, pg_current_wal_lsn())", f.cfg.Slot)
 	err := f.launch().wait()
-	if err == nil || !IsPermanent(err) || !strings.Contains(err.Error(), "somebody moved it") {
+	if err == nil || !pgerror.IsPermanent(err) || !strings.Contains(err.Error(), "somebody moved it") {
 		t.Fatalf("ended with %v", err)
 	}
 }

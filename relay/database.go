@@ -8,6 +8,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"walpost/relay/pgerror"
 )
 
 // database is an ordinary connection, for checks, state and backfill.
@@ -30,7 +32,7 @@ func (c *Config) connString() string {
 func (r *Relay) openDatabase(ctx context.Context) (*database, error) {
 	db, err := dialDatabase(ctx, r.cfg.connString())
 	if err != nil {
-		return nil, r.judge(err, connecting)
+		return nil, r.judge(err, pgerror.Connecting)
 	}
 	r.names.Role = db.Config().User
 	return db, nil
@@ -55,7 +57,7 @@ func dialServer(ctx context.Context, connString string, addr net.Addr) (*databas
 	}
 	conn, err := pgx.ConnectConfig(ctx, cfg)
 	if err != nil {
-		return nil, ConnectError(err, &cfg.Config)
+		return nil, pgerror.ConnectError(err, &cfg.Config)
 	}
 	return &database{conn}, nil
 }
@@ -83,7 +85,7 @@ func prepareConfig(cfg *pgconn.Config) {
 	} {
 		cfg.RuntimeParams[name] = value
 	}
-	if cfg.ValidateConnect == nil && SeveralHosts(cfg) {
+	if cfg.ValidateConnect == nil && pgerror.SeveralHosts(cfg) {
 		cfg.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsPrimary // the one that there is something to do on
 	}
 }

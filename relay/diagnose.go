@@ -10,6 +10,7 @@ import (
 
 	"walpost/internal/catalog"
 	"walpost/internal/diagnosis"
+	"walpost/relay/pgerror"
 )
 
 // Diagnose makes the checks of [Relay.Run] without stopping at the first that fails, and some that Run has no use for because what they
@@ -70,8 +71,8 @@ func (d *diagnosing) begins() bool {
 
 // fail appends the finding of an error. otherwise is the cure of one that brings none.
 func (d *diagnosing) fail(check string, err error, otherwise string) {
-	var f *fault
-	var w *wait
+	var f *pgerror.Fault
+	var w *pgerror.Wait
 	switch {
 	case errors.As(err, &f):
 		if err = f.Err; f.Cure != "" {
@@ -80,7 +81,7 @@ func (d *diagnosing) fail(check string, err error, otherwise string) {
 	case errors.As(err, &w):
 		err, otherwise = w.Err, w.Cure+"; run waits for it"
 	}
-	d.list.Add(check, diagnosis.Failed, OneLine([]error{err}), otherwise)
+	d.list.Add(check, diagnosis.Failed, pgerror.OneLine([]error{err}), otherwise)
 }
 
 // unasked is the cure of a query that came to nothing.
@@ -101,18 +102,18 @@ func (d *diagnosing) server(ctx context.Context, db *database) bool {
 	switch {
 	case err == nil:
 		if err := d.checkWritable(ctx, db); err != nil {
-			d.fail("server", d.judge(err, preparing), unasked)
+			d.fail("server", d.judge(err, pgerror.Preparing), unasked)
 			return true
 		}
 		d.list.OK("server", "Postgres %s, wal_level logical", db.PgConn().ParameterStatus("server_version"))
 		return true
-	case IsPermanent(err):
+	case pgerror.IsPermanent(err):
 		d.fail("server", err, "")
 		return d.found.version >= 14_00_00
 	case d.found.version != 0:
 		d.fail("server", err, "") // a standby
 	default:
-		d.fail("server", d.judge(err, preparing), unasked)
+		d.fail("server", d.judge(err, pgerror.Preparing), unasked)
 	}
 	return false
 }
@@ -122,14 +123,14 @@ func (d *diagnosing) replication(ctx context.Context) {
 	const check = "replication"
 	w, err := dialWalsender(ctx, d.cfg.connString(), d.names, d.log)
 	if err != nil {
-		d.fail(check, d.judge(err, connecting), "run waits for it")
+		d.fail(check, d.judge(err, pgerror.Connecting), "run waits for it")
 		return
 	}
 	defer w.close()
 	s, err := w.identify(ctx)
 	switch {
 	case err != nil:
-		d.fail(check, d.judge(err, preparing), unasked)
+		d.fail(check, d.judge(err, pgerror.Preparing), unasked)
 	case s.timeout == 0:
 		d.list.Add(check, diagnosis.Warning, fmt.Sprintf("the role %s may stream the WAL, but wal_sender_timeout is 0 for it: a relay that freezes keeps the slot, and no other can take over", d.names.Role),
 			"take wal_sender_timeout out of postgres.url, so that 15s holds")
@@ -149,12 +150,12 @@ func (d *diagnosing) table(ctx context.Context, db *database) bool {
 		return true
 	case errors.As(err, &absent):
 		d.list.Add(check, diagnosis.Failed, fmt.Sprintf("table %s %s", absent.Table, absent.Reason), absent.Cure())
-	case IsPermanent(err):
-		for _, one := range Causes(err) {
+	case pgerror.IsPermanent(err):
+		for _, one := range pgerror.Causes(err) {
 			d.fail(check, one, "alter the column, or name another one by outbox.columns")
 		}
 	default:
-		d.fail(check, d.judge(err, preparing), unasked)
+		d.fail(check, d.judge(err, pgerror.Preparing), unasked)
 	}
 	return false
 }

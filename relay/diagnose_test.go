@@ -13,6 +13,7 @@ import (
 	"walpost/internal/catalog"
 	"walpost/internal/diagnosis"
 	"walpost/internal/pgtest"
+	"walpost/relay/pgerror"
 	"walpost/schema"
 )
 
@@ -153,7 +154,7 @@ func TestDiagnoseWarnings(t *testing.T) {
 	}
 	f.exec("select pg_drop_replication_slot('other')")
 	for range 2 {
-		w, err := dialWalsender(t.Context(), f.dsn, Names{}, f.logger())
+		w, err := dialWalsender(t.Context(), f.dsn, pgerror.Names{}, f.logger())
 		if err != nil {
 			t.Fatal(err)
 		}

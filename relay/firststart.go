@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"walpost/relay/pgerror"
 )
 
 // firstStart makes the slot and publishes the rows that were in the outbox before it: they are unsent messages.
@@ -32,7 +34,7 @@ func (r *Relay) firstStart(ctx context.Context, db *database, p *ready) error {
 	if err != nil && ctx.Err() == nil && locked.Err() != nil {
 		return context.Cause(locked)
 	}
-	if p.begun && IsServerError(err) {
+	if p.begun && pgerror.IsServerError(err) {
 		release() // which has the connection to itself
 		r.undo(ctx, lock)
 	}
@@ -71,7 +73,7 @@ func (r *Relay) makeFirstStart(ctx context.Context, db *database, p *ready) erro
 	defer reader.close()
 	w, err := dialWalsender(ctx, r.cfg.connString(), r.names, r.log)
 	if err != nil {
-		return r.judge(err, connecting)
+		return r.judge(err, pgerror.Connecting)
 	}
 	defer w.close()
 	srv, err := w.identify(ctx)
@@ -85,7 +87,7 @@ func (r *Relay) makeFirstStart(ctx context.Context, db *database, p *ready) erro
 	r.alone = r.alone || p.begun && p.slot == nil
 	snap, err := r.createSlot(ctx, w, p, srv.version)
 	if err != nil {
-		return r.judge(err, creating)
+		return r.judge(err, pgerror.Creating)
 	}
 	if err := writeSnapshot(ctx, db, r.cfg.Slot, snap.lsn); err != nil {
 		return err

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"walpost/relay/pgerror"
 )
 
 // TestFirstStartLosesItsLock: a first start whose lock is gone ends, for another relay may be making it now, and begins again.
@@ -100,7 +102,7 @@ func TestFirstStartWithTooFewConnections(t *testing.T) {
 	role := f.reader()
 	f.exec("grant select on walpost.outbox to " + role)
 	f.insert(3)
-	for limit := 1; limit < SessionsNeeded; limit++ { // whether a walsender counts depends on the version, so no single number will do
+	for limit := 1; limit < pgerror.SessionsNeeded; limit++ { // whether a walsender counts depends on the version, so no single number will do
 		f.exec(fmt.Sprintf("alter role %s connection limit %d", role, limit))
 		r := f.launch()
 		until(t, "the relay waits, or leads", func() bool {
@@ -115,7 +117,7 @@ func TestFirstStartWithTooFewConnections(t *testing.T) {
 		if f.slots() != 0 || f.phase() != "" {
 			t.Errorf("limit %d: %d slots, phase %q", limit, f.slots(), f.phase())
 		}
-		if limit == SessionsNeeded-1 {
+		if limit == pgerror.SessionsNeeded-1 {
 			t.Errorf("limit %d: still waiting", limit)
 		}
 	}

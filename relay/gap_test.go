@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"walpost/internal/pgtest"
+	"walpost/relay/pgerror"
 )
 
 // TestPublicationGap: a part of the WAL for which there was no publication stops the relay, by an error up to 17 and by a warning since
@@ -21,7 +22,7 @@ func TestPublicationGap(t *testing.T) {
 			f.exec("create publication walpost for table walpost.outbox with (publish = 'insert')")
 			f.insert(1)
 			err := f.launch().wait()
-			if err == nil || !IsPermanent(err) || !strings.Contains(err.Error(), "publication walpost did not exist") {
+			if err == nil || !pgerror.IsPermanent(err) || !strings.Contains(err.Error(), "publication walpost did not exist") {
 				t.Fatalf("ended with %v", err)
 			}
 			if n := f.sink.count(); n > 1 {
@@ -43,7 +44,7 @@ func TestLostSlot(t *testing.T) {
 		f.exec("checkpoint")
 	}
 	err := f.launch().wait()
-	if err == nil || !IsPermanent(err) || !strings.Contains(err.Error(), "is lost") {
+	if err == nil || !pgerror.IsPermanent(err) || !strings.Contains(err.Error(), "is lost") {
 		t.Fatalf("ended with %v", err)
 	}
 	f.insert(1)

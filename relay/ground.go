@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"walpost/internal/catalog"
+	"walpost/relay/pgerror"
 	"walpost/schema"
 )
 
@@ -72,14 +73,14 @@ func (p *publication) checkRows(r *Relay, partitioned bool) error {
 	name, table := schema.QuoteIdent(r.cfg.Publication), r.cfg.Table
 	switch {
 	case partitioned && !p.viaRoot: // then pg_publication_tables lists the partitions and not the root
-		return Permanent(fmt.Errorf("publication %s shows partitions of %s and not the table", name, table),
+		return pgerror.Permanent(fmt.Errorf("publication %s shows partitions of %s and not the table", name, table),
 			"run: ALTER PUBLICATION %s SET (publish_via_partition_root = true)", name)
 	case !p.member:
-		return Permanent(fmt.Errorf("publication %s does not have table %s", name, table), "run: ALTER PUBLICATION %s ADD TABLE %s", name, table)
+		return pgerror.Permanent(fmt.Errorf("publication %s does not have table %s", name, table), "run: ALTER PUBLICATION %s ADD TABLE %s", name, table)
 	case p.filtered: // committed rows would be left out, and nobody told
-		return Permanent(fmt.Errorf("publication %s has a row filter on table %s", name, table), "run: %s", r.publishedWhole())
+		return pgerror.Permanent(fmt.Errorf("publication %s has a row filter on table %s", name, table), "run: %s", r.publishedWhole())
 	case !p.inserts:
-		return Permanent(fmt.Errorf("publication %s does not publish inserts", name), "run: ALTER PUBLICATION %s SET (publish = 'insert')", name)
+		return pgerror.Permanent(fmt.Errorf("publication %s does not publish inserts", name), "run: ALTER PUBLICATION %s SET (publish = 'insert')", name)
 	}
 	return nil
 }
@@ -98,7 +99,7 @@ func (p *publication) checkColumns(r *Relay, columns []schema.TableColumn) error
 	if lacking == nil {
 		return nil
 	}
-	return Permanent(&columnsError{fmt.Sprintf("publication %s has a column list on table %s without %s, which outbox.columns maps",
+	return pgerror.Permanent(&columnsError{fmt.Sprintf("publication %s has a column list on table %s without %s, which outbox.columns maps",
 		schema.QuoteIdent(r.cfg.Publication), r.cfg.Table, strings.Join(lacking, ", "))}, "run: %s", r.publishedWhole())
 }
 
@@ -114,7 +115,7 @@ func (r *Relay) publishedWhole() string {
 
 // noPublication is the fault of a slot that is there without its publication.
 func (r *Relay) noPublication() error {
-	return Permanent(fmt.Errorf("publication %s does not exist, but slot %s does", schema.QuoteIdent(r.cfg.Publication), r.cfg.Slot),
+	return pgerror.Permanent(fmt.Errorf("publication %s does not exist, but slot %s does", schema.QuoteIdent(r.cfg.Publication), r.cfg.Slot),
 		"run: %s; events committed before that cannot be read from the slot: advance it (SELECT pg_replication_slot_advance(%s, pg_current_wal_lsn())) and publish them from the table",
 		r.publicationSQL(), schema.QuoteLiteral(r.cfg.Slot))
 }
@@ -176,8 +177,8 @@ func tableName(ctx context.Context, db *database, oid uint32) (string, error) {
 // absentTable is the fault of an outbox whose name leads nowhere, with what is known of the table that the relay streamed last.
 func (r *Relay) absentTable(absent error, elsewhere string) error {
 	if elsewhere == "" {
-		return Permanent(absent, "")
+		return pgerror.Permanent(absent, "")
 	}
-	return Permanent(fmt.Errorf("table %s was renamed to %s", r.cfg.Table, elsewhere),
+	return pgerror.Permanent(fmt.Errorf("table %s was renamed to %s", r.cfg.Table, elsewhere),
 		"set outbox.table: %s (rows that are still in the slot are read as the table's, whatever its name was), or give the table its old name back by ALTER TABLE", elsewhere)
 }

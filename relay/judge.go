@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"walpost/relay/pgerror"
 	"walpost/schema"
 )
 
@@ -54,7 +55,7 @@ func (p *publication) same(o *publication) bool {
 // alteredPublication is the fault of a publication that is well now, and was altered since it was last seen. What it published in between
 // nobody can tell any more.
 func (r *Relay) alteredPublication(since time.Time) error {
-	return Permanent(fmt.Errorf("publication %s was altered, or table %s was taken out and put back: for a while it may not have published what was inserted",
+	return pgerror.Permanent(fmt.Errorf("publication %s was altered, or table %s was taken out and put back: for a while it may not have published what was inserted",
 		schema.QuoteIdent(r.cfg.Publication), r.cfg.Table),
 		"rows committed since %s that were not published are in no slot, only in the table: %s; then, or if inserts were published all the time, start walpost: it goes on from here",
 		since.UTC().Format(time.RFC3339), r.again(since))
@@ -62,7 +63,7 @@ func (r *Relay) alteredPublication(since time.Time) error {
 
 // withGap adds to a fault which rows are in no slot, or not whole; since: when the table was last seen published, zero if nobody knows.
 func (r *Relay) withGap(err error, since time.Time) error {
-	var f *fault
+	var f *pgerror.Fault
 	if !errors.As(err, &f) {
 		return err
 	}
@@ -71,10 +72,10 @@ func (r *Relay) withGap(err error, since time.Time) error {
 		where = "in the slot without these columns, and whole only in the table"
 	}
 	if since.IsZero() {
-		return &fault{Err: f.Err, Cure: fmt.Sprintf("%s; rows committed before that are %s: insert them again", f.Cure, where)}
+		return &pgerror.Fault{Err: f.Err, Cure: fmt.Sprintf("%s; rows committed before that are %s: insert them again", f.Cure, where)}
 	}
 	at := since.UTC().Format(time.RFC3339)
-	return &fault{Err: f.Err, Cure: fmt.Sprintf("%s; rows committed from %s until then are %s: %s", f.Cure, at, where, r.again(since))}
+	return &pgerror.Fault{Err: f.Err, Cure: fmt.Sprintf("%s; rows committed from %s until then are %s: %s", f.Cure, at, where, r.again(since))}
 }
 
 // again says how rows that are in the table only come into the slot.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"walpost/relay/pgerror"
 )
 
 // conclude ends the session, whatever stopped the reader, and returns the session's error.
@@ -22,7 +24,7 @@ func (s *session) conclude(err error) error {
 	}
 	s.recording()
 	s.relay.watcher.attend(nil)
-	if s.over || !errors.Is(err, errLeave) && !errors.Is(err, errStopping) && !IsPermanent(err) {
+	if s.over || !errors.Is(err, errLeave) && !errors.Is(err, errStopping) && !pgerror.IsPermanent(err) {
 		s.confirmer.end(false) // the connection is going
 		return err
 	}
@@ -86,7 +88,7 @@ func (s *session) halt() error {
 	}
 	refused, _ := s.flight.refusal()
 	fault := s.refusedEvent(refused)
-	if IsPermanent(refused.err) {
+	if pgerror.IsPermanent(refused.err) {
 		fault = refused.err // a stream that cannot be decoded: it says so itself
 	}
 	if err != nil {
@@ -105,11 +107,11 @@ func (s *session) refusedEvent(r *refusal) error {
 	}
 	switch {
 	case isIncurable(r.err) && pass != "":
-		return Permanent(err, "%s as it stands in the WAL, whatever is done to the row: %s", cure, pass)
+		return pgerror.Permanent(err, "%s as it stands in the WAL, whatever is done to the row: %s", cure, pass)
 	case pass != "":
-		return Permanent(err, "%s as it stands in the WAL: remove the cause and start walpost; where that cannot be done, %s", cure, pass)
+		return pgerror.Permanent(err, "%s as it stands in the WAL: remove the cause and start walpost; where that cannot be done, %s", cure, pass)
 	}
-	return Permanent(err, "%s: remove the cause and start walpost", cure)
+	return pgerror.Permanent(err, "%s: remove the cause and start walpost", cure)
 }
 
 // isIncurable tells of a sink's error whether it says that no setting can be corrected to have the event delivered.

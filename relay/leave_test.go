@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"walpost/internal/pgtest"
+	"walpost/relay/pgerror"
 )
 
 // TestServerErrorEndsAtOnce: a stream that the server has ended with an error is not waited for. Up to 17, rows that were written without
@@ -22,7 +23,7 @@ func TestServerErrorEndsAtOnce(t *testing.T) {
 	f.exec("commit")
 	f.insert(1)
 	err := r.wait()
-	if err == nil || !IsPermanent(err) || !strings.Contains(err.Error(), "did not exist when") {
+	if err == nil || !pgerror.IsPermanent(err) || !strings.Contains(err.Error(), "did not exist when") {
 		t.Fatalf("ended with %v", err)
 	}
 	if took := time.Since(begun); took >= drainLimit {

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"walpost/relay/pgerror"
 )
 
 // TestMemoryIsBoundedWhateverTheTransaction: one transaction of any size and a slow sink take no more memory than the budget and the
@@ -106,7 +108,7 @@ func TestRefusedEventIsNeverSkipped(t *testing.T) {
 			}
 			f.sink.setAuto(true)
 			err := r.wait()
-			if err == nil || !IsPermanent(err) || !strings.Contains(err.Error(), bad) || !strings.Contains(err.Error(), "no topic") {
+			if err == nil || !pgerror.IsPermanent(err) || !strings.Contains(err.Error(), bad) || !strings.Contains(err.Error(), "no topic") {
 				t.Fatalf("ended with %v", err)
 			}
 			if got := f.confirmed(); got > precede || got < precede-1024 {

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"walpost/internal/pgtest"
+	"walpost/relay/pgerror"
 )
 
 // The verdict on a server without TLS is the same whatever way sslmode asks for it, where it allows for none.
@@ -68,7 +69,7 @@ func TestLogin(t *testing.T) {
 	login := func(password string) string { return strings.Replace(f.dsn, "postgres@", "relay:"+password+"@", 1) }
 	f.cfg.ConnString = login("wrong")
 	err := f.launch().wait()
-	if err == nil || !IsPermanent(err) || !strings.Contains(err.Error(), "lets the role relay in") || strings.Contains(err.Error(), "wrong@") {
+	if err == nil || !pgerror.IsPermanent(err) || !strings.Contains(err.Error(), "lets the role relay in") || strings.Contains(err.Error(), "wrong@") {
 		t.Fatalf("ended with %v", err)
 	}
 	f.cfg.ConnString = login("old")

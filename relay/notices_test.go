@@ -5,13 +5,15 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"walpost/relay/pgerror"
 )
 
 func TestNotices(t *testing.T) {
 	f := fixture{logs: &logs{t: t}}
-	n := notices{log: f.logger(), names: Names{Publication: "walpost"}, streaming: true}
+	n := notices{log: f.logger(), names: pgerror.Names{Publication: "walpost"}, streaming: true}
 	skipped := &pgconn.Notice{Code: "55000", File: "pgoutput.c", Message: "übersprungen"}
-	if err := n.take(skipped); err == nil || !IsPermanent(err) || !strings.Contains(err.Error(), "publication walpost") {
+	if err := n.take(skipped); err == nil || !pgerror.IsPermanent(err) || !strings.Contains(err.Error(), "publication walpost") {
 		t.Errorf("skipped publication: %v", err)
 	}
 	for _, harmless := range []*pgconn.Notice{{Code: "55000", File: "slot.c", Message: "standby is away"}, {Code: "01000", File: "pgoutput.c"}} {

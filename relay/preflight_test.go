@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"walpost/internal/pgtest"
+	"walpost/relay/pgerror"
 	"walpost/schema"
 )
 
@@ -224,7 +225,7 @@ func TestPublicationMade(t *testing.T) {
 	}
 	poor.cfg.ConnString = strings.Replace(poor.dsn, "postgres@", "relay@", 1)
 	err := poor.launch().wait()
-	if err == nil || !IsPermanent(err) || !strings.Contains(err.Error(), "create publication walpost for table walpost.outbox") {
+	if err == nil || !pgerror.IsPermanent(err) || !strings.Contains(err.Error(), "create publication walpost for table walpost.outbox") {
 		t.Fatalf("ended with %v", err)
 	}
 	var slots int
@@ -258,7 +259,7 @@ func grantRelay(ctx context.Context, f *fixture) error {
 func TestRefusedSinkMakesNoSlot(t *testing.T) {
 	f := newFixture(t)
 	f.cfg.OpenSink = func(context.Context, Acks) (Sink, error) {
-		return nil, Permanent(errors.New("login refused"), "log in")
+		return nil, pgerror.Permanent(errors.New("login refused"), "log in")
 	}
 	if err := f.launch().wait(); err == nil || !strings.Contains(err.Error(), "login refused") {
 		t.Fatalf("ended with %v", err)

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pglogrepl"
 
 	"walpost/internal/catalog"
+	"walpost/relay/pgerror"
 	"walpost/schema"
 )
 
@@ -36,7 +37,7 @@ var slotName = regexp.MustCompile(`^[a-z0-9_]{1,63}$`)
 var errStandby = errors.New("another relay is making the first start of this slot")
 
 // errInRecovery says that the server is a standby.
-var errInRecovery error = &wait{errors.New("the server is a standby: waiting for its promotion"), Promote}
+var errInRecovery error = &pgerror.Wait{Err: errors.New("the server is a standby: waiting for its promotion"), Cure: pgerror.Promote}
 
 // prepare makes sure that the slot can be streamed: it checks what is there, makes what a first start makes, backfill included, and says
 // what only a person can cure.
@@ -94,7 +95,7 @@ func (r *Relay) checkNoSlot(state *relayState) error {
 	case state != nil && state.phase == phaseStreaming:
 		return r.missingSlot(state)
 	case !slotName.MatchString(r.cfg.Slot):
-		return Permanent(fmt.Errorf("no slot can have the name %q", r.cfg.Slot), "choose another one: up to 63 lower-case letters, digits and underscores")
+		return pgerror.Permanent(fmt.Errorf("no slot can have the name %q", r.cfg.Slot), "choose another one: up to 63 lower-case letters, digits and underscores")
 	}
 	return nil
 }
@@ -117,11 +118,11 @@ func (r *Relay) checkServer(ctx context.Context, db *database, p *ready) error {
 	r.watcher.meet()
 	switch {
 	case p.version < 14_00_00:
-		return Permanent(fmt.Errorf("the server is Postgres %d", p.version/10000), "walpost needs 14 or later")
+		return pgerror.Permanent(fmt.Errorf("the server is Postgres %d", p.version/10000), "walpost needs 14 or later")
 	case standby: // a promotion makes it the one
 		return errInRecovery
 	case level != "logical" && p.version < 19_00_00:
-		return Permanent(fmt.Errorf("wal_level is %s", level), "run: ALTER SYSTEM SET wal_level = logical, and restart the server")
+		return pgerror.Permanent(fmt.Errorf("wal_level is %s", level), "run: ALTER SYSTEM SET wal_level = logical, and restart the server")
 	}
 	return nil
 }
@@ -137,9 +138,9 @@ func checkSchema(ctx context.Context, db *database, outbox schema.Table) error {
 	case err != nil:
 		return err
 	case !there:
-		return Permanent(errors.New("schema walpost is not in this database"), "run: %s", schema.Command("apply", outbox))
+		return pgerror.Permanent(errors.New("schema walpost is not in this database"), "run: %s", schema.Command("apply", outbox))
 	case version < schema.Version:
-		return Permanent(fmt.Errorf("schema walpost is of version %d, and this walpost needs %d", version, schema.Version), "run: %s", schema.Command("apply", outbox))
+		return pgerror.Permanent(fmt.Errorf("schema walpost is of version %d, and this walpost needs %d", version, schema.Version), "run: %s", schema.Command("apply", outbox))
 	}
 	return nil
 }
@@ -155,7 +156,7 @@ func (r *Relay) checkTable(ctx context.Context, db *database, p *ready, state *r
 		return err
 	}
 	if _, err := r.cfg.Mapping.Plan(r.cfg.Table, p.table.Columns); err != nil {
-		return Permanent(err, "")
+		return pgerror.Permanent(err, "")
 	}
 	if p.places, err = readPlaces(ctx, db, p.table); err != nil {
 		return err
@@ -217,10 +218,10 @@ func (r *Relay) checkReadable(ctx context.Context, db *database, p *ready) error
 	case err != nil:
 		return fmt.Errorf("look up the rights on %s: %w", r.cfg.Table, err)
 	case !may:
-		return Permanent(fmt.Errorf("the role %s may not read %s, which the first start does", r.names.Role, r.cfg.Table),
+		return pgerror.Permanent(fmt.Errorf("the role %s may not read %s, which the first start does", r.names.Role, r.cfg.Table),
 			"run: GRANT SELECT ON %s TO %s; or set outbox.backfill: skip", r.cfg.Table, role)
 	case hidden: // rows that a policy hides would never be published, and nobody told
-		return Permanent(fmt.Errorf("row level security of %s applies to the role %s, and the first start has to read every row", r.cfg.Table, r.names.Role),
+		return pgerror.Permanent(fmt.Errorf("row level security of %s applies to the role %s, and the first start has to read every row", r.cfg.Table, r.names.Role),
 			"run: ALTER ROLE %s BYPASSRLS; or, as the table's owner: ALTER TABLE %s DISABLE ROW LEVEL SECURITY (no policy is enough); or set outbox.backfill: skip",
 			role, r.cfg.Table)
 	}
@@ -229,16 +230,16 @@ func (r *Relay) checkReadable(ctx context.Context, db *database, p *ready) error
 
 // mayNotPublish is the fault of a publication that a first start would have to make and may not.
 func (r *Relay) mayNotPublish(err error) error {
-	return Permanent(fmt.Errorf("publication %s does not exist, and the role %s may not create it: %w", r.cfg.Publication, r.names.Role, err),
+	return pgerror.Permanent(fmt.Errorf("publication %s does not exist, and the role %s may not create it: %w", r.cfg.Publication, r.names.Role, err),
 		"run as the owner of %s: %s", r.cfg.Table, r.publicationSQL())
 }
 
 func (r *Relay) createPublication(ctx context.Context, db *database) error {
 	_, err := db.Exec(ctx, r.publicationSQL())
 	switch {
-	case IsSQLState(err, "42501"):
+	case pgerror.IsSQLState(err, "42501"):
 		return r.mayNotPublish(err)
-	case err != nil && !IsSQLState(err, "42710"): // another relay made it
+	case err != nil && !pgerror.IsSQLState(err, "42710"): // another relay made it
 		return fmt.Errorf("create publication %s: %w", r.cfg.Publication, err)
 	}
 	r.log.Info("created publication", "publication", r.cfg.Publication, "table", r.cfg.Table.String())

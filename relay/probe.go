@@ -3,6 +3,8 @@ package relay
 import (
 	"context"
 	"time"
+
+	"walpost/relay/pgerror"
 )
 
 // A reader that is held hears nothing of a server that shuts down and waits for it.
@@ -31,7 +33,7 @@ func (s *session) probe(ctx context.Context) {
 		limited, cancel := context.WithTimeout(ctx, probeLimit)
 		err := ping(limited, s.relay.cfg.connString(), s.addr)
 		cancel()
-		if err != nil && ServerGone(err) && s.confirmer.held.Load() {
+		if err != nil && pgerror.ServerGone(err) && s.confirmer.held.Load() {
 			s.stream.interrupt(errStopping)
 			return
 		}

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pglogrepl"
 
 	"walpost/decoder"
+	"walpost/relay/pgerror"
 	"walpost/schema"
 )
 
@@ -38,13 +39,13 @@ func (s *session) read() error {
 
 // broken judges an error of the stream's. A fault came as a notice, in a stream that lives: what precedes it can still be confirmed.
 func (s *session) broken(err error) error {
-	var lost *fault
+	var lost *pgerror.Fault
 	if errors.As(err, &lost) {
 		s.flight.Rejected(s.atHand(), err)
 		return errRefused
 	}
-	s.over = IsServerError(err)
-	return s.relay.judge(err, streaming)
+	s.over = pgerror.IsServerError(err)
+	return s.relay.judge(err, pgerror.Streaming)
 }
 
 // take decodes one message and does what it says.
@@ -85,9 +86,9 @@ func (s *session) unfit(err error) error {
 	}
 	pass := s.passBy(justBeyond(at.LSN))
 	if column.Found != "" {
-		return Permanent(err, "this row was written with that type, which altering the table again does not change, and everything before it is confirmed: %s", pass)
+		return pgerror.Permanent(err, "this row was written with that type, which altering the table again does not change, and everything before it is confirmed: %s", pass)
 	}
-	return Permanent(err, "this row was written when the table had the columns %s, and everything before it is confirmed: set outbox.columns to fit them and start walpost; "+
+	return pgerror.Permanent(err, "this row was written when the table had the columns %s, and everything before it is confirmed: set outbox.columns to fit them and start walpost; "+
 		"where it then says that the table has others, give them these names (ALTER TABLE ... RENAME COLUMN) until walpost has read on; where no names help, %s", s.columns, pass)
 }
 

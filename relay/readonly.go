@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"walpost/relay/pgerror"
 	"walpost/schema"
 )
 
@@ -35,7 +36,7 @@ func (r *Relay) checkWritable(ctx context.Context, db *database) error {
 		cure = "run: ALTER SYSTEM SET default_transaction_read_only = off, then SELECT pg_reload_conf()"
 	}
 	if r.streamed {
-		return &wait{err, cure}
+		return &pgerror.Wait{Err: err, Cure: cure}
 	}
-	return Permanent(err, "%s", cure)
+	return pgerror.Permanent(err, "%s", cure)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pglogrepl"
 
 	"walpost/internal/testenv/proxy"
+	"walpost/relay/pgerror"
 	"walpost/schema"
 )
 
@@ -67,7 +68,7 @@ func TestRelayRefusedBetweenSessions(t *testing.T) {
 	f.kill()
 	until(t, "the relay leads again", func() bool { return f.active() })
 	f.sink.acks.Rejected(0, errors.New("event 1: no topic takes it"))
-	if err := r.wait(); err == nil || !IsPermanent(err) || !strings.Contains(err.Error(), "no topic takes it") {
+	if err := r.wait(); err == nil || !pgerror.IsPermanent(err) || !strings.Contains(err.Error(), "no topic takes it") {
 		t.Fatalf("ended with %v", err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"walpost/relay/pgerror"
 	"walpost/schema"
 )
 
@@ -83,7 +84,7 @@ func (c *Config) check() error {
 type Relay struct {
 	cfg     Config
 	log     *slog.Logger
-	names   Names
+	names   pgerror.Names
 	budget  *budget
 	flight  *flight // the stream's; it outlives sessions as the sink does
 	sink    Sink    // the stream's; nil until it is opened
@@ -123,7 +124,7 @@ func New(cfg Config) (*Relay, error) {
 
 // newAsker returns a relay as far as it takes to connect, to look and to check. It carries nothing and has no metrics.
 func newAsker(cfg Config, log *slog.Logger) *Relay {
-	r := &Relay{cfg: cfg, log: log, names: Names{Slot: cfg.Slot, Publication: cfg.Publication, Table: cfg.Table}}
+	r := &Relay{cfg: cfg, log: log, names: pgerror.Names{Slot: cfg.Slot, Publication: cfg.Publication, Table: cfg.Table}}
 	r.watcher = newWatcher(r)
 	return r
 }
@@ -145,12 +146,12 @@ func (r *Relay) Run(ctx context.Context) error {
 		r.metrics.leader.Set(0)
 		r.metrics.connected.Set(0)
 		switch {
-		case IsPermanent(err):
+		case pgerror.IsPermanent(err):
 			return err
 		case ctx.Err() != nil:
 			return nil
 		}
-		standby := SlotBusy(err) || errors.Is(err, errStandby)
+		standby := pgerror.SlotBusy(err) || errors.Is(err, errStandby)
 		pause := retry.next()
 		r.report(err, standby, pause)
 		if !standby {
@@ -179,7 +180,7 @@ func (r *Relay) report(err error, standby bool, pause time.Duration) {
 		return
 	}
 	pause = pause.Round(time.Millisecond)
-	if w := (*wait)(nil); errors.As(err, &w) {
+	if w := (*pgerror.Wait)(nil); errors.As(err, &w) {
 		r.log.Warn("waiting", "reason", w.Err, "cure", w.Cure, "retry_in", pause)
 		return
 	}
@@ -213,7 +214,7 @@ func (r *Relay) connect(ctx context.Context) (*session, error) {
 	err = r.answer.within(ctx, func(ctx context.Context) (err error) {
 		r.endFormer(ctx, db)
 		ready, err = r.prepare(ctx, db)
-		return r.judge(err, preparing)
+		return r.judge(err, pgerror.Preparing)
 	})
 	if err != nil {
 		return nil, err
@@ -239,8 +240,8 @@ func (r *Relay) openSink(ctx context.Context) (err error) {
 }
 
 // judge marks what only a person can cure.
-func (r *Relay) judge(err error, at Stage) error {
-	return Classify(err, at, !r.connected, r.names)
+func (r *Relay) judge(err error, at pgerror.Stage) error {
+	return pgerror.Classify(err, at, !r.connected, r.names)
 }
 
 func (r *Relay) closeSink() {

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"walpost/relay/pgerror"
 	"walpost/schema"
 )
 
@@ -31,7 +32,7 @@ func TestRenamedColumn(t *testing.T) {
 	f.exec("alter table walpost.outbox rename payload to body")
 	f.put("walpost.outbox", "body", "b")
 	err := f.launch().wait()
-	if err == nil || !IsPermanent(err) || !strings.Contains(err.Error(), `no column "payload" for outbox.columns.payload`) {
+	if err == nil || !pgerror.IsPermanent(err) || !strings.Contains(err.Error(), `no column "payload" for outbox.columns.payload`) {
 		t.Fatalf("ended with %v", err)
 	}
 	f.cfg.Mapping.Names[schema.Payload] = "body"
@@ -42,7 +43,7 @@ func TestRenamedColumn(t *testing.T) {
 	f.exec("alter table walpost.outbox rename body to content")
 	f.put("walpost.outbox", "content", "d")
 	err = r.wait()
-	if err == nil || !IsPermanent(err) {
+	if err == nil || !pgerror.IsPermanent(err) {
 		t.Fatalf("ended with %v", err)
 	}
 	for _, want := range []string{`no column "body" for outbox.columns.payload`, "type, content, headers", "set outbox.columns", "everything before it is confirmed"} {
@@ -70,7 +71,7 @@ func TestRenamedColumn(t *testing.T) {
 	f.cfg.Mapping.Names[schema.Payload] = "text"
 	f.put("walpost.outbox", "text", "g")
 	err = f.launch().wait()
-	if err == nil || !IsPermanent(err) || !strings.Contains(err.Error(), "type, body, created_at") || !strings.Contains(err.Error(), "RENAME COLUMN") {
+	if err == nil || !pgerror.IsPermanent(err) || !strings.Contains(err.Error(), "type, body, created_at") || !strings.Contains(err.Error(), "RENAME COLUMN") {
 		t.Fatalf("ended with %v", err)
 	}
 	f.cfg.Mapping.Names[schema.Payload] = "body"

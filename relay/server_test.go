@@ -15,6 +15,7 @@ import (
 
 	"walpost/internal/catalog"
 	"walpost/internal/pgtest"
+	"walpost/relay/pgerror"
 	"walpost/schema"
 )
 
@@ -213,7 +214,7 @@ func (r *running) await(what string, fact func() bool) {
 // wantPermanent checks how a relay ended: for good, with these words, on one line.
 func wantPermanent(t *testing.T, err error, want []string) {
 	t.Helper()
-	if err == nil || !IsPermanent(err) {
+	if err == nil || !pgerror.IsPermanent(err) {
 		t.Fatalf("ended with %v", err)
 	}
 	for _, part := range want {

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pglogrepl"
 
 	"walpost/decoder"
+	"walpost/relay/pgerror"
 )
 
 // What stops a session that is not broken.
@@ -55,18 +56,18 @@ type session struct {
 func (r *Relay) openSession(ctx context.Context, db *database, p *ready) (*session, error) {
 	w, err := dialWalsender(ctx, r.cfg.connString(), r.names, r.log)
 	if err != nil {
-		return nil, r.judge(err, connecting)
+		return nil, r.judge(err, pgerror.Connecting)
 	}
 	srv, err := w.identify(ctx)
 	if err != nil {
 		w.close()
-		return nil, r.judge(err, preparing)
+		return nil, r.judge(err, pgerror.Preparing)
 	}
 	r.former = former{pid: w.conn.PID(), begun: srv.begun}
 	addr := w.conn.Conn().RemoteAddr()
 	stream, err := w.start(ctx, r.cfg.Slot, r.cfg.Publication, p.binary)
 	if err != nil {
-		return nil, r.judge(err, starting)
+		return nil, r.judge(err, pgerror.Starting)
 	}
 	s := &session{
 		relay: r, flight: r.flight, sink: r.sink, stream: stream, history: srv.history, addr: addr,
@@ -91,7 +92,7 @@ func (s *session) claim(ctx context.Context, db *database, srv *server, p *ready
 		return err
 	}
 	if state != nil && state.systemID != "" && state.systemID != srv.systemID {
-		return Permanent(fmt.Errorf("the server's system identifier is %s, and slot %s was streamed from %s: this is another server", srv.systemID, r.cfg.Slot, state.systemID),
+		return pgerror.Permanent(fmt.Errorf("the server's system identifier is %s, and slot %s was streamed from %s: this is another server", srv.systemID, r.cfg.Slot, state.systemID),
 			"connect to the right one; or publish what is missing from %s and run: DELETE FROM walpost.relay_state WHERE slot = '%s'", r.cfg.Table, r.cfg.Slot)
 	}
 	if state != nil && state.table != 0 && state.table != p.table.OID {

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 
+	"walpost/relay/pgerror"
 	"walpost/schema"
 )
 
@@ -33,7 +34,7 @@ type server struct {
 }
 
 // dialWalsender connects for replication.
-func dialWalsender(ctx context.Context, connString string, n Names, log *slog.Logger) (*walsender, error) {
+func dialWalsender(ctx context.Context, connString string, n pgerror.Names, log *slog.Logger) (*walsender, error) {
 	cfg, err := pgconn.ParseConfig(connString)
 	if err != nil {
 		return nil, fmt.Errorf("read connection string: %w", err)
@@ -46,7 +47,7 @@ func dialWalsender(ctx context.Context, connString string, n Names, log *slog.Lo
 	w := &walsender{notices: &notices{log: log, names: n}}
 	cfg.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { _ = w.notices.take(n) } // nothing is fatal before it streams
 	if w.conn, err = pgconn.ConnectConfig(ctx, cfg); err != nil {
-		return nil, ConnectError(err, cfg)
+		return nil, pgerror.ConnectError(err, cfg)
 	}
 	return w, nil
 }
@@ -127,7 +128,7 @@ func (w *walsender) create(ctx context.Context, slot string, temporary bool, ver
 	// A server that does not notice our death while it waits would make the slot later, for nobody. The setting counts from the second
 	// statement on. A server that cannot look on its system refuses it.
 	for _, sql := range []string{"SET client_connection_check_interval = '1s'", "SELECT 1"} {
-		if err := w.conn.Exec(ctx, sql).Close(); err != nil && !IsSQLState(err, "22023") {
+		if err := w.conn.Exec(ctx, sql).Close(); err != nil && !pgerror.IsSQLState(err, "22023") {
 			return s, fmt.Errorf("create slot %s: %w", slot, err)
 		}
 	}
@@ -213,7 +214,7 @@ func quoteIdent(name string) string { return `"` + strings.ReplaceAll(name, `"`,
 // notices judges what the server says besides.
 type notices struct {
 	log       *slog.Logger
-	names     Names
+	names     pgerror.Names
 	streaming bool
 }
 
@@ -222,7 +223,7 @@ type notices struct {
 // harmless warning that a standby of synchronized_standby_slots is away, so the source file decides.
 func (n *notices) take(notice *pgconn.Notice) error {
 	if n.streaming && notice.Code == "55000" && strings.HasSuffix(notice.File, "pgoutput.c") {
-		return PublicationGap((*pgconn.PgError)(notice), n.names)
+		return pgerror.PublicationGap((*pgconn.PgError)(notice), n.names)
 	}
 	n.log.Warn("the server says", "notice", notice.Message, "severity", notice.Severity, "sqlstate", notice.Code)
 	return nil

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"walpost/relay/pgerror"
 )
 
 // Slot is what Postgres knows of the configured slot, in the names of pg_replication_slots, and what relays have recorded of it.
@@ -123,7 +125,7 @@ func (v *slotVerb) open(ctx context.Context) (err error) {
 
 // do does what takes milliseconds.
 func (v *slotVerb) do(ctx context.Context, act func(context.Context) error) error {
-	return inTime(ctx, func(ctx context.Context) error { return v.judge(act(ctx), preparing) })
+	return inTime(ctx, func(ctx context.Context) error { return v.judge(act(ctx), pgerror.Preparing) })
 }
 
 // look returns what is there; Type is "" if there is no slot.
@@ -156,7 +158,7 @@ func (v *slotVerb) recorded(ctx context.Context) (*Recorded, error) {
 	err := v.db.QueryRow(ctx, `select phase, coalesce(confirmed_lsn::text, ''), confirmed_commit_time, clean_stop, updated_at from walpost.relay_state where slot = $1`,
 		v.cfg.Slot).Scan(&r.Phase, &r.Confirmed, &r.CommitTime, &r.CleanStop, &r.UpdatedAt)
 	switch {
-	case errors.Is(err, pgx.ErrNoRows), IsSQLState(err, "42P01", "3F000"):
+	case errors.Is(err, pgx.ErrNoRows), pgerror.IsSQLState(err, "42P01", "3F000"):
 		return nil, nil
 	case err != nil:
 		return nil, fmt.Errorf("read state of slot %s: %w", v.cfg.Slot, err)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"walpost/relay/pgerror"
 	"walpost/schema"
 )
 
@@ -72,18 +73,18 @@ func (r *Relay) checkSlot(s *slotRow, state *relayState) error {
 	name := r.cfg.Slot
 	switch {
 	case s.kind != "logical":
-		return Permanent(fmt.Errorf("slot %s is %s and not of pgoutput", name, s.kind), "choose another name for walpost's slot, or drop this one")
+		return pgerror.Permanent(fmt.Errorf("slot %s is %s and not of pgoutput", name, s.kind), "choose another name for walpost's slot, or drop this one")
 	case s.foreign: // the server would say no more than that it is held, which is what a standby waits for, or that it cannot be streamed
-		return Permanent(fmt.Errorf("slot %s is of database %s: slots have one name in the whole server", name, s.database), "choose another name for walpost's slot by postgres.slot")
+		return pgerror.Permanent(fmt.Errorf("slot %s is of database %s: slots have one name in the whole server", name, s.database), "choose another name for walpost's slot by postgres.slot")
 	case s.plugin != "pgoutput":
-		return Permanent(fmt.Errorf("slot %s is of %s and not of pgoutput", name, s.plugin), "choose another name for walpost's slot, or drop this one")
+		return pgerror.Permanent(fmt.Errorf("slot %s is of %s and not of pgoutput", name, s.plugin), "choose another name for walpost's slot, or drop this one")
 	case s.lost:
-		return LostSlot(s.lostError(name), r.names)
+		return pgerror.LostSlot(s.lostError(name), r.names)
 	case s.beyond:
-		return Permanent(fmt.Errorf("slot %s stands at %s, beyond the end of the server's WAL: the server is another one or was restored from a backup", name, s.confirmed),
+		return pgerror.Permanent(fmt.Errorf("slot %s stands at %s, beyond the end of the server's WAL: the server is another one or was restored from a backup", name, s.confirmed),
 			"publish what is missing from %s, then drop the slot and the row of walpost.relay_state", r.cfg.Table)
 	case s.ahead && !s.active: // an active one is being moved by a relay that has begun anew
-		return Permanent(fmt.Errorf("slot %s stands at %s, ahead of where walpost left it (%s): somebody moved it, and what lies between was not published",
+		return pgerror.Permanent(fmt.Errorf("slot %s stands at %s, ahead of where walpost left it (%s): somebody moved it, and what lies between was not published",
 			name, s.confirmed, state.confirmed), "publish what is missing from %s, then run: UPDATE walpost.relay_state SET clean_stop = false WHERE slot = %s",
 			r.cfg.Table, schema.QuoteLiteral(name))
 	}
@@ -99,7 +100,7 @@ func (r *Relay) missingSlot(state *relayState) error {
 			known += ", of a transaction committed at " + state.committed
 		}
 	}
-	return Permanent(fmt.Errorf("slot %s does not exist, but walpost has streamed from it: events committed since are in no slot (%s)", r.cfg.Slot, known),
+	return pgerror.Permanent(fmt.Errorf("slot %s does not exist, but walpost has streamed from it: events committed since are in no slot (%s)", r.cfg.Slot, known),
 		"publish the rows of %s created since from the table; to begin anew with all rows that are in it, run: DELETE FROM walpost.relay_state WHERE slot = %s",
 		r.cfg.Table, schema.QuoteLiteral(r.cfg.Slot))
 }

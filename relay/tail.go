@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pglogrepl"
 
 	"walpost/decoder"
+	"walpost/relay/pgerror"
 	"walpost/schema"
 )
 
@@ -121,7 +122,7 @@ func (t *tail) stuck(ctx context.Context) error {
 	}
 	limited, cancel := context.WithTimeout(ctx, probeLimit)
 	defer cancel()
-	if err := ping(limited, t.cfg.connString(), t.addr); err != nil && ServerGone(err) && t.busy.Load() == since {
+	if err := ping(limited, t.cfg.connString(), t.addr); err != nil && pgerror.ServerGone(err) && t.busy.Load() == since {
 		return errStopping
 	}
 	return nil
@@ -219,17 +220,17 @@ func (t *tail) fill() error {
 
 // ending judges an error of the stream's.
 func (t *tail) ending(err error) error {
-	var lost *fault
+	var lost *pgerror.Fault
 	switch {
 	case errors.Is(err, errLeave):
 		return err
-	case errors.As(err, &lost), IsSQLState(err, "42704"): // that something was lost comes as a notice since 18, before as an error
+	case errors.As(err, &lost), pgerror.IsSQLState(err, "42704"): // that something was lost comes as a notice since 18, before as an error
 		t.broken = !errors.As(err, &lost)
 		cause := err
 		if lost != nil {
 			cause = lost.Err
 		}
-		return Permanent(fmt.Errorf("publication %s was dropped: %w", schema.QuoteIdent(t.cfg.Publication), cause),
+		return pgerror.Permanent(fmt.Errorf("publication %s was dropped: %w", schema.QuoteIdent(t.cfg.Publication), cause),
 			"run: %s; then start walpost tail again", t.publicationSQL())
 	}
 	t.broken = true

@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pglogrepl"
 
 	"walpost/decoder"
+	"walpost/relay/pgerror"
 	"walpost/schema"
 )
 
@@ -20,7 +21,7 @@ func (t *tail) open(ctx context.Context) error {
 	}
 	w, err := dialWalsender(ctx, t.cfg.connString(), t.names, t.log)
 	if err != nil {
-		return t.judge(err, connecting)
+		return t.judge(err, pgerror.Connecting)
 	}
 	slot, err := t.create(ctx, w)
 	if err != nil {
@@ -44,14 +45,14 @@ func (t *tail) check(ctx context.Context, found *ready) error {
 	if err == nil {
 		err = t.checkVisible(ctx, db, found)
 	}
-	return t.judge(err, preparing)
+	return t.judge(err, pgerror.Preparing)
 }
 
 // checkPrimary checks the server as a start does. Its promotion only a relay waits for.
 func (r *Relay) checkPrimary(ctx context.Context, db *database, found *ready) error {
 	err := r.checkServer(ctx, db, found)
 	if errors.Is(err, errInRecovery) {
-		return Permanent(errors.New("the server is a standby"), "connect to its primary")
+		return pgerror.Permanent(errors.New("the server is a standby"), "connect to its primary")
 	}
 	return err
 }
@@ -63,7 +64,7 @@ func (r *Relay) checkVisible(ctx context.Context, db *database, found *ready) er
 	case err != nil:
 		return err
 	case pub == nil:
-		return Permanent(fmt.Errorf("publication %s does not exist", schema.QuoteIdent(r.cfg.Publication)),
+		return pgerror.Permanent(fmt.Errorf("publication %s does not exist", schema.QuoteIdent(r.cfg.Publication)),
 			"run as the owner of %s: %s", r.cfg.Table, r.publicationSQL())
 	}
 	return pub.check(r, &found.table)
@@ -77,20 +78,20 @@ func (t *tail) create(ctx context.Context, w *walsender) (slot string, err error
 		return err
 	})
 	if err != nil {
-		return "", t.judge(err, preparing)
+		return "", t.judge(err, pgerror.Preparing)
 	}
 	t.history, t.period, t.addr = srv.history, srv.statusPeriod(), w.conn.Conn().RemoteAddr()
 	slot = fmt.Sprintf("walpost_tail_%d", w.conn.PID())
 	t.names.Slot = slot
 	defer t.warnOfWaiting().Stop()
 	_, err = w.create(ctx, slot, true, srv.version)
-	return slot, t.judge(err, creating)
+	return slot, t.judge(err, pgerror.Creating)
 }
 
 // begin hands the connection over to the stream.
 func (t *tail) begin(ctx context.Context, w *walsender, slot string, found *ready) (err error) {
 	if t.stream, err = w.start(ctx, slot, t.cfg.Publication, found.binary); err != nil {
-		return t.judge(err, starting)
+		return t.judge(err, pgerror.Starting)
 	}
 	t.decoder = decoder.New(t.cfg.Table, t.cfg.Mapping)
 	t.decoder.Follow(found.table.OID, found.places, found.at)

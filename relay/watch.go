@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"walpost/relay/pgerror"
 )
 
 const (
@@ -140,7 +142,7 @@ func (w *watcher) look(ctx context.Context) error {
 		return nil // the checks before each session see the rest
 	}
 	if slot.lost {
-		w.condemn(s, LostSlot(slot.lostError(r.cfg.Slot), Names{Slot: r.cfg.Slot, Publication: r.cfg.Publication, Table: r.cfg.Table}))
+		w.condemn(s, pgerror.LostSlot(slot.lostError(r.cfg.Slot), pgerror.Names{Slot: r.cfg.Slot, Publication: r.cfg.Publication, Table: r.cfg.Table}))
 		return nil
 	}
 	if !slot.active {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"walpost/internal/pgtest"
+	"walpost/relay/pgerror"
 	"walpost/schema"
 )
 
@@ -104,7 +105,7 @@ func TestWatchLeaves(t *testing.T) {
 	r.look()
 	until(t, "the relay is about to stop", func() bool { return f.logs.has("walpost will stop") })
 	r.cancel()
-	if err := r.wait(); err == nil || !IsPermanent(err) || !strings.Contains(err.Error(), "does not have table") {
+	if err := r.wait(); err == nil || !pgerror.IsPermanent(err) || !strings.Contains(err.Error(), "does not have table") {
 		t.Fatalf("ended with %v", err)
 	}
 	if got := f.confirmed(); got > f.commitOf(0) {
@@ -129,7 +130,7 @@ func TestWatchPartitioned(t *testing.T) {
 	until(t, "1 event", func() bool { return f.sink.count() == 1 })
 	f.exec("alter publication parts set (publish_via_partition_root = false)")
 	r.look()
-	if err := r.wait(); err == nil || !IsPermanent(err) || !strings.Contains(err.Error(), "SET (publish_via_partition_root = true)") {
+	if err := r.wait(); err == nil || !pgerror.IsPermanent(err) || !strings.Contains(err.Error(), "SET (publish_via_partition_root = true)") {
 		t.Fatalf("ended with %v", err)
 	}
 }
@@ -307,7 +308,7 @@ func TestWatchSlot(t *testing.T) {
 	}
 	f.exec("checkpoint")
 	f.sink.setAuto(true)
-	if err := r.wait(); err == nil || !IsPermanent(err) || !strings.Contains(err.Error(), "is lost") {
+	if err := r.wait(); err == nil || !pgerror.IsPermanent(err) || !strings.Contains(err.Error(), "is lost") {
 		t.Fatalf("ended with %v", err)
 	}
 }

@@ -13,7 +13,7 @@ import (
 
 	"walpost/cmd/walpost/internal/config"
 	"walpost/internal/catalog"
-	"walpost/relay"
+	"walpost/relay/pgerror"
 	"walpost/schema"
 )
 
@@ -125,7 +125,7 @@ func withDatabase(ctx context.Context, cfg *config.Config, use func(context.Cont
 	}
 	conn, err := pgx.ConnectConfig(ctx, c)
 	if err != nil {
-		return fmt.Errorf("%w; %s", relay.ConnectError(err, &c.Config), connectCure(err))
+		return fmt.Errorf("%w; %s", pgerror.ConnectError(err, &c.Config), connectCure(err))
 	}
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)

@@ -1,4 +1,4 @@
-package relay
+package pgerror
 
 import (
 	"errors"
@@ -62,7 +62,7 @@ func TestVerdictIsOfTheAnswer(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := Classify(ConnectError(errors.Join(c.errs...), cfg), connecting, c.first, Names{})
+		got := Classify(ConnectError(errors.Join(c.errs...), cfg), Connecting, c.first, Names{})
 		if IsPermanent(got) != c.fatal || !strings.Contains(got.Error(), c.cure) || strings.Contains(got.Error(), "sslmode") && c.cure != "sslmode" {
 			t.Errorf("%s: %q, permanent %v", name, got, IsPermanent(got))
 		}

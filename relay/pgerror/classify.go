@@ -1,4 +1,4 @@
-package relay
+package pgerror
 
 import (
 	"errors"
@@ -14,11 +14,11 @@ import (
 type Stage uint8
 
 const (
-	connecting Stage = iota // opening a connection
-	preparing               // checks, state and backfill, in SQL
-	creating                // CREATE_REPLICATION_SLOT
-	starting                // START_REPLICATION, until the server agrees
-	streaming               // the stream itself
+	Connecting Stage = iota // opening a connection
+	Preparing               // checks, state and backfill, in SQL
+	Creating                // CREATE_REPLICATION_SLOT
+	Starting                // START_REPLICATION, until the server agrees
+	Streaming               // the stream itself
 )
 
 // Names are what errors speak of.
@@ -37,7 +37,7 @@ func Classify(err error, at Stage, first bool, n Names) error {
 	if err == nil || classified(err) {
 		return err
 	}
-	if at == connecting {
+	if at == Connecting {
 		return classifyConnect(err, first, n)
 	}
 	var e *pgconn.PgError
@@ -46,46 +46,46 @@ func Classify(err error, at Stage, first bool, n Names) error {
 	}
 	switch e.Code {
 	case "42501": // insufficient_privilege
-		if at == preparing {
+		if at == Preparing {
 			return Permanent(err, "grant it: %s --relay-role %s prints the grants", schema.Command("print", n.Table), schema.QuoteIdent(n.Role))
 		}
 		return Permanent(err, "%s", mayStream(n))
 	case "42P01", "3F000", "42883": // undefined_table, invalid_schema_name, undefined_function: something of schema walpost is not there
-		if at == preparing {
+		if at == Preparing {
 			return Permanent(err, "run: %s", schema.Command("apply", n.Table))
 		}
 	case "42703": // undefined_column: of a table of schema walpost, or of the outbox while a backfill begins
-		if at == preparing {
+		if at == Preparing {
 			return Permanent(err, "run: %s, which prints what is missing and the SQL that adds it", schema.Command("check", n.Table))
 		}
 	case "42704": // undefined_object
-		if at == starting { // the slot: it was there a moment ago
+		if at == Starting { // the slot: it was there a moment ago
 			return Permanent(err, "somebody dropped it while walpost was starting: what was committed since its last confirmation is not in any slot")
 		}
-		if at == streaming { // up to 17: the publication, looked up in the catalog as it was at that point of the WAL
+		if at == Streaming { // up to 17: the publication, looked up in the catalog as it was at that point of the WAL
 			return PublicationGap(err, n)
 		}
 	case "55000": // object_not_in_prerequisite_state
-		if at == creating { // wal_level; checked before, so it was changed meanwhile or the server is a standby
+		if at == Creating { // wal_level; checked before, so it was changed meanwhile or the server is a standby
 			return Permanent(err, "set wal_level = logical in postgresql.conf and restart the server")
 		}
-		if at == starting { // invalidated: WAL that it needed is gone, or rows of the catalog are
+		if at == Starting { // invalidated: WAL that it needed is gone, or rows of the catalog are
 			return LostSlot(err, n)
 		}
 	case "58P01": // undefined_file: a WAL segment that the slot needs was removed
-		if at == starting || at == streaming {
+		if at == Starting || at == Streaming {
 			return LostSlot(err, n)
 		}
 	case "53400": // configuration_limit_exceeded: max_replication_slots
-		if at == creating {
+		if at == Creating {
 			return Permanent(err, "raise max_replication_slots and restart the server, or drop a slot that nobody uses (pg_replication_slots, active = false)")
 		}
 	case "42602", "42939": // invalid_name, reserved_name
-		if at == creating {
+		if at == Creating {
 			return Permanent(err, "choose another name for the slot: lower-case letters, digits and underscores")
 		}
 	case "0A000", "22023": // feature_not_supported, invalid_parameter_value: an option of pgoutput, or a server that only looks like Postgres
-		if at == creating || at == starting {
+		if at == Creating || at == Starting {
 			return Permanent(err, "walpost needs Postgres 14 or later itself, without a pooler in between that changes the protocol")
 		}
 	}

@@ -1,4 +1,4 @@
-package relay
+package pgerror
 
 import (
 	"cmp"
@@ -134,7 +134,7 @@ func classifyConnect(err error, first bool, n Names) error {
 	case hopeless:
 		return Permanent(err, "%s", cure)
 	case cure != "":
-		return &wait{err, cure}
+		return &Wait{err, cure}
 	}
 	return err
 }

@@ -1,0 +1,102 @@
+package pgerror
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"walpost/schema"
+)
+
+func TestJudge(t *testing.T) {
+	n := Names{Slot: "shop", Publication: "Shop", Table: schema.DefaultTable, Role: "relay", database: "Shop"}
+	pg := func(code string) error { return fmt.Errorf("ask: %w", &pgconn.PgError{Code: code, Message: "m"}) }
+	refused := &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
+	every := []Stage{Connecting, Preparing, Creating, Starting, Streaming}
+	for _, c := range []struct {
+		err   error
+		at    []Stage
+		first bool   // this process has not been connected yet
+		cure  string // part of it; "": time cures it, and so it does with "wait: " before
+	}{
+		{pg("55006"), every, true, ""},     // held by another relay
+		{pg("57P03"), every[1:], true, ""}, // starting, stopping
+		{pg("57P01"), every, true, ""},
+		{pg("XX000"), every, true, ""}, // what nobody has heard of
+		{io.ErrUnexpectedEOF, every, true, ""},
+		{context.DeadlineExceeded, every, true, ""},
+
+		{pg("57P03"), []Stage{Connecting}, true, "wait: the server's log says how far it is"},
+		{pg("53300"), []Stage{Connecting}, true, "wait: walpost needs up to 5 connections"}, // too many connections, too many walsenders
+		{pg("53300"), []Stage{Connecting}, false, "wait: walpost needs up to 5 connections"},
+		{pg("55000"), []Stage{Connecting}, true, "wait: run: ALTER DATABASE \"Shop\" ALLOW_CONNECTIONS true"},
+		{refused, []Stage{Connecting}, true, "wait: start the server"},
+		{&net.DNSError{Err: "no such host", IsNotFound: true}, []Stage{Connecting}, true, "wait: correct the host's name"},
+		{fmt.Errorf("ValidateConnect failed: %w", pgconn.ErrStandbyConnection), []Stage{Connecting}, true, "wait: promote it"},
+		{fmt.Errorf("ValidateConnect failed: %w", pgconn.ErrReadOnlyConnection), []Stage{Connecting}, true, "wait: promote it"},
+		{fmt.Errorf("ValidateConnect failed: %w", pgconn.ErrPrimaryConnection), []Stage{Connecting}, true, "take target_session_attrs out"},
+
+		{pg("28P01"), []Stage{Connecting}, true, "check user and password"},
+		{pg("28P01"), []Stage{Connecting}, false, "wait: check user and password"}, // a password that is being rotated
+		{pg("28000"), []Stage{Connecting}, true, "pg_hba.conf"},
+		{pg("28000"), []Stage{Connecting}, false, "wait: check user and password"},
+		{pg("3D000"), []Stage{Connecting}, true, "create the database"},
+		{pg("3D000"), []Stage{Connecting}, false, "create the database"},
+		{pg("42501"), []Stage{Connecting}, false, "run: GRANT CONNECT ON DATABASE \"Shop\" TO relay"},
+		{&pgconn.PgError{Code: "42501", Routine: "set_config_with_handle"}, []Stage{Connecting}, true, "take the parameter out"},
+		{pg("42501"), []Stage{Creating, Starting}, false, "ALTER ROLE relay REPLICATION"},
+		{pg("42501"), []Stage{Preparing}, false, "--relay-role relay"},
+		{x509.UnknownAuthorityError{}, []Stage{Connecting}, true, "sslrootcert"},
+		{x509.UnknownAuthorityError{}, []Stage{Connecting}, false, "wait: make sslmode, sslrootcert"},
+		{errors.New("server refused TLS connection"), []Stage{Connecting}, true, "sslmode"},
+		{errors.New("channel binding check failed: channel binding required"), []Stage{Connecting}, true, "channel_binding=require: TLS"},
+		{errors.New("failed SASL auth: channel binding required but it is not supported"), []Stage{Connecting}, false, "wait: let the server do"},
+		{errors.New("require_auth check failed: md5 is not allowed"), []Stage{Connecting}, true, "require_auth"},
+		{&pgconn.ParseConfigError{}, []Stage{Connecting}, true, "connection string"},
+		{&pgconn.ParseConfigError{}, []Stage{Connecting}, false, "wait: correct the connection string"},
+
+		{pg("42P01"), []Stage{Preparing}, false, "walpost schema apply"},
+		{pg("42P01"), []Stage{Streaming}, false, ""},
+		{pg("42703"), []Stage{Preparing}, false, "run: walpost schema check"},
+		{pg("42703"), []Stage{Streaming}, false, ""},
+		{pg("42704"), []Stage{Starting}, false, "somebody dropped it"},
+		{pg("42704"), []Stage{Streaming}, false, "publication \"Shop\""},
+		{pg("42704"), []Stage{Preparing}, false, ""},
+		{pg("55000"), []Stage{Creating}, false, "wal_level = logical"},
+		{pg("55000"), []Stage{Starting}, false, "slot shop is lost"},
+		{pg("55000"), []Stage{Streaming}, false, ""}, // judged at the next start
+		{pg("58P01"), []Stage{Starting, Streaming}, false, "slot shop is lost"},
+		{pg("53400"), []Stage{Creating}, false, "max_replication_slots"},
+		{pg("42602"), []Stage{Creating}, false, "another name"},
+
+		// Several hosts, or with TLS and without: one that time cures is enough to wait.
+		{errors.Join(refused, pg("28P01")), []Stage{Connecting}, true, "wait: start the server"},
+		{errors.Join(pg("28P01"), pg("57P03")), []Stage{Connecting}, true, "wait: check user and password"},
+		{fmt.Errorf("connect: %w", errors.Join(errors.New("server refused TLS connection"), pg("3D000"))), []Stage{Connecting}, true, "create the database"},
+	} {
+		for _, at := range c.at {
+			got := Classify(c.err, at, c.first, n)
+			if !errors.Is(got, c.err) {
+				t.Errorf("%v at stage %d: %v does not wrap it", c.err, at, got)
+			}
+			cure, waits := strings.CutPrefix(c.cure, "wait: ")
+			if IsPermanent(got) != (cure != "" && !waits) || !strings.Contains(got.Error(), cure) || cure == "" && got != c.err {
+				t.Errorf("%v at stage %d, first %v: %q, permanent %v; want the cure %q", c.err, at, c.first, got, IsPermanent(got), c.cure)
+			}
+			if again := Classify(got, at, c.first, n); again.Error() != got.Error() {
+				t.Errorf("judged twice: %q", again)
+			}
+		}
+	}
+	if Classify(nil, Starting, true, n) != nil {
+		t.Error("no error is an error")
+	}
+}
