@@ -6,10 +6,10 @@ import (
 	"net"
 	"time"
 
+	"walpost/relay/pgerror"
+
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-
-	"walpost/relay/pgerror"
 )
 
 // database is an ordinary connection, for checks, state and backfill.
@@ -32,7 +32,7 @@ func (c *Config) connString() string {
 func (r *Relay) openDatabase(ctx context.Context) (*database, error) {
 	db, err := dialDatabase(ctx, r.cfg.connString())
 	if err != nil {
-		return nil, r.judge(err, pgerror.Connecting)
+		return nil, r.classify(err, pgerror.Connecting)
 	}
 	r.names.Role = db.Config().User
 	return db, nil

@@ -102,7 +102,7 @@ func (d *diagnosing) server(ctx context.Context, db *database) bool {
 	switch {
 	case err == nil:
 		if err := d.checkWritable(ctx, db); err != nil {
-			d.fail("server", d.judge(err, pgerror.Preparing), unasked)
+			d.fail("server", d.classify(err, pgerror.Preparing), unasked)
 			return true
 		}
 		d.list.OK("server", "Postgres %s, wal_level logical", db.PgConn().ParameterStatus("server_version"))
@@ -113,7 +113,7 @@ func (d *diagnosing) server(ctx context.Context, db *database) bool {
 	case d.found.version != 0:
 		d.fail("server", err, "") // a standby
 	default:
-		d.fail("server", d.judge(err, pgerror.Preparing), unasked)
+		d.fail("server", d.classify(err, pgerror.Preparing), unasked)
 	}
 	return false
 }
@@ -123,14 +123,14 @@ func (d *diagnosing) replication(ctx context.Context) {
 	const check = "replication"
 	w, err := dialWalsender(ctx, d.cfg.connString(), d.names, d.log)
 	if err != nil {
-		d.fail(check, d.judge(err, pgerror.Connecting), "run waits for it")
+		d.fail(check, d.classify(err, pgerror.Connecting), "run waits for it")
 		return
 	}
 	defer w.close()
 	s, err := w.identify(ctx)
 	switch {
 	case err != nil:
-		d.fail(check, d.judge(err, pgerror.Preparing), unasked)
+		d.fail(check, d.classify(err, pgerror.Preparing), unasked)
 	case s.timeout == 0:
 		d.list.Add(check, diagnosis.Warning, fmt.Sprintf("the role %s may stream the WAL, but wal_sender_timeout is 0 for it: a relay that freezes keeps the slot, and no other can take over", d.names.Role),
 			"take wal_sender_timeout out of postgres.url, so that 15s holds")
@@ -155,7 +155,7 @@ func (d *diagnosing) table(ctx context.Context, db *database) bool {
 			d.fail(check, one, "alter the column, or name another one by outbox.columns")
 		}
 	default:
-		d.fail(check, d.judge(err, pgerror.Preparing), unasked)
+		d.fail(check, d.classify(err, pgerror.Preparing), unasked)
 	}
 	return false
 }

@@ -16,7 +16,7 @@ import (
 func (d *diagnosing) schema(ctx context.Context, db *database) bool {
 	const check = "schema"
 	if err := checkSchema(ctx, db, d.cfg.Table); err != nil {
-		d.fail(check, d.judge(err, pgerror.Preparing), unasked)
+		d.fail(check, d.classify(err, pgerror.Preparing), unasked)
 		return false
 	}
 	d.list.OK(check, "schema walpost is there, of the version that this walpost needs (%d) or later", schema.Version)
@@ -28,7 +28,7 @@ func (d *diagnosing) differences(ctx context.Context, db *database) {
 	const check = "schema"
 	list, err := catalog.Check(ctx, db.Conn, schema.Options{Table: d.cfg.Table, Mapping: d.cfg.Mapping, Publication: d.cfg.Publication, RelayRole: d.names.Role})
 	if err != nil {
-		d.fail(check, d.judge(err, pgerror.Preparing), unasked)
+		d.fail(check, d.classify(err, pgerror.Preparing), unasked)
 		return
 	}
 	for _, one := range list {
@@ -88,7 +88,7 @@ func (d *diagnosing) publication(ctx context.Context, db *database) {
 		}
 	}
 	if err != nil {
-		d.fail(check, d.judge(err, pgerror.Preparing), unasked)
+		d.fail(check, d.classify(err, pgerror.Preparing), unasked)
 		return
 	}
 	d.list.OK(check, "publication %s does not exist yet: the first run creates it", name)
@@ -98,7 +98,7 @@ func (d *diagnosing) publication(ctx context.Context, db *database) {
 func (d *diagnosing) backfill(ctx context.Context, db *database) {
 	const check = "backfill"
 	if err := d.checkReadable(ctx, db, &d.found); err != nil {
-		d.fail(check, d.judge(err, pgerror.Preparing), unasked)
+		d.fail(check, d.classify(err, pgerror.Preparing), unasked)
 		return
 	}
 	if d.cfg.Backfill == "skip" {

@@ -33,7 +33,7 @@ func (d *diagnosing) slot(ctx context.Context, db *database) {
 			return
 		}
 	}
-	d.fail(check, d.judge(err, pgerror.Preparing), unasked)
+	d.fail(check, d.classify(err, pgerror.Preparing), unasked)
 }
 
 // holder tells who streams from a slot that is as it should be.
@@ -83,7 +83,7 @@ func (d *diagnosing) room(ctx context.Context, db *database, setting, view strin
 	err := db.QueryRow(ctx, `select current_setting($1)::int, (select count(*) from pg_catalog.`+view+`)`, setting).Scan(&most, &used)
 	switch {
 	case err != nil:
-		d.fail(setting, d.judge(err, pgerror.Preparing), unasked)
+		d.fail(setting, d.classify(err, pgerror.Preparing), unasked)
 	case used >= most && needed:
 		d.list.Add(setting, diagnosis.Failed, fmt.Sprintf("all %d of %s are in use", most, setting),
 			fmt.Sprintf("run: ALTER SYSTEM SET %s = %d, and restart the server; or %s", setting, most+5, otherwise))
@@ -102,7 +102,7 @@ func (d *diagnosing) retention(ctx context.Context, db *database) {
 		coalesce(current_setting('idle_replication_slot_timeout', true), '0'), coalesce(current_setting('idle_replication_slot_timeout', true), '0') not in ('0', '')`).
 		Scan(&keep, &unlimited, &idle, &expires)
 	if err != nil {
-		d.fail(check, d.judge(err, pgerror.Preparing), unasked)
+		d.fail(check, d.classify(err, pgerror.Preparing), unasked)
 		return
 	}
 	s := d.found.slot
@@ -143,7 +143,7 @@ func (d *diagnosing) transactions(ctx context.Context, db *database) {
 	case errors.Is(err, pgx.ErrNoRows), err == nil && age < d.patience:
 		d.list.OK(check, "none has been writing for long")
 	case err != nil:
-		d.fail(check, d.judge(err, pgerror.Preparing), unasked)
+		d.fail(check, d.classify(err, pgerror.Preparing), unasked)
 	case d.begins():
 		d.list.Add(check, diagnosis.Warning, fmt.Sprintf("a transaction has been open for %s (%s): the slot's creation waits for its end", age.Round(time.Second), who), "end it there, or run: "+cure)
 	default:

@@ -6,9 +6,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"walpost/relay/pgerror"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // firstStart makes the slot and publishes the rows that were in the outbox before it: they are unsent messages.
@@ -73,7 +73,7 @@ func (r *Relay) makeFirstStart(ctx context.Context, db *database, p *ready) erro
 	defer reader.close()
 	w, err := dialWalsender(ctx, r.cfg.connString(), r.names, r.log)
 	if err != nil {
-		return r.judge(err, pgerror.Connecting)
+		return r.classify(err, pgerror.Connecting)
 	}
 	defer w.close()
 	srv, err := w.identify(ctx)
@@ -87,7 +87,7 @@ func (r *Relay) makeFirstStart(ctx context.Context, db *database, p *ready) erro
 	r.alone = r.alone || p.begun && p.slot == nil
 	snap, err := r.createSlot(ctx, w, p, srv.version)
 	if err != nil {
-		return r.judge(err, pgerror.Creating)
+		return r.classify(err, pgerror.Creating)
 	}
 	if err := writeSnapshot(ctx, db, r.cfg.Slot, snap.lsn); err != nil {
 		return err

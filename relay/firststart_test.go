@@ -9,9 +9,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
-
 	"walpost/relay/pgerror"
+
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // TestFirstStartLosesItsLock: a first start whose lock is gone ends, for another relay may be making it now, and begins again.

@@ -4,9 +4,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/jackc/pgx/v5/pgconn"
-
 	"walpost/relay/pgerror"
+
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 func TestNotices(t *testing.T) {

@@ -41,7 +41,7 @@ func Look(ctx context.Context, cfg Config) (Outside, error) {
 	defer db.close()
 	row, err := r.readSlot(ctx, db)
 	if err != nil {
-		return o, r.judge(err, pgerror.Preparing)
+		return o, r.classify(err, pgerror.Preparing)
 	}
 	if o.Slot = row.state(); row != nil && row.active {
 		o.PID = row.pid
@@ -52,7 +52,7 @@ func Look(ctx context.Context, cfg Config) (Outside, error) {
 		from (values (1)) one left join walpost.relay_state s on s.slot = $1 left join pg_catalog.pg_stat_activity a on a.pid = $2`, cfg.Slot, o.PID).
 		Scan(&o.Application, &o.Address, &o.Phase, &o.Confirmed, &at)
 	if err != nil {
-		return o, r.judge(fmt.Errorf("read state of slot %s: %w", cfg.Slot, err), pgerror.Preparing)
+		return o, r.classify(fmt.Errorf("read state of slot %s: %w", cfg.Slot, err), pgerror.Preparing)
 	}
 	if at != nil {
 		o.ConfirmedAt = *at

@@ -45,7 +45,7 @@ func (s *session) broken(err error) error {
 		return errRefused
 	}
 	s.over = pgerror.IsServerError(err)
-	return s.relay.judge(err, pgerror.Streaming)
+	return s.relay.classify(err, pgerror.Streaming)
 }
 
 // take decodes one message and does what it says.

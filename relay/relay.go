@@ -214,7 +214,7 @@ func (r *Relay) connect(ctx context.Context) (*session, error) {
 	err = r.answer.within(ctx, func(ctx context.Context) (err error) {
 		r.endFormer(ctx, db)
 		ready, err = r.prepare(ctx, db)
-		return r.judge(err, pgerror.Preparing)
+		return r.classify(err, pgerror.Preparing)
 	})
 	if err != nil {
 		return nil, err
@@ -239,8 +239,8 @@ func (r *Relay) openSink(ctx context.Context) (err error) {
 	return nil
 }
 
-// judge marks what only a person can cure.
-func (r *Relay) judge(err error, at pgerror.Stage) error {
+// classify returns err as a fault or a wait where it is one, for the life of this process.
+func (r *Relay) classify(err error, at pgerror.Stage) error {
 	return pgerror.Classify(err, at, !r.connected, r.names)
 }
 

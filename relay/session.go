@@ -56,18 +56,18 @@ type session struct {
 func (r *Relay) openSession(ctx context.Context, db *database, p *ready) (*session, error) {
 	w, err := dialWalsender(ctx, r.cfg.connString(), r.names, r.log)
 	if err != nil {
-		return nil, r.judge(err, pgerror.Connecting)
+		return nil, r.classify(err, pgerror.Connecting)
 	}
 	srv, err := w.identify(ctx)
 	if err != nil {
 		w.close()
-		return nil, r.judge(err, pgerror.Preparing)
+		return nil, r.classify(err, pgerror.Preparing)
 	}
 	r.former = former{pid: w.conn.PID(), begun: srv.begun}
 	addr := w.conn.Conn().RemoteAddr()
 	stream, err := w.start(ctx, r.cfg.Slot, r.cfg.Publication, p.binary)
 	if err != nil {
-		return nil, r.judge(err, pgerror.Starting)
+		return nil, r.classify(err, pgerror.Starting)
 	}
 	s := &session{
 		relay: r, flight: r.flight, sink: r.sink, stream: stream, history: srv.history, addr: addr,

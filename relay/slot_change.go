@@ -81,7 +81,7 @@ func (v *slotVerb) mayCreate(ctx context.Context) error {
 func (v *slotVerb) create(ctx context.Context) error {
 	w, err := dialWalsender(ctx, v.cfg.connString(), v.names, v.log)
 	if err != nil {
-		return v.judge(err, pgerror.Connecting)
+		return v.classify(err, pgerror.Connecting)
 	}
 	defer w.close()
 	var srv server
@@ -94,7 +94,7 @@ func (v *slotVerb) create(ctx context.Context) error {
 	}
 	defer v.warnOfWaiting().Stop()
 	_, err = w.create(ctx, v.cfg.Slot, false, srv.version)
-	return v.judge(err, pgerror.Creating)
+	return v.classify(err, pgerror.Creating)
 }
 
 // DropSlot drops the configured slot and returns what it was. A slot that somebody streams from, that is not of pgoutput or of another
@@ -125,7 +125,7 @@ func DropSlot(ctx context.Context, cfg Config) (*Slot, error) {
 func (v *slotVerb) drop(ctx context.Context) error {
 	_, err := v.db.Exec(ctx, "select pg_catalog.pg_drop_replication_slot($1)", v.cfg.Slot)
 	if err != nil {
-		err = v.judge(fmt.Errorf("drop slot %s: %w", v.cfg.Slot, err), pgerror.Creating) // it takes the same right
+		err = v.classify(fmt.Errorf("drop slot %s: %w", v.cfg.Slot, err), pgerror.Creating) // it takes the same right
 	}
 	return err
 }

@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"walpost/relay/pgerror"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // Slot is what Postgres knows of the configured slot, in the names of pg_replication_slots, and what relays have recorded of it.
@@ -125,7 +125,7 @@ func (v *slotVerb) open(ctx context.Context) (err error) {
 
 // do does what takes milliseconds.
 func (v *slotVerb) do(ctx context.Context, act func(context.Context) error) error {
-	return inTime(ctx, func(ctx context.Context) error { return v.judge(act(ctx), pgerror.Preparing) })
+	return inTime(ctx, func(ctx context.Context) error { return v.classify(act(ctx), pgerror.Preparing) })
 }
 
 // look returns what is there; Type is "" if there is no slot.

@@ -21,7 +21,7 @@ func (t *tail) open(ctx context.Context) error {
 	}
 	w, err := dialWalsender(ctx, t.cfg.connString(), t.names, t.log)
 	if err != nil {
-		return t.judge(err, pgerror.Connecting)
+		return t.classify(err, pgerror.Connecting)
 	}
 	slot, err := t.create(ctx, w)
 	if err != nil {
@@ -45,7 +45,7 @@ func (t *tail) check(ctx context.Context, found *ready) error {
 	if err == nil {
 		err = t.checkVisible(ctx, db, found)
 	}
-	return t.judge(err, pgerror.Preparing)
+	return t.classify(err, pgerror.Preparing)
 }
 
 // checkPrimary checks the server as a start does. Its promotion only a relay waits for.
@@ -78,20 +78,20 @@ func (t *tail) create(ctx context.Context, w *walsender) (slot string, err error
 		return err
 	})
 	if err != nil {
-		return "", t.judge(err, pgerror.Preparing)
+		return "", t.classify(err, pgerror.Preparing)
 	}
 	t.history, t.period, t.addr = srv.history, srv.statusPeriod(), w.conn.Conn().RemoteAddr()
 	slot = fmt.Sprintf("walpost_tail_%d", w.conn.PID())
 	t.names.Slot = slot
 	defer t.warnOfWaiting().Stop()
 	_, err = w.create(ctx, slot, true, srv.version)
-	return slot, t.judge(err, pgerror.Creating)
+	return slot, t.classify(err, pgerror.Creating)
 }
 
 // begin hands the connection over to the stream.
 func (t *tail) begin(ctx context.Context, w *walsender, slot string, found *ready) (err error) {
 	if t.stream, err = w.start(ctx, slot, t.cfg.Publication, found.binary); err != nil {
-		return t.judge(err, pgerror.Starting)
+		return t.classify(err, pgerror.Starting)
 	}
 	t.decoder = decoder.New(t.cfg.Table, t.cfg.Mapping)
 	t.decoder.Follow(found.table.OID, found.places, found.at)

@@ -10,9 +10,10 @@ import (
 	"walpost/schema"
 )
 
-// Stage is what was asked of the server when it answered with an error. The same SQLSTATE means different things to different requests.
+// Stage is what was asked of the server when it answered with an error. The same SQLSTATE means different things at different stages.
 type Stage uint8
 
+// The stages of a relay's life with a server.
 const (
 	Connecting Stage = iota // opening a connection
 	Preparing               // checks, state and backfill, in SQL
@@ -21,7 +22,7 @@ const (
 	Streaming               // the stream itself
 )
 
-// Names are what errors speak of.
+// Names are the objects that the texts of errors name.
 type Names struct {
 	Slot, Publication string
 	Table             schema.Table
@@ -30,9 +31,10 @@ type Names struct {
 	walsender         bool   // a connection that was refused was to be one
 }
 
-// Classify says whether time can cure an error of the server's or of the way to it. What only a person can cure comes back as a fault;
-// what a person can cure sooner than time, as a wait; anything else, above all what is unknown, as it is: to be retried. SQLSTATEs are
-// matched and never texts, which differ by version and language. first tells that this process has not connected before.
+// Classify reports whether time can cure err, an error of the server or of the way to it. It returns a *[Fault] for what only a person can
+// cure, a *[Wait] for what a person can cure sooner than time, and err itself for anything else, above all for what is unknown: that is to
+// be retried. It matches SQLSTATEs and never texts, which differ by version and language. first says that this process has not connected
+// before.
 func Classify(err error, at Stage, first bool, n Names) error {
 	if err == nil || classified(err) {
 		return err
@@ -92,13 +94,13 @@ func Classify(err error, at Stage, first bool, n Names) error {
 	return err // 55006 slot held, 53300 too many connections, 57P01 and 57P03 stopping or starting, and whatever is not listed
 }
 
-// mayStream is the cure of a role that may not stream the WAL.
+// mayStream returns the cure of a role that may not stream the WAL.
 func mayStream(n Names) string {
 	role := schema.QuoteIdent(n.Role)
 	return "run: ALTER ROLE " + role + " REPLICATION (on RDS and Aurora: GRANT rds_replication TO " + role + ")"
 }
 
-// LostSlot is the fault of a slot that Postgres gave up.
+// LostSlot returns the fault of a slot that Postgres gave up.
 func LostSlot(err error, n Names) error {
 	return Permanent(err, "slot %s is lost: Postgres removed WAL that it needed, so events are missing from the stream. "+
 		"Those that are still in %s are published from there when walpost begins anew: SELECT pg_drop_replication_slot(%s); DELETE FROM walpost.relay_state WHERE slot = %[3]s; start walpost, "+
@@ -106,7 +108,7 @@ func LostSlot(err error, n Names) error {
 		"Raise max_slot_wal_keep_size (or what the reason names, such as idle_replication_slot_timeout)", n.Slot, n.Table, schema.QuoteLiteral(n.Slot))
 }
 
-// PublicationGap is the fault of a publication that is not there at this point of the WAL, though it may be now.
+// PublicationGap returns the fault of a publication that is missing at this point of the WAL, although it may exist now.
 func PublicationGap(err error, n Names) error {
 	return Permanent(err, "publication %s did not exist when this part of the WAL was written, and creating it now does not help. "+
 		"Once it is there, advance the slot over the gap (SELECT pg_replication_slot_advance(%s, pg_current_wal_lsn())) and insert the rows of %s again that were committed since it was dropped: "+
@@ -114,7 +116,7 @@ func PublicationGap(err error, n Names) error {
 		schema.QuoteIdent(n.Publication), schema.QuoteLiteral(n.Slot), n.Table)
 }
 
-// IsSQLState tells whether err is a server's error with one of the codes.
+// IsSQLState reports whether err is an error of the server with one of the codes.
 func IsSQLState(err error, codes ...string) bool {
 	var e *pgconn.PgError
 	if !errors.As(err, &e) {
@@ -128,16 +130,16 @@ func IsSQLState(err error, codes ...string) bool {
 	return false
 }
 
-// IsServerError tells whether the server itself said err.
+// IsServerError reports whether err comes from the server itself.
 func IsServerError(err error) bool {
 	var e *pgconn.PgError
 	return errors.As(err, &e)
 }
 
-// SlotBusy tells whether another process holds the slot.
+// SlotBusy reports whether err says that another process holds the slot.
 func SlotBusy(err error) bool { return IsSQLState(err, "55006") }
 
-// ServerGone tells whether an attempt to connect shows that the server is stopping or has stopped.
+// ServerGone reports whether err, of an attempt to connect, shows that the server is stopping or has stopped.
 func ServerGone(err error) bool {
 	return IsSQLState(err, "57P03") || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF)
 }

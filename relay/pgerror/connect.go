@@ -15,7 +15,7 @@ import (
 	"walpost/schema"
 )
 
-// connectError is why there is no connection, with a text on one line.
+// connectError says why there is no connection, on one line.
 type connectError struct {
 	text           string
 	role, database string
@@ -24,7 +24,8 @@ type connectError struct {
 	err            error
 }
 
-// ConnectError returns err, why there is no connection, with a text on one line that says where to and as whom; no password is in it.
+// ConnectError returns err, an error of pgconn's on connecting with cfg, with a text on one line that says where to and as whom. No password
+// is in it.
 func ConnectError(err error, cfg *pgconn.Config) error {
 	e := &connectError{role: cfg.User, database: cmp.Or(cfg.Database, cfg.User), walsender: cfg.RuntimeParams["replication"] != "", reasons: reasons(err, cfg), err: err}
 	e.text = fmt.Sprintf("connect to %s port %d as %s, database %s: %s", cfg.Host, cfg.Port, e.role, e.database, OneLine(e.reasons))
@@ -34,9 +35,9 @@ func ConnectError(err error, cfg *pgconn.Config) error {
 func (e *connectError) Error() string { return e.text }
 func (e *connectError) Unwrap() error { return e.err }
 
-// reasons returns the errors of a connection's attempts, in their order, without those that decide nothing: of TLS, where the same was
-// tried without it, and of an address of the only host that nobody listens at (as ::1 of localhost), where another one answered. So the
-// verdict does not depend on sslmode.
+// reasons returns the errors of a connection's attempts, in their order, without those that decide nothing: errors of TLS, where the same was
+// tried without TLS, and of an address that nobody listens at (as ::1 of localhost), where another address of the only host answered. So
+// sslmode does not change how connection errors are classified.
 func reasons(err error, cfg *pgconn.Config) []error {
 	all := Causes(err)
 	if triesPlain(cfg) {
@@ -48,7 +49,7 @@ func reasons(err error, cfg *pgconn.Config) []error {
 	return all
 }
 
-// without takes out the errors that one says of that they are of no interest, unless there are no others.
+// without returns all but the idle errors, or all if there are no others.
 func without(all []error, idle func(error) bool) []error {
 	if left := slices.DeleteFunc(slices.Clone(all), idle); len(left) > 0 {
 		return left
@@ -85,15 +86,15 @@ func OneLine(errs []error) string {
 // refusedTLS tells whether a server without TLS was asked for it. The library has no type for that.
 func refusedTLS(err error) bool { return says(err, "server refused TLS") }
 
-// failedTLS tells whether the two sides came to no terms on TLS, for whatever reason.
+// failedTLS reports whether the two sides did not agree on TLS, for whatever reason.
 func failedTLS(err error) bool { return refusedTLS(err) || says(err, "tls error: ") }
 
-// says tells whether the library's words for what it has no type for are in err. What a server says does not count.
+// says reports whether err has the library's words for what it has no type for. What a server says does not count.
 func says(err error, text string) bool {
 	return !IsServerError(err) && strings.Contains(err.Error(), text)
 }
 
-// undialed tells whether nobody took the connection.
+// undialed reports whether nobody took the connection.
 func undialed(err error) bool {
 	var op *net.OpError
 	return errors.As(err, &op) && op.Op == "dial"
@@ -112,8 +113,8 @@ func triesPlain(cfg *pgconn.Config) bool {
 	return false
 }
 
-// classifyConnect judges why there is no connection. A connection string may name several hosts, each with an error of its own: if time can
-// cure one of them, it is waited for.
+// classifyConnect classifies why there is no connection. A connection string may name several hosts, each with an error of its own: if time
+// can cure one of them, it is waited for.
 func classifyConnect(err error, first bool, n Names) error {
 	all := Causes(err)
 	if d := (*connectError)(nil); errors.As(err, &d) {
@@ -139,8 +140,8 @@ func classifyConnect(err error, first bool, n Names) error {
 	return err
 }
 
-// classifyCause says what can be done about one reason, and whether nothing else helps. first tells that this process has not been connected
-// yet: what was well then may be changing hands at this moment, and is waited for.
+// classifyCause returns what a person can do about one reason, and whether nothing else helps. first says that this process has not been
+// connected yet: later, what was well once may be changing at this moment, and is waited for.
 func classifyCause(err error, first bool, n Names) (cure string, hopeless bool) {
 	var e *pgconn.PgError
 	var parse *pgconn.ParseConfigError
@@ -175,11 +176,11 @@ func classifyCause(err error, first bool, n Names) (cure string, hopeless bool) 
 // Promote is the cure of a standby.
 const Promote = "promote it (SELECT pg_promote()), or name the primary; of several hosts, target_session_attrs=read-write in postgres.url finds it"
 
-// SessionsNeeded is how many sessions a relay has at the same time at most, which is in a first start: its own, that of the lock, the
-// backfill's, the watcher's, and one walsender.
+// SessionsNeeded is the largest number of sessions that a relay has at the same time. It has them in a first start: its own, that of the
+// lock, the backfill's, the watcher's, and one walsender.
 const SessionsNeeded = 5
 
-// classifyRefusal judges a server that was reached and said no.
+// classifyRefusal classifies the error of a server that was reached and refused the connection.
 func classifyRefusal(e *pgconn.PgError, first bool, n Names) (cure string, hopeless bool) {
 	role, database := schema.QuoteIdent(n.Role), schema.QuoteIdent(n.database)
 	switch e.Code {
@@ -208,7 +209,7 @@ func classifyRefusal(e *pgconn.PgError, first bool, n Names) (cure string, hopel
 	return "", false
 }
 
-// SeveralHosts tells whether a connection string names more than one server. One that is tried with TLS and without counts once.
+// SeveralHosts reports whether a connection string names more than one server. One that is tried with TLS and without counts once.
 func SeveralHosts(cfg *pgconn.Config) bool {
 	for _, f := range cfg.Fallbacks {
 		if f.Host != cfg.Host || f.Port != cfg.Port {

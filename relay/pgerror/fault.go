@@ -6,13 +6,13 @@ import (
 	"strings"
 )
 
-// Fault is an error that only a person can cure, with the cure. Every other error of this package is retried.
+// Fault is an error that only a person can cure, with the cure: what to run, to grant or to set.
 type Fault struct {
 	Err  error
 	Cure string
 }
 
-// Permanent makes a fault of err. The cure is a sentence's end: what to run, to grant or to set.
+// Permanent returns a *[Fault] of err. The cure is the end of a sentence and may have verbs of package fmt.
 func Permanent(err error, cure string, args ...any) error {
 	return &Fault{Err: err, Cure: fmt.Sprintf(cure, args...)}
 }
@@ -23,10 +23,10 @@ func (f *Fault) Error() string { return withCure(f.Err, f.Cure) }
 // Unwrap returns the error.
 func (f *Fault) Unwrap() error { return f.Err }
 
-// Permanent reports that a retry cannot help. Whoever gets an error from [Relay.Run] may ask for it.
+// Permanent reports that a retry cannot help. Callers ask for it by an interface, so that no package is shared for that.
 func (f *Fault) Permanent() bool { return true }
 
-// Wait is an error that time cures, with what a person can do about it.
+// Wait is an error that time cures, with what a person can do to cure it sooner.
 type Wait struct {
 	Err  error
 	Cure string
@@ -47,14 +47,14 @@ func withCure(err error, cure string) string {
 	return text + "; " + cure
 }
 
-// classified tells whether it has been said what err is.
+// classified reports whether err is a fault or a wait already.
 func classified(err error) bool {
 	var f *Fault
 	var w *Wait
 	return errors.As(err, &f) || errors.As(err, &w)
 }
 
-// IsPermanent tells whether a retry cannot help. Any package may say so of its errors.
+// IsPermanent reports whether a retry cannot help. Any package may say so of its errors, by a method Permanent.
 func IsPermanent(err error) bool {
 	var p interface{ Permanent() bool }
 	return errors.As(err, &p) && p.Permanent()
