@@ -69,9 +69,9 @@ func (r *Relay) skipped(count int64, err error) error {
 // backfilling publishes one snapshot's rows as one transaction, in passes, with a window of its own: it confirms nothing.
 type backfilling struct {
 	relay    *Relay
-	flight   *flight
+	tracker  *Tracker
 	sink     Sink
-	pass     pass
+	pass     Pass
 	position schema.Position // the byte before the snapshot's, so that what the slot brings sorts behind
 
 	handed  atomic.Int64 // rows that the sink got
@@ -86,13 +86,13 @@ const (
 
 // openBackfill opens the sink of a first start: the backfill's own, or the stream's if there is nothing to fill.
 func (r *Relay) openBackfill(ctx context.Context) (*backfilling, error) {
-	b := &backfilling{relay: r, flight: newFlight(r.budget)}
-	r.metrics.filling.Store(b.flight)
+	b := &backfilling{relay: r, tracker: NewTracker(r.budget)}
+	r.metrics.filling.Store(b.tracker)
 	if r.cfg.Backfill == "skip" {
 		return b, r.openSink(ctx)
 	}
 	var err error
-	if b.sink, err = r.cfg.OpenSink(ctx, b.flight); err != nil {
+	if b.sink, err = r.cfg.OpenSink(ctx, b.tracker); err != nil {
 		return nil, fmt.Errorf("open sink for the backfill: %w", err)
 	}
 	return b, nil
@@ -107,7 +107,7 @@ func (b *backfilling) close() {
 	if err := b.sink.Close(); err != nil {
 		b.relay.log.Warn("close the backfill's sink", "error", err)
 	}
-	b.relay.budget.used.Store(0)
+	b.relay.budget.Reset()
 }
 
 func (b *backfilling) run(ctx context.Context, reader *database, p *ready, snap snapshot) (rows int64, err error) {
@@ -120,7 +120,7 @@ func (b *backfilling) run(ctx context.Context, reader *database, p *ready, snap 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	result := reader.PgConn().ExecParams(ctx, backfillQuery(&b.relay.cfg, columns, p.table.Partitioned), nil, nil, nil, nil)
-	b.pass.begin(schema.NoTime)
+	b.pass.Begin(0, schema.NoTime)
 	var ev schema.Event
 	for size := 0; result.NextRow(); rows++ {
 		if rows > math.MaxUint32 {
@@ -151,30 +151,30 @@ func (b *backfilling) run(ctx context.Context, reader *database, p *ready, snap 
 	if _, err := result.Close(); err != nil {
 		return rows, err
 	}
-	b.pass.seal(snap.lsn)
+	b.pass.Seal(snap.lsn)
 	b.handOver()
-	return rows, b.wait(ctx, b.flight.changed, b.flight.drained)
+	return rows, b.wait(ctx, b.tracker.Changed, b.tracker.Drained)
 }
 
 // publish hands one row to the sink, when the budget lets it.
 func (b *backfilling) publish(ctx context.Context, ev *schema.Event, size int) error {
-	admits := func() bool { return b.flight.budget.admits(size) }
+	admits := func() bool { return b.tracker.Budget.Admits(size) }
 	if !admits() {
 		b.handOver()
-		if err := b.wait(ctx, b.flight.budget.freed, admits); err != nil {
+		if err := b.wait(ctx, b.tracker.Budget.Freed, admits); err != nil {
 			return err
 		}
 	}
-	bytes, err := b.sink.Publish(ev, b.pass.add())
+	bytes, err := b.sink.Publish(ev, b.pass.Add())
 	if err != nil {
 		return refusedRow(err)
 	}
-	b.flight.budget.take(bytes)
+	b.tracker.Budget.Take(bytes)
 	return nil
 }
 
 func (b *backfilling) handOver() {
-	events, _ := b.flight.handOver(&b.pass)
+	events, _ := b.tracker.HandOver(&b.pass)
 	b.handed.Add(int64(events))
 	b.relay.filled = b.relay.filled || events > 0
 	b.sink.Flush(false)
@@ -188,7 +188,7 @@ func (b *backfilling) wait(ctx context.Context, token <-chan struct{}, done func
 		b.account()
 		select {
 		case <-token:
-		case <-b.flight.changed:
+		case <-b.tracker.Changed:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -200,8 +200,8 @@ func (b *backfilling) wait(ctx context.Context, token <-chan struct{}, done func
 }
 
 func (b *backfilling) refused() error {
-	if r, _ := b.flight.refusal(); r != nil {
-		return refusedRow(r.err)
+	if r, _ := b.tracker.Refusal(); r != nil {
+		return refusedRow(r.Err)
 	}
 	return nil
 }

@@ -1,33 +1,46 @@
 package relay
 
-import "sync/atomic"
+import (
+	"sync/atomic"
 
-// budget is the only backpressure: the bytes that the sink holds against the limit that the user gave.
+	"walpost/relay/internal/wake"
+)
+
+// Budget is the only backpressure: the bytes that the sink holds against the limit that the user gave.
 //
 // The reader asks before each event and, refused, stops reading until bytes are given back. Only the reader takes; acks give back from
 // any goroutine.
-type budget struct {
-	limit int64
-	used  atomic.Int64
-	freed chan struct{} // holds a token when bytes were given back since the reader last looked
+type Budget struct {
+	Freed chan struct{} // has a token when bytes were given back since the reader last looked
+	most  int64
+	held  atomic.Int64
 }
 
-func newBudget(limit int64) *budget {
-	return &budget{limit: limit, freed: make(chan struct{}, 1)}
+func NewBudget(limit int64) *Budget {
+	return &Budget{most: limit, Freed: make(chan struct{}, 1)}
 }
 
-// admits tells whether n more bytes fit. An event larger than the whole budget fits when nothing is in flight: refusing it for ever
+// Admits tells whether n more bytes fit. An event larger than the whole budget fits when nothing is in flight: refusing it for ever
 // would stop the stream, and one such event is the least that memory has to hold anyway.
-func (b *budget) admits(n int) bool {
-	used := b.used.Load()
-	return used <= 0 || used+int64(n) <= b.limit
+func (b *Budget) Admits(n int) bool {
+	used := b.Used()
+	return used <= 0 || used+int64(n) <= b.most
 }
 
-// take counts n bytes that the sink now holds.
-func (b *budget) take(n int) { b.used.Add(int64(n)) }
+// Limit returns the bytes that the user allows.
+func (b *Budget) Limit() int64 { return b.most }
+
+// Used returns the bytes that the sink holds.
+func (b *Budget) Used() int64 { return b.held.Load() }
+
+// Reset counts everything back: the sink that held it is closed.
+func (b *Budget) Reset() { b.held.Store(0) }
+
+// Take counts n bytes that the sink now holds.
+func (b *Budget) Take(n int) { b.held.Add(int64(n)) }
 
 // give counts n bytes back and wakes the reader if it waits.
-func (b *budget) give(n int) {
-	b.used.Add(-int64(n))
-	signal(b.freed)
+func (b *Budget) give(n int) {
+	b.held.Add(-int64(n))
+	wake.Signal(b.Freed)
 }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/jackc/pglogrepl"
+
+	"walpost/relay/internal/wake"
 )
 
 // sentStatus is a status as the server reads it.
@@ -70,7 +72,7 @@ func (b *bench) take(p []byte, _ time.Duration) error {
 
 func (b *bench) advance(lsn uint64) {
 	b.position.Store(lsn)
-	signal(b.progress)
+	wake.Signal(b.progress)
 }
 
 // look waits until the confirmer has nothing to do and returns what it did so far.
@@ -101,7 +103,7 @@ func TestProgressIsConfirmedAtOnce(t *testing.T) {
 		if sent, _, _ := b.look(); len(sent) != 2 || sent[1].flush != 0x20+98 {
 			t.Fatalf("progress held back: %+v", sent)
 		}
-		signal(b.progress) // but nothing new
+		wake.Signal(b.progress) // but nothing new
 		time.Sleep(time.Second)
 		sent, told, _ := b.look()
 		if len(sent) != 2 {
@@ -140,13 +142,13 @@ func TestConfirmerPings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := startConfirmer(t)
 		time.Sleep(time.Second)
-		signal(b.pings)
+		wake.Signal(b.pings)
 		if sent, _, _ := b.look(); len(sent) != 1 || sent[0].at != time.Second {
 			t.Fatalf("a request was not answered at once: %+v", sent)
 		}
 		for range 1000 {
 			time.Sleep(time.Millisecond)
-			signal(b.pings)
+			wake.Signal(b.pings)
 		}
 		if sent, _, _ := b.look(); len(sent) < 10 || len(sent) > 12 {
 			t.Errorf("%d answers to a second's storm", len(sent)-1)

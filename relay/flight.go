@@ -6,41 +6,42 @@ import (
 
 	"github.com/jackc/pglogrepl"
 
+	"walpost/relay/internal/wake"
 	"walpost/schema"
 )
 
-// flight is what is under way between the reader, which hands passes over, the sink, which acks, and the confirmer, which asks how far
+// Tracker is what is under way between the reader, which hands passes over, the sink, which acks, and the confirmer, which asks how far
 // Postgres may be told to forget: the window and the budget behind one lock. It implements [Acks].
 //
 // It outlives replication sessions, because what the sink holds does; each session gets a fresh window once the old one is drained.
-type flight struct {
-	budget   *budget
-	progress chan struct{} // has a token when confirmed moved: for the confirmer
-	changed  chan struct{} // has a token when something was acked or rejected: for the reader when it waits for that
+type Tracker struct {
+	Budget   *Budget
+	Progress chan struct{} // has a token when confirmed moved: for the confirmer
+	Changed  chan struct{} // has a token when something was acked or rejected: for the reader when it waits for that
 
 	mu       sync.Mutex
 	window   window
 	final    pglogrepl.LSN // FinalLSN of the last transaction in window
-	refused  *refusal
+	refused  *Refusal
 	onRefuse func()  // called at each refusal, under mu
-	latency  latency // commit → ack
+	delivery latency // commit → ack
 	acked    int64   // events, in all
 	waiting  time.Time
 	lastAck  time.Time
 }
 
-// refusal is an event that can never become a record.
-type refusal struct {
-	tx  uint64
-	err error
+// Refusal is an event that can never become a record.
+type Refusal struct {
+	Tx  uint64
+	Err error
 }
 
-func newFlight(b *budget) *flight {
-	return &flight{budget: b, latency: newLatency(), progress: make(chan struct{}, 1), changed: make(chan struct{}, 1)}
+func NewTracker(b *Budget) *Tracker {
+	return &Tracker{Budget: b, delivery: newLatency(), Progress: make(chan struct{}, 1), Changed: make(chan struct{}, 1)}
 }
 
-// handOver makes the window know what a pass saw, and clears the pass.
-func (f *flight) handOver(p *pass) (events, transactions int) {
+// HandOver makes the window know what a pass saw, and clears the pass.
+func (f *Tracker) HandOver(p *Pass) (events, transactions int) {
 	f.mu.Lock()
 	before, idle := f.window.confirmed, f.window.unacked == 0
 	for i := range p.txs {
@@ -65,63 +66,63 @@ func (f *flight) handOver(p *pass) (events, transactions int) {
 	f.mu.Unlock()
 	p.clear()
 	if moved {
-		signal(f.progress)
+		wake.Signal(f.Progress)
 	}
 	return events, transactions
 }
 
-// idle offers a position of the server's that counts if nothing is outstanding.
-func (f *flight) idle(walEnd pglogrepl.LSN) {
+// Idle offers a position of the server's that counts if nothing is outstanding.
+func (f *Tracker) Idle(walEnd pglogrepl.LSN) {
 	f.mu.Lock()
 	before := f.window.confirmed
 	f.window.idle(walEnd)
 	moved := f.window.confirmed != before
 	f.mu.Unlock()
 	if moved {
-		signal(f.progress)
+		wake.Signal(f.Progress)
 	}
 }
 
 // Acked implements [Acks].
-func (f *flight) Acked(runs []schema.Run, bytes int) {
+func (f *Tracker) Acked(runs []schema.Run, bytes int) {
 	now := time.Now()
 	f.mu.Lock()
 	before := f.window.confirmed
 	for _, run := range runs {
 		f.acked += int64(run.Rows)
 		if commit, done := f.window.ack(run.Tx, int(run.Rows)); done && commit != schema.NoTime {
-			f.latency.observe(now.Sub(time.UnixMicro(commit)))
+			f.delivery.observe(now.Sub(time.UnixMicro(commit)))
 		}
 	}
 	f.lastAck, f.waiting = now, now
 	moved := f.window.confirmed != before
 	f.mu.Unlock()
-	f.budget.give(bytes)
+	f.Budget.give(bytes)
 	if moved {
-		signal(f.progress)
+		wake.Signal(f.Progress)
 	}
-	signal(f.changed)
+	wake.Signal(f.Changed)
 }
 
 // Rejected implements [Acks].
-func (f *flight) Rejected(tx uint64, err error) {
+func (f *Tracker) Rejected(tx uint64, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.refused == nil || tx < f.refused.tx {
-		f.refused = &refusal{tx: tx, err: err}
+	if f.refused == nil || tx < f.refused.Tx {
+		f.refused = &Refusal{Tx: tx, Err: err}
 	}
 	if f.onRefuse != nil {
 		f.onRefuse()
 	}
-	signal(f.changed)
+	wake.Signal(f.Changed)
 }
 
-// restart begins a new session's window, with onRefuse to be called when an event is refused. The old window must be drained.
-func (f *flight) restart(onRefuse func()) {
+// Restart begins a new session's window, with onRefuse to be called when an event is refused. The old window must be drained.
+func (f *Tracker) Restart(onRefuse func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.window.unacked != 0 {
-		panic("relay: a new session while the sink still holds events of the old one")
+		panic("inflight: a new session while the sink still holds events of the old one")
 	}
 	f.window = window{}
 	f.onRefuse = onRefuse
@@ -130,32 +131,32 @@ func (f *flight) restart(onRefuse func()) {
 	}
 }
 
-// confirmed returns how far everything is acked, and the commit time of the last transaction before that (0: none in this session).
-func (f *flight) confirmed() (lsn pglogrepl.LSN, commit int64) {
+// Confirmed returns how far everything is acked, and the commit time of the last transaction before that (0: none in this session).
+func (f *Tracker) Confirmed() (lsn pglogrepl.LSN, commit int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.window.confirmed, f.window.committed
 }
 
-// drained tells that the sink holds nothing.
-func (f *flight) drained() bool {
+// Drained tells that the sink holds nothing.
+func (f *Tracker) Drained() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.window.unacked == 0
 }
 
-// refusal returns the first refused event in WAL order, nil if none was, and whether everything before its transaction is acked.
-func (f *flight) refusal() (r *refusal, alone bool) {
+// Refusal returns the first refused event in WAL order, nil if none was, and whether everything before its transaction is acked.
+func (f *Tracker) Refusal() (r *Refusal, alone bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.refused == nil {
 		return nil, false
 	}
-	return f.refused, f.window.before(f.refused.tx)
+	return f.refused, f.window.before(f.refused.Tx)
 }
 
-// beyond returns the position to which the slot is advanced to pass unacked transaction tx by, 0 if it is unknown.
-func (f *flight) beyond(tx uint64) pglogrepl.LSN {
+// Beyond returns the position to which the slot is advanced to pass unacked transaction tx by, 0 if it is unknown.
+func (f *Tracker) Beyond(tx uint64) pglogrepl.LSN {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	switch e := f.window.find(tx); {
@@ -164,35 +165,39 @@ func (f *flight) beyond(tx uint64) pglogrepl.LSN {
 	case e.end != 0:
 		return e.end
 	}
-	return justBeyond(f.final)
+	return JustBeyond(f.final)
+}
+
+// Latency returns the histogram of how long transactions took from their commit to their last ack, in seconds, as
+// [prometheus.NewConstHistogram] takes it.
+func (f *Tracker) Latency() (count uint64, sum float64, buckets map[float64]uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.delivery.count, f.delivery.sum, f.delivery.cumulative()
 }
 
 // load is what a flight tells for metrics and readiness.
 type load struct {
-	unacked int64
-	acked   int64     // since the flight began
-	oldest  time.Time // commit of the oldest transaction that holds confirmed back; zero: none does
-	waiting time.Time // since when the sink holds events and has acked none; zero: it holds none
-	lastAck time.Time
+	Unacked int64
+	Acked   int64     // since the flight began
+	Oldest  time.Time // commit of the oldest transaction that holds confirmed back; zero: none does
+	Waiting time.Time // since when the sink holds events and has acked none; zero: it holds none
+	LastAck time.Time
 }
 
-func (f *flight) load() load {
+func (f *Tracker) Load() load {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	l := load{unacked: f.window.unacked, acked: f.acked, lastAck: f.lastAck}
+	l := load{Unacked: f.window.unacked, Acked: f.acked, LastAck: f.lastAck}
 	if f.window.unacked > 0 {
-		l.waiting = f.waiting
+		l.Waiting = f.waiting
 		if commit := f.window.oldest(); commit != 0 && commit != schema.NoTime {
-			l.oldest = time.UnixMicro(commit)
+			l.Oldest = time.UnixMicro(commit)
 		}
 	}
 	return l
 }
 
-// signal leaves a token in c unless one is there.
-func signal(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
-}
+// JustBeyond returns the first position from which a transaction whose commit record starts at final is not decoded any more; every later
+// one is.
+func JustBeyond(final pglogrepl.LSN) pglogrepl.LSN { return final + 1 }

@@ -2,8 +2,6 @@ package relay
 
 import (
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 // latencyBounds are the histogram's upper bounds in seconds. Most deliveries take about a millisecond; an outage takes minutes.
@@ -30,13 +28,13 @@ func (l *latency) observe(d time.Duration) {
 	l.sum += s
 }
 
-// metric returns the histogram as of now.
-func (l *latency) metric(desc *prometheus.Desc) prometheus.Metric {
-	cumulative := make(map[float64]uint64, len(latencyBounds))
+// cumulative returns how many were observed up to each bound.
+func (l *latency) cumulative() map[float64]uint64 {
+	buckets := make(map[float64]uint64, len(latencyBounds))
 	var n uint64
 	for i, bound := range latencyBounds {
 		n += l.buckets[i]
-		cumulative[bound] = n
+		buckets[bound] = n
 	}
-	return prometheus.MustNewConstHistogram(desc, l.count, l.sum, cumulative)
+	return buckets
 }

@@ -28,7 +28,7 @@ func (s *session) conclude(err error) error {
 		s.confirmer.end(false) // the connection is going
 		return err
 	}
-	if errors.Is(err, errLeave) && s.fresh.Load() && s.flight.drained() {
+	if errors.Is(err, errLeave) && s.fresh.Load() && s.tracker.Drained() {
 		s.recordStop()
 	}
 	s.confirmer.end(true)
@@ -47,10 +47,10 @@ func (s *session) leave() error {
 	if err := s.stream.resume(time.Time{}); err != nil {
 		return err
 	}
-	err := s.await(s.flight.drained)
+	err := s.await(s.tracker.Drained)
 	if errors.Is(err, errTooLate) {
 		s.relay.log.Warn("leaving with events that are not acked: they stay in the slot, and the next run sends them again, with what stands behind them",
-			"events", s.flight.load().unacked, "waited", s.relay.cfg.ShutdownTimeout)
+			"events", s.tracker.Load().Unacked, "waited", s.relay.cfg.ShutdownTimeout)
 	}
 	if err == nil || errors.Is(err, errTooLate) {
 		return errLeave
@@ -64,7 +64,7 @@ func (s *session) sentenced() error {
 	if !s.fresh.Load() {
 		return err // what the sink holds is of an older session, and could not be confirmed
 	}
-	s.flight.Rejected(s.atHand(), err)
+	s.tracker.Rejected(s.pass.AtHand(), err)
 	return errRefused
 }
 
@@ -77,7 +77,7 @@ func (s *session) halt() error {
 		s.leaveBy = time.Now().Add(s.relay.cfg.ShutdownTimeout)
 	}
 	alone := func() bool {
-		r, alone := s.flight.refusal()
+		r, alone := s.tracker.Refusal()
 		return r != nil && alone
 	}
 	err := s.await(alone)
@@ -86,10 +86,10 @@ func (s *session) halt() error {
 			err = s.await(alone)
 		}
 	}
-	refused, _ := s.flight.refusal()
+	refused, _ := s.tracker.Refusal()
 	fault := s.refusedEvent(refused)
-	if pgerror.IsPermanent(refused.err) {
-		fault = refused.err // a stream that cannot be decoded: it says so itself
+	if pgerror.IsPermanent(refused.Err) {
+		fault = refused.Err // a stream that cannot be decoded: it says so itself
 	}
 	if err != nil {
 		s.relay.log.Warn("events before the refused one are not all confirmed and will come again", "reason", err)
@@ -98,15 +98,15 @@ func (s *session) halt() error {
 }
 
 // refusedEvent is the fault of an event that the sink can never deliver. Its row is in the WAL, so what is done to the table does not help.
-func (s *session) refusedEvent(r *refusal) error {
-	err := fmt.Errorf("event refused: %w", r.err)
+func (s *session) refusedEvent(r *Refusal) error {
+	err := fmt.Errorf("event refused: %w", r.Err)
 	cure := "nothing from its transaction on is confirmed, and all of it comes again"
 	pass := ""
-	if lsn := s.flight.beyond(r.tx); lsn != 0 {
+	if lsn := s.tracker.Beyond(r.Tx); lsn != 0 {
 		pass = s.passBy(lsn)
 	}
 	switch {
-	case isIncurable(r.err) && pass != "":
+	case isIncurable(r.Err) && pass != "":
 		return pgerror.Permanent(err, "%s as it stands in the WAL, whatever is done to the row: %s", cure, pass)
 	case pass != "":
 		return pgerror.Permanent(err, "%s as it stands in the WAL: remove the cause and start walpost; where that cannot be done, %s", cure, pass)
@@ -126,7 +126,7 @@ func (s *session) await(done func() bool) error {
 	s.confirmer.hold(true)
 	defer s.confirmer.hold(false)
 	for !done() {
-		err := s.sleep(s.flight.changed)
+		err := s.sleep(s.tracker.Changed)
 		if errors.Is(err, errLeave) && s.fresh.Load() {
 			if s.leaveBy.IsZero() {
 				s.leaveBy = time.Now().Add(s.relay.cfg.ShutdownTimeout)
@@ -141,7 +141,7 @@ func (s *session) await(done func() bool) error {
 }
 
 func (s *session) refused() bool {
-	r, _ := s.flight.refusal()
+	r, _ := s.tracker.Refusal()
 	return r != nil
 }
 
@@ -150,7 +150,7 @@ func (s *session) refused() bool {
 func (s *session) recordStop() {
 	ctx, cancel := context.WithTimeout(context.Background(), drainLimit)
 	defer cancel()
-	lsn, commit := s.flight.confirmed()
+	lsn, commit := s.tracker.Confirmed()
 	if err := s.recorder.record(ctx, lsn, commit, true); err != nil {
 		s.relay.log.Warn("the stop is not recorded", "reason", err)
 	}

@@ -98,7 +98,7 @@ func TestRefusedEventIsNeverSkipped(t *testing.T) {
 			f.insert(1)
 			until(t, "4 events", func() bool { return f.sink.count() >= 4 })
 			if name == "one of two" {
-				until(t, "the first refusal", func() bool { refused, _ := r.relay.flight.refusal(); return refused != nil })
+				until(t, "the first refusal", func() bool { refused, _ := r.relay.tracker.Refusal(); return refused != nil })
 				r.sink.acks.Rejected(f.sink.all()[3].tx, errors.New("another event of the transaction"))
 			}
 			select {

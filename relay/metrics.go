@@ -16,8 +16,8 @@ type metrics struct {
 	retries, reconnects        prometheus.Counter
 	backfillRows, backfillDone prometheus.Counter
 	lastEvent, lastConfirm     instant
-	serverEnd, confirmed       atomic.Uint64          // how far the server and the confirmations are in this session
-	filling                    atomic.Pointer[flight] // a backfill's, while there is one
+	serverEnd, confirmed       atomic.Uint64           // how far the server and the confirmations are in this session
+	filling                    atomic.Pointer[Tracker] // a backfill's, while there is one
 }
 
 // instant is a moment that one goroutine sets and others read.
@@ -35,7 +35,7 @@ func (i *instant) time() time.Time {
 func (i *instant) seconds() float64 { return float64(i.ns.Load()) / 1e9 }
 
 // newMetrics registers the metrics, all at 0.
-func newMetrics(reg prometheus.Registerer, f *flight, b *budget) (*metrics, error) {
+func newMetrics(reg prometheus.Registerer, f *Tracker, b *Budget) (*metrics, error) {
 	m := &metrics{}
 	var errs []error
 	register := func(c prometheus.Collector) { errs = append(errs, reg.Register(c)) }
@@ -65,14 +65,14 @@ func newMetrics(reg prometheus.Registerer, f *flight, b *budget) (*metrics, erro
 	m.backfillRows = counter("backfill_rows_total", "Rows found in the outbox by backfills.", nil)
 	m.backfillDone = counter("backfill_rows_done_total", "Rows of backfills that were acked.", nil)
 	read("lag_seconds", "Age of the oldest transaction with unacked events; 0 when there is none.", func() float64 {
-		if oldest := f.load().oldest; !oldest.IsZero() {
+		if oldest := f.Load().Oldest; !oldest.IsZero() {
 			return max(time.Since(oldest).Seconds(), 0)
 		}
 		return 0
 	})
-	read("inflight_events", "Events that were published and not yet acked.", func() float64 { return float64(f.load().unacked + m.filled()) })
-	read("inflight_bytes", "Bytes that unacked events take of the budget.", func() float64 { return float64(b.used.Load()) })
-	read("inflight_limit_bytes", "The byte budget: when it is used up, reading stops.", func() float64 { return float64(b.limit) })
+	read("inflight_events", "Events that were published and not yet acked.", func() float64 { return float64(f.Load().Unacked + m.filled()) })
+	read("inflight_bytes", "Bytes that unacked events take of the budget.", func() float64 { return float64(b.Used()) })
+	read("inflight_limit_bytes", "The byte budget: when it is used up, reading stops.", func() float64 { return float64(b.Limit()) })
 	read("slot_confirmed_lag_bytes", "WAL between what the server has sent and what was confirmed to it, in this session.", func() float64 { return float64(m.confirmedLag()) })
 	read("last_event_timestamp_seconds", "When an outbox row last came from the slot.", m.lastEvent.seconds)
 	read("last_confirm_timestamp_seconds", "When a higher position was last confirmed to Postgres.", m.lastConfirm.seconds)
@@ -121,21 +121,20 @@ func (m *metrics) confirmedLag() int64 {
 // filled returns how many of a backfill's events the sink holds.
 func (m *metrics) filled() int64 {
 	if f := m.filling.Load(); f != nil {
-		return f.load().unacked
+		return f.Load().Unacked
 	}
 	return 0
 }
 
 // latencyCollector gives out a flight's histogram.
 type latencyCollector struct {
-	flight *flight
-	desc   *prometheus.Desc
+	tracker *Tracker
+	desc    *prometheus.Desc
 }
 
 func (c latencyCollector) Describe(ch chan<- *prometheus.Desc) { ch <- c.desc }
 
 func (c latencyCollector) Collect(ch chan<- prometheus.Metric) {
-	c.flight.mu.Lock()
-	defer c.flight.mu.Unlock()
-	ch <- c.flight.latency.metric(c.desc)
+	count, sum, buckets := c.tracker.Latency()
+	ch <- prometheus.MustNewConstHistogram(c.desc, count, sum, buckets)
 }

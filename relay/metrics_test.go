@@ -2,11 +2,8 @@ package relay
 
 import (
 	"testing"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-
-	"walpost/schema"
 )
 
 // gather returns all values by name, with the label target if there is one; of a histogram its count.
@@ -83,40 +80,5 @@ func TestMetrics(t *testing.T) {
 	r.stop()
 	if values := gather(t, r.registry); values["walpost_leader"] != 0 || values["walpost_connected/postgres"] != 0 {
 		t.Error("a stopped relay leads")
-	}
-}
-
-func TestLatency(t *testing.T) {
-	l := newLatency()
-	for _, d := range []time.Duration{-time.Second, 0, 500 * time.Microsecond, 501 * time.Microsecond, time.Hour} {
-		l.observe(d)
-	}
-	if l.buckets[0] != 3 || l.buckets[1] != 1 || l.buckets[len(latencyBounds)] != 1 || l.count != 5 {
-		t.Errorf("%+v", l)
-	}
-}
-
-// TestWaiting: events that wait for an ack are told since when, counted anew from each ack.
-func TestWaiting(t *testing.T) {
-	f := newFlight(newBudget(100))
-	var p pass
-	if l := f.load(); !l.waiting.IsZero() || l.unacked != 0 {
-		t.Errorf("at first: %+v", l)
-	}
-	p.begin(time.Now().Add(-time.Hour).UnixMicro())
-	p.add()
-	p.add()
-	f.handOver(&p)
-	first := f.load()
-	if first.waiting.IsZero() || first.unacked != 2 || time.Since(first.oldest) < time.Hour {
-		t.Errorf("two events: %+v", first)
-	}
-	f.Acked([]schema.Run{{Tx: 0, Rows: 1}}, 10)
-	if second := f.load(); !second.waiting.After(first.waiting) || second.unacked != 1 {
-		t.Errorf("after an ack: %+v", second)
-	}
-	f.Acked([]schema.Run{{Tx: 0, Rows: 1}}, 10)
-	if l := f.load(); !l.waiting.IsZero() || l.unacked != 0 {
-		t.Errorf("at the end: %+v", l)
 	}
 }

@@ -2,11 +2,11 @@ package relay
 
 import "github.com/jackc/pglogrepl"
 
-// pass collects what one read brought: the transactions and their counts, to be handed to the window under one lock before the sink gets
+// Pass collects what one read brought: the transactions and their counts, to be handed to the window under one lock before the sink gets
 // to send anything of them. An ack may come the moment the sink has an event, and must find its transaction.
 //
 // It numbers the transactions as the window will.
-type pass struct {
+type Pass struct {
 	txs    []passTx
 	next   uint64        // number of the next transaction
 	inside bool          // the last one waits for its commit
@@ -21,30 +21,46 @@ type passTx struct {
 	end    pglogrepl.LSN // 0: its commit is yet to come
 }
 
-func (p *pass) begin(commit int64) {
+// Begin opens the next transaction, with the FinalLSN and the commit time that the server announced.
+func (p *Pass) Begin(final pglogrepl.LSN, commit int64) {
 	p.txs = append(p.txs, passTx{fresh: true, commit: commit})
 	p.next++
-	p.inside = true
+	p.inside, p.final = true, final
 }
 
-// add counts one event and returns its transaction's number.
-func (p *pass) add() uint64 {
+// Add counts one event of the open transaction and returns its transaction's number.
+func (p *Pass) Add() uint64 {
 	p.current().rows++
 	return p.next - 1
 }
 
-func (p *pass) seal(end pglogrepl.LSN) {
+// Seal ends the open transaction with the EndLSN of its commit.
+func (p *Pass) Seal(end pglogrepl.LSN) {
 	p.current().end = end
 	p.inside = false
 }
 
 // current returns the open transaction, which may have begun in an earlier pass.
-func (p *pass) current() *passTx {
+func (p *Pass) current() *passTx {
 	if len(p.txs) == 0 {
 		p.txs = append(p.txs, passTx{})
 	}
 	return &p.txs[len(p.txs)-1]
 }
 
+// Empty reports whether nothing was seen since the last hand-over.
+func (p *Pass) Empty() bool { return len(p.txs) == 0 }
+
+// Open reports whether a transaction waits for its commit.
+func (p *Pass) Open() bool { return p.inside }
+
+// AtHand returns the number of the open transaction, or else of the next one.
+func (p *Pass) AtHand() uint64 {
+	if p.inside {
+		return p.next - 1
+	}
+	return p.next
+}
+
 // clear empties the pass for the next read.
-func (p *pass) clear() { p.txs = p.txs[:0] }
+func (p *Pass) clear() { p.txs = p.txs[:0] }

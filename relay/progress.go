@@ -40,7 +40,7 @@ func (b *backfilling) report(total int64) (stop func()) {
 // acked is how many rows are durable in the sink. Rows that are handed over at this moment may be taken for unacked rows of before.
 func (b *backfilling) acked() int64 {
 	handed := b.handed.Load()
-	return max(handed-b.flight.load().unacked, 0)
+	return max(handed-b.tracker.Load().Unacked, 0)
 }
 
 // account tells the metrics what was acked since the last time. The reader alone calls it.

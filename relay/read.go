@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pglogrepl"
 
 	"walpost/decoder"
+	"walpost/relay/internal/wake"
 	"walpost/relay/pgerror"
 	"walpost/schema"
 )
@@ -41,7 +42,7 @@ func (s *session) read() error {
 func (s *session) broken(err error) error {
 	var lost *pgerror.Fault
 	if errors.As(err, &lost) {
-		s.flight.Rejected(s.atHand(), err)
+		s.tracker.Rejected(s.pass.AtHand(), err)
 		return errRefused
 	}
 	s.over = pgerror.IsServerError(err)
@@ -52,18 +53,17 @@ func (s *session) broken(err error) error {
 func (s *session) take(msg []byte) error {
 	change, err := s.decoder.Decode(msg)
 	if err != nil {
-		s.flight.Rejected(s.atHand(), s.unfit(err))
+		s.tracker.Rejected(s.pass.AtHand(), s.unfit(err))
 		return errRefused
 	}
 	switch c := change.(type) {
 	case *decoder.Begin:
-		s.pass.begin(c.CommitTime)
-		s.pass.final = c.FinalLSN
+		s.pass.Begin(c.FinalLSN, c.CommitTime)
 		s.timeline = s.history.owner(c.FinalLSN)
 	case *decoder.Insert:
 		return s.publish(c, len(msg))
 	case *decoder.Commit:
-		s.pass.seal(c.EndLSN)
+		s.pass.Seal(c.EndLSN)
 		if !s.leaveBy.IsZero() {
 			return errLeave
 		}
@@ -84,7 +84,7 @@ func (s *session) unfit(err error) error {
 	if !errors.As(err, &column) || !errors.As(err, &at) {
 		return err
 	}
-	pass := s.passBy(justBeyond(at.LSN))
+	pass := s.passBy(JustBeyond(at.LSN))
 	if column.Found != "" {
 		return pgerror.Permanent(err, "this row was written with that type, which altering the table again does not change, and everything before it is confirmed: %s", pass)
 	}
@@ -97,10 +97,6 @@ func (s *session) passBy(lsn pglogrepl.LSN) string {
 	return fmt.Sprintf("publish otherwise what its transaction holds, and pass it by: SELECT pg_replication_slot_advance(%s, '%s')",
 		schema.QuoteLiteral(s.relay.cfg.Slot), lsn)
 }
-
-// justBeyond returns the first position from which a transaction whose commit record starts at final is not decoded any more; every later
-// one is.
-func justBeyond(final pglogrepl.LSN) pglogrepl.LSN { return final + 1 }
 
 func columnNames(r *decoder.Relation) string {
 	names := make([]string, len(r.Columns))
@@ -115,31 +111,23 @@ func (s *session) publish(c *decoder.Insert, size int) error {
 	if err := s.admit(size); err != nil {
 		return err
 	}
-	tx := s.pass.add()
+	tx := s.pass.Add()
 	c.Event.Position.Timeline = s.timeline
 	bytes, err := s.sink.Publish(c.Event, tx)
 	if err != nil {
-		s.flight.Rejected(tx, err)
+		s.tracker.Rejected(tx, err)
 		return errRefused
 	}
-	s.flight.budget.take(bytes)
+	s.tracker.Budget.Take(bytes)
 	return nil
-}
-
-// atHand returns the number of the transaction that is being read, or else of the next one.
-func (s *session) atHand() uint64 {
-	if s.pass.inside {
-		return s.pass.next - 1
-	}
-	return s.pass.next
 }
 
 // handOver makes the window know the pass, then lets the sink go; flowing tells it whether more comes soon. An ack may come at once.
 func (s *session) handOver(flowing bool) {
-	if len(s.pass.txs) == 0 {
+	if s.pass.Empty() {
 		return
 	}
-	events, transactions := s.flight.handOver(&s.pass)
+	events, transactions := s.tracker.HandOver(&s.pass)
 	m := s.relay.metrics
 	m.transactions.Add(int64(transactions))
 	if events > 0 {
@@ -159,14 +147,14 @@ func (s *session) fill() error {
 // admit waits until the budget has room for an event of that size. Everything that was published is with the sink meanwhile: only acks
 // make room.
 func (s *session) admit(size int) error {
-	if s.flight.budget.admits(size) {
+	if s.tracker.Budget.Admits(size) {
 		return nil
 	}
 	s.handOver(false)
 	s.confirmer.hold(true)
 	defer s.confirmer.hold(false)
-	for !s.flight.budget.admits(size) {
-		if err := s.finishFirst(s.sleep(s.flight.budget.freed)); err != nil {
+	for !s.tracker.Budget.Admits(size) {
+		if err := s.finishFirst(s.sleep(s.tracker.Budget.Freed)); err != nil {
 			return err
 		}
 	}
@@ -176,7 +164,7 @@ func (s *session) admit(size int) error {
 // finishFirst turns the wish to leave, when it comes inside a transaction, into a deadline for the rest of it: a transaction that was
 // published by half would be published again from its beginning.
 func (s *session) finishFirst(err error) error {
-	if !errors.Is(err, errLeave) || !s.pass.inside || !s.leaveBy.IsZero() {
+	if !errors.Is(err, errLeave) || !s.pass.Open() || !s.leaveBy.IsZero() {
 		return err
 	}
 	s.leaveBy = time.Now().Add(s.relay.cfg.ShutdownTimeout)
@@ -204,12 +192,12 @@ func (s *session) sleep(token <-chan struct{}) error {
 // heed takes a keepalive: how far the server is, and whether it wants an answer.
 func (s *session) heed(m message) error {
 	s.handOver(s.stream.surge.flowing())
-	s.flight.idle(m.walEnd)
+	s.tracker.Idle(m.walEnd)
 	s.relay.metrics.serverEnd.Store(uint64(m.walEnd))
 	if !m.reply {
 		return nil
 	}
-	signal(s.confirmer.pings)
+	wake.Signal(s.confirmer.pings)
 	if s.pings.stopping(time.Now(), m.walEnd) {
 		return errStopping
 	}

@@ -2,18 +2,14 @@ package relay
 
 import (
 	"errors"
-	"fmt"
 	"net/url"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/jackc/pglogrepl"
-
 	"walpost/internal/testenv/proxy"
 	"walpost/relay/pgerror"
-	"walpost/schema"
 )
 
 // TestLostConnectionIsMadeAnew: when the server ends the session, or the network does, the relay comes back by itself and what was not confirmed
@@ -91,36 +87,14 @@ func TestRelayLeavesBetweenSessions(t *testing.T) {
 
 // TestSessionPosition: what an older session confirmed is nothing that a new one may say.
 func TestSessionPosition(t *testing.T) {
-	s := session{flight: newFlight(newBudget(1))}
-	s.flight.idle(0x100)
+	s := session{tracker: NewTracker(NewBudget(1))}
+	s.tracker.Idle(0x100)
 	if got := s.position(); got != 0 {
 		t.Errorf("before the window is this session's: %v", got)
 	}
 	s.fresh.Store(true)
 	if got := s.position(); got != 0x100 {
 		t.Errorf("then: %v", got)
-	}
-}
-
-// TestFlightRefusal: of several refused events the first in WAL order decides, whatever order they are told in.
-func TestFlightRefusal(t *testing.T) {
-	f := newFlight(newBudget(1))
-	var p pass
-	for i := range 3 {
-		p.begin(0)
-		p.add()
-		p.seal(pglogrepl.LSN(0x10 * (i + 1)))
-	}
-	f.handOver(&p)
-	for _, tx := range []uint64{2, 1, 2} {
-		f.Rejected(tx, fmt.Errorf("event of transaction %d", tx))
-	}
-	if r, alone := f.refusal(); r.tx != 1 || alone {
-		t.Errorf("refused transaction %d, alone %v", r.tx, alone)
-	}
-	f.Acked([]schema.Run{{Tx: 0, Rows: 1}}, 0)
-	if r, alone := f.refusal(); r.tx != 1 || !alone {
-		t.Errorf("refused transaction %d, alone %v", r.tx, alone)
 	}
 }
 

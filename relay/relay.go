@@ -85,9 +85,9 @@ type Relay struct {
 	cfg     Config
 	log     *slog.Logger
 	names   pgerror.Names
-	budget  *budget
-	flight  *flight // the stream's; it outlives sessions as the sink does
-	sink    Sink    // the stream's; nil until it is opened
+	budget  *Budget
+	tracker *Tracker // the stream's; it outlives sessions as the sink does
+	sink    Sink     // the stream's; nil until it is opened
 	metrics *metrics
 	status  status
 	watcher *watcher
@@ -113,12 +113,12 @@ func New(cfg Config) (*Relay, error) {
 	if cfg.ShutdownTimeout == 0 {
 		cfg.ShutdownTimeout = 10 * time.Second
 	}
-	b := newBudget(cfg.MaxInFlightBytes)
+	b := NewBudget(cfg.MaxInFlightBytes)
 	r := newAsker(cfg, cfg.Logger)
-	r.budget, r.flight = b, newFlight(b)
+	r.budget, r.tracker = b, NewTracker(b)
 	r.status.set(Starting, "connecting to Postgres")
 	var err error
-	r.metrics, err = newMetrics(cfg.Registerer, r.flight, b)
+	r.metrics, err = newMetrics(cfg.Registerer, r.tracker, b)
 	return r, errors.Join(err, registerSlot(cfg.Registerer, r.status.slot))
 }
 
@@ -232,7 +232,7 @@ func (r *Relay) connect(ctx context.Context) (*session, error) {
 // openSink opens the stream's sink unless that is done.
 func (r *Relay) openSink(ctx context.Context) (err error) {
 	if r.sink == nil {
-		if r.sink, err = r.cfg.OpenSink(ctx, r.flight); err != nil {
+		if r.sink, err = r.cfg.OpenSink(ctx, r.tracker); err != nil {
 			return fmt.Errorf("open sink: %w", err)
 		}
 	}

@@ -30,7 +30,7 @@ const drainLimit = 3 * time.Second
 // session is one stream of the slot, from START_REPLICATION to the end of the connection. Its methods are the reader's.
 type session struct {
 	relay     *Relay
-	flight    *flight
+	tracker   *Tracker
 	sink      Sink
 	stream    *stream
 	decoder   *decoder.Decoder
@@ -40,7 +40,7 @@ type session struct {
 	recorder  recorder
 	recording func() // stops the recorder's goroutine
 
-	pass     pass
+	pass     Pass
 	timeline uint32 // of the open transaction
 	pings    pingStorm
 	columns  string                // the outbox's, as last announced
@@ -70,7 +70,7 @@ func (r *Relay) openSession(ctx context.Context, db *database, p *ready) (*sessi
 		return nil, r.classify(err, pgerror.Starting)
 	}
 	s := &session{
-		relay: r, flight: r.flight, sink: r.sink, stream: stream, history: srv.history, addr: addr,
+		relay: r, tracker: r.tracker, sink: r.sink, stream: stream, history: srv.history, addr: addr,
 		decoder:  decoder.New(r.cfg.Table, r.cfg.Mapping),
 		ground:   r.watcher.baseline(ground{table: p.table.OID, publication: p.publication, seen: p.slot.seen}),
 		recorder: recorder{slot: r.cfg.Slot, open: func(ctx context.Context) (*database, error) { return dialDatabase(ctx, r.cfg.connString()) }},
@@ -80,7 +80,7 @@ func (r *Relay) openSession(ctx context.Context, db *database, p *ready) (*sessi
 		stream.conn.Close()
 		return nil, err
 	}
-	s.confirmer = newConfirmer(stream, s.position, r.flight.progress, srv.statusPeriod(), s.told)
+	s.confirmer = newConfirmer(stream, s.position, r.tracker.Progress, srv.statusPeriod(), s.told)
 	return s, nil
 }
 
@@ -115,7 +115,7 @@ func (s *session) position() pglogrepl.LSN {
 	if !s.fresh.Load() {
 		return 0
 	}
-	lsn, _ := s.flight.confirmed()
+	lsn, _ := s.tracker.Confirmed()
 	return lsn
 }
 
@@ -163,20 +163,20 @@ func (s *session) record(ctx context.Context) {
 	s.recording = func() { cancel(); <-ended }
 	go func() {
 		defer close(ended)
-		s.recorder.run(ctx, s.flight.confirmed, func(err error) { s.relay.log.Warn("state is not up to date", "reason", err) })
+		s.recorder.run(ctx, s.tracker.Confirmed, func(err error) { s.relay.log.Warn("state is not up to date", "reason", err) })
 	}()
 }
 
 // startAfresh waits until the sink holds nothing of an older session, so that nothing of it can land behind what is read now, and begins
 // with an empty window.
 func (s *session) startAfresh() error {
-	if err := s.await(func() bool { return s.flight.drained() || s.refused() }); err != nil {
+	if err := s.await(func() bool { return s.tracker.Drained() || s.refused() }); err != nil {
 		return err
 	}
 	if s.refused() {
 		return errRefused
 	}
-	s.flight.restart(func() { s.stream.interrupt(errRefused) })
+	s.tracker.Restart(func() { s.stream.interrupt(errRefused) })
 	s.fresh.Store(true)
 	return nil
 }

@@ -83,20 +83,20 @@ func wireTransactions(transactions, rows int) *loop {
 // benchSession reads n events from a stream through window and budget into a sink that acks at once.
 func benchSession(tb testing.TB, conn *loop, n int) {
 	conn.at = 0
-	budget := newBudget(32 << 20)
-	f := newFlight(budget)
+	budget := NewBudget(32 << 20)
+	f := NewTracker(budget)
 	m, err := newMetrics(prometheus.NewRegistry(), f, budget)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	s := &session{
 		relay:   &Relay{metrics: m, cfg: Config{Table: schema.DefaultTable}},
-		flight:  f,
+		tracker: f,
 		stream:  newStream(conn, nil),
 		decoder: decoder.New(schema.DefaultTable, schema.DefaultMapping()),
 		history: history{current: 1},
 	}
-	s.confirmer = newConfirmer(s.stream, s.position, f.progress, statusPeriod, s.told)
+	s.confirmer = newConfirmer(s.stream, s.position, f.Progress, statusPeriod, s.told)
 	s.sink = &atOnce{acks: f, limit: n, stop: func() { s.stream.interrupt(errLeave) }}
 	if err := s.read(); !errors.Is(err, errLeave) && !errors.Is(err, errTooLate) {
 		tb.Fatal(err)

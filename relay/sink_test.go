@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"walpost/internal/testenv/need"
+	"walpost/relay/internal/wake"
 	"walpost/schema"
 )
 
@@ -81,7 +82,7 @@ func (s *told) Flush(bool) {
 	s.flushed = len(s.events)
 	auto := s.auto
 	s.mu.Unlock()
-	signal(s.changed)
+	wake.Signal(s.changed)
 	if auto {
 		s.ack(1 << 30)
 	}

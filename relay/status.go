@@ -53,12 +53,12 @@ type SlotState struct {
 // State returns what the relay is doing. It may be called at any time from any goroutine.
 func (r *Relay) State() State {
 	s := r.status.get()
-	l := r.flight.load()
-	s.Unacked, s.UnackedSince, s.LastAck = l.unacked+r.metrics.filled(), l.waiting, l.lastAck
-	s.OldestUnacked, s.InFlightBytes, s.InFlightLimit = l.oldest, r.budget.used.Load(), r.budget.limit
+	l := r.tracker.Load()
+	s.Unacked, s.UnackedSince, s.LastAck = l.Unacked+r.metrics.filled(), l.Waiting, l.LastAck
+	s.OldestUnacked, s.InFlightBytes, s.InFlightLimit = l.Oldest, r.budget.Used(), r.budget.Limit()
 	m := r.metrics
 	s.LastEvent, s.LastConfirm = m.lastEvent.time(), m.lastConfirm.time()
-	s.Received, s.Transactions, s.Acked = m.events.Load(), m.transactions.Load(), l.acked
+	s.Received, s.Transactions, s.Acked = m.events.Load(), m.transactions.Load(), l.Acked
 	s.LagBytes = m.confirmedLag()
 	return s
 }

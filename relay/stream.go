@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"walpost/relay/internal/wake"
 )
 
 // readBuffer is the size of a stream's buffer. Larger messages let it grow for as long as they are there.
@@ -142,7 +144,7 @@ func (s *stream) interrupt(cause error) {
 	}
 	s.cause = cause
 	s.conn.SetReadDeadline(time.Unix(1, 0)) // that fails on a closed connection only, which interrupts as well
-	signal(s.woken)
+	wake.Signal(s.woken)
 }
 
 // interrupted returns the cause of an interruption, nil if there was none.

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pglogrepl"
 
 	"walpost/decoder"
+	"walpost/relay/internal/wake"
 	"walpost/relay/pgerror"
 	"walpost/schema"
 )
@@ -186,7 +187,7 @@ func (t *tail) heed(m message) error {
 	if !m.reply {
 		return nil
 	}
-	signal(t.confirmer.pings)
+	wake.Signal(t.confirmer.pings)
 	if t.pings.stopping(time.Now(), m.walEnd) {
 		return errStopping
 	}
@@ -200,7 +201,7 @@ func (t *tail) flush() error {
 	}
 	if uint64(t.whole) != t.printed.Load() {
 		t.printed.Store(uint64(t.whole))
-		signal(t.progress)
+		wake.Signal(t.progress)
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"walpost/relay/internal/wake"
 	"walpost/relay/pgerror"
 )
 
@@ -66,7 +67,7 @@ func (w *watcher) run(ctx context.Context, look func(context.Context) error) {
 // meet notes that the server lets this process in, and has a first look soon.
 func (w *watcher) meet() {
 	if !w.met.Swap(true) {
-		signal(w.wake)
+		wake.Signal(w.wake)
 	}
 }
 
@@ -76,7 +77,7 @@ func (w *watcher) attend(s *session) {
 	w.session = s
 	w.mu.Unlock()
 	if s != nil {
-		signal(w.wake)
+		wake.Signal(w.wake)
 	}
 }
 

@@ -10,12 +10,13 @@ import (
 	"time"
 
 	"walpost/internal/pgtest"
+	"walpost/relay/internal/wake"
 	"walpost/relay/pgerror"
 	"walpost/schema"
 )
 
 // look makes the watcher look now.
-func (r *running) look() { signal(r.relay.watcher.wake) }
+func (r *running) look() { wake.Signal(r.relay.watcher.wake) }
 
 // count is how often something was logged.
 func (l *logs) count(text string) int {

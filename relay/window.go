@@ -42,7 +42,7 @@ func (e *entry) isDone() bool { return e.end != 0 && e.unacked == 0 }
 // begin opens the next transaction, committed at that time, and returns its number. The one before must be sealed.
 func (w *window) begin(commit int64) uint64 {
 	if w.open {
-		panic("relay: begin inside an open transaction")
+		panic("inflight: begin inside an open transaction")
 	}
 	tx := w.next
 	w.next++
@@ -54,7 +54,7 @@ func (w *window) begin(commit int64) uint64 {
 // add counts rows more events in the open transaction.
 func (w *window) add(rows int) {
 	if !w.open || rows < 0 {
-		panic("relay: events outside a transaction")
+		panic("inflight: events outside a transaction")
 	}
 	if rows == 0 {
 		return
@@ -68,7 +68,7 @@ func (w *window) add(rows int) {
 // seal ends the open transaction with the EndLSN of its commit. A transaction without events is done by that.
 func (w *window) seal(end pglogrepl.LSN) {
 	if !w.open || end == 0 {
-		panic("relay: commit outside a transaction or without an end")
+		panic("inflight: commit outside a transaction or without an end")
 	}
 	w.open = false
 	last := &w.entries[len(w.entries)-1]
@@ -83,7 +83,7 @@ func (w *window) seal(end pglogrepl.LSN) {
 func (w *window) ack(tx uint64, rows int) (commit int64, done bool) {
 	e := w.find(tx)
 	if e == nil || rows <= 0 || int64(rows) > e.unacked {
-		panic(fmt.Sprintf("relay: ack of %d events of transaction %d, which has not that many unacked", rows, tx))
+		panic(fmt.Sprintf("inflight: ack of %d events of transaction %d, which has not that many unacked", rows, tx))
 	}
 	e.unacked -= int64(rows)
 	w.unacked -= int64(rows)

@@ -54,13 +54,13 @@ func openWire(t *testing.T) *wire {
 		t.Fatal(err)
 	}
 	s := &session{
-		relay: r, flight: r.flight, sink: r.sink, stream: newStream(watchedConn{client, w}, nil), history: history{current: 1},
+		relay: r, tracker: r.tracker, sink: r.sink, stream: newStream(watchedConn{client, w}, nil), history: history{current: 1},
 		decoder: decoder.New(schema.DefaultTable, schema.DefaultMapping()),
 		recorder: recorder{open: func(context.Context) (*database, error) {
 			return nil, errors.New("this server takes no other connection")
 		}},
 	}
-	s.confirmer = newConfirmer(s.stream, s.position, r.flight.progress, statusPeriod, s.told)
+	s.confirmer = newConfirmer(s.stream, s.position, r.tracker.Progress, statusPeriod, s.told)
 	ctx, cancel := context.WithCancel(context.Background())
 	w.session, w.cancel = s, cancel
 	done := make(chan struct{})

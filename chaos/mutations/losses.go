@@ -7,8 +7,8 @@ var losses = []Mutation{
 		Prevents: "the confirmed position is the end of a commit as the server gave it, and nothing is added to it",
 		Guard:    "the end of a commit, taken as it came; instead the length of the message is added",
 		File:     "relay/read.go",
-		Old:      "\t\ts.pass.seal(c.EndLSN)\n",
-		New:      "\t\tend := c.EndLSN\n\t\tfor range msg {\n\t\t\tend++\n\t\t}\n\t\ts.pass.seal(end)\n",
+		Old:      "\t\ts.pass.Seal(c.EndLSN)\n",
+		New:      "\t\tend := c.EndLSN\n\t\tfor range msg {\n\t\t\tend++\n\t\t}\n\t\ts.pass.Seal(end)\n",
 		Module:   ".", Package: "./relay", Test: "TestNoConfirmedPositionIsComputed",
 	},
 	{
@@ -25,8 +25,8 @@ var losses = []Mutation{
 		Prevents: "the position of a keepalive is taken as it is",
 		Guard:    "a keepalive's position, as it came; instead one is added",
 		File:     "relay/read.go",
-		Old:      "\ts.flight.idle(m.walEnd)\n",
-		New:      "\ts.flight.idle(m.walEnd + 1)\n",
+		Old:      "\ts.tracker.Idle(m.walEnd)\n",
+		New:      "\ts.tracker.Idle(m.walEnd + 1)\n",
 		Module:   ".", Package: "./relay", Test: "TestNoConfirmedPositionIsComputed",
 	},
 	{
@@ -90,8 +90,8 @@ func parseCopyData(b []byte) (message, error) {
 		Prevents: "a keepalive does not overtake the events that came in the same read",
 		Guard:    "the window learns of what was read before a keepalive is looked at",
 		File:     "relay/read.go",
-		Old:      "\ts.handOver(s.stream.surge.flowing())\n\ts.flight.idle(m.walEnd)\n",
-		New:      "\ts.flight.idle(m.walEnd)\n",
+		Old:      "\ts.handOver(s.stream.surge.flowing())\n\ts.tracker.Idle(m.walEnd)\n",
+		New:      "\ts.tracker.Idle(m.walEnd)\n",
 		Module:   ".", Package: "./relay", Test: "TestKeepaliveNeverConfirmsWhatIsPending",
 	},
 	{
@@ -143,18 +143,10 @@ func parseCopyData(b []byte) (message, error) {
 		Mode:     "L8",
 		Prevents: "a transaction that was read by half is not confirmed by a stop",
 		Guard:    "only its commit ends a transaction; instead the stop of the relay does",
-		File:     "relay/read.go",
-		Old:      "\t\ts.pass.begin(c.CommitTime)\n",
-		New: `		s.pass.begin(c.CommitTime)
-		end, stop := c.FinalLSN+1, s.wish.Done()
-		go func() {
-			<-stop
-			s.flight.mu.Lock()
-			s.flight.window.confirm(end, 0)
-			s.flight.mu.Unlock()
-		}()
-`,
-		Module: ".", Package: "./relay", Test: "TestStopInsideATransactionConfirmsNothingOfIt",
+		File:     "relay/session.go",
+		Old:      "\tlsn, _ := s.tracker.Confirmed()\n",
+		New:      "\tlsn, _ := s.tracker.Confirmed()\n\tif s.wish.Err() != nil {\n\t\treturn s.tracker.Beyond(0)\n\t}\n",
+		Module:   ".", Package: "./relay", Test: "TestStopInsideATransactionConfirmsNothingOfIt",
 	},
 	{
 		Mode:     "L9",
@@ -179,7 +171,7 @@ func parseCopyData(b []byte) (message, error) {
 		Prevents: "a row that cannot be decoded stops the relay with a reason, once all before it is confirmed",
 		Guard:    "an error of the decoder's ends the session; instead it is passed over",
 		File:     "relay/read.go",
-		Old:      "\t\ts.flight.Rejected(s.atHand(), s.unfit(err))\n\t\treturn errRefused\n",
+		Old:      "\t\ts.tracker.Rejected(s.pass.AtHand(), s.unfit(err))\n\t\treturn errRefused\n",
 		New:      "\t\treturn nil\n",
 		Module:   ".", Package: "./relay", Test: "TestUndecodableRowIsNeverSkipped",
 	},
@@ -188,7 +180,7 @@ func parseCopyData(b []byte) (message, error) {
 		Prevents: "an event that can never be a record stops the relay with a reason",
 		Guard:    "an event that the sink refuses ends the session; instead it is passed over",
 		File:     "relay/read.go",
-		Old:      "\t\ts.flight.Rejected(tx, err)\n\t\treturn errRefused\n",
+		Old:      "\t\ts.tracker.Rejected(tx, err)\n\t\treturn errRefused\n",
 		New:      "\t\ts.pass.current().rows--\n\t\treturn nil\n",
 		Module:   ".", Package: "./relay", Test: "TestRefusedEventIsNeverSkipped",
 	},

@@ -17,8 +17,8 @@ var repeats = []Mutation{
 		Prevents: "after a clean restart nothing comes again",
 		Guard:    "the end of the commit record is confirmed; instead its start is",
 		File:     "relay/read.go",
-		Old:      "\t\ts.pass.seal(c.EndLSN)\n",
-		New:      "\t\ts.pass.seal(c.LSN)\n",
+		Old:      "\t\ts.pass.Seal(c.EndLSN)\n",
+		New:      "\t\ts.pass.Seal(c.LSN)\n",
 		Module:   ".", Package: "./relay", Test: "TestNothingComesAgainAfterACleanRestart",
 	},
 	{
