@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"walpost/relay/inflight"
 	"walpost/relay/pgerror"
 	"walpost/schema"
 )
@@ -69,9 +70,9 @@ func (r *Relay) skipped(count int64, err error) error {
 // backfilling publishes one snapshot's rows as one transaction, in passes, with a window of its own: it confirms nothing.
 type backfilling struct {
 	relay    *Relay
-	tracker  *Tracker
+	tracker  *inflight.Tracker
 	sink     Sink
-	pass     Pass
+	pass     inflight.Pass
 	position schema.Position // the byte before the snapshot's, so that what the slot brings sorts behind
 
 	handed  atomic.Int64 // rows that the sink got
@@ -86,7 +87,7 @@ const (
 
 // openBackfill opens the sink of a first start: the backfill's own, or the stream's if there is nothing to fill.
 func (r *Relay) openBackfill(ctx context.Context) (*backfilling, error) {
-	b := &backfilling{relay: r, tracker: NewTracker(r.budget)}
+	b := &backfilling{relay: r, tracker: inflight.NewTracker(r.budget)}
 	r.metrics.filling.Store(b.tracker)
 	if r.cfg.Backfill == "skip" {
 		return b, r.openSink(ctx)

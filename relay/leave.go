@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"walpost/relay/inflight"
 	"walpost/relay/pgerror"
 )
 
@@ -98,7 +99,7 @@ func (s *session) halt() error {
 }
 
 // refusedEvent is the fault of an event that the sink can never deliver. Its row is in the WAL, so what is done to the table does not help.
-func (s *session) refusedEvent(r *Refusal) error {
+func (s *session) refusedEvent(r *inflight.Refusal) error {
 	err := fmt.Errorf("event refused: %w", r.Err)
 	cure := "nothing from its transaction on is confirmed, and all of it comes again"
 	pass := ""

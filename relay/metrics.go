@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"walpost/relay/inflight"
 )
 
 // metrics are what a relay counts. The reader adds per pass and never per event.
@@ -16,8 +18,8 @@ type metrics struct {
 	retries, reconnects        prometheus.Counter
 	backfillRows, backfillDone prometheus.Counter
 	lastEvent, lastConfirm     instant
-	serverEnd, confirmed       atomic.Uint64           // how far the server and the confirmations are in this session
-	filling                    atomic.Pointer[Tracker] // a backfill's, while there is one
+	serverEnd, confirmed       atomic.Uint64                    // how far the server and the confirmations are in this session
+	filling                    atomic.Pointer[inflight.Tracker] // a backfill's, while there is one
 }
 
 // instant is a moment that one goroutine sets and others read.
@@ -35,7 +37,7 @@ func (i *instant) time() time.Time {
 func (i *instant) seconds() float64 { return float64(i.ns.Load()) / 1e9 }
 
 // newMetrics registers the metrics, all at 0.
-func newMetrics(reg prometheus.Registerer, f *Tracker, b *Budget) (*metrics, error) {
+func newMetrics(reg prometheus.Registerer, f *inflight.Tracker, b *inflight.Budget) (*metrics, error) {
 	m := &metrics{}
 	var errs []error
 	register := func(c prometheus.Collector) { errs = append(errs, reg.Register(c)) }
@@ -128,7 +130,7 @@ func (m *metrics) filled() int64 {
 
 // latencyCollector gives out a flight's histogram.
 type latencyCollector struct {
-	tracker *Tracker
+	tracker *inflight.Tracker
 	desc    *prometheus.Desc
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pglogrepl"
 
 	"walpost/decoder"
+	"walpost/relay/inflight"
 	"walpost/relay/internal/wake"
 	"walpost/relay/pgerror"
 	"walpost/schema"
@@ -84,7 +85,7 @@ func (s *session) unfit(err error) error {
 	if !errors.As(err, &column) || !errors.As(err, &at) {
 		return err
 	}
-	pass := s.passBy(JustBeyond(at.LSN))
+	pass := s.passBy(inflight.JustBeyond(at.LSN))
 	if column.Found != "" {
 		return pgerror.Permanent(err, "this row was written with that type, which altering the table again does not change, and everything before it is confirmed: %s", pass)
 	}

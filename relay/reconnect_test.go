@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"walpost/internal/testenv/proxy"
+	"walpost/relay/inflight"
 	"walpost/relay/pgerror"
 )
 
@@ -87,7 +88,7 @@ func TestRelayLeavesBetweenSessions(t *testing.T) {
 
 // TestSessionPosition: what an older session confirmed is nothing that a new one may say.
 func TestSessionPosition(t *testing.T) {
-	s := session{tracker: NewTracker(NewBudget(1))}
+	s := session{tracker: inflight.NewTracker(inflight.NewBudget(1))}
 	s.tracker.Idle(0x100)
 	if got := s.position(); got != 0 {
 		t.Errorf("before the window is this session's: %v", got)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"walpost/relay/inflight"
 	"walpost/relay/pgerror"
 	"walpost/schema"
 )
@@ -85,9 +86,9 @@ type Relay struct {
 	cfg     Config
 	log     *slog.Logger
 	names   pgerror.Names
-	budget  *Budget
-	tracker *Tracker // the stream's; it outlives sessions as the sink does
-	sink    Sink     // the stream's; nil until it is opened
+	budget  *inflight.Budget
+	tracker *inflight.Tracker // the stream's; it outlives sessions as the sink does
+	sink    Sink              // the stream's; nil until it is opened
 	metrics *metrics
 	status  status
 	watcher *watcher
@@ -113,9 +114,9 @@ func New(cfg Config) (*Relay, error) {
 	if cfg.ShutdownTimeout == 0 {
 		cfg.ShutdownTimeout = 10 * time.Second
 	}
-	b := NewBudget(cfg.MaxInFlightBytes)
+	b := inflight.NewBudget(cfg.MaxInFlightBytes)
 	r := newAsker(cfg, cfg.Logger)
-	r.budget, r.tracker = b, NewTracker(b)
+	r.budget, r.tracker = b, inflight.NewTracker(b)
 	r.status.set(Starting, "connecting to Postgres")
 	var err error
 	r.metrics, err = newMetrics(cfg.Registerer, r.tracker, b)

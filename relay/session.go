@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pglogrepl"
 
 	"walpost/decoder"
+	"walpost/relay/inflight"
 	"walpost/relay/pgerror"
 )
 
@@ -30,7 +31,7 @@ const drainLimit = 3 * time.Second
 // session is one stream of the slot, from START_REPLICATION to the end of the connection. Its methods are the reader's.
 type session struct {
 	relay     *Relay
-	tracker   *Tracker
+	tracker   *inflight.Tracker
 	sink      Sink
 	stream    *stream
 	decoder   *decoder.Decoder
@@ -40,7 +41,7 @@ type session struct {
 	recorder  recorder
 	recording func() // stops the recorder's goroutine
 
-	pass     Pass
+	pass     inflight.Pass
 	timeline uint32 // of the open transaction
 	pings    pingStorm
 	columns  string                // the outbox's, as last announced

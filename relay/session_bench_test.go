@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"walpost/decoder"
+	"walpost/relay/inflight"
 	"walpost/schema"
 )
 
@@ -83,8 +84,8 @@ func wireTransactions(transactions, rows int) *loop {
 // benchSession reads n events from a stream through window and budget into a sink that acks at once.
 func benchSession(tb testing.TB, conn *loop, n int) {
 	conn.at = 0
-	budget := NewBudget(32 << 20)
-	f := NewTracker(budget)
+	budget := inflight.NewBudget(32 << 20)
+	f := inflight.NewTracker(budget)
 	m, err := newMetrics(prometheus.NewRegistry(), f, budget)
 	if err != nil {
 		tb.Fatal(err)

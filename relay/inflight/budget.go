@@ -1,4 +1,4 @@
-package relay
+package inflight
 
 import (
 	"sync/atomic"
