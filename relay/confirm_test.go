@@ -10,9 +10,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/jackc/pglogrepl"
-
 	"walpost/relay/internal/wake"
+
+	"github.com/jackc/pglogrepl"
 )
 
 // sentStatus is a status as the server reads it.

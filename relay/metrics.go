@@ -6,9 +6,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"walpost/relay/inflight"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // metrics are what a relay counts. The reader adds per pass and never per event.

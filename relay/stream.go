@@ -8,9 +8,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
-
 	"walpost/relay/internal/wake"
+
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // readBuffer is the size of a stream's buffer. Larger messages let it grow for as long as they are there.

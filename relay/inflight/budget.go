@@ -6,7 +6,7 @@ import (
 	"walpost/relay/internal/wake"
 )
 
-// Budget is the only backpressure: the bytes that the sink holds against the limit that the user gave.
+// Budget is the only backpressure: it counts the bytes that the sink holds, against the limit that the user gave.
 //
 // The reader asks before each event and, refused, stops reading until bytes are given back. Only the reader takes; acks give back from
 // any goroutine.
@@ -20,7 +20,7 @@ func NewBudget(limit int64) *Budget {
 	return &Budget{most: limit, Freed: make(chan struct{}, 1)}
 }
 
-// Admits tells whether n more bytes fit. An event larger than the whole budget fits when nothing is in flight: refusing it for ever
+// Admits reports whether n more bytes fit. An event larger than the whole budget fits when nothing is in flight: refusing it for ever
 // would stop the stream, and one such event is the least that memory has to hold anyway.
 func (b *Budget) Admits(n int) bool {
 	used := b.Used()

@@ -2,10 +2,10 @@ package inflight
 
 import "github.com/jackc/pglogrepl"
 
-// Pass collects what one read brought: the transactions and their counts, to be handed to the window under one lock before the sink gets
-// to send anything of them. An ack may come the moment the sink has an event, and must find its transaction.
+// Pass collects what one read brought, the transactions and the numbers of their events, until [Tracker.HandOver]. That has to come before
+// the sink may send anything of them: an ack may come the moment the sink has an event, and must find its transaction.
 //
-// It numbers the transactions as the window will.
+// A pass numbers the transactions as the window will. It belongs to the reader, and the zero value is ready to use.
 type Pass struct {
 	txs    []passTx
 	next   uint64        // number of the next transaction

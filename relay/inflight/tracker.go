@@ -10,12 +10,12 @@ import (
 	"walpost/schema"
 )
 
-// Tracker is what is under way between the reader, which hands passes over, the sink, which acks, and the confirmer, which asks how far
-// Postgres may be told to forget: the window and the budget behind one lock. It implements [Acks].
+// Tracker stands between the reader, which hands passes over, the sink, which acks, and the confirmer, which asks how far Postgres may be told
+// to forget. It is what a sink reports to. Its methods may be called from any goroutine; none blocks on anything but its lock.
 //
-// It outlives replication sessions, because what the sink holds does; each session gets a fresh window once the old one is drained.
+// It outlives replication sessions, because what the sink holds does: each session begins with an empty window once the old one is drained.
 type Tracker struct {
-	Budget   *Budget
+	Budget   *Budget       // the reader takes, acks give back
 	Progress chan struct{} // has a token when confirmed moved: for the confirmer
 	Changed  chan struct{} // has a token when something was acked or rejected: for the reader when it waits for that
 
@@ -23,175 +23,178 @@ type Tracker struct {
 	window   window
 	final    pglogrepl.LSN // FinalLSN of the last transaction in window
 	refused  *Refusal
-	onRefuse func()  // called at each refusal, under mu
-	delivery latency // commit → ack
-	acked    int64   // events, in all
-	waiting  time.Time
+	onRefuse func()    // called at each refusal, under mu
+	delivery latency   // commit → ack
+	acked    int64     // events, in all
+	waiting  time.Time // of load
 	lastAck  time.Time
 }
 
-// Refusal is an event that can never become a record.
+// Refusal is an event of transaction Tx that can never become a record, and why.
 type Refusal struct {
 	Tx  uint64
 	Err error
 }
 
+// NewTracker returns a tracker of nothing. What the sink holds is counted in b.
 func NewTracker(b *Budget) *Tracker {
 	return &Tracker{Budget: b, delivery: newLatency(), Progress: make(chan struct{}, 1), Changed: make(chan struct{}, 1)}
 }
 
-// HandOver makes the window know what a pass saw, and clears the pass.
-func (f *Tracker) HandOver(p *Pass) (events, transactions int) {
-	f.mu.Lock()
-	before, idle := f.window.confirmed, f.window.unacked == 0
+// HandOver adds what a pass saw to the window and clears the pass. It returns how many events that were, and how many commits.
+func (t *Tracker) HandOver(p *Pass) (events, transactions int) {
+	t.mu.Lock()
+	before, idle := t.window.confirmed, t.window.unacked == 0
 	for i := range p.txs {
 		tx := &p.txs[i]
 		if tx.fresh {
-			f.window.begin(tx.commit)
+			t.window.begin(tx.commit)
 		}
 		if tx.rows > 0 {
-			f.window.add(tx.rows)
+			t.window.add(tx.rows)
 			events += tx.rows
 		}
 		if tx.end != 0 {
-			f.window.seal(tx.end)
+			t.window.seal(tx.end)
 			transactions++
 		}
 	}
-	if idle && f.window.unacked > 0 {
-		f.waiting = time.Now()
+	if idle && t.window.unacked > 0 {
+		t.waiting = time.Now()
 	}
-	f.final = p.final
-	moved := f.window.confirmed != before
-	f.mu.Unlock()
+	t.final = p.final
+	moved := t.window.confirmed != before
+	t.mu.Unlock()
 	p.clear()
 	if moved {
-		wake.Signal(f.Progress)
+		wake.Signal(t.Progress)
 	}
 	return events, transactions
 }
 
-// Idle offers a position of the server's that counts if nothing is outstanding.
-func (f *Tracker) Idle(walEnd pglogrepl.LSN) {
-	f.mu.Lock()
-	before := f.window.confirmed
-	f.window.idle(walEnd)
-	moved := f.window.confirmed != before
-	f.mu.Unlock()
+// Idle takes the position of a keepalive, up to which the server has sent everything. It counts only if nothing is outstanding.
+func (t *Tracker) Idle(walEnd pglogrepl.LSN) {
+	t.mu.Lock()
+	before := t.window.confirmed
+	t.window.idle(walEnd)
+	moved := t.window.confirmed != before
+	t.mu.Unlock()
 	if moved {
-		wake.Signal(f.Progress)
+		wake.Signal(t.Progress)
 	}
 }
 
-// Acked implements [Acks].
-func (f *Tracker) Acked(runs []schema.Run, bytes int) {
+// Acked takes off the events that runs count, and gives bytes back to the budget. runs is not kept.
+func (t *Tracker) Acked(runs []schema.Run, bytes int) {
 	now := time.Now()
-	f.mu.Lock()
-	before := f.window.confirmed
+	t.mu.Lock()
+	before := t.window.confirmed
 	for _, run := range runs {
-		f.acked += int64(run.Rows)
-		if commit, done := f.window.ack(run.Tx, int(run.Rows)); done && commit != schema.NoTime {
-			f.delivery.observe(now.Sub(time.UnixMicro(commit)))
+		t.acked += int64(run.Rows)
+		if commit, done := t.window.ack(run.Tx, int(run.Rows)); done && commit != schema.NoTime {
+			t.delivery.observe(now.Sub(time.UnixMicro(commit)))
 		}
 	}
-	f.lastAck, f.waiting = now, now
-	moved := f.window.confirmed != before
-	f.mu.Unlock()
-	f.Budget.give(bytes)
+	t.lastAck, t.waiting = now, now
+	moved := t.window.confirmed != before
+	t.mu.Unlock()
+	t.Budget.give(bytes)
 	if moved {
-		wake.Signal(f.Progress)
+		wake.Signal(t.Progress)
 	}
-	wake.Signal(f.Changed)
+	wake.Signal(t.Changed)
 }
 
-// Rejected implements [Acks].
-func (f *Tracker) Rejected(tx uint64, err error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.refused == nil || tx < f.refused.Tx {
-		f.refused = &Refusal{Tx: tx, Err: err}
+// Rejected notes that an event of transaction tx can never be delivered. It counts as unacked for good. The first one in WAL order is kept.
+func (t *Tracker) Rejected(tx uint64, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.refused == nil || tx < t.refused.Tx {
+		t.refused = &Refusal{Tx: tx, Err: err}
 	}
-	if f.onRefuse != nil {
-		f.onRefuse()
+	if t.onRefuse != nil {
+		t.onRefuse()
 	}
-	wake.Signal(f.Changed)
+	wake.Signal(t.Changed)
 }
 
-// Restart begins a new session's window, with onRefuse to be called when an event is refused. The old window must be drained.
-func (f *Tracker) Restart(onRefuse func()) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.window.unacked != 0 {
+// Restart begins the window of a new session. onRefuse is called at each refusal, also now if there was one. The old window must be drained.
+func (t *Tracker) Restart(onRefuse func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.window.unacked != 0 {
 		panic("inflight: a new session while the sink still holds events of the old one")
 	}
-	f.window = window{}
-	f.onRefuse = onRefuse
-	if f.refused != nil {
+	t.window = window{}
+	t.onRefuse = onRefuse
+	if t.refused != nil {
 		onRefuse()
 	}
 }
 
-// Confirmed returns how far everything is acked, and the commit time of the last transaction before that (0: none in this session).
-func (f *Tracker) Confirmed() (lsn pglogrepl.LSN, commit int64) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.window.confirmed, f.window.committed
+// Confirmed returns how far everything is acked, 0 if nothing is known yet, and the commit time of the last transaction with events before
+// that, in microseconds since 1970 (0: none in this session).
+func (t *Tracker) Confirmed() (lsn pglogrepl.LSN, commit int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.window.confirmed, t.window.committed
 }
 
-// Drained tells that the sink holds nothing.
-func (f *Tracker) Drained() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.window.unacked == 0
+// Drained reports whether every event is acked.
+func (t *Tracker) Drained() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.window.unacked == 0
 }
 
 // Refusal returns the first refused event in WAL order, nil if none was, and whether everything before its transaction is acked.
-func (f *Tracker) Refusal() (r *Refusal, alone bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.refused == nil {
+func (t *Tracker) Refusal() (r *Refusal, alone bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.refused == nil {
 		return nil, false
 	}
-	return f.refused, f.window.before(f.refused.Tx)
+	return t.refused, t.window.before(t.refused.Tx)
 }
 
-// Beyond returns the position to which the slot is advanced to pass unacked transaction tx by, 0 if it is unknown.
-func (f *Tracker) Beyond(tx uint64) pglogrepl.LSN {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	switch e := f.window.find(tx); {
+// Beyond returns the position to which a person advances the slot to pass unacked transaction tx by, 0 if it is unknown.
+func (t *Tracker) Beyond(tx uint64) pglogrepl.LSN {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch e := t.window.find(tx); {
 	case e == nil:
 		return 0
 	case e.end != 0:
 		return e.end
 	}
-	return JustBeyond(f.final)
+	return JustBeyond(t.final)
 }
 
 // Latency returns the histogram of how long transactions took from their commit to their last ack, in seconds, as
 // [prometheus.NewConstHistogram] takes it.
-func (f *Tracker) Latency() (count uint64, sum float64, buckets map[float64]uint64) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.delivery.count, f.delivery.sum, f.delivery.cumulative()
+func (t *Tracker) Latency() (count uint64, sum float64, buckets map[float64]uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.delivery.count, t.delivery.sum, t.delivery.cumulative()
 }
 
-// load is what a flight tells for metrics and readiness.
-type load struct {
-	Unacked int64
-	Acked   int64     // since the flight began
+// Load is what a tracker knows for metrics and readiness.
+type Load struct {
+	Unacked int64     // events
+	Acked   int64     // events, since the tracker was made
 	Oldest  time.Time // commit of the oldest transaction that holds confirmed back; zero: none does
 	Waiting time.Time // since when the sink holds events and has acked none; zero: it holds none
 	LastAck time.Time
 }
 
-func (f *Tracker) Load() load {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	l := load{Unacked: f.window.unacked, Acked: f.acked, LastAck: f.lastAck}
-	if f.window.unacked > 0 {
-		l.Waiting = f.waiting
-		if commit := f.window.oldest(); commit != 0 && commit != schema.NoTime {
+// Load returns what is unacked and acked at this moment.
+func (t *Tracker) Load() Load {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	l := Load{Unacked: t.window.unacked, Acked: t.acked, LastAck: t.lastAck}
+	if t.window.unacked > 0 {
+		l.Waiting = t.waiting
+		if commit := t.window.oldest(); commit != 0 && commit != schema.NoTime {
 			l.Oldest = time.UnixMicro(commit)
 		}
 	}

@@ -110,10 +110,10 @@ func (w *window) idle(walEnd pglogrepl.LSN) {
 	}
 }
 
-// empty tells that nothing is outstanding: no open transaction and no unacked event.
+// empty reports whether nothing is outstanding: no open transaction and no unacked event.
 func (w *window) empty() bool { return w.head == len(w.entries) }
 
-// before tells that every transaction before tx is sealed and fully acked, so that tx is all that holds confirmed back.
+// before reports whether every transaction before tx is sealed and acked, so that only tx holds confirmed back.
 func (w *window) before(tx uint64) bool {
 	return w.empty() || w.entries[w.head].tx >= tx
 }
