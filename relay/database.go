@@ -20,24 +20,6 @@ type database struct {
 // dialLimit bounds one attempt to connect, unless the user set connect_timeout: a wait has to show before people ask.
 const dialLimit = 10 * time.Second
 
-// connString is what the next connection uses.
-func (c *Config) connString() string {
-	if c.Renew != nil {
-		return c.Renew()
-	}
-	return c.ConnString
-}
-
-// openDatabase connects and judges what comes of it.
-func (r *Relay) openDatabase(ctx context.Context) (*database, error) {
-	db, err := dialDatabase(ctx, r.cfg.connString())
-	if err != nil {
-		return nil, r.classify(err, pgerror.Connecting)
-	}
-	r.names.Role = db.Config().User
-	return db, nil
-}
-
 func dialDatabase(ctx context.Context, connString string) (*database, error) {
 	return dialServer(ctx, connString, nil)
 }

@@ -19,14 +19,16 @@ import (
 // It changes nothing in the database and takes no lock that anybody could wait for. Nobody is kept out either: the connections that it
 // opens, one of them for replication, are closed again within the call. It returns when all is asked or ctx ends.
 func Diagnose(ctx context.Context, cfg Config) []diagnosis.Finding {
-	d := &diagnosing{Relay: newAsker(cfg, slog.New(slog.DiscardHandler)), list: diagnosis.List{Target: "postgres"}, patience: oldTransaction}
+	cfg.Logger = slog.New(slog.DiscardHandler)
+	d := &diagnosing{source: newSource(cfg.SourceConfig), onStart: cfg.Backfill, list: diagnosis.List{Target: "postgres"}, patience: oldTransaction}
 	d.all(ctx)
 	return d.list.Findings
 }
 
 // diagnosing is one diagnosis.
 type diagnosing struct {
-	*Relay
+	*source
+	onStart  string // outbox.backfill
 	list     diagnosis.List
 	found    ready
 	state    *relayState   // nil: none
@@ -34,7 +36,7 @@ type diagnosing struct {
 }
 
 func (d *diagnosing) all(ctx context.Context) {
-	db, err := d.openDatabase(ctx)
+	db, err := d.open(ctx)
 	if err != nil {
 		d.fail("connection", err, "check host and port, and that the server is up; run waits for it")
 		return
@@ -101,7 +103,7 @@ func (d *diagnosing) server(ctx context.Context, db *database) bool {
 	err := d.checkServer(ctx, db, &d.found)
 	switch {
 	case err == nil:
-		if err := d.checkWritable(ctx, db); err != nil {
+		if err := d.checkWritable(ctx, db, false); err != nil {
 			d.fail("server", d.classify(err, pgerror.Preparing), unasked)
 			return true
 		}
@@ -121,7 +123,7 @@ func (d *diagnosing) server(ctx context.Context, db *database) bool {
 // replication connects as the stream does.
 func (d *diagnosing) replication(ctx context.Context) {
 	const check = "replication"
-	w, err := dialWalsender(ctx, d.cfg.connString(), d.names, d.log)
+	w, err := dialWalsender(ctx, d.connString(), d.names, d.Logger)
 	if err != nil {
 		d.fail(check, d.classify(err, pgerror.Connecting), "run waits for it")
 		return
@@ -146,7 +148,7 @@ func (d *diagnosing) table(ctx context.Context, db *database) bool {
 	var absent *catalog.TableError
 	switch {
 	case err == nil:
-		d.list.OK(check, "table %s has the columns that outbox.columns names", d.cfg.Table)
+		d.list.OK(check, "table %s has the columns that outbox.columns names", d.Table)
 		return true
 	case errors.As(err, &absent):
 		d.list.Add(check, diagnosis.Failed, fmt.Sprintf("table %s %s", absent.Table, absent.Reason), absent.Cure())

@@ -15,7 +15,7 @@ import (
 // schema tells whether schema walpost can be worked with.
 func (d *diagnosing) schema(ctx context.Context, db *database) bool {
 	const check = "schema"
-	if err := checkSchema(ctx, db, d.cfg.Table); err != nil {
+	if err := checkSchema(ctx, db, d.Table); err != nil {
 		d.fail(check, d.classify(err, pgerror.Preparing), unasked)
 		return false
 	}
@@ -26,7 +26,7 @@ func (d *diagnosing) schema(ctx context.Context, db *database) bool {
 // differences reports what `walpost schema check` would, as far as no other check has it. Run does not look at most of it.
 func (d *diagnosing) differences(ctx context.Context, db *database) {
 	const check = "schema"
-	list, err := catalog.Check(ctx, db.Conn, schema.Options{Table: d.cfg.Table, Mapping: d.cfg.Mapping, Publication: d.cfg.Publication, RelayRole: d.names.Role})
+	list, err := catalog.Check(ctx, db.Conn, schema.Options{Table: d.Table, Mapping: d.Mapping, Publication: d.Publication, RelayRole: d.names.Role})
 	if err != nil {
 		d.fail(check, d.classify(err, pgerror.Preparing), unasked)
 		return
@@ -46,7 +46,7 @@ func (d *diagnosing) differences(ctx context.Context, db *database) {
 
 // weigh says how bad a difference is, and OK of one that has its own check.
 func (d *diagnosing) weigh(one schema.Difference) diagnosis.Level {
-	table := d.cfg.Table.String()
+	table := d.Table.String()
 	switch {
 	case strings.HasPrefix(one.Object, "publication "):
 		return diagnosis.OK
@@ -66,7 +66,7 @@ func (d *diagnosing) weigh(one schema.Difference) diagnosis.Level {
 // publication checks the publication, and, where there is none, whether a first start may make it.
 func (d *diagnosing) publication(ctx context.Context, db *database) {
 	const check = "publication"
-	name := schema.QuoteIdent(d.cfg.Publication)
+	name := schema.QuoteIdent(d.Publication)
 	p, err := d.readPublication(ctx, db, d.found.table.OID)
 	switch {
 	case err != nil:
@@ -76,7 +76,7 @@ func (d *diagnosing) publication(ctx context.Context, db *database) {
 		err = d.noPublication()
 	}
 	if err == nil && p != nil {
-		d.list.OK(check, "publication %s publishes every insert into %s", name, d.cfg.Table)
+		d.list.OK(check, "publication %s publishes every insert into %s", name, d.Table)
 		return
 	}
 	var may bool
@@ -97,13 +97,13 @@ func (d *diagnosing) publication(ctx context.Context, db *database) {
 // backfill checks what a first start needs to read.
 func (d *diagnosing) backfill(ctx context.Context, db *database) {
 	const check = "backfill"
+	if d.onStart == "skip" {
+		d.list.OK(check, "the first run leaves the rows that are in %s (outbox.backfill: skip)", d.Table)
+		return
+	}
 	if err := d.checkReadable(ctx, db, &d.found); err != nil {
 		d.fail(check, d.classify(err, pgerror.Preparing), unasked)
 		return
 	}
-	if d.cfg.Backfill == "skip" {
-		d.list.OK(check, "the first run leaves the rows that are in %s (outbox.backfill: skip)", d.cfg.Table)
-		return
-	}
-	d.list.OK(check, "the first run may read the rows that are in %s, and publishes them", d.cfg.Table)
+	d.list.OK(check, "the first run may read the rows that are in %s, and publishes them", d.Table)
 }

@@ -16,7 +16,7 @@ import (
 func (d *diagnosing) slot(ctx context.Context, db *database) {
 	const check = "slot"
 	var err error
-	if d.state, err = readState(ctx, db, d.cfg.Slot); err == nil {
+	if d.state, err = readState(ctx, db, d.Slot); err == nil {
 		d.found.slot, err = d.readSlot(ctx, db)
 	}
 	s := d.found.slot
@@ -24,7 +24,7 @@ func (d *diagnosing) slot(ctx context.Context, db *database) {
 	case err != nil:
 	case s == nil:
 		if err = d.checkNoSlot(d.state); err == nil {
-			d.list.OK(check, "slot %s does not exist yet: the first run creates it", d.cfg.Slot)
+			d.list.OK(check, "slot %s does not exist yet: the first run creates it", d.Slot)
 			return
 		}
 	default:
@@ -39,7 +39,7 @@ func (d *diagnosing) slot(ctx context.Context, db *database) {
 // holder tells who streams from a slot that is as it should be.
 func (d *diagnosing) holder(ctx context.Context, db *database, s *slotRow) {
 	const check = "slot"
-	kept := fmt.Sprintf("slot %s keeps %s of WAL, confirmed up to %s, wal_status %s", d.cfg.Slot, size(s.retained), s.confirmed, s.status)
+	kept := fmt.Sprintf("slot %s keeps %s of WAL, confirmed up to %s, wal_status %s", d.Slot, size(s.retained), s.confirmed, s.status)
 	if !s.active {
 		if s.status != "reserved" && s.status != "extended" {
 			d.list.Add(check, diagnosis.Warning, kept+": it is lost soon, and nobody streams from it", "run: walpost run")
@@ -111,7 +111,7 @@ func (d *diagnosing) retention(ctx context.Context, db *database) {
 		d.list.Add(check, diagnosis.Warning, "max_slot_wal_keep_size is unlimited: while no relay runs, or Kafka is away, WAL piles up until the disk is full and the database stops",
 			"run: ALTER SYSTEM SET max_slot_wal_keep_size = '50GB' (less than the disk has left, and more than a long outage writes), then SELECT pg_reload_conf()")
 	case s != nil && pressure(0).of(s) == scarce:
-		d.list.Add(check, diagnosis.Warning, fmt.Sprintf("max_slot_wal_keep_size is %s, and slot %s is lost after %s more", keep, d.cfg.Slot, size(s.safe)),
+		d.list.Add(check, diagnosis.Warning, fmt.Sprintf("max_slot_wal_keep_size is %s, and slot %s is lost after %s more", keep, d.Slot, size(s.safe)),
 			"let the relay catch up, or raise it: ALTER SYSTEM SET max_slot_wal_keep_size, then SELECT pg_reload_conf()")
 	default:
 		d.list.OK(check, "%s: beyond that Postgres gives the slot up, and saves the disk", keep)

@@ -177,7 +177,7 @@ func TestDiagnoseTransactions(t *testing.T) {
 	if _, err := writer.Exec(t.Context(), "begin; insert into walpost.outbox (aggregatetype, type) values ('a', 'b')"); err != nil {
 		t.Fatal(err)
 	}
-	d := &diagnosing{Relay: &Relay{cfg: f.cfg}, patience: 0}
+	d := &diagnosing{source: newSource(f.cfg.SourceConfig), patience: 0}
 	db, err := dialDatabase(t.Context(), f.dsn)
 	if err != nil {
 		t.Fatal(err)

@@ -17,7 +17,7 @@ import (
 // that were published twice are duplicates, and rows that were never published would be lost. The lock keeps two relays apart; it lives on
 // a connection of its own and goes with it.
 func (r *Relay) firstStart(ctx context.Context, db *database, p *ready) error {
-	lock, err := r.openDatabase(ctx)
+	lock, err := r.source.open(ctx)
 	if err != nil {
 		return err
 	}
@@ -66,14 +66,14 @@ func (r *Relay) makeFirstStart(ctx context.Context, db *database, p *ready) erro
 	}
 	defer b.close()
 	// Before the slot, too: a server that has no connection left for it would otherwise be found out when the slot is made.
-	reader, err := r.openDatabase(ctx)
+	reader, err := r.source.open(ctx)
 	if err != nil {
 		return err
 	}
 	defer reader.close()
-	w, err := dialWalsender(ctx, r.cfg.connString(), r.names, r.log)
+	w, err := dialWalsender(ctx, r.cfg.connString(), r.source.names, r.log)
 	if err != nil {
-		return r.classify(err, pgerror.Connecting)
+		return r.source.classify(err, pgerror.Connecting)
 	}
 	defer w.close()
 	srv, err := w.identify(ctx)
@@ -87,7 +87,7 @@ func (r *Relay) makeFirstStart(ctx context.Context, db *database, p *ready) erro
 	r.alone = r.alone || p.begun && p.slot == nil
 	snap, err := r.createSlot(ctx, w, p, srv.version)
 	if err != nil {
-		return r.classify(err, pgerror.Creating)
+		return r.source.classify(err, pgerror.Creating)
 	}
 	if err := writeSnapshot(ctx, db, r.cfg.Slot, snap.lsn); err != nil {
 		return err
@@ -111,7 +111,7 @@ func (r *Relay) lockFirstStart(ctx context.Context, lock *database, p *ready) er
 	if err != nil {
 		return err
 	}
-	slot, err := r.readSlot(ctx, lock)
+	slot, err := r.source.readSlot(ctx, lock)
 	if err != nil {
 		return err
 	}
@@ -168,19 +168,10 @@ func guard(ctx context.Context, lock *database) (locked context.Context, release
 	return locked, func() { cancel(nil); watch.Wait() }
 }
 
-// warnOfWaiting says what the creation of a slot waits for, unless it is stopped before that is worth a line.
-func (r *Relay) warnOfWaiting() *time.Timer {
-	return time.AfterFunc(3*time.Second, func() {
-		const reason = "creating the slot waits for the end of all transactions that are writing, in any database of the cluster"
-		r.status.set(Starting, reason)
-		r.log.Warn(reason, "see", "SELECT pid, datname, xact_start, query FROM pg_stat_activity WHERE backend_xid IS NOT NULL ORDER BY xact_start")
-	})
-}
-
 // createSlot creates the slot with a snapshot of the moment at which it begins. If it is there already, from a first start that died, a
 // temporary one gives a snapshot: the slot itself keeps everything since it was made.
 func (r *Relay) createSlot(ctx context.Context, w *walsender, p *ready, version int) (snapshot, error) {
-	defer r.warnOfWaiting().Stop()
+	defer warnOfWaiting(r.log, func(reason string) { r.status.set(Starting, reason) }).Stop()
 	if p.slot == nil {
 		s, err := w.create(ctx, r.cfg.Slot, false, version)
 		if err == nil {
@@ -188,7 +179,7 @@ func (r *Relay) createSlot(ctx context.Context, w *walsender, p *ready, version 
 		}
 		return s, err
 	}
-	if err := r.checkSlot(p.slot, nil); err != nil {
+	if err := r.source.checkSlot(p.slot, nil); err != nil {
 		return snapshot{}, err
 	}
 	r.warnOfRepeat()

@@ -38,7 +38,7 @@ type publication struct {
 }
 
 // readPublication returns nil if there is no publication.
-func (r *Relay) readPublication(ctx context.Context, db *database, table uint32) (*publication, error) {
+func (src *source) readPublication(ctx context.Context, db *database, table uint32) (*publication, error) {
 	var p publication
 	// prqual, prattrs and attnames are there since 15, so they are asked for in a way that needs no column.
 	err := db.QueryRow(ctx, `
@@ -49,28 +49,28 @@ func (r *Relay) readPublication(ctx context.Context, db *database, table uint32)
 		         select array(select jsonb_array_elements_text(to_jsonb(t) -> 'attnames')) from pg_catalog.pg_publication_tables t
 		         where t.pubname = p.pubname and t.schemaname = $2 and t.tablename = $3 and exists (
 		           select from pg_catalog.pg_publication_rel m where m.prpubid = p.oid and m.prrelid = $4 and to_jsonb(m) ->> 'prattrs' is not null))
-		from pg_catalog.pg_publication p where pubname = $1`, r.cfg.Publication, r.cfg.Table.Schema, r.cfg.Table.Name, table).Scan(
+		from pg_catalog.pg_publication p where pubname = $1`, src.Publication, src.Table.Schema, src.Table.Name, table).Scan(
 		&p.oid, &p.version, &p.inserts, &p.viaRoot, &p.row, &p.member, &p.filtered, &p.listed)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return nil, nil
 	case err != nil:
-		return nil, fmt.Errorf("look up publication %s: %w", schema.QuoteIdent(r.cfg.Publication), err)
+		return nil, fmt.Errorf("look up publication %s: %w", schema.QuoteIdent(src.Publication), err)
 	}
 	return &p, nil
 }
 
 // check says what keeps rows of the table out of the stream, or columns of them that outbox.columns names.
-func (p *publication) check(r *Relay, found *catalog.Described) error {
-	if err := p.checkRows(r, found.Partitioned); err != nil {
+func (p *publication) check(src *source, found *catalog.Described) error {
+	if err := p.checkRows(src, found.Partitioned); err != nil {
 		return err
 	}
-	return p.checkColumns(r, found.Columns)
+	return p.checkColumns(src, found.Columns)
 }
 
 // checkRows says what keeps rows of the table out of the stream. partitioned: the table is the root of partitions.
-func (p *publication) checkRows(r *Relay, partitioned bool) error {
-	name, table := schema.QuoteIdent(r.cfg.Publication), r.cfg.Table
+func (p *publication) checkRows(src *source, partitioned bool) error {
+	name, table := schema.QuoteIdent(src.Publication), src.Table
 	switch {
 	case partitioned && !p.viaRoot: // then pg_publication_tables lists the partitions and not the root
 		return pgerror.Permanent(fmt.Errorf("publication %s shows partitions of %s and not the table", name, table),
@@ -78,7 +78,7 @@ func (p *publication) checkRows(r *Relay, partitioned bool) error {
 	case !p.member:
 		return pgerror.Permanent(fmt.Errorf("publication %s does not have table %s", name, table), "run: ALTER PUBLICATION %s ADD TABLE %s", name, table)
 	case p.filtered: // committed rows would be left out, and nobody told
-		return pgerror.Permanent(fmt.Errorf("publication %s has a row filter on table %s", name, table), "run: %s", r.publishedWhole())
+		return pgerror.Permanent(fmt.Errorf("publication %s has a row filter on table %s", name, table), "run: %s", src.publishedWhole())
 	case !p.inserts:
 		return pgerror.Permanent(fmt.Errorf("publication %s does not publish inserts", name), "run: ALTER PUBLICATION %s SET (publish = 'insert')", name)
 	}
@@ -86,12 +86,12 @@ func (p *publication) checkRows(r *Relay, partitioned bool) error {
 }
 
 // checkColumns says which columns a list leaves out: the stream would have the rows as if the table had no such columns.
-func (p *publication) checkColumns(r *Relay, columns []schema.TableColumn) error {
+func (p *publication) checkColumns(src *source, columns []schema.TableColumn) error {
 	if p.listed == nil {
 		return nil
 	}
 	var lacking []string
-	for _, c := range mappedColumns(&r.cfg.Mapping, columns) {
+	for _, c := range mappedColumns(&src.Mapping, columns) {
 		if !slices.Contains(p.listed, c.Name) {
 			lacking = append(lacking, schema.QuoteIdent(c.Name))
 		}
@@ -100,7 +100,7 @@ func (p *publication) checkColumns(r *Relay, columns []schema.TableColumn) error
 		return nil
 	}
 	return pgerror.Permanent(&columnsError{fmt.Sprintf("publication %s has a column list on table %s without %s, which outbox.columns maps",
-		schema.QuoteIdent(r.cfg.Publication), r.cfg.Table, strings.Join(lacking, ", "))}, "run: %s", r.publishedWhole())
+		schema.QuoteIdent(src.Publication), src.Table, strings.Join(lacking, ", "))}, "run: %s", src.publishedWhole())
 }
 
 // columnsError says that rows come without some of their columns. They do come.
@@ -109,28 +109,28 @@ type columnsError struct{ text string }
 func (e *columnsError) Error() string { return e.text }
 
 // publishedWhole is SQL that makes the publication have every row and column of the table, and leaves its other tables alone.
-func (r *Relay) publishedWhole() string {
-	return fmt.Sprintf("BEGIN; ALTER PUBLICATION %s DROP TABLE %s; ALTER PUBLICATION %[1]s ADD TABLE %[2]s; COMMIT", schema.QuoteIdent(r.cfg.Publication), r.cfg.Table)
+func (src *source) publishedWhole() string {
+	return fmt.Sprintf("BEGIN; ALTER PUBLICATION %s DROP TABLE %s; ALTER PUBLICATION %[1]s ADD TABLE %[2]s; COMMIT", schema.QuoteIdent(src.Publication), src.Table)
 }
 
 // noPublication is the fault of a slot that is there without its publication.
-func (r *Relay) noPublication() error {
-	return pgerror.Permanent(fmt.Errorf("publication %s does not exist, but slot %s does", schema.QuoteIdent(r.cfg.Publication), r.cfg.Slot),
+func (src *source) noPublication() error {
+	return pgerror.Permanent(fmt.Errorf("publication %s does not exist, but slot %s does", schema.QuoteIdent(src.Publication), src.Slot),
 		"run: %s; events committed before that cannot be read from the slot: advance it (SELECT pg_replication_slot_advance(%s, pg_current_wal_lsn())) and publish them from the table",
-		r.publicationSQL(), schema.QuoteLiteral(r.cfg.Slot))
+		src.publicationSQL(), schema.QuoteLiteral(src.Slot))
 }
 
 // publicationSQL makes the publication.
-func (r *Relay) publicationSQL() string {
-	return schema.PublicationSQL(schema.Options{Table: r.cfg.Table, Publication: r.cfg.Publication})
+func (src *source) publicationSQL() string {
+	return schema.PublicationSQL(schema.Options{Table: src.Table, Publication: src.Publication})
 }
 
 // readGround looks at the table under the outbox's name, at what has become of the one with the oid, and at the publication.
-func (r *Relay) readGround(ctx context.Context, db *database, table uint32) (*ground, error) {
+func (src *source) readGround(ctx context.Context, db *database, table uint32) (*ground, error) {
 	g := &ground{table: table}
 	var err error
 	var absent *catalog.TableError
-	g.found, err = catalog.Describe(ctx, db, r.cfg.Table)
+	g.found, err = catalog.Describe(ctx, db, src.Table)
 	if errors.As(err, &absent) {
 		g.absent, err = absent, nil
 	}
@@ -142,7 +142,7 @@ func (r *Relay) readGround(ctx context.Context, db *database, table uint32) (*gr
 			return nil, err
 		}
 	}
-	g.publication, err = r.readPublication(ctx, db, g.found.OID)
+	g.publication, err = src.readPublication(ctx, db, g.found.OID)
 	return g, err
 }
 
@@ -175,10 +175,15 @@ func tableName(ctx context.Context, db *database, oid uint32) (string, error) {
 }
 
 // absentTable is the fault of an outbox whose name leads nowhere, with what is known of the table that the relay streamed last.
-func (r *Relay) absentTable(absent error, elsewhere string) error {
+func (src *source) absentTable(absent error, elsewhere string) error {
 	if elsewhere == "" {
 		return pgerror.Permanent(absent, "")
 	}
-	return pgerror.Permanent(fmt.Errorf("table %s was renamed to %s", r.cfg.Table, elsewhere),
+	return pgerror.Permanent(fmt.Errorf("table %s was renamed to %s", src.Table, elsewhere),
 		"set outbox.table: %s (rows that are still in the slot are read as the table's, whatever its name was), or give the table its old name back by ALTER TABLE", elsewhere)
+}
+
+// same tells whether nobody has altered the publication, or taken the table out of it, between two looks.
+func (p *publication) same(o *publication) bool {
+	return p.oid == o.oid && p.version == o.version && p.row == o.row
 }

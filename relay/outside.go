@@ -3,7 +3,6 @@ package relay
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"time"
 
 	"walpost/relay/pgerror"
@@ -33,8 +32,8 @@ func (o *Outside) Holder() string {
 // Look asks Postgres, over one short connection. Of cfg it needs ConnString and Slot.
 func Look(ctx context.Context, cfg Config) (Outside, error) {
 	var o Outside
-	r := newAsker(cfg, slog.New(slog.DiscardHandler))
-	db, err := r.openDatabase(ctx)
+	r := newSource(cfg.SourceConfig)
+	db, err := r.open(ctx)
 	if err != nil {
 		return o, err
 	}

@@ -11,7 +11,7 @@ import (
 
 // checkWritable checks that the role's transactions may write, as recording the state of the slot takes. A relay that has streamed waits:
 // closing a database to writers for a while is how people move one.
-func (r *Relay) checkWritable(ctx context.Context, db *database) error {
+func (src *source) checkWritable(ctx context.Context, db *database, streamed bool) error {
 	var closed bool
 	var source string
 	err := db.QueryRow(ctx, `
@@ -23,7 +23,7 @@ func (r *Relay) checkWritable(ctx context.Context, db *database) error {
 	if !closed {
 		return nil
 	}
-	role, database := schema.QuoteIdent(r.names.Role), schema.QuoteIdent(db.Config().Database)
+	role, database := schema.QuoteIdent(src.names.Role), schema.QuoteIdent(db.Config().Database)
 	err = errors.New("transactions of the role " + role + " may not write: default_transaction_read_only is on")
 	cure := map[string]string{
 		"client":        "take default_transaction_read_only out of the connection string and PGOPTIONS",
@@ -35,7 +35,7 @@ func (r *Relay) checkWritable(ctx context.Context, db *database) error {
 	if cure == "" {
 		cure = "run: ALTER SYSTEM SET default_transaction_read_only = off, then SELECT pg_reload_conf()"
 	}
-	if r.streamed {
+	if streamed {
 		return &pgerror.Wait{Err: err, Cure: cure}
 	}
 	return pgerror.Permanent(err, "%s", cure)

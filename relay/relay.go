@@ -41,12 +41,7 @@ type Sink interface {
 
 // Config says what a relay works on. Slot, Publication, Table, Mapping, OpenSink, Logger and Registerer are required.
 type Config struct {
-	ConnString  string        // libpq URL or keywords; empty: the PG* environment. Read anew for every connection.
-	Renew       func() string // what new connections use instead, called from any goroutine; nil: always ConnString
-	Slot        string
-	Publication string
-	Table       schema.Table
-	Mapping     schema.Mapping
+	SourceConfig
 
 	Backfill   string // what happens to rows that are there at the first start: "publish" (or "") or "skip"
 	OnBadEvent string // "park" acts as "halt": the relay stops with a reason before the event
@@ -59,7 +54,6 @@ type Config struct {
 	// other is retried.
 	OpenSink func(ctx context.Context, acks Acks) (Sink, error)
 
-	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 }
 
@@ -85,7 +79,7 @@ func (c *Config) check() error {
 type Relay struct {
 	cfg     Config
 	log     *slog.Logger
-	names   pgerror.Names
+	source  *source
 	budget  *inflight.Budget
 	tracker *inflight.Tracker // the stream's; it outlives sessions as the sink does
 	sink    Sink              // the stream's; nil until it is opened
@@ -93,10 +87,9 @@ type Relay struct {
 	status  status
 	watcher *watcher
 
-	connected bool   // this process has been connected once
-	streamed  bool   // this process has had the slot once
-	former    former // its last session with the server
-	answer    answer
+	streamed bool   // this process has had the slot once
+	former   former // its last session with the server
+	answer   answer
 
 	alone  bool // this process began the slot's first start: nothing was there of an earlier one
 	filled bool // a backfill of this process has handed rows to the sink
@@ -115,19 +108,12 @@ func New(cfg Config) (*Relay, error) {
 		cfg.ShutdownTimeout = 10 * time.Second
 	}
 	b := inflight.NewBudget(cfg.MaxInFlightBytes)
-	r := newAsker(cfg, cfg.Logger)
-	r.budget, r.tracker = b, inflight.NewTracker(b)
+	r := &Relay{cfg: cfg, log: cfg.Logger, source: newSource(cfg.SourceConfig), budget: b, tracker: inflight.NewTracker(b)}
+	r.watcher = newWatcher(r)
 	r.status.set(Starting, "connecting to Postgres")
 	var err error
 	r.metrics, err = newMetrics(cfg.Registerer, r.tracker, b)
 	return r, errors.Join(err, registerSlot(cfg.Registerer, r.status.slot))
-}
-
-// newAsker returns a relay as far as it takes to connect, to look and to check. It carries nothing and has no metrics.
-func newAsker(cfg Config, log *slog.Logger) *Relay {
-	r := &Relay{cfg: cfg, log: log, names: pgerror.Names{Slot: cfg.Slot, Publication: cfg.Publication, Table: cfg.Table}}
-	r.watcher = newWatcher(r)
-	return r
 }
 
 // Run relays until ctx is done, and then leaves cleanly: it reads on to the end of the transaction at hand, waits for acks, confirms and
@@ -157,7 +143,7 @@ func (r *Relay) Run(ctx context.Context) error {
 		r.report(err, standby, pause)
 		if !standby {
 			r.metrics.retries.Inc()
-			if r.connected {
+			if r.source.connected {
 				r.metrics.reconnects.Inc()
 			}
 		}
@@ -205,7 +191,7 @@ func (r *Relay) attempt(ctx context.Context, retry *backoff) error {
 
 // connect makes sure that there is something to stream from and to, and takes the slot.
 func (r *Relay) connect(ctx context.Context) (*session, error) {
-	db, err := r.openDatabase(ctx)
+	db, err := r.source.open(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -215,7 +201,7 @@ func (r *Relay) connect(ctx context.Context) (*session, error) {
 	err = r.answer.within(ctx, func(ctx context.Context) (err error) {
 		r.endFormer(ctx, db)
 		ready, err = r.prepare(ctx, db)
-		return r.classify(err, pgerror.Preparing)
+		return r.source.classify(err, pgerror.Preparing)
 	})
 	if err != nil {
 		return nil, err
@@ -238,11 +224,6 @@ func (r *Relay) openSink(ctx context.Context) (err error) {
 		}
 	}
 	return nil
-}
-
-// classify returns err as a fault or a wait where it is one, for the life of this process.
-func (r *Relay) classify(err error, at pgerror.Stage) error {
-	return pgerror.Classify(err, at, !r.connected, r.names)
 }
 
 func (r *Relay) closeSink() {

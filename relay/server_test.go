@@ -46,8 +46,9 @@ func fixtureOn(t testing.TB, dsn string) *fixture {
 		t.Fatal(err)
 	}
 	f.cfg = Config{
-		ConnString: dsn, Slot: "walpost_" + strings.ToLower(name), Publication: "walpost", Table: schema.DefaultTable, Mapping: schema.DefaultMapping(),
-		OpenSink: f.sink.open, Logger: f.logger(),
+		SourceConfig: SourceConfig{ConnString: dsn, Slot: "walpost_" + strings.ToLower(name), Publication: "walpost", Table: schema.DefaultTable,
+			Mapping: schema.DefaultMapping(), Logger: f.logger()},
+		OpenSink: f.sink.open,
 	}
 	return f
 }

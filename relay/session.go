@@ -55,20 +55,20 @@ type session struct {
 
 // openSession takes the slot.
 func (r *Relay) openSession(ctx context.Context, db *database, p *ready) (*session, error) {
-	w, err := dialWalsender(ctx, r.cfg.connString(), r.names, r.log)
+	w, err := dialWalsender(ctx, r.cfg.connString(), r.source.names, r.log)
 	if err != nil {
-		return nil, r.classify(err, pgerror.Connecting)
+		return nil, r.source.classify(err, pgerror.Connecting)
 	}
 	srv, err := w.identify(ctx)
 	if err != nil {
 		w.close()
-		return nil, r.classify(err, pgerror.Preparing)
+		return nil, r.source.classify(err, pgerror.Preparing)
 	}
 	r.former = former{pid: w.conn.PID(), begun: srv.begun}
 	addr := w.conn.Conn().RemoteAddr()
 	stream, err := w.start(ctx, r.cfg.Slot, r.cfg.Publication, p.binary)
 	if err != nil {
-		return nil, r.classify(err, pgerror.Starting)
+		return nil, r.source.classify(err, pgerror.Starting)
 	}
 	s := &session{
 		relay: r, tracker: r.tracker, sink: r.sink, stream: stream, history: srv.history, addr: addr,

@@ -91,7 +91,7 @@ func benchSession(tb testing.TB, conn *loop, n int) {
 		tb.Fatal(err)
 	}
 	s := &session{
-		relay:   &Relay{metrics: m, cfg: Config{Table: schema.DefaultTable}},
+		relay:   &Relay{metrics: m, cfg: Config{SourceConfig: SourceConfig{Table: schema.DefaultTable}}},
 		tracker: f,
 		stream:  newStream(conn, nil),
 		decoder: decoder.New(schema.DefaultTable, schema.DefaultMapping()),

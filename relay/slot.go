@@ -228,3 +228,15 @@ func (n *notices) take(notice *pgconn.Notice) error {
 	n.log.Warn("the server says", "notice", notice.Message, "severity", notice.Severity, "sqlstate", notice.Code)
 	return nil
 }
+
+// warnOfWaiting logs what the creation of a slot waits for, and says it to tell if that is not nil, unless it is stopped before that is worth a
+// line.
+func warnOfWaiting(log *slog.Logger, tell func(reason string)) *time.Timer {
+	return time.AfterFunc(3*time.Second, func() {
+		const reason = "creating the slot waits for the end of all transactions that are writing, in any database of the cluster"
+		if tell != nil {
+			tell(reason)
+		}
+		log.Warn(reason, "see", "SELECT pid, datname, xact_start, query FROM pg_stat_activity WHERE backend_xid IS NOT NULL ORDER BY xact_start")
+	})
+}

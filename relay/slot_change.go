@@ -10,9 +10,9 @@ import (
 
 // lock keeps first starts away, for as long as the connection lives.
 func (v *slotVerb) lock(ctx context.Context) error {
-	locked, err := v.db.lockSlot(ctx, v.cfg.Slot)
+	locked, err := v.db.lockSlot(ctx, v.Slot)
 	if err == nil && !locked {
-		err = fmt.Errorf("a relay is making the first start of slot %s: stop it, or wait until it streams", v.cfg.Slot)
+		err = fmt.Errorf("a relay is making the first start of slot %s: stop it, or wait until it streams", v.Slot)
 	}
 	return err
 }
@@ -48,13 +48,13 @@ func (v *slotVerb) mayCreate(ctx context.Context) error {
 	if err := v.checkPrimary(ctx, v.db, found); err != nil {
 		return err
 	}
-	if err := checkSchema(ctx, v.db, v.cfg.Table); err != nil {
+	if err := checkSchema(ctx, v.db, v.Table); err != nil {
 		return err
 	}
 	if err := v.lock(ctx); err != nil {
 		return err
 	}
-	state, err := readState(ctx, v.db, v.cfg.Slot)
+	state, err := readState(ctx, v.db, v.Slot)
 	if err != nil {
 		return err
 	}
@@ -63,14 +63,14 @@ func (v *slotVerb) mayCreate(ctx context.Context) error {
 		return err
 	}
 	if s.Type != "" {
-		return fmt.Errorf("slot %s is there already (walpost slot show)", v.cfg.Slot)
+		return fmt.Errorf("slot %s is there already (walpost slot show)", v.Slot)
 	}
 	if err := v.checkNoSlot(state); err != nil {
 		return err
 	}
 	if state != nil {
-		return pgerror.Permanent(fmt.Errorf("a first start of slot %s did not end", v.cfg.Slot),
-			"walpost run makes the slot and begins the backfill again; to do without a backfill, run: DELETE FROM walpost.relay_state WHERE slot = %s", schema.QuoteLiteral(v.cfg.Slot))
+		return pgerror.Permanent(fmt.Errorf("a first start of slot %s did not end", v.Slot),
+			"walpost run makes the slot and begins the backfill again; to do without a backfill, run: DELETE FROM walpost.relay_state WHERE slot = %s", schema.QuoteLiteral(v.Slot))
 	}
 	if err := v.checkTable(ctx, v.db, found, nil); err != nil {
 		return err
@@ -79,7 +79,7 @@ func (v *slotVerb) mayCreate(ctx context.Context) error {
 }
 
 func (v *slotVerb) create(ctx context.Context) error {
-	w, err := dialWalsender(ctx, v.cfg.connString(), v.names, v.log)
+	w, err := dialWalsender(ctx, v.connString(), v.names, v.Logger)
 	if err != nil {
 		return v.classify(err, pgerror.Connecting)
 	}
@@ -92,8 +92,8 @@ func (v *slotVerb) create(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer v.warnOfWaiting().Stop()
-	_, err = w.create(ctx, v.cfg.Slot, false, srv.version)
+	defer warnOfWaiting(v.Logger, nil).Stop()
+	_, err = w.create(ctx, v.Slot, false, srv.version)
 	return v.classify(err, pgerror.Creating)
 }
 
@@ -123,9 +123,9 @@ func DropSlot(ctx context.Context, cfg Config) (*Slot, error) {
 }
 
 func (v *slotVerb) drop(ctx context.Context) error {
-	_, err := v.db.Exec(ctx, "select pg_catalog.pg_drop_replication_slot($1)", v.cfg.Slot)
+	_, err := v.db.Exec(ctx, "select pg_catalog.pg_drop_replication_slot($1)", v.Slot)
 	if err != nil {
-		err = v.classify(fmt.Errorf("drop slot %s: %w", v.cfg.Slot, err), pgerror.Creating) // it takes the same right
+		err = v.classify(fmt.Errorf("drop slot %s: %w", v.Slot, err), pgerror.Creating) // it takes the same right
 	}
 	return err
 }

@@ -84,7 +84,7 @@ func ShowSlot(ctx context.Context, cfg Config) (*Slot, error) {
 
 // none is the error of a slot that is not there.
 func (v *slotVerb) none(s *Slot) error {
-	return fmt.Errorf("slot %s does not exist%s", v.cfg.Slot, s.Recorded.besides())
+	return fmt.Errorf("slot %s does not exist%s", v.Slot, s.Recorded.besides())
 }
 
 // besides tells of a slot that is not there.
@@ -111,15 +111,15 @@ func (r *Recorded) last() string {
 
 // slotVerb is one of the things that people do to a slot.
 type slotVerb struct {
-	*Relay
+	*source
 	db *database
 }
 
-func newVerb(cfg Config) *slotVerb { return &slotVerb{Relay: newAsker(cfg, cfg.Logger)} }
+func newVerb(cfg Config) *slotVerb { return &slotVerb{source: newSource(cfg.SourceConfig)} }
 
 // open connects.
 func (v *slotVerb) open(ctx context.Context) (err error) {
-	v.db, err = v.openDatabase(ctx)
+	v.db, err = v.source.open(ctx)
 	return err
 }
 
@@ -130,7 +130,7 @@ func (v *slotVerb) do(ctx context.Context, act func(context.Context) error) erro
 
 // look returns what is there; Type is "" if there is no slot.
 func (v *slotVerb) look(ctx context.Context) (*Slot, error) {
-	s := &Slot{Name: v.cfg.Slot}
+	s := &Slot{Name: v.Slot}
 	// What newer versions have more is asked for in a way that needs no column.
 	err := v.db.QueryRow(ctx, `
 		select coalesce(s.plugin, ''), s.slot_type, coalesce(s.database, ''), coalesce(s.database <> pg_catalog.current_database(), false), s.active, coalesce(s.active_pid, 0),
@@ -142,11 +142,11 @@ func (v *slotVerb) look(ctx context.Context) (*Slot, error) {
 		from pg_catalog.pg_replication_slots s
 		  left join pg_catalog.pg_stat_activity a on a.pid = s.active_pid,
 		  (select case when pg_catalog.pg_is_in_recovery() then pg_catalog.pg_last_wal_replay_lsn() else pg_catalog.pg_current_wal_lsn() end) e (lsn)
-		where s.slot_name = $1`, v.cfg.Slot).
+		where s.slot_name = $1`, v.Slot).
 		Scan(&s.Plugin, &s.Type, &s.Database, &s.foreign, &s.Active, &s.PID, &s.Application, &s.Address, &s.WALStatus, &s.Reason,
 			&s.RestartLSN, &s.ConfirmedFlushLSN, &s.RetainedBytes, &s.LagBytes, &s.SafeWALSize)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-		return nil, fmt.Errorf("look up slot %s: %w", v.cfg.Slot, err)
+		return nil, fmt.Errorf("look up slot %s: %w", v.Slot, err)
 	}
 	s.Recorded, err = v.recorded(ctx)
 	return s, err
@@ -156,12 +156,12 @@ func (v *slotVerb) look(ctx context.Context) (*Slot, error) {
 func (v *slotVerb) recorded(ctx context.Context) (*Recorded, error) {
 	var r Recorded
 	err := v.db.QueryRow(ctx, `select phase, coalesce(confirmed_lsn::text, ''), confirmed_commit_time, clean_stop, updated_at from walpost.relay_state where slot = $1`,
-		v.cfg.Slot).Scan(&r.Phase, &r.Confirmed, &r.CommitTime, &r.CleanStop, &r.UpdatedAt)
+		v.Slot).Scan(&r.Phase, &r.Confirmed, &r.CommitTime, &r.CleanStop, &r.UpdatedAt)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows), pgerror.IsSQLState(err, "42P01", "3F000"):
 		return nil, nil
 	case err != nil:
-		return nil, fmt.Errorf("read state of slot %s: %w", v.cfg.Slot, err)
+		return nil, fmt.Errorf("read state of slot %s: %w", v.Slot, err)
 	}
 	return &r, nil
 }

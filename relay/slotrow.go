@@ -46,7 +46,7 @@ func (s *slotRow) lostError(name string) error {
 }
 
 // readSlot returns nil if there is no slot.
-func (r *Relay) readSlot(ctx context.Context, db *database) (*slotRow, error) {
+func (src *source) readSlot(ctx context.Context, db *database) (*slotRow, error) {
 	var s slotRow
 	err := db.QueryRow(ctx, `
 		select coalesce(plugin, ''), slot_type, coalesce(database, ''), coalesce(database <> pg_catalog.current_database(), false), active, coalesce(active_pid, 0), coalesce(confirmed_flush_lsn::text, ''),
@@ -55,7 +55,7 @@ func (r *Relay) readSlot(ctx context.Context, db *database) (*slotRow, error) {
 		       coalesce(wal_status, ''), coalesce(to_jsonb(s) ->> 'invalidation_reason', ''),
 		       greatest(pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), restart_lsn), 0)::bigint,
 		       case when safe_wal_size is null then -1 else greatest(safe_wal_size, 0) end, pg_catalog.clock_timestamp()
-		from pg_catalog.pg_replication_slots s where slot_name = $1`, r.cfg.Slot).
+		from pg_catalog.pg_replication_slots s where slot_name = $1`, src.Slot).
 		Scan(&s.plugin, &s.kind, &s.database, &s.foreign, &s.active, &s.pid, &s.confirmed, &s.beyond, &s.ahead,
 			&s.status, &s.reason, &s.retained, &s.safe, &s.seen)
 	s.lost = s.status == "lost"
@@ -63,14 +63,14 @@ func (r *Relay) readSlot(ctx context.Context, db *database) (*slotRow, error) {
 	case errors.Is(err, pgx.ErrNoRows):
 		return nil, nil
 	case err != nil:
-		return nil, fmt.Errorf("look up slot %s: %w", r.cfg.Slot, err)
+		return nil, fmt.Errorf("look up slot %s: %w", src.Slot, err)
 	}
 	return &s, nil
 }
 
 // checkSlot checks that a slot is one that walpost can stream and has not lost anything.
-func (r *Relay) checkSlot(s *slotRow, state *relayState) error {
-	name := r.cfg.Slot
+func (src *source) checkSlot(s *slotRow, state *relayState) error {
+	name := src.Slot
 	switch {
 	case s.kind != "logical":
 		return pgerror.Permanent(fmt.Errorf("slot %s is %s and not of pgoutput", name, s.kind), "choose another name for walpost's slot, or drop this one")
@@ -79,20 +79,20 @@ func (r *Relay) checkSlot(s *slotRow, state *relayState) error {
 	case s.plugin != "pgoutput":
 		return pgerror.Permanent(fmt.Errorf("slot %s is of %s and not of pgoutput", name, s.plugin), "choose another name for walpost's slot, or drop this one")
 	case s.lost:
-		return pgerror.LostSlot(s.lostError(name), r.names)
+		return pgerror.LostSlot(s.lostError(name), src.names)
 	case s.beyond:
 		return pgerror.Permanent(fmt.Errorf("slot %s stands at %s, beyond the end of the server's WAL: the server is another one or was restored from a backup", name, s.confirmed),
-			"publish what is missing from %s, then drop the slot and the row of walpost.relay_state", r.cfg.Table)
+			"publish what is missing from %s, then drop the slot and the row of walpost.relay_state", src.Table)
 	case s.ahead && !s.active: // an active one is being moved by a relay that has begun anew
 		return pgerror.Permanent(fmt.Errorf("slot %s stands at %s, ahead of where walpost left it (%s): somebody moved it, and what lies between was not published",
 			name, s.confirmed, state.confirmed), "publish what is missing from %s, then run: UPDATE walpost.relay_state SET clean_stop = false WHERE slot = %s",
-			r.cfg.Table, schema.QuoteLiteral(name))
+			src.Table, schema.QuoteLiteral(name))
 	}
 	return nil
 }
 
 // missingSlot is the fault of a slot that was there and is no more.
-func (r *Relay) missingSlot(state *relayState) error {
+func (src *source) missingSlot(state *relayState) error {
 	known := "nothing was confirmed yet"
 	if state.confirmed != "" {
 		known = "the last recorded confirmation is " + state.confirmed
@@ -100,7 +100,7 @@ func (r *Relay) missingSlot(state *relayState) error {
 			known += ", of a transaction committed at " + state.committed
 		}
 	}
-	return pgerror.Permanent(fmt.Errorf("slot %s does not exist, but walpost has streamed from it: events committed since are in no slot (%s)", r.cfg.Slot, known),
+	return pgerror.Permanent(fmt.Errorf("slot %s does not exist, but walpost has streamed from it: events committed since are in no slot (%s)", src.Slot, known),
 		"publish the rows of %s created since from the table; to begin anew with all rows that are in it, run: DELETE FROM walpost.relay_state WHERE slot = %s",
-		r.cfg.Table, schema.QuoteLiteral(r.cfg.Slot))
+		src.Table, schema.QuoteLiteral(src.Slot))
 }

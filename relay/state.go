@@ -117,3 +117,12 @@ func (r *recorder) run(ctx context.Context, confirmed func() (pglogrepl.LSN, int
 		}
 	}
 }
+
+// writeTable records which table the slot streams.
+func writeTable(ctx context.Context, db *database, slot string, table uint32) error {
+	_, err := db.Exec(ctx, `update walpost.relay_state set table_oid = $2, updated_at = clock_timestamp() where slot = $1`, slot, table)
+	if err != nil {
+		return fmt.Errorf("record the table of slot %s: %w", slot, err)
+	}
+	return nil
+}

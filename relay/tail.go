@@ -35,7 +35,7 @@ type Printer interface {
 // tail for the same reason, and a server that wants to shut down does not wait for it. In both cases, and when ctx is done while the output
 // is stuck, a goroutine stays behind in the printer.
 func Tail(ctx context.Context, cfg Config, p Printer) error {
-	t := &tail{Relay: newAsker(cfg, cfg.Logger), printer: p, progress: make(chan struct{}, 1)}
+	t := &tail{source: newSource(cfg.SourceConfig), printer: p, progress: make(chan struct{}, 1)}
 	err := t.open(ctx)
 	if err == nil {
 		err = t.run(ctx)
@@ -48,7 +48,7 @@ func Tail(ctx context.Context, cfg Config, p Printer) error {
 
 // tail is one run of [Tail].
 type tail struct {
-	*Relay
+	*source
 	printer   Printer
 	stream    *stream
 	decoder   *decoder.Decoder
@@ -123,7 +123,7 @@ func (t *tail) stuck(ctx context.Context) error {
 	}
 	limited, cancel := context.WithTimeout(ctx, probeLimit)
 	defer cancel()
-	if err := ping(limited, t.cfg.connString(), t.addr); err != nil && pgerror.ServerGone(err) && t.busy.Load() == since {
+	if err := ping(limited, t.connString(), t.addr); err != nil && pgerror.ServerGone(err) && t.busy.Load() == since {
 		return errStopping
 	}
 	return nil
@@ -166,14 +166,14 @@ func (t *tail) take(msg []byte) error {
 	case *decoder.Insert:
 		c.Event.Position.Timeline = t.timeline
 		if err := t.printer.Print(c.Event); err != nil {
-			t.log.Error("an event that could not be published", "reason", err)
+			t.Logger.Error("an event that could not be published", "reason", err)
 		}
 	case *decoder.Commit:
 		t.inside = false
 		t.whole = max(t.whole, c.EndLSN)
 	case *decoder.Relation:
 		if c.Err != nil { // a row in this shape would end this
-			t.log.Warn("the outbox's columns no longer fit", "reason", c.Err)
+			t.Logger.Warn("the outbox's columns no longer fit", "reason", c.Err)
 		}
 	}
 	return nil
@@ -231,7 +231,7 @@ func (t *tail) ending(err error) error {
 		if lost != nil {
 			cause = lost.Err
 		}
-		return pgerror.Permanent(fmt.Errorf("publication %s was dropped: %w", schema.QuoteIdent(t.cfg.Publication), cause),
+		return pgerror.Permanent(fmt.Errorf("publication %s was dropped: %w", schema.QuoteIdent(t.Publication), cause),
 			"run: %s; then start walpost tail again", t.publicationSQL())
 	}
 	t.broken = true

@@ -2,14 +2,12 @@ package relay
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/jackc/pglogrepl"
 
 	"walpost/decoder"
 	"walpost/relay/pgerror"
-	"walpost/schema"
 )
 
 // open makes the temporary slot and begins to stream from it.
@@ -19,7 +17,7 @@ func (t *tail) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	w, err := dialWalsender(ctx, t.cfg.connString(), t.names, t.log)
+	w, err := dialWalsender(ctx, t.connString(), t.names, t.Logger)
 	if err != nil {
 		return t.classify(err, pgerror.Connecting)
 	}
@@ -33,7 +31,7 @@ func (t *tail) open(ctx context.Context) error {
 
 // check makes those of the relay's checks that a tail depends on. Schema walpost is none of its business.
 func (t *tail) check(ctx context.Context, found *ready) error {
-	db, err := t.openDatabase(ctx)
+	db, err := t.source.open(ctx)
 	if err != nil {
 		return err
 	}
@@ -46,28 +44,6 @@ func (t *tail) check(ctx context.Context, found *ready) error {
 		err = t.checkVisible(ctx, db, found)
 	}
 	return t.classify(err, pgerror.Preparing)
-}
-
-// checkPrimary checks the server as a start does. Its promotion only a relay waits for.
-func (r *Relay) checkPrimary(ctx context.Context, db *database, found *ready) error {
-	err := r.checkServer(ctx, db, found)
-	if errors.Is(err, errInRecovery) {
-		return pgerror.Permanent(errors.New("the server is a standby"), "connect to its primary")
-	}
-	return err
-}
-
-// checkVisible checks that every row of the table goes through the publication, and whole, which is not made here.
-func (r *Relay) checkVisible(ctx context.Context, db *database, found *ready) error {
-	pub, err := r.readPublication(ctx, db, found.table.OID)
-	switch {
-	case err != nil:
-		return err
-	case pub == nil:
-		return pgerror.Permanent(fmt.Errorf("publication %s does not exist", schema.QuoteIdent(r.cfg.Publication)),
-			"run as the owner of %s: %s", r.cfg.Table, r.publicationSQL())
-	}
-	return pub.check(r, &found.table)
 }
 
 // create makes the slot and returns its name, which no other connection's has.
@@ -83,19 +59,19 @@ func (t *tail) create(ctx context.Context, w *walsender) (slot string, err error
 	t.history, t.period, t.addr = srv.history, srv.statusPeriod(), w.conn.Conn().RemoteAddr()
 	slot = fmt.Sprintf("walpost_tail_%d", w.conn.PID())
 	t.names.Slot = slot
-	defer t.warnOfWaiting().Stop()
+	defer warnOfWaiting(t.Logger, nil).Stop()
 	_, err = w.create(ctx, slot, true, srv.version)
 	return slot, t.classify(err, pgerror.Creating)
 }
 
 // begin hands the connection over to the stream.
 func (t *tail) begin(ctx context.Context, w *walsender, slot string, found *ready) (err error) {
-	if t.stream, err = w.start(ctx, slot, t.cfg.Publication, found.binary); err != nil {
+	if t.stream, err = w.start(ctx, slot, t.Publication, found.binary); err != nil {
 		return t.classify(err, pgerror.Starting)
 	}
-	t.decoder = decoder.New(t.cfg.Table, t.cfg.Mapping)
+	t.decoder = decoder.New(t.Table, t.Mapping)
 	t.decoder.Follow(found.table.OID, found.places, found.at)
 	t.confirmer = newConfirmer(t.stream, func() pglogrepl.LSN { return pglogrepl.LSN(t.printed.Load()) }, t.progress, t.period, func(pglogrepl.LSN) {})
-	t.log.Info("printing what is committed from now on", "table", t.cfg.Table.String(), "publication", t.cfg.Publication, "slot", slot)
+	t.Logger.Info("printing what is committed from now on", "table", t.Table.String(), "publication", t.Publication, "slot", slot)
 	return nil
 }

@@ -133,7 +133,7 @@ func (w *watcher) look(ctx context.Context) error {
 		return err
 	}
 	defer db.close()
-	slot, err := r.readSlot(ctx, db)
+	slot, err := r.source.readSlot(ctx, db)
 	if err != nil {
 		return err
 	}
@@ -151,7 +151,7 @@ func (w *watcher) look(ctx context.Context) error {
 	}
 	// The catalog is not read in one moment, so what is found in the middle of somebody's work counts when it is found a second time.
 	for said := ""; ; {
-		g, err := r.readGround(ctx, db, s.ground.table)
+		g, err := r.source.readGround(ctx, db, s.ground.table)
 		if err != nil {
 			return err
 		}

@@ -44,8 +44,9 @@ func openWire(t *testing.T) *wire {
 	w := &wire{t: t, sink: newTold(false), server: server, ended: make(chan error, 1), writers: map[string]bool{},
 		leaving: make(chan struct{}), finished: make(chan struct{})}
 	r, err := New(Config{
-		Slot: "walpost", Publication: "walpost", Table: schema.DefaultTable, Mapping: schema.DefaultMapping(), ShutdownTimeout: time.Minute,
-		OpenSink: w.sink.open, Logger: slog.New(slog.NewTextHandler(&logs{t: t}, nil)), Registerer: prometheus.NewRegistry(),
+		SourceConfig: SourceConfig{Slot: "walpost", Publication: "walpost", Table: schema.DefaultTable, Mapping: schema.DefaultMapping(),
+			Logger: slog.New(slog.NewTextHandler(&logs{t: t}, nil))},
+		ShutdownTimeout: time.Minute, OpenSink: w.sink.open, Registerer: prometheus.NewRegistry(),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -76,7 +76,7 @@ func (c *Config) Sink() (sink.Config, error) {
 func (c *Config) RelayConfig() (relay.Config, error) {
 	table, err := c.Table()
 	return relay.Config{
-		ConnString: string(c.Postgres.URL), Slot: c.Postgres.Slot, Publication: c.Postgres.Publication, Table: table, Mapping: c.Mapping(),
+		SourceConfig: relay.SourceConfig{ConnString: string(c.Postgres.URL), Slot: c.Postgres.Slot, Publication: c.Postgres.Publication, Table: table, Mapping: c.Mapping()},
 		Backfill: c.Outbox.Backfill, OnBadEvent: c.Outbox.OnBadEvent,
 		MaxInFlightBytes: int64(c.Relay.MaxInFlightBytes), ShutdownTimeout: c.Relay.ShutdownTimeout,
 	}, err

@@ -1,0 +1,57 @@
+package relay
+
+import (
+	"context"
+	"log/slog"
+
+	"walpost/relay/pgerror"
+	"walpost/schema"
+)
+
+// SourceConfig says which database is read, and what of it. Logger is required for what logs.
+type SourceConfig struct {
+	ConnString  string        // libpq URL or keywords; empty: the PG* environment. Read anew for every connection.
+	Renew       func() string // what new connections use instead, called from any goroutine; nil: always ConnString
+	Slot        string
+	Publication string
+	Table       schema.Table
+	Mapping     schema.Mapping
+	Logger      *slog.Logger
+}
+
+// connString returns what the next connection uses.
+func (c *SourceConfig) connString() string {
+	if c.Renew != nil {
+		return c.Renew()
+	}
+	return c.ConnString
+}
+
+// source is the configured outbox, slot and publication in their database: it connects, looks and checks. It carries no events.
+//
+// One goroutine calls open, classify and the checks. Reading may be done from any.
+type source struct {
+	SourceConfig
+	names     pgerror.Names
+	connected bool // this process has been connected once
+}
+
+// newSource returns a source. It connects to nothing.
+func newSource(cfg SourceConfig) *source {
+	return &source{SourceConfig: cfg, names: pgerror.Names{Slot: cfg.Slot, Publication: cfg.Publication, Table: cfg.Table}}
+}
+
+// open connects and classifies what comes of it.
+func (src *source) open(ctx context.Context) (*database, error) {
+	db, err := dialDatabase(ctx, src.connString())
+	if err != nil {
+		return nil, src.classify(err, pgerror.Connecting)
+	}
+	src.names.Role = db.Config().User
+	return db, nil
+}
+
+// classify returns err as a fault or a wait where it is one, for the life of this process.
+func (src *source) classify(err error, at pgerror.Stage) error {
+	return pgerror.Classify(err, at, !src.connected, src.names)
+}
