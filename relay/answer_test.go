@@ -9,35 +9,35 @@ import (
 	"time"
 )
 
-// TestAnswer: what a server never answers ends, and what may take its time does not.
-func TestAnswer(t *testing.T) {
+// TestTimeout: what a server never answers ends, and what may take its time does not.
+func TestTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var a answer
+		var a Timeout
 		begun := time.Now()
-		err := a.within(t.Context(), func(ctx context.Context) error {
+		err := a.Within(t.Context(), func(ctx context.Context) error {
 			<-ctx.Done()
 			return ctx.Err()
 		})
-		if err == nil || !strings.Contains(err.Error(), "has not answered for 30s") || time.Since(begun) != answerLimit {
+		if err == nil || !strings.Contains(err.Error(), "has not answered for 30s") || time.Since(begun) != QueryTimeout {
 			t.Errorf("no answer: %v after %v", err, time.Since(begun))
 		}
-		err = a.within(t.Context(), func(ctx context.Context) error {
-			a.suspend()
+		err = a.Within(t.Context(), func(ctx context.Context) error {
+			a.Suspend()
 			time.Sleep(time.Hour)
-			a.resume()
-			time.Sleep(answerLimit - 1)
+			a.Resume()
+			time.Sleep(QueryTimeout - 1)
 			return ctx.Err()
 		})
 		if err != nil {
 			t.Errorf("a first start: %v", err)
 		}
 		broken := errors.New("broken")
-		if err := a.within(t.Context(), func(context.Context) error { return broken }); err != broken {
+		if err := a.Within(t.Context(), func(context.Context) error { return broken }); err != broken {
 			t.Errorf("an error of its own: %v", err)
 		}
 		leaving, leave := context.WithCancel(t.Context())
 		leave()
-		if err := a.within(leaving, func(ctx context.Context) error { return ctx.Err() }); !errors.Is(err, context.Canceled) {
+		if err := a.Within(leaving, func(ctx context.Context) error { return ctx.Err() }); !errors.Is(err, context.Canceled) {
 			t.Errorf("leaving: %v", err)
 		}
 	})

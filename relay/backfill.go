@@ -17,7 +17,7 @@ import (
 
 // backfill publishes the rows of a snapshot, which reader reads, and returns when all are acked, or counts them if they are to be skipped.
 // It calls imported when the snapshot is its own, and the connection that made it may go.
-func (r *Relay) backfill(ctx context.Context, b *backfilling, reader *database, p *ready, srv *server, snap snapshot, imported func()) error {
+func (r *Relay) backfill(ctx context.Context, b *backfilling, reader *DB, p *Found, srv *server, snap snapshot, imported func()) error {
 	// A role or database may have limits that suit services: this transaction takes as long as Kafka does.
 	// Where a policy would hide rows, an error is wanted and not their silence.
 	statements := []string{"set idle_in_transaction_session_timeout = 0", "set statement_timeout = 0", "set row_security = off"}
@@ -111,8 +111,8 @@ func (b *backfilling) close() {
 	b.relay.budget.Reset()
 }
 
-func (b *backfilling) run(ctx context.Context, reader *database, p *ready, snap snapshot) (rows int64, err error) {
-	columns := mappedColumns(&b.relay.cfg.Mapping, p.table.Columns)
+func (b *backfilling) run(ctx context.Context, reader *DB, p *Found, snap snapshot) (rows int64, err error) {
+	columns := b.relay.cfg.Mapping.Mapped(p.Table.Columns)
 	plan, err := b.relay.cfg.Mapping.Plan(b.relay.cfg.Table, columns)
 	if err != nil {
 		return 0, err
@@ -120,7 +120,7 @@ func (b *backfilling) run(ctx context.Context, reader *database, p *ready, snap 
 	// The text format, streamed: the server waits when the rows are not taken.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	result := reader.PgConn().ExecParams(ctx, backfillQuery(&b.relay.cfg, columns, p.table.Partitioned), nil, nil, nil, nil)
+	result := reader.PgConn().ExecParams(ctx, backfillQuery(&b.relay.cfg, columns, p.Table.Partitioned), nil, nil, nil, nil)
 	b.pass.Begin(0, schema.NoTime)
 	var ev schema.Event
 	for size := 0; result.NextRow(); rows++ {
@@ -209,19 +209,6 @@ func (b *backfilling) refused() error {
 
 func refusedRow(err error) error {
 	return pgerror.Permanent(fmt.Errorf("event refused: %w", err), "the backfill begins again at the next start: correct or delete the row, or set outbox.backfill: skip")
-}
-
-// mappedColumns returns those of a table's columns that feed an event.
-func mappedColumns(m *schema.Mapping, columns []schema.TableColumn) (mapped []schema.TableColumn) {
-	for _, c := range columns {
-		for _, name := range m.Names {
-			if name == c.Name {
-				mapped = append(mapped, c)
-				break
-			}
-		}
-	}
-	return mapped
 }
 
 // backfillQuery reads the rows in the order in which they were most likely inserted: by created_at, else by an integer id, then by place.

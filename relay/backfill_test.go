@@ -164,7 +164,7 @@ func TestBackfillNeverReadsLess(t *testing.T) {
 		return f.sink.open(ctx, acks)
 	}
 	wantPermanent(t, f.launch().wait(), []string{"42501", "row-level security"})
-	if got := f.phase(); got != phaseBackfilling {
+	if got := f.phase(); got != PhaseBackfilling {
 		t.Errorf("phase %q", got)
 	}
 }
@@ -241,16 +241,17 @@ func TestRecorder(t *testing.T) {
 	if got, _ := pglogrepl.ParseLSN(lsn); got != f.confirmed() || !clean || time.Since(at) > time.Minute {
 		t.Errorf("after a clean stop: confirmed %s at %v, clean %v; the slot stands at %v", lsn, at, clean, f.confirmed())
 	}
-	rec := recorder{slot: f.cfg.Slot, open: func(ctx context.Context) (*database, error) { return dialDatabase(ctx, f.dsn) }}
-	if err := rec.record(t.Context(), 0x7000_0000, time.Now().UnixMicro(), false); err != nil {
+	rec := NewRecorder(f.cfg.Slot, func(ctx context.Context) (*DB, error) { return Connect(ctx, f.dsn) })
+	now := time.Now().UnixMicro()
+	if err := rec.Record(t.Context(), 0x7000_0000, now, false); err != nil {
 		t.Fatal(err)
 	}
 	first := read()
 	if lsn != "0/70000000" || clean {
 		t.Errorf("confirmed %s, clean %v", lsn, clean)
 	}
-	for _, commit := range []int64{rec.written, 0} {
-		if err := rec.record(t.Context(), 0x7000_0001, commit, false); err != nil {
+	for _, commit := range []int64{now, 0} {
+		if err := rec.Record(t.Context(), 0x7000_0001, commit, false); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -12,25 +12,25 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// database is an ordinary connection, for checks, state and backfill.
-type database struct {
+// DB is an ordinary connection, for checks, state and backfill.
+type DB struct {
 	*pgx.Conn
 }
 
 // dialLimit bounds one attempt to connect, unless the user set connect_timeout: a wait has to show before people ask.
 const dialLimit = 10 * time.Second
 
-func dialDatabase(ctx context.Context, connString string) (*database, error) {
-	return dialServer(ctx, connString, nil)
+func Connect(ctx context.Context, connString string) (*DB, error) {
+	return ConnectTo(ctx, connString, nil)
 }
 
-// dialServer connects to the server at addr, whatever other hosts the connection string names; nil: to the first that will do.
-func dialServer(ctx context.Context, connString string, addr net.Addr) (*database, error) {
+// ConnectTo connects to the server at addr, whatever other hosts the connection string names; nil: to the first that will do.
+func ConnectTo(ctx context.Context, connString string, addr net.Addr) (*DB, error) {
 	cfg, err := pgx.ParseConfig(connString)
 	if err != nil {
 		return nil, fmt.Errorf("read connection string: %w", err)
 	}
-	prepareConfig(&cfg.Config)
+	PrepareConfig(&cfg.Config)
 	if addr != nil {
 		cfg.DialFunc = func(ctx context.Context, _, _ string) (net.Conn, error) {
 			var d net.Dialer
@@ -41,19 +41,19 @@ func dialServer(ctx context.Context, connString string, addr net.Addr) (*databas
 	if err != nil {
 		return nil, pgerror.ConnectError(err, &cfg.Config)
 	}
-	return &database{conn}, nil
+	return &DB{conn}, nil
 }
 
-func (d *database) close() {
+func (d *DB) Close() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	d.Close(ctx)
+	d.Conn.Close(ctx)
 }
 
-// prepareConfig sets what every connection of the relay's has: a name, a limit for connecting, settings that make a value's text
+// PrepareConfig sets what every connection of the relay's has: a name, a limit for connecting, settings that make a value's text
 // independent of the server's and the role's own, and no limit for what is idle while Kafka is away or waits for others' transactions, as
 // the creation of a slot does.
-func prepareConfig(cfg *pgconn.Config) {
+func PrepareConfig(cfg *pgconn.Config) {
 	if cfg.ConnectTimeout == 0 {
 		cfg.ConnectTimeout = dialLimit
 	}
@@ -72,12 +72,12 @@ func prepareConfig(cfg *pgconn.Config) {
 	}
 }
 
-// ping opens and closes an ordinary connection to the server at addr.
-func ping(ctx context.Context, connString string, addr net.Addr) error {
-	db, err := dialServer(ctx, connString, addr)
+// Ping opens and closes an ordinary connection to the server at addr.
+func Ping(ctx context.Context, connString string, addr net.Addr) error {
+	db, err := ConnectTo(ctx, connString, addr)
 	if err != nil {
 		return err
 	}
-	db.close()
+	db.Close()
 	return nil
 }

@@ -27,7 +27,7 @@ func TestSeveralHosts(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", conn, err)
 		}
-		prepareConfig(cfg)
+		PrepareConfig(cfg)
 		got := cfg.ValidateConnect != nil && reflect.ValueOf(cfg.ValidateConnect).Pointer() == primary
 		if got != want {
 			t.Errorf("%s: the primary alone: %v, want %v", conn, got, want)
@@ -41,7 +41,7 @@ func TestConnectionSettings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	prepareConfig(cfg)
+	PrepareConfig(cfg)
 	for name, want := range map[string]string{
 		"application_name": "mine", "wal_sender_timeout": "1s", "lock_timeout": "0", "idle_session_timeout": "0", "TimeZone": "UTC",
 	} {

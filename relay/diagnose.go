@@ -20,28 +20,28 @@ import (
 // opens, one of them for replication, are closed again within the call. It returns when all is asked or ctx ends.
 func Diagnose(ctx context.Context, cfg Config) []diagnosis.Finding {
 	cfg.Logger = slog.New(slog.DiscardHandler)
-	d := &diagnosing{source: newSource(cfg.SourceConfig), onStart: cfg.Backfill, list: diagnosis.List{Target: "postgres"}, patience: oldTransaction}
+	d := &diagnosing{Source: NewSource(cfg.SourceConfig), onStart: cfg.Backfill, list: diagnosis.List{Target: "postgres"}, patience: oldTransaction}
 	d.all(ctx)
 	return d.list.Findings
 }
 
 // diagnosing is one diagnosis.
 type diagnosing struct {
-	*source
+	*Source
 	onStart  string // outbox.backfill
 	list     diagnosis.List
-	found    ready
-	state    *relayState   // nil: none
+	found    Found
+	state    *RelayState   // nil: none
 	patience time.Duration // how old a transaction is when it is worth a word
 }
 
 func (d *diagnosing) all(ctx context.Context) {
-	db, err := d.open(ctx)
+	db, err := d.Open(ctx)
 	if err != nil {
 		d.fail("connection", err, "check host and port, and that the server is up; run waits for it")
 		return
 	}
-	defer db.close()
+	defer db.Close()
 	d.connection(db)
 	if !d.server(ctx, db) {
 		return
@@ -68,7 +68,7 @@ func (d *diagnosing) all(ctx context.Context) {
 
 // begins tells whether the next run makes a first start, or ends one that died.
 func (d *diagnosing) begins() bool {
-	return d.found.slot == nil || d.state != nil && d.state.phase == phaseBackfilling
+	return d.found.Slot == nil || d.state != nil && d.state.Phase == PhaseBackfilling
 }
 
 // fail appends the finding of an error. otherwise is the cure of one that brings none.
@@ -89,7 +89,7 @@ func (d *diagnosing) fail(check string, err error, otherwise string) {
 // unasked is the cure of a query that came to nothing.
 const unasked = "run it again, and look at the server's log if that does not help"
 
-func (d *diagnosing) connection(db *database) {
+func (d *diagnosing) connection(db *DB) {
 	cfg := db.Config()
 	manner := "not encrypted"
 	if c, ok := db.PgConn().Conn().(*tls.Conn); ok {
@@ -99,23 +99,23 @@ func (d *diagnosing) connection(db *database) {
 }
 
 // server tells whether there is any use in asking further.
-func (d *diagnosing) server(ctx context.Context, db *database) bool {
-	err := d.checkServer(ctx, db, &d.found)
+func (d *diagnosing) server(ctx context.Context, db *DB) bool {
+	err := d.CheckServer(ctx, db, &d.found)
 	switch {
 	case err == nil:
-		if err := d.checkWritable(ctx, db, false); err != nil {
-			d.fail("server", d.classify(err, pgerror.Preparing), unasked)
+		if err := d.CheckWritable(ctx, db, false); err != nil {
+			d.fail("server", d.Classify(err, pgerror.Preparing), unasked)
 			return true
 		}
 		d.list.OK("server", "Postgres %s, wal_level logical", db.PgConn().ParameterStatus("server_version"))
 		return true
 	case pgerror.IsPermanent(err):
 		d.fail("server", err, "")
-		return d.found.version >= 14_00_00
-	case d.found.version != 0:
+		return d.found.Version >= 14_00_00
+	case d.found.Version != 0:
 		d.fail("server", err, "") // a standby
 	default:
-		d.fail("server", d.classify(err, pgerror.Preparing), unasked)
+		d.fail("server", d.Classify(err, pgerror.Preparing), unasked)
 	}
 	return false
 }
@@ -123,28 +123,28 @@ func (d *diagnosing) server(ctx context.Context, db *database) bool {
 // replication connects as the stream does.
 func (d *diagnosing) replication(ctx context.Context) {
 	const check = "replication"
-	w, err := dialWalsender(ctx, d.connString(), d.names, d.Logger)
+	w, err := dialWalsender(ctx, d.connString(), d.Names, d.Logger)
 	if err != nil {
-		d.fail(check, d.classify(err, pgerror.Connecting), "run waits for it")
+		d.fail(check, d.Classify(err, pgerror.Connecting), "run waits for it")
 		return
 	}
 	defer w.close()
 	s, err := w.identify(ctx)
 	switch {
 	case err != nil:
-		d.fail(check, d.classify(err, pgerror.Preparing), unasked)
+		d.fail(check, d.Classify(err, pgerror.Preparing), unasked)
 	case s.timeout == 0:
-		d.list.Add(check, diagnosis.Warning, fmt.Sprintf("the role %s may stream the WAL, but wal_sender_timeout is 0 for it: a relay that freezes keeps the slot, and no other can take over", d.names.Role),
+		d.list.Add(check, diagnosis.Warning, fmt.Sprintf("the role %s may stream the WAL, but wal_sender_timeout is 0 for it: a relay that freezes keeps the slot, and no other can take over", d.Names.Role),
 			"take wal_sender_timeout out of postgres.url, so that 15s holds")
 	default:
-		d.list.OK(check, "the role %s may stream the WAL; a relay that freezes loses the slot after %s", d.names.Role, s.timeout)
+		d.list.OK(check, "the role %s may stream the WAL; a relay that freezes loses the slot after %s", d.Names.Role, s.timeout)
 	}
 }
 
 // table tells whether there is a table to read.
-func (d *diagnosing) table(ctx context.Context, db *database) bool {
+func (d *diagnosing) table(ctx context.Context, db *DB) bool {
 	const check = "table"
-	err := d.checkTable(ctx, db, &d.found, nil)
+	err := d.CheckTable(ctx, db, &d.found, nil)
 	var absent *catalog.TableError
 	switch {
 	case err == nil:
@@ -157,7 +157,7 @@ func (d *diagnosing) table(ctx context.Context, db *database) bool {
 			d.fail(check, one, "alter the column, or name another one by outbox.columns")
 		}
 	default:
-		d.fail(check, d.classify(err, pgerror.Preparing), unasked)
+		d.fail(check, d.Classify(err, pgerror.Preparing), unasked)
 	}
 	return false
 }

@@ -13,10 +13,10 @@ import (
 )
 
 // schema tells whether schema walpost can be worked with.
-func (d *diagnosing) schema(ctx context.Context, db *database) bool {
+func (d *diagnosing) schema(ctx context.Context, db *DB) bool {
 	const check = "schema"
-	if err := checkSchema(ctx, db, d.Table); err != nil {
-		d.fail(check, d.classify(err, pgerror.Preparing), unasked)
+	if err := CheckSchema(ctx, db, d.Table); err != nil {
+		d.fail(check, d.Classify(err, pgerror.Preparing), unasked)
 		return false
 	}
 	d.list.OK(check, "schema walpost is there, of the version that this walpost needs (%d) or later", schema.Version)
@@ -24,11 +24,11 @@ func (d *diagnosing) schema(ctx context.Context, db *database) bool {
 }
 
 // differences reports what `walpost schema check` would, as far as no other check has it. Run does not look at most of it.
-func (d *diagnosing) differences(ctx context.Context, db *database) {
+func (d *diagnosing) differences(ctx context.Context, db *DB) {
 	const check = "schema"
-	list, err := catalog.Check(ctx, db.Conn, schema.Options{Table: d.Table, Mapping: d.Mapping, Publication: d.Publication, RelayRole: d.names.Role})
+	list, err := catalog.Check(ctx, db.Conn, schema.Options{Table: d.Table, Mapping: d.Mapping, Publication: d.Publication, RelayRole: d.Names.Role})
 	if err != nil {
-		d.fail(check, d.classify(err, pgerror.Preparing), unasked)
+		d.fail(check, d.Classify(err, pgerror.Preparing), unasked)
 		return
 	}
 	for _, one := range list {
@@ -50,7 +50,7 @@ func (d *diagnosing) weigh(one schema.Difference) diagnosis.Level {
 	switch {
 	case strings.HasPrefix(one.Object, "publication "):
 		return diagnosis.OK
-	case one.Object == "role "+d.names.Role && strings.HasPrefix(one.Found, "no "):
+	case one.Object == "role "+d.Names.Role && strings.HasPrefix(one.Found, "no "):
 		switch {
 		case strings.HasSuffix(one.Found, " on table "+table), one.Found == "no replication", one.Found == "no login", one.Found == "no right to connect":
 			return diagnosis.OK // backfill and replication say it, and it is connected
@@ -64,16 +64,16 @@ func (d *diagnosing) weigh(one schema.Difference) diagnosis.Level {
 }
 
 // publication checks the publication, and, where there is none, whether a first start may make it.
-func (d *diagnosing) publication(ctx context.Context, db *database) {
+func (d *diagnosing) publication(ctx context.Context, db *DB) {
 	const check = "publication"
 	name := schema.QuoteIdent(d.Publication)
-	p, err := d.readPublication(ctx, db, d.found.table.OID)
+	p, err := d.ReadPublication(ctx, db, d.found.Table.OID)
 	switch {
 	case err != nil:
 	case p != nil:
-		err = d.checkPublished(p, &d.found)
-	case d.found.slot != nil:
-		err = d.noPublication()
+		err = d.CheckPublished(p, &d.found)
+	case d.found.Slot != nil:
+		err = d.NoPublication()
 	}
 	if err == nil && p != nil {
 		d.list.OK(check, "publication %s publishes every insert into %s", name, d.Table)
@@ -82,27 +82,27 @@ func (d *diagnosing) publication(ctx context.Context, db *database) {
 	var may bool
 	if err == nil {
 		err = db.QueryRow(ctx, `select pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE') and pg_catalog.pg_has_role(relowner, 'USAGE')
-			from pg_catalog.pg_class where oid = $1`, d.found.table.OID).Scan(&may)
+			from pg_catalog.pg_class where oid = $1`, d.found.Table.OID).Scan(&may)
 		if err == nil && !may {
-			err = d.mayNotPublish(errors.New("it needs CREATE on the database, and to own the table"))
+			err = d.MayNotPublish(errors.New("it needs CREATE on the database, and to own the table"))
 		}
 	}
 	if err != nil {
-		d.fail(check, d.classify(err, pgerror.Preparing), unasked)
+		d.fail(check, d.Classify(err, pgerror.Preparing), unasked)
 		return
 	}
 	d.list.OK(check, "publication %s does not exist yet: the first run creates it", name)
 }
 
 // backfill checks what a first start needs to read.
-func (d *diagnosing) backfill(ctx context.Context, db *database) {
+func (d *diagnosing) backfill(ctx context.Context, db *DB) {
 	const check = "backfill"
 	if d.onStart == "skip" {
 		d.list.OK(check, "the first run leaves the rows that are in %s (outbox.backfill: skip)", d.Table)
 		return
 	}
-	if err := d.checkReadable(ctx, db, &d.found); err != nil {
-		d.fail(check, d.classify(err, pgerror.Preparing), unasked)
+	if err := d.CheckReadable(ctx, db, &d.found); err != nil {
+		d.fail(check, d.Classify(err, pgerror.Preparing), unasked)
 		return
 	}
 	d.list.OK(check, "the first run may read the rows that are in %s, and publishes them", d.Table)

@@ -13,35 +13,35 @@ import (
 )
 
 // slot checks the slot, or that it may be made. It needs schema walpost, which knows what was streamed before.
-func (d *diagnosing) slot(ctx context.Context, db *database) {
+func (d *diagnosing) slot(ctx context.Context, db *DB) {
 	const check = "slot"
 	var err error
-	if d.state, err = readState(ctx, db, d.Slot); err == nil {
-		d.found.slot, err = d.readSlot(ctx, db)
+	if d.state, err = ReadState(ctx, db, d.Slot); err == nil {
+		d.found.Slot, err = d.ReadSlot(ctx, db)
 	}
-	s := d.found.slot
+	s := d.found.Slot
 	switch {
 	case err != nil:
 	case s == nil:
-		if err = d.checkNoSlot(d.state); err == nil {
+		if err = d.CheckNoSlot(d.state); err == nil {
 			d.list.OK(check, "slot %s does not exist yet: the first run creates it", d.Slot)
 			return
 		}
 	default:
-		if err = d.checkSlot(s, d.state); err == nil {
+		if err = d.CheckSlot(s, d.state); err == nil {
 			d.holder(ctx, db, s)
 			return
 		}
 	}
-	d.fail(check, d.classify(err, pgerror.Preparing), unasked)
+	d.fail(check, d.Classify(err, pgerror.Preparing), unasked)
 }
 
 // holder tells who streams from a slot that is as it should be.
-func (d *diagnosing) holder(ctx context.Context, db *database, s *slotRow) {
+func (d *diagnosing) holder(ctx context.Context, db *DB, s *slotRow) {
 	const check = "slot"
-	kept := fmt.Sprintf("slot %s keeps %s of WAL, confirmed up to %s, wal_status %s", d.Slot, size(s.retained), s.confirmed, s.status)
-	if !s.active {
-		if s.status != "reserved" && s.status != "extended" {
+	kept := fmt.Sprintf("slot %s keeps %s of WAL, confirmed up to %s, wal_status %s", d.Slot, size(s.Retained), s.Confirmed, s.Status)
+	if !s.Active {
+		if s.Status != "reserved" && s.Status != "extended" {
 			d.list.Add(check, diagnosis.Warning, kept+": it is lost soon, and nobody streams from it", "run: walpost run")
 			return
 		}
@@ -49,14 +49,14 @@ func (d *diagnosing) holder(ctx context.Context, db *database, s *slotRow) {
 		return
 	}
 	var application, address string
-	err := db.QueryRow(ctx, `select coalesce(application_name, ''), coalesce(client_addr::text, 'this machine') from pg_catalog.pg_stat_activity where pid = $1`, s.pid).
+	err := db.QueryRow(ctx, `select coalesce(application_name, ''), coalesce(client_addr::text, 'this machine') from pg_catalog.pg_stat_activity where pid = $1`, s.PID).
 		Scan(&application, &address)
 	if err != nil {
 		application, address = "unknown", "unknown"
 	}
-	kept = fmt.Sprintf("%s; pid %d streams from it, application_name %s, from %s", kept, s.pid, application, address)
+	kept = fmt.Sprintf("%s; pid %d streams from it, application_name %s, from %s", kept, s.PID, application, address)
 	switch {
-	case s.status != "reserved" && s.status != "extended":
+	case s.Status != "reserved" && s.Status != "extended":
 		d.list.Add(check, diagnosis.Warning, kept+": it is lost soon", "find out by walpost status why events are not acknowledged")
 	case application == "walpost" || application == "unknown":
 		d.list.OK(check, "%s", kept)
@@ -66,24 +66,24 @@ func (d *diagnosing) holder(ctx context.Context, db *database, s *slotRow) {
 }
 
 // senders checks that there is room for one more stream.
-func (d *diagnosing) senders(ctx context.Context, db *database) {
+func (d *diagnosing) senders(ctx context.Context, db *DB) {
 	d.room(ctx, db, "max_wal_senders", "pg_stat_replication", true, "stop a client that pg_stat_replication shows")
 }
 
 // slots checks that there is room for a slot that is yet to be made.
-func (d *diagnosing) slots(ctx context.Context, db *database) {
-	d.room(ctx, db, "max_replication_slots", "pg_replication_slots", d.found.slot == nil,
+func (d *diagnosing) slots(ctx context.Context, db *DB) {
+	d.room(ctx, db, "max_replication_slots", "pg_replication_slots", d.found.Slot == nil,
 		"drop a slot that nobody uses (SELECT slot_name FROM pg_replication_slots WHERE NOT active)")
 }
 
 // room checks a setting against what is in use, which a view of the catalog lists: there must be one more if one is needed. otherwise is
 // how to have it without another setting.
-func (d *diagnosing) room(ctx context.Context, db *database, setting, view string, needed bool, otherwise string) {
+func (d *diagnosing) room(ctx context.Context, db *DB, setting, view string, needed bool, otherwise string) {
 	var most, used int
 	err := db.QueryRow(ctx, `select current_setting($1)::int, (select count(*) from pg_catalog.`+view+`)`, setting).Scan(&most, &used)
 	switch {
 	case err != nil:
-		d.fail(setting, d.classify(err, pgerror.Preparing), unasked)
+		d.fail(setting, d.Classify(err, pgerror.Preparing), unasked)
 	case used >= most && needed:
 		d.list.Add(setting, diagnosis.Failed, fmt.Sprintf("all %d of %s are in use", most, setting),
 			fmt.Sprintf("run: ALTER SYSTEM SET %s = %d, and restart the server; or %s", setting, most+5, otherwise))
@@ -93,7 +93,7 @@ func (d *diagnosing) room(ctx context.Context, db *database, setting, view strin
 }
 
 // retention looks at the settings by which Postgres gives slots up, or does not.
-func (d *diagnosing) retention(ctx context.Context, db *database) {
+func (d *diagnosing) retention(ctx context.Context, db *DB) {
 	const check = "max_slot_wal_keep_size"
 	var keep, idle string
 	var unlimited, expires bool
@@ -102,16 +102,16 @@ func (d *diagnosing) retention(ctx context.Context, db *database) {
 		coalesce(current_setting('idle_replication_slot_timeout', true), '0'), coalesce(current_setting('idle_replication_slot_timeout', true), '0') not in ('0', '')`).
 		Scan(&keep, &unlimited, &idle, &expires)
 	if err != nil {
-		d.fail(check, d.classify(err, pgerror.Preparing), unasked)
+		d.fail(check, d.Classify(err, pgerror.Preparing), unasked)
 		return
 	}
-	s := d.found.slot
+	s := d.found.Slot
 	switch {
 	case unlimited:
 		d.list.Add(check, diagnosis.Warning, "max_slot_wal_keep_size is unlimited: while no relay runs, or Kafka is away, WAL piles up until the disk is full and the database stops",
 			"run: ALTER SYSTEM SET max_slot_wal_keep_size = '50GB' (less than the disk has left, and more than a long outage writes), then SELECT pg_reload_conf()")
-	case s != nil && pressure(0).of(s) == scarce:
-		d.list.Add(check, diagnosis.Warning, fmt.Sprintf("max_slot_wal_keep_size is %s, and slot %s is lost after %s more", keep, d.Slot, size(s.safe)),
+	case s != nil && Pressure(0).Next(s) == PressureHigh:
+		d.list.Add(check, diagnosis.Warning, fmt.Sprintf("max_slot_wal_keep_size is %s, and slot %s is lost after %s more", keep, d.Slot, size(s.Safe)),
 			"let the relay catch up, or raise it: ALTER SYSTEM SET max_slot_wal_keep_size, then SELECT pg_reload_conf()")
 	default:
 		d.list.OK(check, "%s: beyond that Postgres gives the slot up, and saves the disk", keep)
@@ -127,7 +127,7 @@ const oldTransaction = time.Minute
 
 // transactions looks for a transaction that has written for long and is still open: a new slot waits for its end, and an old one keeps WAL
 // for it. Of other roles' transactions an ordinary role sees the number and not the age.
-func (d *diagnosing) transactions(ctx context.Context, db *database) {
+func (d *diagnosing) transactions(ctx context.Context, db *DB) {
 	const check = "transactions"
 	var who, cure string
 	var age time.Duration
@@ -143,7 +143,7 @@ func (d *diagnosing) transactions(ctx context.Context, db *database) {
 	case errors.Is(err, pgx.ErrNoRows), err == nil && age < d.patience:
 		d.list.OK(check, "none has been writing for long")
 	case err != nil:
-		d.fail(check, d.classify(err, pgerror.Preparing), unasked)
+		d.fail(check, d.Classify(err, pgerror.Preparing), unasked)
 	case d.begins():
 		d.list.Add(check, diagnosis.Warning, fmt.Sprintf("a transaction has been open for %s (%s): the slot's creation waits for its end", age.Round(time.Second), who), "end it there, or run: "+cure)
 	default:

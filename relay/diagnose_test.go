@@ -177,19 +177,19 @@ func TestDiagnoseTransactions(t *testing.T) {
 	if _, err := writer.Exec(t.Context(), "begin; insert into walpost.outbox (aggregatetype, type) values ('a', 'b')"); err != nil {
 		t.Fatal(err)
 	}
-	d := &diagnosing{source: newSource(f.cfg.SourceConfig), patience: 0}
-	db, err := dialDatabase(t.Context(), f.dsn)
+	d := &diagnosing{Source: NewSource(f.cfg.SourceConfig), patience: 0}
+	db, err := Connect(t.Context(), f.dsn)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.close()
+	defer db.Close()
 	d.transactions(t.Context(), db)
 	// Other tests share the server and may have an older one.
 	if got := d.list.Findings[0]; got.Level != diagnosis.Warning || !strings.Contains(got.Found, "the slot's creation waits for its end") || !strings.Contains(got.Cure, "pg_terminate_backend(") &&
 		!strings.Contains(got.Cure, "ROLLBACK PREPARED") {
 		t.Errorf("before the slot: %+v", got)
 	}
-	d.found.slot = &slotRow{}
+	d.found.Slot = &slotRow{}
 	d.transactions(t.Context(), db)
 	if got := d.list.Findings[1]; !strings.Contains(got.Found, "the slot keeps WAL for it") {
 		t.Errorf("with a slot: %+v", got)

@@ -6,35 +6,43 @@ import (
 	"sync"
 	"time"
 
-	"walpost/relay/pgerror"
-
 	"github.com/jackc/pgx/v5"
+
+	"walpost/relay/pgerror"
 )
 
-// firstStart makes the slot and publishes the rows that were in the outbox before it: they are unsent messages.
+// firstStart is one attempt to make the slot and to publish the rows that were in the outbox before it: they are unsent messages.
 //
 // The phase is recorded first, so that whoever comes after a death half-way knows to begin the backfill again, from a new snapshot: rows
 // that were published twice are duplicates, and rows that were never published would be lost. The lock keeps two relays apart; it lives on
 // a connection of its own and goes with it.
-func (r *Relay) firstStart(ctx context.Context, db *database, p *ready) error {
-	lock, err := r.source.open(ctx)
+type firstStart struct {
+	*Relay
+	found      *Found
+	unrecorded bool // walpost.relay_state had nothing of the slot when the lock was had
+	begun      bool // and now it has, from this attempt
+}
+
+// run makes the first start, under the lock.
+func (r *firstStart) run(ctx context.Context, db *DB) error {
+	lock, err := r.source.Open(ctx)
 	if err != nil {
 		return err
 	}
-	defer lock.close()
-	if err := r.lockFirstStart(ctx, lock, p); err != nil {
+	defer lock.Close()
+	if err := r.lock(ctx, lock); err != nil {
 		return err
 	}
-	r.answer.suspend()
-	defer r.answer.resume()
+	r.timeout.Suspend()
+	defer r.timeout.Resume()
 	r.metrics.connected.Set(1)
 	locked, release := guard(ctx, lock)
 	defer release()
-	err = r.makeFirstStart(locked, db, p)
+	err = r.make(locked, db)
 	if err != nil && ctx.Err() == nil && locked.Err() != nil {
 		return context.Cause(locked)
 	}
-	if p.begun && pgerror.IsServerError(err) {
+	if r.begun && pgerror.IsServerError(err) {
 		release() // which has the connection to itself
 		r.undo(ctx, lock)
 	}
@@ -43,12 +51,12 @@ func (r *Relay) firstStart(ctx context.Context, db *database, p *ready) error {
 
 // undo takes the phase back that this first start recorded, if the server refused the slot, and so will not make it later: to whoever looks,
 // nothing was begun. It needs the lock, or it could be the phase of another relay's first start. That it fails is no harm.
-func (r *Relay) undo(ctx context.Context, lock *database) {
+func (r *firstStart) undo(ctx context.Context, lock *DB) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoLimit)
 	defer cancel()
 	_, err := lock.Exec(ctx, `
 		delete from walpost.relay_state where slot = $1 and phase = $2
-		  and not exists (select from pg_catalog.pg_replication_slots where slot_name = $1)`, r.cfg.Slot, phaseBackfilling)
+		  and not exists (select from pg_catalog.pg_replication_slots where slot_name = $1)`, r.cfg.Slot, PhaseBackfilling)
 	if err != nil {
 		r.log.Warn("a first start that came to nothing stays recorded in walpost.relay_state", "slot", r.cfg.Slot, "reason", err)
 	}
@@ -57,8 +65,8 @@ func (r *Relay) undo(ctx context.Context, lock *database) {
 // undoLimit is how long that may take, also while walpost is leaving.
 const undoLimit = 2 * time.Second
 
-// makeFirstStart makes the first start, with the lock in hand.
-func (r *Relay) makeFirstStart(ctx context.Context, db *database, p *ready) error {
+// make makes the first start, with the lock in hand.
+func (r *firstStart) make(ctx context.Context, db *DB) error {
 	// Before the slot, which keeps WAL from its first moment: where Kafka is away, or refuses the relay, nothing is made yet.
 	b, err := r.openBackfill(ctx)
 	if err != nil {
@@ -66,73 +74,64 @@ func (r *Relay) makeFirstStart(ctx context.Context, db *database, p *ready) erro
 	}
 	defer b.close()
 	// Before the slot, too: a server that has no connection left for it would otherwise be found out when the slot is made.
-	reader, err := r.source.open(ctx)
+	reader, err := r.source.Open(ctx)
 	if err != nil {
 		return err
 	}
-	defer reader.close()
-	w, err := dialWalsender(ctx, r.cfg.connString(), r.source.names, r.log)
+	defer reader.Close()
+	w, err := dialWalsender(ctx, r.cfg.connString(), r.source.Names, r.log)
 	if err != nil {
-		return r.source.classify(err, pgerror.Connecting)
+		return r.source.Classify(err, pgerror.Connecting)
 	}
 	defer w.close()
 	srv, err := w.identify(ctx)
 	if err != nil {
 		return err
 	}
-	if err := writePhase(ctx, db, r.cfg.Slot, phaseBackfilling, &srv, p.table.OID); err != nil {
+	if err := WritePhase(ctx, db, r.cfg.Slot, PhaseBackfilling, srv.identity(), r.found.Table.OID); err != nil {
 		return err
 	}
-	p.begun = p.unrecorded
-	r.alone = r.alone || p.begun && p.slot == nil
-	snap, err := r.createSlot(ctx, w, p, srv.version)
+	r.begun = r.unrecorded
+	r.alone = r.alone || r.begun && r.found.Slot == nil
+	snap, err := r.createSlot(ctx, w, srv.version)
 	if err != nil {
-		return r.source.classify(err, pgerror.Creating)
+		return r.source.Classify(err, pgerror.Creating)
 	}
-	if err := writeSnapshot(ctx, db, r.cfg.Slot, snap.lsn); err != nil {
+	if err := WriteSnapshot(ctx, db, r.cfg.Slot, snap.lsn); err != nil {
 		return err
 	}
-	if err := r.backfill(ctx, b, reader, p, &srv, snap, w.close); err != nil {
+	if err := r.backfill(ctx, b, reader, r.found, &srv, snap, w.close); err != nil {
 		return err
 	}
-	return writePhase(ctx, db, r.cfg.Slot, phaseStreaming, &srv, p.table.OID)
+	return WritePhase(ctx, db, r.cfg.Slot, PhaseStreaming, srv.identity(), r.found.Table.OID)
 }
 
-// lockFirstStart takes the lock and makes sure that nothing has changed before it was had.
-func (r *Relay) lockFirstStart(ctx context.Context, lock *database, p *ready) error {
-	locked, err := lock.lockSlot(ctx, r.cfg.Slot)
+// lock takes the lock and makes sure that nothing has changed before it was had.
+func (r *firstStart) lock(ctx context.Context, lock *DB) error {
+	locked, err := lock.LockSlot(ctx, r.cfg.Slot)
 	if err != nil {
 		return err
 	}
 	if !locked {
 		return errStandby
 	}
-	state, err := readState(ctx, lock, r.cfg.Slot)
+	state, err := ReadState(ctx, lock, r.cfg.Slot)
 	if err != nil {
 		return err
 	}
-	slot, err := r.source.readSlot(ctx, lock)
+	slot, err := r.source.ReadSlot(ctx, lock)
 	if err != nil {
 		return err
 	}
-	if state != nil && state.phase == phaseStreaming || (slot == nil) != (p.slot == nil) {
+	if state != nil && state.Phase == PhaseStreaming || (slot == nil) != (r.found.Slot == nil) {
 		return errStandby // it was made meanwhile: look again
 	}
-	p.unrecorded = state == nil
-	if p.slot = slot; slot != nil && slot.active {
+	r.unrecorded = state == nil
+	if r.found.Slot = slot; slot != nil && slot.Active {
 		// Whoever had the lock died, and a server that waits for transactions has not noticed yet. Its slot may still come to nothing.
-		return fmt.Errorf("slot %s is held by server process %d, of a first start that did not end: waiting until that is gone", r.cfg.Slot, slot.pid)
+		return fmt.Errorf("slot %s is held by server process %d, of a first start that did not end: waiting until that is gone", r.cfg.Slot, slot.PID)
 	}
 	return nil
-}
-
-// lockSlot takes the lock of a slot's first start, which lives as long as the connection, and tells whether it was free.
-func (d *database) lockSlot(ctx context.Context, slot string) (locked bool, err error) {
-	err = d.QueryRow(ctx, `select pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended('walpost slot ' || $1, 0))`, slot).Scan(&locked)
-	if err != nil {
-		return false, fmt.Errorf("lock the first start of slot %s: %w", slot, err)
-	}
-	return locked, nil
 }
 
 // How often a first start makes sure that it still has the lock, and how long the server may take to answer.
@@ -144,7 +143,7 @@ const (
 // guard watches over the connection that has the lock. Without it another relay may be making the same first start, and a dead connection
 // here says that the backfill's own is dead too, whether that is read at the moment or not. The context that it returns ends with the
 // connection; release ends the watch.
-func guard(ctx context.Context, lock *database) (locked context.Context, release func()) {
+func guard(ctx context.Context, lock *DB) (locked context.Context, release func()) {
 	locked, cancel := context.WithCancelCause(ctx)
 	var watch sync.WaitGroup
 	watch.Go(func() {
@@ -170,16 +169,16 @@ func guard(ctx context.Context, lock *database) (locked context.Context, release
 
 // createSlot creates the slot with a snapshot of the moment at which it begins. If it is there already, from a first start that died, a
 // temporary one gives a snapshot: the slot itself keeps everything since it was made.
-func (r *Relay) createSlot(ctx context.Context, w *walsender, p *ready, version int) (snapshot, error) {
+func (r *firstStart) createSlot(ctx context.Context, w *walsender, version int) (snapshot, error) {
 	defer warnOfWaiting(r.log, func(reason string) { r.status.set(Starting, reason) }).Stop()
-	if p.slot == nil {
+	if r.found.Slot == nil {
 		s, err := w.create(ctx, r.cfg.Slot, false, version)
 		if err == nil {
 			r.log.Info("created slot", "slot", r.cfg.Slot, "from", s.lsn.String())
 		}
 		return s, err
 	}
-	if err := r.source.checkSlot(p.slot, nil); err != nil {
+	if err := r.source.CheckSlot(r.found.Slot, nil); err != nil {
 		return snapshot{}, err
 	}
 	r.warnOfRepeat()

@@ -12,7 +12,7 @@ type former struct {
 // passed, and no time-out may be set; a new session would stand by behind its own ghost for as long. A role may end its own processes.
 //
 // An error is of no interest: the slot will be held, and that is waited for anyway.
-func (r *Relay) endFormer(ctx context.Context, db *database) {
+func (r *Relay) endFormer(ctx context.Context, db *DB) {
 	if r.former.pid == 0 {
 		return
 	}

@@ -9,17 +9,17 @@ import (
 	"walpost/schema"
 )
 
-// alteredPublication is the fault of a publication that is well now, and was altered since it was last seen. What it published in between
+// AlteredPublication is the fault of a publication that is well now, and was altered since it was last seen. What it published in between
 // nobody can tell any more.
-func (src *source) alteredPublication(since time.Time) error {
+func (src *Source) AlteredPublication(since time.Time) error {
 	return pgerror.Permanent(fmt.Errorf("publication %s was altered, or table %s was taken out and put back: for a while it may not have published what was inserted",
 		schema.QuoteIdent(src.Publication), src.Table),
 		"rows committed since %s that were not published are in no slot, only in the table: %s; then, or if inserts were published all the time, start walpost: it goes on from here",
 		since.UTC().Format(time.RFC3339), src.again(since))
 }
 
-// withGap adds to a fault which rows are in no slot, or not whole; since: when the table was last seen published, zero if nobody knows.
-func (src *source) withGap(err error, since time.Time) error {
+// WithGap adds to a fault which rows are in no slot, or not whole; since: when the table was last seen published, zero if nobody knows.
+func (src *Source) WithGap(err error, since time.Time) error {
 	var f *pgerror.Fault
 	if !errors.As(err, &f) {
 		return err
@@ -36,7 +36,7 @@ func (src *source) withGap(err error, since time.Time) error {
 }
 
 // again says how rows that are in the table only come into the slot.
-func (src *source) again(since time.Time) string {
+func (src *Source) again(since time.Time) string {
 	created := src.Mapping.Names[schema.CreatedAt]
 	if created == "" {
 		return "insert them again"

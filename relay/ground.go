@@ -15,14 +15,14 @@ import (
 	"walpost/schema"
 )
 
-// ground is what a session stands on besides its slot: the table under the outbox's name and its place in the publication.
-type ground struct {
-	table       uint32            // the oid of the outbox
-	found       catalog.Described // what is under the outbox's name now; OID 0: nothing that the WAL carries
-	absent      error             // why nothing is
-	elsewhere   string            // the name that the table with the oid has, if not the outbox's; "": there is no such table any more
-	publication *publication      // nil: there is none
-	seen        time.Time         // when all was well, by the server's clock
+// Outbox is what a session stands on besides its slot: the table under the outbox's name and its place in the publication.
+type Outbox struct {
+	Table       uint32            // the oid of the outbox
+	Found       catalog.Described // what is under the outbox's name now; OID 0: nothing that the WAL carries
+	Absent      error             // why nothing is
+	Elsewhere   string            // the name that the table with the oid has, if not the outbox's; "": there is no such table any more
+	Publication *publication      // nil: there is none
+	Seen        time.Time         // when all was well, by the server's clock
 }
 
 // publication is what the relay needs of one.
@@ -37,8 +37,8 @@ type publication struct {
 	listed   []string // the columns of the table that are; nil: there is no list, all are
 }
 
-// readPublication returns nil if there is no publication.
-func (src *source) readPublication(ctx context.Context, db *database, table uint32) (*publication, error) {
+// ReadPublication returns nil if there is no publication.
+func (src *Source) ReadPublication(ctx context.Context, db *DB, table uint32) (*publication, error) {
 	var p publication
 	// prqual, prattrs and attnames are there since 15, so they are asked for in a way that needs no column.
 	err := db.QueryRow(ctx, `
@@ -60,16 +60,16 @@ func (src *source) readPublication(ctx context.Context, db *database, table uint
 	return &p, nil
 }
 
-// check says what keeps rows of the table out of the stream, or columns of them that outbox.columns names.
-func (p *publication) check(src *source, found *catalog.Described) error {
-	if err := p.checkRows(src, found.Partitioned); err != nil {
+// CheckComplete returns what keeps rows of the table out of the stream, or columns of them that outbox.columns maps; nil: nothing does.
+func (src *Source) CheckComplete(p *publication, table *catalog.Described) error {
+	if err := p.checkRows(src, table.Partitioned); err != nil {
 		return err
 	}
-	return p.checkColumns(src, found.Columns)
+	return p.checkColumns(src, table.Columns)
 }
 
 // checkRows says what keeps rows of the table out of the stream. partitioned: the table is the root of partitions.
-func (p *publication) checkRows(src *source, partitioned bool) error {
+func (p *publication) checkRows(src *Source, partitioned bool) error {
 	name, table := schema.QuoteIdent(src.Publication), src.Table
 	switch {
 	case partitioned && !p.viaRoot: // then pg_publication_tables lists the partitions and not the root
@@ -86,12 +86,12 @@ func (p *publication) checkRows(src *source, partitioned bool) error {
 }
 
 // checkColumns says which columns a list leaves out: the stream would have the rows as if the table had no such columns.
-func (p *publication) checkColumns(src *source, columns []schema.TableColumn) error {
+func (p *publication) checkColumns(src *Source, columns []schema.TableColumn) error {
 	if p.listed == nil {
 		return nil
 	}
 	var lacking []string
-	for _, c := range mappedColumns(&src.Mapping, columns) {
+	for _, c := range src.Mapping.Mapped(columns) {
 		if !slices.Contains(p.listed, c.Name) {
 			lacking = append(lacking, schema.QuoteIdent(c.Name))
 		}
@@ -109,45 +109,45 @@ type columnsError struct{ text string }
 func (e *columnsError) Error() string { return e.text }
 
 // publishedWhole is SQL that makes the publication have every row and column of the table, and leaves its other tables alone.
-func (src *source) publishedWhole() string {
+func (src *Source) publishedWhole() string {
 	return fmt.Sprintf("BEGIN; ALTER PUBLICATION %s DROP TABLE %s; ALTER PUBLICATION %[1]s ADD TABLE %[2]s; COMMIT", schema.QuoteIdent(src.Publication), src.Table)
 }
 
-// noPublication is the fault of a slot that is there without its publication.
-func (src *source) noPublication() error {
+// NoPublication is the fault of a slot that is there without its publication.
+func (src *Source) NoPublication() error {
 	return pgerror.Permanent(fmt.Errorf("publication %s does not exist, but slot %s does", schema.QuoteIdent(src.Publication), src.Slot),
 		"run: %s; events committed before that cannot be read from the slot: advance it (SELECT pg_replication_slot_advance(%s, pg_current_wal_lsn())) and publish them from the table",
-		src.publicationSQL(), schema.QuoteLiteral(src.Slot))
+		src.PublicationSQL(), schema.QuoteLiteral(src.Slot))
 }
 
-// publicationSQL makes the publication.
-func (src *source) publicationSQL() string {
+// PublicationSQL makes the publication.
+func (src *Source) PublicationSQL() string {
 	return schema.PublicationSQL(schema.Options{Table: src.Table, Publication: src.Publication})
 }
 
-// readGround looks at the table under the outbox's name, at what has become of the one with the oid, and at the publication.
-func (src *source) readGround(ctx context.Context, db *database, table uint32) (*ground, error) {
-	g := &ground{table: table}
+// ReadOutbox looks at the table under the outbox's name, at what has become of the one with the oid, and at the publication.
+func (src *Source) ReadOutbox(ctx context.Context, db *DB, table uint32) (*Outbox, error) {
+	g := &Outbox{Table: table}
 	var err error
 	var absent *catalog.TableError
-	g.found, err = catalog.Describe(ctx, db, src.Table)
+	g.Found, err = catalog.Describe(ctx, db, src.Table)
 	if errors.As(err, &absent) {
-		g.absent, err = absent, nil
+		g.Absent, err = absent, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	if g.found.OID != table {
-		if g.elsewhere, err = tableName(ctx, db, table); err != nil {
+	if g.Found.OID != table {
+		if g.Elsewhere, err = tableName(ctx, db, table); err != nil {
 			return nil, err
 		}
 	}
-	g.publication, err = src.readPublication(ctx, db, g.found.OID)
+	g.Publication, err = src.ReadPublication(ctx, db, g.Found.OID)
 	return g, err
 }
 
 // readPlaces returns the table's columns as [decoder.Decoder.Follow] takes them: nil if some were dropped or are generated.
-func readPlaces(ctx context.Context, db *database, table catalog.Described) ([]schema.TableColumn, error) {
+func readPlaces(ctx context.Context, db *DB, table catalog.Described) ([]schema.TableColumn, error) {
 	var moved bool
 	err := db.QueryRow(ctx, `select exists (select from pg_catalog.pg_attribute where attrelid = $1 and attnum > 0 and (attisdropped or attgenerated <> ''))`,
 		table.OID).Scan(&moved)
@@ -161,7 +161,7 @@ func readPlaces(ctx context.Context, db *database, table catalog.Described) ([]s
 }
 
 // tableName returns the name of the table with an oid, "" if there is none.
-func tableName(ctx context.Context, db *database, oid uint32) (string, error) {
+func tableName(ctx context.Context, db *DB, oid uint32) (string, error) {
 	var t schema.Table
 	err := db.QueryRow(ctx, `select n.nspname, c.relname from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace where c.oid = $1`, oid).
 		Scan(&t.Schema, &t.Name)
@@ -174,8 +174,8 @@ func tableName(ctx context.Context, db *database, oid uint32) (string, error) {
 	return t.String(), nil
 }
 
-// absentTable is the fault of an outbox whose name leads nowhere, with what is known of the table that the relay streamed last.
-func (src *source) absentTable(absent error, elsewhere string) error {
+// AbsentTable is the fault of an outbox whose name leads nowhere, with what is known of the table that the relay streamed last.
+func (src *Source) AbsentTable(absent error, elsewhere string) error {
 	if elsewhere == "" {
 		return pgerror.Permanent(absent, "")
 	}
@@ -183,7 +183,7 @@ func (src *source) absentTable(absent error, elsewhere string) error {
 		"set outbox.table: %s (rows that are still in the slot are read as the table's, whatever its name was), or give the table its old name back by ALTER TABLE", elsewhere)
 }
 
-// same tells whether nobody has altered the publication, or taken the table out of it, between two looks.
-func (p *publication) same(o *publication) bool {
+// Same tells whether nobody has altered the publication, or taken the table out of it, between two looks.
+func (p *publication) Same(o *publication) bool {
 	return p.oid == o.oid && p.version == o.version && p.row == o.row
 }

@@ -9,34 +9,34 @@ import (
 //
 // Rows that are committed while the table is not published are not in the slot. No reader can find them there later, so the relay stops
 // rather than go on around the gap.
-func (w *watcher) judge(ctx context.Context, db *database, s *session, found *ground) error {
-	r, known := w.relay, &s.ground
-	if found.found.OID == 0 {
-		return r.source.absentTable(found.absent, found.elsewhere)
+func (w *watcher) judge(ctx context.Context, db *DB, s *session, found *Outbox) error {
+	r, known := w.relay, &s.outbox
+	if found.Found.OID == 0 {
+		return r.source.AbsentTable(found.Absent, found.Elsewhere)
 	}
-	if found.publication == nil {
-		return r.source.withGap(r.source.noPublication(), known.seen)
+	if found.Publication == nil {
+		return r.source.WithGap(r.source.NoPublication(), known.Seen)
 	}
-	if err := found.publication.check(r.source, &found.found); err != nil {
-		return r.source.withGap(err, known.seen)
+	if err := r.source.CheckComplete(found.Publication, &found.Found); err != nil {
+		return r.source.WithGap(err, known.Seen)
 	}
-	p := found.publication
+	p := found.Publication
 	switch {
-	case found.found.OID != known.table:
-		if err := writeTable(ctx, db, r.cfg.Slot, found.found.OID); err != nil {
+	case found.Found.OID != known.Table:
+		if err := WriteTable(ctx, db, r.cfg.Slot, found.Found.OID); err != nil {
 			r.log.Debug("the outbox is another table, which the next look records", "reason", err)
 			return nil
 		}
 		r.log.Warn("the outbox is another table under the same name; rows that were committed before it was in the publication are in no slot",
-			"table", r.cfg.Table.String(), "oid", found.found.OID, "before", known.table, "old_table_is_now", found.elsewhere, "last_seen", known.seen)
-		known.table = found.found.OID
-		if _, err := r.cfg.Mapping.Plan(r.cfg.Table, found.found.Columns); err != nil {
+			"table", r.cfg.Table.String(), "oid", found.Found.OID, "before", known.Table, "old_table_is_now", found.Elsewhere, "last_seen", known.Seen)
+		known.Table = found.Found.OID
+		if _, err := r.cfg.Mapping.Plan(r.cfg.Table, found.Found.Columns); err != nil {
 			r.log.Warn("the outbox's columns no longer fit", "reason", err)
 		}
-	case known.publication != nil && !known.publication.same(p):
-		return r.source.alteredPublication(known.seen)
+	case known.Publication != nil && !known.Publication.Same(p):
+		return r.source.AlteredPublication(known.Seen)
 	}
-	known.publication, known.seen = p, found.seen
+	known.Publication, known.Seen = p, found.Seen
 	w.remember(known)
 	return nil
 }

@@ -152,7 +152,7 @@ func (s *session) recordStop() {
 	ctx, cancel := context.WithTimeout(context.Background(), drainLimit)
 	defer cancel()
 	lsn, commit := s.tracker.Confirmed()
-	if err := s.recorder.record(ctx, lsn, commit, true); err != nil {
+	if err := s.recorder.Record(ctx, lsn, commit, true); err != nil {
 		s.relay.log.Warn("the stop is not recorded", "reason", err)
 	}
 }

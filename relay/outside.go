@@ -32,18 +32,18 @@ func (o *Outside) Holder() string {
 // Look asks Postgres, over one short connection. Of cfg it needs ConnString and Slot.
 func Look(ctx context.Context, cfg Config) (Outside, error) {
 	var o Outside
-	r := newSource(cfg.SourceConfig)
-	db, err := r.open(ctx)
+	r := NewSource(cfg.SourceConfig)
+	db, err := r.Open(ctx)
 	if err != nil {
 		return o, err
 	}
-	defer db.close()
-	row, err := r.readSlot(ctx, db)
+	defer db.Close()
+	row, err := r.ReadSlot(ctx, db)
 	if err != nil {
-		return o, r.classify(err, pgerror.Preparing)
+		return o, r.Classify(err, pgerror.Preparing)
 	}
-	if o.Slot = row.state(); row != nil && row.active {
-		o.PID = row.pid
+	if o.Slot = row.State(); row != nil && row.Active {
+		o.PID = row.PID
 	}
 	var at *time.Time
 	err = db.QueryRow(ctx, `
@@ -51,7 +51,7 @@ func Look(ctx context.Context, cfg Config) (Outside, error) {
 		from (values (1)) one left join walpost.relay_state s on s.slot = $1 left join pg_catalog.pg_stat_activity a on a.pid = $2`, cfg.Slot, o.PID).
 		Scan(&o.Application, &o.Address, &o.Phase, &o.Confirmed, &at)
 	if err != nil {
-		return o, r.classify(fmt.Errorf("read state of slot %s: %w", cfg.Slot, err), pgerror.Preparing)
+		return o, r.Classify(fmt.Errorf("read state of slot %s: %w", cfg.Slot, err), pgerror.Preparing)
 	}
 	if at != nil {
 		o.ConfirmedAt = *at

@@ -31,7 +31,7 @@ func (s *session) probe(ctx context.Context) {
 			continue
 		}
 		limited, cancel := context.WithTimeout(ctx, probeLimit)
-		err := ping(limited, s.relay.cfg.connString(), s.addr)
+		err := Ping(limited, s.relay.cfg.connString(), s.addr)
 		cancel()
 		if err != nil && pgerror.ServerGone(err) && s.confirmer.held.Load() {
 			s.stream.interrupt(errStopping)

@@ -47,7 +47,7 @@ func (s *session) broken(err error) error {
 		return errRefused
 	}
 	s.over = pgerror.IsServerError(err)
-	return s.relay.source.classify(err, pgerror.Streaming)
+	return s.relay.source.Classify(err, pgerror.Streaming)
 }
 
 // take decodes one message and does what it says.

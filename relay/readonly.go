@@ -9,9 +9,9 @@ import (
 	"walpost/schema"
 )
 
-// checkWritable checks that the role's transactions may write, as recording the state of the slot takes. A relay that has streamed waits:
+// CheckWritable checks that the role's transactions may write, as recording the state of the slot takes. A relay that has streamed waits:
 // closing a database to writers for a while is how people move one.
-func (src *source) checkWritable(ctx context.Context, db *database, streamed bool) error {
+func (src *Source) CheckWritable(ctx context.Context, db *DB, streamed bool) error {
 	var closed bool
 	var source string
 	err := db.QueryRow(ctx, `
@@ -23,7 +23,7 @@ func (src *source) checkWritable(ctx context.Context, db *database, streamed boo
 	if !closed {
 		return nil
 	}
-	role, database := schema.QuoteIdent(src.names.Role), schema.QuoteIdent(db.Config().Database)
+	role, database := schema.QuoteIdent(src.Names.Role), schema.QuoteIdent(db.Config().Database)
 	err = errors.New("transactions of the role " + role + " may not write: default_transaction_read_only is on")
 	cure := map[string]string{
 		"client":        "take default_transaction_read_only out of the connection string and PGOPTIONS",

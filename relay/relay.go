@@ -79,7 +79,7 @@ func (c *Config) check() error {
 type Relay struct {
 	cfg     Config
 	log     *slog.Logger
-	source  *source
+	source  *Source
 	budget  *inflight.Budget
 	tracker *inflight.Tracker // the stream's; it outlives sessions as the sink does
 	sink    Sink              // the stream's; nil until it is opened
@@ -89,7 +89,7 @@ type Relay struct {
 
 	streamed bool   // this process has had the slot once
 	former   former // its last session with the server
-	answer   answer
+	timeout  Timeout
 
 	alone  bool // this process began the slot's first start: nothing was there of an earlier one
 	filled bool // a backfill of this process has handed rows to the sink
@@ -108,7 +108,7 @@ func New(cfg Config) (*Relay, error) {
 		cfg.ShutdownTimeout = 10 * time.Second
 	}
 	b := inflight.NewBudget(cfg.MaxInFlightBytes)
-	r := &Relay{cfg: cfg, log: cfg.Logger, source: newSource(cfg.SourceConfig), budget: b, tracker: inflight.NewTracker(b)}
+	r := &Relay{cfg: cfg, log: cfg.Logger, source: NewSource(cfg.SourceConfig), budget: b, tracker: inflight.NewTracker(b)}
 	r.watcher = newWatcher(r)
 	r.status.set(Starting, "connecting to Postgres")
 	var err error
@@ -143,7 +143,7 @@ func (r *Relay) Run(ctx context.Context) error {
 		r.report(err, standby, pause)
 		if !standby {
 			r.metrics.retries.Inc()
-			if r.source.connected {
+			if r.source.Connected {
 				r.metrics.reconnects.Inc()
 			}
 		}
@@ -191,17 +191,17 @@ func (r *Relay) attempt(ctx context.Context, retry *backoff) error {
 
 // connect makes sure that there is something to stream from and to, and takes the slot.
 func (r *Relay) connect(ctx context.Context) (*session, error) {
-	db, err := r.source.open(ctx)
+	db, err := r.source.Open(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer db.close()
-	var ready *ready
+	defer db.Close()
+	var ready *Found
 	var s *session
-	err = r.answer.within(ctx, func(ctx context.Context) (err error) {
+	err = r.timeout.Within(ctx, func(ctx context.Context) (err error) {
 		r.endFormer(ctx, db)
 		ready, err = r.prepare(ctx, db)
-		return r.source.classify(err, pgerror.Preparing)
+		return r.source.Classify(err, pgerror.Preparing)
 	})
 	if err != nil {
 		return nil, err
@@ -209,7 +209,7 @@ func (r *Relay) connect(ctx context.Context) (*session, error) {
 	if err := r.openSink(ctx); err != nil {
 		return nil, err
 	}
-	err = r.answer.within(ctx, func(ctx context.Context) (err error) {
+	err = r.timeout.Within(ctx, func(ctx context.Context) (err error) {
 		s, err = r.openSession(ctx, db, ready)
 		return err
 	})

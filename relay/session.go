@@ -38,14 +38,14 @@ type session struct {
 	confirmer *confirmer
 	history   history
 	addr      net.Addr // of the server
-	recorder  recorder
+	recorder  *Recorder
 	recording func() // stops the recorder's goroutine
 
 	pass     inflight.Pass
 	timeline uint32 // of the open transaction
 	pings    pingStorm
 	columns  string                // the outbox's, as last announced
-	ground   ground                // the watcher's
+	outbox   Outbox                // the watcher's
 	verdict  atomic.Pointer[error] // the watcher's: why the session may not go on
 	over     bool                  // the server has ended the stream with an error: nothing can be confirmed any more
 	fresh    atomic.Bool           // the window is this session's: until then nothing may be confirmed
@@ -54,29 +54,29 @@ type session struct {
 }
 
 // openSession takes the slot.
-func (r *Relay) openSession(ctx context.Context, db *database, p *ready) (*session, error) {
-	w, err := dialWalsender(ctx, r.cfg.connString(), r.source.names, r.log)
+func (r *Relay) openSession(ctx context.Context, db *DB, p *Found) (*session, error) {
+	w, err := dialWalsender(ctx, r.cfg.connString(), r.source.Names, r.log)
 	if err != nil {
-		return nil, r.source.classify(err, pgerror.Connecting)
+		return nil, r.source.Classify(err, pgerror.Connecting)
 	}
 	srv, err := w.identify(ctx)
 	if err != nil {
 		w.close()
-		return nil, r.source.classify(err, pgerror.Preparing)
+		return nil, r.source.Classify(err, pgerror.Preparing)
 	}
 	r.former = former{pid: w.conn.PID(), begun: srv.begun}
 	addr := w.conn.Conn().RemoteAddr()
-	stream, err := w.start(ctx, r.cfg.Slot, r.cfg.Publication, p.binary)
+	stream, err := w.start(ctx, r.cfg.Slot, r.cfg.Publication, p.Binary)
 	if err != nil {
-		return nil, r.source.classify(err, pgerror.Starting)
+		return nil, r.source.Classify(err, pgerror.Starting)
 	}
 	s := &session{
 		relay: r, tracker: r.tracker, sink: r.sink, stream: stream, history: srv.history, addr: addr,
 		decoder:  decoder.New(r.cfg.Table, r.cfg.Mapping),
-		ground:   r.watcher.baseline(ground{table: p.table.OID, publication: p.publication, seen: p.slot.seen}),
-		recorder: recorder{slot: r.cfg.Slot, open: func(ctx context.Context) (*database, error) { return dialDatabase(ctx, r.cfg.connString()) }},
+		outbox:   r.watcher.baseline(Outbox{Table: p.Table.OID, Publication: p.Publication, Seen: p.Slot.Seen}),
+		recorder: NewRecorder(r.cfg.Slot, func(ctx context.Context) (*DB, error) { return Connect(ctx, r.cfg.connString()) }),
 	}
-	s.decoder.Follow(p.table.OID, p.places, p.at)
+	s.decoder.Follow(p.Table.OID, p.Places, p.At)
 	if err := s.claim(ctx, db, &srv, p); err != nil {
 		stream.conn.Close()
 		return nil, err
@@ -86,21 +86,21 @@ func (r *Relay) openSession(ctx context.Context, db *database, p *ready) (*sessi
 }
 
 // claim records that the slot is this relay's now. It is done with the slot in hand, so no other relay can write at the same time.
-func (s *session) claim(ctx context.Context, db *database, srv *server, p *ready) error {
+func (s *session) claim(ctx context.Context, db *DB, srv *server, p *Found) error {
 	r := s.relay
-	state, err := readState(ctx, db, r.cfg.Slot)
+	state, err := ReadState(ctx, db, r.cfg.Slot)
 	if err != nil {
 		return err
 	}
-	if state != nil && state.systemID != "" && state.systemID != srv.systemID {
-		return pgerror.Permanent(fmt.Errorf("the server's system identifier is %s, and slot %s was streamed from %s: this is another server", srv.systemID, r.cfg.Slot, state.systemID),
+	if state != nil && state.SystemID != "" && state.SystemID != srv.systemID {
+		return pgerror.Permanent(fmt.Errorf("the server's system identifier is %s, and slot %s was streamed from %s: this is another server", srv.systemID, r.cfg.Slot, state.SystemID),
 			"connect to the right one; or publish what is missing from %s and run: DELETE FROM walpost.relay_state WHERE slot = '%s'", r.cfg.Table, r.cfg.Slot)
 	}
-	if state != nil && state.table != 0 && state.table != p.table.OID {
+	if state != nil && state.Table != 0 && state.Table != p.Table.OID {
 		r.log.Warn("the outbox is another table than the one that was streamed before; rows that were committed before it was in the publication are in no slot",
-			"table", r.cfg.Table.String(), "oid", p.table.OID, "before", state.table)
+			"table", r.cfg.Table.String(), "oid", p.Table.OID, "before", state.Table)
 	}
-	return writePhase(ctx, db, r.cfg.Slot, phaseStreaming, srv, p.table.OID)
+	return WritePhase(ctx, db, r.cfg.Slot, PhaseStreaming, srv.identity(), p.Table.OID)
 }
 
 // condemn stops the session for good. What was read is still acked and confirmed.
@@ -164,7 +164,7 @@ func (s *session) record(ctx context.Context) {
 	s.recording = func() { cancel(); <-ended }
 	go func() {
 		defer close(ended)
-		s.recorder.run(ctx, s.tracker.Confirmed, func(err error) { s.relay.log.Warn("state is not up to date", "reason", err) })
+		s.recorder.Run(ctx, s.tracker.Confirmed, func(err error) { s.relay.log.Warn("state is not up to date", "reason", err) })
 	}()
 }
 

@@ -39,7 +39,7 @@ func dialWalsender(ctx context.Context, connString string, n pgerror.Names, log 
 	if err != nil {
 		return nil, fmt.Errorf("read connection string: %w", err)
 	}
-	prepareConfig(cfg)
+	PrepareConfig(cfg)
 	cfg.RuntimeParams["replication"] = "database"
 	if cfg.RuntimeParams["wal_sender_timeout"] == "" && !strings.Contains(cfg.RuntimeParams["options"], "wal_sender_timeout") {
 		cfg.RuntimeParams["wal_sender_timeout"] = "15s" // soon enough for a standby to take over from a frozen relay
@@ -239,4 +239,9 @@ func warnOfWaiting(log *slog.Logger, tell func(reason string)) *time.Timer {
 		}
 		log.Warn(reason, "see", "SELECT pid, datname, xact_start, query FROM pg_stat_activity WHERE backend_xid IS NOT NULL ORDER BY xact_start")
 	})
+}
+
+// identity returns what is recorded of the server.
+func (s *server) identity() Identity {
+	return Identity{SystemID: s.systemID, Timeline: s.history.current, Database: s.database}
 }

@@ -10,7 +10,7 @@ import (
 
 // lock keeps first starts away, for as long as the connection lives.
 func (v *slotVerb) lock(ctx context.Context) error {
-	locked, err := v.db.lockSlot(ctx, v.Slot)
+	locked, err := v.db.LockSlot(ctx, v.Slot)
 	if err == nil && !locked {
 		err = fmt.Errorf("a relay is making the first start of slot %s: stop it, or wait until it streams", v.Slot)
 	}
@@ -27,7 +27,7 @@ func CreateSlot(ctx context.Context, cfg Config) (*Slot, error) {
 	if err := v.open(ctx); err != nil {
 		return nil, err
 	}
-	defer v.db.close()
+	defer v.db.Close()
 	if err := v.do(ctx, v.mayCreate); err != nil {
 		return nil, err
 	}
@@ -44,17 +44,17 @@ func CreateSlot(ctx context.Context, cfg Config) (*Slot, error) {
 
 // mayCreate makes the checks of a relay's start.
 func (v *slotVerb) mayCreate(ctx context.Context) error {
-	found := &ready{}
-	if err := v.checkPrimary(ctx, v.db, found); err != nil {
+	found := &Found{}
+	if err := v.CheckPrimary(ctx, v.db, found); err != nil {
 		return err
 	}
-	if err := checkSchema(ctx, v.db, v.Table); err != nil {
+	if err := CheckSchema(ctx, v.db, v.Table); err != nil {
 		return err
 	}
 	if err := v.lock(ctx); err != nil {
 		return err
 	}
-	state, err := readState(ctx, v.db, v.Slot)
+	state, err := ReadState(ctx, v.db, v.Slot)
 	if err != nil {
 		return err
 	}
@@ -65,23 +65,23 @@ func (v *slotVerb) mayCreate(ctx context.Context) error {
 	if s.Type != "" {
 		return fmt.Errorf("slot %s is there already (walpost slot show)", v.Slot)
 	}
-	if err := v.checkNoSlot(state); err != nil {
+	if err := v.CheckNoSlot(state); err != nil {
 		return err
 	}
 	if state != nil {
 		return pgerror.Permanent(fmt.Errorf("a first start of slot %s did not end", v.Slot),
 			"walpost run makes the slot and begins the backfill again; to do without a backfill, run: DELETE FROM walpost.relay_state WHERE slot = %s", schema.QuoteLiteral(v.Slot))
 	}
-	if err := v.checkTable(ctx, v.db, found, nil); err != nil {
+	if err := v.CheckTable(ctx, v.db, found, nil); err != nil {
 		return err
 	}
-	return v.checkVisible(ctx, v.db, found)
+	return v.CheckVisible(ctx, v.db, found)
 }
 
 func (v *slotVerb) create(ctx context.Context) error {
-	w, err := dialWalsender(ctx, v.connString(), v.names, v.Logger)
+	w, err := dialWalsender(ctx, v.connString(), v.Names, v.Logger)
 	if err != nil {
-		return v.classify(err, pgerror.Connecting)
+		return v.Classify(err, pgerror.Connecting)
 	}
 	defer w.close()
 	var srv server
@@ -94,7 +94,7 @@ func (v *slotVerb) create(ctx context.Context) error {
 	}
 	defer warnOfWaiting(v.Logger, nil).Stop()
 	_, err = w.create(ctx, v.Slot, false, srv.version)
-	return v.classify(err, pgerror.Creating)
+	return v.Classify(err, pgerror.Creating)
 }
 
 // DropSlot drops the configured slot and returns what it was. A slot that somebody streams from, that is not of pgoutput or of another
@@ -105,7 +105,7 @@ func DropSlot(ctx context.Context, cfg Config) (*Slot, error) {
 	if err := v.open(ctx); err != nil {
 		return nil, err
 	}
-	defer v.db.close()
+	defer v.db.Close()
 	var s *Slot
 	err := v.do(ctx, func(ctx context.Context) (err error) {
 		if err := v.lock(ctx); err != nil {
@@ -125,7 +125,7 @@ func DropSlot(ctx context.Context, cfg Config) (*Slot, error) {
 func (v *slotVerb) drop(ctx context.Context) error {
 	_, err := v.db.Exec(ctx, "select pg_catalog.pg_drop_replication_slot($1)", v.Slot)
 	if err != nil {
-		err = v.classify(fmt.Errorf("drop slot %s: %w", v.Slot, err), pgerror.Creating) // it takes the same right
+		err = v.Classify(fmt.Errorf("drop slot %s: %w", v.Slot, err), pgerror.Creating) // it takes the same right
 	}
 	return err
 }

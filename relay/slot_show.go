@@ -70,7 +70,7 @@ func ShowSlot(ctx context.Context, cfg Config) (*Slot, error) {
 	if err := v.open(ctx); err != nil {
 		return nil, err
 	}
-	defer v.db.close()
+	defer v.db.Close()
 	var s *Slot
 	err := v.do(ctx, func(ctx context.Context) (err error) {
 		s, err = v.look(ctx)
@@ -92,7 +92,7 @@ func (r *Recorded) besides() string {
 	switch {
 	case r == nil:
 		return ", and no relay has begun with it"
-	case r.Phase == phaseBackfilling:
+	case r.Phase == PhaseBackfilling:
 		return ", and a first start with it did not end"
 	}
 	return ", but walpost has streamed from it: " + r.last()
@@ -111,21 +111,21 @@ func (r *Recorded) last() string {
 
 // slotVerb is one of the things that people do to a slot.
 type slotVerb struct {
-	*source
-	db *database
+	*Source
+	db *DB
 }
 
-func newVerb(cfg Config) *slotVerb { return &slotVerb{source: newSource(cfg.SourceConfig)} }
+func newVerb(cfg Config) *slotVerb { return &slotVerb{Source: NewSource(cfg.SourceConfig)} }
 
 // open connects.
 func (v *slotVerb) open(ctx context.Context) (err error) {
-	v.db, err = v.source.open(ctx)
+	v.db, err = v.Source.Open(ctx)
 	return err
 }
 
 // do does what takes milliseconds.
 func (v *slotVerb) do(ctx context.Context, act func(context.Context) error) error {
-	return inTime(ctx, func(ctx context.Context) error { return v.classify(act(ctx), pgerror.Preparing) })
+	return WithTimeout(ctx, func(ctx context.Context) error { return v.Classify(act(ctx), pgerror.Preparing) })
 }
 
 // look returns what is there; Type is "" if there is no slot.

@@ -27,31 +27,31 @@ func (c *SourceConfig) connString() string {
 	return c.ConnString
 }
 
-// source is the configured outbox, slot and publication in their database: it connects, looks and checks. It carries no events.
+// Source is the configured outbox, slot and publication in their database: it connects, looks and checks. It carries no events.
 //
 // One goroutine calls open, classify and the checks. Reading may be done from any.
-type source struct {
+type Source struct {
 	SourceConfig
-	names     pgerror.Names
-	connected bool // this process has been connected once
+	Names     pgerror.Names
+	Connected bool // this process has been connected once
 }
 
-// newSource returns a source. It connects to nothing.
-func newSource(cfg SourceConfig) *source {
-	return &source{SourceConfig: cfg, names: pgerror.Names{Slot: cfg.Slot, Publication: cfg.Publication, Table: cfg.Table}}
+// NewSource returns a source. It connects to nothing.
+func NewSource(cfg SourceConfig) *Source {
+	return &Source{SourceConfig: cfg, Names: pgerror.Names{Slot: cfg.Slot, Publication: cfg.Publication, Table: cfg.Table}}
 }
 
-// open connects and classifies what comes of it.
-func (src *source) open(ctx context.Context) (*database, error) {
-	db, err := dialDatabase(ctx, src.connString())
+// Open connects and classifies what comes of it.
+func (src *Source) Open(ctx context.Context) (*DB, error) {
+	db, err := Connect(ctx, src.connString())
 	if err != nil {
-		return nil, src.classify(err, pgerror.Connecting)
+		return nil, src.Classify(err, pgerror.Connecting)
 	}
-	src.names.Role = db.Config().User
+	src.Names.Role = db.Config().User
 	return db, nil
 }
 
-// classify returns err as a fault or a wait where it is one, for the life of this process.
-func (src *source) classify(err error, at pgerror.Stage) error {
-	return pgerror.Classify(err, at, !src.connected, src.names)
+// Classify returns err as a fault or a wait where it is one, for the life of this process.
+func (src *Source) Classify(err error, at pgerror.Stage) error {
+	return pgerror.Classify(err, at, !src.Connected, src.Names)
 }

@@ -40,16 +40,6 @@ type State struct {
 	Slot     SlotState
 }
 
-// SlotState is what Postgres said of the slot when the relay last looked, which it does every ten seconds.
-type SlotState struct {
-	Seen           time.Time // when; zero: not yet, and nothing else is known
-	Active         bool      // a relay streams from it, this one or another
-	WALStatus      string    // pg_replication_slots.wal_status: reserved, extended, unreserved or lost; "": there is no slot
-	RetainedBytes  int64     // WAL that the slot keeps
-	SafeBytes      int64     // WAL that can still be written before Postgres may give the slot up; -1: there is no such limit
-	ConfirmedFlush string    // confirmed_flush_lsn, up to which Postgres may forget
-}
-
 // State returns what the relay is doing. It may be called at any time from any goroutine.
 func (r *Relay) State() State {
 	s := r.status.get()

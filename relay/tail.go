@@ -35,7 +35,7 @@ type Printer interface {
 // tail for the same reason, and a server that wants to shut down does not wait for it. In both cases, and when ctx is done while the output
 // is stuck, a goroutine stays behind in the printer.
 func Tail(ctx context.Context, cfg Config, p Printer) error {
-	t := &tail{source: newSource(cfg.SourceConfig), printer: p, progress: make(chan struct{}, 1)}
+	t := &tail{Source: NewSource(cfg.SourceConfig), printer: p, progress: make(chan struct{}, 1)}
 	err := t.open(ctx)
 	if err == nil {
 		err = t.run(ctx)
@@ -48,7 +48,7 @@ func Tail(ctx context.Context, cfg Config, p Printer) error {
 
 // tail is one run of [Tail].
 type tail struct {
-	*source
+	*Source
 	printer   Printer
 	stream    *stream
 	decoder   *decoder.Decoder
@@ -123,7 +123,7 @@ func (t *tail) stuck(ctx context.Context) error {
 	}
 	limited, cancel := context.WithTimeout(ctx, probeLimit)
 	defer cancel()
-	if err := ping(limited, t.connString(), t.addr); err != nil && pgerror.ServerGone(err) && t.busy.Load() == since {
+	if err := Ping(limited, t.connString(), t.addr); err != nil && pgerror.ServerGone(err) && t.busy.Load() == since {
 		return errStopping
 	}
 	return nil
@@ -232,7 +232,7 @@ func (t *tail) ending(err error) error {
 			cause = lost.Err
 		}
 		return pgerror.Permanent(fmt.Errorf("publication %s was dropped: %w", schema.QuoteIdent(t.Publication), cause),
-			"run: %s; then start walpost tail again", t.publicationSQL())
+			"run: %s; then start walpost tail again", t.PublicationSQL())
 	}
 	t.broken = true
 	return err

@@ -12,14 +12,14 @@ import (
 
 // open makes the temporary slot and begins to stream from it.
 func (t *tail) open(ctx context.Context) error {
-	found := &ready{}
-	err := inTime(ctx, func(ctx context.Context) error { return t.check(ctx, found) })
+	found := &Found{}
+	err := WithTimeout(ctx, func(ctx context.Context) error { return t.check(ctx, found) })
 	if err != nil {
 		return err
 	}
-	w, err := dialWalsender(ctx, t.connString(), t.names, t.Logger)
+	w, err := dialWalsender(ctx, t.connString(), t.Names, t.Logger)
 	if err != nil {
-		return t.classify(err, pgerror.Connecting)
+		return t.Classify(err, pgerror.Connecting)
 	}
 	slot, err := t.create(ctx, w)
 	if err != nil {
@@ -30,47 +30,47 @@ func (t *tail) open(ctx context.Context) error {
 }
 
 // check makes those of the relay's checks that a tail depends on. Schema walpost is none of its business.
-func (t *tail) check(ctx context.Context, found *ready) error {
-	db, err := t.source.open(ctx)
+func (t *tail) check(ctx context.Context, found *Found) error {
+	db, err := t.Source.Open(ctx)
 	if err != nil {
 		return err
 	}
-	defer db.close()
-	err = t.checkPrimary(ctx, db, found)
+	defer db.Close()
+	err = t.CheckPrimary(ctx, db, found)
 	if err == nil {
-		err = t.checkTable(ctx, db, found, nil)
+		err = t.CheckTable(ctx, db, found, nil)
 	}
 	if err == nil {
-		err = t.checkVisible(ctx, db, found)
+		err = t.CheckVisible(ctx, db, found)
 	}
-	return t.classify(err, pgerror.Preparing)
+	return t.Classify(err, pgerror.Preparing)
 }
 
 // create makes the slot and returns its name, which no other connection's has.
 func (t *tail) create(ctx context.Context, w *walsender) (slot string, err error) {
 	var srv server
-	err = inTime(ctx, func(ctx context.Context) (err error) {
+	err = WithTimeout(ctx, func(ctx context.Context) (err error) {
 		srv, err = w.identify(ctx)
 		return err
 	})
 	if err != nil {
-		return "", t.classify(err, pgerror.Preparing)
+		return "", t.Classify(err, pgerror.Preparing)
 	}
 	t.history, t.period, t.addr = srv.history, srv.statusPeriod(), w.conn.Conn().RemoteAddr()
 	slot = fmt.Sprintf("walpost_tail_%d", w.conn.PID())
-	t.names.Slot = slot
+	t.Names.Slot = slot
 	defer warnOfWaiting(t.Logger, nil).Stop()
 	_, err = w.create(ctx, slot, true, srv.version)
-	return slot, t.classify(err, pgerror.Creating)
+	return slot, t.Classify(err, pgerror.Creating)
 }
 
 // begin hands the connection over to the stream.
-func (t *tail) begin(ctx context.Context, w *walsender, slot string, found *ready) (err error) {
-	if t.stream, err = w.start(ctx, slot, t.Publication, found.binary); err != nil {
-		return t.classify(err, pgerror.Starting)
+func (t *tail) begin(ctx context.Context, w *walsender, slot string, found *Found) (err error) {
+	if t.stream, err = w.start(ctx, slot, t.Publication, found.Binary); err != nil {
+		return t.Classify(err, pgerror.Starting)
 	}
 	t.decoder = decoder.New(t.Table, t.Mapping)
-	t.decoder.Follow(found.table.OID, found.places, found.at)
+	t.decoder.Follow(found.Table.OID, found.Places, found.At)
 	t.confirmer = newConfirmer(t.stream, func() pglogrepl.LSN { return pglogrepl.LSN(t.printed.Load()) }, t.progress, t.period, func(pglogrepl.LSN) {})
 	t.Logger.Info("printing what is committed from now on", "table", t.Table.String(), "publication", t.Publication, "slot", slot)
 	return nil

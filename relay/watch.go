@@ -27,9 +27,9 @@ type watcher struct {
 
 	mu      sync.Mutex
 	session *session // holds the slot; nil: none does
-	last    *ground  // what the last look found, of whichever session, when all was well; nil: there was none
+	last    *Outbox  // what the last look found, of whichever session, when all was well; nil: there was none
 
-	pressure pressure // as last told of; the watcher's goroutine only
+	pressure Pressure // as last told of; the watcher's goroutine only
 }
 
 func newWatcher(r *Relay) *watcher {
@@ -82,7 +82,7 @@ func (w *watcher) attend(s *session) {
 }
 
 // remember keeps what a look found, for the next session.
-func (w *watcher) remember(g *ground) {
+func (w *watcher) remember(g *Outbox) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	kept := *g
@@ -91,10 +91,10 @@ func (w *watcher) remember(g *ground) {
 
 // baseline is what a session's first look is compared with: what the last look of the session before found, or else what this one found
 // at its beginning. What happens between two sessions is noticed so.
-func (w *watcher) baseline(found ground) ground {
+func (w *watcher) baseline(found Outbox) Outbox {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.last == nil || w.last.table != found.table {
+	if w.last == nil || w.last.Table != found.Table {
 		w.last = &found
 	}
 	return *w.last
@@ -128,34 +128,34 @@ func (w *watcher) look(ctx context.Context) error {
 	if s != nil {
 		addr = s.addr
 	}
-	db, err := dialServer(ctx, r.cfg.connString(), addr)
+	db, err := ConnectTo(ctx, r.cfg.connString(), addr)
 	if err != nil {
 		return err
 	}
-	defer db.close()
-	slot, err := r.source.readSlot(ctx, db)
+	defer db.Close()
+	slot, err := r.source.ReadSlot(ctx, db)
 	if err != nil {
 		return err
 	}
-	r.status.see(slot.state())
+	r.status.see(slot.State())
 	w.warn(slot)
 	if s == nil || slot == nil {
 		return nil // the checks before each session see the rest
 	}
-	if slot.lost {
-		w.condemn(s, pgerror.LostSlot(slot.lostError(r.cfg.Slot), pgerror.Names{Slot: r.cfg.Slot, Publication: r.cfg.Publication, Table: r.cfg.Table}))
+	if slot.Lost {
+		w.condemn(s, pgerror.LostSlot(slot.LostError(r.cfg.Slot), pgerror.Names{Slot: r.cfg.Slot, Publication: r.cfg.Publication, Table: r.cfg.Table}))
 		return nil
 	}
-	if !slot.active {
+	if !slot.Active {
 		return nil // the session has just ended, or behind its address another server has taken over
 	}
 	// The catalog is not read in one moment, so what is found in the middle of somebody's work counts when it is found a second time.
 	for said := ""; ; {
-		g, err := r.source.readGround(ctx, db, s.ground.table)
+		g, err := r.source.ReadOutbox(ctx, db, s.outbox.Table)
 		if err != nil {
 			return err
 		}
-		g.seen = slot.seen
+		g.Seen = slot.Seen
 		err = w.judge(ctx, db, s, g)
 		if err == nil {
 			return nil

@@ -327,30 +327,6 @@ func TestWatchStandby(t *testing.T) {
 	leader.stop()
 }
 
-// TestPressure: a warning is lifted later than it is given.
-func TestPressure(t *testing.T) {
-	for _, c := range []struct {
-		before pressure
-		slot   *slotRow
-		want   pressure
-	}{
-		{eased, nil, eased},
-		{scarce, nil, eased},
-		{eased, &slotRow{status: "extended", retained: 1 << 40, safe: -1}, eased},
-		{eased, &slotRow{status: "reserved", retained: 70, safe: 30}, eased},
-		{eased, &slotRow{status: "reserved", retained: 76, safe: 24}, scarce},
-		{scarce, &slotRow{status: "reserved", retained: 70, safe: 30}, scarce},
-		{unreserved, &slotRow{status: "reserved", retained: 70, safe: 30}, scarce},
-		{scarce, &slotRow{status: "reserved", retained: 40, safe: 60}, eased},
-		{scarce, &slotRow{status: "unreserved", retained: 100, safe: 0}, unreserved},
-		{unreserved, &slotRow{status: "lost", lost: true, safe: -1}, gone},
-	} {
-		if got := c.before.of(c.slot); got != c.want {
-			t.Errorf("from %d by %+v: %d, want %d", c.before, c.slot, got, c.want)
-		}
-	}
-}
-
 // TestWatcherRuns: it looks again and again, at once when it is woken, and a look that fails changes nothing.
 func TestWatcherRuns(t *testing.T) {
 	f := newFixture(t)

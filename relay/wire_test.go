@@ -57,9 +57,9 @@ func openWire(t *testing.T) *wire {
 	s := &session{
 		relay: r, tracker: r.tracker, sink: r.sink, stream: newStream(watchedConn{client, w}, nil), history: history{current: 1},
 		decoder: decoder.New(schema.DefaultTable, schema.DefaultMapping()),
-		recorder: recorder{open: func(context.Context) (*database, error) {
+		recorder: NewRecorder("walpost", func(context.Context) (*DB, error) {
 			return nil, errors.New("this server takes no other connection")
-		}},
+		}),
 	}
 	s.confirmer = newConfirmer(s.stream, s.position, r.tracker.Progress, statusPeriod, s.told)
 	ctx, cancel := context.WithCancel(context.Background())

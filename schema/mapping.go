@@ -3,6 +3,7 @@ package schema
 import (
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // Mapping tells which table column feeds which part of an event.
@@ -133,4 +134,14 @@ func columnNamesOf(cols []TableColumn) []string {
 		names[i] = col.Name
 	}
 	return names
+}
+
+// Mapped returns those of a table's columns that feed an event, in the table's order.
+func (m *Mapping) Mapped(columns []TableColumn) (mapped []TableColumn) {
+	for _, c := range columns {
+		if slices.Contains(m.Names[:], c.Name) {
+			mapped = append(mapped, c)
+		}
+	}
+	return mapped
 }

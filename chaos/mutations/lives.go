@@ -79,7 +79,7 @@ var lives = []Mutation{
 		Prevents: "one that broke without a word of the server's is, too",
 		Guard:    "a broken connection is nothing for a person; instead it ends the relay",
 		File:     "relay/read.go",
-		Old:      "\treturn s.relay.source.classify(err, pgerror.Streaming)\n",
+		Old:      "\treturn s.relay.source.Classify(err, pgerror.Streaming)\n",
 		New:      "\treturn pgerror.Permanent(err, \"start walpost again\")\n",
 		Module:   ".", Package: "./relay", Test: "TestLostConnectionIsMadeAnew",
 	},
