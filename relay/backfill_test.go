@@ -13,6 +13,7 @@ import (
 	"walpost/internal/diagnosis"
 	"walpost/internal/pgtest"
 	"walpost/relay/pgerror"
+	"walpost/relay/postgres"
 	"walpost/schema"
 )
 
@@ -164,7 +165,7 @@ func TestBackfillNeverReadsLess(t *testing.T) {
 		return f.sink.open(ctx, acks)
 	}
 	wantPermanent(t, f.launch().wait(), []string{"42501", "row-level security"})
-	if got := f.phase(); got != PhaseBackfilling {
+	if got := f.phase(); got != postgres.PhaseBackfilling {
 		t.Errorf("phase %q", got)
 	}
 }
@@ -241,7 +242,7 @@ func TestRecorder(t *testing.T) {
 	if got, _ := pglogrepl.ParseLSN(lsn); got != f.confirmed() || !clean || time.Since(at) > time.Minute {
 		t.Errorf("after a clean stop: confirmed %s at %v, clean %v; the slot stands at %v", lsn, at, clean, f.confirmed())
 	}
-	rec := NewRecorder(f.cfg.Slot, func(ctx context.Context) (*DB, error) { return Connect(ctx, f.dsn) })
+	rec := postgres.NewRecorder(f.cfg.Slot, func(ctx context.Context) (*postgres.DB, error) { return postgres.Connect(ctx, f.dsn) })
 	now := time.Now().UnixMicro()
 	if err := rec.Record(t.Context(), 0x7000_0000, now, false); err != nil {
 		t.Fatal(err)

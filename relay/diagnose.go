@@ -11,6 +11,7 @@ import (
 	"walpost/internal/catalog"
 	"walpost/internal/diagnosis"
 	"walpost/relay/pgerror"
+	"walpost/relay/postgres"
 )
 
 // Diagnose makes the checks of [Relay.Run] without stopping at the first that fails, and some that Run has no use for because what they
@@ -20,19 +21,19 @@ import (
 // opens, one of them for replication, are closed again within the call. It returns when all is asked or ctx ends.
 func Diagnose(ctx context.Context, cfg Config) []diagnosis.Finding {
 	cfg.Logger = slog.New(slog.DiscardHandler)
-	d := &diagnosing{Source: NewSource(cfg.SourceConfig), onStart: cfg.Backfill, list: diagnosis.List{Target: "postgres"}, patience: oldTransaction}
+	d := &diagnosing{Source: postgres.NewSource(cfg.Config), onStart: cfg.Backfill, list: diagnosis.List{Target: "postgres"}, patience: oldTransaction}
 	d.all(ctx)
 	return d.list.Findings
 }
 
 // diagnosing is one diagnosis.
 type diagnosing struct {
-	*Source
+	*postgres.Source
 	onStart  string // outbox.backfill
 	list     diagnosis.List
-	found    Found
-	state    *RelayState   // nil: none
-	patience time.Duration // how old a transaction is when it is worth a word
+	found    postgres.Found
+	state    *postgres.RelayState // nil: none
+	patience time.Duration        // how old a transaction is when it is worth a word
 }
 
 func (d *diagnosing) all(ctx context.Context) {
@@ -68,7 +69,7 @@ func (d *diagnosing) all(ctx context.Context) {
 
 // begins tells whether the next run makes a first start, or ends one that died.
 func (d *diagnosing) begins() bool {
-	return d.found.Slot == nil || d.state != nil && d.state.Phase == PhaseBackfilling
+	return d.found.Slot == nil || d.state != nil && d.state.Phase == postgres.PhaseBackfilling
 }
 
 // fail appends the finding of an error. otherwise is the cure of one that brings none.
@@ -89,7 +90,7 @@ func (d *diagnosing) fail(check string, err error, otherwise string) {
 // unasked is the cure of a query that came to nothing.
 const unasked = "run it again, and look at the server's log if that does not help"
 
-func (d *diagnosing) connection(db *DB) {
+func (d *diagnosing) connection(db *postgres.DB) {
 	cfg := db.Config()
 	manner := "not encrypted"
 	if c, ok := db.PgConn().Conn().(*tls.Conn); ok {
@@ -99,7 +100,7 @@ func (d *diagnosing) connection(db *DB) {
 }
 
 // server tells whether there is any use in asking further.
-func (d *diagnosing) server(ctx context.Context, db *DB) bool {
+func (d *diagnosing) server(ctx context.Context, db *postgres.DB) bool {
 	err := d.CheckServer(ctx, db, &d.found)
 	switch {
 	case err == nil:
@@ -123,7 +124,7 @@ func (d *diagnosing) server(ctx context.Context, db *DB) bool {
 // replication connects as the stream does.
 func (d *diagnosing) replication(ctx context.Context) {
 	const check = "replication"
-	w, err := dialWalsender(ctx, d.connString(), d.Names, d.Logger)
+	w, err := dialWalsender(ctx, d.CurrentConnString(), d.Names, d.Logger)
 	if err != nil {
 		d.fail(check, d.Classify(err, pgerror.Connecting), "run waits for it")
 		return
@@ -142,7 +143,7 @@ func (d *diagnosing) replication(ctx context.Context) {
 }
 
 // table tells whether there is a table to read.
-func (d *diagnosing) table(ctx context.Context, db *DB) bool {
+func (d *diagnosing) table(ctx context.Context, db *postgres.DB) bool {
 	const check = "table"
 	err := d.CheckTable(ctx, db, &d.found, nil)
 	var absent *catalog.TableError

@@ -9,13 +9,14 @@ import (
 	"walpost/internal/catalog"
 	"walpost/internal/diagnosis"
 	"walpost/relay/pgerror"
+	"walpost/relay/postgres"
 	"walpost/schema"
 )
 
 // schema tells whether schema walpost can be worked with.
-func (d *diagnosing) schema(ctx context.Context, db *DB) bool {
+func (d *diagnosing) schema(ctx context.Context, db *postgres.DB) bool {
 	const check = "schema"
-	if err := CheckSchema(ctx, db, d.Table); err != nil {
+	if err := postgres.CheckSchema(ctx, db, d.Table); err != nil {
 		d.fail(check, d.Classify(err, pgerror.Preparing), unasked)
 		return false
 	}
@@ -24,7 +25,7 @@ func (d *diagnosing) schema(ctx context.Context, db *DB) bool {
 }
 
 // differences reports what `walpost schema check` would, as far as no other check has it. Run does not look at most of it.
-func (d *diagnosing) differences(ctx context.Context, db *DB) {
+func (d *diagnosing) differences(ctx context.Context, db *postgres.DB) {
 	const check = "schema"
 	list, err := catalog.Check(ctx, db.Conn, schema.Options{Table: d.Table, Mapping: d.Mapping, Publication: d.Publication, RelayRole: d.Names.Role})
 	if err != nil {
@@ -64,7 +65,7 @@ func (d *diagnosing) weigh(one schema.Difference) diagnosis.Level {
 }
 
 // publication checks the publication, and, where there is none, whether a first start may make it.
-func (d *diagnosing) publication(ctx context.Context, db *DB) {
+func (d *diagnosing) publication(ctx context.Context, db *postgres.DB) {
 	const check = "publication"
 	name := schema.QuoteIdent(d.Publication)
 	p, err := d.ReadPublication(ctx, db, d.found.Table.OID)
@@ -95,7 +96,7 @@ func (d *diagnosing) publication(ctx context.Context, db *DB) {
 }
 
 // backfill checks what a first start needs to read.
-func (d *diagnosing) backfill(ctx context.Context, db *DB) {
+func (d *diagnosing) backfill(ctx context.Context, db *postgres.DB) {
 	const check = "backfill"
 	if d.onStart == "skip" {
 		d.list.OK(check, "the first run leaves the rows that are in %s (outbox.backfill: skip)", d.Table)

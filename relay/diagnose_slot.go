@@ -10,13 +10,14 @@ import (
 
 	"walpost/internal/diagnosis"
 	"walpost/relay/pgerror"
+	"walpost/relay/postgres"
 )
 
 // slot checks the slot, or that it may be made. It needs schema walpost, which knows what was streamed before.
-func (d *diagnosing) slot(ctx context.Context, db *DB) {
+func (d *diagnosing) slot(ctx context.Context, db *postgres.DB) {
 	const check = "slot"
 	var err error
-	if d.state, err = ReadState(ctx, db, d.Slot); err == nil {
+	if d.state, err = postgres.ReadState(ctx, db, d.Slot); err == nil {
 		d.found.Slot, err = d.ReadSlot(ctx, db)
 	}
 	s := d.found.Slot
@@ -37,7 +38,7 @@ func (d *diagnosing) slot(ctx context.Context, db *DB) {
 }
 
 // holder tells who streams from a slot that is as it should be.
-func (d *diagnosing) holder(ctx context.Context, db *DB, s *slotRow) {
+func (d *diagnosing) holder(ctx context.Context, db *postgres.DB, s *postgres.Slot) {
 	const check = "slot"
 	kept := fmt.Sprintf("slot %s keeps %s of WAL, confirmed up to %s, wal_status %s", d.Slot, size(s.Retained), s.Confirmed, s.Status)
 	if !s.Active {
@@ -66,19 +67,19 @@ func (d *diagnosing) holder(ctx context.Context, db *DB, s *slotRow) {
 }
 
 // senders checks that there is room for one more stream.
-func (d *diagnosing) senders(ctx context.Context, db *DB) {
+func (d *diagnosing) senders(ctx context.Context, db *postgres.DB) {
 	d.room(ctx, db, "max_wal_senders", "pg_stat_replication", true, "stop a client that pg_stat_replication shows")
 }
 
 // slots checks that there is room for a slot that is yet to be made.
-func (d *diagnosing) slots(ctx context.Context, db *DB) {
+func (d *diagnosing) slots(ctx context.Context, db *postgres.DB) {
 	d.room(ctx, db, "max_replication_slots", "pg_replication_slots", d.found.Slot == nil,
 		"drop a slot that nobody uses (SELECT slot_name FROM pg_replication_slots WHERE NOT active)")
 }
 
 // room checks a setting against what is in use, which a view of the catalog lists: there must be one more if one is needed. otherwise is
 // how to have it without another setting.
-func (d *diagnosing) room(ctx context.Context, db *DB, setting, view string, needed bool, otherwise string) {
+func (d *diagnosing) room(ctx context.Context, db *postgres.DB, setting, view string, needed bool, otherwise string) {
 	var most, used int
 	err := db.QueryRow(ctx, `select current_setting($1)::int, (select count(*) from pg_catalog.`+view+`)`, setting).Scan(&most, &used)
 	switch {
@@ -93,7 +94,7 @@ func (d *diagnosing) room(ctx context.Context, db *DB, setting, view string, nee
 }
 
 // retention looks at the settings by which Postgres gives slots up, or does not.
-func (d *diagnosing) retention(ctx context.Context, db *DB) {
+func (d *diagnosing) retention(ctx context.Context, db *postgres.DB) {
 	const check = "max_slot_wal_keep_size"
 	var keep, idle string
 	var unlimited, expires bool
@@ -110,7 +111,7 @@ func (d *diagnosing) retention(ctx context.Context, db *DB) {
 	case unlimited:
 		d.list.Add(check, diagnosis.Warning, "max_slot_wal_keep_size is unlimited: while no relay runs, or Kafka is away, WAL piles up until the disk is full and the database stops",
 			"run: ALTER SYSTEM SET max_slot_wal_keep_size = '50GB' (less than the disk has left, and more than a long outage writes), then SELECT pg_reload_conf()")
-	case s != nil && Pressure(0).Next(s) == PressureHigh:
+	case s != nil && postgres.Pressure(0).Next(s) == postgres.PressureHigh:
 		d.list.Add(check, diagnosis.Warning, fmt.Sprintf("max_slot_wal_keep_size is %s, and slot %s is lost after %s more", keep, d.Slot, size(s.Safe)),
 			"let the relay catch up, or raise it: ALTER SYSTEM SET max_slot_wal_keep_size, then SELECT pg_reload_conf()")
 	default:
@@ -127,7 +128,7 @@ const oldTransaction = time.Minute
 
 // transactions looks for a transaction that has written for long and is still open: a new slot waits for its end, and an old one keeps WAL
 // for it. Of other roles' transactions an ordinary role sees the number and not the age.
-func (d *diagnosing) transactions(ctx context.Context, db *DB) {
+func (d *diagnosing) transactions(ctx context.Context, db *postgres.DB) {
 	const check = "transactions"
 	var who, cure string
 	var age time.Duration

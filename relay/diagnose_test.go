@@ -14,6 +14,7 @@ import (
 	"walpost/internal/diagnosis"
 	"walpost/internal/pgtest"
 	"walpost/relay/pgerror"
+	"walpost/relay/postgres"
 	"walpost/schema"
 )
 
@@ -177,8 +178,8 @@ func TestDiagnoseTransactions(t *testing.T) {
 	if _, err := writer.Exec(t.Context(), "begin; insert into walpost.outbox (aggregatetype, type) values ('a', 'b')"); err != nil {
 		t.Fatal(err)
 	}
-	d := &diagnosing{Source: NewSource(f.cfg.SourceConfig), patience: 0}
-	db, err := Connect(t.Context(), f.dsn)
+	d := &diagnosing{Source: postgres.NewSource(f.cfg.Config), patience: 0}
+	db, err := postgres.Connect(t.Context(), f.dsn)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,7 +190,7 @@ func TestDiagnoseTransactions(t *testing.T) {
 		!strings.Contains(got.Cure, "ROLLBACK PREPARED") {
 		t.Errorf("before the slot: %+v", got)
 	}
-	d.found.Slot = &slotRow{}
+	d.found.Slot = &postgres.Slot{}
 	d.transactions(t.Context(), db)
 	if got := d.list.Findings[1]; !strings.Contains(got.Found, "the slot keeps WAL for it") {
 		t.Errorf("with a slot: %+v", got)

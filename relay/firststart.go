@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"walpost/relay/pgerror"
+	"walpost/relay/postgres"
 )
 
 // firstStart is one attempt to make the slot and to publish the rows that were in the outbox before it: they are unsent messages.
@@ -18,13 +19,13 @@ import (
 // a connection of its own and goes with it.
 type firstStart struct {
 	*Relay
-	found      *Found
+	found      *postgres.Found
 	unrecorded bool // walpost.relay_state had nothing of the slot when the lock was had
 	begun      bool // and now it has, from this attempt
 }
 
 // run makes the first start, under the lock.
-func (r *firstStart) run(ctx context.Context, db *DB) error {
+func (r *firstStart) run(ctx context.Context, db *postgres.DB) error {
 	lock, err := r.source.Open(ctx)
 	if err != nil {
 		return err
@@ -51,12 +52,12 @@ func (r *firstStart) run(ctx context.Context, db *DB) error {
 
 // undo takes the phase back that this first start recorded, if the server refused the slot, and so will not make it later: to whoever looks,
 // nothing was begun. It needs the lock, or it could be the phase of another relay's first start. That it fails is no harm.
-func (r *firstStart) undo(ctx context.Context, lock *DB) {
+func (r *firstStart) undo(ctx context.Context, lock *postgres.DB) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoLimit)
 	defer cancel()
 	_, err := lock.Exec(ctx, `
 		delete from walpost.relay_state where slot = $1 and phase = $2
-		  and not exists (select from pg_catalog.pg_replication_slots where slot_name = $1)`, r.cfg.Slot, PhaseBackfilling)
+		  and not exists (select from pg_catalog.pg_replication_slots where slot_name = $1)`, r.cfg.Slot, postgres.PhaseBackfilling)
 	if err != nil {
 		r.log.Warn("a first start that came to nothing stays recorded in walpost.relay_state", "slot", r.cfg.Slot, "reason", err)
 	}
@@ -66,7 +67,7 @@ func (r *firstStart) undo(ctx context.Context, lock *DB) {
 const undoLimit = 2 * time.Second
 
 // make makes the first start, with the lock in hand.
-func (r *firstStart) make(ctx context.Context, db *DB) error {
+func (r *firstStart) make(ctx context.Context, db *postgres.DB) error {
 	// Before the slot, which keeps WAL from its first moment: where Kafka is away, or refuses the relay, nothing is made yet.
 	b, err := r.openBackfill(ctx)
 	if err != nil {
@@ -79,7 +80,7 @@ func (r *firstStart) make(ctx context.Context, db *DB) error {
 		return err
 	}
 	defer reader.Close()
-	w, err := dialWalsender(ctx, r.cfg.connString(), r.source.Names, r.log)
+	w, err := dialWalsender(ctx, r.cfg.CurrentConnString(), r.source.Names, r.log)
 	if err != nil {
 		return r.source.Classify(err, pgerror.Connecting)
 	}
@@ -88,7 +89,7 @@ func (r *firstStart) make(ctx context.Context, db *DB) error {
 	if err != nil {
 		return err
 	}
-	if err := WritePhase(ctx, db, r.cfg.Slot, PhaseBackfilling, srv.identity(), r.found.Table.OID); err != nil {
+	if err := postgres.WritePhase(ctx, db, r.cfg.Slot, postgres.PhaseBackfilling, srv.identity(), r.found.Table.OID); err != nil {
 		return err
 	}
 	r.begun = r.unrecorded
@@ -97,17 +98,17 @@ func (r *firstStart) make(ctx context.Context, db *DB) error {
 	if err != nil {
 		return r.source.Classify(err, pgerror.Creating)
 	}
-	if err := WriteSnapshot(ctx, db, r.cfg.Slot, snap.lsn); err != nil {
+	if err := postgres.WriteSnapshot(ctx, db, r.cfg.Slot, snap.lsn); err != nil {
 		return err
 	}
 	if err := r.backfill(ctx, b, reader, r.found, &srv, snap, w.close); err != nil {
 		return err
 	}
-	return WritePhase(ctx, db, r.cfg.Slot, PhaseStreaming, srv.identity(), r.found.Table.OID)
+	return postgres.WritePhase(ctx, db, r.cfg.Slot, postgres.PhaseStreaming, srv.identity(), r.found.Table.OID)
 }
 
 // lock takes the lock and makes sure that nothing has changed before it was had.
-func (r *firstStart) lock(ctx context.Context, lock *DB) error {
+func (r *firstStart) lock(ctx context.Context, lock *postgres.DB) error {
 	locked, err := lock.LockSlot(ctx, r.cfg.Slot)
 	if err != nil {
 		return err
@@ -115,7 +116,7 @@ func (r *firstStart) lock(ctx context.Context, lock *DB) error {
 	if !locked {
 		return errStandby
 	}
-	state, err := ReadState(ctx, lock, r.cfg.Slot)
+	state, err := postgres.ReadState(ctx, lock, r.cfg.Slot)
 	if err != nil {
 		return err
 	}
@@ -123,7 +124,7 @@ func (r *firstStart) lock(ctx context.Context, lock *DB) error {
 	if err != nil {
 		return err
 	}
-	if state != nil && state.Phase == PhaseStreaming || (slot == nil) != (r.found.Slot == nil) {
+	if state != nil && state.Phase == postgres.PhaseStreaming || (slot == nil) != (r.found.Slot == nil) {
 		return errStandby // it was made meanwhile: look again
 	}
 	r.unrecorded = state == nil
@@ -143,7 +144,7 @@ const (
 // guard watches over the connection that has the lock. Without it another relay may be making the same first start, and a dead connection
 // here says that the backfill's own is dead too, whether that is read at the moment or not. The context that it returns ends with the
 // connection; release ends the watch.
-func guard(ctx context.Context, lock *DB) (locked context.Context, release func()) {
+func guard(ctx context.Context, lock *postgres.DB) (locked context.Context, release func()) {
 	locked, cancel := context.WithCancelCause(ctx)
 	var watch sync.WaitGroup
 	watch.Go(func() {

@@ -1,6 +1,10 @@
 package relay
 
-import "context"
+import (
+	"context"
+
+	"walpost/relay/postgres"
+)
 
 // former is the walsender of the last session: its process and when that began, which together no other process has.
 type former struct {
@@ -12,7 +16,7 @@ type former struct {
 // passed, and no time-out may be set; a new session would stand by behind its own ghost for as long. A role may end its own processes.
 //
 // An error is of no interest: the slot will be held, and that is waited for anyway.
-func (r *Relay) endFormer(ctx context.Context, db *DB) {
+func (r *Relay) endFormer(ctx context.Context, db *postgres.DB) {
 	if r.former.pid == 0 {
 		return
 	}

@@ -2,6 +2,8 @@ package relay
 
 import (
 	"context"
+
+	"walpost/relay/postgres"
 )
 
 // judge says whether the session may go on, which it does if nil is returned. What is worth a word is logged once: the session stands on
@@ -9,7 +11,7 @@ import (
 //
 // Rows that are committed while the table is not published are not in the slot. No reader can find them there later, so the relay stops
 // rather than go on around the gap.
-func (w *watcher) judge(ctx context.Context, db *DB, s *session, found *Outbox) error {
+func (w *watcher) judge(ctx context.Context, db *postgres.DB, s *session, found *postgres.Outbox) error {
 	r, known := w.relay, &s.outbox
 	if found.Found.OID == 0 {
 		return r.source.AbsentTable(found.Absent, found.Elsewhere)
@@ -23,7 +25,7 @@ func (w *watcher) judge(ctx context.Context, db *DB, s *session, found *Outbox) 
 	p := found.Publication
 	switch {
 	case found.Found.OID != known.Table:
-		if err := WriteTable(ctx, db, r.cfg.Slot, found.Found.OID); err != nil {
+		if err := postgres.WriteTable(ctx, db, r.cfg.Slot, found.Found.OID); err != nil {
 			r.log.Debug("the outbox is another table, which the next look records", "reason", err)
 			return nil
 		}

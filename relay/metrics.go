@@ -6,9 +6,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"walpost/relay/inflight"
-
 	"github.com/prometheus/client_golang/prometheus"
+
+	"walpost/relay/inflight"
+	"walpost/relay/postgres"
 )
 
 // metrics are what a relay counts. The reader adds per pass and never per event.
@@ -83,23 +84,23 @@ func newMetrics(reg prometheus.Registerer, f *inflight.Tracker, b *inflight.Budg
 }
 
 // registerSlot registers what was last seen of the slot.
-func registerSlot(reg prometheus.Registerer, slot func() SlotState) error {
+func registerSlot(reg prometheus.Registerer, slot func() postgres.SlotState) error {
 	var errs []error
-	read := func(name, help string, labels prometheus.Labels, f func(SlotState) float64) {
+	read := func(name, help string, labels prometheus.Labels, f func(postgres.SlotState) float64) {
 		errs = append(errs, reg.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "walpost_slot_" + name, Help: help, ConstLabels: labels}, func() float64 { return f(slot()) })))
 	}
-	read("retained_wal_bytes", "WAL that the slot keeps, as last seen.", nil, func(s SlotState) float64 { return float64(s.RetainedBytes) })
+	read("retained_wal_bytes", "WAL that the slot keeps, as last seen.", nil, func(s postgres.SlotState) float64 { return float64(s.RetainedBytes) })
 	read("safe_wal_bytes", "WAL that can still be written before Postgres may give the slot up, as last seen; NaN where max_slot_wal_keep_size sets no limit, and until it was seen.",
-		nil, func(s SlotState) float64 {
+		nil, func(s postgres.SlotState) float64 {
 			if s.Seen.IsZero() || s.SafeBytes < 0 {
 				return math.NaN() // 0 would be an emergency
 			}
 			return float64(s.SafeBytes)
 		})
-	read("active", "Whether a relay streams from the slot, this one or another, as last seen.", nil, func(s SlotState) float64 { return oneIf(s.Active) })
+	read("active", "Whether a relay streams from the slot, this one or another, as last seen.", nil, func(s postgres.SlotState) float64 { return oneIf(s.Active) })
 	for _, status := range []string{"reserved", "extended", "unreserved", "lost"} {
 		read("wal_status", "Whether the slot has this wal_status, as last seen.", prometheus.Labels{"status": status},
-			func(s SlotState) float64 { return oneIf(s.WALStatus == status) })
+			func(s postgres.SlotState) float64 { return oneIf(s.WALStatus == status) })
 	}
 	return errors.Join(errs...)
 }

@@ -6,11 +6,12 @@ import (
 	"time"
 
 	"walpost/relay/pgerror"
+	"walpost/relay/postgres"
 )
 
 // Outside is what Postgres knows of a relay that cannot be asked itself.
 type Outside struct {
-	Slot SlotState // WALStatus "": there is no slot
+	Slot postgres.SlotState // WALStatus "": there is no slot
 
 	PID         int32  // of the server process that streams from the slot; 0: none does
 	Application string // the client's application_name; "" where the role may not see it
@@ -32,7 +33,7 @@ func (o *Outside) Holder() string {
 // Look asks Postgres, over one short connection. Of cfg it needs ConnString and Slot.
 func Look(ctx context.Context, cfg Config) (Outside, error) {
 	var o Outside
-	r := NewSource(cfg.SourceConfig)
+	r := postgres.NewSource(cfg.Config)
 	db, err := r.Open(ctx)
 	if err != nil {
 		return o, err

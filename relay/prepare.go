@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"walpost/relay/postgres"
 )
 
 // errStandby says that another relay is at it.
@@ -11,8 +13,8 @@ var errStandby = errors.New("another relay is making the first start of this slo
 
 // prepare makes sure that the slot can be streamed: it checks what is there, makes what a first start makes, backfill included, and says
 // what only a person can cure.
-func (r *Relay) prepare(ctx context.Context, db *DB) (*Found, error) {
-	p := &Found{}
+func (r *Relay) prepare(ctx context.Context, db *postgres.DB) (*postgres.Found, error) {
+	p := &postgres.Found{}
 	err := r.source.CheckServer(ctx, db, p)
 	if p.Version != 0 {
 		r.watcher.meet()
@@ -20,13 +22,13 @@ func (r *Relay) prepare(ctx context.Context, db *DB) (*Found, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := CheckSchema(ctx, db, r.cfg.Table); err != nil {
+	if err := postgres.CheckSchema(ctx, db, r.cfg.Table); err != nil {
 		return nil, err
 	}
 	if err := r.source.CheckWritable(ctx, db, r.streamed); err != nil {
 		return nil, err
 	}
-	state, err := ReadState(ctx, db, r.cfg.Slot)
+	state, err := postgres.ReadState(ctx, db, r.cfg.Slot)
 	if err != nil {
 		return nil, err
 	}
@@ -47,7 +49,7 @@ func (r *Relay) prepare(ctx context.Context, db *DB) (*Found, error) {
 			return nil, err
 		}
 	}
-	if p.Slot == nil || state != nil && state.Phase == PhaseBackfilling {
+	if p.Slot == nil || state != nil && state.Phase == postgres.PhaseBackfilling {
 		if r.cfg.Backfill != "skip" { // before a slot is made for the rows
 			if err := r.source.CheckReadable(ctx, db, p); err != nil {
 				return nil, err

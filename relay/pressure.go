@@ -1,25 +1,27 @@
 package relay
 
+import "walpost/relay/postgres"
+
 // warn tells of a slot that Postgres will give up, once for each change, and not for each relay that stands by.
-func (w *watcher) warn(s *slotRow) {
+func (w *watcher) warn(s *postgres.Slot) {
 	before, r := w.pressure, w.relay
 	if r.status.get().Role == Standby {
-		w.pressure = PressureNone
+		w.pressure = postgres.PressureNone
 		return
 	}
 	w.pressure = before.Next(s)
 	const cure = "find out why events are not acked, or raise the limit: ALTER SYSTEM SET max_slot_wal_keep_size = '...', then SELECT pg_reload_conf()"
 	switch {
 	case w.pressure == before:
-	case w.pressure == PressureNone:
+	case w.pressure == postgres.PressureNone:
 		r.log.Info("the slot is out of danger", "slot", r.cfg.Slot)
-	case w.pressure == PressureHigh && before == PressureNone:
+	case w.pressure == postgres.PressureHigh && before == postgres.PressureNone:
 		r.log.Warn("the slot keeps WAL, and Postgres will give it up when it has to keep more", "slot", r.cfg.Slot,
 			"retained_bytes", s.Retained, "safe_bytes", s.Safe, "wal_status", s.Status, "cure", cure)
-	case w.pressure == PressureUnreserved:
+	case w.pressure == postgres.PressureUnreserved:
 		r.log.Error("the slot keeps more WAL than max_slot_wal_keep_size, and the next checkpoint may cost it", "slot", r.cfg.Slot,
 			"retained_bytes", s.Retained, "wal_status", s.Status, "cure", cure)
-	case w.pressure == PressureLost:
+	case w.pressure == postgres.PressureLost:
 		r.log.Error("the slot is lost: Postgres removed WAL that it needed", "slot", r.cfg.Slot, "reason", s.Reason)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"walpost/relay/pgerror"
+	"walpost/relay/postgres"
 )
 
 // A reader that is held hears nothing of a server that shuts down and waits for it.
@@ -31,7 +32,7 @@ func (s *session) probe(ctx context.Context) {
 			continue
 		}
 		limited, cancel := context.WithTimeout(ctx, probeLimit)
-		err := Ping(limited, s.relay.cfg.connString(), s.addr)
+		err := postgres.Ping(limited, s.relay.cfg.CurrentConnString(), s.addr)
 		cancel()
 		if err != nil && pgerror.ServerGone(err) && s.confirmer.held.Load() {
 			s.stream.interrupt(errStopping)

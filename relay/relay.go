@@ -11,6 +11,7 @@ import (
 
 	"walpost/relay/inflight"
 	"walpost/relay/pgerror"
+	"walpost/relay/postgres"
 	"walpost/schema"
 )
 
@@ -41,7 +42,7 @@ type Sink interface {
 
 // Config says what a relay works on. Slot, Publication, Table, Mapping, OpenSink, Logger and Registerer are required.
 type Config struct {
-	SourceConfig
+	postgres.Config
 
 	Backfill   string // what happens to rows that are there at the first start: "publish" (or "") or "skip"
 	OnBadEvent string // "park" acts as "halt": the relay stops with a reason before the event
@@ -79,7 +80,7 @@ func (c *Config) check() error {
 type Relay struct {
 	cfg     Config
 	log     *slog.Logger
-	source  *Source
+	source  *postgres.Source
 	budget  *inflight.Budget
 	tracker *inflight.Tracker // the stream's; it outlives sessions as the sink does
 	sink    Sink              // the stream's; nil until it is opened
@@ -89,7 +90,7 @@ type Relay struct {
 
 	streamed bool   // this process has had the slot once
 	former   former // its last session with the server
-	timeout  Timeout
+	timeout  postgres.Timeout
 
 	alone  bool // this process began the slot's first start: nothing was there of an earlier one
 	filled bool // a backfill of this process has handed rows to the sink
@@ -108,7 +109,7 @@ func New(cfg Config) (*Relay, error) {
 		cfg.ShutdownTimeout = 10 * time.Second
 	}
 	b := inflight.NewBudget(cfg.MaxInFlightBytes)
-	r := &Relay{cfg: cfg, log: cfg.Logger, source: NewSource(cfg.SourceConfig), budget: b, tracker: inflight.NewTracker(b)}
+	r := &Relay{cfg: cfg, log: cfg.Logger, source: postgres.NewSource(cfg.Config), budget: b, tracker: inflight.NewTracker(b)}
 	r.watcher = newWatcher(r)
 	r.status.set(Starting, "connecting to Postgres")
 	var err error
@@ -196,7 +197,7 @@ func (r *Relay) connect(ctx context.Context) (*session, error) {
 		return nil, err
 	}
 	defer db.Close()
-	var ready *Found
+	var ready *postgres.Found
 	var s *session
 	err = r.timeout.Within(ctx, func(ctx context.Context) (err error) {
 		r.endFormer(ctx, db)

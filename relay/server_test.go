@@ -16,6 +16,7 @@ import (
 	"walpost/internal/catalog"
 	"walpost/internal/pgtest"
 	"walpost/relay/pgerror"
+	"walpost/relay/postgres"
 	"walpost/schema"
 )
 
@@ -46,7 +47,7 @@ func fixtureOn(t testing.TB, dsn string) *fixture {
 		t.Fatal(err)
 	}
 	f.cfg = Config{
-		SourceConfig: SourceConfig{ConnString: dsn, Slot: "walpost_" + strings.ToLower(name), Publication: "walpost", Table: schema.DefaultTable,
+		Config: postgres.Config{ConnString: dsn, Slot: "walpost_" + strings.ToLower(name), Publication: "walpost", Table: schema.DefaultTable,
 			Mapping: schema.DefaultMapping(), Logger: f.logger()},
 		OpenSink: f.sink.open,
 	}

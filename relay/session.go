@@ -14,6 +14,7 @@ import (
 	"walpost/decoder"
 	"walpost/relay/inflight"
 	"walpost/relay/pgerror"
+	"walpost/relay/postgres"
 )
 
 // What stops a session that is not broken.
@@ -38,14 +39,14 @@ type session struct {
 	confirmer *confirmer
 	history   history
 	addr      net.Addr // of the server
-	recorder  *Recorder
+	recorder  *postgres.Recorder
 	recording func() // stops the recorder's goroutine
 
 	pass     inflight.Pass
 	timeline uint32 // of the open transaction
 	pings    pingStorm
 	columns  string                // the outbox's, as last announced
-	outbox   Outbox                // the watcher's
+	outbox   postgres.Outbox       // the watcher's
 	verdict  atomic.Pointer[error] // the watcher's: why the session may not go on
 	over     bool                  // the server has ended the stream with an error: nothing can be confirmed any more
 	fresh    atomic.Bool           // the window is this session's: until then nothing may be confirmed
@@ -54,8 +55,8 @@ type session struct {
 }
 
 // openSession takes the slot.
-func (r *Relay) openSession(ctx context.Context, db *DB, p *Found) (*session, error) {
-	w, err := dialWalsender(ctx, r.cfg.connString(), r.source.Names, r.log)
+func (r *Relay) openSession(ctx context.Context, db *postgres.DB, p *postgres.Found) (*session, error) {
+	w, err := dialWalsender(ctx, r.cfg.CurrentConnString(), r.source.Names, r.log)
 	if err != nil {
 		return nil, r.source.Classify(err, pgerror.Connecting)
 	}
@@ -72,9 +73,11 @@ func (r *Relay) openSession(ctx context.Context, db *DB, p *Found) (*session, er
 	}
 	s := &session{
 		relay: r, tracker: r.tracker, sink: r.sink, stream: stream, history: srv.history, addr: addr,
-		decoder:  decoder.New(r.cfg.Table, r.cfg.Mapping),
-		outbox:   r.watcher.baseline(Outbox{Table: p.Table.OID, Publication: p.Publication, Seen: p.Slot.Seen}),
-		recorder: NewRecorder(r.cfg.Slot, func(ctx context.Context) (*DB, error) { return Connect(ctx, r.cfg.connString()) }),
+		decoder: decoder.New(r.cfg.Table, r.cfg.Mapping),
+		outbox:  r.watcher.baseline(postgres.Outbox{Table: p.Table.OID, Publication: p.Publication, Seen: p.Slot.Seen}),
+		recorder: postgres.NewRecorder(r.cfg.Slot, func(ctx context.Context) (*postgres.DB, error) {
+			return postgres.Connect(ctx, r.cfg.CurrentConnString())
+		}),
 	}
 	s.decoder.Follow(p.Table.OID, p.Places, p.At)
 	if err := s.claim(ctx, db, &srv, p); err != nil {
@@ -86,9 +89,9 @@ func (r *Relay) openSession(ctx context.Context, db *DB, p *Found) (*session, er
 }
 
 // claim records that the slot is this relay's now. It is done with the slot in hand, so no other relay can write at the same time.
-func (s *session) claim(ctx context.Context, db *DB, srv *server, p *Found) error {
+func (s *session) claim(ctx context.Context, db *postgres.DB, srv *server, p *postgres.Found) error {
 	r := s.relay
-	state, err := ReadState(ctx, db, r.cfg.Slot)
+	state, err := postgres.ReadState(ctx, db, r.cfg.Slot)
 	if err != nil {
 		return err
 	}
@@ -100,7 +103,7 @@ func (s *session) claim(ctx context.Context, db *DB, srv *server, p *Found) erro
 		r.log.Warn("the outbox is another table than the one that was streamed before; rows that were committed before it was in the publication are in no slot",
 			"table", r.cfg.Table.String(), "oid", p.Table.OID, "before", state.Table)
 	}
-	return WritePhase(ctx, db, r.cfg.Slot, PhaseStreaming, srv.identity(), p.Table.OID)
+	return postgres.WritePhase(ctx, db, r.cfg.Slot, postgres.PhaseStreaming, srv.identity(), p.Table.OID)
 }
 
 // condemn stops the session for good. What was read is still acked and confirmed.

@@ -12,6 +12,7 @@ import (
 
 	"walpost/decoder"
 	"walpost/relay/inflight"
+	"walpost/relay/postgres"
 	"walpost/schema"
 )
 
@@ -91,7 +92,7 @@ func benchSession(tb testing.TB, conn *loop, n int) {
 		tb.Fatal(err)
 	}
 	s := &session{
-		relay:   &Relay{metrics: m, cfg: Config{SourceConfig: SourceConfig{Table: schema.DefaultTable}}},
+		relay:   &Relay{metrics: m, cfg: Config{Config: postgres.Config{Table: schema.DefaultTable}}},
 		tracker: f,
 		stream:  newStream(conn, nil),
 		decoder: decoder.New(schema.DefaultTable, schema.DefaultMapping()),

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"walpost/relay/pgerror"
+	"walpost/relay/postgres"
 	"walpost/schema"
 )
 
@@ -39,7 +40,7 @@ func dialWalsender(ctx context.Context, connString string, n pgerror.Names, log 
 	if err != nil {
 		return nil, fmt.Errorf("read connection string: %w", err)
 	}
-	PrepareConfig(cfg)
+	postgres.PrepareConfig(cfg)
 	cfg.RuntimeParams["replication"] = "database"
 	if cfg.RuntimeParams["wal_sender_timeout"] == "" && !strings.Contains(cfg.RuntimeParams["options"], "wal_sender_timeout") {
 		cfg.RuntimeParams["wal_sender_timeout"] = "15s" // soon enough for a standby to take over from a frozen relay
@@ -242,6 +243,6 @@ func warnOfWaiting(log *slog.Logger, tell func(reason string)) *time.Timer {
 }
 
 // identity returns what is recorded of the server.
-func (s *server) identity() Identity {
-	return Identity{SystemID: s.systemID, Timeline: s.history.current, Database: s.database}
+func (s *server) identity() postgres.Identity {
+	return postgres.Identity{SystemID: s.systemID, Timeline: s.history.current, Database: s.database}
 }

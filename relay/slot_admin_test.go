@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+
+	"walpost/relay/postgres"
 )
 
 // refused checks that something is not done, and says why.
@@ -64,7 +66,7 @@ func TestSlotLife(t *testing.T) {
 		t.Errorf("published %q, want %q", got, want)
 	}
 	s, err = ShowSlot(t.Context(), f.cfg)
-	if err != nil || !s.Active || s.PID == 0 || s.Recorded == nil || s.Recorded.Phase != PhaseStreaming || !strings.Contains(s.Holder(), "streams to walpost at 127.0.0.1") {
+	if err != nil || !s.Active || s.PID == 0 || s.Recorded == nil || s.Recorded.Phase != postgres.PhaseStreaming || !strings.Contains(s.Holder(), "streams to walpost at 127.0.0.1") {
 		t.Errorf("%v, %+v", err, s)
 	}
 	_, err = DropSlot(t.Context(), f.cfg)
@@ -78,7 +80,7 @@ func TestSlotLife(t *testing.T) {
 	if s, err = DropSlot(t.Context(), f.cfg); err != nil || s.Recorded == nil || s.ConfirmedFlushLSN == "" || f.slots() != 0 {
 		t.Fatalf("drop: %v, %+v", err, s)
 	}
-	if f.phase() != PhaseStreaming {
+	if f.phase() != postgres.PhaseStreaming {
 		t.Errorf("what was recorded became %q", f.phase())
 	}
 	_, err = ShowSlot(t.Context(), f.cfg)

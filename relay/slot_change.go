@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"walpost/relay/pgerror"
+	"walpost/relay/postgres"
 	"walpost/schema"
 )
 
@@ -44,17 +45,17 @@ func CreateSlot(ctx context.Context, cfg Config) (*Slot, error) {
 
 // mayCreate makes the checks of a relay's start.
 func (v *slotVerb) mayCreate(ctx context.Context) error {
-	found := &Found{}
+	found := &postgres.Found{}
 	if err := v.CheckPrimary(ctx, v.db, found); err != nil {
 		return err
 	}
-	if err := CheckSchema(ctx, v.db, v.Table); err != nil {
+	if err := postgres.CheckSchema(ctx, v.db, v.Table); err != nil {
 		return err
 	}
 	if err := v.lock(ctx); err != nil {
 		return err
 	}
-	state, err := ReadState(ctx, v.db, v.Slot)
+	state, err := postgres.ReadState(ctx, v.db, v.Slot)
 	if err != nil {
 		return err
 	}
@@ -79,7 +80,7 @@ func (v *slotVerb) mayCreate(ctx context.Context) error {
 }
 
 func (v *slotVerb) create(ctx context.Context) error {
-	w, err := dialWalsender(ctx, v.connString(), v.Names, v.Logger)
+	w, err := dialWalsender(ctx, v.CurrentConnString(), v.Names, v.Logger)
 	if err != nil {
 		return v.Classify(err, pgerror.Connecting)
 	}

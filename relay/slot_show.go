@@ -6,9 +6,10 @@ import (
 	"fmt"
 	"time"
 
-	"walpost/relay/pgerror"
-
 	"github.com/jackc/pgx/v5"
+
+	"walpost/relay/pgerror"
+	"walpost/relay/postgres"
 )
 
 // Slot is what Postgres knows of the configured slot, in the names of pg_replication_slots, and what relays have recorded of it.
@@ -92,7 +93,7 @@ func (r *Recorded) besides() string {
 	switch {
 	case r == nil:
 		return ", and no relay has begun with it"
-	case r.Phase == PhaseBackfilling:
+	case r.Phase == postgres.PhaseBackfilling:
 		return ", and a first start with it did not end"
 	}
 	return ", but walpost has streamed from it: " + r.last()
@@ -111,11 +112,11 @@ func (r *Recorded) last() string {
 
 // slotVerb is one of the things that people do to a slot.
 type slotVerb struct {
-	*Source
-	db *DB
+	*postgres.Source
+	db *postgres.DB
 }
 
-func newVerb(cfg Config) *slotVerb { return &slotVerb{Source: NewSource(cfg.SourceConfig)} }
+func newVerb(cfg Config) *slotVerb { return &slotVerb{Source: postgres.NewSource(cfg.Config)} }
 
 // open connects.
 func (v *slotVerb) open(ctx context.Context) (err error) {
@@ -125,7 +126,7 @@ func (v *slotVerb) open(ctx context.Context) (err error) {
 
 // do does what takes milliseconds.
 func (v *slotVerb) do(ctx context.Context, act func(context.Context) error) error {
-	return WithTimeout(ctx, func(ctx context.Context) error { return v.Classify(act(ctx), pgerror.Preparing) })
+	return postgres.WithTimeout(ctx, func(ctx context.Context) error { return v.Classify(act(ctx), pgerror.Preparing) })
 }
 
 // look returns what is there; Type is "" if there is no slot.

@@ -3,6 +3,8 @@ package relay
 import (
 	"sync"
 	"time"
+
+	"walpost/relay/postgres"
 )
 
 // Role is what a relay is doing.
@@ -37,7 +39,7 @@ type State struct {
 	Acked        int64 // events that the sink acked, those of a backfill not included
 
 	LagBytes int64 // WAL between what the server has sent in this session and what was confirmed to it
-	Slot     SlotState
+	Slot     postgres.SlotState
 }
 
 // State returns what the relay is doing. It may be called at any time from any goroutine.
@@ -74,14 +76,14 @@ func (s *status) set(role Role, reason string) bool {
 }
 
 // see notes what was seen of the slot.
-func (s *status) see(slot SlotState) {
+func (s *status) see(slot postgres.SlotState) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.state.Slot = slot
 }
 
 // slot is what was last seen of the slot.
-func (s *status) slot() SlotState { return s.get().Slot }
+func (s *status) slot() postgres.SlotState { return s.get().Slot }
 
 // lead makes the relay a leader, or, if it is one, no longer.
 func (s *status) lead(on bool) {

@@ -13,6 +13,7 @@ import (
 	"walpost/decoder"
 	"walpost/relay/internal/wake"
 	"walpost/relay/pgerror"
+	"walpost/relay/postgres"
 	"walpost/schema"
 )
 
@@ -35,7 +36,7 @@ type Printer interface {
 // tail for the same reason, and a server that wants to shut down does not wait for it. In both cases, and when ctx is done while the output
 // is stuck, a goroutine stays behind in the printer.
 func Tail(ctx context.Context, cfg Config, p Printer) error {
-	t := &tail{Source: NewSource(cfg.SourceConfig), printer: p, progress: make(chan struct{}, 1)}
+	t := &tail{Source: postgres.NewSource(cfg.Config), printer: p, progress: make(chan struct{}, 1)}
 	err := t.open(ctx)
 	if err == nil {
 		err = t.run(ctx)
@@ -48,7 +49,7 @@ func Tail(ctx context.Context, cfg Config, p Printer) error {
 
 // tail is one run of [Tail].
 type tail struct {
-	*Source
+	*postgres.Source
 	printer   Printer
 	stream    *stream
 	decoder   *decoder.Decoder
@@ -123,7 +124,7 @@ func (t *tail) stuck(ctx context.Context) error {
 	}
 	limited, cancel := context.WithTimeout(ctx, probeLimit)
 	defer cancel()
-	if err := Ping(limited, t.connString(), t.addr); err != nil && pgerror.ServerGone(err) && t.busy.Load() == since {
+	if err := postgres.Ping(limited, t.CurrentConnString(), t.addr); err != nil && pgerror.ServerGone(err) && t.busy.Load() == since {
 		return errStopping
 	}
 	return nil

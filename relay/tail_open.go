@@ -8,16 +8,17 @@ import (
 
 	"walpost/decoder"
 	"walpost/relay/pgerror"
+	"walpost/relay/postgres"
 )
 
 // open makes the temporary slot and begins to stream from it.
 func (t *tail) open(ctx context.Context) error {
-	found := &Found{}
-	err := WithTimeout(ctx, func(ctx context.Context) error { return t.check(ctx, found) })
+	found := &postgres.Found{}
+	err := postgres.WithTimeout(ctx, func(ctx context.Context) error { return t.check(ctx, found) })
 	if err != nil {
 		return err
 	}
-	w, err := dialWalsender(ctx, t.connString(), t.Names, t.Logger)
+	w, err := dialWalsender(ctx, t.CurrentConnString(), t.Names, t.Logger)
 	if err != nil {
 		return t.Classify(err, pgerror.Connecting)
 	}
@@ -30,7 +31,7 @@ func (t *tail) open(ctx context.Context) error {
 }
 
 // check makes those of the relay's checks that a tail depends on. Schema walpost is none of its business.
-func (t *tail) check(ctx context.Context, found *Found) error {
+func (t *tail) check(ctx context.Context, found *postgres.Found) error {
 	db, err := t.Source.Open(ctx)
 	if err != nil {
 		return err
@@ -49,7 +50,7 @@ func (t *tail) check(ctx context.Context, found *Found) error {
 // create makes the slot and returns its name, which no other connection's has.
 func (t *tail) create(ctx context.Context, w *walsender) (slot string, err error) {
 	var srv server
-	err = WithTimeout(ctx, func(ctx context.Context) (err error) {
+	err = postgres.WithTimeout(ctx, func(ctx context.Context) (err error) {
 		srv, err = w.identify(ctx)
 		return err
 	})
@@ -65,7 +66,7 @@ func (t *tail) create(ctx context.Context, w *walsender) (slot string, err error
 }
 
 // begin hands the connection over to the stream.
-func (t *tail) begin(ctx context.Context, w *walsender, slot string, found *Found) (err error) {
+func (t *tail) begin(ctx context.Context, w *walsender, slot string, found *postgres.Found) (err error) {
 	if t.stream, err = w.start(ctx, slot, t.Publication, found.Binary); err != nil {
 		return t.Classify(err, pgerror.Starting)
 	}

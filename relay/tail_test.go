@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"walpost/internal/pgtest"
+	"walpost/relay/postgres"
 	"walpost/schema"
 )
 
@@ -195,7 +196,7 @@ func TestTailOutput(t *testing.T) {
 	}
 	until(t, "the slot is gone", func() bool { return f.slots() == 0 })
 
-	stuck := &tail{Source: NewSource(SourceConfig{})}
+	stuck := &tail{Source: postgres.NewSource(postgres.Config{})}
 	stuck.busy.Store(time.Now().Add(-outputPatience - time.Second).UnixNano())
 	if err := stuck.stuck(t.Context()); err == nil || !strings.Contains(err.Error(), "the output has taken nothing for 1m1s") {
 		t.Errorf("after a minute: %v", err)

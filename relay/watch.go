@@ -9,6 +9,7 @@ import (
 
 	"walpost/relay/internal/wake"
 	"walpost/relay/pgerror"
+	"walpost/relay/postgres"
 )
 
 const (
@@ -26,10 +27,10 @@ type watcher struct {
 	met   atomic.Bool   // this process was let in by the server: until then nobody tries a login here
 
 	mu      sync.Mutex
-	session *session // holds the slot; nil: none does
-	last    *Outbox  // what the last look found, of whichever session, when all was well; nil: there was none
+	session *session         // holds the slot; nil: none does
+	last    *postgres.Outbox // what the last look found, of whichever session, when all was well; nil: there was none
 
-	pressure Pressure // as last told of; the watcher's goroutine only
+	pressure postgres.Pressure // as last told of; the watcher's goroutine only
 }
 
 func newWatcher(r *Relay) *watcher {
@@ -82,7 +83,7 @@ func (w *watcher) attend(s *session) {
 }
 
 // remember keeps what a look found, for the next session.
-func (w *watcher) remember(g *Outbox) {
+func (w *watcher) remember(g *postgres.Outbox) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	kept := *g
@@ -91,7 +92,7 @@ func (w *watcher) remember(g *Outbox) {
 
 // baseline is what a session's first look is compared with: what the last look of the session before found, or else what this one found
 // at its beginning. What happens between two sessions is noticed so.
-func (w *watcher) baseline(found Outbox) Outbox {
+func (w *watcher) baseline(found postgres.Outbox) postgres.Outbox {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.last == nil || w.last.Table != found.Table {
@@ -128,7 +129,7 @@ func (w *watcher) look(ctx context.Context) error {
 	if s != nil {
 		addr = s.addr
 	}
-	db, err := ConnectTo(ctx, r.cfg.connString(), addr)
+	db, err := postgres.ConnectTo(ctx, r.cfg.CurrentConnString(), addr)
 	if err != nil {
 		return err
 	}

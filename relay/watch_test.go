@@ -12,6 +12,7 @@ import (
 	"walpost/internal/pgtest"
 	"walpost/relay/internal/wake"
 	"walpost/relay/pgerror"
+	"walpost/relay/postgres"
 	"walpost/schema"
 )
 
@@ -269,7 +270,7 @@ func TestWatchSlot(t *testing.T) {
 	if v := values["walpost_slot_safe_wal_bytes"]; !math.IsNaN(v) {
 		t.Errorf("safe_wal_bytes = %v before it was looked at", v)
 	}
-	seen := func(what string, ok func(s SlotState) bool) {
+	seen := func(what string, ok func(s postgres.SlotState) bool) {
 		t.Helper()
 		until(t, what, func() bool { r.look(); return ok(r.relay.State().Slot) })
 	}
@@ -287,7 +288,7 @@ func TestWatchSlot(t *testing.T) {
 	for !f.logs.has("Postgres will give it up") && !t.Failed() {
 		grow()
 		before := r.relay.State().Slot.Seen
-		seen("a look", func(s SlotState) bool { return s.Seen.After(before) })
+		seen("a look", func(s postgres.SlotState) bool { return s.Seen.After(before) })
 	}
 	values = gather(t, r.registry)
 	if values["walpost_slot_retained_wal_bytes"] < 32<<20 || values["walpost_slot_active"] != 1 || !(values["walpost_slot_safe_wal_bytes"] > 0) {
@@ -296,7 +297,7 @@ func TestWatchSlot(t *testing.T) {
 	for r.relay.State().Slot.WALStatus != "unreserved" && !t.Failed() {
 		grow()
 		before := r.relay.State().Slot.Seen
-		seen("a look", func(s SlotState) bool { return s.Seen.After(before) })
+		seen("a look", func(s postgres.SlotState) bool { return s.Seen.After(before) })
 	}
 	if v := gather(t, r.registry)["walpost_slot_wal_status/unreserved"]; v != 1 {
 		t.Errorf("wal_status unreserved is %v", v)

@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"walpost/decoder"
+	"walpost/relay/postgres"
 	"walpost/schema"
 )
 
@@ -44,7 +45,7 @@ func openWire(t *testing.T) *wire {
 	w := &wire{t: t, sink: newTold(false), server: server, ended: make(chan error, 1), writers: map[string]bool{},
 		leaving: make(chan struct{}), finished: make(chan struct{})}
 	r, err := New(Config{
-		SourceConfig: SourceConfig{Slot: "walpost", Publication: "walpost", Table: schema.DefaultTable, Mapping: schema.DefaultMapping(),
+		Config: postgres.Config{Slot: "walpost", Publication: "walpost", Table: schema.DefaultTable, Mapping: schema.DefaultMapping(),
 			Logger: slog.New(slog.NewTextHandler(&logs{t: t}, nil))},
 		ShutdownTimeout: time.Minute, OpenSink: w.sink.open, Registerer: prometheus.NewRegistry(),
 	})
@@ -57,7 +58,7 @@ func openWire(t *testing.T) *wire {
 	s := &session{
 		relay: r, tracker: r.tracker, sink: r.sink, stream: newStream(watchedConn{client, w}, nil), history: history{current: 1},
 		decoder: decoder.New(schema.DefaultTable, schema.DefaultMapping()),
-		recorder: NewRecorder("walpost", func(context.Context) (*DB, error) {
+		recorder: postgres.NewRecorder("walpost", func(context.Context) (*postgres.DB, error) {
 			return nil, errors.New("this server takes no other connection")
 		}),
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"walpost/relay"
+	"walpost/relay/postgres"
 )
 
 // report is the JSON of /api/status, which `walpost status --json` prints. Its names stay as they are; more may come. What is not known
@@ -111,7 +112,7 @@ func (r *report) relay(s relay.State, now time.Time) {
 }
 
 // see takes over what was seen of the slot.
-func (r *slotReport) see(s relay.SlotState) {
+func (r *slotReport) see(s postgres.SlotState) {
 	r.Seen, r.Active, r.WALStatus, r.RetainedBytes, r.ConfirmedLSN = moment(s.Seen), s.Active, s.WALStatus, s.RetainedBytes, s.ConfirmedFlush
 	if s.SafeBytes >= 0 && !s.Seen.IsZero() {
 		r.SafeBytes = &s.SafeBytes

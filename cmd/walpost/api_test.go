@@ -12,6 +12,7 @@ import (
 	"golang.org/x/crypto/bcrypt"
 
 	"walpost/relay"
+	"walpost/relay/postgres"
 	"walpost/sink"
 )
 
@@ -32,7 +33,7 @@ func TestReport(t *testing.T) {
 	state := relay.State{
 		Role: relay.Leader, Since: before(100), Unacked: 5, UnackedSince: before(2), OldestUnacked: before(3), InFlightBytes: 1000, InFlightLimit: 32 << 20,
 		LastEvent: before(1), LastAck: before(2), Received: 105, LagBytes: 77,
-		Slot: relay.SlotState{Seen: before(4), Active: true, WALStatus: "reserved", RetainedBytes: 4096, SafeBytes: -1, ConfirmedFlush: "0/16B3748"},
+		Slot: postgres.SlotState{Seen: before(4), Active: true, WALStatus: "reserved", RetainedBytes: 4096, SafeBytes: -1, ConfirmedFlush: "0/16B3748"},
 	}
 	a.watchSink("shop", func() sink.Status {
 		return sink.Status{Published: 100, Blocked: []sink.BlockedTopic{{Name: "orders", For: 1500 * time.Millisecond}}}

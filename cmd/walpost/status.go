@@ -11,6 +11,7 @@ import (
 
 	"walpost/cmd/walpost/internal/config"
 	"walpost/relay"
+	"walpost/relay/postgres"
 )
 
 // statusFlags are the verb's own.
@@ -125,7 +126,7 @@ func look(ctx context.Context, cfg *config.Config, client *adminClient) (*view, 
 			silence = fmt.Sprintf("the relay at %s tells no more: %v", client.base.Host, err)
 		}
 	}
-	o, err := relay.Look(ctx, relay.Config{SourceConfig: relay.SourceConfig{ConnString: string(cfg.Postgres.URL), Slot: cfg.Postgres.Slot, Publication: cfg.Postgres.Publication}})
+	o, err := relay.Look(ctx, relay.Config{Config: postgres.Config{ConnString: string(cfg.Postgres.URL), Slot: cfg.Postgres.Slot, Publication: cfg.Postgres.Publication}})
 	if err != nil && !v.hidden {
 		return nil, fmt.Errorf("%s; and Postgres does not tell of the slot: %w", silence, err)
 	}

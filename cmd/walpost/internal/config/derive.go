@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"walpost/relay"
+	"walpost/relay/postgres"
 	"walpost/schema"
 	"walpost/sink"
 	"walpost/sink/recordbatch"
@@ -76,7 +77,7 @@ func (c *Config) Sink() (sink.Config, error) {
 func (c *Config) RelayConfig() (relay.Config, error) {
 	table, err := c.Table()
 	return relay.Config{
-		SourceConfig: relay.SourceConfig{ConnString: string(c.Postgres.URL), Slot: c.Postgres.Slot, Publication: c.Postgres.Publication, Table: table, Mapping: c.Mapping()},
+		Config:   postgres.Config{ConnString: string(c.Postgres.URL), Slot: c.Postgres.Slot, Publication: c.Postgres.Publication, Table: table, Mapping: c.Mapping()},
 		Backfill: c.Outbox.Backfill, OnBadEvent: c.Outbox.OnBadEvent,
 		MaxInFlightBytes: int64(c.Relay.MaxInFlightBytes), ShutdownTimeout: c.Relay.ShutdownTimeout,
 	}, err

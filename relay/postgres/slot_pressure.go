@@ -1,4 +1,4 @@
-package relay
+package postgres
 
 // Pressure is how near Postgres is to giving the slot up for the WAL that it keeps.
 type Pressure uint8
@@ -11,7 +11,7 @@ const (
 )
 
 // Next returns the pressure on a slot that was under pressure before; nil: there is no slot. It falls later than it rises.
-func (before Pressure) Next(s *slotRow) Pressure {
+func (before Pressure) Next(s *Slot) Pressure {
 	if s == nil {
 		return PressureNone
 	}

@@ -1,4 +1,4 @@
-package relay
+package postgres
 
 import (
 	"context"

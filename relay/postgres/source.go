@@ -1,4 +1,4 @@
-package relay
+package postgres
 
 import (
 	"context"
@@ -8,8 +8,8 @@ import (
 	"walpost/schema"
 )
 
-// SourceConfig says which database is read, and what of it. Logger is required for what logs.
-type SourceConfig struct {
+// Config says which database is read, and what of it. Logger is required for what logs.
+type Config struct {
 	ConnString  string        // libpq URL or keywords; empty: the PG* environment. Read anew for every connection.
 	Renew       func() string // what new connections use instead, called from any goroutine; nil: always ConnString
 	Slot        string
@@ -19,8 +19,8 @@ type SourceConfig struct {
 	Logger      *slog.Logger
 }
 
-// connString returns what the next connection uses.
-func (c *SourceConfig) connString() string {
+// CurrentConnString returns what the next connection uses.
+func (c *Config) CurrentConnString() string {
 	if c.Renew != nil {
 		return c.Renew()
 	}
@@ -31,19 +31,19 @@ func (c *SourceConfig) connString() string {
 //
 // One goroutine calls open, classify and the checks. Reading may be done from any.
 type Source struct {
-	SourceConfig
+	Config
 	Names     pgerror.Names
 	Connected bool // this process has been connected once
 }
 
 // NewSource returns a source. It connects to nothing.
-func NewSource(cfg SourceConfig) *Source {
-	return &Source{SourceConfig: cfg, Names: pgerror.Names{Slot: cfg.Slot, Publication: cfg.Publication, Table: cfg.Table}}
+func NewSource(cfg Config) *Source {
+	return &Source{Config: cfg, Names: pgerror.Names{Slot: cfg.Slot, Publication: cfg.Publication, Table: cfg.Table}}
 }
 
 // Open connects and classifies what comes of it.
 func (src *Source) Open(ctx context.Context) (*DB, error) {
-	db, err := Connect(ctx, src.connString())
+	db, err := Connect(ctx, src.CurrentConnString())
 	if err != nil {
 		return nil, src.Classify(err, pgerror.Connecting)
 	}

@@ -1,4 +1,4 @@
-package relay
+package postgres
 
 import (
 	"context"
@@ -6,10 +6,10 @@ import (
 	"net"
 	"time"
 
-	"walpost/relay/pgerror"
-
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"walpost/relay/pgerror"
 )
 
 // DB is an ordinary connection, for checks, state and backfill.

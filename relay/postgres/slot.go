@@ -1,4 +1,4 @@
-package relay
+package postgres
 
 import (
 	"context"
@@ -12,8 +12,8 @@ import (
 	"walpost/schema"
 )
 
-// slotRow is what pg_replication_slots says of the slot.
-type slotRow struct {
+// Slot is what pg_replication_slots says of the slot.
+type Slot struct {
 	plugin, kind, database string
 	Foreign                bool // it is of another database than the connection
 	Active                 bool
@@ -30,7 +30,7 @@ type slotRow struct {
 }
 
 // State is what a status page shows of the slot; of none, when that was seen.
-func (s *slotRow) State() SlotState {
+func (s *Slot) State() SlotState {
 	if s == nil {
 		return SlotState{Seen: time.Now(), SafeBytes: -1}
 	}
@@ -48,7 +48,7 @@ type SlotState struct {
 }
 
 // LostError says that Postgres gave the slot up.
-func (s *slotRow) LostError(name string) error {
+func (s *Slot) LostError(name string) error {
 	if s.Reason == "" {
 		return fmt.Errorf("slot %s: wal_status is lost", name)
 	}
@@ -56,8 +56,8 @@ func (s *slotRow) LostError(name string) error {
 }
 
 // ReadSlot returns nil if there is no slot.
-func (src *Source) ReadSlot(ctx context.Context, db *DB) (*slotRow, error) {
-	var s slotRow
+func (src *Source) ReadSlot(ctx context.Context, db *DB) (*Slot, error) {
+	var s Slot
 	err := db.QueryRow(ctx, `
 		select coalesce(plugin, ''), slot_type, coalesce(database, ''), coalesce(database <> pg_catalog.current_database(), false), active, coalesce(active_pid, 0), coalesce(confirmed_flush_lsn::text, ''),
 		       coalesce(confirmed_flush_lsn > pg_catalog.pg_current_wal_flush_lsn(), false),
@@ -79,7 +79,7 @@ func (src *Source) ReadSlot(ctx context.Context, db *DB) (*slotRow, error) {
 }
 
 // CheckSlot checks that a slot is one that walpost can stream and has not lost anything.
-func (src *Source) CheckSlot(s *slotRow, state *RelayState) error {
+func (src *Source) CheckSlot(s *Slot, state *RelayState) error {
 	name := src.Slot
 	switch {
 	case s.kind != "logical":

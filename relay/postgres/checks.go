@@ -1,4 +1,4 @@
-package relay
+package postgres
 
 import (
 	"context"
@@ -23,7 +23,7 @@ type Found struct {
 	Places      []schema.TableColumn // the table's columns if their places were always the same, else nil
 	At          pglogrepl.LSN        // what was committed before it is older than table
 	Binary      bool                 // the payload is worth the binary format
-	Slot        *slotRow
+	Slot        *Slot
 	Publication *publication // nil: it was made just now
 	Version     int          // server_version_num
 }
