@@ -6,10 +6,10 @@ import (
 	"sync"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"walpost/relay/pgerror"
 	"walpost/relay/postgres"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // firstStart is one attempt to make the slot and to publish the rows that were in the outbox before it: they are unsent messages.

@@ -6,10 +6,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"walpost/relay/inflight"
 	"walpost/relay/postgres"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // metrics are what a relay counts. The reader adds per pass and never per event.

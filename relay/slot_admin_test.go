@@ -7,9 +7,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/jackc/pgx/v5"
-
 	"walpost/relay/postgres"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // refused checks that something is not done, and says why.

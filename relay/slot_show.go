@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"walpost/relay/pgerror"
 	"walpost/relay/postgres"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // Slot is what Postgres knows of the configured slot, in the names of pg_replication_slots, and what relays have recorded of it.

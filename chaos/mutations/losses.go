@@ -197,7 +197,7 @@ func parseCopyData(b []byte) (message, error) {
 		Mode:     "L10",
 		Prevents: "a slot that is gone stops the relay, which says what is in no slot",
 		Guard:    "a slot that was streamed from is not made again",
-		File:     "relay/postgres/checks.go",
+		File:     "relay/postgres/slot.go",
 		Old:      "\tcase state != nil && state.Phase == PhaseStreaming:\n\t\treturn src.missingSlot(state)\n",
 		New:      "",
 		Module:   ".", Package: "./relay", Test: "TestMissingSlotIsNeverMadeAnewSilently",

@@ -6,13 +6,13 @@ import (
 	"net"
 	"time"
 
+	"walpost/relay/pgerror"
+
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-
-	"walpost/relay/pgerror"
 )
 
-// DB is an ordinary connection, for checks, state and backfill.
+// DB is an ordinary connection. Like that of pgx, it belongs to one goroutine at a time.
 type DB struct {
 	*pgx.Conn
 }
@@ -20,6 +20,7 @@ type DB struct {
 // dialLimit bounds one attempt to connect, unless the user set connect_timeout: a wait has to show before people ask.
 const dialLimit = 10 * time.Second
 
+// Connect connects to the first server of the connection string that will do.
 func Connect(ctx context.Context, connString string) (*DB, error) {
 	return ConnectTo(ctx, connString, nil)
 }
@@ -44,13 +45,14 @@ func ConnectTo(ctx context.Context, connString string, addr net.Addr) (*DB, erro
 	return &DB{conn}, nil
 }
 
+// Close closes the connection, and waits a second for that at most.
 func (d *DB) Close() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	d.Conn.Close(ctx)
 }
 
-// PrepareConfig sets what every connection of the relay's has: a name, a limit for connecting, settings that make a value's text
+// PrepareConfig sets what every connection of a relay has: a name, a limit for connecting, settings that make a value's text
 // independent of the server's and the role's own, and no limit for what is idle while Kafka is away or waits for others' transactions, as
 // the creation of a slot does.
 func PrepareConfig(cfg *pgconn.Config) {
@@ -72,7 +74,7 @@ func PrepareConfig(cfg *pgconn.Config) {
 	}
 }
 
-// Ping opens and closes an ordinary connection to the server at addr.
+// Ping opens and closes a connection to the server at addr.
 func Ping(ctx context.Context, connString string, addr net.Addr) error {
 	db, err := ConnectTo(ctx, connString, addr)
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"walpost/schema"
 )
 
-// AlteredPublication is the fault of a publication that is well now, and was altered since it was last seen. What it published in between
+// AlteredPublication returns the fault of a publication that is well now, and was altered since it was last seen. What it published in between
 // nobody can tell any more.
 func (src *Source) AlteredPublication(since time.Time) error {
 	return pgerror.Permanent(fmt.Errorf("publication %s was altered, or table %s was taken out and put back: for a while it may not have published what was inserted",

@@ -11,7 +11,7 @@ import (
 // recordEvery is how often a confirmation is recorded while acks flow. What a resync republishes reaches back further than that.
 const recordEvery = 5 * time.Second
 
-// Recorder writes the last confirmation down, for the day on which the slot is lost. An idle relay writes nothing: a write would be WAL
+// Recorder writes the last confirmation to walpost.relay_state, for the day on which the slot is lost. An idle relay writes nothing: a write would be WAL
 // to be confirmed, and so on for ever. Nor does it keep a connection: that would be a client for a smart shutdown to wait for.
 type Recorder struct {
 	open    func(context.Context) (*DB, error)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -12,7 +13,7 @@ import (
 	"walpost/schema"
 )
 
-// Slot is what pg_replication_slots says of the slot.
+// Slot is the slot as pg_replication_slots showed it at one moment.
 type Slot struct {
 	plugin, kind, database string
 	Foreign                bool // it is of another database than the connection
@@ -29,7 +30,7 @@ type Slot struct {
 	Seen                   time.Time // when this was read, by the server's clock
 }
 
-// State is what a status page shows of the slot; of none, when that was seen.
+// State returns what a status page shows of the slot; of no slot, when that was seen.
 func (s *Slot) State() SlotState {
 	if s == nil {
 		return SlotState{Seen: time.Now(), SafeBytes: -1}
@@ -47,7 +48,7 @@ type SlotState struct {
 	ConfirmedFlush string    // confirmed_flush_lsn, up to which Postgres may forget
 }
 
-// LostError says that Postgres gave the slot up.
+// LostError returns an error which says that Postgres gave the slot up, and why.
 func (s *Slot) LostError(name string) error {
 	if s.Reason == "" {
 		return fmt.Errorf("slot %s: wal_status is lost", name)
@@ -55,7 +56,7 @@ func (s *Slot) LostError(name string) error {
 	return fmt.Errorf("slot %s: wal_status is lost (%s)", name, s.Reason)
 }
 
-// ReadSlot returns nil if there is no slot.
+// ReadSlot reads the slot. It returns nil if there is no slot.
 func (src *Source) ReadSlot(ctx context.Context, db *DB) (*Slot, error) {
 	var s Slot
 	err := db.QueryRow(ctx, `
@@ -101,7 +102,7 @@ func (src *Source) CheckSlot(s *Slot, state *RelayState) error {
 	return nil
 }
 
-// missingSlot is the fault of a slot that was there and is no more.
+// missingSlot returns the fault of a slot that was there and is no more.
 func (src *Source) missingSlot(state *RelayState) error {
 	known := "nothing was confirmed yet"
 	if state.confirmed != "" {
@@ -113,4 +114,29 @@ func (src *Source) missingSlot(state *RelayState) error {
 	return pgerror.Permanent(fmt.Errorf("slot %s does not exist, but walpost has streamed from it: events committed since are in no slot (%s)", src.Slot, known),
 		"publish the rows of %s created since from the table; to begin anew with all rows that are in it, run: DELETE FROM walpost.relay_state WHERE slot = %s",
 		src.Table, schema.QuoteLiteral(src.Slot))
+}
+
+// LegalSlotName reports whether Postgres takes name as the name of a slot.
+func LegalSlotName(name string) bool { return slotName.MatchString(name) }
+
+var slotName = regexp.MustCompile(`^[a-z0-9_]{1,63}$`)
+
+// CheckNoSlot checks that a slot that does not exist may be created.
+func (src *Source) CheckNoSlot(state *RelayState) error {
+	switch {
+	case state != nil && state.Phase == PhaseStreaming:
+		return src.missingSlot(state)
+	case !LegalSlotName(src.Slot):
+		return pgerror.Permanent(fmt.Errorf("no slot can have the name %q", src.Slot), "choose another one: up to 63 lower-case letters, digits and underscores")
+	}
+	return nil
+}
+
+// LockSlot takes the lock of a slot's first start, which lives as long as the connection, and tells whether it was free.
+func (d *DB) LockSlot(ctx context.Context, slot string) (locked bool, err error) {
+	err = d.QueryRow(ctx, `select pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended('walpost slot ' || $1, 0))`, slot).Scan(&locked)
+	if err != nil {
+		return false, fmt.Errorf("lock the first start of slot %s: %w", slot, err)
+	}
+	return locked, nil
 }

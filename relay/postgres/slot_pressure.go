@@ -3,6 +3,7 @@ package postgres
 // Pressure is how near Postgres is to giving the slot up for the WAL that it keeps.
 type Pressure uint8
 
+// The levels of pressure, the least first.
 const (
 	PressureNone       Pressure = iota
 	PressureHigh                // three quarters of max_slot_wal_keep_size are used

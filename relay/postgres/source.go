@@ -8,7 +8,7 @@ import (
 	"walpost/schema"
 )
 
-// Config says which database is read, and what of it. Logger is required for what logs.
+// Config says which database is read, and what of it.
 type Config struct {
 	ConnString  string        // libpq URL or keywords; empty: the PG* environment. Read anew for every connection.
 	Renew       func() string // what new connections use instead, called from any goroutine; nil: always ConnString
@@ -16,7 +16,7 @@ type Config struct {
 	Publication string
 	Table       schema.Table
 	Mapping     schema.Mapping
-	Logger      *slog.Logger
+	Logger      *slog.Logger // of what is done besides asking, which is to create a publication
 }
 
 // CurrentConnString returns what the next connection uses.
@@ -27,13 +27,13 @@ func (c *Config) CurrentConnString() string {
 	return c.ConnString
 }
 
-// Source is the configured outbox, slot and publication in their database: it connects, looks and checks. It carries no events.
+// Source is the configured outbox, slot and publication in their database. It connects, reads and checks; it carries no events.
 //
-// One goroutine calls open, classify and the checks. Reading may be done from any.
+// One goroutine calls Open, Classify and what begins with Check. What begins with Read may be called from any.
 type Source struct {
 	Config
-	Names     pgerror.Names
-	Connected bool // this process has been connected once
+	Names     pgerror.Names // for the texts of errors; Open sets the role
+	Connected bool          // this process has been connected once; CheckServer sets it
 }
 
 // NewSource returns a source. It connects to nothing.
@@ -41,7 +41,7 @@ func NewSource(cfg Config) *Source {
 	return &Source{Config: cfg, Names: pgerror.Names{Slot: cfg.Slot, Publication: cfg.Publication, Table: cfg.Table}}
 }
 
-// Open connects and classifies what comes of it.
+// Open connects. Its errors are classified.
 func (src *Source) Open(ctx context.Context) (*DB, error) {
 	db, err := Connect(ctx, src.CurrentConnString())
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// The phases of a slot's life.
+// The phases of a slot's life, as in column phase.
 const (
 	PhaseBackfilling = "backfilling" // from before the slot is made until the rows that were there are acked
 	PhaseStreaming   = "streaming"   // ever after
@@ -24,7 +24,7 @@ type RelayState struct {
 	committed string // commit time of the last confirmed transaction
 }
 
-// ReadState returns nil if there is no row.
+// ReadState reads the slot's row. It returns nil if there is none.
 func ReadState(ctx context.Context, db *DB, slot string) (*RelayState, error) {
 	var s RelayState
 	err := db.QueryRow(ctx, `
@@ -39,7 +39,7 @@ func ReadState(ctx context.Context, db *DB, slot string) (*RelayState, error) {
 	return &s, nil
 }
 
-// Identity says which server and database a slot belongs to.
+// Identity is the server and the database that a slot belongs to.
 type Identity struct {
 	SystemID string
 	Timeline uint32
@@ -75,13 +75,4 @@ func WriteTable(ctx context.Context, db *DB, slot string, table uint32) error {
 		return fmt.Errorf("record the table of slot %s: %w", slot, err)
 	}
 	return nil
-}
-
-// LockSlot takes the lock of a slot's first start, which lives as long as the connection, and tells whether it was free.
-func (d *DB) LockSlot(ctx context.Context, slot string) (locked bool, err error) {
-	err = d.QueryRow(ctx, `select pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended('walpost slot ' || $1, 0))`, slot).Scan(&locked)
-	if err != nil {
-		return false, fmt.Errorf("lock the first start of slot %s: %w", slot, err)
-	}
-	return locked, nil
 }

@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// QueryTimeout bounds how long the checks before a session, or what a verb asks for, may take together: SQL that takes milliseconds. A server that is frozen, or a
-// way to it that swallows everything, keeps a connection open and never answers.
+// QueryTimeout bounds how long the checks before a session, or the queries of a verb, may take together: SQL that takes milliseconds. A server
+// that is frozen, or a network that swallows everything, keeps a connection open and never answers.
 const QueryTimeout = 30 * time.Second
 
-// Timeout watches whether the server answers. It is used from one goroutine.
+// Timeout bounds how long the server may take to answer. It is used from one goroutine.
 type Timeout struct {
 	timer *time.Timer
 }
@@ -30,7 +30,7 @@ func (a *Timeout) Within(ctx context.Context, do func(context.Context) error) er
 	return err
 }
 
-// WithTimeout calls do with the limit of a whole answer.
+// WithTimeout calls do with a context that ends after [QueryTimeout].
 func WithTimeout(ctx context.Context, do func(context.Context) error) error {
 	return new(Timeout).Within(ctx, do)
 }

@@ -1,0 +1,177 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"walpost/internal/catalog"
+	"walpost/relay/pgerror"
+	"walpost/schema"
+)
+
+// Publication is what a relay has to know of the publication.
+type Publication struct {
+	oid      uint32
+	version  uint32 // the transaction that wrote its row of pg_publication: another one has altered it
+	row      uint32 // of pg_publication_rel for the table; 0: it is in it otherwise, or not at all
+	inserts  bool
+	viaRoot  bool
+	member   bool     // the table is in it
+	filtered bool     // of the table or its partitions not all rows are
+	listed   []string // the columns of the table that are; nil: there is no list, all are
+}
+
+// ReadPublication reads the publication and what it has of the table with the oid. It returns nil if there is no publication.
+func (src *Source) ReadPublication(ctx context.Context, db *DB, table uint32) (*Publication, error) {
+	var p Publication
+	// prqual, prattrs and attnames are there since 15, so they are asked for in a way that needs no column.
+	err := db.QueryRow(ctx, `
+		select p.oid, p.xmin::text::bigint, pubinsert, pubviaroot, coalesce((select m.oid from pg_catalog.pg_publication_rel m where m.prpubid = p.oid and m.prrelid = $4), 0), exists (
+		         select from pg_catalog.pg_publication_tables t where t.pubname = p.pubname and t.schemaname = $2 and t.tablename = $3), exists (
+		         select from pg_catalog.pg_publication_rel m where m.prpubid = p.oid and to_jsonb(m) ->> 'prqual' is not null
+		           and (m.prrelid = $4 or m.prrelid in (select i.inhrelid from pg_catalog.pg_inherits i where i.inhparent = $4))), (
+		         select array(select jsonb_array_elements_text(to_jsonb(t) -> 'attnames')) from pg_catalog.pg_publication_tables t
+		         where t.pubname = p.pubname and t.schemaname = $2 and t.tablename = $3 and exists (
+		           select from pg_catalog.pg_publication_rel m where m.prpubid = p.oid and m.prrelid = $4 and to_jsonb(m) ->> 'prattrs' is not null))
+		from pg_catalog.pg_publication p where pubname = $1`, src.Publication, src.Table.Schema, src.Table.Name, table).Scan(
+		&p.oid, &p.version, &p.inserts, &p.viaRoot, &p.row, &p.member, &p.filtered, &p.listed)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("look up publication %s: %w", schema.QuoteIdent(src.Publication), err)
+	}
+	return &p, nil
+}
+
+// CheckComplete returns what keeps rows of the table out of the stream, or columns of them that outbox.columns maps; nil: nothing does.
+func (src *Source) CheckComplete(p *Publication, table *catalog.Described) error {
+	if err := p.checkRows(src, table.Partitioned); err != nil {
+		return err
+	}
+	return p.checkColumns(src, table.Columns)
+}
+
+// checkRows returns what keeps rows of the table out of the stream. partitioned: the table is the root of partitions.
+func (p *Publication) checkRows(src *Source, partitioned bool) error {
+	name, table := schema.QuoteIdent(src.Publication), src.Table
+	switch {
+	case partitioned && !p.viaRoot: // then pg_publication_tables lists the partitions and not the root
+		return pgerror.Permanent(fmt.Errorf("publication %s shows partitions of %s and not the table", name, table),
+			"run: ALTER PUBLICATION %s SET (publish_via_partition_root = true)", name)
+	case !p.member:
+		return pgerror.Permanent(fmt.Errorf("publication %s does not have table %s", name, table), "run: ALTER PUBLICATION %s ADD TABLE %s", name, table)
+	case p.filtered: // committed rows would be left out, and nobody told
+		return pgerror.Permanent(fmt.Errorf("publication %s has a row filter on table %s", name, table), "run: %s", src.publishedWhole())
+	case !p.inserts:
+		return pgerror.Permanent(fmt.Errorf("publication %s does not publish inserts", name), "run: ALTER PUBLICATION %s SET (publish = 'insert')", name)
+	}
+	return nil
+}
+
+// checkColumns reports which columns a list leaves out: the stream would have the rows as if the table had no such columns.
+func (p *Publication) checkColumns(src *Source, columns []schema.TableColumn) error {
+	if p.listed == nil {
+		return nil
+	}
+	var lacking []string
+	for _, c := range src.Mapping.Mapped(columns) {
+		if !slices.Contains(p.listed, c.Name) {
+			lacking = append(lacking, schema.QuoteIdent(c.Name))
+		}
+	}
+	if lacking == nil {
+		return nil
+	}
+	return pgerror.Permanent(&columnsError{fmt.Sprintf("publication %s has a column list on table %s without %s, which outbox.columns maps",
+		schema.QuoteIdent(src.Publication), src.Table, strings.Join(lacking, ", "))}, "run: %s", src.publishedWhole())
+}
+
+// columnsError says that rows come without some of their columns. They do come.
+type columnsError struct{ text string }
+
+func (e *columnsError) Error() string { return e.text }
+
+// publishedWhole is SQL that makes the publication have every row and column of the table, and leaves its other tables alone.
+func (src *Source) publishedWhole() string {
+	return fmt.Sprintf("BEGIN; ALTER PUBLICATION %s DROP TABLE %s; ALTER PUBLICATION %[1]s ADD TABLE %[2]s; COMMIT", schema.QuoteIdent(src.Publication), src.Table)
+}
+
+// NoPublication returns the fault of a slot without its publication.
+func (src *Source) NoPublication() error {
+	return pgerror.Permanent(fmt.Errorf("publication %s does not exist, but slot %s does", schema.QuoteIdent(src.Publication), src.Slot),
+		"run: %s; events committed before that cannot be read from the slot: advance it (SELECT pg_replication_slot_advance(%s, pg_current_wal_lsn())) and publish them from the table",
+		src.PublicationSQL(), schema.QuoteLiteral(src.Slot))
+}
+
+// PublicationSQL returns the SQL that creates the publication.
+func (src *Source) PublicationSQL() string {
+	return schema.PublicationSQL(schema.Options{Table: src.Table, Publication: src.Publication})
+}
+
+// Same reports whether p and o are one publication that nobody altered in between, and from which nobody took the table.
+func (p *Publication) Same(o *Publication) bool {
+	return p.oid == o.oid && p.version == o.version && p.row == o.row
+}
+
+// CheckPublication checks the publication, and makes it for a first start where the role may. It has to be there before the slot: it is
+// looked up as it was at each point of the WAL.
+func (src *Source) CheckPublication(ctx context.Context, db *DB, p *Found) error {
+	pub, err := src.ReadPublication(ctx, db, p.Table.OID)
+	switch {
+	case err != nil:
+		return err
+	case pub != nil:
+		p.Publication = pub
+		return src.CheckPublished(pub, p)
+	case p.Slot != nil:
+		return src.NoPublication()
+	}
+	return src.createPublication(ctx, db)
+}
+
+// CheckPublished checks that every row of the table goes through the publication, and whole.
+func (src *Source) CheckPublished(pub *Publication, p *Found) error {
+	err := src.CheckComplete(pub, &p.Table)
+	if p.Slot != nil {
+		err = src.WithGap(err, time.Time{})
+	}
+	return err
+}
+
+// MayNotPublish returns the fault of a publication that a first start would have to create and may not.
+func (src *Source) MayNotPublish(err error) error {
+	return pgerror.Permanent(fmt.Errorf("publication %s does not exist, and the role %s may not create it: %w", src.Publication, src.Names.Role, err),
+		"run as the owner of %s: %s", src.Table, src.PublicationSQL())
+}
+
+func (src *Source) createPublication(ctx context.Context, db *DB) error {
+	_, err := db.Exec(ctx, src.PublicationSQL())
+	switch {
+	case pgerror.IsSQLState(err, "42501"):
+		return src.MayNotPublish(err)
+	case err != nil && !pgerror.IsSQLState(err, "42710"): // another relay made it
+		return fmt.Errorf("create publication %s: %w", src.Publication, err)
+	}
+	src.Logger.Info("created publication", "publication", src.Publication, "table", src.Table.String())
+	return nil
+}
+
+// CheckVisible checks that the publication is there and has every row of the table, and whole.
+func (src *Source) CheckVisible(ctx context.Context, db *DB, found *Found) error {
+	pub, err := src.ReadPublication(ctx, db, found.Table.OID)
+	switch {
+	case err != nil:
+		return err
+	case pub == nil:
+		return pgerror.Permanent(fmt.Errorf("publication %s does not exist", schema.QuoteIdent(src.Publication)),
+			"run as the owner of %s: %s", src.Table, src.PublicationSQL())
+	}
+	return src.CheckComplete(pub, &found.Table)
+}

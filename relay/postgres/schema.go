@@ -1,0 +1,29 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"walpost/internal/catalog"
+	"walpost/relay/pgerror"
+	"walpost/schema"
+)
+
+// CheckSchema checks that schema walpost is there, of a version that this program can work with.
+func CheckSchema(ctx context.Context, db *DB, outbox schema.Table) error {
+	version, err := catalog.Version(ctx, db)
+	there := version != 0
+	if err == nil && !there { // none, or one that somebody made say 0
+		err = db.QueryRow(ctx, "select pg_catalog.to_regprocedure('walpost.schema_version()') is not null").Scan(&there)
+	}
+	switch {
+	case err != nil:
+		return err
+	case !there:
+		return pgerror.Permanent(errors.New("schema walpost is not in this database"), "run: %s", schema.Command("apply", outbox))
+	case version < schema.Version:
+		return pgerror.Permanent(fmt.Errorf("schema walpost is of version %d, and this walpost needs %d", version, schema.Version), "run: %s", schema.Command("apply", outbox))
+	}
+	return nil
+}
