@@ -18,14 +18,14 @@ import (
 
 // backfill publishes the rows of a snapshot, which reader reads, and returns when all are acked, or counts them if they are to be skipped.
 // It calls imported when the snapshot is its own, and the connection that made it may go.
-func (r *Relay) backfill(ctx context.Context, b *backfilling, reader *postgres.DB, p *postgres.Found, srv *server, snap snapshot, imported func()) error {
+func (r *Relay) backfill(ctx context.Context, b *backfilling, reader *postgres.DB, p *postgres.Found, srv *Server, snap Snapshot, imported func()) error {
 	// A role or database may have limits that suit services: this transaction takes as long as Kafka does.
 	// Where a policy would hide rows, an error is wanted and not their silence.
 	statements := []string{"set idle_in_transaction_session_timeout = 0", "set statement_timeout = 0", "set row_security = off"}
-	if srv.version >= 17_00_00 {
+	if srv.Version >= 17_00_00 {
 		statements = append(statements, "set transaction_timeout = 0")
 	}
-	statements = append(statements, "begin isolation level repeatable read, read only", "set transaction snapshot "+schema.QuoteLiteral(snap.name))
+	statements = append(statements, "begin isolation level repeatable read, read only", "set transaction snapshot "+schema.QuoteLiteral(snap.Name))
 	for _, sql := range statements {
 		if _, err := reader.Exec(ctx, sql, pgx.QueryExecModeSimpleProtocol); err != nil {
 			return fmt.Errorf("open the snapshot of slot %s: %w", r.cfg.Slot, err)
@@ -43,7 +43,7 @@ func (r *Relay) backfill(ctx context.Context, b *backfilling, reader *postgres.D
 	}
 	r.log.Info("backfill: publishing the rows that are in the table already", "table", r.cfg.Table.String(), "rows", count)
 	r.metrics.backfillRows.Add(float64(count))
-	b.position = schema.Position{Timeline: srv.history.owner(snap.lsn - 1), LSN: uint64(snap.lsn - 1)}
+	b.position = schema.Position{Timeline: srv.History.Owner(snap.LSN - 1), LSN: uint64(snap.LSN - 1)}
 	stop := b.report(count)
 	rows, err := b.run(ctx, reader, p, snap)
 	stop()
@@ -112,7 +112,7 @@ func (b *backfilling) close() {
 	b.relay.budget.Reset()
 }
 
-func (b *backfilling) run(ctx context.Context, reader *postgres.DB, p *postgres.Found, snap snapshot) (rows int64, err error) {
+func (b *backfilling) run(ctx context.Context, reader *postgres.DB, p *postgres.Found, snap Snapshot) (rows int64, err error) {
 	columns := b.relay.cfg.Mapping.Mapped(p.Table.Columns)
 	plan, err := b.relay.cfg.Mapping.Plan(b.relay.cfg.Table, columns)
 	if err != nil {
@@ -153,7 +153,7 @@ func (b *backfilling) run(ctx context.Context, reader *postgres.DB, p *postgres.
 	if _, err := result.Close(); err != nil {
 		return rows, err
 	}
-	b.pass.Seal(snap.lsn)
+	b.pass.Seal(snap.LSN)
 	b.handOver()
 	return rows, b.wait(ctx, b.tracker.Changed, b.tracker.Drained)
 }
@@ -217,13 +217,13 @@ func backfillQuery(cfg *Config, columns []schema.TableColumn, partitioned bool) 
 	var names, order []string
 	id := ""
 	for _, c := range columns {
-		names = append(names, quoteIdent(c.Name))
+		names = append(names, pgx.Identifier{c.Name}.Sanitize())
 		switch c.Name {
 		case cfg.Mapping.Names[schema.CreatedAt]:
-			order = append(order, quoteIdent(c.Name))
+			order = append(order, pgx.Identifier{c.Name}.Sanitize())
 		case cfg.Mapping.Names[schema.ID]:
 			if c.OID == 20 || c.OID == 21 || c.OID == 23 { // int8, int2, int4
-				id = quoteIdent(c.Name)
+				id = pgx.Identifier{c.Name}.Sanitize()
 			}
 		}
 	}

@@ -7,20 +7,22 @@ import (
 	"time"
 
 	"github.com/jackc/pglogrepl"
+
+	"walpost/relay/internal/wake"
 )
 
 const (
-	statusGap     = 100 * time.Millisecond // progress and replies are told at most so often
+	StatusGap     = 100 * time.Millisecond // progress and replies are told at most so often
 	statusPeriod  = 5 * time.Second        // a status goes out at least so often
 	silentPeriods = 3                      // a server that says nothing for so many periods is gone
 	sendLimit     = 10 * time.Second       // a connection that does not take a status for so long is dead
 )
 
-// confirmer tells the server how far it may forget. It is the only writer of the replication connection, on a goroutine and a timer of
+// Confirmer tells the server how far it may forget. It is the only writer of the replication connection, on a goroutine and a timer of
 // its own: a full budget or a slow Kafka never costs the session.
 //
 // Each timed status asks for a reply, which a healthy walsender gives at once, so silence means that the server or the way to it is gone.
-type confirmer struct {
+type Confirmer struct {
 	send     func(p []byte, limit time.Duration) error
 	position func() pglogrepl.LSN    // what may be confirmed: never falls
 	told     func(lsn pglogrepl.LSN) // called when a higher position was sent
@@ -39,33 +41,39 @@ type confirmer struct {
 	sent time.Time     // when a status was sent last
 }
 
-func newConfirmer(s *stream, position func() pglogrepl.LSN, progress <-chan struct{}, period time.Duration, told func(pglogrepl.LSN)) *confirmer {
-	c := &confirmer{
+func NewConfirmer(s *Stream, position func() pglogrepl.LSN, progress <-chan struct{}, period time.Duration, told func(pglogrepl.LSN)) *Confirmer {
+	c := &Confirmer{
 		send:     s.send,
 		position: position,
 		told:     told,
-		fail:     s.interrupt,
+		fail:     s.Interrupt,
 		progress: progress,
 		period:   period,
 		pings:    make(chan struct{}, 1),
 		goodbye:  make(chan bool, 1),
 		done:     make(chan struct{}),
 	}
-	c.hear()
+	c.Hear()
 	return c
 }
 
-// hear notes that the server was heard.
-func (c *confirmer) hear() { c.heard.Store(time.Now().UnixNano()) }
+// Ping makes a status go out soon: the server asked for one.
+func (c *Confirmer) Ping() { wake.Signal(c.pings) }
 
-// hold notes that the reader stops listening, or listens again.
-func (c *confirmer) hold(on bool) {
-	c.hear()
+// Holding reports whether the reader does not listen.
+func (c *Confirmer) Holding() bool { return c.held.Load() }
+
+// Hear notes that the server was heard.
+func (c *Confirmer) Hear() { c.heard.Store(time.Now().UnixNano()) }
+
+// Hold notes that the reader stops listening, or listens again.
+func (c *Confirmer) Hold(on bool) {
+	c.Hear()
 	c.held.Store(on)
 }
 
-// end ends the confirmer and waits for it. With a goodbye it confirms a last time and ends the stream from this side.
-func (c *confirmer) end(goodbye bool) {
+// End ends the confirmer and waits for it. With a goodbye it confirms a last time and ends the stream from this side.
+func (c *Confirmer) End(goodbye bool) {
 	select {
 	case c.goodbye <- goodbye:
 	default: // told before
@@ -73,8 +81,8 @@ func (c *confirmer) end(goodbye bool) {
 	<-c.done
 }
 
-// run confirms until end is called or the connection fails.
-func (c *confirmer) run() {
+// Run confirms until end is called or the connection fails.
+func (c *Confirmer) Run() {
 	defer close(c.done)
 	tick := time.NewTicker(c.period)
 	defer tick.Stop()
@@ -103,7 +111,7 @@ func (c *confirmer) run() {
 			pending = false
 		}
 		if err == nil && (asked || c.position() != c.last) {
-			if wait := statusGap - time.Since(c.sent); wait <= 0 {
+			if wait := StatusGap - time.Since(c.sent); wait <= 0 {
 				err = c.status(false)
 				asked = false
 			} else if !pending {
@@ -119,7 +127,7 @@ func (c *confirmer) run() {
 }
 
 // status sends one standby status.
-func (c *confirmer) status(reply bool) error {
+func (c *Confirmer) status(reply bool) error {
 	lsn := c.position()
 	c.buf = appendStatus(c.buf[:0], lsn, time.Now(), reply)
 	if err := c.send(c.buf, sendLimit); err != nil {
@@ -134,7 +142,7 @@ func (c *confirmer) status(reply bool) error {
 }
 
 // leave confirms a last time and ends the stream. Errors are of no use any more: what the server did not hear, it sends again.
-func (c *confirmer) leave() {
+func (c *Confirmer) leave() {
 	if c.status(false) == nil {
 		c.send([]byte{'c', 0, 0, 0, 4}, sendLimit)
 	}

@@ -24,7 +24,7 @@ type sentStatus struct {
 
 // bench runs a confirmer in a synctest bubble and records what it sends.
 type bench struct {
-	*confirmer
+	*Confirmer
 	position atomic.Uint64
 	progress chan struct{}
 	begun    time.Time
@@ -40,12 +40,12 @@ type bench struct {
 func startConfirmer(t *testing.T) *bench {
 	b := &bench{progress: make(chan struct{}, 1), begun: time.Now()}
 	s, _, _ := pipe(t)
-	b.confirmer = newConfirmer(s, func() pglogrepl.LSN { return pglogrepl.LSN(b.position.Load()) }, b.progress, statusPeriod,
+	b.Confirmer = NewConfirmer(s, func() pglogrepl.LSN { return pglogrepl.LSN(b.position.Load()) }, b.progress, statusPeriod,
 		func(lsn pglogrepl.LSN) { b.mu.Lock(); b.told = append(b.told, lsn); b.mu.Unlock() })
 	b.send = b.take
 	b.fail = func(err error) { b.mu.Lock(); b.failed = err; b.mu.Unlock() }
-	go b.run()
-	t.Cleanup(func() { b.end(false) }) // also of a test that fails: a bubble has to be empty at its end
+	go b.Run()
+	t.Cleanup(func() { b.End(false) }) // also of a test that fails: a bubble has to be empty at its end
 	return b
 }
 
@@ -112,7 +112,7 @@ func TestProgressIsConfirmedAtOnce(t *testing.T) {
 		if len(told) != 2 || told[1] != 0x20+98 {
 			t.Errorf("told %v", told)
 		}
-		b.end(false)
+		b.End(false)
 	})
 }
 
@@ -121,7 +121,7 @@ func TestStatusGoesOutWhateverElseHappens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := startConfirmer(t)
 		for range 3 {
-			b.hear()
+			b.Hear()
 			time.Sleep(statusPeriod)
 		}
 		sent, told, _ := b.look()
@@ -133,7 +133,7 @@ func TestStatusGoesOutWhateverElseHappens(t *testing.T) {
 		if len(sent) != 3 || len(told) != 0 {
 			t.Errorf("%d statuses, told %v", len(sent), told)
 		}
-		b.end(false)
+		b.End(false)
 	})
 }
 
@@ -153,7 +153,7 @@ func TestConfirmerPings(t *testing.T) {
 		if sent, _, _ := b.look(); len(sent) < 10 || len(sent) > 12 {
 			t.Errorf("%d answers to a second's storm", len(sent)-1)
 		}
-		b.end(false)
+		b.End(false)
 	})
 }
 
@@ -161,12 +161,12 @@ func TestConfirmerPings(t *testing.T) {
 func TestConfirmerSilence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := startConfirmer(t)
-		b.hold(true)
+		b.Hold(true)
 		time.Sleep(time.Minute)
 		if sent, _, failed := b.look(); failed != nil || len(sent) != 12 {
 			t.Fatalf("held: %v, %d statuses", failed, len(sent))
 		}
-		b.hold(false)
+		b.Hold(false)
 		time.Sleep(silentPeriods*statusPeriod - time.Millisecond)
 		if _, _, failed := b.look(); failed != nil {
 			t.Fatalf("too early: %v", failed)
@@ -175,7 +175,7 @@ func TestConfirmerSilence(t *testing.T) {
 		if _, _, failed := b.look(); failed == nil || !strings.Contains(failed.Error(), "said nothing for 15s") {
 			t.Fatalf("silence: %v", failed)
 		}
-		b.end(true) // after its end it says no goodbye
+		b.End(true) // after its end it says no goodbye
 		if b.goodbyes != 0 {
 			t.Error("a goodbye on a dead connection")
 		}
@@ -188,7 +188,7 @@ func TestLastAcksAreConfirmedBeforeTheEnd(t *testing.T) {
 		b.advance(0x10)
 		synctest.Wait()
 		b.position.Store(0x20) // acked, not yet told
-		b.end(true)
+		b.End(true)
 		if sent, _, _ := b.look(); sent[len(sent)-1].flush != 0x20 || b.goodbyes != 1 {
 			t.Errorf("at the end: %+v, %d goodbyes", sent, b.goodbyes)
 		}
@@ -202,6 +202,6 @@ func TestLastAcksAreConfirmedBeforeTheEnd(t *testing.T) {
 		if _, told, failed := b.look(); failed == nil || len(told) != 0 {
 			t.Errorf("a failed write: %v, told %v", failed, told)
 		}
-		b.end(true)
+		b.End(true)
 	})
 }

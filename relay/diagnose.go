@@ -124,21 +124,21 @@ func (d *diagnosing) server(ctx context.Context, db *postgres.DB) bool {
 // replication connects as the stream does.
 func (d *diagnosing) replication(ctx context.Context) {
 	const check = "replication"
-	w, err := dialWalsender(ctx, d.CurrentConnString(), d.Names, d.Logger)
+	w, err := Connect(ctx, d.CurrentConnString(), d.Names, d.Logger)
 	if err != nil {
 		d.fail(check, d.Classify(err, pgerror.Connecting), "run waits for it")
 		return
 	}
-	defer w.close()
-	s, err := w.identify(ctx)
+	defer w.Close()
+	s, err := w.Identify(ctx)
 	switch {
 	case err != nil:
 		d.fail(check, d.Classify(err, pgerror.Preparing), unasked)
-	case s.timeout == 0:
+	case s.Timeout == 0:
 		d.list.Add(check, diagnosis.Warning, fmt.Sprintf("the role %s may stream the WAL, but wal_sender_timeout is 0 for it: a relay that freezes keeps the slot, and no other can take over", d.Names.Role),
 			"take wal_sender_timeout out of postgres.url, so that 15s holds")
 	default:
-		d.list.OK(check, "the role %s may stream the WAL; a relay that freezes loses the slot after %s", d.Names.Role, s.timeout)
+		d.list.OK(check, "the role %s may stream the WAL; a relay that freezes loses the slot after %s", d.Names.Role, s.Timeout)
 	}
 }
 

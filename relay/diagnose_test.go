@@ -155,11 +155,11 @@ func TestDiagnoseWarnings(t *testing.T) {
 	}
 	f.exec("select pg_drop_replication_slot('other')")
 	for range 2 {
-		w, err := dialWalsender(t.Context(), f.dsn, pgerror.Names{}, f.logger())
+		w, err := Connect(t.Context(), f.dsn, pgerror.Names{}, f.logger())
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer w.close()
+		defer w.Close()
 	}
 	failed, text = at(f.diagnose(), diagnosis.Failed)
 	if !slices.Equal(failed, []string{"max_wal_senders", "replication"}) || !strings.Contains(text, "ALTER SYSTEM SET max_wal_senders = 7") {

@@ -6,10 +6,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"walpost/relay/pgerror"
 	"walpost/relay/postgres"
-
-	"github.com/jackc/pgx/v5"
 )
 
 // firstStart is one attempt to make the slot and to publish the rows that were in the outbox before it: they are unsent messages.
@@ -80,31 +80,31 @@ func (r *firstStart) make(ctx context.Context, db *postgres.DB) error {
 		return err
 	}
 	defer reader.Close()
-	w, err := dialWalsender(ctx, r.cfg.CurrentConnString(), r.source.Names, r.log)
+	w, err := Connect(ctx, r.cfg.CurrentConnString(), r.source.Names, r.log)
 	if err != nil {
 		return r.source.Classify(err, pgerror.Connecting)
 	}
-	defer w.close()
-	srv, err := w.identify(ctx)
+	defer w.Close()
+	srv, err := w.Identify(ctx)
 	if err != nil {
 		return err
 	}
-	if err := postgres.WritePhase(ctx, db, r.cfg.Slot, postgres.PhaseBackfilling, srv.identity(), r.found.Table.OID); err != nil {
+	if err := postgres.WritePhase(ctx, db, r.cfg.Slot, postgres.PhaseBackfilling, srv.Identity(), r.found.Table.OID); err != nil {
 		return err
 	}
 	r.begun = r.unrecorded
 	r.alone = r.alone || r.begun && r.found.Slot == nil
-	snap, err := r.createSlot(ctx, w, srv.version)
+	snap, err := r.createSlot(ctx, w, srv.Version)
 	if err != nil {
 		return r.source.Classify(err, pgerror.Creating)
 	}
-	if err := postgres.WriteSnapshot(ctx, db, r.cfg.Slot, snap.lsn); err != nil {
+	if err := postgres.WriteSnapshot(ctx, db, r.cfg.Slot, snap.LSN); err != nil {
 		return err
 	}
-	if err := r.backfill(ctx, b, reader, r.found, &srv, snap, w.close); err != nil {
+	if err := r.backfill(ctx, b, reader, r.found, &srv, snap, w.Close); err != nil {
 		return err
 	}
-	return postgres.WritePhase(ctx, db, r.cfg.Slot, postgres.PhaseStreaming, srv.identity(), r.found.Table.OID)
+	return postgres.WritePhase(ctx, db, r.cfg.Slot, postgres.PhaseStreaming, srv.Identity(), r.found.Table.OID)
 }
 
 // lock takes the lock and makes sure that nothing has changed before it was had.
@@ -170,21 +170,21 @@ func guard(ctx context.Context, lock *postgres.DB) (locked context.Context, rele
 
 // createSlot creates the slot with a snapshot of the moment at which it begins. If it is there already, from a first start that died, a
 // temporary one gives a snapshot: the slot itself keeps everything since it was made.
-func (r *firstStart) createSlot(ctx context.Context, w *walsender, version int) (snapshot, error) {
-	defer warnOfWaiting(r.log, func(reason string) { r.status.set(Starting, reason) }).Stop()
+func (r *firstStart) createSlot(ctx context.Context, w *Walsender, version int) (Snapshot, error) {
+	waiting := func(reason string) { r.status.set(Starting, reason) }
 	if r.found.Slot == nil {
-		s, err := w.create(ctx, r.cfg.Slot, false, version)
+		s, err := w.CreateSlot(ctx, r.cfg.Slot, false, version, waiting)
 		if err == nil {
-			r.log.Info("created slot", "slot", r.cfg.Slot, "from", s.lsn.String())
+			r.log.Info("created slot", "slot", r.cfg.Slot, "from", s.LSN.String())
 		}
 		return s, err
 	}
 	if err := r.source.CheckSlot(r.found.Slot, nil); err != nil {
-		return snapshot{}, err
+		return Snapshot{}, err
 	}
 	r.warnOfRepeat()
-	name := fmt.Sprintf("walpost_backfill_%d", w.conn.PID())
-	return w.create(ctx, name, true, version)
+	name := fmt.Sprintf("walpost_backfill_%d", w.PID())
+	return w.CreateSlot(ctx, name, true, version, waiting)
 }
 
 // warnOfRepeat says once that the backfill begins again, unless nothing can have been published by the start that did not end.

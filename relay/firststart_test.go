@@ -9,9 +9,9 @@ import (
 	"testing"
 	"time"
 
-	"walpost/relay/pgerror"
-
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"walpost/relay/pgerror"
 )
 
 // TestFirstStartLosesItsLock: a first start whose lock is gone ends, for another relay may be making it now, and begins again.
@@ -62,7 +62,7 @@ func TestFirstStartBehindAGhost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ghost.Exec(t.Context(), startCommand(f.cfg.Slot, f.cfg.Publication, false)) // and never reads what comes
+	ghost.Exec(t.Context(), "START_REPLICATION SLOT "+f.cfg.Slot+" LOGICAL 0/0 (proto_version '1', publication_names 'walpost')") // and never reads what comes
 	until(t, "the ghost holds the slot", f.active)
 	f.sink.setAuto(true)
 	r = f.launch()

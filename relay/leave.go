@@ -13,11 +13,11 @@ import (
 // conclude ends the session, whatever stopped the reader, and returns the session's error.
 func (s *session) conclude(err error) error {
 	s.handOver(false) // what the sink has, it must let go, or it would never be acked
-	defer s.stream.conn.Close()
-	if errors.Is(err, errLeave) || errors.Is(err, errTooLate) {
+	defer s.stream.Close()
+	if errors.Is(err, ErrLeave) || errors.Is(err, ErrTooLate) {
 		err = s.leave()
 	}
-	if errors.Is(err, errCondemned) || errors.Is(err, errLeave) && s.verdict.Load() != nil {
+	if errors.Is(err, errCondemned) || errors.Is(err, ErrLeave) && s.verdict.Load() != nil {
 		err = s.sentenced()
 	}
 	if errors.Is(err, errRefused) {
@@ -25,36 +25,36 @@ func (s *session) conclude(err error) error {
 	}
 	s.recording()
 	s.relay.watcher.attend(nil)
-	if s.over || !errors.Is(err, errLeave) && !errors.Is(err, errStopping) && !pgerror.IsPermanent(err) {
-		s.confirmer.end(false) // the connection is going
+	if s.over || !errors.Is(err, ErrLeave) && !errors.Is(err, ErrStopping) && !pgerror.IsPermanent(err) {
+		s.confirmer.End(false) // the connection is going
 		return err
 	}
-	if errors.Is(err, errLeave) && s.fresh.Load() && s.tracker.Drained() {
+	if errors.Is(err, ErrLeave) && s.fresh.Load() && s.tracker.Drained() {
 		s.recordStop()
 	}
-	s.confirmer.end(true)
-	s.stream.takeLeave()
+	s.confirmer.End(true)
+	s.stream.TakeLeave()
 	return err
 }
 
 // leave waits for acks, for as long as leaving may take.
 func (s *session) leave() error {
 	if !s.fresh.Load() {
-		return errLeave // what the sink holds is of an older session, and could not be confirmed
+		return ErrLeave // what the sink holds is of an older session, and could not be confirmed
 	}
 	if s.leaveBy.IsZero() {
 		s.leaveBy = time.Now().Add(s.relay.cfg.ShutdownTimeout)
 	}
-	if err := s.stream.resume(time.Time{}); err != nil {
+	if err := s.stream.Resume(time.Time{}); err != nil {
 		return err
 	}
 	err := s.await(s.tracker.Drained)
-	if errors.Is(err, errTooLate) {
+	if errors.Is(err, ErrTooLate) {
 		s.relay.log.Warn("leaving with events that are not acked: they stay in the slot, and the next run sends them again, with what stands behind them",
 			"events", s.tracker.Load().Unacked, "waited", s.relay.cfg.ShutdownTimeout)
 	}
-	if err == nil || errors.Is(err, errTooLate) {
-		return errLeave
+	if err == nil || errors.Is(err, ErrTooLate) {
+		return ErrLeave
 	}
 	return err
 }
@@ -71,7 +71,7 @@ func (s *session) sentenced() error {
 
 // halt waits until everything before the refused event's transaction is acked, and returns why the relay stops.
 func (s *session) halt() error {
-	if err := s.stream.resume(time.Time{}); err != nil {
+	if err := s.stream.Resume(time.Time{}); err != nil {
 		return err
 	}
 	if s.wish.Err() != nil && s.leaveBy.IsZero() { // it may have come while another cause stood, and does not come again
@@ -83,7 +83,7 @@ func (s *session) halt() error {
 	}
 	err := s.await(alone)
 	for errors.Is(err, errRefused) { // another one: what stands before the first of them is waited for all the same
-		if err = s.stream.resume(time.Time{}); err == nil {
+		if err = s.stream.Resume(time.Time{}); err == nil {
 			err = s.await(alone)
 		}
 	}
@@ -124,15 +124,15 @@ func isIncurable(err error) bool {
 // await waits until done, which an ack or a refusal may make true. The reader listens to nothing else meanwhile. What stops it is
 // returned, but for a wish to leave: that becomes a deadline.
 func (s *session) await(done func() bool) error {
-	s.confirmer.hold(true)
-	defer s.confirmer.hold(false)
+	s.confirmer.Hold(true)
+	defer s.confirmer.Hold(false)
 	for !done() {
 		err := s.sleep(s.tracker.Changed)
-		if errors.Is(err, errLeave) && s.fresh.Load() {
+		if errors.Is(err, ErrLeave) && s.fresh.Load() {
 			if s.leaveBy.IsZero() {
 				s.leaveBy = time.Now().Add(s.relay.cfg.ShutdownTimeout)
 			}
-			err = s.stream.resume(time.Time{})
+			err = s.stream.Resume(time.Time{})
 		}
 		if err != nil {
 			return err
@@ -149,7 +149,7 @@ func (s *session) refused() bool {
 // recordStop writes down where a clean stop leaves the slot: nothing moves it any more but the last status, which says the same. It is
 // done with the slot still in hand, so that whoever takes it next writes later.
 func (s *session) recordStop() {
-	ctx, cancel := context.WithTimeout(context.Background(), drainLimit)
+	ctx, cancel := context.WithTimeout(context.Background(), DrainLimit)
 	defer cancel()
 	lsn, commit := s.tracker.Confirmed()
 	if err := s.recorder.Record(ctx, lsn, commit, true); err != nil {

@@ -26,7 +26,7 @@ func TestServerErrorEndsAtOnce(t *testing.T) {
 	if err == nil || !pgerror.IsPermanent(err) || !strings.Contains(err.Error(), "did not exist when") {
 		t.Fatalf("ended with %v", err)
 	}
-	if took := time.Since(begun); took >= drainLimit {
+	if took := time.Since(begun); took >= DrainLimit {
 		t.Errorf("it took %v", took)
 	}
 }

@@ -184,7 +184,7 @@ func TestRelayShutdownTimeout(t *testing.T) {
 	until(t, "2 events", func() bool { return f.sink.count() == 2 })
 	begun := time.Now()
 	r.stop()
-	if took := time.Since(begun); took < f.cfg.ShutdownTimeout || took > f.cfg.ShutdownTimeout+drainLimit {
+	if took := time.Since(begun); took < f.cfg.ShutdownTimeout || took > f.cfg.ShutdownTimeout+DrainLimit {
 		t.Errorf("the stop took %v", took)
 	}
 	if !f.logs.has("leaving with events that are not acked") || !f.logs.has("events=2 ") {

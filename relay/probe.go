@@ -27,15 +27,15 @@ func (s *session) probe(ctx context.Context) {
 		case <-tick.C:
 		}
 		before := held
-		held = s.confirmer.held.Load()
+		held = s.confirmer.Holding()
 		if !held || !before {
 			continue
 		}
 		limited, cancel := context.WithTimeout(ctx, probeLimit)
 		err := postgres.Ping(limited, s.relay.cfg.CurrentConnString(), s.addr)
 		cancel()
-		if err != nil && pgerror.ServerGone(err) && s.confirmer.held.Load() {
-			s.stream.interrupt(errStopping)
+		if err != nil && pgerror.ServerGone(err) && s.confirmer.Holding() {
+			s.stream.Interrupt(ErrStopping)
 			return
 		}
 	}

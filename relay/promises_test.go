@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"walpost/relay/internal/frame"
 )
 
 // TestNoConfirmedPositionIsComputed: the server is told the end of a commit as the server gave it. A position plus a length, or plus one,
@@ -27,7 +29,7 @@ func TestNoConfirmedPositionIsComputed(t *testing.T) {
 	w.ask(0x2000) // the server's position, when nothing is on its way, as it is told
 	until(t, "the idle position is confirmed", func() bool { return w.last() >= 0x2000 })
 	w.cancel()
-	if err := w.wait(patience); err != errLeave {
+	if err := w.wait(patience); err != ErrLeave {
 		t.Fatalf("ended with %v", err)
 	}
 	w.wantTold(0x1030, 0x1060, 0x2000)
@@ -37,7 +39,7 @@ func TestNoConfirmedPositionIsComputed(t *testing.T) {
 // one that came in the same read, and nothing inside a transaction, whose acks so far do not matter.
 func TestKeepaliveNeverConfirmsWhatIsPending(t *testing.T) {
 	w := openWire(t)
-	w.send(relationFrame(), beginFrame(0x1000), insertFrame("{}"), commitFrame(0x1000, 0x1030), keepaliveFrame(0x2000, 1))
+	w.send(relationFrame(), beginFrame(0x1000), insertFrame("{}"), commitFrame(0x1000, 0x1030), frame.Keepalive(0x2000, 1))
 	until(t, "an answer", func() bool { return len(w.told()) > 0 })
 	w.ask(0x2000)
 	w.wantTold(0)
@@ -65,8 +67,8 @@ func TestUndecodableRowIsNeverSkipped(t *testing.T) {
 	w.send(relationFrame(), beginFrame(0x1000), insertFrame("{}"), commitFrame(0x1000, 0x1030))
 	until(t, "it is confirmed", func() bool { return w.last() == 0x1030 })
 	damaged := insertMessage("{}")
-	w.send(beginFrame(0x2000), walFrame(damaged[:len(damaged)-1]), commitFrame(0x2000, 0x2030),
-		beginFrame(0x3000), insertFrame("{}"), commitFrame(0x3000, 0x3030), keepaliveFrame(0x4000, 1))
+	w.send(beginFrame(0x2000), frame.WAL(damaged[:len(damaged)-1]), commitFrame(0x2000, 0x2030),
+		beginFrame(0x3000), insertFrame("{}"), commitFrame(0x3000, 0x3030), frame.Keepalive(0x4000, 1))
 	err := w.wait(patience)
 	wantPermanent(t, err, []string{"decode insert at 0/2000", "created_at"})
 	w.wantTold(0x1030)
@@ -93,12 +95,7 @@ func TestStopWaitsForTheTransactionAtHandOnly(t *testing.T) {
 	w.send(relationFrame(), beginFrame(0x1000), insertFrame("{}"))
 	until(t, "1 event", func() bool { return w.sink.count() == 1 })
 	w.cancel()
-	until(t, "the relay reads on for a while only", func() bool {
-		s := w.session.stream
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return !s.limit.IsZero()
-	})
+	until(t, "the relay reads on for a while only", w.session.stream.Limited)
 	w.send(insertFrame("{}"), commitFrame(0x1000, 0x1030))
 	w.flow()
 	w.mustLeave()
@@ -135,7 +132,7 @@ func (w *wire) mustLeave() {
 	w.t.Helper()
 	select {
 	case err := <-w.ended:
-		if err != errLeave {
+		if err != ErrLeave {
 			w.t.Errorf("ended with %v", err)
 		}
 	case <-time.After(10 * time.Second):
@@ -158,7 +155,7 @@ func TestOnlyTheConfirmerWritesToTheServer(t *testing.T) {
 		w.ask(at + 0x30)
 	}
 	w.cancel()
-	if err := w.wait(patience); err != errLeave {
+	if err := w.wait(patience); err != ErrLeave {
 		t.Fatalf("ended with %v", err)
 	}
 	if w.last() != 0x3030 {

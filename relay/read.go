@@ -10,7 +10,6 @@ import (
 
 	"walpost/decoder"
 	"walpost/relay/inflight"
-	"walpost/relay/internal/wake"
 	"walpost/relay/pgerror"
 	"walpost/schema"
 )
@@ -18,20 +17,20 @@ import (
 // read is the pipe: bytes → change → window and sink, one read's worth at a time.
 func (s *session) read() error {
 	for {
-		m, err := s.stream.next()
+		m, err := s.stream.Next()
 		if err != nil {
 			return s.broken(err)
 		}
-		switch m.kind {
-		case incomplete:
-			s.handOver(s.stream.surge.flowing())
+		switch m.Kind {
+		case Incomplete:
+			s.handOver(s.stream.Flowing())
 			err = s.fill()
-		case xlogData:
-			err = s.take(m.data)
-		case keepalive:
+		case XLogData:
+			err = s.take(m.Data)
+		case Keepalive:
 			err = s.heed(m)
-		case ended:
-			err = errEnded
+		case Ended:
+			err = ErrEnded
 		}
 		if err != nil {
 			return err
@@ -60,13 +59,13 @@ func (s *session) take(msg []byte) error {
 	switch c := change.(type) {
 	case *decoder.Begin:
 		s.pass.Begin(c.FinalLSN, c.CommitTime)
-		s.timeline = s.history.owner(c.FinalLSN)
+		s.timeline = s.history.Owner(c.FinalLSN)
 	case *decoder.Insert:
 		return s.publish(c, len(msg))
 	case *decoder.Commit:
 		s.pass.Seal(c.EndLSN)
 		if !s.leaveBy.IsZero() {
-			return errLeave
+			return ErrLeave
 		}
 	case *decoder.Relation:
 		s.columns = columnNames(c)
@@ -140,8 +139,8 @@ func (s *session) handOver(flowing bool) {
 
 // fill reads from the server.
 func (s *session) fill() error {
-	err := s.stream.fill()
-	s.confirmer.hear()
+	err := s.stream.Fill()
+	s.confirmer.Hear()
 	return s.finishFirst(err)
 }
 
@@ -152,8 +151,8 @@ func (s *session) admit(size int) error {
 		return nil
 	}
 	s.handOver(false)
-	s.confirmer.hold(true)
-	defer s.confirmer.hold(false)
+	s.confirmer.Hold(true)
+	defer s.confirmer.Hold(false)
 	for !s.tracker.Budget.Admits(size) {
 		if err := s.finishFirst(s.sleep(s.tracker.Budget.Freed)); err != nil {
 			return err
@@ -165,11 +164,11 @@ func (s *session) admit(size int) error {
 // finishFirst turns the wish to leave, when it comes inside a transaction, into a deadline for the rest of it: a transaction that was
 // published by half would be published again from its beginning.
 func (s *session) finishFirst(err error) error {
-	if !errors.Is(err, errLeave) || !s.pass.Open() || !s.leaveBy.IsZero() {
+	if !errors.Is(err, ErrLeave) || !s.pass.Open() || !s.leaveBy.IsZero() {
 		return err
 	}
 	s.leaveBy = time.Now().Add(s.relay.cfg.ShutdownTimeout)
-	return s.stream.resume(s.leaveBy)
+	return s.stream.Resume(s.leaveBy)
 }
 
 // sleep waits for a token, or for what stops the reader.
@@ -183,24 +182,24 @@ func (s *session) sleep(token <-chan struct{}) error {
 	select {
 	case <-token:
 		return nil
-	case <-s.stream.woken:
-		return s.stream.interrupted()
+	case <-s.stream.Woken:
+		return s.stream.Interrupted()
 	case <-late:
-		return errTooLate
+		return ErrTooLate
 	}
 }
 
 // heed takes a keepalive: how far the server is, and whether it wants an answer.
-func (s *session) heed(m message) error {
-	s.handOver(s.stream.surge.flowing())
-	s.tracker.Idle(m.walEnd)
-	s.relay.metrics.serverEnd.Store(uint64(m.walEnd))
-	if !m.reply {
+func (s *session) heed(m Message) error {
+	s.handOver(s.stream.Flowing())
+	s.tracker.Idle(m.WALEnd)
+	s.relay.metrics.serverEnd.Store(uint64(m.WALEnd))
+	if !m.Reply {
 		return nil
 	}
-	wake.Signal(s.confirmer.pings)
-	if s.pings.stopping(time.Now(), m.walEnd) {
-		return errStopping
+	s.confirmer.Ping()
+	if s.shutdown.Ping(time.Now(), m.WALEnd) {
+		return ErrStopping
 	}
 	return nil
 }

@@ -17,34 +17,28 @@ import (
 	"walpost/relay/postgres"
 )
 
-// What stops a session that is not broken.
+// What stops a session that is not broken, besides the reasons of package replication.
 var (
-	errLeave     = errors.New("walpost is leaving")
 	errRefused   = errors.New("an event was refused")
-	errEnded     = errors.New("the server ended the stream")
-	errStopping  = errors.New("the server is shutting down")
 	errCondemned = errors.New("what the session stands on does not hold") // see verdict
 )
-
-// drainLimit bounds how long a session waits for the server to end the stream, after the relay has.
-const drainLimit = 3 * time.Second
 
 // session is one stream of the slot, from START_REPLICATION to the end of the connection. Its methods are the reader's.
 type session struct {
 	relay     *Relay
 	tracker   *inflight.Tracker
 	sink      Sink
-	stream    *stream
+	stream    *Stream
 	decoder   *decoder.Decoder
-	confirmer *confirmer
-	history   history
+	confirmer *Confirmer
+	history   History
 	addr      net.Addr // of the server
 	recorder  *postgres.Recorder
 	recording func() // stops the recorder's goroutine
 
 	pass     inflight.Pass
 	timeline uint32 // of the open transaction
-	pings    pingStorm
+	shutdown ShutdownDetector
 	columns  string                // the outbox's, as last announced
 	outbox   postgres.Outbox       // the watcher's
 	verdict  atomic.Pointer[error] // the watcher's: why the session may not go on
@@ -56,23 +50,23 @@ type session struct {
 
 // openSession takes the slot.
 func (r *Relay) openSession(ctx context.Context, db *postgres.DB, p *postgres.Found) (*session, error) {
-	w, err := dialWalsender(ctx, r.cfg.CurrentConnString(), r.source.Names, r.log)
+	w, err := Connect(ctx, r.cfg.CurrentConnString(), r.source.Names, r.log)
 	if err != nil {
 		return nil, r.source.Classify(err, pgerror.Connecting)
 	}
-	srv, err := w.identify(ctx)
+	srv, err := w.Identify(ctx)
 	if err != nil {
-		w.close()
+		w.Close()
 		return nil, r.source.Classify(err, pgerror.Preparing)
 	}
-	r.former = former{pid: w.conn.PID(), begun: srv.begun}
-	addr := w.conn.Conn().RemoteAddr()
-	stream, err := w.start(ctx, r.cfg.Slot, r.cfg.Publication, p.Binary)
+	r.former = former{pid: w.PID(), begun: srv.BackendStart}
+	addr := w.RemoteAddr()
+	stream, err := w.Start(ctx, r.cfg.Slot, r.cfg.Publication, p.Binary)
 	if err != nil {
 		return nil, r.source.Classify(err, pgerror.Starting)
 	}
 	s := &session{
-		relay: r, tracker: r.tracker, sink: r.sink, stream: stream, history: srv.history, addr: addr,
+		relay: r, tracker: r.tracker, sink: r.sink, stream: stream, history: srv.History, addr: addr,
 		decoder: decoder.New(r.cfg.Table, r.cfg.Mapping),
 		outbox:  r.watcher.baseline(postgres.Outbox{Table: p.Table.OID, Publication: p.Publication, Seen: p.Slot.Seen}),
 		recorder: postgres.NewRecorder(r.cfg.Slot, func(ctx context.Context) (*postgres.DB, error) {
@@ -81,36 +75,36 @@ func (r *Relay) openSession(ctx context.Context, db *postgres.DB, p *postgres.Fo
 	}
 	s.decoder.Follow(p.Table.OID, p.Places, p.At)
 	if err := s.claim(ctx, db, &srv, p); err != nil {
-		stream.conn.Close()
+		stream.Close()
 		return nil, err
 	}
-	s.confirmer = newConfirmer(stream, s.position, r.tracker.Progress, srv.statusPeriod(), s.told)
+	s.confirmer = NewConfirmer(stream, s.position, r.tracker.Progress, srv.StatusPeriod(), s.told)
 	return s, nil
 }
 
 // claim records that the slot is this relay's now. It is done with the slot in hand, so no other relay can write at the same time.
-func (s *session) claim(ctx context.Context, db *postgres.DB, srv *server, p *postgres.Found) error {
+func (s *session) claim(ctx context.Context, db *postgres.DB, srv *Server, p *postgres.Found) error {
 	r := s.relay
 	state, err := postgres.ReadState(ctx, db, r.cfg.Slot)
 	if err != nil {
 		return err
 	}
-	if state != nil && state.SystemID != "" && state.SystemID != srv.systemID {
-		return pgerror.Permanent(fmt.Errorf("the server's system identifier is %s, and slot %s was streamed from %s: this is another server", srv.systemID, r.cfg.Slot, state.SystemID),
+	if state != nil && state.SystemID != "" && state.SystemID != srv.SystemID {
+		return pgerror.Permanent(fmt.Errorf("the server's system identifier is %s, and slot %s was streamed from %s: this is another server", srv.SystemID, r.cfg.Slot, state.SystemID),
 			"connect to the right one; or publish what is missing from %s and run: DELETE FROM walpost.relay_state WHERE slot = '%s'", r.cfg.Table, r.cfg.Slot)
 	}
 	if state != nil && state.Table != 0 && state.Table != p.Table.OID {
 		r.log.Warn("the outbox is another table than the one that was streamed before; rows that were committed before it was in the publication are in no slot",
 			"table", r.cfg.Table.String(), "oid", p.Table.OID, "before", state.Table)
 	}
-	return postgres.WritePhase(ctx, db, r.cfg.Slot, postgres.PhaseStreaming, srv.identity(), p.Table.OID)
+	return postgres.WritePhase(ctx, db, r.cfg.Slot, postgres.PhaseStreaming, srv.Identity(), p.Table.OID)
 }
 
 // condemn stops the session for good. What was read is still acked and confirmed.
 func (s *session) condemn(err error) {
 	if s.verdict.CompareAndSwap(nil, &err) {
 		s.relay.log.Error("walpost will stop as soon as what is under way is acked and confirmed", "reason", err)
-		s.stream.interrupt(errCondemned)
+		s.stream.Interrupt(errCondemned)
 	}
 }
 
@@ -137,16 +131,16 @@ func (s *session) run(ctx context.Context) error {
 	r.metrics.serverEnd.Store(0)
 	r.metrics.confirmed.Store(0)
 	r.status.lead(true)
-	r.log.Info("streaming", "slot", r.cfg.Slot, "timeline", s.history.current)
+	r.log.Info("streaming", "slot", r.cfg.Slot, "timeline", s.history.Current)
 
 	s.wish = ctx
-	stop := context.AfterFunc(ctx, func() { s.stream.interrupt(errLeave) })
+	stop := context.AfterFunc(ctx, func() { s.stream.Interrupt(ErrLeave) })
 	defer stop()
 	side, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var others sync.WaitGroup
 	defer others.Wait()
 	defer cancel()
-	others.Go(s.confirmer.run)
+	others.Go(s.confirmer.Run)
 	others.Go(func() { s.probe(side) })
 	s.record(side)
 	defer s.recording()
@@ -180,7 +174,7 @@ func (s *session) startAfresh() error {
 	if s.refused() {
 		return errRefused
 	}
-	s.tracker.Restart(func() { s.stream.interrupt(errRefused) })
+	s.tracker.Restart(func() { s.stream.Interrupt(errRefused) })
 	s.fresh.Store(true)
 	return nil
 }

@@ -94,13 +94,13 @@ func benchSession(tb testing.TB, conn *loop, n int) {
 	s := &session{
 		relay:   &Relay{metrics: m, cfg: Config{Config: postgres.Config{Table: schema.DefaultTable}}},
 		tracker: f,
-		stream:  newStream(conn, nil),
+		stream:  NewStream(conn, nil),
 		decoder: decoder.New(schema.DefaultTable, schema.DefaultMapping()),
-		history: history{current: 1},
+		history: History{Current: 1},
 	}
-	s.confirmer = newConfirmer(s.stream, s.position, f.Progress, statusPeriod, s.told)
-	s.sink = &atOnce{acks: f, limit: n, stop: func() { s.stream.interrupt(errLeave) }}
-	if err := s.read(); !errors.Is(err, errLeave) && !errors.Is(err, errTooLate) {
+	s.confirmer = NewConfirmer(s.stream, s.position, f.Progress, (&Server{}).StatusPeriod(), s.told)
+	s.sink = &atOnce{acks: f, limit: n, stop: func() { s.stream.Interrupt(ErrLeave) }}
+	if err := s.read(); !errors.Is(err, ErrLeave) && !errors.Is(err, ErrTooLate) {
 		tb.Fatal(err)
 	}
 }

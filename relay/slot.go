@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 
@@ -18,24 +20,24 @@ import (
 	"walpost/schema"
 )
 
-// walsender is a replication connection before it streams. It is the only thing here that speaks the protocol's commands.
-type walsender struct {
+// Walsender is a replication connection before it streams. It is the only thing here that speaks the protocol's commands.
+type Walsender struct {
 	conn    *pgconn.PgConn
 	notices *notices
 }
 
-// server is what a walsender says of itself.
-type server struct {
-	systemID string
-	history  history
-	database string
-	version  int           // server_version_num
-	timeout  time.Duration // wal_sender_timeout; 0: none
-	begun    string        // when this walsender began, which with its pid says which one it is
+// Server is what a walsender says of itself.
+type Server struct {
+	SystemID     string
+	History      History
+	database     string
+	Version      int           // server_version_num
+	Timeout      time.Duration // wal_sender_timeout; 0: none
+	BackendStart string        // when this walsender began, which with its pid says which one it is
 }
 
-// dialWalsender connects for replication.
-func dialWalsender(ctx context.Context, connString string, n pgerror.Names, log *slog.Logger) (*walsender, error) {
+// Connect connects for replication. Errors are those of package pgerror, not yet classified.
+func Connect(ctx context.Context, connString string, n pgerror.Names, log *slog.Logger) (*Walsender, error) {
 	cfg, err := pgconn.ParseConfig(connString)
 	if err != nil {
 		return nil, fmt.Errorf("read connection string: %w", err)
@@ -45,7 +47,7 @@ func dialWalsender(ctx context.Context, connString string, n pgerror.Names, log 
 	if cfg.RuntimeParams["wal_sender_timeout"] == "" && !strings.Contains(cfg.RuntimeParams["options"], "wal_sender_timeout") {
 		cfg.RuntimeParams["wal_sender_timeout"] = "15s" // soon enough for a standby to take over from a frozen relay
 	}
-	w := &walsender{notices: &notices{log: log, names: n}}
+	w := &Walsender{notices: &notices{log: log, names: n}}
 	cfg.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { _ = w.notices.take(n) } // nothing is fatal before it streams
 	if w.conn, err = pgconn.ConnectConfig(ctx, cfg); err != nil {
 		return nil, pgerror.ConnectError(err, cfg)
@@ -53,7 +55,14 @@ func dialWalsender(ctx context.Context, connString string, n pgerror.Names, log 
 	return w, nil
 }
 
-func (w *walsender) close() {
+// PID returns the server's process.
+func (w *Walsender) PID() uint32 { return w.conn.PID() }
+
+// RemoteAddr returns where the server is.
+func (w *Walsender) RemoteAddr() net.Addr { return w.conn.Conn().RemoteAddr() }
+
+// Close closes the connection. A command that is under way is cancelled.
+func (w *Walsender) Close() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	w.conn.Close(ctx)
@@ -65,7 +74,7 @@ func (w *walsender) close() {
 }
 
 // query runs one command and returns its only result.
-func (w *walsender) query(ctx context.Context, sql string, columns int) ([][]byte, error) {
+func (w *Walsender) query(ctx context.Context, sql string, columns int) ([][]byte, error) {
 	results, err := w.conn.Exec(ctx, sql).ReadAll()
 	if err != nil {
 		return nil, err
@@ -76,8 +85,8 @@ func (w *walsender) query(ctx context.Context, sql string, columns int) ([][]byt
 	return results[0].Rows[0], nil
 }
 
-// identify asks the server who it is.
-func (w *walsender) identify(ctx context.Context) (s server, err error) {
+// Identify asks the server who it is.
+func (w *Walsender) Identify(ctx context.Context) (s Server, err error) {
 	row, err := w.query(ctx, "IDENTIFY_SYSTEM", 4)
 	if err != nil {
 		return s, fmt.Errorf("identify system: %w", err)
@@ -86,7 +95,7 @@ func (w *walsender) identify(ctx context.Context) (s server, err error) {
 	if err != nil {
 		return s, fmt.Errorf("identify system: timeline: %w", err)
 	}
-	s = server{systemID: string(row[0]), database: string(row[3]), history: history{current: uint32(timeline)}}
+	s = Server{SystemID: string(row[0]), database: string(row[3]), History: History{Current: uint32(timeline)}}
 	row, err = w.query(ctx, `SELECT current_setting('server_version_num'), setting, `+
 		`(SELECT backend_start::text FROM pg_catalog.pg_stat_activity WHERE pid = pg_catalog.pg_backend_pid()) `+
 		`FROM pg_catalog.pg_settings WHERE name = 'wal_sender_timeout'`, 3)
@@ -98,7 +107,7 @@ func (w *walsender) identify(ctx context.Context) (s server, err error) {
 	if err := errors.Join(err1, err2); err != nil {
 		return s, fmt.Errorf("read settings: %w", err)
 	}
-	s.version, s.timeout, s.begun = version, time.Duration(timeout)*time.Millisecond, string(row[2])
+	s.Version, s.Timeout, s.BackendStart = version, time.Duration(timeout)*time.Millisecond, string(row[2])
 	if timeline == 1 {
 		return s, nil // nothing came before the first timeline, and the server has no file that would say so
 	}
@@ -106,26 +115,28 @@ func (w *walsender) identify(ctx context.Context) (s server, err error) {
 	if err != nil {
 		return s, fmt.Errorf("read history of timeline %d: %w", timeline, err)
 	}
-	s.history.past, err = parseHistory(row[1])
+	s.History.past, err = parseHistory(row[1])
 	return s, err
 }
 
-// statusPeriod returns how often a status goes out: a server's patience must hold for three.
-func (s *server) statusPeriod() time.Duration {
-	if s.timeout > 0 {
-		return min(statusPeriod, s.timeout/3)
+// StatusPeriod returns how often a status goes out: a server's patience must hold for three.
+func (s *Server) StatusPeriod() time.Duration {
+	if s.Timeout > 0 {
+		return min(statusPeriod, s.Timeout/3)
 	}
 	return statusPeriod
 }
 
-// snapshot is the state of the database at the point where a new slot begins.
-type snapshot struct {
-	lsn  pglogrepl.LSN // everything committed before is in the snapshot, everything after is in the slot
-	name string        // for SET TRANSACTION SNAPSHOT, until the next command on the walsender that made it
+// Snapshot is the state of the database at the point where a new slot begins.
+type Snapshot struct {
+	LSN  pglogrepl.LSN // everything committed before is in the snapshot, everything after is in the slot
+	Name string        // for SET TRANSACTION SNAPSHOT, until the next command on the walsender that made it
 }
 
-// create creates a slot. That waits for every transaction of the cluster that is writing at this moment, so it may take long.
-func (w *walsender) create(ctx context.Context, slot string, temporary bool, version int) (s snapshot, err error) {
+// CreateSlot creates a slot, on a server of that version. It waits for every transaction of the cluster that is writing at this moment, so it may
+// take long. Then it logs what it waits for, and tells waiting if that is not nil.
+func (w *Walsender) CreateSlot(ctx context.Context, slot string, temporary bool, version int, waiting func(reason string)) (s Snapshot, err error) {
+	defer w.warnOfWaiting(waiting).Stop()
 	// A server that does not notice our death while it waits would make the slot later, for nobody. The setting counts from the second
 	// statement on. A server that cannot look on its system refuses it.
 	for _, sql := range []string{"SET client_connection_check_interval = '1s'", "SELECT 1"} {
@@ -133,7 +144,7 @@ func (w *walsender) create(ctx context.Context, slot string, temporary bool, ver
 			return s, fmt.Errorf("create slot %s: %w", slot, err)
 		}
 	}
-	sql := "CREATE_REPLICATION_SLOT " + quoteIdent(slot)
+	sql := "CREATE_REPLICATION_SLOT " + pgx.Identifier{slot}.Sanitize()
 	if temporary {
 		sql += " TEMPORARY"
 	}
@@ -146,8 +157,8 @@ func (w *walsender) create(ctx context.Context, slot string, temporary bool, ver
 	if err != nil {
 		return s, fmt.Errorf("create slot %s: %w", slot, err)
 	}
-	s.name = string(row[2])
-	if s.lsn, err = pglogrepl.ParseLSN(string(row[1])); err != nil {
+	s.Name = string(row[2])
+	if s.LSN, err = pglogrepl.ParseLSN(string(row[1])); err != nil {
 		return s, fmt.Errorf("create slot %s: %w", slot, err)
 	}
 	return s, nil
@@ -156,16 +167,16 @@ func (w *walsender) create(ctx context.Context, slot string, temporary bool, ver
 // startLimit bounds how long a server may take to agree to stream.
 const startLimit = 30 * time.Second
 
-// start asks the server to stream and hands the connection over to a stream; the walsender is of no use any more. The position asked
+// Start asks the server to stream and hands the connection over to a stream; the walsender is of no use any more. The position asked
 // for is 0/0, which means where the slot stands: a higher one would be taken without a check and skip what lies before it.
-func (w *walsender) start(ctx context.Context, slot, publication string, binary bool) (*stream, error) {
+func (w *Walsender) Start(ctx context.Context, slot, publication string, binary bool) (*Stream, error) {
 	hijacked, err := w.conn.Hijack()
 	if err != nil {
 		return nil, fmt.Errorf("take over the connection: %w", err)
 	}
-	s := newStream(hijacked.Conn, w.notices.take)
+	s := NewStream(hijacked.Conn, w.notices.take)
 	w.notices.streaming = true
-	stop := context.AfterFunc(ctx, func() { s.interrupt(errLeave) })
+	stop := context.AfterFunc(ctx, func() { s.Interrupt(ErrLeave) })
 	defer stop()
 	if err := s.begin(startCommand(slot, publication, binary)); err != nil {
 		hijacked.Conn.Close()
@@ -174,17 +185,17 @@ func (w *walsender) start(ctx context.Context, slot, publication string, binary 
 	return s, nil
 }
 
-// startCommand is START_REPLICATION with pgoutput's options. The publication is an identifier in a list in a literal.
+// startCommand is START_REPLICATION with pgoutput's options. Names are always quoted: the replication grammar knows no other way to write some. The publication is an identifier in a list in a literal.
 func startCommand(slot, publication string, binary bool) string {
-	options := "proto_version '1', publication_names " + schema.QuoteLiteral(quoteIdent(publication))
+	options := "proto_version '1', publication_names " + schema.QuoteLiteral(pgx.Identifier{publication}.Sanitize())
 	if binary { // pays for bytea, which is twice as long in text
 		options += ", binary 'true'"
 	}
-	return "START_REPLICATION SLOT " + quoteIdent(slot) + " LOGICAL 0/0 (" + options + ")"
+	return "START_REPLICATION SLOT " + pgx.Identifier{slot}.Sanitize() + " LOGICAL 0/0 (" + options + ")"
 }
 
 // begin sends the command and reads until the server agrees.
-func (s *stream) begin(command string) error {
+func (s *Stream) begin(command string) error {
 	query, err := (&pgproto3.Query{String: command}).Encode(nil)
 	if err != nil {
 		return err
@@ -196,23 +207,20 @@ func (s *stream) begin(command string) error {
 		return err
 	}
 	for {
-		m, err := s.next()
-		if err == nil && m.kind == incomplete {
-			err = s.fill()
+		m, err := s.Next()
+		if err == nil && m.Kind == Incomplete {
+			err = s.Fill()
 		}
 		switch {
 		case err != nil:
 			return err
-		case m.kind == started:
+		case m.Kind == Started:
 			return s.setLimit(time.Time{})
 		}
 	}
 }
 
-// quoteIdent quotes always: the replication grammar knows no other way to write some names.
-func quoteIdent(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
-
-// notices judges what the server says besides.
+// notices takes what the server says besides.
 type notices struct {
 	log       *slog.Logger
 	names     pgerror.Names
@@ -230,19 +238,18 @@ func (n *notices) take(notice *pgconn.Notice) error {
 	return nil
 }
 
-// warnOfWaiting logs what the creation of a slot waits for, and says it to tell if that is not nil, unless it is stopped before that is worth a
-// line.
-func warnOfWaiting(log *slog.Logger, tell func(reason string)) *time.Timer {
+// warnOfWaiting says what the creation of a slot waits for, unless the timer is stopped before that is worth a line.
+func (w *Walsender) warnOfWaiting(waiting func(reason string)) *time.Timer {
 	return time.AfterFunc(3*time.Second, func() {
 		const reason = "creating the slot waits for the end of all transactions that are writing, in any database of the cluster"
-		if tell != nil {
-			tell(reason)
+		if waiting != nil {
+			waiting(reason)
 		}
-		log.Warn(reason, "see", "SELECT pid, datname, xact_start, query FROM pg_stat_activity WHERE backend_xid IS NOT NULL ORDER BY xact_start")
+		w.notices.log.Warn(reason, "see", "SELECT pid, datname, xact_start, query FROM pg_stat_activity WHERE backend_xid IS NOT NULL ORDER BY xact_start")
 	})
 }
 
-// identity returns what is recorded of the server.
-func (s *server) identity() postgres.Identity {
-	return postgres.Identity{SystemID: s.systemID, Timeline: s.history.current, Database: s.database}
+// Identity returns what is recorded of the server.
+func (s *Server) Identity() postgres.Identity {
+	return postgres.Identity{SystemID: s.SystemID, Timeline: s.History.Current, Database: s.database}
 }

@@ -80,21 +80,20 @@ func (v *slotVerb) mayCreate(ctx context.Context) error {
 }
 
 func (v *slotVerb) create(ctx context.Context) error {
-	w, err := dialWalsender(ctx, v.CurrentConnString(), v.Names, v.Logger)
+	w, err := Connect(ctx, v.CurrentConnString(), v.Names, v.Logger)
 	if err != nil {
 		return v.Classify(err, pgerror.Connecting)
 	}
-	defer w.close()
-	var srv server
+	defer w.Close()
+	var srv Server
 	err = v.do(ctx, func(ctx context.Context) (err error) {
-		srv, err = w.identify(ctx)
+		srv, err = w.Identify(ctx)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	defer warnOfWaiting(v.Logger, nil).Stop()
-	_, err = w.create(ctx, v.Slot, false, srv.version)
+	_, err = w.CreateSlot(ctx, v.Slot, false, srv.Version, nil)
 	return v.Classify(err, pgerror.Creating)
 }
 

@@ -8,20 +8,30 @@ import (
 	"sync"
 	"time"
 
-	"walpost/relay/internal/wake"
-
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"walpost/relay/internal/wake"
 )
+
+// Why a reader stops, of a stream that is not broken.
+var (
+	ErrLeave    = errors.New("walpost is leaving")
+	ErrEnded    = errors.New("the server ended the stream")
+	ErrStopping = errors.New("the server is shutting down")
+)
+
+// DrainLimit bounds how long a stream that this side has ended is read until the server ends it, too.
+const DrainLimit = 3 * time.Second
 
 // readBuffer is the size of a stream's buffer. Larger messages let it grow for as long as they are there.
 const readBuffer = 2 << 20
 
-// stream frames what a replication connection brings, and nothing else reads that connection. The owner's loop is: next until it says
+// Stream frames what a replication connection brings, and nothing else reads that connection. The owner's loop is: next until it says
 // incomplete, then fill. pgconn's own reader is not used because it copies through 8 KiB and turns a context's deadline into a deadline
 // for writes too, which cuts a concurrent status in half.
 //
 // One goroutine calls next, fill and drain; any may call interrupt and send.
-type stream struct {
+type Stream struct {
 	conn   net.Conn
 	notice func(*pgconn.Notice) error // called by next, which returns its error
 	mark   func(bytes int) error      // sets the low-water mark; nil: plain reads
@@ -29,19 +39,19 @@ type stream struct {
 	buf    []byte
 	r, w   int // buf[r:w] was read and not yet consumed
 
-	woken chan struct{} // has a token after an interruption: for a reader that waits for something else than the server
+	Woken chan struct{} // has a token after an interruption: for a reader that waits for something else than the server
 
 	mu    sync.Mutex // guards the read deadline, so that a surge never lifts an interruption
 	cause error      // why the reader has to stop
 	limit time.Time  // the reader's deadline besides, if not zero
 }
 
-func newStream(conn net.Conn, notice func(*pgconn.Notice) error) *stream {
-	return &stream{conn: conn, notice: notice, mark: lowWater(conn), buf: make([]byte, readBuffer), woken: make(chan struct{}, 1)}
+func NewStream(conn net.Conn, notice func(*pgconn.Notice) error) *Stream {
+	return &Stream{conn: conn, notice: notice, mark: lowWater(conn), buf: make([]byte, readBuffer), Woken: make(chan struct{}, 1)}
 }
 
-// fill makes room and does one read. Slices given out before are no longer valid. After an interruption it returns the cause.
-func (s *stream) fill() error {
+// Fill makes room and does one read. Slices given out before are no longer valid. After an interruption it returns the cause.
+func (s *Stream) Fill() error {
 	s.makeRoom()
 	for {
 		if err := s.arm(); err != nil {
@@ -70,7 +80,7 @@ var errClosed = errors.New("the server closed the replication connection")
 
 // makeRoom moves what is left to the front, which is less than one message, and fits the buffer to it. The buffer grows with the bytes
 // that are there and not with the length that a message claims.
-func (s *stream) makeRoom() {
+func (s *Stream) makeRoom() {
 	rest := s.buf[s.r:s.w]
 	size := len(s.buf)
 	switch need := claimed(rest); {
@@ -88,7 +98,7 @@ func (s *stream) makeRoom() {
 
 // arm stops an interrupted reader, and sets the deadline for the next read during a surge. A low-water mark without one would wait for
 // ever for a tail below it.
-func (s *stream) arm() error {
+func (s *Stream) arm() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.cause != nil {
@@ -105,7 +115,7 @@ func (s *stream) arm() error {
 }
 
 // count counts a read and begins a surge when it is time.
-func (s *stream) count() {
+func (s *Stream) count() {
 	if s.mark == nil || !s.surge.read() {
 		return
 	}
@@ -117,7 +127,7 @@ func (s *stream) count() {
 
 // timedOut judges a read's timeout: the end of a surge, an interruption (which arm tells), or the reader's own limit. A surge ends mark
 // first: the deadline outlives it.
-func (s *stream) timedOut() error {
+func (s *Stream) timedOut() error {
 	if s.surge.on {
 		s.surge.end()
 		if err := s.mark(1); err != nil {
@@ -127,16 +137,22 @@ func (s *stream) timedOut() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.limit.IsZero() && !time.Now().Before(s.limit) {
-		return errTooLate
+		return ErrTooLate
 	}
 	return s.conn.SetReadDeadline(s.limit)
 }
 
-// errTooLate says that a reader that was to stop by some time is still reading.
-var errTooLate = errors.New("the time to stop reading has passed")
+// ErrTooLate says that a reader that was to stop by some time is still reading.
+var ErrTooLate = errors.New("the time to stop reading has passed")
 
-// interrupt makes the reader stop with cause, at once if it is waiting for the server or for woken. The first cause stays.
-func (s *stream) interrupt(cause error) {
+// Close closes the connection.
+func (s *Stream) Close() error { return s.conn.Close() }
+
+// Flowing reports whether more will come within milliseconds, as far as anybody can tell.
+func (s *Stream) Flowing() bool { return s.surge.flowing() }
+
+// Interrupt makes the reader stop with cause, at once if it is waiting for the server or for woken. The first cause stays.
+func (s *Stream) Interrupt(cause error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.cause != nil {
@@ -144,18 +160,18 @@ func (s *stream) interrupt(cause error) {
 	}
 	s.cause = cause
 	s.conn.SetReadDeadline(time.Unix(1, 0)) // that fails on a closed connection only, which interrupts as well
-	wake.Signal(s.woken)
+	wake.Signal(s.Woken)
 }
 
-// interrupted returns the cause of an interruption, nil if there was none.
-func (s *stream) interrupted() error {
+// Interrupted returns the cause of an interruption, nil if there was none.
+func (s *Stream) Interrupted() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.cause
 }
 
 // setLimit sets a time after which the reader stops by itself; zero: none. An interruption stays.
-func (s *stream) setLimit(by time.Time) error {
+func (s *Stream) setLimit(by time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.limit = by
@@ -165,40 +181,47 @@ func (s *stream) setLimit(by time.Time) error {
 	return s.conn.SetReadDeadline(by)
 }
 
-// resume lets an interrupted reader read on, until by.
-func (s *stream) resume(by time.Time) error {
+// Limited reports whether the reader has such a time.
+func (s *Stream) Limited() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.limit.IsZero()
+}
+
+// Resume lets an interrupted reader read on, until by.
+func (s *Stream) Resume(by time.Time) error {
 	s.mu.Lock()
 	s.cause = nil
 	s.mu.Unlock()
 	return s.setLimit(by)
 }
 
-// drain reads and forgets until the server ends the stream, or until by.
-func (s *stream) drain(by time.Time) error {
-	if err := s.resume(by); err != nil {
+// Drain reads and forgets until the server ends the stream, or until by.
+func (s *Stream) Drain(by time.Time) error {
+	if err := s.Resume(by); err != nil {
 		return err
 	}
 	for {
-		m, err := s.next()
-		if err != nil || m.kind == ended {
+		m, err := s.Next()
+		if err != nil || m.Kind == Ended {
 			return err
 		}
-		if m.kind == incomplete {
-			if err := s.fill(); err != nil {
+		if m.Kind == Incomplete {
+			if err := s.Fill(); err != nil {
 				return err
 			}
 		}
 	}
 }
 
-// takeLeave ends the connection in good order, when the end of the stream has been asked for. What comes of it does not matter any more.
-func (s *stream) takeLeave() {
-	s.drain(time.Now().Add(drainLimit))          // a socket closed with unread bytes may swallow the last status
+// TakeLeave ends the connection in good order, when the end of the stream has been asked for. What comes of it does not matter any more.
+func (s *Stream) TakeLeave() {
+	s.Drain(time.Now().Add(DrainLimit))          // a socket closed with unread bytes may swallow the last status
 	s.send([]byte{'X', 0, 0, 0, 4}, time.Second) // Terminate: the server logs no broken connection
 }
 
 // send writes p within limit. A connection that does not take a few bytes for so long is dead.
-func (s *stream) send(p []byte, limit time.Duration) error {
+func (s *Stream) send(p []byte, limit time.Duration) error {
 	if err := s.conn.SetWriteDeadline(time.Now().Add(limit)); err != nil {
 		return err
 	}

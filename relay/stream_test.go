@@ -2,7 +2,6 @@ package relay
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -14,26 +13,14 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"walpost/relay/internal/frame"
 )
 
 // The server's side of the protocol, as bytes.
 
-func frame(typ byte, body []byte) []byte {
-	b := append([]byte{typ}, binary.BigEndian.AppendUint32(nil, uint32(len(body)+4))...)
-	return append(b, body...)
-}
-
-func walFrame(data []byte) []byte {
-	return frame('d', append(append([]byte{'w'}, make([]byte, 24)...), data...))
-}
-
-func keepaliveFrame(walEnd uint64, reply byte) []byte {
-	b := binary.BigEndian.AppendUint64([]byte{'k'}, walEnd)
-	return frame('d', append(append(b, make([]byte, 8)...), reply))
-}
-
 func errorFrame(typ byte, code, text string) []byte {
-	return frame(typ, fmt.Appendf(nil, "SERROR\x00VERROR\x00C%s\x00M%s\x00\x00", code, text))
+	return frame.Message(typ, fmt.Appendf(nil, "SERROR\x00VERROR\x00C%s\x00M%s\x00\x00", code, text))
 }
 
 // chunks is a connection that gives out what it holds in reads of at most n bytes.
@@ -55,22 +42,22 @@ func (c *chunks) Read(p []byte) (int, error) {
 func (c *chunks) SetReadDeadline(time.Time) error { return nil }
 
 // describe reads a stream to its end and tells what came.
-func describe(s *stream) (got []string) {
+func describe(s *Stream) (got []string) {
 	for {
-		m, err := s.next()
-		if err == nil && m.kind == incomplete {
-			err = s.fill()
+		m, err := s.Next()
+		if err == nil && m.Kind == Incomplete {
+			err = s.Fill()
 		}
 		switch {
 		case err != nil:
 			return append(got, err.Error())
-		case m.kind == started:
+		case m.Kind == Started:
 			got = append(got, "started")
-		case m.kind == xlogData:
-			got = append(got, "wal "+string(m.data))
-		case m.kind == keepalive:
-			got = append(got, fmt.Sprintf("keepalive %v %v", m.walEnd, m.reply))
-		case m.kind == ended:
+		case m.Kind == XLogData:
+			got = append(got, "wal "+string(m.Data))
+		case m.Kind == Keepalive:
+			got = append(got, fmt.Sprintf("keepalive %v %v", m.WALEnd, m.Reply))
+		case m.Kind == Ended:
 			return append(got, "ended")
 		}
 	}
@@ -78,12 +65,12 @@ func describe(s *stream) (got []string) {
 
 func TestStreamFrames(t *testing.T) {
 	in := slices.Concat(
-		frame('W', []byte{0, 0, 0}), frame('S', []byte("a\x00b\x00")),
-		walFrame([]byte("one")), keepaliveFrame(0x30, 0), walFrame(nil), errorFrame('N', "01000", "note"), walFrame([]byte("two")),
-		keepaliveFrame(0x1_00000040, 1), frame('c', nil), frame('C', []byte("COPY 0\x00")))
+		frame.Message('W', []byte{0, 0, 0}), frame.Message('S', []byte("a\x00b\x00")),
+		frame.WAL([]byte("one")), frame.Keepalive(0x30, 0), frame.WAL(nil), errorFrame('N', "01000", "note"), frame.WAL([]byte("two")),
+		frame.Keepalive(0x1_00000040, 1), frame.Message('c', nil), frame.Message('C', []byte("COPY 0\x00")))
 	want := []string{"started", "wal one", "keepalive 0/30 false", "wal ", "note", "wal two", "keepalive 1/40 true", "ended"}
 	for n := 1; n <= len(in); n++ {
-		s := newStream(&chunks{rest: in, n: n}, nil)
+		s := NewStream(&chunks{rest: in, n: n}, nil)
 		var notes []string
 		s.notice = func(n *pgconn.Notice) error { notes = append(notes, n.Message); return nil }
 		got := describe(s)
@@ -103,17 +90,17 @@ func TestStreamErrors(t *testing.T) {
 	}{
 		"the server's error":  {errorFrame('E', "55006", "slot is active"), "SQLSTATE 55006"},
 		"closed":              {nil, errClosed.Error()},
-		"closed in a message": {walFrame([]byte("one"))[:20], errClosed.Error()},
-		"unknown message":     {frame('?', nil), "not the replication protocol"},
+		"closed in a message": {frame.WAL([]byte("one"))[:20], errClosed.Error()},
+		"unknown message":     {frame.Message('?', nil), "not the replication protocol"},
 		"length too short":    {[]byte{'d', 0, 0, 0, 3, 0}, "not the replication protocol"},
 		"length too long":     {[]byte{'d', 0x7f, 0, 0, 0, 0}, "not the replication protocol"},
-		"unknown copy data":   {frame('d', []byte("x")), "not the replication protocol"},
-		"empty copy data":     {frame('d', nil), "not the replication protocol"},
-		"short WAL head":      {frame('d', append([]byte{'w'}, make([]byte, 23)...)), "not the replication protocol"},
-		"short keepalive":     {frame('d', append([]byte{'k'}, make([]byte, 16)...)), "not the replication protocol"},
+		"unknown copy data":   {frame.Message('d', []byte("x")), "not the replication protocol"},
+		"empty copy data":     {frame.Message('d', nil), "not the replication protocol"},
+		"short WAL head":      {frame.Message('d', append([]byte{'w'}, make([]byte, 23)...)), "not the replication protocol"},
+		"short keepalive":     {frame.Message('d', append([]byte{'k'}, make([]byte, 16)...)), "not the replication protocol"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := describe(newStream(&chunks{rest: c.in, n: 7}, nil))
+			got := describe(NewStream(&chunks{rest: c.in, n: 7}, nil))
 			if len(got) != 1 || !strings.Contains(got[0], c.want) {
 				t.Errorf("got %q, want %q", got, c.want)
 			}
@@ -124,14 +111,14 @@ func TestStreamErrors(t *testing.T) {
 // TestBufferGrowsWithWhatCameOnly: the buffer grows for a larger message, with the bytes that come, and goes back afterwards.
 func TestBufferGrowsWithWhatCameOnly(t *testing.T) {
 	big := bytes.Repeat([]byte("x"), 3*readBuffer)
-	in := slices.Concat(walFrame([]byte("before")), walFrame(big), walFrame([]byte("after")), walFrame([]byte("last")))
-	s := newStream(&chunks{rest: in, n: readBuffer / 3}, nil)
+	in := slices.Concat(frame.WAL([]byte("before")), frame.WAL(big), frame.WAL([]byte("after")), frame.WAL([]byte("last")))
+	s := NewStream(&chunks{rest: in, n: readBuffer / 3}, nil)
 	largest := 0
 	var got []int
 	for range 4 {
-		m, err := s.next()
-		for ; err == nil && m.kind == incomplete; m, err = s.next() {
-			if err := s.fill(); err != nil {
+		m, err := s.Next()
+		for ; err == nil && m.Kind == Incomplete; m, err = s.Next() {
+			if err := s.Fill(); err != nil {
 				t.Fatal(err)
 			}
 			if largest = max(largest, len(s.buf)); len(s.buf) > 2*max(s.w, readBuffer) {
@@ -141,7 +128,7 @@ func TestBufferGrowsWithWhatCameOnly(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got = append(got, len(m.data))
+		got = append(got, len(m.Data))
 	}
 	if !slices.Equal(got, []int{6, len(big), 5, 4}) {
 		t.Errorf("messages of %v bytes", got)
@@ -149,16 +136,16 @@ func TestBufferGrowsWithWhatCameOnly(t *testing.T) {
 	if largest < len(big) || largest > len(big)+readBuffer {
 		t.Errorf("the buffer grew to %d bytes for a message of %d", largest, len(big))
 	}
-	if err := s.fill(); !errors.Is(err, errClosed) || len(s.buf) != readBuffer {
+	if err := s.Fill(); !errors.Is(err, errClosed) || len(s.buf) != readBuffer {
 		t.Errorf("the buffer stayed at %d bytes (%v)", len(s.buf), err)
 	}
 }
 
 // pipe returns a stream over a connection that heeds deadlines in a synctest bubble, with its low-water marks recorded.
-func pipe(t *testing.T) (s *stream, server net.Conn, marks *[]int) {
+func pipe(t *testing.T) (s *Stream, server net.Conn, marks *[]int) {
 	client, server := net.Pipe()
 	t.Cleanup(func() { client.Close(); server.Close() })
-	s, marks = newStream(client, nil), new([]int)
+	s, marks = NewStream(client, nil), new([]int)
 	s.mark = func(n int) error { *marks = append(*marks, n); return nil }
 	return s, server, marks
 }
@@ -174,7 +161,7 @@ func TestStreamSurge(t *testing.T) {
 		}
 		fill := func(n int) {
 			for range n {
-				if err := s.fill(); err != nil {
+				if err := s.Fill(); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -244,25 +231,25 @@ func TestStreamInterrupt(t *testing.T) {
 			s.surge.on = surging
 			go func() {
 				time.Sleep(time.Hour)
-				s.interrupt(cause)
-				s.interrupt(errors.New("a later cause"))
+				s.Interrupt(cause)
+				s.Interrupt(errors.New("a later cause"))
 			}()
 			start := time.Now()
-			if err := s.fill(); err != cause || time.Since(start) != time.Hour {
+			if err := s.Fill(); err != cause || time.Since(start) != time.Hour {
 				t.Errorf("surging %v: %v after %v", surging, err, time.Since(start))
 			}
-			if err := s.fill(); err != cause {
+			if err := s.Fill(); err != cause {
 				t.Errorf("surging %v: reading went on after an interruption: %v", surging, err)
 			}
-			<-s.woken
+			<-s.Woken
 
 			// The owner reads the rest, until a time.
-			go server.Write(slices.Concat(walFrame([]byte("rest")), frame('C', []byte("COPY 0\x00"))))
-			if err := s.drain(time.Now().Add(time.Second)); err != nil {
+			go server.Write(slices.Concat(frame.WAL([]byte("rest")), frame.Message('C', []byte("COPY 0\x00"))))
+			if err := s.Drain(time.Now().Add(time.Second)); err != nil {
 				t.Errorf("drain: %v", err)
 			}
 			start = time.Now()
-			if err := s.drain(start.Add(time.Second)); err != errTooLate || time.Since(start) != time.Second {
+			if err := s.Drain(start.Add(time.Second)); err != ErrTooLate || time.Since(start) != time.Second {
 				t.Errorf("drain: %v after %v", err, time.Since(start))
 			}
 		})
@@ -273,20 +260,20 @@ func TestStreamInterrupt(t *testing.T) {
 func TestStreamInterruptAnyMoment(t *testing.T) {
 	for i := range 50 {
 		client, server := loopback(t)
-		s := newStream(client, nil)
+		s := NewStream(client, nil)
 		go func() {
 			for {
-				if _, err := server.Write(walFrame([]byte("x"))); err != nil {
+				if _, err := server.Write(frame.WAL([]byte("x"))); err != nil {
 					return
 				}
 			}
 		}()
 		cause := errors.New("leave")
-		time.AfterFunc(time.Duration(i)*200*time.Microsecond, func() { s.interrupt(cause) })
+		time.AfterFunc(time.Duration(i)*200*time.Microsecond, func() { s.Interrupt(cause) })
 		for {
-			m, err := s.next()
-			if err == nil && m.kind == incomplete {
-				err = s.fill()
+			m, err := s.Next()
+			if err == nil && m.Kind == Incomplete {
+				err = s.Fill()
 			}
 			if err != nil {
 				if err != cause {
@@ -305,7 +292,7 @@ func TestStreamTail(t *testing.T) {
 	client, server := loopback(t)
 	defer client.Close()
 	defer server.Close()
-	s := newStream(client, nil)
+	s := NewStream(client, nil)
 	surges := 0
 	if set := s.mark; set != nil {
 		s.mark = func(n int) error {
@@ -318,24 +305,24 @@ func TestStreamTail(t *testing.T) {
 	const total = 50_000
 	go func() {
 		for i := range total {
-			server.Write(walFrame(fmt.Appendf(nil, "%d", i)))
+			server.Write(frame.WAL(fmt.Appendf(nil, "%d", i)))
 		}
 	}()
-	watchdog := time.AfterFunc(30*time.Second, func() { s.interrupt(errors.New("the tail never came")) })
+	watchdog := time.AfterFunc(30*time.Second, func() { s.Interrupt(errors.New("the tail never came")) })
 	defer watchdog.Stop()
 	for i := 0; i < total; {
-		m, err := s.next()
-		if err == nil && m.kind == incomplete {
-			err = s.fill()
+		m, err := s.Next()
+		if err == nil && m.Kind == Incomplete {
+			err = s.Fill()
 		}
 		if err != nil {
 			t.Fatalf("after %d messages: %v", i, err)
 		}
-		if m.kind != xlogData {
+		if m.Kind != XLogData {
 			continue
 		}
-		if want := fmt.Sprint(i); string(m.data) != want {
-			t.Fatalf("message %q, want %q", m.data, want)
+		if want := fmt.Sprint(i); string(m.Data) != want {
+			t.Fatalf("message %q, want %q", m.Data, want)
 		}
 		i++
 	}

@@ -51,10 +51,10 @@ func Tail(ctx context.Context, cfg Config, p Printer) error {
 type tail struct {
 	*postgres.Source
 	printer   Printer
-	stream    *stream
+	stream    *Stream
 	decoder   *decoder.Decoder
-	confirmer *confirmer
-	history   history
+	confirmer *Confirmer
+	history   History
 	period    time.Duration // of statuses
 	addr      net.Addr      // of the server
 
@@ -62,7 +62,7 @@ type tail struct {
 	inside   bool          // a transaction is open
 	whole    pglogrepl.LSN // what was received is whole up to here; the reader's
 	broken   bool          // the connection is not what it was
-	pings    pingStorm
+	shutdown ShutdownDetector
 
 	printed  atomic.Uint64 // what was written out up to here: printed ≤ whole. It may be confirmed
 	progress chan struct{} // has a token when printed moved
@@ -71,10 +71,10 @@ type tail struct {
 
 // run prints until something ends the stream.
 func (t *tail) run(ctx context.Context) error {
-	defer t.stream.conn.Close()
-	stop := context.AfterFunc(ctx, func() { t.stream.interrupt(errLeave) })
+	defer t.stream.Close()
+	stop := context.AfterFunc(ctx, func() { t.stream.Interrupt(ErrLeave) })
 	defer stop()
-	go t.confirmer.run()
+	go t.confirmer.Run()
 	ended := make(chan error, 1)
 	go func() { ended <- t.conclude(t.read()) }()
 	return t.await(ctx, ended)
@@ -98,7 +98,7 @@ func (t *tail) await(ctx context.Context, ended <-chan error) error {
 			leaving, late = nil, time.After(outputFarewell)
 		case <-late:
 			if t.busy.Load() != 0 { // else it is taking its leave of the server
-				return errLeave
+				return ErrLeave
 			}
 		case <-tick.C:
 			if err := t.stuck(ctx); err != nil {
@@ -125,7 +125,7 @@ func (t *tail) stuck(ctx context.Context) error {
 	limited, cancel := context.WithTimeout(ctx, probeLimit)
 	defer cancel()
 	if err := postgres.Ping(limited, t.CurrentConnString(), t.addr); err != nil && pgerror.ServerGone(err) && t.busy.Load() == since {
-		return errStopping
+		return ErrStopping
 	}
 	return nil
 }
@@ -133,21 +133,21 @@ func (t *tail) stuck(ctx context.Context) error {
 // read is the pipe: bytes → change → line, one read's worth at a time.
 func (t *tail) read() error {
 	for {
-		m, err := t.stream.next()
+		m, err := t.stream.Next()
 		if err != nil {
 			return t.ending(err)
 		}
-		switch m.kind {
-		case incomplete:
+		switch m.Kind {
+		case Incomplete:
 			if err = t.flush(); err == nil {
 				err = t.fill()
 			}
-		case xlogData:
-			err = t.take(m.data)
-		case keepalive:
+		case XLogData:
+			err = t.take(m.Data)
+		case Keepalive:
 			err = t.heed(m)
-		case ended:
-			err = errEnded
+		case Ended:
+			err = ErrEnded
 		}
 		if err != nil {
 			return err
@@ -163,7 +163,7 @@ func (t *tail) take(msg []byte) error {
 	}
 	switch c := change.(type) {
 	case *decoder.Begin:
-		t.inside, t.timeline = true, t.history.owner(c.FinalLSN)
+		t.inside, t.timeline = true, t.history.Owner(c.FinalLSN)
 	case *decoder.Insert:
 		c.Event.Position.Timeline = t.timeline
 		if err := t.printer.Print(c.Event); err != nil {
@@ -181,16 +181,16 @@ func (t *tail) take(msg []byte) error {
 }
 
 // heed takes a keepalive.
-func (t *tail) heed(m message) error {
+func (t *tail) heed(m Message) error {
 	if !t.inside {
-		t.whole = max(t.whole, m.walEnd)
+		t.whole = max(t.whole, m.WALEnd)
 	}
-	if !m.reply {
+	if !m.Reply {
 		return nil
 	}
-	wake.Signal(t.confirmer.pings)
-	if t.pings.stopping(time.Now(), m.walEnd) {
-		return errStopping
+	t.confirmer.Ping()
+	if t.shutdown.Ping(time.Now(), m.WALEnd) {
+		return ErrStopping
 	}
 	return nil
 }
@@ -210,9 +210,9 @@ func (t *tail) flush() error {
 // fill reads from the server. Until it returns, the output is not what the reader waits for.
 func (t *tail) fill() error {
 	t.busy.Store(0)
-	t.confirmer.hold(false)
-	err := t.stream.fill()
-	t.confirmer.hold(true)
+	t.confirmer.Hold(false)
+	err := t.stream.Fill()
+	t.confirmer.Hold(true)
 	t.busy.Store(time.Now().UnixNano())
 	if err != nil {
 		return t.ending(err)
@@ -224,7 +224,7 @@ func (t *tail) fill() error {
 func (t *tail) ending(err error) error {
 	var lost *pgerror.Fault
 	switch {
-	case errors.Is(err, errLeave):
+	case errors.Is(err, ErrLeave):
 		return err
 	case errors.As(err, &lost), pgerror.IsSQLState(err, "42704"): // that something was lost comes as a notice since 18, before as an error
 		t.broken = !errors.As(err, &lost)
@@ -242,11 +242,11 @@ func (t *tail) ending(err error) error {
 // conclude ends the stream in a way that the server drops the slot at once, where it can still be told.
 func (t *tail) conclude(err error) error {
 	t.busy.Store(0) // from here on every step is bounded
-	if t.confirmer.end(!t.broken); t.broken {
+	if t.confirmer.End(!t.broken); t.broken {
 		return err
 	}
-	t.stream.takeLeave()
-	for by := time.Now().Add(time.Second); t.stream.drain(by) == nil; {
+	t.stream.TakeLeave()
+	for by := time.Now().Add(time.Second); t.stream.Drain(by) == nil; {
 		// A server says twice that the stream has ended. It closes the connection when its process is gone, and the slot with it.
 	}
 	return err

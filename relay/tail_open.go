@@ -18,13 +18,13 @@ func (t *tail) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	w, err := dialWalsender(ctx, t.CurrentConnString(), t.Names, t.Logger)
+	w, err := Connect(ctx, t.CurrentConnString(), t.Names, t.Logger)
 	if err != nil {
 		return t.Classify(err, pgerror.Connecting)
 	}
 	slot, err := t.create(ctx, w)
 	if err != nil {
-		w.close()
+		w.Close()
 		return err
 	}
 	return t.begin(ctx, w, slot, found)
@@ -48,31 +48,30 @@ func (t *tail) check(ctx context.Context, found *postgres.Found) error {
 }
 
 // create makes the slot and returns its name, which no other connection's has.
-func (t *tail) create(ctx context.Context, w *walsender) (slot string, err error) {
-	var srv server
+func (t *tail) create(ctx context.Context, w *Walsender) (slot string, err error) {
+	var srv Server
 	err = postgres.WithTimeout(ctx, func(ctx context.Context) (err error) {
-		srv, err = w.identify(ctx)
+		srv, err = w.Identify(ctx)
 		return err
 	})
 	if err != nil {
 		return "", t.Classify(err, pgerror.Preparing)
 	}
-	t.history, t.period, t.addr = srv.history, srv.statusPeriod(), w.conn.Conn().RemoteAddr()
-	slot = fmt.Sprintf("walpost_tail_%d", w.conn.PID())
+	t.history, t.period, t.addr = srv.History, srv.StatusPeriod(), w.RemoteAddr()
+	slot = fmt.Sprintf("walpost_tail_%d", w.PID())
 	t.Names.Slot = slot
-	defer warnOfWaiting(t.Logger, nil).Stop()
-	_, err = w.create(ctx, slot, true, srv.version)
+	_, err = w.CreateSlot(ctx, slot, true, srv.Version, nil)
 	return slot, t.Classify(err, pgerror.Creating)
 }
 
 // begin hands the connection over to the stream.
-func (t *tail) begin(ctx context.Context, w *walsender, slot string, found *postgres.Found) (err error) {
-	if t.stream, err = w.start(ctx, slot, t.Publication, found.Binary); err != nil {
+func (t *tail) begin(ctx context.Context, w *Walsender, slot string, found *postgres.Found) (err error) {
+	if t.stream, err = w.Start(ctx, slot, t.Publication, found.Binary); err != nil {
 		return t.Classify(err, pgerror.Starting)
 	}
 	t.decoder = decoder.New(t.Table, t.Mapping)
 	t.decoder.Follow(found.Table.OID, found.Places, found.At)
-	t.confirmer = newConfirmer(t.stream, func() pglogrepl.LSN { return pglogrepl.LSN(t.printed.Load()) }, t.progress, t.period, func(pglogrepl.LSN) {})
+	t.confirmer = NewConfirmer(t.stream, func() pglogrepl.LSN { return pglogrepl.LSN(t.printed.Load()) }, t.progress, t.period, func(pglogrepl.LSN) {})
 	t.Logger.Info("printing what is committed from now on", "table", t.Table.String(), "publication", t.Publication, "slot", slot)
 	return nil
 }

@@ -230,7 +230,7 @@ func TestTailServerStops(t *testing.T) {
 				t.Errorf("the server needed %v", took)
 			}
 			err := finish(t, ended, 10*time.Second)
-			if err == nil || !errors.Is(err, errEnded) && !errors.Is(err, errStopping) {
+			if err == nil || !errors.Is(err, ErrEnded) && !errors.Is(err, ErrStopping) {
 				t.Errorf("ended with %v", err)
 			}
 		})

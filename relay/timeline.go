@@ -10,12 +10,12 @@ import (
 	"github.com/jackc/pglogrepl"
 )
 
-// history is which timeline owns which part of the WAL, as far as the server at hand knows.
+// History is which timeline owns which part of the WAL, as far as the server at hand knows.
 //
 // A promotion ends a timeline at a switch point and begins the next one there. The slot may stand before that point, so the timeline that
 // the server is on does not say to which one a commit belongs.
-type history struct {
-	current uint32
+type History struct {
+	Current uint32
 	past    []pastTimeline // in the order of time
 }
 
@@ -25,14 +25,14 @@ type pastTimeline struct {
 	end      pglogrepl.LSN // where the next one began
 }
 
-// owner returns the timeline that a record starting at lsn belongs to.
-func (h *history) owner(lsn pglogrepl.LSN) uint32 {
+// Owner returns the timeline that a record starting at lsn belongs to.
+func (h *History) Owner(lsn pglogrepl.LSN) uint32 {
 	for _, t := range h.past {
 		if lsn < t.end {
 			return t.timeline
 		}
 	}
-	return h.current
+	return h.Current
 }
 
 // parseHistory reads the content of a timeline history file: a line for each timeline that was left, with its number, where it was left,

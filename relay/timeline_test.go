@@ -13,18 +13,18 @@ func TestHistory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := history{current: 4, past: past}
+	h := History{Current: 4, past: past}
 	for _, c := range []struct {
 		lsn  pglogrepl.LSN
 		want uint32
 	}{
 		{0, 1}, {0xA00005F, 1}, {0xA000060, 2}, {0xAFFFFFF, 2}, {0xB000000, 3}, {0xFFFFFFFF, 3}, {1 << 32, 4}, {1 << 40, 4},
 	} {
-		if got := h.owner(c.lsn); got != c.want {
+		if got := h.Owner(c.lsn); got != c.want {
 			t.Errorf("%v is of timeline %d, want %d", c.lsn, got, c.want)
 		}
 	}
-	if got := (&history{current: 1}).owner(0x10); got != 1 {
+	if got := (&History{Current: 1}).Owner(0x10); got != 1 {
 		t.Errorf("without a history: timeline %d", got)
 	}
 	for _, bad := range []string{"1", "x\t0/10", "1\t0-10", "-1\t0/10", strings.Repeat("9", 20) + "\t0/10"} {

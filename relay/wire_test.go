@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"walpost/decoder"
+	"walpost/relay/internal/frame"
 	"walpost/relay/postgres"
 	"walpost/schema"
 )
@@ -41,8 +42,8 @@ type wire struct {
 
 // openWire starts a session.
 func openWire(t *testing.T) *wire {
-	client, server := net.Pipe()
-	w := &wire{t: t, sink: newTold(false), server: server, ended: make(chan error, 1), writers: map[string]bool{},
+	client, peer := net.Pipe()
+	w := &wire{t: t, sink: newTold(false), server: peer, ended: make(chan error, 1), writers: map[string]bool{},
 		leaving: make(chan struct{}), finished: make(chan struct{})}
 	r, err := New(Config{
 		Config: postgres.Config{Slot: "walpost", Publication: "walpost", Table: schema.DefaultTable, Mapping: schema.DefaultMapping(),
@@ -56,13 +57,13 @@ func openWire(t *testing.T) *wire {
 		t.Fatal(err)
 	}
 	s := &session{
-		relay: r, tracker: r.tracker, sink: r.sink, stream: newStream(watchedConn{client, w}, nil), history: history{current: 1},
+		relay: r, tracker: r.tracker, sink: r.sink, stream: NewStream(watchedConn{client, w}, nil), history: History{Current: 1},
 		decoder: decoder.New(schema.DefaultTable, schema.DefaultMapping()),
 		recorder: postgres.NewRecorder("walpost", func(context.Context) (*postgres.DB, error) {
 			return nil, errors.New("this server takes no other connection")
 		}),
 	}
-	s.confirmer = newConfirmer(s.stream, s.position, r.tracker.Progress, statusPeriod, s.told)
+	s.confirmer = NewConfirmer(s.stream, s.position, r.tracker.Progress, (&Server{}).StatusPeriod(), s.told)
 	ctx, cancel := context.WithCancel(context.Background())
 	w.session, w.cancel = s, cancel
 	done := make(chan struct{})
@@ -71,7 +72,7 @@ func openWire(t *testing.T) *wire {
 		w.ended <- s.run(ctx)
 	}()
 	go w.listen()
-	t.Cleanup(func() { cancel(); server.Close(); <-done })
+	t.Cleanup(func() { cancel(); peer.Close(); <-done })
 	return w
 }
 
@@ -112,7 +113,7 @@ func (w *wire) listen() {
 			close(w.leaving)
 			go func() {
 				<-w.finished
-				w.server.Write(frame('C', []byte("COPY 0\x00")))
+				w.server.Write(frame.Message('C', []byte("COPY 0\x00")))
 			}()
 		case 'X':
 			return
@@ -133,7 +134,7 @@ func (w *wire) send(frames ...[]byte) {
 func (w *wire) ask(walEnd uint64) {
 	w.t.Helper()
 	before := len(w.told())
-	w.send(keepaliveFrame(walEnd, 1))
+	w.send(frame.Keepalive(walEnd, 1))
 	until(w.t, "the relay answers", func() bool { return len(w.told()) > before })
 }
 
@@ -196,7 +197,7 @@ func relationFrame() []byte {
 		b = append(append(append(b, 0), c.name...), 0)
 		b = be.AppendUint32(be.AppendUint32(b, c.oid), 0xFFFFFFFF)
 	}
-	return walFrame(b)
+	return frame.WAL(b)
 }
 
 func insertMessage(payload string) []byte {
@@ -213,14 +214,14 @@ func insertMessage(payload string) []byte {
 	return b
 }
 
-func insertFrame(payload string) []byte { return walFrame(insertMessage(payload)) }
+func insertFrame(payload string) []byte { return frame.WAL(insertMessage(payload)) }
 
 func beginFrame(lsn uint64) []byte {
 	b := binary.BigEndian.AppendUint64([]byte{'B'}, lsn)
-	return walFrame(binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint64(b, 0), uint32(lsn)))
+	return frame.WAL(binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint64(b, 0), uint32(lsn)))
 }
 
 func commitFrame(lsn, end uint64) []byte {
 	b := binary.BigEndian.AppendUint64([]byte{'C', 0}, lsn)
-	return walFrame(binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(b, end), 0))
+	return frame.WAL(binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(b, end), 0))
 }

@@ -25,8 +25,8 @@ var losses = []Mutation{
 		Prevents: "the position of a keepalive is taken as it is",
 		Guard:    "a keepalive's position, as it came; instead one is added",
 		File:     "relay/read.go",
-		Old:      "\ts.tracker.Idle(m.walEnd)\n",
-		New:      "\ts.tracker.Idle(m.walEnd + 1)\n",
+		Old:      "\ts.tracker.Idle(m.WALEnd)\n",
+		New:      "\ts.tracker.Idle(m.WALEnd + 1)\n",
 		Module:   ".", Package: "./relay", Test: "TestNoConfirmedPositionIsComputed",
 	},
 	{
@@ -34,14 +34,14 @@ var losses = []Mutation{
 		Prevents: "a transaction that was open while a later one was delivered arrives after a restart",
 		Guard:    "no row is judged by its WAL position; instead those below the furthest one seen are skipped",
 		File:     "relay/message.go",
-		Old:      "func parseCopyData(b []byte) (message, error) {\n",
+		Old:      "func parseCopyData(b []byte) (Message, error) {\n",
 		New: `var furthest uint64 // row that was seen
 
-func parseCopyData(b []byte) (message, error) {
+func parseCopyData(b []byte) (Message, error) {
 	if len(b) > 25 && b[0] == 'w' && b[25] == 'I' {
 		at := binary.BigEndian.Uint64(b[1:])
 		if at < furthest {
-			return message{}, nil
+			return Message{}, nil
 		}
 		furthest = at
 	}
@@ -53,14 +53,14 @@ func parseCopyData(b []byte) (message, error) {
 		Prevents: "every row of a COPY is an event",
 		Guard:    "no row is judged by its WAL position; instead a second one at the same position is skipped",
 		File:     "relay/message.go",
-		Old:      "func parseCopyData(b []byte) (message, error) {\n",
+		Old:      "func parseCopyData(b []byte) (Message, error) {\n",
 		New: `var before uint64 // where the last row stood
 
-func parseCopyData(b []byte) (message, error) {
+func parseCopyData(b []byte) (Message, error) {
 	if len(b) > 25 && b[0] == 'w' && b[25] == 'I' {
 		at := binary.BigEndian.Uint64(b[1:])
 		if at == before {
-			return message{}, nil
+			return Message{}, nil
 		}
 		before = at
 	}
@@ -90,8 +90,8 @@ func parseCopyData(b []byte) (message, error) {
 		Prevents: "a keepalive does not overtake the events that came in the same read",
 		Guard:    "the window learns of what was read before a keepalive is looked at",
 		File:     "relay/read.go",
-		Old:      "\ts.handOver(s.stream.surge.flowing())\n\ts.tracker.Idle(m.walEnd)\n",
-		New:      "\ts.tracker.Idle(m.walEnd)\n",
+		Old:      "\ts.handOver(s.stream.Flowing())\n\ts.tracker.Idle(m.WALEnd)\n",
+		New:      "\ts.tracker.Idle(m.WALEnd)\n",
 		Module:   ".", Package: "./relay", Test: "TestKeepaliveNeverConfirmsWhatIsPending",
 	},
 	{
