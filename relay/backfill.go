@@ -13,12 +13,13 @@ import (
 	"walpost/relay/inflight"
 	"walpost/relay/pgerror"
 	"walpost/relay/postgres"
+	"walpost/relay/replication"
 	"walpost/schema"
 )
 
 // backfill publishes the rows of a snapshot, which reader reads, and returns when all are acked, or counts them if they are to be skipped.
 // It calls imported when the snapshot is its own, and the connection that made it may go.
-func (r *Relay) backfill(ctx context.Context, b *backfilling, reader *postgres.DB, p *postgres.Found, srv *Server, snap Snapshot, imported func()) error {
+func (r *Relay) backfill(ctx context.Context, b *backfilling, reader *postgres.DB, p *postgres.Found, srv *replication.Server, snap replication.Snapshot, imported func()) error {
 	// A role or database may have limits that suit services: this transaction takes as long as Kafka does.
 	// Where a policy would hide rows, an error is wanted and not their silence.
 	statements := []string{"set idle_in_transaction_session_timeout = 0", "set statement_timeout = 0", "set row_security = off"}
@@ -112,7 +113,7 @@ func (b *backfilling) close() {
 	b.relay.budget.Reset()
 }
 
-func (b *backfilling) run(ctx context.Context, reader *postgres.DB, p *postgres.Found, snap Snapshot) (rows int64, err error) {
+func (b *backfilling) run(ctx context.Context, reader *postgres.DB, p *postgres.Found, snap replication.Snapshot) (rows int64, err error) {
 	columns := b.relay.cfg.Mapping.Mapped(p.Table.Columns)
 	plan, err := b.relay.cfg.Mapping.Plan(b.relay.cfg.Table, columns)
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"walpost/internal/diagnosis"
 	"walpost/relay/pgerror"
 	"walpost/relay/postgres"
+	"walpost/relay/replication"
 )
 
 // Diagnose makes the checks of [Relay.Run] without stopping at the first that fails, and some that Run has no use for because what they
@@ -124,7 +125,7 @@ func (d *diagnosing) server(ctx context.Context, db *postgres.DB) bool {
 // replication connects as the stream does.
 func (d *diagnosing) replication(ctx context.Context) {
 	const check = "replication"
-	w, err := Connect(ctx, d.CurrentConnString(), d.Names, d.Logger)
+	w, err := replication.Connect(ctx, d.CurrentConnString(), d.Names, d.Logger)
 	if err != nil {
 		d.fail(check, d.Classify(err, pgerror.Connecting), "run waits for it")
 		return

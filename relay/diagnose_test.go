@@ -15,6 +15,7 @@ import (
 	"walpost/internal/pgtest"
 	"walpost/relay/pgerror"
 	"walpost/relay/postgres"
+	"walpost/relay/replication"
 	"walpost/schema"
 )
 
@@ -155,7 +156,7 @@ func TestDiagnoseWarnings(t *testing.T) {
 	}
 	f.exec("select pg_drop_replication_slot('other')")
 	for range 2 {
-		w, err := Connect(t.Context(), f.dsn, pgerror.Names{}, f.logger())
+		w, err := replication.Connect(t.Context(), f.dsn, pgerror.Names{}, f.logger())
 		if err != nil {
 			t.Fatal(err)
 		}

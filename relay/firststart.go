@@ -10,6 +10,7 @@ import (
 
 	"walpost/relay/pgerror"
 	"walpost/relay/postgres"
+	"walpost/relay/replication"
 )
 
 // firstStart is one attempt to make the slot and to publish the rows that were in the outbox before it: they are unsent messages.
@@ -80,7 +81,7 @@ func (r *firstStart) make(ctx context.Context, db *postgres.DB) error {
 		return err
 	}
 	defer reader.Close()
-	w, err := Connect(ctx, r.cfg.CurrentConnString(), r.source.Names, r.log)
+	w, err := replication.Connect(ctx, r.cfg.CurrentConnString(), r.source.Names, r.log)
 	if err != nil {
 		return r.source.Classify(err, pgerror.Connecting)
 	}
@@ -170,7 +171,7 @@ func guard(ctx context.Context, lock *postgres.DB) (locked context.Context, rele
 
 // createSlot creates the slot with a snapshot of the moment at which it begins. If it is there already, from a first start that died, a
 // temporary one gives a snapshot: the slot itself keeps everything since it was made.
-func (r *firstStart) createSlot(ctx context.Context, w *Walsender, version int) (Snapshot, error) {
+func (r *firstStart) createSlot(ctx context.Context, w *replication.Walsender, version int) (replication.Snapshot, error) {
 	waiting := func(reason string) { r.status.set(Starting, reason) }
 	if r.found.Slot == nil {
 		s, err := w.CreateSlot(ctx, r.cfg.Slot, false, version, waiting)
@@ -180,7 +181,7 @@ func (r *firstStart) createSlot(ctx context.Context, w *Walsender, version int) 
 		return s, err
 	}
 	if err := r.source.CheckSlot(r.found.Slot, nil); err != nil {
-		return Snapshot{}, err
+		return replication.Snapshot{}, err
 	}
 	r.warnOfRepeat()
 	name := fmt.Sprintf("walpost_backfill_%d", w.PID())

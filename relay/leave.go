@@ -8,16 +8,17 @@ import (
 
 	"walpost/relay/inflight"
 	"walpost/relay/pgerror"
+	"walpost/relay/replication"
 )
 
 // conclude ends the session, whatever stopped the reader, and returns the session's error.
 func (s *session) conclude(err error) error {
 	s.handOver(false) // what the sink has, it must let go, or it would never be acked
 	defer s.stream.Close()
-	if errors.Is(err, ErrLeave) || errors.Is(err, ErrTooLate) {
+	if errors.Is(err, replication.ErrLeave) || errors.Is(err, replication.ErrTooLate) {
 		err = s.leave()
 	}
-	if errors.Is(err, errCondemned) || errors.Is(err, ErrLeave) && s.verdict.Load() != nil {
+	if errors.Is(err, errCondemned) || errors.Is(err, replication.ErrLeave) && s.verdict.Load() != nil {
 		err = s.sentenced()
 	}
 	if errors.Is(err, errRefused) {
@@ -25,11 +26,11 @@ func (s *session) conclude(err error) error {
 	}
 	s.recording()
 	s.relay.watcher.attend(nil)
-	if s.over || !errors.Is(err, ErrLeave) && !errors.Is(err, ErrStopping) && !pgerror.IsPermanent(err) {
+	if s.over || !errors.Is(err, replication.ErrLeave) && !errors.Is(err, replication.ErrStopping) && !pgerror.IsPermanent(err) {
 		s.confirmer.End(false) // the connection is going
 		return err
 	}
-	if errors.Is(err, ErrLeave) && s.fresh.Load() && s.tracker.Drained() {
+	if errors.Is(err, replication.ErrLeave) && s.fresh.Load() && s.tracker.Drained() {
 		s.recordStop()
 	}
 	s.confirmer.End(true)
@@ -40,7 +41,7 @@ func (s *session) conclude(err error) error {
 // leave waits for acks, for as long as leaving may take.
 func (s *session) leave() error {
 	if !s.fresh.Load() {
-		return ErrLeave // what the sink holds is of an older session, and could not be confirmed
+		return replication.ErrLeave // what the sink holds is of an older session, and could not be confirmed
 	}
 	if s.leaveBy.IsZero() {
 		s.leaveBy = time.Now().Add(s.relay.cfg.ShutdownTimeout)
@@ -49,12 +50,12 @@ func (s *session) leave() error {
 		return err
 	}
 	err := s.await(s.tracker.Drained)
-	if errors.Is(err, ErrTooLate) {
+	if errors.Is(err, replication.ErrTooLate) {
 		s.relay.log.Warn("leaving with events that are not acked: they stay in the slot, and the next run sends them again, with what stands behind them",
 			"events", s.tracker.Load().Unacked, "waited", s.relay.cfg.ShutdownTimeout)
 	}
-	if err == nil || errors.Is(err, ErrTooLate) {
-		return ErrLeave
+	if err == nil || errors.Is(err, replication.ErrTooLate) {
+		return replication.ErrLeave
 	}
 	return err
 }
@@ -128,7 +129,7 @@ func (s *session) await(done func() bool) error {
 	defer s.confirmer.Hold(false)
 	for !done() {
 		err := s.sleep(s.tracker.Changed)
-		if errors.Is(err, ErrLeave) && s.fresh.Load() {
+		if errors.Is(err, replication.ErrLeave) && s.fresh.Load() {
 			if s.leaveBy.IsZero() {
 				s.leaveBy = time.Now().Add(s.relay.cfg.ShutdownTimeout)
 			}
@@ -149,7 +150,7 @@ func (s *session) refused() bool {
 // recordStop writes down where a clean stop leaves the slot: nothing moves it any more but the last status, which says the same. It is
 // done with the slot still in hand, so that whoever takes it next writes later.
 func (s *session) recordStop() {
-	ctx, cancel := context.WithTimeout(context.Background(), DrainLimit)
+	ctx, cancel := context.WithTimeout(context.Background(), replication.DrainLimit)
 	defer cancel()
 	lsn, commit := s.tracker.Confirmed()
 	if err := s.recorder.Record(ctx, lsn, commit, true); err != nil {

@@ -7,6 +7,7 @@ import (
 
 	"walpost/internal/pgtest"
 	"walpost/relay/pgerror"
+	"walpost/relay/replication"
 )
 
 // TestServerErrorEndsAtOnce: a stream that the server has ended with an error is not waited for. Up to 17, rows that were written without
@@ -26,7 +27,7 @@ func TestServerErrorEndsAtOnce(t *testing.T) {
 	if err == nil || !pgerror.IsPermanent(err) || !strings.Contains(err.Error(), "did not exist when") {
 		t.Fatalf("ended with %v", err)
 	}
-	if took := time.Since(begun); took >= DrainLimit {
+	if took := time.Since(begun); took >= replication.DrainLimit {
 		t.Errorf("it took %v", took)
 	}
 }

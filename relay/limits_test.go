@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"walpost/relay/pgerror"
+	"walpost/relay/replication"
 )
 
 // TestMemoryIsBoundedWhateverTheTransaction: one transaction of any size and a slow sink take no more memory than the budget and the
@@ -184,7 +185,7 @@ func TestRelayShutdownTimeout(t *testing.T) {
 	until(t, "2 events", func() bool { return f.sink.count() == 2 })
 	begun := time.Now()
 	r.stop()
-	if took := time.Since(begun); took < f.cfg.ShutdownTimeout || took > f.cfg.ShutdownTimeout+DrainLimit {
+	if took := time.Since(begun); took < f.cfg.ShutdownTimeout || took > f.cfg.ShutdownTimeout+replication.DrainLimit {
 		t.Errorf("the stop took %v", took)
 	}
 	if !f.logs.has("leaving with events that are not acked") || !f.logs.has("events=2 ") {

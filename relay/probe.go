@@ -6,6 +6,7 @@ import (
 
 	"walpost/relay/pgerror"
 	"walpost/relay/postgres"
+	"walpost/relay/replication"
 )
 
 // A reader that is held hears nothing of a server that shuts down and waits for it.
@@ -35,7 +36,7 @@ func (s *session) probe(ctx context.Context) {
 		err := postgres.Ping(limited, s.relay.cfg.CurrentConnString(), s.addr)
 		cancel()
 		if err != nil && pgerror.ServerGone(err) && s.confirmer.Holding() {
-			s.stream.Interrupt(ErrStopping)
+			s.stream.Interrupt(replication.ErrStopping)
 			return
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"walpost/relay/internal/frame"
+	"walpost/relay/replication"
 )
 
 // TestNoConfirmedPositionIsComputed: the server is told the end of a commit as the server gave it. A position plus a length, or plus one,
@@ -29,7 +30,7 @@ func TestNoConfirmedPositionIsComputed(t *testing.T) {
 	w.ask(0x2000) // the server's position, when nothing is on its way, as it is told
 	until(t, "the idle position is confirmed", func() bool { return w.last() >= 0x2000 })
 	w.cancel()
-	if err := w.wait(patience); err != ErrLeave {
+	if err := w.wait(patience); err != replication.ErrLeave {
 		t.Fatalf("ended with %v", err)
 	}
 	w.wantTold(0x1030, 0x1060, 0x2000)
@@ -132,7 +133,7 @@ func (w *wire) mustLeave() {
 	w.t.Helper()
 	select {
 	case err := <-w.ended:
-		if err != ErrLeave {
+		if err != replication.ErrLeave {
 			w.t.Errorf("ended with %v", err)
 		}
 	case <-time.After(10 * time.Second):
@@ -155,7 +156,7 @@ func TestOnlyTheConfirmerWritesToTheServer(t *testing.T) {
 		w.ask(at + 0x30)
 	}
 	w.cancel()
-	if err := w.wait(patience); err != ErrLeave {
+	if err := w.wait(patience); err != replication.ErrLeave {
 		t.Fatalf("ended with %v", err)
 	}
 	if w.last() != 0x3030 {

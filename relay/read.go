@@ -11,6 +11,7 @@ import (
 	"walpost/decoder"
 	"walpost/relay/inflight"
 	"walpost/relay/pgerror"
+	"walpost/relay/replication"
 	"walpost/schema"
 )
 
@@ -22,15 +23,15 @@ func (s *session) read() error {
 			return s.broken(err)
 		}
 		switch m.Kind {
-		case Incomplete:
+		case replication.Incomplete:
 			s.handOver(s.stream.Flowing())
 			err = s.fill()
-		case XLogData:
+		case replication.XLogData:
 			err = s.take(m.Data)
-		case Keepalive:
+		case replication.Keepalive:
 			err = s.heed(m)
-		case Ended:
-			err = ErrEnded
+		case replication.Ended:
+			err = replication.ErrEnded
 		}
 		if err != nil {
 			return err
@@ -65,7 +66,7 @@ func (s *session) take(msg []byte) error {
 	case *decoder.Commit:
 		s.pass.Seal(c.EndLSN)
 		if !s.leaveBy.IsZero() {
-			return ErrLeave
+			return replication.ErrLeave
 		}
 	case *decoder.Relation:
 		s.columns = columnNames(c)
@@ -164,7 +165,7 @@ func (s *session) admit(size int) error {
 // finishFirst turns the wish to leave, when it comes inside a transaction, into a deadline for the rest of it: a transaction that was
 // published by half would be published again from its beginning.
 func (s *session) finishFirst(err error) error {
-	if !errors.Is(err, ErrLeave) || !s.pass.Open() || !s.leaveBy.IsZero() {
+	if !errors.Is(err, replication.ErrLeave) || !s.pass.Open() || !s.leaveBy.IsZero() {
 		return err
 	}
 	s.leaveBy = time.Now().Add(s.relay.cfg.ShutdownTimeout)
@@ -185,12 +186,12 @@ func (s *session) sleep(token <-chan struct{}) error {
 	case <-s.stream.Woken:
 		return s.stream.Interrupted()
 	case <-late:
-		return ErrTooLate
+		return replication.ErrTooLate
 	}
 }
 
 // heed takes a keepalive: how far the server is, and whether it wants an answer.
-func (s *session) heed(m Message) error {
+func (s *session) heed(m replication.Message) error {
 	s.handOver(s.stream.Flowing())
 	s.tracker.Idle(m.WALEnd)
 	s.relay.metrics.serverEnd.Store(uint64(m.WALEnd))
@@ -199,7 +200,7 @@ func (s *session) heed(m Message) error {
 	}
 	s.confirmer.Ping()
 	if s.shutdown.Ping(time.Now(), m.WALEnd) {
-		return ErrStopping
+		return replication.ErrStopping
 	}
 	return nil
 }

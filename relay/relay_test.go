@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"walpost/internal/pgtest"
+	"walpost/relay/replication"
 )
 
 // TestRelay: rows arrive once, in commit order, and Postgres is told; a clean stop and a new start send nothing twice.
@@ -123,12 +124,12 @@ func TestSlotNeverStandsBeyondAcks(t *testing.T) {
 	first, second := f.commitOf(0), f.commitOf(2)
 	f.exec("create table busy (n int)")
 	f.exec("insert into busy select generate_series(1, 1000)")
-	time.Sleep(3 * StatusGap) // nothing to wait for: nothing may happen
+	time.Sleep(3 * replication.StatusGap) // nothing to wait for: nothing may happen
 	if got := f.confirmed(); got > first {
 		t.Fatalf("the slot stands at %v without an ack, beyond the first commit at %v", got, first)
 	}
 	f.sink.ack(1)
-	time.Sleep(3 * StatusGap)
+	time.Sleep(3 * replication.StatusGap)
 	if got := f.confirmed(); got > first {
 		t.Fatalf("the slot stands at %v by the ack of half a transaction, beyond its commit at %v", got, first)
 	}

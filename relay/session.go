@@ -15,6 +15,7 @@ import (
 	"walpost/relay/inflight"
 	"walpost/relay/pgerror"
 	"walpost/relay/postgres"
+	"walpost/relay/replication"
 )
 
 // What stops a session that is not broken, besides the reasons of package replication.
@@ -28,17 +29,17 @@ type session struct {
 	relay     *Relay
 	tracker   *inflight.Tracker
 	sink      Sink
-	stream    *Stream
+	stream    *replication.Stream
 	decoder   *decoder.Decoder
-	confirmer *Confirmer
-	history   History
+	confirmer *replication.Confirmer
+	history   replication.History
 	addr      net.Addr // of the server
 	recorder  *postgres.Recorder
 	recording func() // stops the recorder's goroutine
 
 	pass     inflight.Pass
 	timeline uint32 // of the open transaction
-	shutdown ShutdownDetector
+	shutdown replication.ShutdownDetector
 	columns  string                // the outbox's, as last announced
 	outbox   postgres.Outbox       // the watcher's
 	verdict  atomic.Pointer[error] // the watcher's: why the session may not go on
@@ -50,7 +51,7 @@ type session struct {
 
 // openSession takes the slot.
 func (r *Relay) openSession(ctx context.Context, db *postgres.DB, p *postgres.Found) (*session, error) {
-	w, err := Connect(ctx, r.cfg.CurrentConnString(), r.source.Names, r.log)
+	w, err := replication.Connect(ctx, r.cfg.CurrentConnString(), r.source.Names, r.log)
 	if err != nil {
 		return nil, r.source.Classify(err, pgerror.Connecting)
 	}
@@ -78,12 +79,12 @@ func (r *Relay) openSession(ctx context.Context, db *postgres.DB, p *postgres.Fo
 		stream.Close()
 		return nil, err
 	}
-	s.confirmer = NewConfirmer(stream, s.position, r.tracker.Progress, srv.StatusPeriod(), s.told)
+	s.confirmer = replication.NewConfirmer(stream, s.position, r.tracker.Progress, srv.StatusPeriod(), s.told)
 	return s, nil
 }
 
 // claim records that the slot is this relay's now. It is done with the slot in hand, so no other relay can write at the same time.
-func (s *session) claim(ctx context.Context, db *postgres.DB, srv *Server, p *postgres.Found) error {
+func (s *session) claim(ctx context.Context, db *postgres.DB, srv *replication.Server, p *postgres.Found) error {
 	r := s.relay
 	state, err := postgres.ReadState(ctx, db, r.cfg.Slot)
 	if err != nil {
@@ -134,7 +135,7 @@ func (s *session) run(ctx context.Context) error {
 	r.log.Info("streaming", "slot", r.cfg.Slot, "timeline", s.history.Current)
 
 	s.wish = ctx
-	stop := context.AfterFunc(ctx, func() { s.stream.Interrupt(ErrLeave) })
+	stop := context.AfterFunc(ctx, func() { s.stream.Interrupt(replication.ErrLeave) })
 	defer stop()
 	side, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var others sync.WaitGroup

@@ -13,6 +13,7 @@ import (
 	"walpost/decoder"
 	"walpost/relay/inflight"
 	"walpost/relay/postgres"
+	"walpost/relay/replication"
 	"walpost/schema"
 )
 
@@ -94,13 +95,13 @@ func benchSession(tb testing.TB, conn *loop, n int) {
 	s := &session{
 		relay:   &Relay{metrics: m, cfg: Config{Config: postgres.Config{Table: schema.DefaultTable}}},
 		tracker: f,
-		stream:  NewStream(conn, nil),
+		stream:  replication.NewStream(conn, nil),
 		decoder: decoder.New(schema.DefaultTable, schema.DefaultMapping()),
-		history: History{Current: 1},
+		history: replication.History{Current: 1},
 	}
-	s.confirmer = NewConfirmer(s.stream, s.position, f.Progress, (&Server{}).StatusPeriod(), s.told)
-	s.sink = &atOnce{acks: f, limit: n, stop: func() { s.stream.Interrupt(ErrLeave) }}
-	if err := s.read(); !errors.Is(err, ErrLeave) && !errors.Is(err, ErrTooLate) {
+	s.confirmer = replication.NewConfirmer(s.stream, s.position, f.Progress, (&replication.Server{}).StatusPeriod(), s.told)
+	s.sink = &atOnce{acks: f, limit: n, stop: func() { s.stream.Interrupt(replication.ErrLeave) }}
+	if err := s.read(); !errors.Is(err, replication.ErrLeave) && !errors.Is(err, replication.ErrTooLate) {
 		tb.Fatal(err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 
 	"walpost/relay/pgerror"
 	"walpost/relay/postgres"
+	"walpost/relay/replication"
 	"walpost/schema"
 )
 
@@ -80,12 +81,12 @@ func (v *slotVerb) mayCreate(ctx context.Context) error {
 }
 
 func (v *slotVerb) create(ctx context.Context) error {
-	w, err := Connect(ctx, v.CurrentConnString(), v.Names, v.Logger)
+	w, err := replication.Connect(ctx, v.CurrentConnString(), v.Names, v.Logger)
 	if err != nil {
 		return v.Classify(err, pgerror.Connecting)
 	}
 	defer w.Close()
-	var srv Server
+	var srv replication.Server
 	err = v.do(ctx, func(ctx context.Context) (err error) {
 		srv, err = w.Identify(ctx)
 		return err

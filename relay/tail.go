@@ -14,6 +14,7 @@ import (
 	"walpost/relay/internal/wake"
 	"walpost/relay/pgerror"
 	"walpost/relay/postgres"
+	"walpost/relay/replication"
 	"walpost/schema"
 )
 
@@ -51,10 +52,10 @@ func Tail(ctx context.Context, cfg Config, p Printer) error {
 type tail struct {
 	*postgres.Source
 	printer   Printer
-	stream    *Stream
+	stream    *replication.Stream
 	decoder   *decoder.Decoder
-	confirmer *Confirmer
-	history   History
+	confirmer *replication.Confirmer
+	history   replication.History
 	period    time.Duration // of statuses
 	addr      net.Addr      // of the server
 
@@ -62,7 +63,7 @@ type tail struct {
 	inside   bool          // a transaction is open
 	whole    pglogrepl.LSN // what was received is whole up to here; the reader's
 	broken   bool          // the connection is not what it was
-	shutdown ShutdownDetector
+	shutdown replication.ShutdownDetector
 
 	printed  atomic.Uint64 // what was written out up to here: printed ≤ whole. It may be confirmed
 	progress chan struct{} // has a token when printed moved
@@ -72,7 +73,7 @@ type tail struct {
 // run prints until something ends the stream.
 func (t *tail) run(ctx context.Context) error {
 	defer t.stream.Close()
-	stop := context.AfterFunc(ctx, func() { t.stream.Interrupt(ErrLeave) })
+	stop := context.AfterFunc(ctx, func() { t.stream.Interrupt(replication.ErrLeave) })
 	defer stop()
 	go t.confirmer.Run()
 	ended := make(chan error, 1)
@@ -98,7 +99,7 @@ func (t *tail) await(ctx context.Context, ended <-chan error) error {
 			leaving, late = nil, time.After(outputFarewell)
 		case <-late:
 			if t.busy.Load() != 0 { // else it is taking its leave of the server
-				return ErrLeave
+				return replication.ErrLeave
 			}
 		case <-tick.C:
 			if err := t.stuck(ctx); err != nil {
@@ -125,7 +126,7 @@ func (t *tail) stuck(ctx context.Context) error {
 	limited, cancel := context.WithTimeout(ctx, probeLimit)
 	defer cancel()
 	if err := postgres.Ping(limited, t.CurrentConnString(), t.addr); err != nil && pgerror.ServerGone(err) && t.busy.Load() == since {
-		return ErrStopping
+		return replication.ErrStopping
 	}
 	return nil
 }
@@ -138,16 +139,16 @@ func (t *tail) read() error {
 			return t.ending(err)
 		}
 		switch m.Kind {
-		case Incomplete:
+		case replication.Incomplete:
 			if err = t.flush(); err == nil {
 				err = t.fill()
 			}
-		case XLogData:
+		case replication.XLogData:
 			err = t.take(m.Data)
-		case Keepalive:
+		case replication.Keepalive:
 			err = t.heed(m)
-		case Ended:
-			err = ErrEnded
+		case replication.Ended:
+			err = replication.ErrEnded
 		}
 		if err != nil {
 			return err
@@ -181,7 +182,7 @@ func (t *tail) take(msg []byte) error {
 }
 
 // heed takes a keepalive.
-func (t *tail) heed(m Message) error {
+func (t *tail) heed(m replication.Message) error {
 	if !t.inside {
 		t.whole = max(t.whole, m.WALEnd)
 	}
@@ -190,7 +191,7 @@ func (t *tail) heed(m Message) error {
 	}
 	t.confirmer.Ping()
 	if t.shutdown.Ping(time.Now(), m.WALEnd) {
-		return ErrStopping
+		return replication.ErrStopping
 	}
 	return nil
 }
@@ -224,7 +225,7 @@ func (t *tail) fill() error {
 func (t *tail) ending(err error) error {
 	var lost *pgerror.Fault
 	switch {
-	case errors.Is(err, ErrLeave):
+	case errors.Is(err, replication.ErrLeave):
 		return err
 	case errors.As(err, &lost), pgerror.IsSQLState(err, "42704"): // that something was lost comes as a notice since 18, before as an error
 		t.broken = !errors.As(err, &lost)

@@ -9,6 +9,7 @@ import (
 	"walpost/decoder"
 	"walpost/relay/pgerror"
 	"walpost/relay/postgres"
+	"walpost/relay/replication"
 )
 
 // open makes the temporary slot and begins to stream from it.
@@ -18,7 +19,7 @@ func (t *tail) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	w, err := Connect(ctx, t.CurrentConnString(), t.Names, t.Logger)
+	w, err := replication.Connect(ctx, t.CurrentConnString(), t.Names, t.Logger)
 	if err != nil {
 		return t.Classify(err, pgerror.Connecting)
 	}
@@ -48,8 +49,8 @@ func (t *tail) check(ctx context.Context, found *postgres.Found) error {
 }
 
 // create makes the slot and returns its name, which no other connection's has.
-func (t *tail) create(ctx context.Context, w *Walsender) (slot string, err error) {
-	var srv Server
+func (t *tail) create(ctx context.Context, w *replication.Walsender) (slot string, err error) {
+	var srv replication.Server
 	err = postgres.WithTimeout(ctx, func(ctx context.Context) (err error) {
 		srv, err = w.Identify(ctx)
 		return err
@@ -65,13 +66,13 @@ func (t *tail) create(ctx context.Context, w *Walsender) (slot string, err error
 }
 
 // begin hands the connection over to the stream.
-func (t *tail) begin(ctx context.Context, w *Walsender, slot string, found *postgres.Found) (err error) {
+func (t *tail) begin(ctx context.Context, w *replication.Walsender, slot string, found *postgres.Found) (err error) {
 	if t.stream, err = w.Start(ctx, slot, t.Publication, found.Binary); err != nil {
 		return t.Classify(err, pgerror.Starting)
 	}
 	t.decoder = decoder.New(t.Table, t.Mapping)
 	t.decoder.Follow(found.Table.OID, found.Places, found.At)
-	t.confirmer = NewConfirmer(t.stream, func() pglogrepl.LSN { return pglogrepl.LSN(t.printed.Load()) }, t.progress, t.period, func(pglogrepl.LSN) {})
+	t.confirmer = replication.NewConfirmer(t.stream, func() pglogrepl.LSN { return pglogrepl.LSN(t.printed.Load()) }, t.progress, t.period, func(pglogrepl.LSN) {})
 	t.Logger.Info("printing what is committed from now on", "table", t.Table.String(), "publication", t.Publication, "slot", slot)
 	return nil
 }

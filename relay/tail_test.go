@@ -11,6 +11,7 @@ import (
 
 	"walpost/internal/pgtest"
 	"walpost/relay/postgres"
+	"walpost/relay/replication"
 	"walpost/schema"
 )
 
@@ -230,7 +231,7 @@ func TestTailServerStops(t *testing.T) {
 				t.Errorf("the server needed %v", took)
 			}
 			err := finish(t, ended, 10*time.Second)
-			if err == nil || !errors.Is(err, ErrEnded) && !errors.Is(err, ErrStopping) {
+			if err == nil || !errors.Is(err, replication.ErrEnded) && !errors.Is(err, replication.ErrStopping) {
 				t.Errorf("ended with %v", err)
 			}
 		})

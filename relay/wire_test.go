@@ -20,6 +20,7 @@ import (
 	"walpost/decoder"
 	"walpost/relay/internal/frame"
 	"walpost/relay/postgres"
+	"walpost/relay/replication"
 	"walpost/schema"
 )
 
@@ -57,13 +58,13 @@ func openWire(t *testing.T) *wire {
 		t.Fatal(err)
 	}
 	s := &session{
-		relay: r, tracker: r.tracker, sink: r.sink, stream: NewStream(watchedConn{client, w}, nil), history: History{Current: 1},
+		relay: r, tracker: r.tracker, sink: r.sink, stream: replication.NewStream(watchedConn{client, w}, nil), history: replication.History{Current: 1},
 		decoder: decoder.New(schema.DefaultTable, schema.DefaultMapping()),
 		recorder: postgres.NewRecorder("walpost", func(context.Context) (*postgres.DB, error) {
 			return nil, errors.New("this server takes no other connection")
 		}),
 	}
-	s.confirmer = NewConfirmer(s.stream, s.position, r.tracker.Progress, (&Server{}).StatusPeriod(), s.told)
+	s.confirmer = replication.NewConfirmer(s.stream, s.position, r.tracker.Progress, (&replication.Server{}).StatusPeriod(), s.told)
 	ctx, cancel := context.WithCancel(context.Background())
 	w.session, w.cancel = s, cancel
 	done := make(chan struct{})

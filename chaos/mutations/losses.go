@@ -15,7 +15,7 @@ var losses = []Mutation{
 		Mode:     "L1",
 		Prevents: "a status says the confirmed position itself",
 		Guard:    "the position in a status, told as it is; instead one is added",
-		File:     "relay/confirm.go",
+		File:     "relay/replication/confirmer.go",
 		Old:      "\tlsn := c.position()\n\tc.buf =",
 		New:      "\tlsn := c.position()\n\tif lsn != 0 {\n\t\tlsn++\n\t}\n\tc.buf =",
 		Module:   ".", Package: "./relay", Test: "TestNoConfirmedPositionIsComputed",
@@ -33,7 +33,7 @@ var losses = []Mutation{
 		Mode:     "L2",
 		Prevents: "a transaction that was open while a later one was delivered arrives after a restart",
 		Guard:    "no row is judged by its WAL position; instead those below the furthest one seen are skipped",
-		File:     "relay/message.go",
+		File:     "relay/replication/message.go",
 		Old:      "func parseCopyData(b []byte) (Message, error) {\n",
 		New: `var furthest uint64 // row that was seen
 
@@ -52,7 +52,7 @@ func parseCopyData(b []byte) (Message, error) {
 		Mode:     "L3",
 		Prevents: "every row of a COPY is an event",
 		Guard:    "no row is judged by its WAL position; instead a second one at the same position is skipped",
-		File:     "relay/message.go",
+		File:     "relay/replication/message.go",
 		Old:      "func parseCopyData(b []byte) (Message, error) {\n",
 		New: `var before uint64 // where the last row stood
 
@@ -134,7 +134,7 @@ func parseCopyData(b []byte) (Message, error) {
 		Mode:     "L7",
 		Prevents: "a large transaction arrives without what was undone of it, and with all the rest",
 		Guard:    "protocol version 1, in which only committed rows come; instead transactions are streamed as they are written",
-		File:     "relay/slot.go",
+		File:     "relay/replication/walsender.go",
 		Old:      `options := "proto_version '1', publication_names "`,
 		New:      `options := "proto_version '2', streaming 'on', publication_names "`,
 		Module:   "e2e", Package: ".", Test: "TestUndoneSavepointNeverCostsItsTransaction",

@@ -1,4 +1,4 @@
-package relay
+package replication
 
 import (
 	"encoding/binary"
@@ -10,9 +10,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"walpost/relay/internal/wake"
-
 	"github.com/jackc/pglogrepl"
+
+	"walpost/relay/internal/wake"
 )
 
 // sentStatus is a status as the server reads it.
