@@ -134,7 +134,7 @@ func parseCopyData(b []byte) (Message, error) {
 		Mode:     "L7",
 		Prevents: "a large transaction arrives without what was undone of it, and with all the rest",
 		Guard:    "protocol version 1, in which only committed rows come; instead transactions are streamed as they are written",
-		File:     "relay/replication/walsender.go",
+		File:     "relay/replication/start.go",
 		Old:      `options := "proto_version '1', publication_names "`,
 		New:      `options := "proto_version '2', streaming 'on', publication_names "`,
 		Module:   "e2e", Package: ".", Test: "TestUndoneSavepointNeverCostsItsTransaction",

@@ -1,7 +1,6 @@
 package replication
 
 import (
-	"encoding/binary"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -11,11 +10,13 @@ import (
 	"walpost/relay/internal/wake"
 )
 
+// StatusGap is how often progress and replies are told at most.
+const StatusGap = 100 * time.Millisecond
+
 const (
-	StatusGap     = 100 * time.Millisecond // progress and replies are told at most so often
-	statusPeriod  = 5 * time.Second        // a status goes out at least so often
-	silentPeriods = 3                      // a server that says nothing for so many periods is gone
-	sendLimit     = 10 * time.Second       // a connection that does not take a status for so long is dead
+	statusPeriod  = 5 * time.Second  // a status goes out at least so often
+	silentPeriods = 3                // a server that says nothing for so many periods is gone
+	sendLimit     = 10 * time.Second // a connection that does not take a status for so long is dead
 )
 
 // Confirmer tells the server how far it may forget. It is the only writer of the replication connection, on a goroutine and a timer of
@@ -41,6 +42,9 @@ type Confirmer struct {
 	sent time.Time     // when a status was sent last
 }
 
+// NewConfirmer returns a confirmer of what position returns, which never falls. It sends a status soon after progress has a token, and each
+// period. It calls told with each higher position that was sent. The session ends, by an interruption of s, when the server is silent for
+// three periods.
 func NewConfirmer(s *Stream, position func() pglogrepl.LSN, progress <-chan struct{}, period time.Duration, told func(pglogrepl.LSN)) *Confirmer {
 	c := &Confirmer{
 		send:     s.send,
@@ -60,7 +64,7 @@ func NewConfirmer(s *Stream, position func() pglogrepl.LSN, progress <-chan stru
 // Ping makes a status go out soon: the server asked for one.
 func (c *Confirmer) Ping() { wake.Signal(c.pings) }
 
-// Holding reports whether the reader does not listen.
+// Holding reports whether the reader does not listen, so that the server's silence means nothing.
 func (c *Confirmer) Holding() bool { return c.held.Load() }
 
 // Hear notes that the server was heard.
@@ -147,22 +151,3 @@ func (c *Confirmer) leave() {
 		c.send([]byte{'c', 0, 0, 0, 4}, sendLimit)
 	}
 }
-
-// appendStatus appends a standby status update, 34 bytes in CopyData. Only the flush position moves a slot, and 0 moves nothing, so a
-// status before anything is known is a mere sign of life. Write and apply say the same: they feed pg_stat_replication, and, should the
-// relay be taken for a synchronous standby, decide when commits return. (pglogrepl's function turns a flush of 0 into the write position,
-// which confirms what was only received.)
-func appendStatus(b []byte, confirmed pglogrepl.LSN, now time.Time, reply bool) []byte {
-	b = append(b, 'd', 0, 0, 0, 4+34, pglogrepl.StandbyStatusUpdateByteID)
-	for range 3 { // write, flush, apply
-		b = binary.BigEndian.AppendUint64(b, uint64(confirmed))
-	}
-	b = binary.BigEndian.AppendUint64(b, uint64(now.UnixMicro()-postgresEpoch))
-	if reply {
-		return append(b, 1)
-	}
-	return append(b, 0)
-}
-
-// postgresEpoch is 2000-01-01 in µs since 1970: Postgres counts time from there.
-const postgresEpoch = 946_684_800_000_000

@@ -12,9 +12,10 @@ import (
 // maxMessage is the longest message taken. Postgres itself builds none of 1 GB.
 const maxMessage = 1 << 30
 
-// Kind is the kind of a message.
+// Kind is what a message is.
 type Kind uint8
 
+// The kinds of messages.
 const (
 	Incomplete Kind = iota // nothing whole is in the buffer: fill it
 	Started                // the server agreed to stream

@@ -26,11 +26,11 @@ const DrainLimit = 3 * time.Second
 // readBuffer is the size of a stream's buffer. Larger messages let it grow for as long as they are there.
 const readBuffer = 2 << 20
 
-// Stream frames what a replication connection brings, and nothing else reads that connection. The owner's loop is: next until it says
-// incomplete, then fill. pgconn's own reader is not used because it copies through 8 KiB and turns a context's deadline into a deadline
+// Stream frames what a replication connection brings, and nothing else reads that connection. The owner's loop is: Next until it says
+// Incomplete, then Fill. pgconn's own reader is not used because it copies through 8 KiB and turns a context's deadline into a deadline
 // for writes too, which cuts a concurrent status in half.
 //
-// One goroutine calls next, fill and drain; any may call interrupt and send.
+// One goroutine, the reader, calls Next, Fill, Drain and Resume; any may call Interrupt.
 type Stream struct {
 	conn   net.Conn
 	notice func(*pgconn.Notice) error // called by next, which returns its error
@@ -46,6 +46,7 @@ type Stream struct {
 	limit time.Time  // the reader's deadline besides, if not zero
 }
 
+// NewStream returns a stream over a connection on which the server has been asked to stream. It calls notice for each notice.
 func NewStream(conn net.Conn, notice func(*pgconn.Notice) error) *Stream {
 	return &Stream{conn: conn, notice: notice, mark: lowWater(conn), buf: make([]byte, readBuffer), Woken: make(chan struct{}, 1)}
 }
@@ -142,7 +143,7 @@ func (s *Stream) timedOut() error {
 	return s.conn.SetReadDeadline(s.limit)
 }
 
-// ErrTooLate says that a reader that was to stop by some time is still reading.
+// ErrTooLate says that a reader was still reading when the time of [Stream.Resume] came.
 var ErrTooLate = errors.New("the time to stop reading has passed")
 
 // Close closes the connection.
@@ -151,7 +152,7 @@ func (s *Stream) Close() error { return s.conn.Close() }
 // Flowing reports whether more will come within milliseconds, as far as anybody can tell.
 func (s *Stream) Flowing() bool { return s.surge.flowing() }
 
-// Interrupt makes the reader stop with cause, at once if it is waiting for the server or for woken. The first cause stays.
+// Interrupt makes the reader stop with cause, at once if it is waiting for the server or for Woken. The first cause stays.
 func (s *Stream) Interrupt(cause error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -181,14 +182,14 @@ func (s *Stream) setLimit(by time.Time) error {
 	return s.conn.SetReadDeadline(by)
 }
 
-// Limited reports whether the reader has such a time.
+// Limited reports whether the reader reads until some time only.
 func (s *Stream) Limited() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return !s.limit.IsZero()
 }
 
-// Resume lets an interrupted reader read on, until by.
+// Resume lets an interrupted reader read on, until by; zero: without a limit.
 func (s *Stream) Resume(by time.Time) error {
 	s.mu.Lock()
 	s.cause = nil

@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pglogrepl"
 )
 
-// History is which timeline owns which part of the WAL, as far as the server at hand knows.
+// History says which timeline owns which part of the WAL, as far as the connected server knows.
 //
 // A promotion ends a timeline at a switch point and begins the next one there. The slot may stand before that point, so the timeline that
 // the server is on does not say to which one a commit belongs.

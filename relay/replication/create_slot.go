@@ -1,0 +1,60 @@
+package replication
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5"
+
+	"walpost/relay/pgerror"
+)
+
+// Snapshot is the state of the database at the point where a new slot begins.
+type Snapshot struct {
+	LSN  pglogrepl.LSN // everything committed before is in the snapshot, everything after is in the slot
+	Name string        // for SET TRANSACTION SNAPSHOT, until the next command on the walsender that made it
+}
+
+// CreateSlot creates a slot, on a server of that version. It waits for every transaction of the cluster that is writing at this moment, so it may
+// take long. Then it logs what it waits for, and tells waiting if that is not nil.
+func (w *Walsender) CreateSlot(ctx context.Context, slot string, temporary bool, version int, waiting func(reason string)) (s Snapshot, err error) {
+	defer w.warnOfWaiting(waiting).Stop()
+	// A server that does not notice our death while it waits would make the slot later, for nobody. The setting counts from the second
+	// statement on. A server that cannot look on its system refuses it.
+	for _, sql := range []string{"SET client_connection_check_interval = '1s'", "SELECT 1"} {
+		if err := w.conn.Exec(ctx, sql).Close(); err != nil && !pgerror.IsSQLState(err, "22023") {
+			return s, fmt.Errorf("create slot %s: %w", slot, err)
+		}
+	}
+	sql := "CREATE_REPLICATION_SLOT " + pgx.Identifier{slot}.Sanitize()
+	if temporary {
+		sql += " TEMPORARY"
+	}
+	if sql += " LOGICAL pgoutput "; version >= 15_00_00 {
+		sql += "(SNAPSHOT 'export')"
+	} else {
+		sql += "EXPORT_SNAPSHOT"
+	}
+	row, err := w.query(ctx, sql, 3)
+	if err != nil {
+		return s, fmt.Errorf("create slot %s: %w", slot, err)
+	}
+	s.Name = string(row[2])
+	if s.LSN, err = pglogrepl.ParseLSN(string(row[1])); err != nil {
+		return s, fmt.Errorf("create slot %s: %w", slot, err)
+	}
+	return s, nil
+}
+
+// warnOfWaiting says what the creation of a slot waits for, unless the timer is stopped before that is worth a line.
+func (w *Walsender) warnOfWaiting(waiting func(reason string)) *time.Timer {
+	return time.AfterFunc(3*time.Second, func() {
+		const reason = "creating the slot waits for the end of all transactions that are writing, in any database of the cluster"
+		if waiting != nil {
+			waiting(reason)
+		}
+		w.notices.log.Warn(reason, "see", "SELECT pid, datname, xact_start, query FROM pg_stat_activity WHERE backend_xid IS NOT NULL ORDER BY xact_start")
+	})
+}

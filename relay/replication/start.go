@@ -1,0 +1,68 @@
+package replication
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"walpost/schema"
+)
+
+// startLimit bounds how long a server may take to agree to stream.
+const startLimit = 30 * time.Second
+
+// Start asks the server to stream and hands the connection over to a stream. The walsender must not be used any more. The position asked
+// for is 0/0, which means where the slot stands: a higher one would be taken without a check and skip what lies before it.
+func (w *Walsender) Start(ctx context.Context, slot, publication string, binary bool) (*Stream, error) {
+	hijacked, err := w.conn.Hijack()
+	if err != nil {
+		return nil, fmt.Errorf("take over the connection: %w", err)
+	}
+	s := NewStream(hijacked.Conn, w.notices.take)
+	w.notices.streaming = true
+	stop := context.AfterFunc(ctx, func() { s.Interrupt(ErrLeave) })
+	defer stop()
+	if err := s.begin(startCommand(slot, publication, binary)); err != nil {
+		hijacked.Conn.Close()
+		return nil, fmt.Errorf("start replication from slot %s: %w", slot, err)
+	}
+	return s, nil
+}
+
+// startCommand is START_REPLICATION with pgoutput's options. Names are always quoted: the replication grammar knows no other way to write some. The publication is an identifier in a list in a literal.
+func startCommand(slot, publication string, binary bool) string {
+	options := "proto_version '1', publication_names " + schema.QuoteLiteral(pgx.Identifier{publication}.Sanitize())
+	if binary { // pays for bytea, which is twice as long in text
+		options += ", binary 'true'"
+	}
+	return "START_REPLICATION SLOT " + pgx.Identifier{slot}.Sanitize() + " LOGICAL 0/0 (" + options + ")"
+}
+
+// begin sends the command and reads until the server agrees.
+func (s *Stream) begin(command string) error {
+	query, err := (&pgproto3.Query{String: command}).Encode(nil)
+	if err != nil {
+		return err
+	}
+	if err := s.send(query, startLimit); err != nil {
+		return err
+	}
+	if err := s.setLimit(time.Now().Add(startLimit)); err != nil {
+		return err
+	}
+	for {
+		m, err := s.Next()
+		if err == nil && m.Kind == Incomplete {
+			err = s.Fill()
+		}
+		switch {
+		case err != nil:
+			return err
+		case m.Kind == Started:
+			return s.setLimit(time.Time{})
+		}
+	}
+}
