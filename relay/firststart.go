@@ -8,6 +8,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"walpost/relay/backfill"
+	"walpost/relay/inflight"
 	"walpost/relay/pgerror"
 	"walpost/relay/postgres"
 	"walpost/relay/replication"
@@ -74,7 +76,7 @@ func (r *firstStart) make(ctx context.Context, db *postgres.DB) error {
 	if err != nil {
 		return err
 	}
-	defer b.close()
+	defer r.closeBackfill(b)
 	// Before the slot, too: a server that has no connection left for it would otherwise be found out when the slot is made.
 	reader, err := r.source.Open(ctx)
 	if err != nil {
@@ -102,10 +104,34 @@ func (r *firstStart) make(ctx context.Context, db *postgres.DB) error {
 	if err := postgres.WriteSnapshot(ctx, db, r.cfg.Slot, snap.LSN); err != nil {
 		return err
 	}
-	if err := r.backfill(ctx, b, reader, r.found, &srv, snap, w.Close); err != nil {
+	if err := b.Run(ctx, reader, r.found, &srv, snap, w.Close); err != nil {
 		return err
 	}
 	return postgres.WritePhase(ctx, db, r.cfg.Slot, postgres.PhaseStreaming, srv.Identity(), r.found.Table.OID)
+}
+
+// openBackfill opens the sink of a first start: the backfill's own, or the stream's if there is nothing to fill.
+func (r *firstStart) openBackfill(ctx context.Context) (*backfill.Backfill, error) {
+	cfg := backfill.Config{
+		Source: r.source, Tracker: inflight.NewTracker(r.budget), Status: func(text string) { r.status.set(Starting, text) },
+		Rows: r.metrics.backfillRows, Done: r.metrics.backfillDone, Logger: r.log,
+	}
+	r.metrics.filling.Store(cfg.Tracker)
+	if r.cfg.Backfill == "skip" {
+		return backfill.New(cfg), r.openSink(ctx)
+	}
+	sink, err := r.cfg.OpenSink(ctx, cfg.Tracker)
+	if err != nil {
+		return nil, fmt.Errorf("open sink for the backfill: %w", err)
+	}
+	cfg.Sink = sink
+	return backfill.New(cfg), nil
+}
+
+func (r *firstStart) closeBackfill(b *backfill.Backfill) {
+	r.metrics.filling.Store(nil)
+	b.Close()
+	r.filled = r.filled || b.Handed() > 0
 }
 
 // lock takes the lock and makes sure that nothing has changed before it was had.

@@ -1,14 +1,16 @@
-package relay
+package backfill
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"strings"
 	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"walpost/relay/inflight"
 	"walpost/relay/pgerror"
@@ -17,9 +19,40 @@ import (
 	"walpost/schema"
 )
 
+// Sink is what a backfill needs of a sink. The contract is that of the relay's.
+type Sink interface {
+	Publish(ev *schema.Event, tx uint64) (bytes int, err error)
+	Flush(flowing bool)
+	Close() error
+}
+
+// Config says what a backfill works with. All fields but Sink are required.
+type Config struct {
+	Source  *postgres.Source
+	Tracker *inflight.Tracker // of its own: what a backfill publishes confirms nothing
+	Sink    Sink              // reports to Tracker; nil: the rows are counted and left
+	Status  func(text string) // told how far the backfill is, from any goroutine
+	Rows    prometheus.Counter
+	Done    prometheus.Counter // rows that were acked
+	Logger  *slog.Logger
+}
+
+// backfilling publishes one snapshot's rows as one transaction, in passes, with a window of its own: it confirms nothing.
+type Backfill struct {
+	Config
+	pass     inflight.Pass
+	position schema.Position // the byte before the snapshot's, so that what the slot brings sorts behind
+
+	handed  atomic.Int64 // rows that the sink got
+	counted int64        // rows that the metrics know to be acked
+}
+
+// New returns a backfill that has done nothing.
+func New(cfg Config) *Backfill { return &Backfill{Config: cfg} }
+
 // backfill publishes the rows of a snapshot, which reader reads, and returns when all are acked, or counts them if they are to be skipped.
 // It calls imported when the snapshot is its own, and the connection that made it may go.
-func (r *Relay) backfill(ctx context.Context, b *backfilling, reader *postgres.DB, p *postgres.Found, srv *replication.Server, snap replication.Snapshot, imported func()) error {
+func (b *Backfill) Run(ctx context.Context, reader *postgres.DB, p *postgres.Found, srv *replication.Server, snap replication.Snapshot, imported func()) error {
 	// A role or database may have limits that suit services: this transaction takes as long as Kafka does.
 	// Where a policy would hide rows, an error is wanted and not their silence.
 	statements := []string{"set idle_in_transaction_session_timeout = 0", "set statement_timeout = 0", "set row_security = off"}
@@ -29,56 +62,58 @@ func (r *Relay) backfill(ctx context.Context, b *backfilling, reader *postgres.D
 	statements = append(statements, "begin isolation level repeatable read, read only", "set transaction snapshot "+schema.QuoteLiteral(snap.Name))
 	for _, sql := range statements {
 		if _, err := reader.Exec(ctx, sql, pgx.QueryExecModeSimpleProtocol); err != nil {
-			return fmt.Errorf("open the snapshot of slot %s: %w", r.cfg.Slot, err)
+			return fmt.Errorf("open the snapshot of slot %s: %w", b.Source.Slot, err)
 		}
 	}
 	imported()
-	r.status.set(Starting, fmt.Sprintf("backfill: counting the rows of %s", r.cfg.Table))
+	b.Status(fmt.Sprintf("backfill: counting the rows of %s", b.Source.Table))
 	var count int64
-	err := reader.QueryRow(ctx, "select count(*) from "+r.cfg.Table.String()).Scan(&count)
-	if r.cfg.Backfill == "skip" {
-		return r.skipped(count, err)
+	err := reader.QueryRow(ctx, "select count(*) from "+b.Source.Table.String()).Scan(&count)
+	if b.Sink == nil {
+		return b.skipped(count, err)
 	}
 	if err != nil {
-		return fmt.Errorf("count the rows of %s: %w", r.cfg.Table, err)
+		return fmt.Errorf("count the rows of %s: %w", b.Source.Table, err)
 	}
-	r.log.Info("backfill: publishing the rows that are in the table already", "table", r.cfg.Table.String(), "rows", count)
-	r.metrics.backfillRows.Add(float64(count))
+	b.Logger.Info("backfill: publishing the rows that are in the table already", "table", b.Source.Table.String(), "rows", count)
+	b.Rows.Add(float64(count))
 	b.position = schema.Position{Timeline: srv.History.Owner(snap.LSN - 1), LSN: uint64(snap.LSN - 1)}
 	stop := b.report(count)
-	rows, err := b.run(ctx, reader, p, snap)
+	rows, err := b.publishAll(ctx, reader, p, snap)
 	stop()
 	if err != nil {
-		return fmt.Errorf("backfill %s after %d rows: %w", r.cfg.Table, rows, err)
+		return fmt.Errorf("backfill %s after %d rows: %w", b.Source.Table, rows, err)
 	}
-	r.log.Info("backfill: all rows are acked", "rows", rows)
+	b.Logger.Info("backfill: all rows are acked", "rows", rows)
 	return nil
 }
 
 // skipped tells how many rows are left, where the role may count them.
-func (r *Relay) skipped(count int64, err error) error {
+func (b *Backfill) skipped(count int64, err error) error {
 	const text = "backfill is skip: rows that are in the table already are not published"
 	switch {
 	case pgerror.IsSQLState(err, "42501"): // for want of SELECT, or for row level security
-		r.log.Warn(text, "table", r.cfg.Table.String(), "rows", "unknown: "+err.Error())
+		b.Logger.Warn(text, "table", b.Source.Table.String(), "rows", "unknown: "+err.Error())
 	case err != nil:
-		return fmt.Errorf("count the rows of %s: %w", r.cfg.Table, err)
+		return fmt.Errorf("count the rows of %s: %w", b.Source.Table, err)
 	default:
-		r.log.Warn(text, "table", r.cfg.Table.String(), "rows", count)
+		b.Logger.Warn(text, "table", b.Source.Table.String(), "rows", count)
 	}
 	return nil
 }
 
-// backfilling publishes one snapshot's rows as one transaction, in passes, with a window of its own: it confirms nothing.
-type backfilling struct {
-	relay    *Relay
-	tracker  *inflight.Tracker
-	sink     Sink
-	pass     inflight.Pass
-	position schema.Position // the byte before the snapshot's, so that what the slot brings sorts behind
+// Handed returns how many rows the sink has been given.
+func (b *Backfill) Handed() int64 { return b.handed.Load() }
 
-	handed  atomic.Int64 // rows that the sink got
-	counted int64        // rows that the metrics know to be acked
+// Close closes the backfill's sink, if it has one. What that held is held no more.
+func (b *Backfill) Close() {
+	if b.Sink == nil {
+		return
+	}
+	if err := b.Sink.Close(); err != nil {
+		b.Logger.Warn("close the backfill's sink", "error", err)
+	}
+	b.Tracker.Budget.Reset()
 }
 
 // A pass of a backfill, which has no reads to go by.
@@ -87,42 +122,16 @@ const (
 	backfillBytes = 256 << 10
 )
 
-// openBackfill opens the sink of a first start: the backfill's own, or the stream's if there is nothing to fill.
-func (r *Relay) openBackfill(ctx context.Context) (*backfilling, error) {
-	b := &backfilling{relay: r, tracker: inflight.NewTracker(r.budget)}
-	r.metrics.filling.Store(b.tracker)
-	if r.cfg.Backfill == "skip" {
-		return b, r.openSink(ctx)
-	}
-	var err error
-	if b.sink, err = r.cfg.OpenSink(ctx, b.tracker); err != nil {
-		return nil, fmt.Errorf("open sink for the backfill: %w", err)
-	}
-	return b, nil
-}
-
-// close closes the backfill's sink, if it has one. What that held is held no more.
-func (b *backfilling) close() {
-	b.relay.metrics.filling.Store(nil)
-	if b.sink == nil {
-		return
-	}
-	if err := b.sink.Close(); err != nil {
-		b.relay.log.Warn("close the backfill's sink", "error", err)
-	}
-	b.relay.budget.Reset()
-}
-
-func (b *backfilling) run(ctx context.Context, reader *postgres.DB, p *postgres.Found, snap replication.Snapshot) (rows int64, err error) {
-	columns := b.relay.cfg.Mapping.Mapped(p.Table.Columns)
-	plan, err := b.relay.cfg.Mapping.Plan(b.relay.cfg.Table, columns)
+func (b *Backfill) publishAll(ctx context.Context, reader *postgres.DB, p *postgres.Found, snap replication.Snapshot) (rows int64, err error) {
+	columns := b.Source.Mapping.Mapped(p.Table.Columns)
+	plan, err := b.Source.Mapping.Plan(b.Source.Table, columns)
 	if err != nil {
 		return 0, err
 	}
 	// The text format, streamed: the server waits when the rows are not taken.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	result := reader.PgConn().ExecParams(ctx, backfillQuery(&b.relay.cfg, columns, p.Table.Partitioned), nil, nil, nil, nil)
+	result := reader.PgConn().ExecParams(ctx, backfillQuery(&b.Source.Config, columns, p.Table.Partitioned), nil, nil, nil, nil)
 	b.pass.Begin(0, schema.NoTime)
 	var ev schema.Event
 	for size := 0; result.NextRow(); rows++ {
@@ -156,42 +165,41 @@ func (b *backfilling) run(ctx context.Context, reader *postgres.DB, p *postgres.
 	}
 	b.pass.Seal(snap.LSN)
 	b.handOver()
-	return rows, b.wait(ctx, b.tracker.Changed, b.tracker.Drained)
+	return rows, b.wait(ctx, b.Tracker.Changed, b.Tracker.Drained)
 }
 
 // publish hands one row to the sink, when the budget lets it.
-func (b *backfilling) publish(ctx context.Context, ev *schema.Event, size int) error {
-	admits := func() bool { return b.tracker.Budget.Admits(size) }
+func (b *Backfill) publish(ctx context.Context, ev *schema.Event, size int) error {
+	admits := func() bool { return b.Tracker.Budget.Admits(size) }
 	if !admits() {
 		b.handOver()
-		if err := b.wait(ctx, b.tracker.Budget.Freed, admits); err != nil {
+		if err := b.wait(ctx, b.Tracker.Budget.Freed, admits); err != nil {
 			return err
 		}
 	}
-	bytes, err := b.sink.Publish(ev, b.pass.Add())
+	bytes, err := b.Sink.Publish(ev, b.pass.Add())
 	if err != nil {
 		return refusedRow(err)
 	}
-	b.tracker.Budget.Take(bytes)
+	b.Tracker.Budget.Take(bytes)
 	return nil
 }
 
-func (b *backfilling) handOver() {
-	events, _ := b.tracker.HandOver(&b.pass)
+func (b *Backfill) handOver() {
+	events, _ := b.Tracker.HandOver(&b.pass)
 	b.handed.Add(int64(events))
-	b.relay.filled = b.relay.filled || events > 0
-	b.sink.Flush(false)
+	b.Sink.Flush(false)
 	b.account()
 }
 
 // wait waits for a condition that tokens announce.
-func (b *backfilling) wait(ctx context.Context, token <-chan struct{}, done func() bool) error {
+func (b *Backfill) wait(ctx context.Context, token <-chan struct{}, done func() bool) error {
 	defer b.account()
 	for !done() {
 		b.account()
 		select {
 		case <-token:
-		case <-b.tracker.Changed:
+		case <-b.Tracker.Changed:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -202,8 +210,8 @@ func (b *backfilling) wait(ctx context.Context, token <-chan struct{}, done func
 	return nil
 }
 
-func (b *backfilling) refused() error {
-	if r, _ := b.tracker.Refusal(); r != nil {
+func (b *Backfill) refused() error {
+	if r, _ := b.Tracker.Refusal(); r != nil {
 		return refusedRow(r.Err)
 	}
 	return nil
@@ -214,7 +222,7 @@ func refusedRow(err error) error {
 }
 
 // backfillQuery reads the rows in the order in which they were most likely inserted: by created_at, else by an integer id, then by place.
-func backfillQuery(cfg *Config, columns []schema.TableColumn, partitioned bool) string {
+func backfillQuery(cfg *postgres.Config, columns []schema.TableColumn, partitioned bool) string {
 	var names, order []string
 	id := ""
 	for _, c := range columns {

@@ -1,4 +1,4 @@
-package relay
+package backfill
 
 import (
 	"fmt"
@@ -10,10 +10,9 @@ import (
 const progressEvery = 3 * time.Second
 
 // report tells how far the backfill is, in the state at once and again and again, in the log again and again, until stop is called.
-func (b *backfilling) report(total int64) (stop func()) {
-	r := b.relay
+func (b *Backfill) report(total int64) (stop func()) {
 	tell := func(acked int64) {
-		r.status.set(Starting, fmt.Sprintf("backfill: %d of %d rows of %s are acked", acked, total, r.cfg.Table))
+		b.Status(fmt.Sprintf("backfill: %d of %d rows of %s are acked", acked, total, b.Source.Table))
 	}
 	tell(0)
 	ended := make(chan struct{})
@@ -30,7 +29,7 @@ func (b *backfilling) report(total int64) (stop func()) {
 			}
 			acked, now := b.acked(), time.Now()
 			tell(acked)
-			r.log.Info("backfill: progress", "rows_acked", acked, "rows", total, "rows_per_second", int64(float64(acked-before)/now.Sub(at).Seconds()))
+			b.Logger.Info("backfill: progress", "rows_acked", acked, "rows", total, "rows_per_second", int64(float64(acked-before)/now.Sub(at).Seconds()))
 			before, at = acked, now
 		}
 	})
@@ -38,15 +37,15 @@ func (b *backfilling) report(total int64) (stop func()) {
 }
 
 // acked is how many rows are durable in the sink. Rows that are handed over at this moment may be taken for unacked rows of before.
-func (b *backfilling) acked() int64 {
+func (b *Backfill) acked() int64 {
 	handed := b.handed.Load()
-	return max(handed-b.tracker.Load().Unacked, 0)
+	return max(handed-b.Tracker.Load().Unacked, 0)
 }
 
 // account tells the metrics what was acked since the last time. The reader alone calls it.
-func (b *backfilling) account() {
+func (b *Backfill) account() {
 	if acked := b.acked(); acked > b.counted {
-		b.relay.metrics.backfillDone.Add(float64(acked - b.counted))
+		b.Done.Add(float64(acked - b.counted))
 		b.counted = acked
 	}
 }
