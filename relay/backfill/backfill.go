@@ -37,7 +37,7 @@ type Config struct {
 	Logger  *slog.Logger
 }
 
-// backfilling publishes one snapshot's rows as one transaction, in passes, with a window of its own: it confirms nothing.
+// Backfill publishes the rows of one snapshot as one transaction, in passes.
 type Backfill struct {
 	Config
 	pass     inflight.Pass
@@ -50,8 +50,8 @@ type Backfill struct {
 // New returns a backfill that has done nothing.
 func New(cfg Config) *Backfill { return &Backfill{Config: cfg} }
 
-// backfill publishes the rows of a snapshot, which reader reads, and returns when all are acked, or counts them if they are to be skipped.
-// It calls imported when the snapshot is its own, and the connection that made it may go.
+// Run publishes the rows of the snapshot and returns when all are acked. It reads them by reader, as the table was found, and calls imported
+// as soon as that has the snapshot: the connection that made it may go then. What only a person can cure is a fault of package pgerror.
 func (b *Backfill) Run(ctx context.Context, reader *postgres.DB, p *postgres.Found, srv *replication.Server, snap replication.Snapshot, imported func()) error {
 	// A role or database may have limits that suit services: this transaction takes as long as Kafka does.
 	// Where a policy would hide rows, an error is wanted and not their silence.
@@ -88,7 +88,7 @@ func (b *Backfill) Run(ctx context.Context, reader *postgres.DB, p *postgres.Fou
 	return nil
 }
 
-// skipped tells how many rows are left, where the role may count them.
+// skipped logs how many rows are left, where the role may count them.
 func (b *Backfill) skipped(count int64, err error) error {
 	const text = "backfill is skip: rows that are in the table already are not published"
 	switch {
@@ -118,10 +118,11 @@ func (b *Backfill) Close() {
 
 // A pass of a backfill, which has no reads to go by.
 const (
-	backfillRows  = 500
-	backfillBytes = 256 << 10
+	passRows  = 500
+	passBytes = 256 << 10
 )
 
+// publishAll publishes all rows and waits until they are acked.
 func (b *Backfill) publishAll(ctx context.Context, reader *postgres.DB, p *postgres.Found, snap replication.Snapshot) (rows int64, err error) {
 	columns := b.Source.Mapping.Mapped(p.Table.Columns)
 	plan, err := b.Source.Mapping.Plan(b.Source.Table, columns)
@@ -131,7 +132,7 @@ func (b *Backfill) publishAll(ctx context.Context, reader *postgres.DB, p *postg
 	// The text format, streamed: the server waits when the rows are not taken.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	result := reader.PgConn().ExecParams(ctx, backfillQuery(&b.Source.Config, columns, p.Table.Partitioned), nil, nil, nil, nil)
+	result := reader.PgConn().ExecParams(ctx, query(&b.Source.Config, columns, p.Table.Partitioned), nil, nil, nil, nil)
 	b.pass.Begin(0, schema.NoTime)
 	var ev schema.Event
 	for size := 0; result.NextRow(); rows++ {
@@ -152,7 +153,7 @@ func (b *Backfill) publishAll(ctx context.Context, reader *postgres.DB, p *postg
 		if err := b.publish(ctx, &ev, width); err != nil {
 			return rows, err
 		}
-		if size += width; size >= backfillBytes || rows%backfillRows == backfillRows-1 {
+		if size += width; size >= passBytes || rows%passRows == passRows-1 {
 			b.handOver()
 			size = 0
 		}
@@ -221,8 +222,8 @@ func refusedRow(err error) error {
 	return pgerror.Permanent(fmt.Errorf("event refused: %w", err), "the backfill begins again at the next start: correct or delete the row, or set outbox.backfill: skip")
 }
 
-// backfillQuery reads the rows in the order in which they were most likely inserted: by created_at, else by an integer id, then by place.
-func backfillQuery(cfg *postgres.Config, columns []schema.TableColumn, partitioned bool) string {
+// query reads the rows in the order in which they were most likely inserted: by created_at, else by an integer id, then by place.
+func query(cfg *postgres.Config, columns []schema.TableColumn, partitioned bool) string {
 	var names, order []string
 	id := ""
 	for _, c := range columns {
