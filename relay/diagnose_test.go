@@ -8,14 +8,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"walpost/internal/catalog"
 	"walpost/internal/diagnosis"
 	"walpost/internal/pgtest"
+	"walpost/relay/diagnose"
 	"walpost/relay/pgerror"
-	"walpost/relay/postgres"
 	"walpost/relay/replication"
+	"walpost/relay/slotadmin"
 	"walpost/schema"
 )
 
@@ -28,7 +27,7 @@ func (f *fixture) diagnose() []diagnosis.Finding {
 		'publications', (select jsonb_agg(pubname) from pg_publication),
 		'objects', (select count(*) from pg_class) + (select count(*) from pg_proc))::text`
 	before := f.ask(traces)
-	list := Diagnose(ctx, f.cfg)
+	list := diagnose.Run(ctx, f.cfg.Config, f.cfg.Backfill)
 	if after := f.ask(traces); after != before {
 		f.t.Errorf("the diagnosis left traces: before %s, after %s", before, after)
 	}
@@ -145,9 +144,9 @@ func TestDiagnoseWarnings(t *testing.T) {
 
 	// All that there is room for is taken.
 	f.exec("select pg_create_logical_replication_slot('other', 'pgoutput')")
-	other := f.cfg
+	other := f.cfg.Config
 	other.Slot = "other"
-	if s, err := ShowSlot(t.Context(), other); err != nil || s.SafeWALSize == nil || *s.SafeWALSize < 512<<20 {
+	if s, err := slotadmin.Show(t.Context(), other); err != nil || s.SafeWALSize == nil || *s.SafeWALSize < 512<<20 {
 		t.Errorf("with a limit: %+v, %v", s, err)
 	}
 	failed, text := at(f.diagnose(), diagnosis.Failed)
@@ -165,36 +164,6 @@ func TestDiagnoseWarnings(t *testing.T) {
 	failed, text = at(f.diagnose(), diagnosis.Failed)
 	if !slices.Equal(failed, []string{"max_wal_senders", "replication"}) || !strings.Contains(text, "ALTER SYSTEM SET max_wal_senders = 7") {
 		t.Errorf("no free walsender: %q\n%s", failed, text)
-	}
-}
-
-// TestDiagnoseTransactions: a transaction that stays open is named, with the command that ends it, whether there is a slot or not.
-func TestDiagnoseTransactions(t *testing.T) {
-	f := newFixture(t)
-	writer, err := pgx.Connect(t.Context(), f.dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer writer.Close(context.Background())
-	if _, err := writer.Exec(t.Context(), "begin; insert into walpost.outbox (aggregatetype, type) values ('a', 'b')"); err != nil {
-		t.Fatal(err)
-	}
-	d := &diagnosing{Source: postgres.NewSource(f.cfg.Config), patience: 0}
-	db, err := postgres.Connect(t.Context(), f.dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	d.transactions(t.Context(), db)
-	// Other tests share the server and may have an older one.
-	if got := d.list.Findings[0]; got.Level != diagnosis.Warning || !strings.Contains(got.Found, "the slot's creation waits for its end") || !strings.Contains(got.Cure, "pg_terminate_backend(") &&
-		!strings.Contains(got.Cure, "ROLLBACK PREPARED") {
-		t.Errorf("before the slot: %+v", got)
-	}
-	d.found.Slot = &postgres.Slot{}
-	d.transactions(t.Context(), db)
-	if got := d.list.Findings[1]; !strings.Contains(got.Found, "the slot keeps WAL for it") {
-		t.Errorf("with a slot: %+v", got)
 	}
 }
 

@@ -7,9 +7,10 @@ import (
 	"strings"
 	"testing"
 
-	"walpost/relay/postgres"
-
 	"github.com/jackc/pgx/v5"
+
+	"walpost/relay/postgres"
+	"walpost/relay/slotadmin"
 )
 
 // refused checks that something is not done, and says why.
@@ -43,20 +44,20 @@ func (f *fixture) phase() (phase string) {
 // nothing was lost.
 func TestSlotLife(t *testing.T) {
 	f := newFixture(t)
-	_, err := ShowSlot(t.Context(), f.cfg)
+	_, err := slotadmin.Show(t.Context(), f.cfg.Config)
 	refused(t, "show none", err, f.cfg.Slot, "does not exist", "no relay has begun")
-	_, err = DropSlot(t.Context(), f.cfg)
+	_, err = slotadmin.Drop(t.Context(), f.cfg.Config)
 	refused(t, "drop none", err, "does not exist")
 
 	f.insert(5)
-	s, err := CreateSlot(t.Context(), f.cfg)
+	s, err := slotadmin.Create(t.Context(), f.cfg.Config)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if s.Plugin != "pgoutput" || s.Active || s.WALStatus != "reserved" || s.Recorded != nil || s.ConfirmedFlushLSN == "" || f.phase() != "" || s.SafeWALSize != nil {
 		t.Errorf("created %+v", s)
 	}
-	_, err = CreateSlot(t.Context(), f.cfg)
+	_, err = slotadmin.Create(t.Context(), f.cfg.Config)
 	refused(t, "create twice", err, "there already")
 	r := f.start()
 	f.insert(2)
@@ -65,31 +66,31 @@ func TestSlotLife(t *testing.T) {
 	if got, want := f.sink.ids(), f.table()[5:]; fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("published %q, want %q", got, want)
 	}
-	s, err = ShowSlot(t.Context(), f.cfg)
+	s, err = slotadmin.Show(t.Context(), f.cfg.Config)
 	if err != nil || !s.Active || s.PID == 0 || s.Recorded == nil || s.Recorded.Phase != postgres.PhaseStreaming || !strings.Contains(s.Holder(), "streams to walpost at 127.0.0.1") {
 		t.Errorf("%v, %+v", err, s)
 	}
-	_, err = DropSlot(t.Context(), f.cfg)
+	_, err = slotadmin.Drop(t.Context(), f.cfg.Config)
 	refused(t, "drop in use", err, "is in use", fmt.Sprintf("server process %d", s.PID), "stop that first")
 	r.stop()
 
-	s, err = ShowSlot(t.Context(), f.cfg)
+	s, err = slotadmin.Show(t.Context(), f.cfg.Config)
 	if err != nil || s.Active || !s.Recorded.CleanStop || s.Recorded.CommitTime == nil || s.Recorded.Confirmed == "" {
 		t.Errorf("%v, %+v", err, s)
 	}
-	if s, err = DropSlot(t.Context(), f.cfg); err != nil || s.Recorded == nil || s.ConfirmedFlushLSN == "" || f.slots() != 0 {
+	if s, err = slotadmin.Drop(t.Context(), f.cfg.Config); err != nil || s.Recorded == nil || s.ConfirmedFlushLSN == "" || f.slots() != 0 {
 		t.Fatalf("drop: %v, %+v", err, s)
 	}
 	if f.phase() != postgres.PhaseStreaming {
 		t.Errorf("what was recorded became %q", f.phase())
 	}
-	_, err = ShowSlot(t.Context(), f.cfg)
+	_, err = slotadmin.Show(t.Context(), f.cfg.Config)
 	refused(t, "show a dropped one", err, "walpost has streamed from it", "committed 2")
-	_, err = CreateSlot(t.Context(), f.cfg)
+	_, err = slotadmin.Create(t.Context(), f.cfg.Config)
 	refused(t, "create a dropped one", err, "walpost has streamed from it", "DELETE FROM walpost.relay_state")
 	refused(t, "run", f.launch().wait(), "does not exist, but walpost has streamed from it")
 	f.exec("update walpost.relay_state set phase = 'backfilling'")
-	_, err = CreateSlot(t.Context(), f.cfg)
+	_, err = slotadmin.Create(t.Context(), f.cfg.Config)
 	refused(t, "create in a first start", err, "did not end", "DELETE FROM walpost.relay_state")
 	if f.slots() != 0 {
 		t.Error("a slot was made")
@@ -103,9 +104,9 @@ func TestSlotBackfill(t *testing.T) {
 	f.sink.setAuto(false)
 	r := f.launch()
 	until(t, "the backfill", func() bool { return f.sink.count() == 3 })
-	_, err := DropSlot(t.Context(), f.cfg)
+	_, err := slotadmin.Drop(t.Context(), f.cfg.Config)
 	refused(t, "drop", err, "first start")
-	_, err = CreateSlot(t.Context(), f.cfg)
+	_, err = slotadmin.Create(t.Context(), f.cfg.Config)
 	refused(t, "create", err, "first start")
 	f.sink.ack(3)
 	until(t, "the relay leads", func() bool { return r.relay.State().Role == Leader })
@@ -121,9 +122,9 @@ func TestSlotForeign(t *testing.T) {
 		"is physical":      "select pg_create_physical_replication_slot($1, true)",
 	} {
 		f.exec(sql, f.cfg.Slot)
-		_, err := DropSlot(t.Context(), f.cfg)
+		_, err := slotadmin.Drop(t.Context(), f.cfg.Config)
 		refused(t, "drop one: "+kind, err, kind, "pg_drop_replication_slot('"+f.cfg.Slot+"')")
-		if s, err := ShowSlot(t.Context(), f.cfg); err != nil || s.RestartLSN == "" {
+		if s, err := slotadmin.Show(t.Context(), f.cfg.Config); err != nil || s.RestartLSN == "" {
 			t.Errorf("show one: %s: %v, %+v", kind, err, s)
 		}
 		remove()
@@ -131,7 +132,7 @@ func TestSlotForeign(t *testing.T) {
 	other := newFixture(t)
 	f.exec("select pg_create_logical_replication_slot($1, 'pgoutput')", f.cfg.Slot)
 	other.cfg.Slot = f.cfg.Slot
-	_, err := DropSlot(t.Context(), other.cfg)
+	_, err := slotadmin.Drop(t.Context(), other.cfg.Config)
 	refused(t, "drop another database's", err, "is of database")
 	remove()
 
@@ -143,33 +144,33 @@ func TestSlotForeign(t *testing.T) {
 	})
 	for what, c := range map[string]struct {
 		prepare string
-		change  func(*Config)
+		change  func(*postgres.Config)
 		want    []string
 	}{
-		"an impossible name": {change: func(c *Config) { c.Slot = "Not-A-Slot" }, want: []string{"Not-A-Slot", "lower-case"}},
-		"no table":           {change: func(c *Config) { c.Table.Name = "absent" }, want: []string{"walpost.absent"}},
-		"no publication": {change: func(c *Config) { c.Publication = "absent" },
+		"an impossible name": {change: func(c *postgres.Config) { c.Slot = "Not-A-Slot" }, want: []string{"Not-A-Slot", "lower-case"}},
+		"no table":           {change: func(c *postgres.Config) { c.Table.Name = "absent" }, want: []string{"walpost.absent"}},
+		"no publication": {change: func(c *postgres.Config) { c.Publication = "absent" },
 			want: []string{"publication absent does not exist", "create publication absent for table walpost.outbox"}},
 		"a column list": {prepare: "alter publication walpost set table walpost.outbox (id, aggregatetype, aggregateid, type, payload, created_at)",
 			want: []string{"column list on table walpost.outbox without headers", "ALTER PUBLICATION walpost ADD TABLE walpost.outbox"}},
-		"no grants": {change: func(c *Config) { c.ConnString = strings.Replace(c.ConnString, "postgres@", role+"@", 1) }, want: []string{"schema print", "--relay-role " + role}},
-		"no REPLICATION": {change: func(c *Config) { c.ConnString = strings.Replace(c.ConnString, "postgres@", role+"@", 1) },
+		"no grants": {change: func(c *postgres.Config) { c.ConnString = strings.Replace(c.ConnString, "postgres@", role+"@", 1) }, want: []string{"schema print", "--relay-role " + role}},
+		"no REPLICATION": {change: func(c *postgres.Config) { c.ConnString = strings.Replace(c.ConnString, "postgres@", role+"@", 1) },
 			prepare: "grant usage on schema walpost to " + role + "; grant select on walpost.relay_state to " + role, want: []string{"ALTER ROLE " + role + " REPLICATION"}},
 		"no schema": {prepare: "drop schema walpost cascade", want: []string{"schema walpost", "walpost schema apply"}},
 	} {
 		t.Run(what, func(t *testing.T) {
 			g := newFixture(t)
 			if c.change == nil {
-				c.change = func(*Config) {}
+				c.change = func(*postgres.Config) {}
 			}
 			if c.prepare != "" {
 				for sql := range strings.SplitSeq(c.prepare, "; ") {
 					g.exec(sql)
 				}
 			}
-			cfg := g.cfg
+			cfg := g.cfg.Config
 			c.change(&cfg)
-			_, err := CreateSlot(t.Context(), cfg)
+			_, err := slotadmin.Create(t.Context(), cfg)
 			refused(t, what, err, c.want...)
 			if g.slots() != 0 {
 				t.Error("a slot was made")

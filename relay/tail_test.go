@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"walpost/internal/pgtest"
-	"walpost/relay/postgres"
 	"walpost/relay/replication"
+	"walpost/relay/tail"
 	"walpost/schema"
 )
 
@@ -66,7 +66,7 @@ func (f *fixture) tail(p *paper) (end context.CancelFunc, ended chan error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended = make(chan error, 1)
 	done := make(chan struct{})
-	go func() { ended <- Tail(ctx, f.cfg, p); close(done) }()
+	go func() { ended <- tail.Run(ctx, f.cfg.Config, p); close(done) }()
 	f.t.Cleanup(func() { cancel(); <-done })
 	until(f.t, "the tail streams", func() bool {
 		select {
@@ -117,7 +117,7 @@ func TestTail(t *testing.T) {
 			return id
 		}
 		insert("before")
-		err := Tail(t.Context(), f.cfg, &paper{})
+		err := tail.Run(t.Context(), f.cfg.Config, &paper{})
 		if err == nil || !strings.Contains(err.Error(), "create publication walpost for table public.events") {
 			t.Fatalf("without a publication: %v", err)
 		}
@@ -196,12 +196,6 @@ func TestTailOutput(t *testing.T) {
 		t.Errorf("a stuck output: %v", err)
 	}
 	until(t, "the slot is gone", func() bool { return f.slots() == 0 })
-
-	stuck := &tail{Source: postgres.NewSource(postgres.Config{})}
-	stuck.busy.Store(time.Now().Add(-outputPatience - time.Second).UnixNano())
-	if err := stuck.stuck(t.Context()); err == nil || !strings.Contains(err.Error(), "the output has taken nothing for 1m1s") {
-		t.Errorf("after a minute: %v", err)
-	}
 }
 
 // TestTailServerStops: a server that shuts down is not held up, whether the tail listens or its output is stuck.

@@ -16,7 +16,7 @@ import (
 
 	"walpost/cmd/walpost/internal/config"
 	"walpost/internal/diagnosis"
-	"walpost/relay"
+	"walpost/relay/diagnose"
 )
 
 // doctorFlags are the verb's own.
@@ -84,7 +84,7 @@ func examine(ctx context.Context, cfg *config.Config, client *adminClient, topic
 	}
 	var postgres, brokers, running []diagnosis.Finding
 	var wg sync.WaitGroup
-	wg.Go(func() { postgres = relay.Diagnose(ctx, c) })
+	wg.Go(func() { postgres = diagnose.Run(ctx, c.Config, c.Backfill) })
 	wg.Go(func() { brokers = kafka.Diagnose(ctx, topics...) })
 	wg.Go(func() { running = askRelay(ctx, cfg, client) })
 	wg.Wait()

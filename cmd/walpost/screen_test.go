@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"walpost/relay"
+	"walpost/relay/slotadmin"
 )
 
 func TestScreen(t *testing.T) {
@@ -38,7 +38,7 @@ blocked      topic bills, for 1.0 s
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 	v = &view{report: report{Role: "none", Reason: "no relay answers", Slot: slotReport{Name: "shop", Seen: before(0), WALStatus: "lost", RetainedBytes: 1}},
-		outside: &relay.Outside{Phase: "streaming", Confirmed: "0/1", ConfirmedAt: now.Add(-50 * time.Hour)}}
+		outside: &slotadmin.Status{Phase: "streaming", Confirmed: "0/1", ConfirmedAt: now.Add(-50 * time.Hour)}}
 	want = `relay        none answers
 reason       no relay answers
 slot         shop: nobody streams from it, wal_status lost, keeps 1 bytes of WAL
@@ -64,7 +64,7 @@ func TestSlotLine(t *testing.T) {
 }
 
 func TestExitOfStatus(t *testing.T) {
-	elsewhere := &relay.Outside{PID: 5}
+	elsewhere := &slotadmin.Status{PID: 5}
 	for _, test := range []struct {
 		name string
 		view view
@@ -74,7 +74,7 @@ func TestExitOfStatus(t *testing.T) {
 		{"standby", view{report: report{Role: "standby", Ready: true}}, 0},
 		{"waiting", view{report: report{Role: "waiting"}}, exitDifferent},
 		{"lost slot", view{report: report{Role: "leader", Ready: true, Slot: slotReport{WALStatus: "lost"}}}, exitDifferent},
-		{"no relay", view{report: report{Role: "none"}, outside: &relay.Outside{}}, exitDifferent},
+		{"no relay", view{report: report{Role: "none"}, outside: &slotadmin.Status{}}, exitDifferent},
 		{"a relay elsewhere", view{report: report{Role: "none"}, outside: elsewhere}, exitRuntime},
 		{"ready, and hidden", view{report: report{Role: "leader", Ready: true}, outside: elsewhere, hidden: true}, 0},
 		{"not ready, and hidden", view{report: report{Reason: "waiting"}, outside: elsewhere, hidden: true}, exitDifferent},

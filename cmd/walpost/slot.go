@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"walpost/cmd/walpost/internal/config"
-	"walpost/relay"
+	"walpost/relay/slotadmin"
 	"walpost/schema"
 )
 
@@ -76,7 +76,7 @@ func (a *app) slotShow(cmd *cobra.Command, asJSON bool) error {
 		return err
 	}
 	c.Logger = slog.New(slog.DiscardHandler)
-	s, err := relay.ShowSlot(cmd.Context(), c)
+	s, err := slotadmin.Show(cmd.Context(), c.Config)
 	if err != nil {
 		return err
 	}
@@ -88,7 +88,7 @@ func (a *app) slotShow(cmd *cobra.Command, asJSON bool) error {
 }
 
 // describeSlot is a slot for people.
-func describeSlot(s *relay.Slot, now time.Time) string {
+func describeSlot(s *slotadmin.Slot, now time.Time) string {
 	var b strings.Builder
 	row := func(name, value string) { fmt.Fprintf(&b, "%-19s  %s\n", name, value) }
 	row("slot", s.Name)
@@ -145,7 +145,7 @@ func (a *app) slotCreate(cmd *cobra.Command) error {
 	if c.Logger, _, err = a.logger(cfg); err != nil {
 		return err
 	}
-	s, err := relay.CreateSlot(cmd.Context(), c)
+	s, err := slotadmin.Create(cmd.Context(), c.Config)
 	if err != nil {
 		return err
 	}
@@ -163,7 +163,7 @@ func (a *app) slotDrop(cmd *cobra.Command, named string) error {
 		return &exitError{exitRuntime, fmt.Errorf("slot drop: the configured slot is %s and not %s: type its name, or choose another slot by --slot", cfg.Postgres.Slot, config.Shown(named))}
 	}
 	c.Logger = slog.New(slog.DiscardHandler)
-	s, err := relay.DropSlot(cmd.Context(), c)
+	s, err := slotadmin.Drop(cmd.Context(), c.Config)
 	if err != nil {
 		return err
 	}
@@ -173,7 +173,7 @@ func (a *app) slotDrop(cmd *cobra.Command, named string) error {
 }
 
 // afterDrop says what is lost with a slot, and what the next run makes of that.
-func afterDrop(s *relay.Slot, table schema.Table) string {
+func afterDrop(s *slotadmin.Slot, table schema.Table) string {
 	lost := fmt.Sprintf("what was committed after %s is in no slot any more (%s of WAL); rows that are still in %s are not lost", orNone(s.ConfirmedFlushLSN), size(s.LagBytes), table)
 	switch {
 	case s.Recorded == nil:

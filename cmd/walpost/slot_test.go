@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"walpost/relay"
+	"walpost/relay/slotadmin"
 	"walpost/schema"
 )
 
@@ -39,9 +39,9 @@ func TestSlotDropWantsTheName(t *testing.T) {
 func TestDescribeSlot(t *testing.T) {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	at, safe := now.Add(-90*time.Second), int64(3<<30)
-	s := &relay.Slot{Name: "walpost", Plugin: "pgoutput", Type: "logical", Database: "shop", Active: true, PID: 42, Application: "walpost", Address: "10.0.0.7",
+	s := &slotadmin.Slot{Name: "walpost", Plugin: "pgoutput", Type: "logical", Database: "shop", Active: true, PID: 42, Application: "walpost", Address: "10.0.0.7",
 		WALStatus: "reserved", RestartLSN: "0/1500000", ConfirmedFlushLSN: "0/1500038", RetainedBytes: 2048, LagBytes: 1024, SafeWALSize: &safe,
-		Recorded: &relay.Recorded{Phase: "streaming", Confirmed: "0/1500038", CommitTime: &at}}
+		Recorded: &slotadmin.Recorded{Phase: "streaming", Confirmed: "0/1500038", CommitTime: &at}}
 	want := `slot                 walpost
 type                 logical pgoutput
 database             shop
@@ -59,7 +59,7 @@ relay_state          streaming, confirmed up to 0/1500038, which was committed 1
 	if got := describeSlot(s, now); !strings.Contains(got, "safe_wal_size        no limit: max_slot_wal_keep_size is -1\n") {
 		t.Errorf("without a limit:\n%s", got)
 	}
-	lost := describeSlot(&relay.Slot{Name: "walpost", Plugin: "pgoutput", Type: "logical", WALStatus: "lost", Reason: "wal_removed", ConfirmedFlushLSN: "0/1500038"}, now)
+	lost := describeSlot(&slotadmin.Slot{Name: "walpost", Plugin: "pgoutput", Type: "logical", WALStatus: "lost", Reason: "wal_removed", ConfirmedFlushLSN: "0/1500038"}, now)
 	for _, part := range []string{"wal_status           lost (wal_removed)\n", "restart_lsn          none, keeps 0 bytes", "relay_state          none"} {
 		if !strings.Contains(lost, part) || strings.Contains(lost, "safe_wal_size") {
 			t.Errorf("no %q, or a limit, in\n%s", part, lost)
@@ -74,9 +74,9 @@ func TestAfterDrop(t *testing.T) {
 		"backfilling": "the next walpost run makes its first start again",
 		"streaming":   "the next walpost run ends with exit 1, because events may be missing; to begin anew with a backfill of all rows that are in the table, run: DELETE FROM walpost.relay_state WHERE slot = 'walpost'",
 	} {
-		s := &relay.Slot{Name: "walpost", ConfirmedFlushLSN: "0/1500038"}
+		s := &slotadmin.Slot{Name: "walpost", ConfirmedFlushLSN: "0/1500038"}
 		if phase != "" {
-			s.Recorded = &relay.Recorded{Phase: phase}
+			s.Recorded = &slotadmin.Recorded{Phase: phase}
 		}
 		if got := afterDrop(s, schema.DefaultTable); !strings.Contains(got, want) || !strings.Contains(got, "what was committed after 0/1500038 is in no slot any more") {
 			t.Errorf("%s: %s", phase, got)

@@ -10,8 +10,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"walpost/cmd/walpost/internal/config"
-	"walpost/relay"
 	"walpost/relay/postgres"
+	"walpost/relay/slotadmin"
 )
 
 // statusFlags are the verb's own.
@@ -107,9 +107,9 @@ func (a *app) print(v *view, asJSON bool, text string) error {
 // view is a relay's state, and where that is known from.
 type view struct {
 	report
-	text    []byte         // the same as JSON, with all that a newer relay may say
-	outside *relay.Outside // what Postgres knows; nil: the relay told
-	hidden  bool           // the relay told that it is well or not, and no more
+	text    []byte            // the same as JSON, with all that a newer relay may say
+	outside *slotadmin.Status // what Postgres knows; nil: the relay told
+	hidden  bool              // the relay told that it is well or not, and no more
 }
 
 // look asks the relay, and Postgres if there is none. The error says why nothing can be told.
@@ -126,7 +126,7 @@ func look(ctx context.Context, cfg *config.Config, client *adminClient) (*view, 
 			silence = fmt.Sprintf("the relay at %s tells no more: %v", client.base.Host, err)
 		}
 	}
-	o, err := relay.Look(ctx, relay.Config{Config: postgres.Config{ConnString: string(cfg.Postgres.URL), Slot: cfg.Postgres.Slot, Publication: cfg.Postgres.Publication}})
+	o, err := slotadmin.ReadStatus(ctx, postgres.Config{ConnString: string(cfg.Postgres.URL), Slot: cfg.Postgres.Slot, Publication: cfg.Postgres.Publication})
 	if err != nil && !v.hidden {
 		return nil, fmt.Errorf("%s; and Postgres does not tell of the slot: %w", silence, err)
 	}

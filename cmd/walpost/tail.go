@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"walpost/relay"
+	"walpost/relay/tail"
 	"walpost/sink"
 )
 
@@ -51,7 +51,7 @@ func (a *app) tail(cmd *cobra.Command) error {
 	c.Slot = "" // it has one of its own
 	ctx, quiet := a.whileRead(cmd.Context())
 	defer quiet()
-	err = relay.Tail(ctx, c, sink.NewStdout(a.stdout, records))
+	err = tail.Run(ctx, c.Config, sink.NewStdout(a.stdout, records))
 	if errors.Is(err, syscall.EPIPE) {
 		return nil
 	}

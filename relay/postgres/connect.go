@@ -6,10 +6,10 @@ import (
 	"net"
 	"time"
 
-	"walpost/relay/pgerror"
-
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"walpost/relay/pgerror"
 )
 
 // DB is an ordinary connection. Like that of pgx, it belongs to one goroutine at a time.
@@ -74,8 +74,23 @@ func PrepareConfig(cfg *pgconn.Config) {
 	}
 }
 
-// Ping opens and closes a connection to the server at addr.
-func Ping(ctx context.Context, connString string, addr net.Addr) error {
+// How often whoever waits for something else looks by [ServerStopping], and how long one look may take.
+const (
+	ProbeEvery = 2 * time.Second
+	probeLimit = 2 * time.Second
+)
+
+// ServerStopping reports whether a new connection shows that the server at addr is stopping or has stopped. It takes two seconds at most;
+// a server that does not answer by then is not known to be stopping.
+func ServerStopping(ctx context.Context, connString string, addr net.Addr) bool {
+	limited, cancel := context.WithTimeout(ctx, probeLimit)
+	defer cancel()
+	err := ping(limited, connString, addr)
+	return err != nil && pgerror.ServerGone(err)
+}
+
+// ping opens and closes a connection to the server at addr.
+func ping(ctx context.Context, connString string, addr net.Addr) error {
 	db, err := ConnectTo(ctx, connString, addr)
 	if err != nil {
 		return err

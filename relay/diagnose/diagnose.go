@@ -1,4 +1,4 @@
-package relay
+package diagnose
 
 import (
 	"context"
@@ -15,14 +15,14 @@ import (
 	"walpost/relay/replication"
 )
 
-// Diagnose makes the checks of [Relay.Run] without stopping at the first that fails, and some that Run has no use for because what they
-// find only hurts later. Of cfg it needs what says where and what to read: ConnString, Slot, Publication, Table, Mapping and Backfill.
+// Run makes the checks of [Relay.Run] without stopping at the first that fails, and some that Run has no use for because what they
+// find only hurts later. backfill is what happens to rows at the first start, as in relay.Config.
 //
 // It changes nothing in the database and takes no lock that anybody could wait for. Nobody is kept out either: the connections that it
 // opens, one of them for replication, are closed again within the call. It returns when all is asked or ctx ends.
-func Diagnose(ctx context.Context, cfg Config) []diagnosis.Finding {
+func Run(ctx context.Context, cfg postgres.Config, backfill string) []diagnosis.Finding {
 	cfg.Logger = slog.New(slog.DiscardHandler)
-	d := &diagnosing{Source: postgres.NewSource(cfg.Config), onStart: cfg.Backfill, list: diagnosis.List{Target: "postgres"}, patience: oldTransaction}
+	d := &diagnosing{Source: postgres.NewSource(cfg), onStart: backfill, list: diagnosis.List{Target: "postgres"}, patience: oldTransaction}
 	d.all(ctx)
 	return d.list.Findings
 }

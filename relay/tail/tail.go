@@ -1,4 +1,4 @@
-package relay
+package tail
 
 import (
 	"context"
@@ -28,7 +28,7 @@ type Printer interface {
 	Flush() error
 }
 
-// Tail prints the events that are committed from now on, in the order of their commits, until ctx is done, and then returns nil. Any
+// Run prints the events that are committed from now on, in the order of their commits, until ctx is done, and then returns nil. Any
 // other end is an error: nothing is tried again, for what was committed meanwhile would be missing. Of cfg it needs ConnString,
 // Publication, Table, Mapping and Logger.
 //
@@ -36,8 +36,8 @@ type Printer interface {
 // moves no other slot. What was printed is confirmed, so that the slot keeps no WAL; an output that takes nothing for a minute ends the
 // tail for the same reason, and a server that wants to shut down does not wait for it. In both cases, and when ctx is done while the output
 // is stuck, a goroutine stays behind in the printer.
-func Tail(ctx context.Context, cfg Config, p Printer) error {
-	t := &tail{Source: postgres.NewSource(cfg.Config), printer: p, progress: make(chan struct{}, 1)}
+func Run(ctx context.Context, cfg postgres.Config, p Printer) error {
+	t := &tail{Source: postgres.NewSource(cfg), printer: p, progress: make(chan struct{}, 1)}
 	err := t.open(ctx)
 	if err == nil {
 		err = t.run(ctx)
@@ -48,7 +48,7 @@ func Tail(ctx context.Context, cfg Config, p Printer) error {
 	return err
 }
 
-// tail is one run of [Tail].
+// tail is one run of [Run].
 type tail struct {
 	*postgres.Source
 	printer   Printer
@@ -88,7 +88,7 @@ const (
 
 // await waits for the reader, unless its output is stuck. The confirmer ends with the connection, which whoever called closes.
 func (t *tail) await(ctx context.Context, ended <-chan error) error {
-	leaving, tick := ctx.Done(), time.NewTicker(probeEvery)
+	leaving, tick := ctx.Done(), time.NewTicker(postgres.ProbeEvery)
 	defer tick.Stop()
 	var late <-chan time.Time
 	for {
@@ -120,12 +120,10 @@ func (t *tail) stuck(ctx context.Context) error {
 	if waited > outputPatience {
 		return fmt.Errorf("the output has taken nothing for %v, and the server keeps WAL meanwhile: start walpost tail again when it is read", waited.Round(time.Second))
 	}
-	if waited < probeEvery {
+	if waited < postgres.ProbeEvery {
 		return nil
 	}
-	limited, cancel := context.WithTimeout(ctx, probeLimit)
-	defer cancel()
-	if err := postgres.Ping(limited, t.CurrentConnString(), t.addr); err != nil && pgerror.ServerGone(err) && t.busy.Load() == since {
+	if postgres.ServerStopping(ctx, t.CurrentConnString(), t.addr) && t.busy.Load() == since {
 		return replication.ErrStopping
 	}
 	return nil

@@ -1,4 +1,4 @@
-package relay
+package slotadmin
 
 import (
 	"context"
@@ -11,7 +11,7 @@ import (
 )
 
 // lock keeps first starts away, for as long as the connection lives.
-func (v *slotVerb) lock(ctx context.Context) error {
+func (v *verb) lock(ctx context.Context) error {
 	locked, err := v.db.LockSlot(ctx, v.Slot)
 	if err == nil && !locked {
 		err = fmt.Errorf("a relay is making the first start of slot %s: stop it, or wait until it streams", v.Slot)
@@ -19,12 +19,12 @@ func (v *slotVerb) lock(ctx context.Context) error {
 	return err
 }
 
-// CreateSlot makes the configured slot, for a relay that is to stream from now on without a backfill, and returns what was made. It makes
+// Create makes the configured slot, for a relay that is to stream from now on without a backfill, and returns what was made. It makes
 // nothing else, and waits for the end of all transactions that are writing. Of cfg it needs ConnString, Slot, Publication, Table, Mapping
 // and Logger.
 //
 // A slot that walpost has streamed from and that is gone is not made again: its events would be lost without a word.
-func CreateSlot(ctx context.Context, cfg Config) (*Slot, error) {
+func Create(ctx context.Context, cfg postgres.Config) (*Slot, error) {
 	v := newVerb(cfg)
 	if err := v.open(ctx); err != nil {
 		return nil, err
@@ -45,7 +45,7 @@ func CreateSlot(ctx context.Context, cfg Config) (*Slot, error) {
 }
 
 // mayCreate makes the checks of a relay's start.
-func (v *slotVerb) mayCreate(ctx context.Context) error {
+func (v *verb) mayCreate(ctx context.Context) error {
 	found := &postgres.Found{}
 	if err := v.CheckPrimary(ctx, v.db, found); err != nil {
 		return err
@@ -80,7 +80,7 @@ func (v *slotVerb) mayCreate(ctx context.Context) error {
 	return v.CheckVisible(ctx, v.db, found)
 }
 
-func (v *slotVerb) create(ctx context.Context) error {
+func (v *verb) create(ctx context.Context) error {
 	w, err := replication.Connect(ctx, v.CurrentConnString(), v.Names, v.Logger)
 	if err != nil {
 		return v.Classify(err, pgerror.Connecting)
@@ -98,10 +98,10 @@ func (v *slotVerb) create(ctx context.Context) error {
 	return v.Classify(err, pgerror.Creating)
 }
 
-// DropSlot drops the configured slot and returns what it was. A slot that somebody streams from, that is not of pgoutput or of another
+// Drop drops the configured slot and returns what it was. A slot that somebody streams from, that is not of pgoutput or of another
 // database, and that a first start is at work with is not dropped. What is recorded of it stays, so that no relay begins anew without
 // being told to: see [Slot]. Of cfg it needs ConnString and Slot.
-func DropSlot(ctx context.Context, cfg Config) (*Slot, error) {
+func Drop(ctx context.Context, cfg postgres.Config) (*Slot, error) {
 	v := newVerb(cfg)
 	if err := v.open(ctx); err != nil {
 		return nil, err
@@ -123,7 +123,7 @@ func DropSlot(ctx context.Context, cfg Config) (*Slot, error) {
 	return s, err
 }
 
-func (v *slotVerb) drop(ctx context.Context) error {
+func (v *verb) drop(ctx context.Context) error {
 	_, err := v.db.Exec(ctx, "select pg_catalog.pg_drop_replication_slot($1)", v.Slot)
 	if err != nil {
 		err = v.Classify(fmt.Errorf("drop slot %s: %w", v.Slot, err), pgerror.Creating) // it takes the same right
@@ -131,7 +131,7 @@ func (v *slotVerb) drop(ctx context.Context) error {
 	return err
 }
 
-func (v *slotVerb) mayDrop(s *Slot) error {
+func (v *verb) mayDrop(s *Slot) error {
 	foreign := func(what string) error {
 		return fmt.Errorf("slot %s is %s: it is not walpost's; whoever knows that nobody needs it may run: SELECT pg_drop_replication_slot(%s)",
 			s.Name, what, schema.QuoteLiteral(s.Name))

@@ -1,4 +1,4 @@
-package relay
+package diagnose
 
 import (
 	"context"

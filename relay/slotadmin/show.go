@@ -1,4 +1,4 @@
-package relay
+package slotadmin
 
 import (
 	"context"
@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"walpost/relay/pgerror"
 	"walpost/relay/postgres"
-
-	"github.com/jackc/pgx/v5"
 )
 
 // Slot is what Postgres knows of the configured slot, in the names of pg_replication_slots, and what relays have recorded of it.
@@ -64,9 +64,9 @@ type Recorded struct {
 	UpdatedAt  time.Time  `json:"updated_at"`
 }
 
-// ShowSlot looks the configured slot up, over one short connection. That there is none is an error, which tells what relays have recorded of
+// Show looks the configured slot up, over one short connection. That there is none is an error, which tells what relays have recorded of
 // it. Of cfg it needs ConnString and Slot.
-func ShowSlot(ctx context.Context, cfg Config) (*Slot, error) {
+func Show(ctx context.Context, cfg postgres.Config) (*Slot, error) {
 	v := newVerb(cfg)
 	if err := v.open(ctx); err != nil {
 		return nil, err
@@ -84,7 +84,7 @@ func ShowSlot(ctx context.Context, cfg Config) (*Slot, error) {
 }
 
 // none is the error of a slot that is not there.
-func (v *slotVerb) none(s *Slot) error {
+func (v *verb) none(s *Slot) error {
 	return fmt.Errorf("slot %s does not exist%s", v.Slot, s.Recorded.besides())
 }
 
@@ -110,27 +110,27 @@ func (r *Recorded) last() string {
 	return fmt.Sprintf("the last recorded confirmation is %s, committed %s", r.Confirmed, r.CommitTime.UTC().Format(time.RFC3339))
 }
 
-// slotVerb is one of the things that people do to a slot.
-type slotVerb struct {
+// verb is one of the things that people do to a slot.
+type verb struct {
 	*postgres.Source
 	db *postgres.DB
 }
 
-func newVerb(cfg Config) *slotVerb { return &slotVerb{Source: postgres.NewSource(cfg.Config)} }
+func newVerb(cfg postgres.Config) *verb { return &verb{Source: postgres.NewSource(cfg)} }
 
 // open connects.
-func (v *slotVerb) open(ctx context.Context) (err error) {
+func (v *verb) open(ctx context.Context) (err error) {
 	v.db, err = v.Source.Open(ctx)
 	return err
 }
 
 // do does what takes milliseconds.
-func (v *slotVerb) do(ctx context.Context, act func(context.Context) error) error {
+func (v *verb) do(ctx context.Context, act func(context.Context) error) error {
 	return postgres.WithTimeout(ctx, func(ctx context.Context) error { return v.Classify(act(ctx), pgerror.Preparing) })
 }
 
 // look returns what is there; Type is "" if there is no slot.
-func (v *slotVerb) look(ctx context.Context) (*Slot, error) {
+func (v *verb) look(ctx context.Context) (*Slot, error) {
 	s := &Slot{Name: v.Slot}
 	// What newer versions have more is asked for in a way that needs no column.
 	err := v.db.QueryRow(ctx, `
@@ -154,7 +154,7 @@ func (v *slotVerb) look(ctx context.Context) (*Slot, error) {
 }
 
 // recorded returns nil where nothing is recorded, also because there is no schema walpost.
-func (v *slotVerb) recorded(ctx context.Context) (*Recorded, error) {
+func (v *verb) recorded(ctx context.Context) (*Recorded, error) {
 	var r Recorded
 	err := v.db.QueryRow(ctx, `select phase, coalesce(confirmed_lsn::text, ''), confirmed_commit_time, clean_stop, updated_at from walpost.relay_state where slot = $1`,
 		v.Slot).Scan(&r.Phase, &r.Confirmed, &r.CommitTime, &r.CleanStop, &r.UpdatedAt)

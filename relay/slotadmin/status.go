@@ -1,4 +1,4 @@
-package relay
+package slotadmin
 
 import (
 	"context"
@@ -9,8 +9,8 @@ import (
 	"walpost/relay/postgres"
 )
 
-// Outside is what Postgres knows of a relay that cannot be asked itself.
-type Outside struct {
+// Status is what Postgres knows of a relay that cannot be asked itself.
+type Status struct {
 	Slot postgres.SlotState // WALStatus "": there is no slot
 
 	PID         int32  // of the server process that streams from the slot; 0: none does
@@ -23,17 +23,17 @@ type Outside struct {
 }
 
 // Holder says who streams from the slot, "" if nobody does.
-func (o *Outside) Holder() string {
+func (o *Status) Holder() string {
 	if o.PID == 0 {
 		return ""
 	}
 	return holder(o.PID, o.Application, o.Address)
 }
 
-// Look asks Postgres, over one short connection. Of cfg it needs ConnString and Slot.
-func Look(ctx context.Context, cfg Config) (Outside, error) {
-	var o Outside
-	r := postgres.NewSource(cfg.Config)
+// ReadStatus asks Postgres, over one short connection. Of cfg it needs ConnString and Slot.
+func ReadStatus(ctx context.Context, cfg postgres.Config) (Status, error) {
+	var o Status
+	r := postgres.NewSource(cfg)
 	db, err := r.Open(ctx)
 	if err != nil {
 		return o, err
