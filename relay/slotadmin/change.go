@@ -10,10 +10,10 @@ import (
 	"walpost/schema"
 )
 
-// lock keeps first starts away, for as long as the connection lives.
-func (v *verb) lock(ctx context.Context) error {
-	locked, err := v.db.LockSlot(ctx, v.Slot)
-	if err == nil && !locked {
+// lock keeps first starts away until close.
+func (v *verb) lock(ctx context.Context) (err error) {
+	v.locked, err = v.db.LockSlot(ctx, v.Slot)
+	if err == nil && !v.locked {
 		err = fmt.Errorf("a relay is making the first start of slot %s: stop it, or wait until it streams", v.Slot)
 	}
 	return err
@@ -29,7 +29,7 @@ func Create(ctx context.Context, cfg postgres.Config) (*Slot, error) {
 	if err := v.open(ctx); err != nil {
 		return nil, err
 	}
-	defer v.db.Close()
+	defer v.close()
 	if err := v.do(ctx, v.mayCreate); err != nil {
 		return nil, err
 	}
@@ -106,7 +106,7 @@ func Drop(ctx context.Context, cfg postgres.Config) (*Slot, error) {
 	if err := v.open(ctx); err != nil {
 		return nil, err
 	}
-	defer v.db.Close()
+	defer v.close()
 	var s *Slot
 	err := v.do(ctx, func(ctx context.Context) (err error) {
 		if err := v.lock(ctx); err != nil {

@@ -71,7 +71,7 @@ func Show(ctx context.Context, cfg postgres.Config) (*Slot, error) {
 	if err := v.open(ctx); err != nil {
 		return nil, err
 	}
-	defer v.db.Close()
+	defer v.close()
 	var s *Slot
 	err := v.do(ctx, func(ctx context.Context) (err error) {
 		s, err = v.look(ctx)
@@ -113,7 +113,8 @@ func (r *Recorded) last() string {
 // verb is one of the things that people do to a slot.
 type verb struct {
 	*postgres.Source
-	db *postgres.DB
+	db     *postgres.DB
+	locked bool // it has the lock of the slot's first start
 }
 
 func newVerb(cfg postgres.Config) *verb { return &verb{Source: postgres.NewSource(cfg)} }
@@ -122,6 +123,17 @@ func newVerb(cfg postgres.Config) *verb { return &verb{Source: postgres.NewSourc
 func (v *verb) open(ctx context.Context) (err error) {
 	v.db, err = v.Source.Open(ctx)
 	return err
+}
+
+// close gives the lock back, if it was had, and closes the connection. With the connection alone the lock would live on until the server's
+// process has noticed, and a verb that comes right after this one would be told of a first start.
+func (v *verb) close() {
+	if v.locked {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		v.db.Exec(ctx, "select pg_catalog.pg_advisory_unlock_all()")
+		cancel()
+	}
+	v.db.Close()
 }
 
 // do does what takes milliseconds.
