@@ -16,7 +16,7 @@ var repeats = []Mutation{
 		Mode:     "D2",
 		Prevents: "after a clean restart nothing comes again",
 		Guard:    "the end of the commit record is confirmed; instead its start is",
-		File:     "relay/read.go",
+		File:     "relay/session_read.go",
 		Old:      "\t\ts.pass.Seal(c.EndLSN)\n",
 		New:      "\t\ts.pass.Seal(c.LSN)\n",
 		Module:   ".", Package: "./relay", Test: "TestNothingComesAgainAfterACleanRestart",
