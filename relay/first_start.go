@@ -17,9 +17,9 @@ import (
 
 // firstStart is one attempt to make the slot and to publish the rows that were in the outbox before it: they are unsent messages.
 //
-// The phase is recorded first, so that whoever comes after a death half-way knows to begin the backfill again, from a new snapshot: rows
-// that were published twice are duplicates, and rows that were never published would be lost. The lock keeps two relays apart; it lives on
-// a connection of its own and goes with it.
+// The phase is recorded first. If this relay dies half-way, the next one knows by it to begin the backfill again, from a new snapshot: rows
+// that are published twice are duplicates, and rows that were never published would be lost. The lock keeps two relays apart. It lives on a
+// connection of its own and ends with it.
 type firstStart struct {
 	*Relay
 	found      *postgres.Found
@@ -53,8 +53,8 @@ func (r *firstStart) run(ctx context.Context, db *postgres.DB) error {
 	return err
 }
 
-// undo takes the phase back that this first start recorded, if the server refused the slot, and so will not make it later: to whoever looks,
-// nothing was begun. It needs the lock, or it could be the phase of another relay's first start. That it fails is no harm.
+// undo removes the phase that this first start recorded, when the server refused the slot and so will not make it later. It needs the lock, or
+// the phase could be that of another relay's first start. It does no harm if it fails.
 func (r *firstStart) undo(ctx context.Context, lock *postgres.DB) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoLimit)
 	defer cancel()
@@ -66,10 +66,10 @@ func (r *firstStart) undo(ctx context.Context, lock *postgres.DB) {
 	}
 }
 
-// undoLimit is how long that may take, also while walpost is leaving.
+// undoLimit is how long undo may take, also while walpost is leaving.
 const undoLimit = 2 * time.Second
 
-// make makes the first start, with the lock in hand.
+// make makes the first start. The caller has the lock.
 func (r *firstStart) make(ctx context.Context, db *postgres.DB) error {
 	// Before the slot, which keeps WAL from its first moment: where Kafka is away, or refuses the relay, nothing is made yet.
 	b, err := r.openBackfill(ctx)
@@ -96,7 +96,7 @@ func (r *firstStart) make(ctx context.Context, db *postgres.DB) error {
 		return err
 	}
 	r.begun = r.unrecorded
-	r.alone = r.alone || r.begun && r.found.Slot == nil
+	r.firstStartIsOurs = r.firstStartIsOurs || r.begun && r.found.Slot == nil
 	snap, err := r.createSlot(ctx, w, srv.Version)
 	if err != nil {
 		return r.source.Classify(err, pgerror.Creating)
@@ -113,7 +113,7 @@ func (r *firstStart) make(ctx context.Context, db *postgres.DB) error {
 // openBackfill opens the sink of a first start: the backfill's own, or the stream's if there is nothing to fill.
 func (r *firstStart) openBackfill(ctx context.Context) (*backfill.Backfill, error) {
 	cfg := backfill.Config{
-		Source: r.source, Tracker: inflight.NewTracker(r.budget), Status: func(text string) { r.status.set(Starting, text) },
+		Source: r.source, Tracker: inflight.NewTracker(r.budget), Status: func(text string) { r.state.set(Starting, text) },
 		Rows: r.metrics.backfillRows, Done: r.metrics.backfillDone, Logger: r.log,
 	}
 	r.metrics.filling.Store(cfg.Tracker)
@@ -131,10 +131,10 @@ func (r *firstStart) openBackfill(ctx context.Context) (*backfill.Backfill, erro
 func (r *firstStart) closeBackfill(b *backfill.Backfill) {
 	r.metrics.filling.Store(nil)
 	b.Close()
-	r.filled = r.filled || b.Handed() > 0
+	r.backfillHanded = r.backfillHanded || b.Handed() > 0
 }
 
-// lock takes the lock and makes sure that nothing has changed before it was had.
+// lock takes the lock and makes sure that nothing had changed by then.
 func (r *firstStart) lock(ctx context.Context, lock *postgres.DB) error {
 	locked, err := lock.LockSlot(ctx, r.cfg.Slot)
 	if err != nil {
@@ -168,9 +168,9 @@ const (
 	guardLimit = 10 * time.Second
 )
 
-// guard watches over the connection that has the lock. Without it another relay may be making the same first start, and a dead connection
-// here says that the backfill's own is dead too, whether that is read at the moment or not. The context that it returns ends with the
-// connection; release ends the watch.
+// guard watches the connection that has the lock. Without the lock another relay may be making the same first start; and when this connection
+// is dead, the backfill's own is dead too, even if nobody reads it at the moment. The context that guard returns ends with the connection.
+// release ends the watch.
 func guard(ctx context.Context, lock *postgres.DB) (locked context.Context, release func()) {
 	locked, cancel := context.WithCancelCause(ctx)
 	var watch sync.WaitGroup
@@ -198,7 +198,7 @@ func guard(ctx context.Context, lock *postgres.DB) (locked context.Context, rele
 // createSlot creates the slot with a snapshot of the moment at which it begins. If it is there already, from a first start that died, a
 // temporary one gives a snapshot: the slot itself keeps everything since it was made.
 func (r *firstStart) createSlot(ctx context.Context, w *replication.Walsender, version int) (replication.Snapshot, error) {
-	waiting := func(reason string) { r.status.set(Starting, reason) }
+	waiting := func(reason string) { r.state.set(Starting, reason) }
 	if r.found.Slot == nil {
 		s, err := w.CreateSlot(ctx, r.cfg.Slot, false, version, waiting)
 		if err == nil {
@@ -214,11 +214,11 @@ func (r *firstStart) createSlot(ctx context.Context, w *replication.Walsender, v
 	return w.CreateSlot(ctx, name, true, version, waiting)
 }
 
-// warnOfRepeat says once that the backfill begins again, unless nothing can have been published by the start that did not end.
+// warnOfRepeat logs once that the backfill begins again, unless nothing can have been published by the start that did not end.
 func (r *Relay) warnOfRepeat() {
-	if r.warned || r.alone && !r.filled {
+	if r.repeatWarned || r.firstStartIsOurs && !r.backfillHanded {
 		return
 	}
-	r.warned = true
+	r.repeatWarned = true
 	r.log.Warn("an earlier first start did not end: the backfill begins again, and what it published then will be there twice")
 }

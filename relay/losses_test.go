@@ -120,7 +120,7 @@ func TestNothingComesAgainAfterACleanRestart(t *testing.T) {
 		r.await("the events", func() bool { return f.sink.count() == 3 })
 		r.cancel()
 		// From here on no keepalive can confirm what the commit did not.
-		until(t, "the relay waits for acks", func() bool { s := r.relay.watcher.attended(); return s != nil && s.confirmer.Holding() })
+		until(t, "the relay waits for acks", func() bool { s := r.relay.watcher.watched(); return s != nil && s.confirmer.Holding() })
 		f.sink.ack(3)
 		if err := r.wait(); err != nil {
 			t.Fatal(err)

@@ -6,10 +6,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"walpost/relay/inflight"
 	"walpost/relay/postgres"
-
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 // metrics are what a relay counts. The reader adds per pass and never per event.
@@ -112,7 +112,7 @@ func oneIf(b bool) float64 {
 	return 0
 }
 
-// confirmedLag is how many bytes of WAL the confirmations are behind the server, 0 while nothing was confirmed in this session.
+// confirmedLag returns how many bytes of WAL the confirmations are behind the server, 0 while nothing was confirmed in this session.
 func (m *metrics) confirmedLag() int64 {
 	end, confirmed := m.serverEnd.Load(), m.confirmed.Load()
 	if confirmed == 0 || end < confirmed {
@@ -129,7 +129,7 @@ func (m *metrics) filled() int64 {
 	return 0
 }
 
-// latencyCollector gives out a flight's histogram.
+// latencyCollector collects the histogram of a tracker.
 type latencyCollector struct {
 	tracker *inflight.Tracker
 	desc    *prometheus.Desc

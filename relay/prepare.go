@@ -8,16 +8,15 @@ import (
 	"walpost/relay/postgres"
 )
 
-// errStandby says that another relay is at it.
+// errStandby says that another relay makes the first start.
 var errStandby = errors.New("another relay is making the first start of this slot")
 
-// prepare makes sure that the slot can be streamed: it checks what is there, makes what a first start makes, backfill included, and says
-// what only a person can cure.
+// prepare makes sure that the slot can be streamed. It checks what is there, and makes a first start, backfill included, if that is due.
 func (r *Relay) prepare(ctx context.Context, db *postgres.DB) (*postgres.Found, error) {
 	p := &postgres.Found{}
 	err := r.source.CheckServer(ctx, db, p)
 	if p.Version != 0 {
-		r.watcher.meet()
+		r.watcher.allowLogin()
 	}
 	if err != nil {
 		return nil, err

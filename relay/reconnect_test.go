@@ -93,7 +93,7 @@ func TestSessionPosition(t *testing.T) {
 	if got := s.position(); got != 0 {
 		t.Errorf("before the window is this session's: %v", got)
 	}
-	s.fresh.Store(true)
+	s.windowBegun.Store(true)
 	if got := s.position(); got != 0x100 {
 		t.Errorf("then: %v", got)
 	}

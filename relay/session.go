@@ -20,8 +20,8 @@ import (
 
 // What stops a session that is not broken, besides the reasons of package replication.
 var (
-	errRefused   = errors.New("an event was refused")
-	errCondemned = errors.New("what the session stands on does not hold") // see verdict
+	errRefused = errors.New("an event was refused")
+	errStopped = errors.New("what the session stands on does not hold") // see stopReason
 )
 
 // session is one stream of the slot, from START_REPLICATION to the end of the connection. Its methods are the reader's.
@@ -37,19 +37,19 @@ type session struct {
 	recorder  *postgres.Recorder
 	recording func() // stops the recorder's goroutine
 
-	pass     inflight.Pass
-	timeline uint32 // of the open transaction
-	shutdown replication.ShutdownDetector
-	columns  string                // the outbox's, as last announced
-	outbox   postgres.Outbox       // the watcher's
-	verdict  atomic.Pointer[error] // the watcher's: why the session may not go on
-	over     bool                  // the server has ended the stream with an error: nothing can be confirmed any more
-	fresh    atomic.Bool           // the window is this session's: until then nothing may be confirmed
-	wish     context.Context       // done when the relay is to leave
-	leaveBy  time.Time             // when the relay stops waiting for anything; zero: it is not leaving
+	pass         inflight.Pass
+	timeline     uint32 // of the open transaction
+	shutdown     replication.ShutdownDetector
+	columns      string                // the outbox's, as last announced
+	outbox       postgres.Outbox       // as last seen; the watcher's
+	stopReason   atomic.Pointer[error] // why the session may not go on; the watcher sets it
+	streamFailed bool                  // the server has ended the stream with an error: nothing can be confirmed any more
+	windowBegun  atomic.Bool           // the window is this session's: until then nothing may be confirmed
+	leaving      context.Context       // done when the relay is to leave
+	leaveBy      time.Time             // when the relay stops waiting for anything; zero: it is not leaving
 }
 
-// openSession takes the slot.
+// openSession starts replication, which takes the slot.
 func (r *Relay) openSession(ctx context.Context, db *postgres.DB, p *postgres.Found) (*session, error) {
 	w, err := replication.Connect(ctx, r.cfg.CurrentConnString(), r.source.Names, r.log)
 	if err != nil {
@@ -60,7 +60,7 @@ func (r *Relay) openSession(ctx context.Context, db *postgres.DB, p *postgres.Fo
 		w.Close()
 		return nil, r.source.Classify(err, pgerror.Preparing)
 	}
-	r.former = former{pid: w.PID(), begun: srv.BackendStart}
+	r.previous = walsenderID{pid: w.PID(), backendStart: srv.BackendStart}
 	addr := w.RemoteAddr()
 	stream, err := w.Start(ctx, r.cfg.Slot, r.cfg.Publication, p.Binary)
 	if err != nil {
@@ -79,11 +79,11 @@ func (r *Relay) openSession(ctx context.Context, db *postgres.DB, p *postgres.Fo
 		stream.Close()
 		return nil, err
 	}
-	s.confirmer = replication.NewConfirmer(stream, s.position, r.tracker.Progress, srv.StatusPeriod(), s.told)
+	s.confirmer = replication.NewConfirmer(stream, s.position, r.tracker.Progress, srv.StatusPeriod(), s.noteConfirmed)
 	return s, nil
 }
 
-// claim records that the slot is this relay's now. It is done with the slot in hand, so no other relay can write at the same time.
+// claim records that this relay has the slot now. It has, so no other relay can write at the same time.
 func (s *session) claim(ctx context.Context, db *postgres.DB, srv *replication.Server, p *postgres.Found) error {
 	r := s.relay
 	state, err := postgres.ReadState(ctx, db, r.cfg.Slot)
@@ -101,25 +101,25 @@ func (s *session) claim(ctx context.Context, db *postgres.DB, srv *replication.S
 	return postgres.WritePhase(ctx, db, r.cfg.Slot, postgres.PhaseStreaming, srv.Identity(), p.Table.OID)
 }
 
-// condemn stops the session for good. What was read is still acked and confirmed.
-func (s *session) condemn(err error) {
-	if s.verdict.CompareAndSwap(nil, &err) {
+// stopFor stops the session for good. What was read is still acked and confirmed.
+func (s *session) stopFor(err error) {
+	if s.stopReason.CompareAndSwap(nil, &err) {
 		s.relay.log.Error("walpost will stop as soon as what is under way is acked and confirmed", "reason", err)
-		s.stream.Interrupt(errCondemned)
+		s.stream.Interrupt(errStopped)
 	}
 }
 
-// position is what may be confirmed in this session.
+// position returns what may be confirmed in this session.
 func (s *session) position() pglogrepl.LSN {
-	if !s.fresh.Load() {
+	if !s.windowBegun.Load() {
 		return 0
 	}
 	lsn, _ := s.tracker.Confirmed()
 	return lsn
 }
 
-// told notes a confirmation.
-func (s *session) told(lsn pglogrepl.LSN) {
+// noteConfirmed notes a confirmation.
+func (s *session) noteConfirmed(lsn pglogrepl.LSN) {
 	s.relay.metrics.confirmed.Store(uint64(lsn))
 	s.relay.metrics.lastConfirm.set(time.Now())
 }
@@ -131,10 +131,10 @@ func (s *session) run(ctx context.Context) error {
 	r.metrics.leader.Set(1)
 	r.metrics.serverEnd.Store(0)
 	r.metrics.confirmed.Store(0)
-	r.status.lead(true)
+	r.state.lead(true)
 	r.log.Info("streaming", "slot", r.cfg.Slot, "timeline", s.history.Current)
 
-	s.wish = ctx
+	s.leaving = ctx
 	stop := context.AfterFunc(ctx, func() { s.stream.Interrupt(replication.ErrLeave) })
 	defer stop()
 	side, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -145,10 +145,10 @@ func (s *session) run(ctx context.Context) error {
 	others.Go(func() { s.probe(side) })
 	s.record(side)
 	defer s.recording()
-	r.watcher.attend(s)
-	defer r.watcher.attend(nil)
+	r.watcher.watch(s)
+	defer r.watcher.watch(nil)
 
-	err := s.startAfresh()
+	err := s.beginWindow()
 	if err == nil {
 		err = s.read()
 	}
@@ -166,9 +166,9 @@ func (s *session) record(ctx context.Context) {
 	}()
 }
 
-// startAfresh waits until the sink holds nothing of an older session, so that nothing of it can land behind what is read now, and begins
+// beginWindow waits until the sink holds nothing of an older session, so that nothing of it can land behind what is read now, and begins
 // with an empty window.
-func (s *session) startAfresh() error {
+func (s *session) beginWindow() error {
 	if err := s.await(func() bool { return s.tracker.Drained() || s.refused() }); err != nil {
 		return err
 	}
@@ -176,6 +176,6 @@ func (s *session) startAfresh() error {
 		return errRefused
 	}
 	s.tracker.Restart(func() { s.stream.Interrupt(errRefused) })
-	s.fresh.Store(true)
+	s.windowBegun.Store(true)
 	return nil
 }

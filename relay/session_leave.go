@@ -18,19 +18,19 @@ func (s *session) conclude(err error) error {
 	if errors.Is(err, replication.ErrLeave) || errors.Is(err, replication.ErrTooLate) {
 		err = s.leave()
 	}
-	if errors.Is(err, errCondemned) || errors.Is(err, replication.ErrLeave) && s.verdict.Load() != nil {
-		err = s.sentenced()
+	if errors.Is(err, errStopped) || errors.Is(err, replication.ErrLeave) && s.stopReason.Load() != nil {
+		err = s.stopBeforeUnread()
 	}
 	if errors.Is(err, errRefused) {
 		err = s.halt()
 	}
 	s.recording()
-	s.relay.watcher.attend(nil)
-	if s.over || !errors.Is(err, replication.ErrLeave) && !errors.Is(err, replication.ErrStopping) && !pgerror.IsPermanent(err) {
+	s.relay.watcher.watch(nil)
+	if s.streamFailed || !errors.Is(err, replication.ErrLeave) && !errors.Is(err, replication.ErrStopping) && !pgerror.IsPermanent(err) {
 		s.confirmer.End(false) // the connection is going
 		return err
 	}
-	if errors.Is(err, replication.ErrLeave) && s.fresh.Load() && s.tracker.Drained() {
+	if errors.Is(err, replication.ErrLeave) && s.windowBegun.Load() && s.tracker.Drained() {
 		s.recordStop()
 	}
 	s.confirmer.End(true)
@@ -40,7 +40,7 @@ func (s *session) conclude(err error) error {
 
 // leave waits for acks, for as long as leaving may take.
 func (s *session) leave() error {
-	if !s.fresh.Load() {
+	if !s.windowBegun.Load() {
 		return replication.ErrLeave // what the sink holds is of an older session, and could not be confirmed
 	}
 	if s.leaveBy.IsZero() {
@@ -60,10 +60,10 @@ func (s *session) leave() error {
 	return err
 }
 
-// sentenced makes the watcher's verdict the reason for stopping in front of what was not read yet.
-func (s *session) sentenced() error {
-	err := *s.verdict.Load()
-	if !s.fresh.Load() {
+// stopBeforeUnread stops for the watcher's reason, in front of what was not read yet.
+func (s *session) stopBeforeUnread() error {
+	err := *s.stopReason.Load()
+	if !s.windowBegun.Load() {
 		return err // what the sink holds is of an older session, and could not be confirmed
 	}
 	s.tracker.Rejected(s.pass.AtHand(), err)
@@ -75,7 +75,7 @@ func (s *session) halt() error {
 	if err := s.stream.Resume(time.Time{}); err != nil {
 		return err
 	}
-	if s.wish.Err() != nil && s.leaveBy.IsZero() { // it may have come while another cause stood, and does not come again
+	if s.leaving.Err() != nil && s.leaveBy.IsZero() { // it may have come while another cause stood, and does not come again
 		s.leaveBy = time.Now().Add(s.relay.cfg.ShutdownTimeout)
 	}
 	alone := func() bool {
@@ -99,7 +99,7 @@ func (s *session) halt() error {
 	return fault
 }
 
-// refusedEvent is the fault of an event that the sink can never deliver. Its row is in the WAL, so what is done to the table does not help.
+// refusedEvent returns the fault of an event that the sink can never deliver. Its row is in the WAL, so what is done to the table does not help.
 func (s *session) refusedEvent(r *inflight.Refusal) error {
 	err := fmt.Errorf("event refused: %w", r.Err)
 	cure := "nothing from its transaction on is confirmed, and all of it comes again"
@@ -116,7 +116,7 @@ func (s *session) refusedEvent(r *inflight.Refusal) error {
 	return pgerror.Permanent(err, "%s: remove the cause and start walpost", cure)
 }
 
-// isIncurable tells of a sink's error whether it says that no setting can be corrected to have the event delivered.
+// isIncurable reports whether a sink's error says that no setting can be corrected to have the event delivered.
 func isIncurable(err error) bool {
 	var i interface{ Incurable() bool }
 	return errors.As(err, &i) && i.Incurable()
@@ -129,7 +129,7 @@ func (s *session) await(done func() bool) error {
 	defer s.confirmer.Hold(false)
 	for !done() {
 		err := s.sleep(s.tracker.Changed)
-		if errors.Is(err, replication.ErrLeave) && s.fresh.Load() {
+		if errors.Is(err, replication.ErrLeave) && s.windowBegun.Load() {
 			if s.leaveBy.IsZero() {
 				s.leaveBy = time.Now().Add(s.relay.cfg.ShutdownTimeout)
 			}
@@ -147,8 +147,8 @@ func (s *session) refused() bool {
 	return r != nil
 }
 
-// recordStop writes down where a clean stop leaves the slot: nothing moves it any more but the last status, which says the same. It is
-// done with the slot still in hand, so that whoever takes it next writes later.
+// recordStop records where a clean stop leaves the slot: only the last status moves it any more, and says the same. The session still has the
+// slot, so a relay that takes it next writes later.
 func (s *session) recordStop() {
 	ctx, cancel := context.WithTimeout(context.Background(), replication.DrainLimit)
 	defer cancel()

@@ -27,9 +27,9 @@ func (s *session) read() error {
 			s.handOver(s.stream.Flowing())
 			err = s.fill()
 		case replication.XLogData:
-			err = s.take(m.Data)
+			err = s.decode(m.Data)
 		case replication.Keepalive:
-			err = s.heed(m)
+			err = s.keepalive(m)
 		case replication.Ended:
 			err = replication.ErrEnded
 		}
@@ -39,19 +39,19 @@ func (s *session) read() error {
 	}
 }
 
-// broken judges an error of the stream's. A fault came as a notice, in a stream that lives: what precedes it can still be confirmed.
+// broken classifies an error of the stream's. A fault came as a notice, in a stream that goes on: what precedes it can still be confirmed.
 func (s *session) broken(err error) error {
 	var lost *pgerror.Fault
 	if errors.As(err, &lost) {
 		s.tracker.Rejected(s.pass.AtHand(), err)
 		return errRefused
 	}
-	s.over = pgerror.IsServerError(err)
+	s.streamFailed = pgerror.IsServerError(err)
 	return s.relay.source.Classify(err, pgerror.Streaming)
 }
 
-// take decodes one message and does what it says.
-func (s *session) take(msg []byte) error {
+// decode decodes one message and acts on the change.
+func (s *session) decode(msg []byte) error {
 	change, err := s.decoder.Decode(msg)
 	if err != nil {
 		s.tracker.Rejected(s.pass.AtHand(), s.unfit(err))
@@ -93,7 +93,7 @@ func (s *session) unfit(err error) error {
 		"where it then says that the table has others, give them these names (ALTER TABLE ... RENAME COLUMN) until walpost has read on; where no names help, %s", s.columns, pass)
 }
 
-// passBy is the cure of a transaction that can never be published whole, which ends before lsn.
+// passBy returns the cure of a transaction that can never be published whole and ends before lsn.
 func (s *session) passBy(lsn pglogrepl.LSN) string {
 	return fmt.Sprintf("publish otherwise what its transaction holds, and pass it by: SELECT pg_replication_slot_advance(%s, '%s')",
 		schema.QuoteLiteral(s.relay.cfg.Slot), lsn)
@@ -123,7 +123,7 @@ func (s *session) publish(c *decoder.Insert, size int) error {
 	return nil
 }
 
-// handOver makes the window know the pass, then lets the sink go; flowing tells it whether more comes soon. An ack may come at once.
+// handOver adds the pass to the window, then flushes the sink. flowing says that more comes soon. Acks may come at once.
 func (s *session) handOver(flowing bool) {
 	if s.pass.Empty() {
 		return
@@ -190,8 +190,8 @@ func (s *session) sleep(token <-chan struct{}) error {
 	}
 }
 
-// heed takes a keepalive: how far the server is, and whether it wants an answer.
-func (s *session) heed(m replication.Message) error {
+// keepalive acts on a keepalive, which says how far the server is and whether it wants a status.
+func (s *session) keepalive(m replication.Message) error {
 	s.handOver(s.stream.Flowing())
 	s.tracker.Idle(m.WALEnd)
 	s.relay.metrics.serverEnd.Store(uint64(m.WALEnd))

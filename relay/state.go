@@ -44,7 +44,7 @@ type State struct {
 
 // State returns what the relay is doing. It may be called at any time from any goroutine.
 func (r *Relay) State() State {
-	s := r.status.get()
+	s := r.state.get()
 	l := r.tracker.Load()
 	s.Unacked, s.UnackedSince, s.LastAck = l.Unacked+r.metrics.filled(), l.Waiting, l.LastAck
 	s.OldestUnacked, s.InFlightBytes, s.InFlightLimit = l.Oldest, r.budget.Used(), r.budget.Limit()
@@ -55,14 +55,14 @@ func (r *Relay) State() State {
 	return s
 }
 
-// status is the part of the state that the relay sets itself.
-type status struct {
+// liveState is the part of the state that the relay sets itself.
+type liveState struct {
 	mu    sync.Mutex
 	state State
 }
 
-// set changes role and reason, and tells whether they are new.
-func (s *status) set(role Role, reason string) bool {
+// set changes role and reason, and reports whether they are new.
+func (s *liveState) set(role Role, reason string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state.Role == role && s.state.Reason == reason {
@@ -76,17 +76,17 @@ func (s *status) set(role Role, reason string) bool {
 }
 
 // see notes what was seen of the slot.
-func (s *status) see(slot postgres.SlotState) {
+func (s *liveState) see(slot postgres.SlotState) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.state.Slot = slot
 }
 
-// slot is what was last seen of the slot.
-func (s *status) slot() postgres.SlotState { return s.get().Slot }
+// slot returns what was last seen of the slot.
+func (s *liveState) slot() postgres.SlotState { return s.get().Slot }
 
 // lead makes the relay a leader, or, if it is one, no longer.
-func (s *status) lead(on bool) {
+func (s *liveState) lead(on bool) {
 	if on {
 		s.set(Leader, "")
 	} else if s.get().Role == Leader {
@@ -94,7 +94,7 @@ func (s *status) lead(on bool) {
 	}
 }
 
-func (s *status) get() State {
+func (s *liveState) get() State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.state

@@ -352,7 +352,7 @@ func TestWatcherRuns(t *testing.T) {
 	}
 	w.every = time.Hour
 	go w.run(ctx, look)
-	w.attend(&session{})
+	w.watch(&session{})
 	next("no look at a new session")
 	other := newWatcher(w.relay)
 	other.every = time.Millisecond

@@ -17,14 +17,14 @@ const (
 	lookLimit  = 5 * time.Second // one look, connecting included
 )
 
-// watcher looks at what the relay stands on, because the stream says nothing of it: a slot that keeps more and more WAL, and rows that
-// never reach the slot since the table is no longer published or is another one. It looks for as long as the relay runs, whatever that
-// waits for, over a connection of its own that it does not keep: a client would hold up a smart shutdown.
+// watcher looks at what the stream does not tell: a slot that keeps more and more WAL, and rows that never reach the slot, because the table is
+// no longer published or is another one. It looks for as long as the relay runs, whatever the relay waits for. It does not keep its
+// connection: a client would hold up a smart shutdown.
 type watcher struct {
-	relay *Relay
-	every time.Duration
-	wake  chan struct{} // has a token when a look is due at once
-	met   atomic.Bool   // this process was let in by the server: until then nobody tries a login here
+	relay        *Relay
+	every        time.Duration
+	wake         chan struct{} // has a token when a look is due at once
+	loginAllowed atomic.Bool   // this process was let in by the server: until then nobody tries a login here
 
 	mu      sync.Mutex
 	session *session         // holds the slot; nil: none does
@@ -48,7 +48,7 @@ func (w *watcher) start(ctx context.Context) (end func()) {
 	return func() { cancel(); <-ended }
 }
 
-// run looks now and then until ctx is done. A look that comes to nothing is left at that: what ails Postgres, the relay finds out itself.
+// run looks at intervals until ctx is done. A look that fails is only logged: the relay itself finds out what is wrong with Postgres.
 func (w *watcher) run(ctx context.Context, look func(context.Context) error) {
 	tick := time.NewTicker(w.every)
 	defer tick.Stop()
@@ -65,15 +65,15 @@ func (w *watcher) run(ctx context.Context, look func(context.Context) error) {
 	}
 }
 
-// meet notes that the server lets this process in, and has a first look soon.
-func (w *watcher) meet() {
-	if !w.met.Swap(true) {
+// allowLogin notes that the server lets this process in, and makes a first look due.
+func (w *watcher) allowLogin() {
+	if !w.loginAllowed.Swap(true) {
 		wake.Signal(w.wake)
 	}
 }
 
-// attend makes s the session that judgements are told to, and has a look soon; nil: there is none any more.
-func (w *watcher) attend(s *session) {
+// watch makes s the session that is watched, and makes a look due; nil: there is no session any more.
+func (w *watcher) watch(s *session) {
 	w.mu.Lock()
 	w.session = s
 	w.mu.Unlock()
@@ -90,7 +90,7 @@ func (w *watcher) remember(g *postgres.Outbox) {
 	w.last = &kept
 }
 
-// baseline is what a session's first look is compared with: what the last look of the session before found, or else what this one found
+// baseline returns what a session's first look is compared with: what the last look of the session before found, or else what this one found
 // at its beginning. What happens between two sessions is noticed so.
 func (w *watcher) baseline(found postgres.Outbox) postgres.Outbox {
 	w.mu.Lock()
@@ -101,30 +101,30 @@ func (w *watcher) baseline(found postgres.Outbox) postgres.Outbox {
 	return *w.last
 }
 
-func (w *watcher) attended() *session {
+func (w *watcher) watched() *session {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.session
 }
 
-// condemn makes s stop with err, unless it has ended.
-func (w *watcher) condemn(s *session, err error) {
+// stop makes s stop with err, unless it has ended.
+func (w *watcher) stop(s *session, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.session == s {
-		s.condemn(err)
+		s.stopFor(err)
 	}
 }
 
-// look looks once.
+// look looks at slot, table and publication once, and stops the session if it may not go on.
 func (w *watcher) look(ctx context.Context) error {
 	r := w.relay
-	if !w.met.Load() {
+	if !w.loginAllowed.Load() {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookLimit)
 	defer cancel()
-	s := w.attended()
+	s := w.watched()
 	var addr net.Addr // of the server that the session streams from
 	if s != nil {
 		addr = s.addr
@@ -138,13 +138,13 @@ func (w *watcher) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.status.see(slot.State())
-	w.warn(slot)
+	r.state.see(slot.State())
+	w.warnOfPressure(slot)
 	if s == nil || slot == nil {
 		return nil // the checks before each session see the rest
 	}
 	if slot.Lost {
-		w.condemn(s, pgerror.LostSlot(slot.LostError(r.cfg.Slot), pgerror.Names{Slot: r.cfg.Slot, Publication: r.cfg.Publication, Table: r.cfg.Table}))
+		w.stop(s, pgerror.LostSlot(slot.LostError(r.cfg.Slot), pgerror.Names{Slot: r.cfg.Slot, Publication: r.cfg.Publication, Table: r.cfg.Table}))
 		return nil
 	}
 	if !slot.Active {
@@ -157,12 +157,12 @@ func (w *watcher) look(ctx context.Context) error {
 			return err
 		}
 		g.Seen = slot.Seen
-		err = w.judge(ctx, db, s, g)
+		err = w.compare(ctx, db, s, g)
 		if err == nil {
 			return nil
 		}
 		if err.Error() == said {
-			w.condemn(s, err)
+			w.stop(s, err)
 			return nil
 		}
 		said = err.Error()

@@ -6,12 +6,12 @@ import (
 	"walpost/relay/postgres"
 )
 
-// judge says whether the session may go on, which it does if nil is returned. What is worth a word is logged once: the session stands on
-// what was found from then on.
+// compare compares what was found with what is known, and returns why the session may not go on; nil: it may. A change that is worth a line is
+// logged once: from then on, what was found is known.
 //
 // Rows that are committed while the table is not published are not in the slot. No reader can find them there later, so the relay stops
 // rather than go on around the gap.
-func (w *watcher) judge(ctx context.Context, db *postgres.DB, s *session, found *postgres.Outbox) error {
+func (w *watcher) compare(ctx context.Context, db *postgres.DB, s *session, found *postgres.Outbox) error {
 	r, known := w.relay, &s.outbox
 	if found.Found.OID == 0 {
 		return r.source.AbsentTable(found.Absent, found.Elsewhere)

@@ -2,10 +2,10 @@ package relay
 
 import "walpost/relay/postgres"
 
-// warn tells of a slot that Postgres will give up, once for each change, and not for each relay that stands by.
-func (w *watcher) warn(s *postgres.Slot) {
+// warnOfPressure logs that Postgres will give the slot up, once for each change. A relay that stands by leaves that to the leader.
+func (w *watcher) warnOfPressure(s *postgres.Slot) {
 	before, r := w.pressure, w.relay
-	if r.status.get().Role == Standby {
+	if r.state.get().Role == Standby {
 		w.pressure = postgres.PressureNone
 		return
 	}

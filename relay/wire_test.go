@@ -64,7 +64,7 @@ func openWire(t *testing.T) *wire {
 			return nil, errors.New("this server takes no other connection")
 		}),
 	}
-	s.confirmer = replication.NewConfirmer(s.stream, s.position, r.tracker.Progress, (&replication.Server{}).StatusPeriod(), s.told)
+	s.confirmer = replication.NewConfirmer(s.stream, s.position, r.tracker.Progress, (&replication.Server{}).StatusPeriod(), s.noteConfirmed)
 	ctx, cancel := context.WithCancel(context.Background())
 	w.session, w.cancel = s, cancel
 	done := make(chan struct{})

@@ -15,11 +15,10 @@ import (
 	"walpost/relay/replication"
 )
 
-// Run makes the checks of [Relay.Run] without stopping at the first that fails, and some that Run has no use for because what they
-// find only hurts later. backfill is what happens to rows at the first start, as in relay.Config.
+// Run makes all checks, whatever fails. cfg says where and what to read: ConnString, Slot, Publication, Table and Mapping. backfill is what
+// happens to rows at the first start, as in relay.Config.
 //
-// It changes nothing in the database and takes no lock that anybody could wait for. Nobody is kept out either: the connections that it
-// opens, one of them for replication, are closed again within the call. It returns when all is asked or ctx ends.
+// The connections that it opens, one of them for replication, are closed again within the call. It returns when all is asked or ctx ends.
 func Run(ctx context.Context, cfg postgres.Config, backfill string) []diagnosis.Finding {
 	cfg.Logger = slog.New(slog.DiscardHandler)
 	d := &diagnosing{Source: postgres.NewSource(cfg), onStart: backfill, list: diagnosis.List{Target: "postgres"}, patience: oldTransaction}
@@ -68,7 +67,7 @@ func (d *diagnosing) all(ctx context.Context) {
 	d.transactions(ctx, db)
 }
 
-// begins tells whether the next run makes a first start, or ends one that died.
+// begins reports whether the next run makes a first start, or ends one that died.
 func (d *diagnosing) begins() bool {
 	return d.found.Slot == nil || d.state != nil && d.state.Phase == postgres.PhaseBackfilling
 }
@@ -100,7 +99,7 @@ func (d *diagnosing) connection(db *postgres.DB) {
 	d.list.OK("connection", "connected to %s port %d as %s, database %s, %s", cfg.Host, cfg.Port, cfg.User, cfg.Database, manner)
 }
 
-// server tells whether there is any use in asking further.
+// server checks the server. It reports whether there is any use in asking further.
 func (d *diagnosing) server(ctx context.Context, db *postgres.DB) bool {
 	err := d.CheckServer(ctx, db, &d.found)
 	switch {
@@ -143,7 +142,7 @@ func (d *diagnosing) replication(ctx context.Context) {
 	}
 }
 
-// table tells whether there is a table to read.
+// table checks the table. It reports whether there is one to read.
 func (d *diagnosing) table(ctx context.Context, db *postgres.DB) bool {
 	const check = "table"
 	err := d.CheckTable(ctx, db, &d.found, nil)

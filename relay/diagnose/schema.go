@@ -13,7 +13,7 @@ import (
 	"walpost/schema"
 )
 
-// schema tells whether schema walpost can be worked with.
+// schema checks schema walpost. It reports whether that can be worked with.
 func (d *diagnosing) schema(ctx context.Context, db *postgres.DB) bool {
 	const check = "schema"
 	if err := postgres.CheckSchema(ctx, db, d.Table); err != nil {
@@ -45,7 +45,7 @@ func (d *diagnosing) differences(ctx context.Context, db *postgres.DB) {
 	}
 }
 
-// weigh says how bad a difference is, and OK of one that has its own check.
+// weigh returns how bad a difference is, and OK of one that has its own check.
 func (d *diagnosing) weigh(one schema.Difference) diagnosis.Level {
 	table := d.Table.String()
 	switch {

@@ -35,7 +35,7 @@ type Slot struct {
 	foreign bool // it is of another database than the connection
 }
 
-// Holder says who streams from the slot, "" if nobody does.
+// Holder returns who streams from the slot, "" if nobody does.
 func (s *Slot) Holder() string {
 	if !s.Active {
 		return ""
@@ -43,7 +43,7 @@ func (s *Slot) Holder() string {
 	return holder(s.PID, s.Application, s.Address)
 }
 
-// holder says who streams from a slot: the server's process, and as far as it is known the client.
+// holder returns who streams from a slot: the server's process, and the client as far as it is known.
 func holder(pid int32, application, address string) string {
 	text := fmt.Sprintf("server process %d streams", pid)
 	if application != "" {
@@ -110,7 +110,7 @@ func (r *Recorded) last() string {
 	return fmt.Sprintf("the last recorded confirmation is %s, committed %s", r.Confirmed, r.CommitTime.UTC().Format(time.RFC3339))
 }
 
-// verb is one of the things that people do to a slot.
+// verb is one use of this package, over a connection of its own.
 type verb struct {
 	*postgres.Source
 	db     *postgres.DB
@@ -136,7 +136,7 @@ func (v *verb) close() {
 	v.db.Close()
 }
 
-// do does what takes milliseconds.
+// do does what takes milliseconds, and classifies its error.
 func (v *verb) do(ctx context.Context, act func(context.Context) error) error {
 	return postgres.WithTimeout(ctx, func(ctx context.Context) error { return v.Classify(act(ctx), pgerror.Preparing) })
 }

@@ -9,7 +9,7 @@ import (
 	"walpost/relay/postgres"
 )
 
-// Status is what Postgres knows of a relay that cannot be asked itself.
+// Status is what Postgres knows of a relay that does not answer itself.
 type Status struct {
 	Slot postgres.SlotState // WALStatus "": there is no slot
 
@@ -22,7 +22,7 @@ type Status struct {
 	ConfirmedAt time.Time // when what it confirmed was committed; zero: unknown
 }
 
-// Holder says who streams from the slot, "" if nobody does.
+// Holder returns who streams from the slot, "" if nobody does.
 func (o *Status) Holder() string {
 	if o.PID == 0 {
 		return ""

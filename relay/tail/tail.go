@@ -142,9 +142,9 @@ func (t *tail) read() error {
 				err = t.fill()
 			}
 		case replication.XLogData:
-			err = t.take(m.Data)
+			err = t.decode(m.Data)
 		case replication.Keepalive:
-			err = t.heed(m)
+			err = t.keepalive(m)
 		case replication.Ended:
 			err = replication.ErrEnded
 		}
@@ -154,8 +154,8 @@ func (t *tail) read() error {
 	}
 }
 
-// take decodes one message and prints it if it is an event.
-func (t *tail) take(msg []byte) error {
+// decode decodes one message and prints it if it is an event.
+func (t *tail) decode(msg []byte) error {
 	change, err := t.decoder.Decode(msg)
 	if err != nil {
 		return err
@@ -179,8 +179,8 @@ func (t *tail) take(msg []byte) error {
 	return nil
 }
 
-// heed takes a keepalive.
-func (t *tail) heed(m replication.Message) error {
+// keepalive acts on a keepalive.
+func (t *tail) keepalive(m replication.Message) error {
 	if !t.inside {
 		t.whole = max(t.whole, m.WALEnd)
 	}
@@ -219,7 +219,7 @@ func (t *tail) fill() error {
 	return nil
 }
 
-// ending judges an error of the stream's.
+// ending classifies an error of the stream's.
 func (t *tail) ending(err error) error {
 	var lost *pgerror.Fault
 	switch {
