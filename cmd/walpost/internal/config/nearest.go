@@ -3,17 +3,14 @@ package config
 import (
 	"fmt"
 	"strings"
+
+	"walpost/internal/spelling"
 )
 
 // Nearest returns the candidate that a misspelt name most likely meant, or else the shortest one that goes on where the name ends; ""
 // when there is none. Capitals and what separates words do not count.
 func Nearest(name string, candidates []string) string {
-	best, least := "", max(3, len(name)/3+1)
-	for _, c := range candidates {
-		if d := distance(plain(name), plain(c)); d < least {
-			best, least = c, d
-		}
-	}
+	best := spelling.Nearest(name, candidates, max(3, len(name)/3+1), plain)
 	if best != "" {
 		return best
 	}
@@ -28,27 +25,6 @@ func Nearest(name string, candidates []string) string {
 var separators = strings.NewReplacer("_", ".", "-", ".")
 
 func plain(name string) string { return separators.Replace(strings.ToLower(name)) }
-
-// distance is Levenshtein's.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		left := row[0]
-		row[0]++
-		for j := range len(b) {
-			change := left
-			if a[i] != b[j] {
-				change++
-			}
-			left = row[j+1]
-			row[j+1] = min(change, left+1, row[j]+1)
-		}
-	}
-	return row[len(b)]
-}
 
 // didYouMean ends an error about a name with the one that was meant.
 func didYouMean(name string) string {

@@ -1,12 +1,12 @@
-package schema
+// Package spelling finds what a misspelt name was meant to be.
+package spelling
 
-import "strings"
-
-// nearest returns the candidate that a misspelt name most likely meant, or "" when none is near enough to be worth naming.
-func nearest(name string, candidates []string) string {
-	best, least := "", len(name)/3+2
+// Nearest returns the candidate that a misspelt name most likely meant, or "" when none is fewer than limit edits away. Both sides are
+// compared as normalize returns them.
+func Nearest(name string, candidates []string, limit int, normalize func(string) string) string {
+	best, least := "", limit
 	for _, c := range candidates {
-		if d := distance(strings.ToLower(name), strings.ToLower(c)); d < least {
+		if d := distance(normalize(name), normalize(c)); d < least {
 			best, least = c, d
 		}
 	}
