@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -168,7 +169,7 @@ func (d *differ) table(w wantedTable) {
 			d.add(name, "nulls allowed", "not null", alterColumn(t, c.name, "set not null"))
 		}
 		if c.fallback != "" && found.Default != c.fallback {
-			d.add(name, "default "+orNone(found.Default), "default "+c.fallback, alterColumn(t, c.name, c.defaultDDL()))
+			d.add(name, "default "+cmp.Or(found.Default, "none"), "default "+c.fallback, alterColumn(t, c.name, c.defaultDDL()))
 		}
 	}
 	for _, columns := range w.unique {
@@ -186,13 +187,6 @@ func (d *differ) table(w wantedTable) {
 
 func alterColumn(t Table, column, action string) string {
 	return fmt.Sprintf("alter table %s alter column %s %s", t, QuoteIdent(column), action)
-}
-
-func orNone(s string) string {
-	if s == "" {
-		return "none"
-	}
-	return s
 }
 
 func (c wantedColumn) ddl() string {

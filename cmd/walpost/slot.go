@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -106,8 +107,8 @@ func describeSlot(s *slotadmin.Slot, now time.Time) string {
 		status += " (" + s.Reason + ")"
 	}
 	row("wal_status", status)
-	row("restart_lsn", fmt.Sprintf("%s, keeps %s of WAL", orNone(s.RestartLSN), size(s.RetainedBytes)))
-	row("confirmed_flush_lsn", fmt.Sprintf("%s, %s behind the server", orNone(s.ConfirmedFlushLSN), size(s.LagBytes)))
+	row("restart_lsn", fmt.Sprintf("%s, keeps %s of WAL", cmp.Or(s.RestartLSN, "none"), size(s.RetainedBytes)))
+	row("confirmed_flush_lsn", fmt.Sprintf("%s, %s behind the server", cmp.Or(s.ConfirmedFlushLSN, "none"), size(s.LagBytes)))
 	switch {
 	case s.SafeWALSize != nil:
 		row("safe_wal_size", size(*s.SafeWALSize))
@@ -128,13 +129,6 @@ func describeSlot(s *slotadmin.Slot, now time.Time) string {
 		row("relay_state", "none: no relay has begun with it")
 	}
 	return b.String()
-}
-
-func orNone(lsn string) string {
-	if lsn == "" {
-		return "none"
-	}
-	return lsn
 }
 
 func (a *app) slotCreate(cmd *cobra.Command) error {
@@ -168,13 +162,13 @@ func (a *app) slotDrop(cmd *cobra.Command, named string) error {
 		return err
 	}
 	fmt.Fprintf(a.stderr, "walpost: %s\n", afterDrop(s, c.Table))
-	_, err = fmt.Fprintf(a.stdout, "dropped slot %s, which stood at %s\n", s.Name, orNone(s.ConfirmedFlushLSN))
+	_, err = fmt.Fprintf(a.stdout, "dropped slot %s, which stood at %s\n", s.Name, cmp.Or(s.ConfirmedFlushLSN, "none"))
 	return err
 }
 
 // afterDrop says what is lost with a slot, and what the next run makes of that.
 func afterDrop(s *slotadmin.Slot, table schema.Table) string {
-	lost := fmt.Sprintf("what was committed after %s is in no slot any more (%s of WAL); rows that are still in %s are not lost", orNone(s.ConfirmedFlushLSN), size(s.LagBytes), table)
+	lost := fmt.Sprintf("what was committed after %s is in no slot any more (%s of WAL); rows that are still in %s are not lost", cmp.Or(s.ConfirmedFlushLSN, "none"), size(s.LagBytes), table)
 	switch {
 	case s.Recorded == nil:
 		return lost + "; the next walpost run makes a first start: a new slot, and a backfill of all rows that are in the table"
