@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"walpost/internal/bytesize"
 )
 
 // screen is a relay's state for people.
@@ -27,7 +29,7 @@ func (v *view) screen(now time.Time) string {
 		row("throughput", "%s events/s over 10 s, %s over 1 min", rate(r.Last10s), rate(r.Last1m))
 	}
 	if f := v.InFlight; f != nil {
-		row("in flight", "%d events, %s of %s", f.Events, size(f.Bytes), size(f.LimitBytes))
+		row("in flight", "%d events, %s of %s", f.Events, bytesize.Format(f.Bytes), bytesize.Format(f.LimitBytes))
 	}
 	if e := v.Events; e != nil {
 		row("events", "%d received from the slot, %d published", e.Received, e.Published)
@@ -89,9 +91,9 @@ func (v *view) slotLine(now time.Time) string {
 	if !s.Active {
 		text += "nobody streams from it, "
 	}
-	text += fmt.Sprintf("wal_status %s, keeps %s of WAL", s.WALStatus, size(s.RetainedBytes))
+	text += fmt.Sprintf("wal_status %s, keeps %s of WAL", s.WALStatus, bytesize.Format(s.RetainedBytes))
 	if s.SafeBytes != nil {
-		text += fmt.Sprintf(", %s more are safe", size(*s.SafeBytes))
+		text += fmt.Sprintf(", %s more are safe", bytesize.Format(*s.SafeBytes))
 	} else if s.WALStatus != "lost" {
 		text += " without a limit"
 	}
@@ -99,7 +101,7 @@ func (v *view) slotLine(now time.Time) string {
 		text += ", confirmed up to " + s.ConfirmedLSN
 	}
 	if s.ConfirmedLagBytes != nil {
-		text += fmt.Sprintf(", %s behind", size(*s.ConfirmedLagBytes))
+		text += fmt.Sprintf(", %s behind", bytesize.Format(*s.ConfirmedLagBytes))
 	}
 	if old := now.Sub(*s.Seen); old > time.Minute {
 		text += ", as of " + age(old) + " ago"
@@ -152,19 +154,4 @@ func rate(r float64) string {
 		return fmt.Sprintf("%.1f", r)
 	}
 	return fmt.Sprintf("%.0f", r)
-}
-
-// size is a number of bytes for people.
-func size(n int64) string {
-	const unit = 1024
-	if n < unit {
-		return fmt.Sprintf("%d bytes", n)
-	}
-	f, units := float64(n), []string{"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"}
-	for i, u := range units {
-		if f /= unit; f < unit || i == len(units)-1 {
-			return fmt.Sprintf("%.1f %s", f, u)
-		}
-	}
-	panic("no unit") // the loop ends with the last one
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"walpost/cmd/walpost/internal/config"
+	"walpost/internal/bytesize"
 	"walpost/relay/slotadmin"
 	"walpost/schema"
 )
@@ -107,11 +108,11 @@ func describeSlot(s *slotadmin.Slot, now time.Time) string {
 		status += " (" + s.Reason + ")"
 	}
 	row("wal_status", status)
-	row("restart_lsn", fmt.Sprintf("%s, keeps %s of WAL", cmp.Or(s.RestartLSN, "none"), size(s.RetainedBytes)))
-	row("confirmed_flush_lsn", fmt.Sprintf("%s, %s behind the server", cmp.Or(s.ConfirmedFlushLSN, "none"), size(s.LagBytes)))
+	row("restart_lsn", fmt.Sprintf("%s, keeps %s of WAL", cmp.Or(s.RestartLSN, "none"), bytesize.Format(s.RetainedBytes)))
+	row("confirmed_flush_lsn", fmt.Sprintf("%s, %s behind the server", cmp.Or(s.ConfirmedFlushLSN, "none"), bytesize.Format(s.LagBytes)))
 	switch {
 	case s.SafeWALSize != nil:
-		row("safe_wal_size", size(*s.SafeWALSize))
+		row("safe_wal_size", bytesize.Format(*s.SafeWALSize))
 	case s.WALStatus != "lost":
 		row("safe_wal_size", "no limit: max_slot_wal_keep_size is -1")
 	}
@@ -168,7 +169,7 @@ func (a *app) slotDrop(cmd *cobra.Command, named string) error {
 
 // afterDrop says what is lost with a slot, and what the next run makes of that.
 func afterDrop(s *slotadmin.Slot, table schema.Table) string {
-	lost := fmt.Sprintf("what was committed after %s is in no slot any more (%s of WAL); rows that are still in %s are not lost", cmp.Or(s.ConfirmedFlushLSN, "none"), size(s.LagBytes), table)
+	lost := fmt.Sprintf("what was committed after %s is in no slot any more (%s of WAL); rows that are still in %s are not lost", cmp.Or(s.ConfirmedFlushLSN, "none"), bytesize.Format(s.LagBytes), table)
 	switch {
 	case s.Recorded == nil:
 		return lost + "; the next walpost run makes a first start: a new slot, and a backfill of all rows that are in the table"

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"walpost/internal/bytesize"
 	"walpost/internal/diagnosis"
 	"walpost/relay/pgerror"
 	"walpost/relay/postgres"
@@ -40,7 +41,7 @@ func (d *diagnosing) slot(ctx context.Context, db *postgres.DB) {
 // holder tells who streams from a slot that is as it should be.
 func (d *diagnosing) holder(ctx context.Context, db *postgres.DB, s *postgres.Slot) {
 	const check = "slot"
-	kept := fmt.Sprintf("slot %s keeps %s of WAL, confirmed up to %s, wal_status %s", d.Slot, size(s.Retained), s.Confirmed, s.Status)
+	kept := fmt.Sprintf("slot %s keeps %s of WAL, confirmed up to %s, wal_status %s", d.Slot, bytesize.Format(s.Retained), s.Confirmed, s.Status)
 	if !s.Active {
 		if s.Status != "reserved" && s.Status != "extended" {
 			d.list.Add(check, diagnosis.Warning, kept+": it is lost soon, and nobody streams from it", "run: walpost run")
@@ -112,7 +113,7 @@ func (d *diagnosing) retention(ctx context.Context, db *postgres.DB) {
 		d.list.Add(check, diagnosis.Warning, "max_slot_wal_keep_size is unlimited: while no relay runs, or Kafka is away, WAL piles up until the disk is full and the database stops",
 			"run: ALTER SYSTEM SET max_slot_wal_keep_size = '50GB' (less than the disk has left, and more than a long outage writes), then SELECT pg_reload_conf()")
 	case s != nil && postgres.Pressure(0).Next(s) == postgres.PressureHigh:
-		d.list.Add(check, diagnosis.Warning, fmt.Sprintf("max_slot_wal_keep_size is %s, and slot %s is lost after %s more", keep, d.Slot, size(s.Safe)),
+		d.list.Add(check, diagnosis.Warning, fmt.Sprintf("max_slot_wal_keep_size is %s, and slot %s is lost after %s more", keep, d.Slot, bytesize.Format(s.Safe)),
 			"let the relay catch up, or raise it: ALTER SYSTEM SET max_slot_wal_keep_size, then SELECT pg_reload_conf()")
 	default:
 		d.list.OK(check, "%s: beyond that Postgres gives the slot up, and saves the disk", keep)
@@ -150,17 +151,4 @@ func (d *diagnosing) transactions(ctx context.Context, db *postgres.DB) {
 	default:
 		d.list.Add(check, diagnosis.Warning, fmt.Sprintf("a transaction has been open for %s (%s): the slot keeps WAL for it, whatever is confirmed", age.Round(time.Second), who), "end it there, or run: "+cure)
 	}
-}
-
-// size is a number of bytes for people.
-func size(n int64) string {
-	switch {
-	case n < 10<<10:
-		return fmt.Sprintf("%d bytes", n)
-	case n < 10<<20:
-		return fmt.Sprintf("%d KiB", n>>10)
-	case n < 10<<30:
-		return fmt.Sprintf("%d MiB", n>>20)
-	}
-	return fmt.Sprintf("%d GiB", n>>30)
 }
