@@ -1,8 +1,6 @@
 package main
 
 import (
-	"net"
-	"net/http"
 	"time"
 
 	"walpost/relay"
@@ -67,29 +65,6 @@ type blockedTopic struct {
 	Seconds float64 `json:"seconds"` // for how long
 }
 
-// report puts together what is known at this moment.
-func (a *adminServer) report(now time.Time) report {
-	code, body := a.readiness(now)
-	r := report{Version: thisBuild().version, Role: string(relay.Starting), Ready: code == http.StatusOK, Reason: body["reason"],
-		BlockedTopics: []blockedTopic{}}
-	if f, ok := a.flow.Load().(flow); ok {
-		s := f.sink()
-		r.Slot.Name = f.slot
-		r.EventsPerSecond = &rates{a.meter.rate(now, s.Published, 10*time.Second), a.meter.rate(now, s.Published, time.Minute)}
-		r.Events = &counts{Published: s.Published}
-		for _, b := range s.Blocked {
-			r.BlockedTopics = append(r.BlockedTopics, blockedTopic{b.Name, b.For.Seconds()})
-		}
-	}
-	if state, ok := a.state.Load().(func() relay.State); ok {
-		r.relay(state(), now)
-	}
-	if a.leaving.Load() {
-		r.Role, r.Since = "stopping", nil
-	}
-	return r
-}
-
 // relay adds what the relay says of itself.
 func (r *report) relay(s relay.State, now time.Time) {
 	r.Role, r.Since = string(s.Role), moment(s.Since)
@@ -125,28 +100,4 @@ func moment(t time.Time) *time.Time {
 		return nil
 	}
 	return &t
-}
-
-// serveStatus answers /api/status. Behind loopback without a login, the name that the asker uses for this machine must be one that no page
-// of a browser can have: a page whose own name suddenly means 127.0.0.1 could read the answer.
-func (a *adminServer) serveStatus(w http.ResponseWriter, r *http.Request) {
-	if !a.guarded && !local(r.Host) {
-		answer(w, http.StatusForbidden, map[string]string{"reason": "ask by an IP address or as localhost"})
-		return
-	}
-	answer(w, http.StatusOK, a.report(time.Now()))
-}
-
-// local tells whether host, with or without port, is an address or localhost.
-func local(host string) bool {
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-	}
-	return host == "localhost" || net.ParseIP(host) != nil
-}
-
-// loopback tells whether only this machine reaches addr.
-func loopback(addr net.Addr) bool {
-	tcp, ok := addr.(*net.TCPAddr)
-	return ok && tcp.IP.IsLoopback()
 }
