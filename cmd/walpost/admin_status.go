@@ -5,25 +5,26 @@ import (
 	"net/http"
 	"time"
 
+	"walpost/cmd/walpost/internal/report"
 	"walpost/relay"
 )
 
 // report puts together what is known at this moment.
-func (a *adminServer) report(now time.Time) report {
+func (a *adminServer) report(now time.Time) report.Report {
 	code, body := a.readiness(now)
-	r := report{Version: thisBuild().version, Role: string(relay.Starting), Ready: code == http.StatusOK, Reason: body["reason"],
-		BlockedTopics: []blockedTopic{}}
+	r := report.Report{Version: thisBuild().version, Role: string(relay.Starting), Ready: code == http.StatusOK, Reason: body["reason"],
+		BlockedTopics: []report.BlockedTopic{}}
 	if f, ok := a.flow.Load().(flow); ok {
 		s := f.sink()
 		r.Slot.Name = f.slot
-		r.EventsPerSecond = &rates{a.meter.rate(now, s.Published, 10*time.Second), a.meter.rate(now, s.Published, time.Minute)}
-		r.Events = &counts{Published: s.Published}
+		r.EventsPerSecond = &report.Rates{Last10s: a.meter.rate(now, s.Published, 10*time.Second), Last1m: a.meter.rate(now, s.Published, time.Minute)}
+		r.Events = &report.Events{Published: s.Published}
 		for _, b := range s.Blocked {
-			r.BlockedTopics = append(r.BlockedTopics, blockedTopic{b.Name, b.For.Seconds()})
+			r.BlockedTopics = append(r.BlockedTopics, report.BlockedTopic{Topic: b.Name, Seconds: b.For.Seconds()})
 		}
 	}
 	if state, ok := a.state.Load().(func() relay.State); ok {
-		r.relay(state(), now)
+		r.SetRelay(state(), now)
 	}
 	if a.leaving.Load() {
 		r.Role, r.Since = "stopping", nil

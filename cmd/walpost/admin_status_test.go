@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/crypto/bcrypt"
 
+	"walpost/cmd/walpost/internal/report"
 	"walpost/relay"
 	"walpost/relay/postgres"
 	"walpost/sink"
@@ -63,7 +64,7 @@ func TestReport(t *testing.T) {
 	}
 }
 
-func show(t *testing.T, r report) string {
+func show(t *testing.T, r report.Report) string {
 	t.Helper()
 	text, err := json.Marshal(r)
 	if err != nil {
@@ -118,7 +119,7 @@ func TestWhoIsShownTheStatus(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer res.Body.Close()
-			var body report
+			var body report.Report
 			if res.StatusCode != test.code || test.code == 200 && (json.NewDecoder(res.Body).Decode(&body) != nil || body.Role != "leader" || body.Slot.Name != "walpost") {
 				t.Errorf("%d %+v, want %d", res.StatusCode, body, test.code)
 			}

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"walpost/cmd/walpost/internal/config"
+	"walpost/cmd/walpost/internal/report"
 )
 
 // askLimit is how long a relay may take to tell its state.
@@ -126,7 +127,7 @@ func (c *adminClient) get(ctx context.Context, path string) (int, []byte, error)
 
 // report asks for the relay's state, and returns it as it came, too. errHidden comes with as much as /readyz tells. Any other error: there
 // is no relay at the address that this program understands.
-func (c *adminClient) report(ctx context.Context) (r report, text []byte, err error) {
+func (c *adminClient) report(ctx context.Context) (r report.Report, text []byte, err error) {
 	code, text, err := c.get(ctx, "/api/status")
 	var failed *url.Error
 	if errors.As(err, &failed) {
@@ -151,7 +152,7 @@ func (c *adminClient) report(ctx context.Context) (r report, text []byte, err er
 }
 
 // readiness asks for what every relay tells everybody.
-func (c *adminClient) readiness(ctx context.Context) (r report, _ []byte, err error) {
+func (c *adminClient) readiness(ctx context.Context) (r report.Report, _ []byte, err error) {
 	code, text, err := c.get(ctx, "/readyz")
 	var body struct{ Role, Reason string }
 	if err != nil || code != http.StatusOK && code != http.StatusServiceUnavailable || json.Unmarshal(text, &body) != nil || body.Role == "" && body.Reason == "" {

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"walpost/cmd/walpost/internal/report"
 	"walpost/relay/slotadmin"
 )
 
@@ -12,12 +13,12 @@ func TestScreen(t *testing.T) {
 	before := func(d time.Duration) *time.Time { at := now.Add(-d); return &at }
 	number := func(n int64) *int64 { return &n }
 	lag := 0.25
-	v := &view{report: report{
+	v := &view{Report: report.Report{
 		Version: "1.2.3", Role: "leader", Ready: true, Since: before(3*time.Hour + 4*time.Minute),
-		Slot: slotReport{Name: "shop", Seen: before(4 * time.Second), Active: true, WALStatus: "reserved", RetainedBytes: 17 << 20, SafeBytes: number(3 << 30),
+		Slot: report.Slot{Name: "shop", Seen: before(4 * time.Second), Active: true, WALStatus: "reserved", RetainedBytes: 17 << 20, SafeBytes: number(3 << 30),
 			ConfirmedLSN: "0/16B3748", ConfirmedLagBytes: number(77)},
-		LagSeconds: &lag, EventsPerSecond: &rates{1234.5, 2.25}, InFlight: &inFlight{5, 2048, 32 << 20}, Events: &counts{105, 100},
-		LastEvent: before(time.Second), LastAck: before(61 * time.Second), BlockedTopics: []blockedTopic{{"orders", 1.5}, {"bills", 1}},
+		LagSeconds: &lag, EventsPerSecond: &report.Rates{Last10s: 1234.5, Last1m: 2.25}, InFlight: &report.InFlight{Events: 5, Bytes: 2048, LimitBytes: 32 << 20}, Events: &report.Events{Received: 105, Published: 100},
+		LastEvent: before(time.Second), LastAck: before(61 * time.Second), BlockedTopics: []report.BlockedTopic{{Topic: "orders", Seconds: 1.5}, {Topic: "bills", Seconds: 1}},
 	}}
 	want := `relay        leader for 3 h 4 min, walpost 1.2.3
 slot         shop: wal_status reserved, keeps 17.0 MiB of WAL, 3.0 GiB more are safe, confirmed up to 0/16B3748, 77 bytes behind
@@ -37,7 +38,7 @@ blocked      topic bills, for 1.0 s
 	if got := v.line(now); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
-	v = &view{report: report{Role: "none", Reason: "no relay answers", Slot: slotReport{Name: "shop", Seen: before(0), WALStatus: "lost", RetainedBytes: 1}},
+	v = &view{Report: report.Report{Role: "none", Reason: "no relay answers", Slot: report.Slot{Name: "shop", Seen: before(0), WALStatus: "lost", RetainedBytes: 1}},
 		outside: &slotadmin.Status{Phase: "streaming", Confirmed: "0/1", ConfirmedAt: now.Add(-50 * time.Hour)}}
 	want = `relay        none answers
 reason       no relay answers
@@ -51,13 +52,13 @@ recorded     streaming, confirmed up to 0/1, which was committed 2 days 2 h ago
 
 func TestSlotLine(t *testing.T) {
 	now := time.Now()
-	for want, s := range map[string]slotReport{
+	for want, s := range map[string]report.Slot{
 		"not looked at yet":       {},
 		"shop: not looked at yet": {Name: "shop"},
 		"shop does not exist":     {Name: "shop", Seen: &now},
 		"shop: nobody streams from it, wal_status reserved, keeps 0 bytes of WAL without a limit": {Name: "shop", Seen: &now, WALStatus: "reserved"},
 	} {
-		if got := (&view{report: report{Slot: s}}).slotLine(now); got != want {
+		if got := (&view{Report: report.Report{Slot: s}}).slotLine(now); got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	}
@@ -70,14 +71,14 @@ func TestExitOfStatus(t *testing.T) {
 		view view
 		code int
 	}{
-		{"leader", view{report: report{Role: "leader", Ready: true}}, 0},
-		{"standby", view{report: report{Role: "standby", Ready: true}}, 0},
-		{"waiting", view{report: report{Role: "waiting"}}, exitDifferent},
-		{"lost slot", view{report: report{Role: "leader", Ready: true, Slot: slotReport{WALStatus: "lost"}}}, exitDifferent},
-		{"no relay", view{report: report{Role: "none"}, outside: &slotadmin.Status{}}, exitDifferent},
-		{"a relay elsewhere", view{report: report{Role: "none"}, outside: elsewhere}, exitRuntime},
-		{"ready, and hidden", view{report: report{Role: "leader", Ready: true}, outside: elsewhere, hidden: true}, 0},
-		{"not ready, and hidden", view{report: report{Reason: "waiting"}, outside: elsewhere, hidden: true}, exitDifferent},
+		{"leader", view{Report: report.Report{Role: "leader", Ready: true}}, 0},
+		{"standby", view{Report: report.Report{Role: "standby", Ready: true}}, 0},
+		{"waiting", view{Report: report.Report{Role: "waiting"}}, exitDifferent},
+		{"lost slot", view{Report: report.Report{Role: "leader", Ready: true, Slot: report.Slot{WALStatus: "lost"}}}, exitDifferent},
+		{"no relay", view{Report: report.Report{Role: "none"}, outside: &slotadmin.Status{}}, exitDifferent},
+		{"a relay elsewhere", view{Report: report.Report{Role: "none"}, outside: elsewhere}, exitRuntime},
+		{"ready, and hidden", view{Report: report.Report{Role: "leader", Ready: true}, outside: elsewhere, hidden: true}, 0},
+		{"not ready, and hidden", view{Report: report.Report{Reason: "waiting"}, outside: elsewhere, hidden: true}, exitDifferent},
 	} {
 		code := 0
 		if err, ok := test.view.exit().(*exitError); ok {

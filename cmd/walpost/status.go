@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"walpost/cmd/walpost/internal/config"
+	"walpost/cmd/walpost/internal/report"
 	"walpost/relay/postgres"
 	"walpost/relay/slotadmin"
 )
@@ -106,7 +107,7 @@ func (a *app) print(v *view, asJSON bool, text string) error {
 
 // view is a relay's state, and where that is known from.
 type view struct {
-	report
+	report.Report
 	text    []byte            // the same as JSON, with all that a newer relay may say
 	outside *slotadmin.Status // what Postgres knows; nil: the relay told
 	hidden  bool              // the relay told that it is well or not, and no more
@@ -118,7 +119,7 @@ func look(ctx context.Context, cfg *config.Config, client *adminClient) (*view, 
 	v := &view{}
 	if client != nil {
 		var err error
-		if v.report, v.text, err = client.report(ctx); err == nil {
+		if v.Report, v.text, err = client.report(ctx); err == nil {
 			return v, nil
 		}
 		silence = fmt.Sprintf("no relay answers at %s: %v", client.base.Host, err)
@@ -131,10 +132,10 @@ func look(ctx context.Context, cfg *config.Config, client *adminClient) (*view, 
 		return nil, fmt.Errorf("%s; and Postgres does not tell of the slot: %w", silence, err)
 	}
 	v.Slot.Name = cfg.Postgres.Slot
-	v.BlockedTopics = []blockedTopic{}
+	v.BlockedTopics = []report.BlockedTopic{}
 	if err == nil {
 		v.outside = &o
-		v.Slot.see(o.Slot)
+		v.Slot.Set(o.Slot)
 	}
 	if !v.hidden {
 		v.Role, v.Reason = "none", silence
@@ -142,7 +143,7 @@ func look(ctx context.Context, cfg *config.Config, client *adminClient) (*view, 
 			v.Reason += "; one runs elsewhere: " + o.Holder()
 		}
 	}
-	v.text, err = json.Marshal(v.report)
+	v.text, err = json.Marshal(v.Report)
 	v.text = append(v.text, '\n')
 	return v, err
 }

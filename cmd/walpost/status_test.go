@@ -15,6 +15,7 @@ import (
 	"golang.org/x/crypto/bcrypt"
 
 	"walpost/cmd/walpost/internal/config"
+	"walpost/cmd/walpost/internal/report"
 	"walpost/internal/pgtest"
 	"walpost/relay"
 )
@@ -48,7 +49,7 @@ func TestStatusOfARunningRelay(t *testing.T) {
 		t.Errorf("exit %d\n%s%s", code, stdout, stderr)
 	}
 	code, stdout, stderr = command(t, "status", "--json")
-	var r report
+	var r report.Report
 	if err := json.Unmarshal([]byte(stdout), &r); err != nil || code != 0 || r.Role != "leader" || !r.Ready || strings.Count(stdout, "\n") != 1 {
 		t.Errorf("exit %d, %v\n%s%s", code, err, stdout, stderr)
 	}
@@ -179,7 +180,7 @@ func TestStatusWithoutARelay(t *testing.T) {
 	t.Setenv("WALPOST_ADMIN_LISTEN", "127.0.0.1:1")
 	expect(3, "relay        none answers", "no relay answers at 127.0.0.1:1", "nobody streams from it, wal_status reserved", "recorded     streaming, confirmed up to 0/1, which was committed 1 h 0 min ago")
 	code, stdout, _ := command(t, "status", "--json")
-	var r report
+	var r report.Report
 	if err := json.Unmarshal([]byte(stdout), &r); err != nil || code != 3 || r.Role != "none" || r.Slot.WALStatus != "reserved" || r.Slot.SafeBytes != nil || r.LagSeconds != nil || r.BlockedTopics == nil {
 		t.Errorf("exit %d, %v\n%s", code, err, stdout)
 	}

@@ -1,4 +1,5 @@
-package main
+// Package report is the JSON of /api/status.
+package report
 
 import (
 	"time"
@@ -7,29 +8,29 @@ import (
 	"walpost/relay/postgres"
 )
 
-// report is the JSON of /api/status, which `walpost status --json` prints. Its names stay as they are; more may come. What is not known
+// Report is the JSON of /api/status, which `walpost status --json` prints. Its names stay as they are; more may come. What is not known
 // is null: everything that only the relay knows, when status had to ask Postgres instead.
-type report struct {
+type Report struct {
 	Version string     `json:"version"` // of the relay's binary; "" when no relay answered
 	Role    string     `json:"role"`    // leader, standby, starting, waiting, stopping; "none" when no relay answered
 	Ready   bool       `json:"ready"`   // what /readyz says
 	Reason  string     `json:"reason"`  // why it is not ready, or does not lead; "" for a leader that is well
 	Since   *time.Time `json:"since"`   // since when it has had the role
 
-	Slot slotReport `json:"slot"`
+	Slot Slot `json:"slot"`
 
 	LagSeconds      *float64       `json:"lag_seconds"`       // age of the oldest transaction with unacked events; 0: there is none
-	EventsPerSecond *rates         `json:"events_per_second"` // that Kafka acknowledged
-	InFlight        *inFlight      `json:"in_flight"`
-	Events          *counts        `json:"events"`
+	EventsPerSecond *Rates         `json:"events_per_second"` // that Kafka acknowledged
+	InFlight        *InFlight      `json:"in_flight"`
+	Events          *Events        `json:"events"`
 	LastEvent       *time.Time     `json:"last_event"`     // when an outbox row last came from Postgres
 	LastAck         *time.Time     `json:"last_ack"`       // when Kafka last acknowledged
 	LastConfirm     *time.Time     `json:"last_confirm"`   // when a higher position was last confirmed to Postgres
-	BlockedTopics   []blockedTopic `json:"blocked_topics"` // whose events wait for Kafka to take them, the longest wait first
+	BlockedTopics   []BlockedTopic `json:"blocked_topics"` // whose events wait for Kafka to take them, the longest wait first
 }
 
-// slotReport is the replication slot, as Postgres last described it: every ten seconds for a relay.
-type slotReport struct {
+// Slot is the replication slot, as Postgres last described it: every ten seconds for a relay.
+type Slot struct {
 	Name              string     `json:"name"`
 	Seen              *time.Time `json:"seen"`                // when it was looked at; null: not yet, and the next five mean nothing
 	Active            bool       `json:"active"`              // somebody streams from it
@@ -40,62 +41,62 @@ type slotReport struct {
 	ConfirmedLagBytes *int64     `json:"confirmed_lag_bytes"` // WAL from there to what the server has sent
 }
 
-// rates are events per second over the last ten seconds and the last minute.
-type rates struct {
+// Rates are events per second over the last ten seconds and the last minute.
+type Rates struct {
 	Last10s float64 `json:"last_10s"`
 	Last1m  float64 `json:"last_1m"`
 }
 
-// inFlight is what was published and not yet acked, and how much of it there may be.
-type inFlight struct {
+// InFlight is what was published and not yet acked, and how much of it there may be.
+type InFlight struct {
 	Events     int64 `json:"events"`
 	Bytes      int64 `json:"bytes"`
 	LimitBytes int64 `json:"limit_bytes"`
 }
 
-// counts are since the process began.
-type counts struct {
+// Events are counts since the process began.
+type Events struct {
 	Received  int64 `json:"received"`  // from the slot, redeliveries included
 	Published int64 `json:"published"` // acknowledged by Kafka, rows of a backfill included
 }
 
-// blockedTopic is a topic that Kafka does not take events of.
-type blockedTopic struct {
+// BlockedTopic is a topic that Kafka does not take events of.
+type BlockedTopic struct {
 	Topic   string  `json:"topic"`
 	Seconds float64 `json:"seconds"` // for how long
 }
 
-// relay adds what the relay says of itself.
-func (r *report) relay(s relay.State, now time.Time) {
-	r.Role, r.Since = string(s.Role), moment(s.Since)
+// SetRelay adds what the relay says of itself.
+func (r *Report) SetRelay(s relay.State, now time.Time) {
+	r.Role, r.Since = string(s.Role), timeOrNull(s.Since)
 	if r.Reason == "" {
 		r.Reason = s.Reason
 	}
-	r.Slot.see(s.Slot)
+	r.Slot.Set(s.Slot)
 	r.Slot.ConfirmedLagBytes = &s.LagBytes
 	lag := 0.0
 	if !s.OldestUnacked.IsZero() {
 		lag = max(now.Sub(s.OldestUnacked).Seconds(), 0) // clocks differ
 	}
 	r.LagSeconds = &lag
-	r.InFlight = &inFlight{s.Unacked, s.InFlightBytes, s.InFlightLimit}
+	r.InFlight = &InFlight{s.Unacked, s.InFlightBytes, s.InFlightLimit}
 	if r.Events == nil {
-		r.Events = &counts{}
+		r.Events = &Events{}
 	}
 	r.Events.Received = s.Received
-	r.LastEvent, r.LastAck, r.LastConfirm = moment(s.LastEvent), moment(s.LastAck), moment(s.LastConfirm)
+	r.LastEvent, r.LastAck, r.LastConfirm = timeOrNull(s.LastEvent), timeOrNull(s.LastAck), timeOrNull(s.LastConfirm)
 }
 
-// see takes over what was seen of the slot.
-func (r *slotReport) see(s postgres.SlotState) {
-	r.Seen, r.Active, r.WALStatus, r.RetainedBytes, r.ConfirmedLSN = moment(s.Seen), s.Active, s.WALStatus, s.RetainedBytes, s.ConfirmedFlush
+// Set takes over what was seen of the slot.
+func (r *Slot) Set(s postgres.SlotState) {
+	r.Seen, r.Active, r.WALStatus, r.RetainedBytes, r.ConfirmedLSN = timeOrNull(s.Seen), s.Active, s.WALStatus, s.RetainedBytes, s.ConfirmedFlush
 	if s.SafeBytes >= 0 && !s.Seen.IsZero() {
 		r.SafeBytes = &s.SafeBytes
 	}
 }
 
-// moment is null for never.
-func moment(t time.Time) *time.Time {
+// timeOrNull is null for never.
+func timeOrNull(t time.Time) *time.Time {
 	if t.IsZero() {
 		return nil
 	}
