@@ -1,4 +1,8 @@
-// Package report is the JSON of /api/status.
+// Package report is the JSON of GET /api/status, which `walpost status --json` prints: the admin server writes it, its client reads it.
+//
+// It promises that names and meanings stay as they are; more names may come. null stands for what is not known, never for zero: for
+// everything that only a relay knows, when it has just begun or status had to ask Postgres instead. Who may see a report is for the server
+// to decide.
 package report
 
 import (
@@ -8,25 +12,24 @@ import (
 	"walpost/relay/postgres"
 )
 
-// Report is the JSON of /api/status, which `walpost status --json` prints. Its names stay as they are; more may come. What is not known
-// is null: everything that only the relay knows, when status had to ask Postgres instead.
+// Report is the state of one relay at one moment.
 type Report struct {
 	Version string     `json:"version"` // of the relay's binary; "" when no relay answered
 	Role    string     `json:"role"`    // leader, standby, starting, waiting, stopping; "none" when no relay answered
 	Ready   bool       `json:"ready"`   // what /readyz says
 	Reason  string     `json:"reason"`  // why it is not ready, or does not lead; "" for a leader that is well
-	Since   *time.Time `json:"since"`   // since when it has had the role
+	Since   *time.Time `json:"since"`   // since when it has had the role; null: not known
 
 	Slot Slot `json:"slot"`
 
-	LagSeconds      *float64       `json:"lag_seconds"`       // age of the oldest transaction with unacked events; 0: there is none
-	EventsPerSecond *Rates         `json:"events_per_second"` // that Kafka acknowledged
-	InFlight        *InFlight      `json:"in_flight"`
-	Events          *Events        `json:"events"`
-	LastEvent       *time.Time     `json:"last_event"`     // when an outbox row last came from Postgres
-	LastAck         *time.Time     `json:"last_ack"`       // when Kafka last acknowledged
-	LastConfirm     *time.Time     `json:"last_confirm"`   // when a higher position was last confirmed to Postgres
-	BlockedTopics   []BlockedTopic `json:"blocked_topics"` // whose events wait for Kafka to take them, the longest wait first
+	LagSeconds      *float64       `json:"lag_seconds"`       // age of the oldest transaction with unacked events; 0: there is none; null: not known
+	EventsPerSecond *Rates         `json:"events_per_second"` // that Kafka acknowledged; null: not known
+	InFlight        *InFlight      `json:"in_flight"`         // null: not known
+	Events          *Events        `json:"events"`            // null: not known
+	LastEvent       *time.Time     `json:"last_event"`        // when an outbox row last came from Postgres; null: never since the process began
+	LastAck         *time.Time     `json:"last_ack"`          // when Kafka last acknowledged; null: never since the process began
+	LastConfirm     *time.Time     `json:"last_confirm"`      // when a higher position was last confirmed to Postgres; null: never since the process began
+	BlockedTopics   []BlockedTopic `json:"blocked_topics"`    // whose events wait for Kafka to take them, the longest wait first; never null
 }
 
 // Slot is the replication slot, as Postgres last described it: every ten seconds for a relay.
@@ -38,10 +41,10 @@ type Slot struct {
 	RetainedBytes     int64      `json:"retained_bytes"`      // WAL that it keeps
 	SafeBytes         *int64     `json:"safe_bytes"`          // WAL until Postgres may give the slot up; null: max_slot_wal_keep_size sets no limit
 	ConfirmedLSN      string     `json:"confirmed_lsn"`       // up to which Postgres may forget; "": none
-	ConfirmedLagBytes *int64     `json:"confirmed_lag_bytes"` // WAL from there to what the server has sent
+	ConfirmedLagBytes *int64     `json:"confirmed_lag_bytes"` // WAL from there to what the server has sent; null: not known
 }
 
-// Rates are events per second over the last ten seconds and the last minute.
+// Rates are events per second over the last ten seconds and the last minute, or since the process began where that is shorter.
 type Rates struct {
 	Last10s float64 `json:"last_10s"`
 	Last1m  float64 `json:"last_1m"`
@@ -54,7 +57,7 @@ type InFlight struct {
 	LimitBytes int64 `json:"limit_bytes"`
 }
 
-// Events are counts since the process began.
+// Events counts events since the process began.
 type Events struct {
 	Received  int64 `json:"received"`  // from the slot, redeliveries included
 	Published int64 `json:"published"` // acknowledged by Kafka, rows of a backfill included
@@ -66,7 +69,7 @@ type BlockedTopic struct {
 	Seconds float64 `json:"seconds"` // for how long
 }
 
-// SetRelay adds what the relay says of itself.
+// SetRelay takes over what the relay says of itself. A reason that is already there stays.
 func (r *Report) SetRelay(s relay.State, now time.Time) {
 	r.Role, r.Since = string(s.Role), timeOrNull(s.Since)
 	if r.Reason == "" {
@@ -87,7 +90,7 @@ func (r *Report) SetRelay(s relay.State, now time.Time) {
 	r.LastEvent, r.LastAck, r.LastConfirm = timeOrNull(s.LastEvent), timeOrNull(s.LastAck), timeOrNull(s.LastConfirm)
 }
 
-// Set takes over what was seen of the slot.
+// Set takes over what was seen of the slot in Postgres.
 func (r *Slot) Set(s postgres.SlotState) {
 	r.Seen, r.Active, r.WALStatus, r.RetainedBytes, r.ConfirmedLSN = timeOrNull(s.Seen), s.Active, s.WALStatus, s.RetainedBytes, s.ConfirmedFlush
 	if s.SafeBytes >= 0 && !s.Seen.IsZero() {
