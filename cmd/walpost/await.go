@@ -8,6 +8,8 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+
+	"walpost/cmd/walpost/internal/admin"
 )
 
 // catchSignals takes the signals that ask to stop from now on; quiet gives them back.
@@ -23,7 +25,7 @@ const oneRequest = 50 * time.Millisecond
 
 // await runs the relay until it ends: by itself, or because it is asked to by a signal, by ctx, or by a failed admin server. A second
 // signal does not wait for it: delivery is at least once, so that is safe.
-func await(ctx context.Context, r runner, admin *adminServer, signals <-chan os.Signal, log *slog.Logger) error {
+func await(ctx context.Context, r runner, server *admin.Server, signals <-chan os.Signal, log *slog.Logger) error {
 	running, stop := context.WithCancel(ctx)
 	defer stop()
 	ended := make(chan error, 1)
@@ -33,7 +35,7 @@ func await(ctx context.Context, r runner, admin *adminServer, signals <-chan os.
 		select {
 		case err := <-ended:
 			return err
-		case err := <-admin.failed:
+		case err := <-server.Failed():
 			stop()
 			<-ended
 			return fmt.Errorf("serve admin.listen: %w", err)
@@ -47,7 +49,7 @@ func await(ctx context.Context, r runner, admin *adminServer, signals <-chan os.
 				return errAtOnce
 			}
 			log.Info("stopping: waiting for what is on its way; a second signal leaves at once", "signal", s.String())
-			admin.leave()
+			server.Leave()
 			stop()
 		}
 	}

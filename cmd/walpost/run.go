@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 
+	"walpost/cmd/walpost/internal/admin"
 	"walpost/cmd/walpost/internal/config"
 	"walpost/relay"
 	"walpost/sink"
@@ -63,11 +64,11 @@ func (a *app) operate(ctx context.Context, cfg *config.Config, l *live, log *slo
 	if err != nil {
 		return fmt.Errorf("register metrics: %w", err)
 	}
-	admin, err := startAdmin(cfg.Admin, registry, log) // first, so that waiting for the others is visible
+	server, err := admin.Start(cfg.Admin, thisBuild().version, registry, log) // first, so that waiting for the others is visible
 	if err != nil {
 		return fmt.Errorf("start admin server: %w", err)
 	}
-	defer admin.close()
+	defer server.Close()
 	kafka, err := newSink(cfg, l.security, log, registry)
 	if err != nil {
 		return fmt.Errorf("set up Kafka: %w", err)
@@ -76,9 +77,9 @@ func (a *app) operate(ctx context.Context, cfg *config.Config, l *live, log *slo
 	if err != nil {
 		return fmt.Errorf("set up relay: %w", err)
 	}
-	admin.watchSink(cfg.Postgres.Slot, kafka.Status)
-	admin.watch(relay.State)
-	return await(ctx, relay, admin, signals, log)
+	server.WatchSink(cfg.Postgres.Slot, kafka.Status)
+	server.WatchRelay(relay.State)
+	return await(ctx, relay, server, signals, log)
 }
 
 // introduce logs what is about to run.

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"walpost/cmd/walpost/internal/admin"
 )
 
 // quietly is a command line of run that needs no port.
@@ -82,7 +84,7 @@ func TestSignalsAtOnceAreOne(t *testing.T) {
 		fake := newFake(func(ctx context.Context) error { <-ctx.Done(); <-hang; return nil })
 		signals, ended := make(chan os.Signal), make(chan error, 1)
 		go func() {
-			ended <- await(t.Context(), fake, &adminServer{failed: make(chan error)}, signals, slog.New(slog.DiscardHandler))
+			ended <- await(t.Context(), fake, &admin.Server{}, signals, slog.New(slog.DiscardHandler))
 		}()
 		signals <- syscall.SIGTERM
 		time.Sleep(oneRequest - 1) // of the bubble's clock

@@ -5,12 +5,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
-	"os"
 	"strings"
 	"testing"
-
-	"golang.org/x/crypto/bcrypt"
 
 	"walpost/relay"
 )
@@ -21,16 +17,9 @@ func (p *process) address(t *testing.T) string {
 	return fmt.Sprint("http://", p.logged(t, "admin server listens")["address"])
 }
 
-func get(t *testing.T, url string, login ...string) (int, string) {
+func get(t *testing.T, url string) (int, string) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(login) == 2 {
-		req.SetBasicAuth(login[0], login[1])
-	}
-	res, err := http.DefaultClient.Do(req)
+	res, err := http.Get(url)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,46 +92,5 @@ func TestMetricsFromTheStart(t *testing.T) {
 	}
 	if t.Failed() {
 		t.Log(body)
-	}
-}
-
-func TestWebConfig(t *testing.T) {
-	clean(t)
-	t.Setenv("WALPOST_ADMIN_LISTEN", "127.0.0.1:0")
-	t.Setenv("WALPOST_ADMIN_WEB_CONFIG", "web.yaml")
-	hash, err := bcrypt.GenerateFromPassword([]byte("secret"), bcrypt.MinCost)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile("web.yaml", []byte("basic_auth_users:\n  me: "+string(hash)+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	fake := newFake(func(ctx context.Context) error { <-ctx.Done(); return nil })
-	p := start(ctx, fake.instead, "run")
-	at := p.address(t)
-	if code, _ := get(t, at+"/metrics"); code != http.StatusUnauthorized {
-		t.Errorf("without a password: %d", code)
-	}
-	if code, _ := get(t, at+"/metrics", "me", "secret"); code != http.StatusOK {
-		t.Errorf("with the password: %d", code)
-	}
-	cancel()
-	if code := p.exit(t); code != 0 {
-		t.Errorf("exit %d", code)
-	}
-}
-
-func TestAdminTakesNoOtherMethod(t *testing.T) {
-	registry, err := newRegistry(thisBuild())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, path := range []string{"/readyz", "/api/status"} {
-		w := httptest.NewRecorder()
-		(&adminServer{open: true}).routes(registry).ServeHTTP(w, httptest.NewRequest(http.MethodPost, path, nil))
-		if w.Code != http.StatusMethodNotAllowed {
-			t.Errorf("POST %s: %d", path, w.Code)
-		}
 	}
 }

@@ -1,16 +1,17 @@
-package main
+package admin
 
 import (
-	"context"
 	"encoding/json"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/crypto/bcrypt"
 
+	"walpost/cmd/walpost/internal/config"
 	"walpost/cmd/walpost/internal/report"
 	"walpost/relay"
 	"walpost/relay/postgres"
@@ -21,7 +22,7 @@ import (
 func TestReport(t *testing.T) {
 	now := time.Date(2026, 5, 4, 3, 2, 1, 0, time.UTC)
 	before := func(seconds int) time.Time { return now.Add(-time.Duration(seconds) * time.Second) }
-	a := &adminServer{}
+	a := &Server{version: "1.2.3"}
 	text := show(t, a.report(now))
 	for _, want := range []string{`"role":"starting"`, `"ready":false`, `"reason":"starting"`, `"lag_seconds":null`, `"in_flight":null`, `"blocked_topics":[]`, `"safe_bytes":null`} {
 		if !strings.Contains(text, want) {
@@ -36,13 +37,13 @@ func TestReport(t *testing.T) {
 		LastEvent: before(1), LastAck: before(2), Received: 105, LagBytes: 77,
 		Slot: postgres.SlotState{Seen: before(4), Active: true, WALStatus: "reserved", RetainedBytes: 4096, SafeBytes: -1, ConfirmedFlush: "0/16B3748"},
 	}
-	a.watchSink("shop", func() sink.Status {
+	a.WatchSink("shop", func() sink.Status {
 		return sink.Status{Published: 100, Blocked: []sink.BlockedTopic{{Name: "orders", For: 1500 * time.Millisecond}}}
 	})
-	a.watch(func() relay.State { return state })
+	a.WatchRelay(func() relay.State { return state })
 	a.meter.note(before(60), 40)
 	a.meter.note(before(10), 60)
-	want := `{"version":"` + thisBuild().version + `","role":"leader","ready":true,"reason":"","since":"2026-05-04T03:00:21Z",` +
+	want := `{"version":"1.2.3","role":"leader","ready":true,"reason":"","since":"2026-05-04T03:00:21Z",` +
 		`"slot":{"name":"shop","seen":"2026-05-04T03:01:57Z","active":true,"wal_status":"reserved","retained_bytes":4096,"safe_bytes":null,"confirmed_lsn":"0/16B3748","confirmed_lag_bytes":77},` +
 		`"lag_seconds":3,"events_per_second":{"last_10s":4,"last_1m":1},"in_flight":{"events":5,"bytes":1000,"limit_bytes":33554432},` +
 		`"events":{"received":105,"published":100},"last_event":"2026-05-04T03:02:00Z","last_ack":"2026-05-04T03:01:59Z","last_confirm":null,` +
@@ -58,7 +59,7 @@ func TestReport(t *testing.T) {
 	if got := show(t, a.report(now)); !strings.Contains(got, `"role":"standby","ready":true,"reason":"another holds the slot"`) {
 		t.Errorf("standby: %s", got)
 	}
-	a.leave()
+	a.Leave()
 	if got := show(t, a.report(now)); !strings.Contains(got, `"role":"stopping","ready":false,"reason":"stopping","since":null`) {
 		t.Errorf("leaving: %s", got)
 	}
@@ -75,12 +76,12 @@ func show(t *testing.T, r report.Report) string {
 
 // On the network, without a login, there is nothing but health and metrics; on loopback, nothing for a page that pretends to be local.
 func TestWhoIsShownTheStatus(t *testing.T) {
-	clean(t)
 	hash, err := bcrypt.GenerateFromPassword([]byte("secret"), bcrypt.MinCost)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile("web.yaml", []byte("basic_auth_users:\n  me: "+string(hash)+"\n"), 0o600); err != nil {
+	web := filepath.Join(t.TempDir(), "web.yaml")
+	if err := os.WriteFile(web, []byte("basic_auth_users:\n  me: "+string(hash)+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, test := range []struct {
@@ -92,21 +93,17 @@ func TestWhoIsShownTheStatus(t *testing.T) {
 		{listen: "localhost:0", host: "localhost:8488", code: 200},
 		{listen: "[::1]:0", code: 200},
 		{listen: "127.0.0.1:0", host: "evil.example:8488", code: 403},
-		{listen: "127.0.0.1:0", web: "web.yaml", code: 401},
-		{listen: "127.0.0.1:0", web: "web.yaml", login: []string{"me", "secret"}, host: "relay.example", code: 200},
+		{listen: "127.0.0.1:0", web: web, code: 401},
+		{listen: "127.0.0.1:0", web: web, login: []string{"me", "secret"}, host: "relay.example", code: 200},
 		{listen: "0.0.0.0:0", code: 404},
 		{listen: ":0", code: 404},
-		{listen: ":0", web: "web.yaml", login: []string{"me", "secret"}, code: 200},
+		{listen: ":0", web: web, login: []string{"me", "secret"}, code: 200},
 	} {
 		t.Run(strings.Join([]string{test.listen, test.web, test.host}, " "), func(t *testing.T) {
-			t.Setenv("WALPOST_ADMIN_LISTEN", test.listen)
-			t.Setenv("WALPOST_ADMIN_WEB_CONFIG", test.web)
-			ctx, cancel := context.WithCancel(t.Context())
-			fake := newFake(func(ctx context.Context) error { <-ctx.Done(); return nil })
-			fake.state = relay.State{Role: relay.Leader}
-			p := start(ctx, fake.instead, "run")
-			at := strings.NewReplacer("0.0.0.0", "127.0.0.1", "[::]", "127.0.0.1").Replace(p.address(t))
-			fake.awaitRunning(t, p)
+			a := start(t, config.Admin{Listen: test.listen, WebConfig: test.web})
+			a.WatchSink("walpost", func() sink.Status { return sink.Status{} })
+			a.WatchRelay(func() relay.State { return relay.State{Role: relay.Leader} })
+			at := strings.NewReplacer("0.0.0.0", "127.0.0.1", "[::]", "127.0.0.1").Replace("http://" + a.addr.String())
 			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, at+"/api/status", nil)
 			if err != nil {
 				t.Fatal(err)
@@ -127,10 +124,6 @@ func TestWhoIsShownTheStatus(t *testing.T) {
 				if code, _ := get(t, at+path, test.login...); code != want && test.code != 401 {
 					t.Errorf("%s: %d", path, code)
 				}
-			}
-			cancel()
-			if code := p.exit(t); code != 0 {
-				t.Errorf("exit %d", code)
 			}
 		})
 	}

@@ -1,4 +1,4 @@
-package main
+package admin
 
 import (
 	"encoding/json"
@@ -42,15 +42,15 @@ func TestReadiness(t *testing.T) {
 		{name: "leaving", state: &relay.State{Role: relay.Leader}, leaving: true, code: 503, body: `{"reason":"stopping"}`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			a := &adminServer{}
+			a := &Server{}
 			if test.state != nil {
-				a.watch(func() relay.State { return *test.state })
+				a.WatchRelay(func() relay.State { return *test.state })
 			}
 			if test.waits != nil {
-				a.watchSink("walpost", func() sink.Status { return sink.Status{Waits: test.waits} })
+				a.WatchSink("walpost", func() sink.Status { return sink.Status{Waits: test.waits} })
 			}
 			if test.leaving {
-				a.leave()
+				a.Leave()
 			}
 			code, body := a.readiness(now)
 			text, err := json.Marshal(body)

@@ -1,4 +1,4 @@
-package main
+package admin
 
 import (
 	"net"
@@ -10,9 +10,9 @@ import (
 )
 
 // report puts together what is known at this moment.
-func (a *adminServer) report(now time.Time) report.Report {
+func (a *Server) report(now time.Time) report.Report {
 	code, body := a.readiness(now)
-	r := report.Report{Version: thisBuild().version, Role: string(relay.Starting), Ready: code == http.StatusOK, Reason: body["reason"],
+	r := report.Report{Version: a.version, Role: string(relay.Starting), Ready: code == http.StatusOK, Reason: body["reason"],
 		BlockedTopics: []report.BlockedTopic{}}
 	if f, ok := a.flow.Load().(flow); ok {
 		s := f.sink()
@@ -34,7 +34,7 @@ func (a *adminServer) report(now time.Time) report.Report {
 
 // serveStatus answers /api/status. Behind loopback without a login, the name that the asker uses for this machine must be one that no page
 // of a browser can have: a page whose own name suddenly means 127.0.0.1 could read the answer.
-func (a *adminServer) serveStatus(w http.ResponseWriter, r *http.Request) {
+func (a *Server) serveStatus(w http.ResponseWriter, r *http.Request) {
 	if !a.guarded && !local(r.Host) {
 		answer(w, http.StatusForbidden, map[string]string{"reason": "ask by an IP address or as localhost"})
 		return

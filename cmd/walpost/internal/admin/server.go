@@ -1,4 +1,5 @@
-package main
+// Package admin serves the state of a relay over HTTP.
+package admin
 
 import (
 	"context"
@@ -21,8 +22,9 @@ import (
 	"walpost/sink"
 )
 
-// adminServer answers what runs walpost: is it alive, is it ready, how is it doing.
-type adminServer struct {
+// Server answers what runs walpost: is it alive, is it ready, how is it doing.
+type Server struct {
+	version string        // of this binary
 	server  *http.Server  // nil: switched off
 	addr    net.Addr      // where it listens
 	failed  chan error    // a server that ended by itself
@@ -37,9 +39,9 @@ type adminServer struct {
 	done    chan struct{} // closed when the server is about to end
 }
 
-// startAdmin listens, so that a taken address ends the start, and serves.
-func startAdmin(cfg config.Admin, registry *prometheus.Registry, log *slog.Logger) (*adminServer, error) {
-	a := &adminServer{failed: make(chan error, 1), served: make(chan struct{}), done: make(chan struct{})}
+// Start listens, so that a taken address ends the start, and serves.
+func Start(cfg config.Admin, version string, registry *prometheus.Registry, log *slog.Logger) (*Server, error) {
+	a := &Server{version: version, failed: make(chan error, 1), served: make(chan struct{}), done: make(chan struct{})}
 	if cfg.Listen == "" {
 		return a, nil
 	}
@@ -66,7 +68,7 @@ func startAdmin(cfg config.Admin, registry *prometheus.Registry, log *slog.Logge
 	return a, nil
 }
 
-func (a *adminServer) routes(registry *prometheus.Registry) http.Handler {
+func (a *Server) routes(registry *prometheus.Registry) http.Handler {
 	mux := http.NewServeMux()
 	// Alive is whoever answers: looking at Postgres or Kafka here would make an orchestrator restart every relay during their outages.
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
@@ -90,8 +92,8 @@ func answer(w http.ResponseWriter, code int, body any) {
 	_ = json.NewEncoder(w).Encode(body) // an error means that whoever asked has gone
 }
 
-// watch makes the relay's state visible.
-func (a *adminServer) watch(state func() relay.State) { a.state.Store(state) }
+// WatchRelay makes the relay's state visible.
+func (a *Server) WatchRelay(state func() relay.State) { a.state.Store(state) }
 
 // flow is where events come from and what has become of them.
 type flow struct {
@@ -99,19 +101,22 @@ type flow struct {
 	sink func() sink.Status
 }
 
-// watchSink makes visible what the sink does for the slot.
-func (a *adminServer) watchSink(slot string, status func() sink.Status) {
+// WatchSink makes visible what the sink does for the slot.
+func (a *Server) WatchSink(slot string, status func() sink.Status) {
 	a.flow.Store(flow{slot, status})
 	if a.server != nil {
 		go a.meter.watch(func() int64 { return status().Published }, a.done)
 	}
 }
 
-// leave says from now on that the relay is stopping.
-func (a *adminServer) leave() { a.leaving.Store(true) }
+// Leave says from now on that the relay is stopping.
+func (a *Server) Leave() { a.leaving.Store(true) }
 
-// close ends the server; whoever is being answered has a second.
-func (a *adminServer) close() {
+// Failed returns a channel that gets the error of a server that ended by itself.
+func (a *Server) Failed() <-chan error { return a.failed }
+
+// Close ends the server; whoever is being answered has a second.
+func (a *Server) Close() {
 	if a.server == nil {
 		return
 	}

@@ -1,4 +1,4 @@
-package main
+package admin
 
 import (
 	"fmt"
@@ -14,7 +14,7 @@ import (
 const ackPatience = 10 * time.Second
 
 // readiness says whether the relay does what it is there for: it streams, or stands by behind one that does.
-func (a *adminServer) readiness(now time.Time) (int, map[string]string) {
+func (a *Server) readiness(now time.Time) (int, map[string]string) {
 	reason := ""
 	state, ok := a.state.Load().(func() relay.State)
 	switch {
@@ -43,7 +43,7 @@ func (a *adminServer) readiness(now time.Time) (int, map[string]string) {
 }
 
 // opening says what a sink that is being opened waits for, which the relay cannot know; "": none is.
-func (a *adminServer) opening() string {
+func (a *Server) opening() string {
 	if f, ok := a.flow.Load().(flow); ok {
 		if err := f.sink().Opening; err != nil {
 			return oneLine(err)
@@ -56,7 +56,7 @@ func (a *adminServer) opening() string {
 func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
 
 // late says which events have waited too long for their ack; "": none has. A topic that flows does not make up for one that does not.
-func (a *adminServer) late(now time.Time, s *relay.State) string {
+func (a *Server) late(now time.Time, s *relay.State) string {
 	var waits []sink.Wait
 	if f, ok := a.flow.Load().(flow); ok {
 		waits = f.sink().Waits
