@@ -10,13 +10,14 @@ import (
 	"walpost/sink"
 )
 
-// ackPatience is how long events may wait for an ack before the relay counts as not ready.
-const ackPatience = 10 * time.Second
+// maxAckWait is how long events may wait for an ack before the relay counts as not ready.
+const maxAckWait = 10 * time.Second
 
-// readiness says whether the relay does what it is there for: it streams, or stands by behind one that does.
+// readiness returns the answer of /readyz: whether the relay does what it is there for, which is to stream, or to stand by behind one that
+// does.
 func (a *Server) readiness(now time.Time) (int, map[string]string) {
 	reason := ""
-	state, ok := a.state.Load().(func() relay.State)
+	state, ok := a.relay.Load().(func() relay.State)
 	switch {
 	case a.leaving.Load():
 		reason = "stopping"
@@ -24,17 +25,17 @@ func (a *Server) readiness(now time.Time) (int, map[string]string) {
 		reason = "starting"
 	default:
 		s := state()
-		late := a.late(now, &s)
+		overdue := a.overdue(now, &s)
 		switch {
 		case s.Role != relay.Leader && s.Role != relay.Standby:
-			if reason = a.opening(); reason == "" {
+			if reason = a.sinkOpening(); reason == "" {
 				reason = s.Reason
 			}
 			if reason == "" {
 				reason = string(s.Role)
 			}
-		case late != "":
-			reason = late
+		case overdue != "":
+			reason = overdue
 		default:
 			return http.StatusOK, map[string]string{"role": string(s.Role)}
 		}
@@ -42,31 +43,31 @@ func (a *Server) readiness(now time.Time) (int, map[string]string) {
 	return http.StatusServiceUnavailable, map[string]string{"reason": reason}
 }
 
-// opening says what a sink that is being opened waits for, which the relay cannot know; "": none is.
-func (a *Server) opening() string {
-	if f, ok := a.flow.Load().(flow); ok {
-		if err := f.sink().Opening; err != nil {
+// sinkOpening says what a sink that is being opened waits for, which the relay cannot know; "": none is.
+func (a *Server) sinkOpening() string {
+	if w, ok := a.sink.Load().(watchedSink); ok {
+		if err := w.status().Opening; err != nil {
 			return oneLine(err)
 		}
 	}
 	return ""
 }
 
-// oneLine tells an error on one line, which some that libraries put together are not.
+// oneLine writes an error on one line: some that libraries put together have several.
 func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
 
-// late says which events have waited too long for their ack; "": none has. A topic that flows does not make up for one that does not.
-func (a *Server) late(now time.Time, s *relay.State) string {
+// overdue says which events have waited too long for their ack; "": none has. A topic that flows does not make up for one that does not.
+func (a *Server) overdue(now time.Time, s *relay.State) string {
 	var waits []sink.Wait
-	if f, ok := a.flow.Load().(flow); ok {
-		waits = f.sink().Waits
+	if w, ok := a.sink.Load().(watchedSink); ok {
+		waits = w.status().Waits
 	}
 	var parts []string
 	more := 0
 	for _, w := range waits {
 		age := now.Sub(w.Since)
 		switch {
-		case age < ackPatience:
+		case age < maxAckWait:
 		case len(parts) == topicsNamed:
 			more++
 		case w.Err != nil:
@@ -85,7 +86,7 @@ func (a *Server) late(now time.Time, s *relay.State) string {
 	switch age := now.Sub(s.UnackedSince); {
 	case len(parts) > 0:
 		return fmt.Sprintf("Kafka has not acknowledged events of %s; %d events wait", strings.Join(parts, ", "), s.Unacked)
-	case !s.UnackedSince.IsZero() && age >= ackPatience:
+	case !s.UnackedSince.IsZero() && age >= maxAckWait:
 		return fmt.Sprintf("Kafka has acknowledged nothing for %s; %d events wait", age.Round(time.Second), s.Unacked)
 	}
 	return ""

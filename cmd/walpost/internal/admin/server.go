@@ -1,4 +1,11 @@
-// Package admin serves the state of a relay over HTTP.
+// Package admin is the HTTP server of a running relay: /livez and /readyz for orchestrators, /metrics for Prometheus, /api/status for
+// people and programs.
+//
+// It answers from its start on: before there is a relay, /readyz says that it is starting. It asks neither Postgres nor Kafka, it reports
+// what the functions given to [Server.WatchRelay] and [Server.WatchSink] return; those must return at once and may be called from any
+// goroutine. Beyond loopback it shows /api/status only with admin.web_config.
+//
+// Its caller ends the process when the server fails ([Server.Failed]), says when the relay stops ([Server.Leave]), and closes the server.
 package admin
 
 import (
@@ -22,24 +29,26 @@ import (
 	"walpost/sink"
 )
 
-// Server answers what runs walpost: is it alive, is it ready, how is it doing.
+// Server answers whether the process is alive, whether the relay is ready, and how it is doing.
 type Server struct {
 	version string        // of this binary
 	server  *http.Server  // nil: switched off
 	addr    net.Addr      // where it listens
-	failed  chan error    // a server that ended by itself
-	state   atomic.Value  // func() relay.State, once there is a relay
-	leaving atomic.Bool   // it is stopping
+	failed  chan error    // gets the error of a server that ended by itself
+	done    chan struct{} // closed when the server is about to end
 	served  chan struct{} // closed when the server has ended
 
-	open    bool          // it shows more than health and metrics
-	guarded bool          // admin.web_config says who may ask
-	flow    atomic.Value  // flow, once there is a sink
-	meter   meter         // of events that Kafka acknowledged
-	done    chan struct{} // closed when the server is about to end
+	hasLogin    bool // admin.web_config says who may ask
+	showsStatus bool // it shows more than health and metrics
+
+	relay         atomic.Value // func() relay.State, once there is a relay
+	sink          atomic.Value // watchedSink, once there is a sink
+	publishedRate rateMeter    // of events that Kafka acknowledged
+	leaving       atomic.Bool  // the relay is stopping
 }
 
-// Start listens, so that a taken address ends the start, and serves.
+// Start listens at cfg.Listen and serves; the error of an address that cannot be had is returned here. With an empty cfg.Listen there is no
+// server, and the methods do nothing. version is what the status reports.
 func Start(cfg config.Admin, version string, registry *prometheus.Registry, log *slog.Logger) (*Server, error) {
 	a := &Server{version: version, failed: make(chan error, 1), served: make(chan struct{}), done: make(chan struct{})}
 	if cfg.Listen == "" {
@@ -53,8 +62,8 @@ func Start(cfg config.Admin, version string, registry *prometheus.Registry, log 
 		return nil, fmt.Errorf("admin.listen: %w; name an address of this machine", err)
 	}
 	a.addr = listener.Addr()
-	a.guarded = cfg.WebConfig != ""
-	a.open = a.guarded || loopback(a.addr)
+	a.hasLogin = cfg.WebConfig != ""
+	a.showsStatus = a.hasLogin || isLoopback(a.addr)
 	a.server = &http.Server{Handler: a.routes(registry), ReadHeaderTimeout: 5 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
 	toolkit := slog.New(slog.DiscardHandler) // it greets with three lines where one does
 	log.Info("admin server listens", "address", a.addr.String(), "web_config", cfg.WebConfig)
@@ -70,52 +79,52 @@ func Start(cfg config.Admin, version string, registry *prometheus.Registry, log 
 
 func (a *Server) routes(registry *prometheus.Registry) http.Handler {
 	mux := http.NewServeMux()
-	// Alive is whoever answers: looking at Postgres or Kafka here would make an orchestrator restart every relay during their outages.
+	// A process that answers is alive: looking at Postgres or Kafka here would make an orchestrator restart every relay during their outages.
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, http.StatusOK, map[string]string{"status": "ok"})
+		writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		code, body := a.readiness(time.Now())
-		answer(w, code, body)
+		writeJSON(w, code, body)
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry}))
-	if a.open { // the rest tells of tables, topics and errors, which is not for everybody on the network
+	if a.showsStatus { // the rest tells of tables, topics and errors, which is not for everybody on the network
 		mux.HandleFunc("GET /api/status", a.serveStatus)
 	}
 	return mux
 }
 
-func answer(w http.ResponseWriter, code int, body any) {
+func writeJSON(w http.ResponseWriter, code int, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(code)
-	_ = json.NewEncoder(w).Encode(body) // an error means that whoever asked has gone
+	_ = json.NewEncoder(w).Encode(body) // an error means that the client has gone
 }
 
-// WatchRelay makes the relay's state visible.
-func (a *Server) WatchRelay(state func() relay.State) { a.state.Store(state) }
+// WatchRelay makes readiness and status report what state returns.
+func (a *Server) WatchRelay(state func() relay.State) { a.relay.Store(state) }
 
-// flow is where events come from and what has become of them.
-type flow struct {
-	slot string
-	sink func() sink.Status
+// watchedSink is the sink that publishes a slot's events.
+type watchedSink struct {
+	slot   string
+	status func() sink.Status
 }
 
-// WatchSink makes visible what the sink does for the slot.
+// WatchSink makes readiness and status report what status returns, which is of the sink that publishes the slot's events.
 func (a *Server) WatchSink(slot string, status func() sink.Status) {
-	a.flow.Store(flow{slot, status})
+	a.sink.Store(watchedSink{slot, status})
 	if a.server != nil {
-		go a.meter.watch(func() int64 { return status().Published }, a.done)
+		go a.publishedRate.watch(func() int64 { return status().Published }, a.done)
 	}
 }
 
-// Leave says from now on that the relay is stopping.
+// Leave makes readiness and status report from now on that the relay is stopping.
 func (a *Server) Leave() { a.leaving.Store(true) }
 
-// Failed returns a channel that gets the error of a server that ended by itself.
+// Failed returns a channel that receives the error of a server that ended other than by Close.
 func (a *Server) Failed() <-chan error { return a.failed }
 
-// Close ends the server; whoever is being answered has a second.
+// Close ends the server. Requests that are being answered have a second.
 func (a *Server) Close() {
 	if a.server == nil {
 		return

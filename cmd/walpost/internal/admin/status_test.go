@@ -41,8 +41,8 @@ func TestReport(t *testing.T) {
 		return sink.Status{Published: 100, Blocked: []sink.BlockedTopic{{Name: "orders", For: 1500 * time.Millisecond}}}
 	})
 	a.WatchRelay(func() relay.State { return state })
-	a.meter.note(before(60), 40)
-	a.meter.note(before(10), 60)
+	a.publishedRate.add(before(60), 40)
+	a.publishedRate.add(before(10), 60)
 	want := `{"version":"1.2.3","role":"leader","ready":true,"reason":"","since":"2026-05-04T03:00:21Z",` +
 		`"slot":{"name":"shop","seen":"2026-05-04T03:01:57Z","active":true,"wal_status":"reserved","retained_bytes":4096,"safe_bytes":null,"confirmed_lsn":"0/16B3748","confirmed_lag_bytes":77},` +
 		`"lag_seconds":3,"events_per_second":{"last_10s":4,"last_1m":1},"in_flight":{"events":5,"bytes":1000,"limit_bytes":33554432},` +

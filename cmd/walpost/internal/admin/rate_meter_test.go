@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-func TestMeter(t *testing.T) {
-	var m meter
+func TestRateMeter(t *testing.T) {
+	var m rateMeter
 	start := time.Unix(1_800_000_000, 0)
 	at := func(seconds int) time.Time { return start.Add(time.Duration(seconds) * time.Second) }
 	expect := func(now int, count int64, last time.Duration, want float64) {
@@ -16,7 +16,7 @@ func TestMeter(t *testing.T) {
 		}
 	}
 	expect(0, 5, time.Minute, 0)
-	m.note(at(0), 0)
+	m.add(at(0), 0)
 	expect(0, 0, time.Minute, 0)
 	expect(2, 10, 10*time.Second, 5) // no ten seconds yet
 	count := int64(0)
@@ -26,7 +26,7 @@ func TestMeter(t *testing.T) {
 		} else {
 			count += 100
 		}
-		m.note(at(s), count)
+		m.add(at(s), count)
 	}
 	expect(200, count, 10*time.Second, 100)
 	expect(200, count, time.Minute, (50*10+10*100)/60.0)
