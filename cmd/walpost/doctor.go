@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 
+	"walpost/cmd/walpost/internal/adminclient"
 	"walpost/cmd/walpost/internal/config"
 	"walpost/internal/diagnosis"
 	"walpost/relay/diagnose"
@@ -73,7 +74,7 @@ func (a *app) doctor(cmd *cobra.Command, flags doctorFlags) error {
 }
 
 // examine asks all three at the same time.
-func examine(ctx context.Context, cfg *config.Config, client *adminClient, topics []string) ([]diagnosis.Finding, error) {
+func examine(ctx context.Context, cfg *config.Config, client *adminclient.Client, topics []string) ([]diagnosis.Finding, error) {
 	c, err := cfg.RelayConfig()
 	if err != nil {
 		return nil, err
@@ -97,24 +98,24 @@ func examine(ctx context.Context, cfg *config.Config, client *adminClient, topic
 }
 
 // askRelay asks the relay how it is, if one answers. That none does is no fault: this may be before its first start.
-func askRelay(ctx context.Context, cfg *config.Config, client *adminClient) []diagnosis.Finding {
+func askRelay(ctx context.Context, cfg *config.Config, client *adminclient.Client) []diagnosis.Finding {
 	list := diagnosis.List{Target: "relay"}
 	if client == nil {
 		return nil
 	}
 	const check = "ready"
-	r, _, err := client.report(ctx)
+	r, _, err := client.Report(ctx)
 	switch {
-	case err != nil && !errors.Is(err, errHidden):
-		list.OK(check, "no relay answers at %s: %v", client.base.Host, err)
+	case err != nil && !errors.Is(err, adminclient.ErrHidden):
+		list.OK(check, "no relay answers at %s: %v", client.Host(), err)
 	case r.Slot.Name != "" && r.Slot.Name != cfg.Postgres.Slot:
-		list.Add(check, diagnosis.Warning, fmt.Sprintf("the relay at %s is of slot %s, and this configuration of slot %s", client.base.Host, r.Slot.Name, cfg.Postgres.Slot),
+		list.Add(check, diagnosis.Warning, fmt.Sprintf("the relay at %s is of slot %s, and this configuration of slot %s", client.Host(), r.Slot.Name, cfg.Postgres.Slot),
 			"give each relay of a machine an address of its own by admin.listen")
 	case !r.Ready:
 		// The relay's reason has its cure.
-		list.Add(check, diagnosis.Failed, fmt.Sprintf("the relay at %s is not ready: %s", client.base.Host, r.Reason), "what the relay names; walpost status and its log have more")
+		list.Add(check, diagnosis.Failed, fmt.Sprintf("the relay at %s is not ready: %s", client.Host(), r.Reason), "what the relay names; walpost status and its log have more")
 	default:
-		list.OK(check, "the relay at %s is ready, as %s", client.base.Host, r.Role)
+		list.OK(check, "the relay at %s is ready, as %s", client.Host(), r.Role)
 	}
 	return list.Findings
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"walpost/cmd/walpost/internal/adminclient"
 	"walpost/cmd/walpost/internal/config"
 	"walpost/cmd/walpost/internal/report"
 	"walpost/relay/postgres"
@@ -65,7 +66,7 @@ func (a *app) status(cmd *cobra.Command, flags statusFlags) error {
 }
 
 // watchStatus prints until a signal comes.
-func (a *app) watchStatus(ctx context.Context, cfg *config.Config, client *adminClient, asJSON bool) error {
+func (a *app) watchStatus(ctx context.Context, cfg *config.Config, client *adminclient.Client, asJSON bool) error {
 	signals, quiet := catchSignals()
 	defer quiet()
 	tick := time.NewTicker(watchEvery)
@@ -114,17 +115,17 @@ type view struct {
 }
 
 // look asks the relay, and Postgres if there is none. The error says why nothing can be told.
-func look(ctx context.Context, cfg *config.Config, client *adminClient) (*view, error) {
+func look(ctx context.Context, cfg *config.Config, client *adminclient.Client) (*view, error) {
 	silence := "admin.listen is empty, so no relay of this configuration can be asked"
 	v := &view{}
 	if client != nil {
 		var err error
-		if v.Report, v.text, err = client.report(ctx); err == nil {
+		if v.Report, v.text, err = client.Report(ctx); err == nil {
 			return v, nil
 		}
-		silence = fmt.Sprintf("no relay answers at %s: %v", client.base.Host, err)
-		if v.hidden = errors.Is(err, errHidden); v.hidden {
-			silence = fmt.Sprintf("the relay at %s tells no more: %v", client.base.Host, err)
+		silence = fmt.Sprintf("no relay answers at %s: %v", client.Host(), err)
+		if v.hidden = errors.Is(err, adminclient.ErrHidden); v.hidden {
+			silence = fmt.Sprintf("the relay at %s tells no more: %v", client.Host(), err)
 		}
 	}
 	o, err := slotadmin.ReadStatus(ctx, postgres.Config{ConnString: string(cfg.Postgres.URL), Slot: cfg.Postgres.Slot, Publication: cfg.Postgres.Publication})

@@ -1,4 +1,5 @@
-package main
+// Package adminclient asks the admin server of a running relay how it is doing.
+package adminclient
 
 import (
 	"context"
@@ -9,13 +10,9 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 
-	"github.com/spf13/cobra"
-
-	"walpost/cmd/walpost/internal/config"
 	"walpost/cmd/walpost/internal/report"
 )
 
@@ -28,64 +25,32 @@ const answered = 1 << 20
 // direct uses no proxy: what is asked is on this machine, or near.
 var direct = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 
-// adminClient asks a running relay's admin server.
-type adminClient struct {
+// Client asks a running relay's admin server.
+type Client struct {
 	base     *url.URL
 	user     string // "": none is wanted
 	password string
 }
 
-// adminFlags are those of verbs that ask a running relay.
-type adminFlags struct {
-	address   string
-	loginFile string
-}
-
-func (f *adminFlags) add(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.address, "address", "", "the relay's admin server, as `host:port` or https://host:port (default admin.listen)")
-	cmd.Flags().StringVar(&f.loginFile, "login-file", "", "`file` that holds user:password, where admin.web_config wants them")
-}
-
-// asking loads the configuration, and knows where its relay is asked.
-func (a *app) asking(cmd *cobra.Command, flags adminFlags) (*config.Config, *adminClient, error) {
-	cfg, err := a.configuration(cmd)
-	if err != nil {
-		return nil, nil, err
-	}
-	client, err := newAdminClient(cfg, flags)
-	return cfg, client, err
-}
-
-// newAdminClient knows where to ask: at the address of the flag, else where this configuration's relay listens. nil: it listens nowhere.
-func newAdminClient(cfg *config.Config, flags adminFlags) (*adminClient, error) {
-	address, from := flags.address, "--address"
-	if address == "" {
-		address, from = cfg.Admin.Listen, "admin.listen"
-	}
-	if address == "" {
-		return nil, nil
-	}
+// New returns a client for the admin server at address: host:port, http://host:port or https://host:port. An address at which a server
+// listens on every interface is asked at loopback. The error does not repeat the address: there may be a password in it.
+func New(address string) (*Client, error) {
 	if !strings.Contains(address, "://") {
 		address = "http://" + address
 	}
 	base, err := url.Parse(address)
 	if err != nil || base.Scheme != "http" && base.Scheme != "https" || base.Host == "" || base.User != nil || strings.Trim(base.Path, "/") != "" {
-		return nil, &exitError{exitUsage, errors.New(from + " is no address of the form host:port, http://host:port or https://host:port")} // without it: there may be a password in it
+		return nil, errors.New("is no address of the form host:port, http://host:port or https://host:port")
 	}
 	base.Path, base.Host = "", dialable(base.Host)
-	c := &adminClient{base: base}
-	if flags.loginFile != "" {
-		text, err := os.ReadFile(flags.loginFile)
-		if err != nil {
-			return nil, &exitError{exitUsage, fmt.Errorf("--login-file: %w", err)}
-		}
-		var ok bool
-		if c.user, c.password, ok = strings.Cut(strings.TrimSpace(string(text)), ":"); !ok {
-			return nil, &exitError{exitUsage, fmt.Errorf("--login-file %s does not hold user:password", flags.loginFile)}
-		}
-	}
-	return c, nil
+	return &Client{base: base}, nil
 }
+
+// SetLogin gives the client what admin.web_config may want: a user's name and password.
+func (c *Client) SetLogin(user, password string) { c.user, c.password = user, password }
+
+// Host returns the host and port that are asked.
+func (c *Client) Host() string { return c.base.Host }
 
 // dialable is where whoever listens on hostport can be asked from this machine.
 func dialable(hostport string) string {
@@ -102,11 +67,11 @@ func dialable(hostport string) string {
 	return net.JoinHostPort(host, port)
 }
 
-// errHidden says that a relay answers and does not show its state.
-var errHidden = errors.New("it shows its state on loopback only, or with admin.web_config")
+// ErrHidden says that a relay answers and does not show its state.
+var ErrHidden = errors.New("it shows its state on loopback only, or with admin.web_config")
 
 // get returns the answer's status and body.
-func (c *adminClient) get(ctx context.Context, path string) (int, []byte, error) {
+func (c *Client) get(ctx context.Context, path string) (int, []byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, askLimit)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base.JoinPath(path).String(), nil)
@@ -125,9 +90,9 @@ func (c *adminClient) get(ctx context.Context, path string) (int, []byte, error)
 	return res.StatusCode, body, err
 }
 
-// report asks for the relay's state, and returns it as it came, too. errHidden comes with as much as /readyz tells. Any other error: there
+// Report asks for the relay's state, and returns it as it came, too. ErrHidden comes with as much as /readyz tells. Any other error: there
 // is no relay at the address that this program understands.
-func (c *adminClient) report(ctx context.Context) (r report.Report, text []byte, err error) {
+func (c *Client) Report(ctx context.Context) (r report.Report, text []byte, err error) {
 	code, text, err := c.get(ctx, "/api/status")
 	var failed *url.Error
 	if errors.As(err, &failed) {
@@ -152,12 +117,12 @@ func (c *adminClient) report(ctx context.Context) (r report.Report, text []byte,
 }
 
 // readiness asks for what every relay tells everybody.
-func (c *adminClient) readiness(ctx context.Context) (r report.Report, _ []byte, err error) {
+func (c *Client) readiness(ctx context.Context) (r report.Report, _ []byte, err error) {
 	code, text, err := c.get(ctx, "/readyz")
 	var body struct{ Role, Reason string }
 	if err != nil || code != http.StatusOK && code != http.StatusServiceUnavailable || json.Unmarshal(text, &body) != nil || body.Role == "" && body.Reason == "" {
 		return r, nil, errors.New("what answers there is no walpost")
 	}
 	r.Role, r.Reason, r.Ready = body.Role, body.Reason, code == http.StatusOK
-	return r, nil, errHidden
+	return r, nil, ErrHidden
 }

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"walpost/cmd/walpost/internal/adminclient"
+	"walpost/cmd/walpost/internal/config"
+)
+
+// adminFlags are those of verbs that ask a running relay.
+type adminFlags struct {
+	address   string
+	loginFile string
+}
+
+func (f *adminFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.address, "address", "", "the relay's admin server, as `host:port` or https://host:port (default admin.listen)")
+	cmd.Flags().StringVar(&f.loginFile, "login-file", "", "`file` that holds user:password, where admin.web_config wants them")
+}
+
+// asking loads the configuration, and knows where its relay is asked.
+func (a *app) asking(cmd *cobra.Command, flags adminFlags) (*config.Config, *adminclient.Client, error) {
+	cfg, err := a.configuration(cmd)
+	if err != nil {
+		return nil, nil, err
+	}
+	client, err := newAdminClient(cfg, flags)
+	return cfg, client, err
+}
+
+// newAdminClient returns a client for the address of the flag, else for where this configuration's relay listens; nil when it listens
+// nowhere.
+func newAdminClient(cfg *config.Config, flags adminFlags) (*adminclient.Client, error) {
+	address, from := flags.address, "--address"
+	if address == "" {
+		address, from = cfg.Admin.Listen, "admin.listen"
+	}
+	if address == "" {
+		return nil, nil
+	}
+	client, err := adminclient.New(address)
+	if err != nil {
+		return nil, &exitError{exitUsage, fmt.Errorf("%s %w", from, err)}
+	}
+	if flags.loginFile != "" {
+		text, err := os.ReadFile(flags.loginFile)
+		if err != nil {
+			return nil, &exitError{exitUsage, fmt.Errorf("--login-file: %w", err)}
+		}
+		user, password, ok := strings.Cut(strings.TrimSpace(string(text)), ":")
+		if !ok {
+			return nil, &exitError{exitUsage, fmt.Errorf("--login-file %s does not hold user:password", flags.loginFile)}
+		}
+		client.SetLogin(user, password)
+	}
+	return client, nil
+}
