@@ -1,4 +1,7 @@
-// Package adminclient asks the admin server of a running relay how it is doing.
+// Package adminclient asks the admin server of a running relay how it is doing, for the verbs status and doctor.
+//
+// A request takes no longer than five seconds and goes through no proxy. Errors never show the login; they name the flags --address and
+// --login-file where those are the cure. Where to ask, and what to do when no relay answers, is for the caller to decide.
 package adminclient
 
 import (
@@ -16,24 +19,24 @@ import (
 	"walpost/cmd/walpost/internal/report"
 )
 
-// askLimit is how long a relay may take to tell its state.
-const askLimit = 5 * time.Second
+// requestTimeout is how long a relay may take to answer.
+const requestTimeout = 5 * time.Second
 
-// answered is the largest answer that is read, in bytes.
-const answered = 1 << 20
+// maxBody is how much of an answer is read, in bytes.
+const maxBody = 1 << 20
 
-// direct uses no proxy: what is asked is on this machine, or near.
-var direct = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+// withoutProxy is the HTTP client: what is asked is on this machine, or near.
+var withoutProxy = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 
 // Client asks a running relay's admin server.
 type Client struct {
 	base     *url.URL
-	user     string // "": none is wanted
+	user     string // "": no login
 	password string
 }
 
-// New returns a client for the admin server at address: host:port, http://host:port or https://host:port. An address at which a server
-// listens on every interface is asked at loopback. The error does not repeat the address: there may be a password in it.
+// New returns a client for the admin server at address: host:port, http://host:port or https://host:port. Where a server listens on all
+// interfaces, it is asked at loopback. The error does not repeat the address: there may be a password in it.
 func New(address string) (*Client, error) {
 	if !strings.Contains(address, "://") {
 		address = "http://" + address
@@ -42,18 +45,18 @@ func New(address string) (*Client, error) {
 	if err != nil || base.Scheme != "http" && base.Scheme != "https" || base.Host == "" || base.User != nil || strings.Trim(base.Path, "/") != "" {
 		return nil, errors.New("is no address of the form host:port, http://host:port or https://host:port")
 	}
-	base.Path, base.Host = "", dialable(base.Host)
+	base.Path, base.Host = "", dialAddress(base.Host)
 	return &Client{base: base}, nil
 }
 
-// SetLogin gives the client what admin.web_config may want: a user's name and password.
+// SetLogin makes the client log in, as a user of the server's admin.web_config.
 func (c *Client) SetLogin(user, password string) { c.user, c.password = user, password }
 
 // Host returns the host and port that are asked.
 func (c *Client) Host() string { return c.base.Host }
 
-// dialable is where whoever listens on hostport can be asked from this machine.
-func dialable(hostport string) string {
+// dialAddress returns where a server that listens on hostport can be reached from this machine.
+func dialAddress(hostport string) string {
 	host, port, err := net.SplitHostPort(hostport)
 	if err != nil {
 		return hostport
@@ -67,12 +70,12 @@ func dialable(hostport string) string {
 	return net.JoinHostPort(host, port)
 }
 
-// ErrHidden says that a relay answers and does not show its state.
+// ErrHidden is the error of a relay that answers but does not show its state to this client.
 var ErrHidden = errors.New("it shows its state on loopback only, or with admin.web_config")
 
 // get returns the answer's status and body.
 func (c *Client) get(ctx context.Context, path string) (int, []byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base.JoinPath(path).String(), nil)
 	if err != nil {
@@ -81,22 +84,22 @@ func (c *Client) get(ctx context.Context, path string) (int, []byte, error) {
 	if c.user != "" {
 		req.SetBasicAuth(c.user, c.password)
 	}
-	res, err := direct.Do(req)
+	res, err := withoutProxy.Do(req)
 	if err != nil {
 		return 0, nil, err
 	}
 	defer res.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(res.Body, answered))
+	body, err := io.ReadAll(io.LimitReader(res.Body, maxBody))
 	return res.StatusCode, body, err
 }
 
-// Report asks for the relay's state, and returns it as it came, too. ErrHidden comes with as much as /readyz tells. Any other error: there
-// is no relay at the address that this program understands.
+// Report asks for the relay's state, and returns its JSON, too, which may hold more than this program knows. With ErrHidden the report holds
+// only what /readyz tells: Ready, and Role or Reason. Any other error means that no relay at the address can be understood.
 func (c *Client) Report(ctx context.Context) (r report.Report, text []byte, err error) {
 	code, text, err := c.get(ctx, "/api/status")
 	var failed *url.Error
 	if errors.As(err, &failed) {
-		err = failed.Err // the URL is said by whoever prints this
+		err = failed.Err // the caller says where it asked
 	}
 	switch {
 	case err != nil:
@@ -116,7 +119,7 @@ func (c *Client) Report(ctx context.Context) (r report.Report, text []byte, err 
 	return r, text, nil
 }
 
-// readiness asks for what every relay tells everybody.
+// readiness asks /readyz, which every relay answers to everybody.
 func (c *Client) readiness(ctx context.Context) (r report.Report, _ []byte, err error) {
 	code, text, err := c.get(ctx, "/readyz")
 	var body struct{ Role, Reason string }
