@@ -22,9 +22,9 @@ func (f *adminFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.loginFile, "login-file", "", "`file` that holds user:password, where admin.web_config wants them")
 }
 
-// asking loads the configuration, and knows where its relay is asked.
-func (a *app) asking(cmd *cobra.Command, flags adminFlags) (*config.Config, *adminclient.Client, error) {
-	cfg, err := a.configuration(cmd)
+// loadConfigAndClient loads the configuration, and makes a client for its relay.
+func (a *app) loadConfigAndClient(cmd *cobra.Command, flags adminFlags) (*config.Config, *adminclient.Client, error) {
+	cfg, err := a.loadConfig(cmd)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -27,7 +27,7 @@ type app struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	flags          flags
-	newRelay       relayMaker
+	newRelay       newRelayFunc
 }
 
 // flags are those of every verb, as typed.
@@ -94,8 +94,8 @@ func unjoin(err error) []error {
 	return []error{err}
 }
 
-// configuration loads and checks the configuration.
-func (a *app) configuration(cmd *cobra.Command) (*config.Config, error) {
+// loadConfig loads and checks the configuration.
+func (a *app) loadConfig(cmd *cobra.Command) (*config.Config, error) {
 	sources := config.Sources{File: a.flags.config, Environ: os.Environ()}
 	set := func(flag, path, value string) {
 		if cmd.Flags().Changed(flag) {
@@ -124,9 +124,9 @@ func (a *app) configuration(cmd *cobra.Command) (*config.Config, error) {
 	return cfg, nil
 }
 
-// relayConfiguration loads the configuration, and what package relay needs of it but for a log.
-func (a *app) relayConfiguration(cmd *cobra.Command) (*config.Config, relay.Config, error) {
-	cfg, err := a.configuration(cmd)
+// loadRelayConfig loads the configuration, and what package relay needs of it but for a log.
+func (a *app) loadRelayConfig(cmd *cobra.Command) (*config.Config, relay.Config, error) {
+	cfg, err := a.loadConfig(cmd)
 	if err != nil {
 		return nil, relay.Config{}, err
 	}
@@ -134,8 +134,8 @@ func (a *app) relayConfiguration(cmd *cobra.Command) (*config.Config, relay.Conf
 	return cfg, c, err
 }
 
-// problems takes apart what makes a configuration wrong.
-func problems(err error) []error {
+// configProblems takes apart what makes a configuration wrong.
+func configProblems(err error) []error {
 	var exit *exitError
 	if errors.As(err, &exit) {
 		err = exit.err

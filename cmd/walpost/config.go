@@ -35,7 +35,7 @@ It is read anew for each connection, so it can be rotated without a restart.`,
 }
 
 func (a *app) configPrint(cmd *cobra.Command) error {
-	cfg, err := a.configuration(cmd)
+	cfg, err := a.loadConfig(cmd)
 	if err != nil {
 		return err
 	}
@@ -43,7 +43,7 @@ func (a *app) configPrint(cmd *cobra.Command) error {
 }
 
 func (a *app) configValidate(cmd *cobra.Command) error {
-	if _, err := a.configuration(cmd); err != nil {
+	if _, err := a.loadConfig(cmd); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintln(a.stdout, "configuration: nothing wrong")

@@ -48,17 +48,17 @@ Exit codes: 0 nothing failed, whatever it warns of; 3 a check failed.`,
 	return cmd
 }
 
-// doctorLimit is how long all checks may take.
-const doctorLimit = time.Minute
+// doctorTimeout is how long all checks may take.
+const doctorTimeout = time.Minute
 
 func (a *app) doctor(cmd *cobra.Command, flags doctorFlags) error {
-	cfg, client, err := a.asking(cmd, flags.adminFlags)
+	cfg, client, err := a.loadConfigAndClient(cmd, flags.adminFlags)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(cmd.Context(), doctorLimit)
+	ctx, cancel := context.WithTimeout(cmd.Context(), doctorTimeout)
 	defer cancel()
-	findings, err := examine(ctx, cfg, client, flags.topics)
+	findings, err := diagnoseAll(ctx, cfg, client, flags.topics)
 	if err != nil {
 		return err
 	}
@@ -73,8 +73,8 @@ func (a *app) doctor(cmd *cobra.Command, flags doctorFlags) error {
 	return err
 }
 
-// examine asks all three at the same time.
-func examine(ctx context.Context, cfg *config.Config, client *adminclient.Client, topics []string) ([]diagnosis.Finding, error) {
+// diagnoseAll asks all three at the same time.
+func diagnoseAll(ctx context.Context, cfg *config.Config, client *adminclient.Client, topics []string) ([]diagnosis.Finding, error) {
 	c, err := cfg.RelayConfig()
 	if err != nil {
 		return nil, err
@@ -87,7 +87,7 @@ func examine(ctx context.Context, cfg *config.Config, client *adminclient.Client
 	var wg sync.WaitGroup
 	wg.Go(func() { postgres = diagnose.Run(ctx, c.Config, c.Backfill) })
 	wg.Go(func() { brokers = kafka.Diagnose(ctx, topics...) })
-	wg.Go(func() { running = askRelay(ctx, cfg, client) })
+	wg.Go(func() { running = diagnoseRelay(ctx, cfg, client) })
 	wg.Wait()
 	findings := append(postgres, brokers...)
 	if diagnosis.AnyFailed(findings) && diagnosis.AnyFailed(running) {
@@ -97,8 +97,8 @@ func examine(ctx context.Context, cfg *config.Config, client *adminclient.Client
 	return append(findings, running...), nil
 }
 
-// askRelay asks the relay how it is, if one answers. That none does is no fault: this may be before its first start.
-func askRelay(ctx context.Context, cfg *config.Config, client *adminclient.Client) []diagnosis.Finding {
+// diagnoseRelay asks the relay how it is, if one answers. That none does is no fault: this may be before its first start.
+func diagnoseRelay(ctx context.Context, cfg *config.Config, client *adminclient.Client) []diagnosis.Finding {
 	list := diagnosis.List{Target: "relay"}
 	if client == nil {
 		return nil

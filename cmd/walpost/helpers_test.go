@@ -146,7 +146,7 @@ func (f *fakeRelay) State() relay.State { return f.state }
 
 // instead puts the fake in the relay's place.
 func (f *fakeRelay) instead(a *app) {
-	a.newRelay = func(*config.Config, *live, *sink.Kafka, *slog.Logger, prometheus.Registerer) (runner, error) {
+	a.newRelay = func(*config.Config, *liveConfig, *sink.Kafka, *slog.Logger, prometheus.Registerer) (runner, error) {
 		return f, nil
 	}
 }

@@ -36,7 +36,7 @@ over, and the keys of what needs a restart are logged.`,
 
 // run is the relay's life, from its configuration to its exit code.
 func (a *app) run(cmd *cobra.Command) error {
-	cfg, err := a.configuration(cmd)
+	cfg, err := a.loadConfig(cmd)
 	if err != nil {
 		return err
 	}
@@ -44,10 +44,10 @@ func (a *app) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	a.introduce(cfg, log)
+	logStart(cfg, log)
 	limitMemory(cfg)
-	l := &live{load: func() (*config.Config, error) { return a.configuration(cmd) }, level: level, log: log, cfg: cfg}
-	if err := a.operate(cmd.Context(), cfg, l, log); err != nil {
+	l := &liveConfig{load: func() (*config.Config, error) { return a.loadConfig(cmd) }, level: level, log: log, cfg: cfg}
+	if err := a.runRelay(cmd.Context(), cfg, l, log); err != nil {
 		log.Error("walpost ends", "err", err)
 		return &exitError{exitRuntime, nil}
 	}
@@ -55,11 +55,11 @@ func (a *app) run(cmd *cobra.Command) error {
 	return nil
 }
 
-// operate builds the parts, lets them work and takes them down in reverse.
-func (a *app) operate(ctx context.Context, cfg *config.Config, l *live, log *slog.Logger) error {
-	signals, quiet := catchSignals()
-	defer quiet()
-	defer l.watch()()
+// runRelay builds the parts, lets them work and takes them down in reverse.
+func (a *app) runRelay(ctx context.Context, cfg *config.Config, l *liveConfig, log *slog.Logger) error {
+	signals, release := catchSignals()
+	defer release()
+	defer l.reloadOnHangup()()
 	registry, err := newRegistry(thisBuild())
 	if err != nil {
 		return fmt.Errorf("register metrics: %w", err)
@@ -79,11 +79,11 @@ func (a *app) operate(ctx context.Context, cfg *config.Config, l *live, log *slo
 	}
 	server.WatchSink(cfg.Postgres.Slot, kafka.Status)
 	server.WatchRelay(relay.State)
-	return await(ctx, relay, server, signals, log)
+	return runUntilStopped(ctx, relay, server, signals, log)
 }
 
-// introduce logs what is about to run.
-func (a *app) introduce(cfg *config.Config, log *slog.Logger) {
+// logStart logs what is about to run.
+func logStart(cfg *config.Config, log *slog.Logger) {
 	log.Info("walpost starts", "version", thisBuild().version, "slot", cfg.Postgres.Slot, "publication", cfg.Postgres.Publication,
 		"table", cfg.Outbox.Table, "topic", cfg.Outbox.Topic, "bootstrap.servers", cfg.Kafka.BootstrapServers)
 	if cfg.Relay.ReadBack {
@@ -124,9 +124,9 @@ type runner interface {
 	State() relay.State
 }
 
-type relayMaker func(*config.Config, *live, *sink.Kafka, *slog.Logger, prometheus.Registerer) (runner, error)
+type newRelayFunc func(*config.Config, *liveConfig, *sink.Kafka, *slog.Logger, prometheus.Registerer) (runner, error)
 
-func newRelay(cfg *config.Config, l *live, kafka *sink.Kafka, log *slog.Logger, registry prometheus.Registerer) (runner, error) {
+func newRelay(cfg *config.Config, l *liveConfig, kafka *sink.Kafka, log *slog.Logger, registry prometheus.Registerer) (runner, error) {
 	c, err := cfg.RelayConfig()
 	if err != nil {
 		return nil, err
@@ -142,4 +142,4 @@ func newRelay(cfg *config.Config, l *live, kafka *sink.Kafka, log *slog.Logger, 
 	return relay.New(c)
 }
 
-var errAtOnce = errors.New("left at once on a second signal; what was on its way is sent again by the next run")
+var errSecondSignal = errors.New("left at once on a second signal; what was on its way is sent again by the next run")

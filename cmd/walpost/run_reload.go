@@ -12,42 +12,42 @@ import (
 	"walpost/sink"
 )
 
-// live is the configuration of a program that runs. Some of it may change meanwhile, and is asked for here whenever it is needed: a secret
-// that stands in a file of its own is read for each connection, all else when a SIGHUP asks for it.
-type live struct {
+// liveConfig is the configuration of a program that runs. Some of it may change meanwhile, and is asked for here whenever it is needed: a
+// secret that stands in a file of its own is read for each connection, all else when a SIGHUP asks for it.
+type liveConfig struct {
 	load  func() (*config.Config, error) // the configuration as it is written now
 	level *slog.LevelVar
 	log   *slog.Logger
 
-	mu   sync.Mutex
-	cfg  *config.Config
-	said string // what was last wrong with a secret's file
+	mu          sync.Mutex
+	cfg         *config.Config
+	lastWarning string // what was last wrong with a secret's file
 }
 
 // connString returns what the next connection to Postgres uses.
-func (l *live) connString() string { return string(l.current().Postgres.URL) }
+func (l *liveConfig) connString() string { return string(l.current().Postgres.URL) }
 
 // security returns what the next connection to Kafka uses.
-func (l *live) security() sink.Security { return l.current().Security() }
+func (l *liveConfig) security() sink.Security { return l.current().Security() }
 
-func (l *live) current() *config.Config {
+func (l *liveConfig) current() *config.Config {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	next, err := l.cfg.Renew()
 	l.cfg = next
-	said := ""
+	warning := ""
 	for _, e := range unjoin(err) {
-		said += e.Error()
+		warning += e.Error()
 	}
-	if said != "" && said != l.said {
+	if warning != "" && warning != l.lastWarning {
 		l.log.Warn("a secret cannot be read again, so the one of before stays in use", "err", strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
-	l.said = said
+	l.lastWarning = warning
 	return next
 }
 
-// watch reads the configuration again on every SIGHUP, until the function that it returns is called.
-func (l *live) watch() (quiet func()) {
+// reloadOnHangup reads the configuration again on every SIGHUP, until the function that it returns is called.
+func (l *liveConfig) reloadOnHangup() (release func()) {
 	hangups, ended := make(chan os.Signal, 1), make(chan struct{})
 	signal.Notify(hangups, syscall.SIGHUP)
 	go func() {
@@ -64,10 +64,10 @@ func (l *live) watch() (quiet func()) {
 }
 
 // reload reads the configuration again and takes over what may change. One in which anything is wrong changes nothing.
-func (l *live) reload() {
+func (l *liveConfig) reload() {
 	fresh, err := l.load()
 	if err != nil {
-		for _, e := range problems(err) {
+		for _, e := range configProblems(err) {
 			l.log.Error("the configuration is wrong now, so the one of before stays in use", "err", e)
 		}
 		return

@@ -31,9 +31,9 @@ func TestHangupReadsTheConfigurationAgain(t *testing.T) {
 	}
 	write(noServer + plainLogin)
 	fake := newFake(func(ctx context.Context) error { <-ctx.Done(); return nil })
-	lives := make(chan *live, 1)
+	lives := make(chan *liveConfig, 1)
 	p := start(t.Context(), func(a *app) {
-		a.newRelay = func(_ *config.Config, l *live, _ *sink.Kafka, log *slog.Logger, _ prometheus.Registerer) (runner, error) {
+		a.newRelay = func(_ *config.Config, l *liveConfig, _ *sink.Kafka, log *slog.Logger, _ prometheus.Registerer) (runner, error) {
 			lives <- l
 			return fake, nil
 		}
@@ -111,7 +111,7 @@ func TestSecretFileTroubleIsSaidOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	var log strings.Builder
-	l := &live{cfg: cfg, log: slog.New(slog.NewTextHandler(&log, nil))}
+	l := &liveConfig{cfg: cfg, log: slog.New(slog.NewTextHandler(&log, nil))}
 	for i, text := range []string{"canary1", "", "", "canary2", ""} {
 		put(text)
 		want := []string{"canary1", "canary1", "canary1", "canary2", "canary2"}[i]

@@ -60,7 +60,7 @@ func TestSecondSignalLeavesAtOnce(t *testing.T) {
 	// One more may come when the program has ended and takes signals no longer, and even after this test.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGTERM)
 	code := -1
-	eventually(t, func() error { // the first one after oneRequest is the second
+	eventually(t, func() error { // the first one after signalDebounce is the second
 		kill(t, syscall.SIGTERM)
 		select {
 		case code = <-p.code:
@@ -72,7 +72,7 @@ func TestSecondSignalLeavesAtOnce(t *testing.T) {
 	if code != 1 {
 		t.Errorf("exit %d", code)
 	}
-	if line := p.logged(t, "walpost ends"); line["err"] != errAtOnce.Error() {
+	if line := p.logged(t, "walpost ends"); line["err"] != errSecondSignal.Error() {
 		t.Errorf("said: %v", line["err"])
 	}
 }
@@ -84,10 +84,10 @@ func TestSignalsAtOnceAreOne(t *testing.T) {
 		fake := newFake(func(ctx context.Context) error { <-ctx.Done(); <-hang; return nil })
 		signals, ended := make(chan os.Signal), make(chan error, 1)
 		go func() {
-			ended <- await(t.Context(), fake, &admin.Server{}, signals, slog.New(slog.DiscardHandler))
+			ended <- runUntilStopped(t.Context(), fake, &admin.Server{}, signals, slog.New(slog.DiscardHandler))
 		}()
 		signals <- syscall.SIGTERM
-		time.Sleep(oneRequest - 1) // of the bubble's clock
+		time.Sleep(signalDebounce - 1) // of the bubble's clock
 		signals <- syscall.SIGTERM
 		synctest.Wait()
 		select {
@@ -97,7 +97,7 @@ func TestSignalsAtOnceAreOne(t *testing.T) {
 		}
 		time.Sleep(time.Nanosecond)
 		signals <- syscall.SIGTERM
-		if err := <-ended; err != errAtOnce {
+		if err := <-ended; err != errSecondSignal {
 			t.Fatalf("left: %v", err)
 		}
 		close(hang)

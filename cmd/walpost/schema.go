@@ -30,7 +30,7 @@ must exist.`,
 	cmd.PersistentFlags().StringVar(&roles.RelayRole, "relay-role", "", "`role` that walpost run logs in as")
 	with := func(do func(*cobra.Command, *config.Config, schema.Options) error) func(*cobra.Command, []string) error {
 		return verb(func(cmd *cobra.Command) error {
-			cfg, err := a.configuration(cmd)
+			cfg, err := a.loadConfig(cmd)
 			if err != nil {
 				return err
 			}
@@ -108,8 +108,8 @@ func (a *app) schemaCheck(cmd *cobra.Command, cfg *config.Config, o schema.Optio
 	})
 }
 
-// connectLimit bounds the connecting where the connection string does not.
-const connectLimit = 10 * time.Second
+// connectTimeout bounds the connecting where the connection string does not.
+const connectTimeout = 10 * time.Second
 
 // withDatabase lends a connection.
 func withDatabase(ctx context.Context, cfg *config.Config, use func(context.Context, *pgx.Conn) error) error {
@@ -118,7 +118,7 @@ func withDatabase(ctx context.Context, cfg *config.Config, use func(context.Cont
 		return errors.New("connect to Postgres: postgres.url is no longer a connection string; see walpost config validate")
 	}
 	if c.ConnectTimeout == 0 {
-		c.ConnectTimeout = connectLimit
+		c.ConnectTimeout = connectTimeout
 	}
 	if c.RuntimeParams["application_name"] == "" {
 		c.RuntimeParams["application_name"] = "walpost"

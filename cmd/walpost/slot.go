@@ -73,7 +73,7 @@ drop prints what the next run will do, and the SQL that makes it begin anew.`,
 }
 
 func (a *app) slotShow(cmd *cobra.Command, asJSON bool) error {
-	_, c, err := a.relayConfiguration(cmd)
+	_, c, err := a.loadRelayConfig(cmd)
 	if err != nil {
 		return err
 	}
@@ -133,7 +133,7 @@ func describeSlot(s *slotadmin.Slot, now time.Time) string {
 }
 
 func (a *app) slotCreate(cmd *cobra.Command) error {
-	cfg, c, err := a.relayConfiguration(cmd)
+	cfg, c, err := a.loadRelayConfig(cmd)
 	if err != nil {
 		return err
 	}
@@ -150,7 +150,7 @@ func (a *app) slotCreate(cmd *cobra.Command) error {
 }
 
 func (a *app) slotDrop(cmd *cobra.Command, named string) error {
-	cfg, c, err := a.relayConfiguration(cmd)
+	cfg, c, err := a.loadRelayConfig(cmd)
 	if err != nil {
 		return err
 	}

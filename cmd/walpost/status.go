@@ -48,16 +48,16 @@ or a relay runs that has to be asked elsewhere.`,
 const watchEvery = 2 * time.Second
 
 func (a *app) status(cmd *cobra.Command, flags statusFlags) error {
-	cfg, client, err := a.asking(cmd, flags.adminFlags)
+	cfg, client, err := a.loadConfigAndClient(cmd, flags.adminFlags)
 	if err != nil {
 		return err
 	}
 	if !flags.watch {
-		v, err := look(cmd.Context(), cfg, client)
+		v, err := queryStatus(cmd.Context(), cfg, client)
 		if err != nil {
 			return err
 		}
-		if err := a.print(v, flags.json, v.screen(time.Now())); err != nil {
+		if err := a.printStatus(v, flags.json, v.screen(time.Now())); err != nil {
 			return err
 		}
 		return v.exit()
@@ -67,17 +67,17 @@ func (a *app) status(cmd *cobra.Command, flags statusFlags) error {
 
 // watchStatus prints until a signal comes.
 func (a *app) watchStatus(ctx context.Context, cfg *config.Config, client *adminclient.Client, asJSON bool) error {
-	signals, quiet := catchSignals()
-	defer quiet()
+	signals, release := catchSignals()
+	defer release()
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	for {
-		v, err := look(ctx, cfg, client)
+		v, err := queryStatus(ctx, cfg, client)
 		now := time.Now()
 		text := ""
 		switch {
 		case err != nil && ctx.Err() == nil:
-			v, text = &view{}, fmt.Sprintf("%s cannot tell: %v\n", now.Format(time.TimeOnly), err)
+			v, text = &statusView{}, fmt.Sprintf("%s cannot tell: %v\n", now.Format(time.TimeOnly), err)
 		case err != nil:
 			return nil
 		case terminal(a.stdout):
@@ -85,7 +85,7 @@ func (a *app) watchStatus(ctx context.Context, cfg *config.Config, client *admin
 		default:
 			text = v.line(now)
 		}
-		if err := a.print(v, asJSON && err == nil, text); err != nil {
+		if err := a.printStatus(v, asJSON && err == nil, text); err != nil {
 			return err
 		}
 		select {
@@ -98,7 +98,7 @@ func (a *app) watchStatus(ctx context.Context, cfg *config.Config, client *admin
 	}
 }
 
-func (a *app) print(v *view, asJSON bool, text string) error {
+func (a *app) printStatus(v *statusView, asJSON bool, text string) error {
 	if asJSON {
 		text = string(v.text)
 	}
@@ -106,18 +106,18 @@ func (a *app) print(v *view, asJSON bool, text string) error {
 	return err
 }
 
-// view is a relay's state, and where that is known from.
-type view struct {
+// statusView is a relay's state, and where that is known from.
+type statusView struct {
 	report.Report
-	text    []byte            // the same as JSON, with all that a newer relay may say
-	outside *slotadmin.Status // what Postgres knows; nil: the relay told
-	hidden  bool              // the relay told that it is well or not, and no more
+	text     []byte            // the same as JSON, with all that a newer relay may say
+	postgres *slotadmin.Status // what Postgres knows; nil: the relay told
+	hidden   bool              // the relay told that it is well or not, and no more
 }
 
-// look asks the relay, and Postgres if there is none. The error says why nothing can be told.
-func look(ctx context.Context, cfg *config.Config, client *adminclient.Client) (*view, error) {
+// queryStatus asks the relay, and Postgres if there is none. The error says why nothing can be told.
+func queryStatus(ctx context.Context, cfg *config.Config, client *adminclient.Client) (*statusView, error) {
 	silence := "admin.listen is empty, so no relay of this configuration can be asked"
-	v := &view{}
+	v := &statusView{}
 	if client != nil {
 		var err error
 		if v.Report, v.text, err = client.Report(ctx); err == nil {
@@ -135,7 +135,7 @@ func look(ctx context.Context, cfg *config.Config, client *adminclient.Client) (
 	v.Slot.Name = cfg.Postgres.Slot
 	v.BlockedTopics = []report.BlockedTopic{}
 	if err == nil {
-		v.outside = &o
+		v.postgres = &o
 		v.Slot.Set(o.Slot)
 	}
 	if !v.hidden {
@@ -150,13 +150,13 @@ func look(ctx context.Context, cfg *config.Config, client *adminclient.Client) (
 }
 
 // exit is the exit code, as an error.
-func (v *view) exit() error {
+func (v *statusView) exit() error {
 	switch {
 	case v.Slot.WALStatus == "lost":
 		return &exitError{exitDifferent, nil}
 	case v.Ready:
 		return nil
-	case v.Role == "none" && v.outside != nil && v.outside.PID != 0:
+	case v.Role == "none" && v.postgres != nil && v.postgres.PID != 0:
 		return &exitError{exitRuntime, nil} // how it is, only that one knows
 	}
 	return &exitError{exitDifferent, nil}

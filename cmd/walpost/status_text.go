@@ -9,7 +9,7 @@ import (
 )
 
 // screen is a relay's state for people.
-func (v *view) screen(now time.Time) string {
+func (v *statusView) screen(now time.Time) string {
 	var b strings.Builder
 	row := func(name, format string, args ...any) {
 		fmt.Fprintf(&b, "%-12s "+format+"\n", append([]any{name}, args...)...)
@@ -19,7 +19,7 @@ func (v *view) screen(now time.Time) string {
 		row("reason", "%s", v.Reason)
 	}
 	row("slot", "%s", v.slotLine(now))
-	if o := v.outside; o != nil && o.Phase != "" {
+	if o := v.postgres; o != nil && o.Phase != "" {
 		row("recorded", "%s", recorded(o.Phase, o.Confirmed, o.ConfirmedAt, now))
 	}
 	if v.LagSeconds != nil {
@@ -42,7 +42,7 @@ func (v *view) screen(now time.Time) string {
 }
 
 // line is a relay's state on one line.
-func (v *view) line(now time.Time) string {
+func (v *statusView) line(now time.Time) string {
 	parts := []string{now.Format(time.TimeOnly), v.headline(now)}
 	if v.LagSeconds != nil && v.EventsPerSecond != nil && v.InFlight != nil {
 		parts = append(parts, "lag "+seconds(*v.LagSeconds), rate(v.EventsPerSecond.Last10s)+" events/s", fmt.Sprintf("%d in flight", v.InFlight.Events))
@@ -57,7 +57,7 @@ func (v *view) line(now time.Time) string {
 	return strings.Join(parts, " | ") + "\n"
 }
 
-func (v *view) headline(now time.Time) string {
+func (v *statusView) headline(now time.Time) string {
 	s := v.Role
 	if v.Role == "none" {
 		return "none answers"
@@ -77,7 +77,7 @@ func (v *view) headline(now time.Time) string {
 	return s
 }
 
-func (v *view) slotLine(now time.Time) string {
+func (v *statusView) slotLine(now time.Time) string {
 	s := v.Slot
 	switch {
 	case s.Seen == nil && s.Name == "":

@@ -13,7 +13,7 @@ func TestScreen(t *testing.T) {
 	before := func(d time.Duration) *time.Time { at := now.Add(-d); return &at }
 	number := func(n int64) *int64 { return &n }
 	lag := 0.25
-	v := &view{Report: report.Report{
+	v := &statusView{Report: report.Report{
 		Version: "1.2.3", Role: "leader", Ready: true, Since: before(3*time.Hour + 4*time.Minute),
 		Slot: report.Slot{Name: "shop", Seen: before(4 * time.Second), Active: true, WALStatus: "reserved", RetainedBytes: 17 << 20, SafeBytes: number(3 << 30),
 			ConfirmedLSN: "0/16B3748", ConfirmedLagBytes: number(77)},
@@ -38,8 +38,8 @@ blocked      topic bills, for 1.0 s
 	if got := v.line(now); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
-	v = &view{Report: report.Report{Role: "none", Reason: "no relay answers", Slot: report.Slot{Name: "shop", Seen: before(0), WALStatus: "lost", RetainedBytes: 1}},
-		outside: &slotadmin.Status{Phase: "streaming", Confirmed: "0/1", ConfirmedAt: now.Add(-50 * time.Hour)}}
+	v = &statusView{Report: report.Report{Role: "none", Reason: "no relay answers", Slot: report.Slot{Name: "shop", Seen: before(0), WALStatus: "lost", RetainedBytes: 1}},
+		postgres: &slotadmin.Status{Phase: "streaming", Confirmed: "0/1", ConfirmedAt: now.Add(-50 * time.Hour)}}
 	want = `relay        none answers
 reason       no relay answers
 slot         shop: nobody streams from it, wal_status lost, keeps 1 bytes of WAL
@@ -58,7 +58,7 @@ func TestSlotLine(t *testing.T) {
 		"shop does not exist":     {Name: "shop", Seen: &now},
 		"shop: nobody streams from it, wal_status reserved, keeps 0 bytes of WAL without a limit": {Name: "shop", Seen: &now, WALStatus: "reserved"},
 	} {
-		if got := (&view{Report: report.Report{Slot: s}}).slotLine(now); got != want {
+		if got := (&statusView{Report: report.Report{Slot: s}}).slotLine(now); got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	}
@@ -68,17 +68,17 @@ func TestExitOfStatus(t *testing.T) {
 	elsewhere := &slotadmin.Status{PID: 5}
 	for _, test := range []struct {
 		name string
-		view view
+		view statusView
 		code int
 	}{
-		{"leader", view{Report: report.Report{Role: "leader", Ready: true}}, 0},
-		{"standby", view{Report: report.Report{Role: "standby", Ready: true}}, 0},
-		{"waiting", view{Report: report.Report{Role: "waiting"}}, exitDifferent},
-		{"lost slot", view{Report: report.Report{Role: "leader", Ready: true, Slot: report.Slot{WALStatus: "lost"}}}, exitDifferent},
-		{"no relay", view{Report: report.Report{Role: "none"}, outside: &slotadmin.Status{}}, exitDifferent},
-		{"a relay elsewhere", view{Report: report.Report{Role: "none"}, outside: elsewhere}, exitRuntime},
-		{"ready, and hidden", view{Report: report.Report{Role: "leader", Ready: true}, outside: elsewhere, hidden: true}, 0},
-		{"not ready, and hidden", view{Report: report.Report{Reason: "waiting"}, outside: elsewhere, hidden: true}, exitDifferent},
+		{"leader", statusView{Report: report.Report{Role: "leader", Ready: true}}, 0},
+		{"standby", statusView{Report: report.Report{Role: "standby", Ready: true}}, 0},
+		{"waiting", statusView{Report: report.Report{Role: "waiting"}}, exitDifferent},
+		{"lost slot", statusView{Report: report.Report{Role: "leader", Ready: true, Slot: report.Slot{WALStatus: "lost"}}}, exitDifferent},
+		{"no relay", statusView{Report: report.Report{Role: "none"}, postgres: &slotadmin.Status{}}, exitDifferent},
+		{"a relay elsewhere", statusView{Report: report.Report{Role: "none"}, postgres: elsewhere}, exitRuntime},
+		{"ready, and hidden", statusView{Report: report.Report{Role: "leader", Ready: true}, postgres: elsewhere, hidden: true}, 0},
+		{"not ready, and hidden", statusView{Report: report.Report{Reason: "waiting"}, postgres: elsewhere, hidden: true}, exitDifferent},
 	} {
 		code := 0
 		if err, ok := test.view.exit().(*exitError); ok {

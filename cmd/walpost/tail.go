@@ -37,7 +37,7 @@ connection ends, and when its output takes nothing for a minute, for the server 
 }
 
 func (a *app) tail(cmd *cobra.Command) error {
-	cfg, c, err := a.relayConfiguration(cmd)
+	cfg, c, err := a.loadRelayConfig(cmd)
 	if err != nil {
 		return err
 	}
@@ -49,8 +49,8 @@ func (a *app) tail(cmd *cobra.Command) error {
 		return err
 	}
 	c.Slot = "" // it has one of its own
-	ctx, quiet := a.whileRead(cmd.Context())
-	defer quiet()
+	ctx, release := a.untilReaderGone(cmd.Context())
+	defer release()
 	err = tail.Run(ctx, c.Config, sink.NewStdout(a.stdout, records))
 	if errors.Is(err, syscall.EPIPE) {
 		return nil
@@ -58,11 +58,11 @@ func (a *app) tail(cmd *cobra.Command) error {
 	return err
 }
 
-// whileRead returns a context that ends with a signal, and when nobody reads stdout any more: head has its lines long before the next
-// event comes and finds the pipe closed.
-func (a *app) whileRead(ctx context.Context) (_ context.Context, quiet func()) {
+// untilReaderGone returns a context that ends with a signal, and when nobody reads stdout any more: head has its lines long before the
+// next event comes and finds the pipe closed.
+func (a *app) untilReaderGone(ctx context.Context) (_ context.Context, release func()) {
 	ctx, cancel := context.WithCancel(ctx)
-	signals, release := catchSignals()
+	signals, releaseSignals := catchSignals()
 	pipe := make(chan os.Signal, 1)
 	signal.Notify(pipe, syscall.SIGPIPE) // or the first write to a closed pipe would end the process, slot and all
 	go func() {
@@ -73,7 +73,7 @@ func (a *app) whileRead(ctx context.Context) (_ context.Context, quiet func()) {
 		}
 	}()
 	if f, ok := a.stdout.(*os.File); ok {
-		watchReader(f, cancel)
+		onReaderGone(f, cancel)
 	}
-	return ctx, func() { cancel(); release(); signal.Stop(pipe) }
+	return ctx, func() { cancel(); releaseSignals(); signal.Stop(pipe) }
 }

@@ -5,9 +5,9 @@ import (
 	"syscall"
 )
 
-// watchReader calls gone when nobody can read any more what is written to f, if f is something that is read: a pipe, a terminal. The watch
+// onReaderGone calls gone when nobody can read any more what is written to f, if f is something that is read: a pipe, a terminal. The watch
 // lasts as long as the process.
-func watchReader(f *os.File, gone func()) {
+func onReaderGone(f *os.File, gone func()) {
 	poll, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
 	if err != nil {
 		return

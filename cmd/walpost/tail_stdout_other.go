@@ -4,5 +4,5 @@ package main
 
 import "os"
 
-// watchReader does nothing here: that nobody reads any more is found at the next write.
-func watchReader(*os.File, func()) {}
+// onReaderGone does nothing here: that nobody reads any more is found at the next write.
+func onReaderGone(*os.File, func()) {}

@@ -93,8 +93,8 @@ func (c *Client) get(ctx context.Context, path string) (int, []byte, error) {
 	return res.StatusCode, body, err
 }
 
-// Report asks for the relay's state, and returns its JSON, too, which may hold more than this program knows. With ErrHidden the report holds
-// only what /readyz tells: Ready, and Role or Reason. Any other error means that no relay at the address can be understood.
+// Report asks for the relay's state, and returns its JSON, too, which may hold more than this program knows. With ErrHidden the report
+// holds only what /readyz tells: Ready, and Role or Reason. Any other error means that no relay at the address can be understood.
 func (c *Client) Report(ctx context.Context) (r report.Report, text []byte, err error) {
 	code, text, err := c.get(ctx, "/api/status")
 	var failed *url.Error
