@@ -1,8 +1,8 @@
 // Command walpost carries committed rows of an outbox table in Postgres to Kafka.
 //
-// This package is the composition root: the only place that knows every other package. It reads the configuration, builds the parts,
-// serves health and metrics, takes signals and chooses the exit code. What the parts promise is said in their packages: relay, sink,
-// schema.
+// This package is the composition root, the only place that knows every other package, and the tree of verbs, a file for each. It builds
+// the parts from the configuration, takes signals and chooses the exit code. What the parts promise is said in their packages: relay, sink,
+// schema, and below internal/ the configuration, the admin server, its report and its client.
 package main
 
 import (

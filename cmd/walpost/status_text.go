@@ -109,46 +109,6 @@ func (v *statusView) slotLine(now time.Time) string {
 	return text
 }
 
-// recorded is what a relay wrote down last.
-func recorded(phase, confirmed string, at, now time.Time) string {
-	if confirmed == "" {
-		return phase + ", nothing confirmed yet"
-	}
-	s := phase + ", confirmed up to " + confirmed
-	if !at.IsZero() {
-		s += ", which was committed " + ago(&at, now)
-	}
-	return s
-}
-
-func ago(t *time.Time, now time.Time) string {
-	if t == nil {
-		return "none yet"
-	}
-	return age(now.Sub(*t)) + " ago"
-}
-
-// age rounds to what people read: the two largest units.
-func age(d time.Duration) string {
-	d = max(d, 0)
-	switch {
-	case d < time.Minute:
-		return seconds(d.Seconds())
-	case d < time.Hour:
-		return fmt.Sprintf("%d min %d s", d/time.Minute, d%time.Minute/time.Second)
-	case d < 24*time.Hour:
-		return fmt.Sprintf("%d h %d min", d/time.Hour, d%time.Hour/time.Minute)
-	}
-	return fmt.Sprintf("%d days %d h", d/(24*time.Hour), d%(24*time.Hour)/time.Hour)
-}
-
-func seconds(s float64) string {
-	if s >= 100 {
-		return age(time.Duration(s) * time.Second)
-	}
-	return fmt.Sprintf("%.1f s", s)
-}
-
 func rate(r float64) string {
 	if r < 10 {
 		return fmt.Sprintf("%.1f", r)

@@ -1,0 +1,37 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+
+	"walpost/cmd/walpost/internal/config"
+)
+
+// logger returns the log, as the flags want it: text for people at a terminal, else JSON. Its level may be set later, too.
+func (a *app) logger(cfg *config.Config) (*slog.Logger, *slog.LevelVar, error) {
+	level := new(slog.LevelVar)
+	_ = level.UnmarshalText([]byte(cfg.Log.Level)) // knows all that are valid
+	options := &slog.HandlerOptions{Level: level}
+	format := a.flags.logFormat
+	if format == "" && terminal(a.stderr) {
+		format = "text"
+	}
+	switch format {
+	case "text":
+		return slog.New(slog.NewTextHandler(a.stderr, options)), level, nil
+	case "json", "":
+		return slog.New(slog.NewJSONHandler(a.stderr, options)), level, nil
+	}
+	return nil, nil, &exitError{exitUsage, fmt.Errorf("--log-format %q is neither text nor json", format)}
+}
+
+func terminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
