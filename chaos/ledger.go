@@ -47,12 +47,12 @@ func newReport(r *round, h verdict.History, used []memory) report {
 	return rep
 }
 
-// broke tells whether the round broke a promise.
+// broke reports whether the round broke a promise.
 func (r report) broke() bool {
 	return len(r.ended) > 0 || slices.ContainsFunc(r.entries, entry.broke)
 }
 
-// broke tells whether a promise was broken.
+// broke reports whether a promise was broken.
 func (e entry) broke() bool { return e.Tally.Broke() || e.beyond > headroom }
 
 // line is a fault's row in the ledger.

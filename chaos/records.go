@@ -56,7 +56,7 @@ func (r *round) readTopic(ctx context.Context, topic string) ([]verdict.Record, 
 // appendTime is kgo's number for message.timestamp.type=LogAppendTime.
 const appendTime = 1
 
-// placed tells whether a record is where Kafka's own producers would put it, of a topic that grew from some partitions to some.
+// placed reports whether a record is where Kafka's own producers would put it, of a topic that grew from some partitions to some.
 func placed(usual kgo.TopicPartitioner, record *kgo.Record, from, to int) bool {
 	of := &kgo.Record{Key: record.Key}
 	if of.Key == nil { // no key: by the event's id

@@ -28,7 +28,7 @@ func (d *Decoder) Follow(oid uint32, columns []schema.TableColumn, at pglogrepl.
 	d.named = oid
 }
 
-// isOutbox tells whether an announced table is the outbox.
+// isOutbox reports whether an announced table is the outbox.
 func (d *Decoder) isOutbox(oid uint32, namespace, name []byte) bool {
 	if string(namespace) == d.table.Schema && string(name) == d.table.Name {
 		d.named = oid

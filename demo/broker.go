@@ -27,7 +27,7 @@ func startBroker() (*broker, error) {
 
 func (b *broker) addresses() []string { return b.cluster.ListenAddrs() }
 
-// drained tells whether a consumer group has committed all there is.
+// drained reports whether a consumer group has committed all there is.
 func (b *broker) drained(group string) bool {
 	info := b.cluster.GroupInfo(group)
 	for _, p := range b.cluster.PartitionInfos(topic) {

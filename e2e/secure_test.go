@@ -186,7 +186,7 @@ func TestSecureGrants(t *testing.T) {
 	l.exactlyOnce(t, stock, only("stock"))
 }
 
-// blocked tells whether the metrics say that a topic waits.
+// blocked reports whether the metrics say that a topic waits.
 func blocked(metrics, topic string) bool {
 	for line := range strings.Lines(metrics) {
 		if value, ok := strings.CutPrefix(line, `walpost_topic_blocked_seconds{topic="`+topic+`"} `); ok {

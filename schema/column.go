@@ -22,7 +22,7 @@ func (c Column) String() string {
 	return "no column"
 }
 
-// Required tells whether a table without this column is no outbox.
+// Required reports whether a table without this column is no outbox.
 func (c Column) Required() bool { return c <= Payload }
 
 // ParseColumn returns the column that a configuration key names.

@@ -69,7 +69,7 @@ func (d *differ) add(object, found, wanted, cure string) {
 	d.list = append(d.list, Difference{object, found, wanted, cure})
 }
 
-// version compares the versions, and tells whether it makes sense to look any further.
+// version compares the versions, and reports whether it makes sense to look any further.
 func (d *differ) version() bool {
 	wanted := fmt.Sprintf("version %d", Version)
 	switch found := d.live.Version; {

@@ -96,7 +96,7 @@ func quoteAll(names []string) []string {
 	return quoted
 }
 
-// mayReplicate is a query that tells whether the role may stream the WAL. RDS and Aurora have a role for that instead of the attribute.
+// mayReplicate is a query that reports whether the role may stream the WAL. RDS and Aurora have a role for that instead of the attribute.
 func mayReplicate(role string) string {
 	return `select exists (select from pg_catalog.pg_roles r where r.rolname = ` + QuoteLiteral(role) + ` and (r.rolreplication or r.rolsuper or exists (
   select from pg_catalog.pg_auth_members m join pg_catalog.pg_roles g on g.oid = m.roleid where m.member = r.oid and g.rolname = 'rds_replication')))`

@@ -26,7 +26,7 @@ func DefaultMapping() Mapping {
 	return m
 }
 
-// DefaultNames tells whether the columns that publish() writes carry their default names, so that it can write to the table.
+// DefaultNames reports whether the columns that publish() writes carry their default names, so that it can write to the table.
 func (m Mapping) DefaultNames() bool {
 	for c := ID; c <= Headers; c++ {
 		if m.Names[c] != c.String() {

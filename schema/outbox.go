@@ -33,7 +33,7 @@ func (o Options) outboxTokens() tokens {
 	return tokens{"columns": strings.Join(lines, ",\n")}
 }
 
-// hasPublish tells whether publish() can write to the outbox: its columns have the default names, and its id can be a uuid.
+// hasPublish reports whether publish() can write to the outbox: its columns have the default names, and its id can be a uuid.
 func (o Options) hasPublish() bool {
 	if !o.Mapping.DefaultNames() {
 		return false

@@ -50,7 +50,7 @@ func (c *planColumn) findPlain() {
 	}
 }
 
-// Has tells whether the table feeds c: an optional column under its default name may be absent.
+// Has reports whether the table feeds c: an optional column under its default name may be absent.
 func (p *Plan) Has(c Column) bool { return p.kinds[c] != kindNone }
 
 // Reset readies ev for a row: every value NULL, every time NoTime, the position zero, the content that of the payload column. The

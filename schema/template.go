@@ -110,7 +110,7 @@ func (t Template) Append(dst []byte, ev *Event) ([]byte, error) {
 	return dst, nil
 }
 
-// CheckTemplate tells whether the table that p reads can feed t: a column in braces must be there, and bytea is no text.
+// CheckTemplate reports whether the table that p reads can feed t: a column in braces must be there, and bytea is no text.
 func (p *Plan) CheckTemplate(t Template) error {
 	var problems []error
 	for _, part := range t.parts {

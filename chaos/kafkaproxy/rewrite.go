@@ -95,7 +95,7 @@ func (l *link) write(frame []byte) error {
 	return err
 }
 
-// change changes an answer, and tells whether it did.
+// change changes an answer, and reports whether it did.
 func (c *Cluster) change(x *exchange, answer kmsg.Response) (bool, error) {
 	var errs []error
 	lead := func(id int32, host *string, port *int32) {

@@ -110,7 +110,7 @@ func (t *Tally) Add(o Tally) {
 	t.Stall = max(t.Stall, o.Stall)
 }
 
-// Broke tells whether a promise was broken, or the measure itself is wrong.
+// Broke reports whether a promise was broken, or the measure itself is wrong.
 func (t Tally) Broke() bool {
 	return t.Lost+t.Uncommitted+t.Altered+t.Denied+t.Disordered+t.Repeated+t.Stray+t.Ahead > 0
 }

@@ -126,7 +126,7 @@ func (j *judge) wrong(r *Record, row int) string {
 	return ""
 }
 
-// stamped tells whether a timestamp is the row's created_at, in whole milliseconds, or the relay's time if that is earlier, which lies
+// stamped reports whether a timestamp is the row's created_at, in whole milliseconds, or the relay's time if that is earlier, which lies
 // between the commit and the confirmation when it first comes.
 func (j *judge) stamped(at time.Time, row int) bool {
 	r := &j.Rows[row]
@@ -163,7 +163,7 @@ type place struct {
 
 func (r *Record) place() place { return place{r.Topic, r.Partition, r.Generation} }
 
-// before tells whether a record was appended before another one of the same row.
+// before reports whether a record was appended before another one of the same row.
 func (r *Record) before(o *Record) bool {
 	if r.Generation != o.Generation {
 		return r.Generation < o.Generation
@@ -182,7 +182,7 @@ func (r *Row) String() string {
 	return fmt.Sprintf("%s key %s of %s, committed %s at %X", r.ID, r.Key, r.Topic, r.Committed.Format("15:04:05.000000"), r.Commit)
 }
 
-// exempt tells whether a row may have gone with its topic.
+// exempt reports whether a row may have gone with its topic.
 func (j *judge) exempt(r *Row) bool {
 	for _, p := range j.Purges {
 		if p.Topic == r.Topic && r.Commit >= p.Confirmed && r.Committed.Before(p.Gone) {

@@ -65,7 +65,7 @@ type log struct {
 	cuts   []int     // redeliveries in the middle of another, of each span
 }
 
-// interrupted tells whether the next record's row begins a redelivery although the last one has not come to its end.
+// interrupted reports whether the next record's row begins a redelivery although the last one has not come to its end.
 func (l *log) interrupted(row int) bool {
 	return len(l.seen) > 0 && row <= l.last && l.last < l.seen[len(l.seen)-1]
 }

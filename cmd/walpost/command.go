@@ -99,7 +99,7 @@ func unknown(cmd *cobra.Command, arg string) error {
 	if near := config.Nearest(arg, names); near != "" {
 		what += "; did you mean " + near + "?"
 	}
-	return fmt.Errorf("unknown command %s; %s", config.Shown(arg), what)
+	return fmt.Errorf("unknown command %s; %s", config.PrintableName(arg), what)
 }
 
 // helpCommand is the library's, but for what it says of a command that there is not: that is an error like any other.

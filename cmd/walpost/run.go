@@ -108,7 +108,7 @@ func limitMemory(cfg *config.Config) {
 	}
 }
 
-// newSink makes the sink. renew tells how to log in by the time that it matters; nil: as cfg says.
+// newSink makes the sink. renew returns how to log in at the moment; nil: as cfg says.
 func newSink(cfg *config.Config, renew func() sink.Security, log *slog.Logger, registry prometheus.Registerer) (*sink.Kafka, error) {
 	c, err := cfg.Sink()
 	if err != nil {

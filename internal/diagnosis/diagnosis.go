@@ -38,7 +38,7 @@ func (l *List) OK(check, format string, args ...any) {
 	l.Add(check, OK, fmt.Sprintf(format, args...), "")
 }
 
-// AnyFailed tells whether a check failed.
+// AnyFailed reports whether a check failed.
 func AnyFailed(findings []Finding) bool {
 	for _, f := range findings {
 		if f.Level == Failed {

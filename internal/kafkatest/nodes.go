@@ -95,7 +95,7 @@ func (c *Cluster) running() []int32 {
 	return ids
 }
 
-// sees tells whether a node's own metadata has all of the ids.
+// sees reports whether a node's own metadata has all of the ids.
 func (c *Cluster) sees(n node, ids []int32) error {
 	metadata, err := ask(child.Address(n.internal), nil)
 	if err != nil {

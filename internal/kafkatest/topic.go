@@ -70,7 +70,7 @@ func awaitTopic(ctx context.Context, address, topic string, partitions int32) er
 	}
 }
 
-// led tells whether a broker knows all leaders of a topic.
+// led reports whether a broker knows all leaders of a topic.
 func led(address, topic string, partitions int32) error {
 	metadata, err := ask(address, []string{topic})
 	if err != nil {

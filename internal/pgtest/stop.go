@@ -27,7 +27,7 @@ func (s *Server) Stop(ctx context.Context, mode Mode) error {
 // it.
 func (s *Server) Kill() { s.process.Kill() }
 
-// Running tells whether the server's process is there.
+// Running reports whether the server's process is there.
 func (s *Server) Running() bool { return s.process.Running() }
 
 // Done is closed when the server's present process has ended.

@@ -68,7 +68,7 @@ func await(t *testing.T, what string, holds func() bool) {
 	}
 }
 
-// gone tells whether a process has ended, waited for or not.
+// gone reports whether a process has ended, waited for or not.
 func gone(pid int) bool {
 	if errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
 		return true

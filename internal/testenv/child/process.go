@@ -122,7 +122,7 @@ func (p *Process) Err() error {
 	return p.err
 }
 
-// Running tells whether the process has not ended yet.
+// Running reports whether the process has not ended yet.
 func (p *Process) Running() bool {
 	select {
 	case <-p.done:

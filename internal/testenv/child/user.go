@@ -45,11 +45,11 @@ func (u *User) credential() *syscall.Credential {
 	return &syscall.Credential{Uid: uint32(u.UID), Gid: uint32(u.GID)}
 }
 
-// CanEnter tells whether the user may pass through dir and its parents as
+// CanEnter reports whether the user may pass through dir and its parents as
 // everybody may; a nil user, who is the starter, always may.
 func (u *User) CanEnter(dir string) bool { return u == nil || enterable(dir) }
 
-// enterable tells whether everybody may pass through dir and its parents.
+// enterable reports whether everybody may pass through dir and its parents.
 func enterable(dir string) bool {
 	for ; ; dir = filepath.Dir(dir) {
 		info, err := os.Stat(dir)

@@ -2,6 +2,9 @@
 //
 // [Load] takes a YAML file, the environment and flags, later ones winning over earlier ones, and checks the outcome. It reports
 // everything that is wrong at once, each with the place where it was written, and never shows a secret, nor the line that one stands in.
+//
+// Of a running program [Config.Renew] reads the secrets in files again, and [Config.Adopt] takes over what may change without a restart.
+// When to do either, and what to do with a configuration that is wrong, is for the caller to decide.
 package config
 
 import (

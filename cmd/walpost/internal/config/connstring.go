@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// checkConnString tells what is wrong with a connection string, without showing any of it: where the password in a broken one begins
+// checkConnString returns what is wrong with a connection string, without showing any of it: where the password in a broken one begins
 // and ends, nobody knows.
 func checkConnString(s string) error {
 	if strayAt(s) {
@@ -28,8 +28,8 @@ func checkConnString(s string) error {
 const connStringForm = "write postgres://user:password@host:5432/database, " +
 	"with special characters of the password percent-encoded (/ is %2F, @ is %40), or host=… user=… dbname=…"
 
-// strayAt tells whether a URL has an @ where only an encoded one belongs. libpq, and pgx with it, ends the search for user and password at
-// the first slash: of postgres://relay:/secret@db/shop it takes relay for the host and the password for the database, a name that
+// strayAt reports whether a URL has an @ where only an encoded one belongs. libpq, and pgx with it, ends the search for user and password
+// at the first slash: of postgres://relay:/secret@db/shop it takes relay for the host and the password for the database, a name that
 // everybody may read.
 func strayAt(s string) bool {
 	scheme, rest, _ := strings.Cut(s, "://")
@@ -45,7 +45,7 @@ func strayAt(s string) bool {
 	}
 	for part := range strings.SplitSeq(query, "&") {
 		name, value, _ := strings.Cut(part, "=")
-		if strings.Contains(name, "@") || strings.Contains(value, "@") && !known(name) {
+		if strings.Contains(name, "@") || strings.Contains(value, "@") && !isParameter(name) {
 			return true
 		}
 	}
@@ -70,20 +70,20 @@ func explainConnString(err error) error {
 	return errors.New("is no connection string: " + strings.TrimPrefix(reason, "failed to ") + "; " + connStringForm)
 }
 
-// open are the parameters whose values may be shown; any other may be a password, or a password's name misspelt.
-var open = map[string]bool{}
+// showable are the parameters whose values may be shown; any other may be a password, or a password's name misspelt.
+var showable = map[string]bool{}
 
 func init() {
 	for name := range strings.FieldsSeq(`host hostaddr port dbname database user service servicefile passfile sslmode sslcert sslkey sslrootcert
 		sslsni sslnegotiation sslcertmode channel_binding require_auth krbsrvname krbspn connect_timeout target_session_attrs application_name
 		min_protocol_version max_protocol_version search_path timezone`) {
-		open[name] = true
+		showable[name] = true
 	}
 }
 
-// known tells whether a parameter is one of libpq's: those that are open, and those that are not.
-func known(name string) bool {
-	return open[name] || name == "password" || name == "sslpassword" || name == "options"
+// isParameter reports whether libpq has a parameter of this name, whether its value may be shown or not.
+func isParameter(name string) bool {
+	return showable[name] || name == "password" || name == "sslpassword" || name == "options"
 }
 
 // redactConnString masks the secrets of a connection string. When in doubt it masks more.
@@ -113,7 +113,7 @@ func redactURL(rest string) string {
 	var parts []string
 	for part := range strings.SplitSeq(query, "&") {
 		name, _, _ := strings.Cut(part, "=")
-		if decoded, err := url.QueryUnescape(name); err != nil || !open[decoded] {
+		if decoded, err := url.QueryUnescape(name); err != nil || !showable[decoded] {
 			part = name + "=" + mask
 		}
 		parts = append(parts, part)
@@ -134,7 +134,7 @@ func redactKeywords(s string) string {
 		rest = strings.TrimLeft(rest, space)
 		n := valueLength(rest)
 		value := rest[:n]
-		if !open[name] {
+		if !showable[name] {
 			value = mask
 		}
 		parts, s = append(parts, name+"="+value), rest[n:]

@@ -68,7 +68,7 @@ func readFlag(f Flag) ([]setting, []error) {
 	k, file := lookup(f.Path)
 	if k == nil {
 		name := strings.TrimPrefix(f.Path, "kafka.")
-		return nil, []error{fmt.Errorf("%s: unknown property %s%s", f.Name, Shown(name), propertyMeant(name))}
+		return nil, []error{fmt.Errorf("%s: unknown property %s%s", f.Name, PrintableName(name), propertyMeant(name))}
 	}
 	return []setting{{key: k, text: f.Value, file: file, origin: f.Name}}, nil
 }

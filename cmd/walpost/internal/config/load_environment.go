@@ -35,7 +35,7 @@ func readEnvironment(environ []string) (settings []setting, errs []error) {
 			settings = append(settings, setting{key: files[name], text: value, file: true, origin: name})
 		case foreign.MatchString(name):
 		default:
-			errs = append(errs, fmt.Errorf("environment: unknown variable %s%s", Shown(name), didYouMean(nearestVariable(name))))
+			errs = append(errs, fmt.Errorf("environment: unknown variable %s%s", PrintableName(name), didYouMean(nearestVariable(name))))
 		}
 	}
 	return settings, errs

@@ -125,7 +125,7 @@ func (f *file) pair(section string, pair *ast.MappingValueNode) {
 	k, file := lookup(path)
 	switch {
 	case k == nil:
-		f.fail(pair.Key.GetToken(), "unknown key %s%s", Shown(path), didYouMean(nearestPath(path)))
+		f.fail(pair.Key.GetToken(), "unknown key %s%s", PrintableName(path), didYouMean(nearestPath(path)))
 		return
 	case sectionOf(k.path) != section:
 		f.fail(pair.Key.GetToken(), "unknown key %s at this level; write %s below %s", path, strings.TrimPrefix(path, sectionOf(k.path)+"."), sectionOf(k.path))

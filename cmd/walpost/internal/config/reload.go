@@ -72,7 +72,7 @@ func (c *Config) Adopt(fresh *Config) (next *Config, taken, left []string) {
 	return next, taken, left
 }
 
-// differs tells whether a key has another value, or its value another file.
+// differs reports whether a key has another value, or its value another file.
 func (c *Config) differs(k *key, other *Config) bool {
 	value := func(c *Config) any { return reflect.ValueOf(c).Elem().FieldByIndex(k.field).Interface() }
 	return value(c) != value(other) || c.files[k.path] != other.files[k.path]
@@ -91,8 +91,8 @@ func (c *Config) secret(k *key) string {
 	return reflect.ValueOf(c).Elem().FieldByIndex(k.field).String()
 }
 
-// sameDatabase tells what is wrong with another connection string that is to be used in place of this one. It may differ in user, password
-// and TLS: the slot and the stream belong to the database.
+// sameDatabase returns what is wrong with another connection string that is to be used in place of this one. It may differ in user,
+// password and TLS: the slot and the stream belong to the database.
 func (c *Config) sameDatabase(url Secret) error {
 	if err := checkConnString(string(url)); err != nil {
 		return err

@@ -102,8 +102,8 @@ func join(section, name string) string {
 	return section + "." + name
 }
 
-// Shown returns as much of a name as a name can be: what was meant as a value, and ended up as a name, may be a secret.
-func Shown(name string) string {
+// PrintableName returns as much of a name as a name can be: what was meant as a value, and ended up as a name, may be a secret.
+func PrintableName(name string) string {
 	for i, r := range name {
 		legal := 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '.' || r == '_' || r == '-'
 		if !legal || i == 60 {

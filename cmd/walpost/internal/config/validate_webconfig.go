@@ -10,7 +10,7 @@ import (
 	"github.com/prometheus/exporter-toolkit/web"
 )
 
-// checkWebConfig tells on one line what is wrong with the file of admin.web_config.
+// checkWebConfig returns, on one line, what is wrong with the file of admin.web_config.
 func checkWebConfig(name string) error {
 	err := web.Validate(name)
 	if err == nil {
