@@ -6,6 +6,8 @@ import (
 	"os"
 	"os/exec"
 	"time"
+
+	"walpost/internal/testenv/child"
 )
 
 // drained is one drain of a backlog.
@@ -113,7 +115,7 @@ func (r *rig) publish(ctx context.Context, b *backlog) (d drained, err error) {
 	perRow := func(used time.Duration) float64 { return float64(used.Microseconds()) / float64(b.rows) }
 	d.Walsender, d.Broker = perRow(cpuOf(walsender)-senderCPU), perRow(cpuOf(broker)-brokerCPU)
 	d.Reader = perRow(cpuOf(relay.PID())) // with all that its start cost
-	d.Foreign, d.PeakRSS = foreign(from, look()), peakRSS(relay.PID())
+	d.Foreign, d.PeakRSS = foreign(from, look()), child.PeakRSS(relay.PID())
 	if err := relay.stop(ctx); err != nil {
 		return d, err
 	}
@@ -153,7 +155,7 @@ func (r *rig) receive(ctx context.Context, b *backlog) (d drained, err error) {
 	var peak int64
 	// Both processes are gone at the end, so they are followed till then.
 	for ticks := time.NewTicker(5 * time.Millisecond); ; {
-		senderCPU, peak = max(senderCPU, cpuOf(walsender)), max(peak, peakRSS(cmd.Process.Pid))
+		senderCPU, peak = max(senderCPU, cpuOf(walsender)), max(peak, child.PeakRSS(cmd.Process.Pid))
 		select {
 		case <-ticks.C:
 			continue

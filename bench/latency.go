@@ -11,6 +11,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/errgroup"
+
+	"walpost/internal/testenv/child"
 )
 
 // latencies are times until a consumer had a row, in milliseconds, on one
@@ -111,7 +113,7 @@ func (r *rig) commitAndConsume(ctx context.Context, b *backlog, topic string, re
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	l.PeakRSS = peakRSS(relay.PID())
+	l.PeakRSS = child.PeakRSS(relay.PID())
 	l.Seen = quantilesOf(all[warm:], func(s stamps) time.Duration { return s.seen.Sub(s.committed) })
 	l.Intended = quantilesOf(all[warm:], func(s stamps) time.Duration { return s.seen.Sub(s.intended) })
 	return l, nil

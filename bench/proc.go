@@ -126,18 +126,6 @@ func foreign(from, to machine) float64 {
 	return max(0, ((to.busy-from.busy)-(to.ours-from.ours)).Seconds()/window.Seconds())
 }
 
-// peakRSS is a process's largest resident set so far, in bytes.
-func peakRSS(pid int) int64 {
-	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	for line := range strings.Lines(string(text)) {
-		if rest, ok := strings.CutPrefix(line, "VmHWM:"); ok {
-			kb, _ := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
-			return kb << 10
-		}
-	}
-	return 0
-}
-
 func cpuModel() string {
 	text, _ := os.ReadFile("/proc/cpuinfo")
 	for line := range strings.Lines(string(text)) {

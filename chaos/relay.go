@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -193,17 +192,7 @@ func (k *keeper) memory() int64 {
 	if p == nil {
 		return 0
 	}
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.PID()))
-	if err != nil {
-		return 0
-	}
-	_, peak, _ := strings.Cut(string(text), "VmHWM:")
-	fields := strings.Fields(peak)
-	if len(fields) == 0 {
-		return 0
-	}
-	kilobytes, _ := strconv.ParseInt(fields[0], 10, 64)
-	return kilobytes << 10
+	return child.PeakRSS(p.PID())
 }
 
 func lastLines(path string, n int) string {

@@ -2,13 +2,13 @@ package e2e
 
 import (
 	"fmt"
-	"os"
-	"regexp"
 	"runtime"
 	"strconv"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"walpost/internal/testenv/child"
 )
 
 // One huge transaction, and a topic that is not there when it comes: the
@@ -38,7 +38,10 @@ func TestMemoryIsBounded(t *testing.T) {
 	})
 	topic := p.topic(t, "order", 6, nil)
 	p.settle(t)
-	peak := peakRSS(t, r.process.PID())
+	peak := child.PeakRSS(r.process.PID())
+	if peak == 0 {
+		t.Fatal("no VmHWM in /proc")
+	}
 	r.stop(t)
 	t.Logf("%d rows in one transaction: peak RSS %d MiB, budget %d MiB", rows, peak>>20, budget>>20)
 	if peak > budget+more {
@@ -64,21 +67,4 @@ func TestMemoryIsBounded(t *testing.T) {
 			t.Fatalf("row %d is missing", i)
 		}
 	}
-}
-
-var peakLine = regexp.MustCompile(`(?m)^VmHWM:\s+(\d+) kB$`)
-
-// peakRSS is a process's largest resident set so far, in bytes.
-func peakRSS(t testing.TB, pid int) int64 {
-	t.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	match := peakLine.FindSubmatch(status)
-	if match == nil {
-		t.Fatalf("no VmHWM in %s", status)
-	}
-	kb, _ := strconv.ParseInt(string(match[1]), 10, 64) // digits, as the pattern has it
-	return kb << 10
 }
