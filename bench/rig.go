@@ -124,13 +124,7 @@ func (r *rig) start(b *backlog, slot, topic string) (*relay, error) {
 
 // stop stops it cleanly.
 func (p *relay) stop(ctx context.Context) error {
-	if err := p.Signal(syscall.SIGTERM); err != nil {
-		return err
-	}
-	if err := p.Wait(ctx); err != nil {
-		return err
-	}
-	if err := p.Err(); err != nil {
+	if err := p.Terminate(ctx); err != nil {
 		return fmt.Errorf("walpost after SIGTERM: %w", err)
 	}
 	return nil

@@ -70,7 +70,7 @@ func (k *keeper) watch(p *child.Process) {
 	if k.told || k.process != p {
 		return
 	}
-	k.ended = append(k.ended, fmt.Sprintf("%s: the relay ended by itself: %v\n%s", time.Now().Format("15:04:05.000"), p.Err(), lastLines(k.spec.Log, 5)))
+	k.ended = append(k.ended, fmt.Sprintf("%s: the relay ended by itself: %v\n%s", time.Now().Format("15:04:05.000"), p.Err(), child.LastLines(k.spec.Log, 5)))
 	if err := k.startLocked(); err != nil {
 		k.ended = append(k.ended, err.Error())
 	}
@@ -117,17 +117,10 @@ func (k *keeper) killed() int {
 // stop asks the relay to end by SIGTERM; it has to, with exit code 0.
 func (k *keeper) stop(ctx context.Context) error {
 	k.tell()
-	p := k.current()
-	if err := p.Signal(syscall.SIGTERM); err != nil {
-		return err
-	}
 	ctx, cancel := context.WithTimeout(ctx, leaving)
 	defer cancel()
-	if err := p.Wait(ctx); err != nil {
-		return fmt.Errorf("the relay after SIGTERM: %w\n%s", err, lastLines(k.spec.Log, 20))
-	}
-	if err := p.Err(); err != nil {
-		return fmt.Errorf("the relay after SIGTERM: %w\n%s", err, lastLines(k.spec.Log, 20))
+	if err := k.current().Terminate(ctx); err != nil {
+		return fmt.Errorf("the relay after SIGTERM: %w\n%s", err, child.LastLines(k.spec.Log, 20))
 	}
 	return nil
 }
@@ -193,9 +186,4 @@ func (k *keeper) memory() int64 {
 		return 0
 	}
 	return child.PeakRSS(p.PID())
-}
-
-func lastLines(path string, n int) string {
-	lines := strings.Split(strings.TrimSpace(child.Tail(path)), "\n")
-	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }

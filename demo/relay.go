@@ -107,20 +107,11 @@ func (r *relay) stop(ctx context.Context) error {
 	r.ending.Store(true)
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, errors.New("SIGTERM was not heeded"))
 	defer cancel()
-	if err := r.process.Signal(syscall.SIGTERM); err != nil {
-		return err
-	}
-	if err := r.process.Wait(ctx); err != nil {
-		return err
-	}
-	if err := r.process.Err(); err != nil {
+	if err := r.process.Terminate(ctx); err != nil {
 		return fmt.Errorf("the relay did not stop cleanly: %w; its last words:\n%s", err, r.lastWords())
 	}
 	return nil
 }
 
 // lastWords are the last lines of the relay's log.
-func (r *relay) lastWords() string {
-	lines := strings.Split(strings.TrimSpace(child.Tail(r.home.Path("walpost.log"))), "\n")
-	return strings.Join(lines[max(0, len(lines)-10):], "\n")
-}
+func (r *relay) lastWords() string { return child.LastLines(r.home.Path("walpost.log"), 10) }

@@ -188,9 +188,10 @@ func (r *relay) exit(t testing.TB) int {
 // stop asks it to leave, which must be a clean stop.
 func (r *relay) stop(t testing.TB) {
 	t.Helper()
-	r.signal(t, syscall.SIGTERM)
-	if code := r.exit(t); code != 0 {
-		t.Fatalf("after SIGTERM: exit %d, not 0", code)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := r.process.Terminate(ctx); err != nil {
+		t.Fatalf("after SIGTERM: %v", err)
 	}
 }
 

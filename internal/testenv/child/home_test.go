@@ -160,6 +160,34 @@ func TestCloseEndsEveryChild(t *testing.T) {
 	}
 }
 
+// Terminate wants exit code 0, and gives up with ctx.
+func TestTerminate(t *testing.T) {
+	home, err := NewHome("walpost-child-", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer home.Close()
+	for trap, want := range map[string]string{"exit 0": "", "exit 3": "exit status 3", "": "deadline"} {
+		spec := sleeper(home)
+		spec.Log = home.Path("terminate" + trap)
+		spec.Args = []string{"-c", "trap '" + trap + "' TERM; echo waiting; echo up; while :; do sleep 0.1; done"}
+		p, err := home.Start(spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		await(t, "the trap is set", func() bool { return LastLines(spec.Log, 1) == "up" })
+		limit := 20 * time.Second
+		if want == "deadline" {
+			limit = 200 * time.Millisecond
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), limit)
+		if err := p.Terminate(ctx); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", trap, err, want)
+		}
+		cancel()
+	}
+}
+
 // Run gives up a program that hangs, and its error holds the program's words.
 func TestRun(t *testing.T) {
 	home, err := NewHome("walpost-child-", nil)

@@ -150,6 +150,19 @@ func (p *Process) Wait(ctx context.Context) error {
 	}
 }
 
+// Terminate asks the process to end by SIGTERM, as a service manager does, and
+// waits for the end, at most as long as ctx lasts. An exit code other than 0
+// is an error.
+func (p *Process) Terminate(ctx context.Context) error {
+	if err := p.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	if err := p.Wait(ctx); err != nil {
+		return err
+	}
+	return p.Err()
+}
+
 // Kill ends the process and its own children by SIGKILL, as a crash of the
 // whole server does, and waits for it. Children are found on Linux only;
 // elsewhere they notice by themselves.

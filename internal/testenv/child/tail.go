@@ -3,6 +3,7 @@ package child
 import (
 	"io"
 	"os"
+	"strings"
 )
 
 // tailBytes is enough for every log of a test and for the end of a long one.
@@ -23,4 +24,10 @@ func Tail(path string) string {
 	}
 	text, _ := io.ReadAll(file)
 	return string(text)
+}
+
+// LastLines are the last n lines of a log file, or as many as there are.
+func LastLines(path string, n int) string {
+	lines := strings.Split(strings.TrimSpace(Tail(path)), "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }
