@@ -98,7 +98,7 @@ func (r *rig) publish(ctx context.Context, b *backlog) (d drained, err error) {
 			relay.Kill()
 		}
 		if err != nil {
-			err = fmt.Errorf("%w\n%s", err, r.log(slot))
+			err = fmt.Errorf("%w\n%s", err, child.Tail(relay.Log))
 		}
 	}()
 	walsender, err := b.awaitReader(ctx, slot, relay.Done())
@@ -116,7 +116,7 @@ func (r *rig) publish(ctx context.Context, b *backlog) (d drained, err error) {
 	d.Walsender, d.Broker = perRow(cpuOf(walsender)-senderCPU), perRow(cpuOf(broker)-brokerCPU)
 	d.Reader = perRow(cpuOf(relay.PID())) // with all that its start cost
 	d.Foreign, d.PeakRSS = foreign(from, look()), child.PeakRSS(relay.PID())
-	if err := relay.stop(ctx); err != nil {
+	if err := stop(ctx, relay); err != nil {
 		return d, err
 	}
 	if err := r.checkTopic(ctx, topic, b.rows); err != nil {

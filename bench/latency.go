@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"walpost/internal/testenv/child"
+	"walpost/internal/testenv/program"
 )
 
 // latencies are times until a consumer had a row, in milliseconds, on one
@@ -53,21 +54,21 @@ func (r *rig) latency(ctx context.Context) (*latencies, error) {
 	}
 	defer relay.Kill()
 	if _, err := b.awaitReader(ctx, baseSlot, relay.Done()); err != nil {
-		return nil, fmt.Errorf("%w\n%s", err, r.log(baseSlot))
+		return nil, fmt.Errorf("%w\n%s", err, child.Tail(relay.Log))
 	}
 	progress("latency: %d commits a second for %v, after %v", r.rate, r.lasting, r.warmUp)
 	l, err := r.commitAndConsume(ctx, b, topic, relay)
 	if err != nil {
-		return nil, fmt.Errorf("%w\n%s", err, r.log(baseSlot))
+		return nil, fmt.Errorf("%w\n%s", err, child.Tail(relay.Log))
 	}
-	return l, errors.Join(relay.stop(ctx), b.drop(ctx, baseSlot), b.conn.Close(ctx))
+	return l, errors.Join(stop(ctx, relay), b.drop(ctx, baseSlot), b.conn.Close(ctx))
 }
 
 // stamps are the moments of one commit; of two goroutines' making, read when
 // both are done.
 type stamps struct{ intended, committed, seen time.Time }
 
-func (r *rig) commitAndConsume(ctx context.Context, b *backlog, topic string, relay *relay) (*latencies, error) {
+func (r *rig) commitAndConsume(ctx context.Context, b *backlog, topic string, relay *program.Relay) (*latencies, error) {
 	warm := int(r.warmUp.Seconds() * float64(r.rate))
 	total := warm + int(r.lasting.Seconds()*float64(r.rate))
 	all := make([]stamps, total)

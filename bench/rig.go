@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-	"syscall"
 
 	"walpost/internal/kafkatest"
 	"walpost/internal/pgtest"
@@ -101,37 +100,23 @@ func (r *rig) setting() string {
 	return b.String()
 }
 
-// relay is a running `walpost run`.
-type relay struct{ *child.Process }
-
 // start starts the relay on a slot and a topic.
-func (r *rig) start(b *backlog, slot, topic string) (*relay, error) {
-	port, err := child.FreePort()
-	if err != nil {
-		return nil, err
-	}
-	process, err := r.home.Start(child.Spec{
-		Path: r.walpost,
-		Args: []string{"run", "--log-format", "text"},
+func (r *rig) start(b *backlog, slot, topic string) (*program.Relay, error) {
+	return program.Start(r.home, program.Options{
+		File: r.walpost,
 		Env: append(b.environment(), "WALPOST_POSTGRES_SLOT="+slot, "WALPOST_OUTBOX_TOPIC="+topic,
-			"WALPOST_KAFKA_BOOTSTRAP_SERVERS="+r.kafka.Brokers()[0], "WALPOST_KAFKA_COMPRESSION_TYPE="+r.codec,
-			"WALPOST_ADMIN_LISTEN="+child.Address(port)),
-		Log:   r.home.Path(slot + ".log"),
-		Death: syscall.SIGKILL,
+			"WALPOST_KAFKA_BOOTSTRAP_SERVERS="+r.kafka.Brokers()[0], "WALPOST_KAFKA_COMPRESSION_TYPE="+r.codec),
+		Log: r.home.Path(slot + ".log"),
 	})
-	return &relay{process}, err
 }
 
 // stop stops it cleanly.
-func (p *relay) stop(ctx context.Context) error {
-	if err := p.Terminate(ctx); err != nil {
+func stop(ctx context.Context, relay *program.Relay) error {
+	if err := relay.Terminate(ctx); err != nil {
 		return fmt.Errorf("walpost after SIGTERM: %w", err)
 	}
 	return nil
 }
-
-// log is what it printed, for an error's message.
-func (r *rig) log(slot string) string { return child.Tail(r.home.Path(slot + ".log")) }
 
 // newTopic makes a topic for one run.
 func (r *rig) newTopic(ctx context.Context) (string, error) {

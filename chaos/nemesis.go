@@ -98,7 +98,7 @@ func (r *round) bring(ctx context.Context, f fault) error {
 	}
 	r.struck = append(r.struck, s)
 	if err != nil && ctx.Err() == nil {
-		r.stuck = append(r.stuck, fmt.Sprintf("%s: the relay does not come through: %v\n%s", f.name, err, child.LastLines(r.relay.spec.Log, 10)))
+		r.stuck = append(r.stuck, fmt.Sprintf("%s: the relay does not come through: %v\n%s", f.name, err, child.LastLines(r.relay.log, 10)))
 		return errStuck
 	}
 	return err

@@ -1,48 +1,37 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
 
 	"walpost/internal/testenv/child"
 	"walpost/internal/testenv/poll"
+	"walpost/internal/testenv/program"
 )
 
 // keeper keeps a relay running, as a service manager does: one that ends without having been told to is started again, and that is noted.
 type keeper struct {
 	home   *child.Home
-	spec   child.Spec
-	admin  string // where it serves its metrics
 	env    []string
-	budget int64 // relay.max_in_flight_bytes
+	log    string // the file that holds what it printed
+	budget int64  // relay.max_in_flight_bytes
 
 	mu      sync.Mutex
-	process *child.Process
+	options program.Options
+	process *program.Relay
 	told    bool     // to end
 	ended   []string // by itself: why
 	kills   int      // by SIGKILL
 }
 
-func newKeeper(home *child.Home, program, name string, env []string, budget int64) (*keeper, error) {
-	port, err := child.FreePort()
-	if err != nil {
-		return nil, err
-	}
-	admin := child.Address(port)
-	env = append(env, "WALPOST_ADMIN_LISTEN="+admin)
-	return &keeper{home: home, admin: admin, env: env, budget: budget, spec: child.Spec{
-		Path: program, Args: []string{"run", "--log-format", "text"},
-		Env: env,
-		Log: home.Path(name + ".log"), Death: syscall.SIGKILL,
-	}}, nil
+func newKeeper(home *child.Home, file, name string, env []string, budget int64) *keeper {
+	log := home.Path(name + ".log")
+	return &keeper{home: home, env: env, log: log, budget: budget, options: program.Options{File: file, Env: env, Log: log}}
 }
 
 // start starts a relay; none may be running.
@@ -53,44 +42,44 @@ func (k *keeper) start() error {
 }
 
 func (k *keeper) startLocked() error {
-	p, err := k.home.Start(k.spec)
+	p, err := program.Start(k.home, k.options)
 	if err != nil {
 		return err
 	}
 	k.process, k.told = p, false
+	k.options.Admin = p.Admin // the next one takes its place
 	go k.watch(p)
 	return nil
 }
 
 // watch starts a relay again that ended by itself.
-func (k *keeper) watch(p *child.Process) {
+func (k *keeper) watch(p *program.Relay) {
 	<-p.Done()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.told || k.process != p {
 		return
 	}
-	k.ended = append(k.ended, fmt.Sprintf("%s: the relay ended by itself: %v\n%s", time.Now().Format("15:04:05.000"), p.Err(), child.LastLines(k.spec.Log, 5)))
+	k.ended = append(k.ended, fmt.Sprintf("%s: the relay ended by itself: %v\n%s", time.Now().Format("15:04:05.000"), p.Err(), child.LastLines(k.log, 5)))
 	if err := k.startLocked(); err != nil {
 		k.ended = append(k.ended, err.Error())
 	}
 }
 
 // become starts another program in the place of a relay that has ended, with more in its environment.
-func (k *keeper) become(program string, env ...string) error {
+func (k *keeper) become(file string, env ...string) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.spec.Path, k.spec.Env = program, append(k.env[:len(k.env):len(k.env)], env...)
+	k.options.File, k.options.Env = file, append(k.env[:len(k.env):len(k.env)], env...)
 	return k.startLocked()
 }
 
 // clock is what the relay's clock is ahead, by the Date of its HTTP server.
 func (k *keeper) clock(ctx context.Context) (time.Duration, error) {
-	res, err := k.get(ctx, "/livez")
+	res, _, err := k.current().Get(ctx, "/livez")
 	if err != nil {
 		return 0, err
 	}
-	defer res.Body.Close()
 	at, err := http.ParseTime(res.Header.Get("Date"))
 	return time.Until(at), err
 }
@@ -120,7 +109,7 @@ func (k *keeper) stop(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, leaving)
 	defer cancel()
 	if err := k.current().Terminate(ctx); err != nil {
-		return fmt.Errorf("the relay after SIGTERM: %w\n%s", err, child.LastLines(k.spec.Log, 20))
+		return fmt.Errorf("the relay after SIGTERM: %w\n%s", err, child.LastLines(k.log, 20))
 	}
 	return nil
 }
@@ -134,7 +123,7 @@ func (k *keeper) tell() {
 	k.told = true
 }
 
-func (k *keeper) current() *child.Process {
+func (k *keeper) current() *program.Relay {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.process
@@ -150,26 +139,15 @@ func (k *keeper) awaitFull(ctx context.Context) error {
 
 // inFlight is walpost_inflight_bytes.
 func (k *keeper) inFlight(ctx context.Context) (float64, error) {
-	res, err := k.get(ctx, "/metrics")
+	metrics, err := k.current().Metrics(ctx)
 	if err != nil {
 		return 0, err
 	}
-	defer res.Body.Close()
-	for lines := bufio.NewScanner(res.Body); lines.Scan(); {
-		if value, is := strings.CutPrefix(lines.Text(), "walpost_inflight_bytes "); is {
-			return strconv.ParseFloat(value, 64)
-		}
+	used, there := metrics["walpost_inflight_bytes"]
+	if !there {
+		return 0, errors.New("the relay tells no walpost_inflight_bytes")
 	}
-	return 0, errors.New("the relay tells no walpost_inflight_bytes")
-}
-
-// get asks the relay's admin server. The caller closes the body.
-func (k *keeper) get(ctx context.Context, path string) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+k.admin+path, nil)
-	if err != nil {
-		return nil, err
-	}
-	return http.DefaultClient.Do(req)
+	return used, nil
 }
 
 // byItself tells how often, and why, relays ended without having been told to.

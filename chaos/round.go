@@ -84,7 +84,7 @@ func (g *rig) run(ctx context.Context, n, try int, seed uint64, faults []fault) 
 	defer watching.stop()
 	r.load = startWorkload(ctx, r.postgres.DSN(r.name), n, seed)
 	if err := r.within(ctx, r.awaitMore); err != nil {
-		return rep, fmt.Errorf("before any fault: %w\n%s", err, child.LastLines(r.relay.spec.Log, 20))
+		return rep, fmt.Errorf("before any fault: %w\n%s", err, child.LastLines(r.relay.log, 20))
 	}
 	for _, f := range faults {
 		if err = r.bring(ctx, f); err != nil {
@@ -93,7 +93,7 @@ func (g *rig) run(ctx context.Context, n, try int, seed uint64, faults []fault) 
 	}
 	claims := r.load.stop()
 	if err != nil && !errors.Is(err, errStuck) {
-		return rep, fmt.Errorf("%w\n%s", err, child.LastLines(r.relay.spec.Log, 20))
+		return rep, fmt.Errorf("%w\n%s", err, child.LastLines(r.relay.log, 20))
 	}
 	if err == nil {
 		if err := r.within(ctx, r.awaitConfirmed); err != nil && ctx.Err() == nil {
@@ -128,15 +128,13 @@ func (r *round) open(ctx context.Context) error {
 	if _, err := r.home.Run(ctx, r.walpost, env, "schema", "apply"); err != nil {
 		return err
 	}
-	if r.relay, err = newKeeper(r.home, r.walpost, r.name, env, r.budget); err != nil {
-		return err
-	}
+	r.relay = newKeeper(r.home, r.walpost, r.name, env, r.budget)
 	if err := r.relay.start(); err != nil {
 		return err
 	}
 	// Both slots stand before the first row.
 	if err := r.within(ctx, func(ctx context.Context) error { return r.confirmed(ctx, 1) }); err != nil {
-		return fmt.Errorf("wait for the relay's slot: %w\n%s", err, child.LastLines(r.relay.spec.Log, 20))
+		return fmt.Errorf("wait for the relay's slot: %w\n%s", err, child.LastLines(r.relay.log, 20))
 	}
 	_, err = r.conn.Exec(ctx, "SELECT pg_create_logical_replication_slot($1, 'pgoutput')", r.name+"_order")
 	return err

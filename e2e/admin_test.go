@@ -1,35 +1,23 @@
 package e2e
 
 import (
-	"bufio"
+	"context"
 	"fmt"
-	"net/http"
-	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 // metrics are what /metrics shows, by name and labels as they stand there.
 func (r *relay) metrics(t testing.TB) map[string]float64 {
 	t.Helper()
-	status, text, err := r.get("/metrics")
-	if err != nil || status != http.StatusOK {
-		t.Fatalf("/metrics: %d, %v", status, err)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	metrics, err := r.Metrics(ctx)
+	if err != nil {
+		t.Fatal(err)
 	}
-	m := make(map[string]float64)
-	for lines := bufio.NewScanner(strings.NewReader(text)); lines.Scan(); {
-		line := lines.Text()
-		cut := strings.LastIndexByte(line, ' ')
-		if cut < 0 || line[0] == '#' {
-			continue
-		}
-		value, err := strconv.ParseFloat(line[cut+1:], 64)
-		if err != nil {
-			t.Fatalf("/metrics: %q: %v", line, err)
-		}
-		m[line[:cut]] = value
-	}
-	return m
+	return metrics
 }
 
 // awaitMetric waits until a metric has a value.

@@ -104,7 +104,7 @@ func TestDoctorCures(t *testing.T) {
 	truth := newOracle(t, p)
 	p.exec(t, "INSERT INTO walpost.outbox (aggregatetype, type) SELECT 'order', 'x' FROM generate_series(1, 10)")
 	p.settle(t)
-	found = p.doctor(t, env, "--address", r.admin)
+	found = p.doctor(t, env, "--address", r.Admin)
 	if failed := of(found, "failed"); failed != nil {
 		t.Errorf("beside a relay: %q\n%s", failed, cured(found))
 	}

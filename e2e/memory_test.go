@@ -38,7 +38,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	})
 	topic := p.topic(t, "order", 6, nil)
 	p.settle(t)
-	peak := child.PeakRSS(r.process.PID())
+	peak := child.PeakRSS(r.PID())
 	if peak == 0 {
 		t.Fatal("no VmHWM in /proc")
 	}

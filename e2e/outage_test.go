@@ -67,7 +67,7 @@ func TestSecondSignal(t *testing.T) {
 	r.signal(t, syscall.SIGTERM)
 	eventually(t, "it leaves at a second signal", func() string {
 		// Signals that come at once may count as one, so there are more.
-		if r.process.Signal(syscall.SIGINT) != nil {
+		if r.Signal(syscall.SIGINT) != nil {
 			return ""
 		}
 		return "it runs"

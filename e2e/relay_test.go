@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -15,38 +14,25 @@ import (
 	"time"
 
 	"walpost/internal/testenv/child"
+	"walpost/internal/testenv/program"
 )
 
 // relay is a running `walpost run`.
-type relay struct {
-	process *child.Process
-	admin   string // the admin server's address
-	log     string // path of what it printed
-}
+type relay struct{ *program.Relay }
 
 // launch starts `walpost run` and does not wait for anything.
 func (p *pipe) launch(t testing.TB, env ...string) *relay {
 	t.Helper()
-	port, err := child.FreePort()
-	if err != nil {
-		t.Fatal(err)
-	}
 	log, err := os.CreateTemp(p.home.Dir(), "relay-*.log")
 	if err != nil {
 		t.Fatal(err)
 	}
 	log.Close()
-	r := &relay{admin: child.Address(port), log: log.Name()}
-	r.process, err = p.home.Start(child.Spec{
-		Path:  p.program(t),
-		Args:  []string{"run", "--log-format", "text"},
-		Env:   append(p.environment(env), "WALPOST_ADMIN_LISTEN="+r.admin),
-		Log:   r.log,
-		Death: syscall.SIGKILL,
-	})
+	started, err := program.Start(p.home, program.Options{File: p.program(t), Env: p.environment(env), Log: log.Name()})
 	if err != nil {
 		t.Fatal(err)
 	}
+	r := &relay{started}
 	t.Cleanup(func() { r.inspect(t) })
 	return r
 }
@@ -62,10 +48,10 @@ func (p *pipe) start(t testing.TB, env ...string) *relay {
 // inspect ends the test's last look at a relay: whatever a test is about, no
 // relay may have panicked or raced.
 func (r *relay) inspect(t testing.TB) {
-	r.process.Kill()
+	r.Kill()
 	text := r.output()
 	if t.Failed() {
-		t.Logf("%s:\n%s", r.log, text)
+		t.Logf("%s:\n%s", r.Log, text)
 	}
 	noTrace(t, text)
 }
@@ -81,18 +67,17 @@ func noTrace(t testing.TB, text string) {
 }
 
 // output is what it printed so far.
-func (r *relay) output() string { return child.Tail(r.log) }
+func (r *relay) output() string { return child.Tail(r.Log) }
 
 // get asks the admin server.
 func (r *relay) get(path string) (status int, body string, err error) {
-	client := http.Client{Timeout: 10 * time.Second}
-	res, err := client.Get("http://" + r.admin + path)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	res, body, err := r.Get(ctx, path)
 	if err != nil {
 		return 0, "", err
 	}
-	defer res.Body.Close()
-	text, err := io.ReadAll(res.Body)
-	return res.StatusCode, string(text), err
+	return res.StatusCode, body, nil
 }
 
 // readiness is the body of /readyz.
@@ -153,14 +138,14 @@ func (r *relay) awaitOutput(t testing.TB, parts ...string) {
 
 func (r *relay) mustRun(t testing.TB) {
 	t.Helper()
-	if !r.process.Running() {
-		t.Fatalf("walpost has ended: %v", r.process.Err())
+	if !r.Running() {
+		t.Fatalf("walpost has ended: %v", r.Err())
 	}
 }
 
 func (r *relay) signal(t testing.TB, signal syscall.Signal) {
 	t.Helper()
-	if err := r.process.Signal(signal); err != nil {
+	if err := r.Signal(signal); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -170,11 +155,11 @@ func (r *relay) exit(t testing.TB) int {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	if err := r.process.Wait(ctx); err != nil {
+	if err := r.Wait(ctx); err != nil {
 		t.Fatal(err)
 	}
 	var exit *exec.ExitError
-	switch err := r.process.Err(); {
+	switch err := r.Err(); {
 	case err == nil:
 		return 0
 	case errors.As(err, &exit):
@@ -190,10 +175,10 @@ func (r *relay) stop(t testing.TB) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	if err := r.process.Terminate(ctx); err != nil {
+	if err := r.Terminate(ctx); err != nil {
 		t.Fatalf("after SIGTERM: %v", err)
 	}
 }
 
 // kill is kill -9.
-func (r *relay) kill() { r.process.Kill() }
+func (r *relay) kill() { r.Kill() }

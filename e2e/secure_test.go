@@ -162,7 +162,7 @@ func TestSecureGrants(t *testing.T) {
 	// doctor finds nothing itself, for no topic is fixed: the relay's own reason and cure stand in its line.
 	grant := "kafka-acls.sh --add --allow-principal User:granted --producer --topic " + stock
 	r.awaitUnready(t, grant)
-	failed := slices.DeleteFunc(l.doctor(t, l.environ(), "--address", r.admin), func(f finding) bool { return f.Level != "failed" })
+	failed := slices.DeleteFunc(l.doctor(t, l.environ(), "--address", r.Admin), func(f finding) bool { return f.Level != "failed" })
 	if len(failed) != 1 || failed[0].Check != "ready" || !strings.Contains(failed[0].Found, grant) || strings.Contains(failed[0].Cure, "above") {
 		t.Errorf("doctor: %+v", failed)
 	}

@@ -44,7 +44,7 @@ type status struct {
 // answer on what does not move.
 func (p *pipe) status(t testing.TB, r *relay, code int) status {
 	t.Helper()
-	out := p.cli(t, nil, "status", "--json", "--address", r.admin)
+	out := p.cli(t, nil, "status", "--json", "--address", r.Admin)
 	var s status
 	if err := json.Unmarshal([]byte(out.stdout), &s); err != nil || out.code != code || out.stderr != "" {
 		t.Fatalf("status: exit %d, want %d, %v\n%s%s", out.code, code, err, out.stdout, out.stderr)
@@ -78,7 +78,7 @@ func TestStatus(t *testing.T) {
 	if code, body, err := r.get("/api/status"); err != nil || code != http.StatusOK || !strings.HasPrefix(body, `{"version":"`) {
 		t.Errorf("/api/status: %d %v\n%s", code, err, body)
 	}
-	screen := p.mustCLI(t, "status", "--address", r.admin)
+	screen := p.mustCLI(t, "status", "--address", r.Admin)
 	for _, part := range []string{"relay        leader for ", "slot         " + p.db.Name + ": wal_status reserved", "events       500 received from the slot, 500 published"} {
 		if !strings.Contains(screen, part) {
 			t.Errorf("no %q in\n%s", part, screen)

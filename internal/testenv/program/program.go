@@ -1,4 +1,9 @@
-// Package program builds walpost for commands and tests of nested modules, which run it as users do.
+// Package program builds walpost and runs it as users do, as a process of its
+// own, for commands and tests of nested modules.
+//
+// [Build] makes the binary, [Start] starts a relay whose admin server can be
+// asked. What else is in its environment, and when it counts as running, is for
+// the caller to decide; its end is that of any [child.Process].
 package program
 
 import (
