@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"strings"
 	"sync/atomic"
 	"syscall"
 
 	"walpost/internal/testenv/child"
+	"walpost/internal/testenv/program"
 )
 
 // relay is walpost itself: the binary that users run, as its own process.
@@ -29,13 +29,8 @@ type relay struct {
 // `walpost run` needs.
 func buildRelay(ctx context.Context, home *child.Home, dsn string, brokers []string) (*relay, error) {
 	r := &relay{home: home, binary: home.Path("walpost"), dsn: dsn}
-	build := exec.CommandContext(ctx, "go", "build", "-C", "..", "-buildvcs=false", "-o", r.binary, "./cmd/walpost")
-	// Interrupted, not killed, it takes its compilers and its work folder
-	// with it; the folder is in ours all the same.
-	build.Cancel = func() error { return build.Process.Signal(os.Interrupt) }
-	build.Env = append(os.Environ(), "GOTMPDIR="+home.Dir())
-	if out, err := build.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("build the relay from the clone around this folder (`make demo` runs here): %w\n%s", err, out)
+	if err := program.Build(ctx, r.binary, "-buildvcs=false"); err != nil {
+		return nil, fmt.Errorf("build the relay from the clone around this folder (`make demo` runs here): %w", err)
 	}
 	config := fmt.Sprintf(`
 postgres:

@@ -15,15 +15,20 @@ import (
 	"strings"
 )
 
-// Build builds walpost into a file, by `go build` with flags. The working directory has to be inside one of the modules that lie directly
-// below the repository's root.
+// Build builds walpost into a file, by `go build` with flags. The working
+// directory has to be inside one of the modules that lie directly below the
+// repository's root. The compiler's own files are beside that file, and gone at
+// the end; when ctx ends, go build is interrupted and takes them with it.
 func Build(ctx context.Context, file string, flags ...string) error {
 	root, err := root(ctx)
 	if err != nil {
 		return err
 	}
 	args := append([]string{"build", "-C", root, "-o", file}, flags...)
-	if out, err := exec.CommandContext(ctx, "go", append(args, "./cmd/walpost")...).CombinedOutput(); err != nil {
+	build := exec.CommandContext(ctx, "go", append(args, "./cmd/walpost")...)
+	build.Cancel = func() error { return build.Process.Signal(os.Interrupt) }
+	build.Env = append(os.Environ(), "GOTMPDIR="+filepath.Dir(file))
+	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("build walpost: %w\n%s", err, out)
 	}
 	return nil
