@@ -12,6 +12,7 @@ import (
 
 	"walpost/internal/pgtest"
 	"walpost/internal/testenv/need"
+	"walpost/internal/testenv/poll"
 )
 
 // startPostgres starts a throwaway server with what is on the machine, or
@@ -58,22 +59,12 @@ func query[T any](ctx context.Context, dsn, sql string, args ...any) ([]T, error
 func until(ctx context.Context, fact string, holds func(context.Context) (bool, error)) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("not within %s", patience))
 	defer cancel()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		ok, err := holds(ctx)
-		if ok {
-			return nil
-		}
-		if ctx.Err() != nil {
-			return fmt.Errorf("wait until %s: %w", fact, context.Cause(ctx))
-		}
-		if err != nil {
-			return fmt.Errorf("wait until %s: %w", fact, err)
-		}
-		select {
-		case <-ctx.Done():
-		case <-tick.C:
-		}
+	err := poll.Every(ctx, 50*time.Millisecond, func() (bool, error) { return holds(ctx) })
+	if ctx.Err() != nil && err != nil {
+		err = context.Cause(ctx)
 	}
+	if err != nil {
+		return fmt.Errorf("wait until %s: %w", fact, err)
+	}
+	return nil
 }
