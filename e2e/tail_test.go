@@ -2,17 +2,17 @@ package e2e
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
 	"os"
 	"os/exec"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"walpost/internal/testenv/child"
 )
 
 // tailing is a running `walpost tail`.
@@ -20,25 +20,7 @@ type tailing struct {
 	cmd   *exec.Cmd
 	out   *os.File // its output, to be read
 	lines *bufio.Reader
-	log   *spoken
-}
-
-// spoken keeps what a process writes, for a test to look at meanwhile.
-type spoken struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (r *spoken) Write(b []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.text.Write(b)
-}
-
-func (r *spoken) String() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.text.String()
+	log   *child.Output
 }
 
 // tail starts `walpost tail`, which gets no setting of Kafka's, and waits
@@ -49,7 +31,7 @@ func (p *pipe) tail(t testing.TB, args ...string) *tailing {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &tailing{cmd: exec.Command(p.program(t), append([]string{"tail"}, args...)...), out: out, lines: bufio.NewReader(out), log: &spoken{}}
+	w := &tailing{cmd: exec.Command(p.program(t), append([]string{"tail"}, args...)...), out: out, lines: bufio.NewReader(out), log: &child.Output{}}
 	for _, variable := range p.environment(nil) {
 		if !strings.HasPrefix(variable, "WALPOST_KAFKA_") {
 			w.cmd.Env = append(w.cmd.Env, variable)

@@ -1,20 +1,19 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"walpost/cmd/walpost/internal/config"
+	"walpost/internal/testenv/child"
 	"walpost/relay"
 	"walpost/sink"
 )
@@ -36,27 +35,9 @@ func clean(t *testing.T) {
 	}
 }
 
-// output is what a program writes while a test reads it.
-type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
-}
-
 // process is a run of the program within the test.
 type process struct {
-	stdout, stderr output
+	stdout, stderr child.Output
 	code           chan int
 }
 
