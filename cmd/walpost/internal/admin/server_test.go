@@ -33,6 +33,20 @@ func start(t *testing.T, cfg config.Admin) *Server {
 	return a
 }
 
+// writeWebConfig writes a file for admin.web_config with the user me, whose password is secret.
+func writeWebConfig(t *testing.T) (name string) {
+	t.Helper()
+	hash, err := bcrypt.GenerateFromPassword([]byte("secret"), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name = filepath.Join(t.TempDir(), "web.yaml")
+	if err := os.WriteFile(name, []byte("basic_auth_users:\n  me: "+string(hash)+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
 func get(t *testing.T, url string, login ...string) (int, string) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
@@ -55,14 +69,7 @@ func get(t *testing.T, url string, login ...string) (int, string) {
 }
 
 func TestWebConfig(t *testing.T) {
-	hash, err := bcrypt.GenerateFromPassword([]byte("secret"), bcrypt.MinCost)
-	if err != nil {
-		t.Fatal(err)
-	}
-	web := filepath.Join(t.TempDir(), "web.yaml")
-	if err := os.WriteFile(web, []byte("basic_auth_users:\n  me: "+string(hash)+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	web := writeWebConfig(t)
 	at := "http://" + start(t, config.Admin{Listen: "127.0.0.1:0", WebConfig: web}).addr.String()
 	if code, _ := get(t, at+"/metrics"); code != http.StatusUnauthorized {
 		t.Errorf("without a password: %d", code)

@@ -3,13 +3,9 @@ package admin
 import (
 	"encoding/json"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
-
-	"golang.org/x/crypto/bcrypt"
 
 	"walpost/cmd/walpost/internal/config"
 	"walpost/cmd/walpost/internal/report"
@@ -76,14 +72,7 @@ func show(t *testing.T, r report.Report) string {
 
 // On the network, without a login, there is nothing but health and metrics; on loopback, nothing for a page that pretends to be local.
 func TestWhoIsShownTheStatus(t *testing.T) {
-	hash, err := bcrypt.GenerateFromPassword([]byte("secret"), bcrypt.MinCost)
-	if err != nil {
-		t.Fatal(err)
-	}
-	web := filepath.Join(t.TempDir(), "web.yaml")
-	if err := os.WriteFile(web, []byte("basic_auth_users:\n  me: "+string(hash)+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	web := writeWebConfig(t)
 	for _, test := range []struct {
 		listen, web, host string
 		login             []string
