@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"walpost/cmd/walpost/internal/config"
-	"walpost/relay"
+	"walpost/relay/postgres"
 )
 
 // app is one run of the program.
@@ -85,12 +85,12 @@ func (a *app) loadConfig(cmd *cobra.Command) (*config.Config, error) {
 	return cfg, nil
 }
 
-// loadRelayConfig loads the configuration, and what package relay needs of it but for a log.
-func (a *app) loadRelayConfig(cmd *cobra.Command) (*config.Config, relay.Config, error) {
+// loadPostgresConfig loads the configuration, and what says where and what to read, but for a logger.
+func (a *app) loadPostgresConfig(cmd *cobra.Command) (*config.Config, postgres.Config, error) {
 	cfg, err := a.loadConfig(cmd)
 	if err != nil {
-		return nil, relay.Config{}, err
+		return nil, postgres.Config{}, err
 	}
-	c, err := cfg.RelayConfig()
+	c, err := cfg.PostgresConfig()
 	return cfg, c, err
 }

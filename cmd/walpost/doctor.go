@@ -75,7 +75,7 @@ func (a *app) doctor(cmd *cobra.Command, flags doctorFlags) error {
 
 // diagnoseAll asks all three at the same time.
 func diagnoseAll(ctx context.Context, cfg *config.Config, client *adminclient.Client, topics []string) ([]diagnosis.Finding, error) {
-	c, err := cfg.RelayConfig()
+	c, err := cfg.PostgresConfig()
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +85,7 @@ func diagnoseAll(ctx context.Context, cfg *config.Config, client *adminclient.Cl
 	}
 	var postgres, brokers, running []diagnosis.Finding
 	var wg sync.WaitGroup
-	wg.Go(func() { postgres = diagnose.Run(ctx, c.Config, c.Backfill) })
+	wg.Go(func() { postgres = diagnose.Run(ctx, c, cfg.Outbox.Backfill) })
 	wg.Go(func() { brokers = kafka.Diagnose(ctx, topics...) })
 	wg.Go(func() { running = diagnoseRelay(ctx, cfg, client) })
 	wg.Wait()

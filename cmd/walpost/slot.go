@@ -73,12 +73,12 @@ drop prints what the next run will do, and the SQL that makes it begin anew.`,
 }
 
 func (a *app) slotShow(cmd *cobra.Command, asJSON bool) error {
-	_, c, err := a.loadRelayConfig(cmd)
+	_, c, err := a.loadPostgresConfig(cmd)
 	if err != nil {
 		return err
 	}
 	c.Logger = slog.New(slog.DiscardHandler)
-	s, err := slotadmin.Show(cmd.Context(), c.Config)
+	s, err := slotadmin.Show(cmd.Context(), c)
 	if err != nil {
 		return err
 	}
@@ -133,14 +133,14 @@ func describeSlot(s *slotadmin.Slot, now time.Time) string {
 }
 
 func (a *app) slotCreate(cmd *cobra.Command) error {
-	cfg, c, err := a.loadRelayConfig(cmd)
+	cfg, c, err := a.loadPostgresConfig(cmd)
 	if err != nil {
 		return err
 	}
 	if c.Logger, _, err = a.logger(cfg); err != nil {
 		return err
 	}
-	s, err := slotadmin.Create(cmd.Context(), c.Config)
+	s, err := slotadmin.Create(cmd.Context(), c)
 	if err != nil {
 		return err
 	}
@@ -150,7 +150,7 @@ func (a *app) slotCreate(cmd *cobra.Command) error {
 }
 
 func (a *app) slotDrop(cmd *cobra.Command, named string) error {
-	cfg, c, err := a.loadRelayConfig(cmd)
+	cfg, c, err := a.loadPostgresConfig(cmd)
 	if err != nil {
 		return err
 	}
@@ -158,7 +158,7 @@ func (a *app) slotDrop(cmd *cobra.Command, named string) error {
 		return &exitError{exitRuntime, fmt.Errorf("slot drop: the configured slot is %s and not %s: type its name, or choose another slot by --slot", cfg.Postgres.Slot, config.PrintableName(named))}
 	}
 	c.Logger = slog.New(slog.DiscardHandler)
-	s, err := slotadmin.Drop(cmd.Context(), c.Config)
+	s, err := slotadmin.Drop(cmd.Context(), c)
 	if err != nil {
 		return err
 	}

@@ -37,7 +37,7 @@ connection ends, and when its output takes nothing for a minute, for the server 
 }
 
 func (a *app) tail(cmd *cobra.Command) error {
-	cfg, c, err := a.loadRelayConfig(cmd)
+	cfg, c, err := a.loadPostgresConfig(cmd)
 	if err != nil {
 		return err
 	}
@@ -51,7 +51,7 @@ func (a *app) tail(cmd *cobra.Command) error {
 	c.Slot = "" // it has one of its own
 	ctx, release := a.untilReaderGone(cmd.Context())
 	defer release()
-	err = tail.Run(ctx, c.Config, sink.NewStdout(a.stdout, records))
+	err = tail.Run(ctx, c, sink.NewStdout(a.stdout, records))
 	if errors.Is(err, syscall.EPIPE) {
 		return nil
 	}

@@ -73,11 +73,17 @@ func (c *Config) Sink() (sink.Config, error) {
 	}, nil
 }
 
-// RelayConfig returns what a relay, and whatever else of its package, is made with, but for logger, sink and registerer.
-func (c *Config) RelayConfig() (relay.Config, error) {
+// PostgresConfig returns what says where and what to read, but for a logger.
+func (c *Config) PostgresConfig() (postgres.Config, error) {
 	table, err := c.Table()
+	return postgres.Config{ConnString: string(c.Postgres.URL), Slot: c.Postgres.Slot, Publication: c.Postgres.Publication, Table: table, Mapping: c.Mapping()}, err
+}
+
+// RelayConfig returns what a relay is made with, but for logger, sink and registerer.
+func (c *Config) RelayConfig() (relay.Config, error) {
+	source, err := c.PostgresConfig()
 	return relay.Config{
-		Config:   postgres.Config{ConnString: string(c.Postgres.URL), Slot: c.Postgres.Slot, Publication: c.Postgres.Publication, Table: table, Mapping: c.Mapping()},
+		Config:   source,
 		Backfill: c.Outbox.Backfill, OnBadEvent: c.Outbox.OnBadEvent,
 		MaxInFlightBytes: int64(c.Relay.MaxInFlightBytes), ShutdownTimeout: c.Relay.ShutdownTimeout,
 	}, err

@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"math"
 	"net"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
 
+	"walpost/relay/postgres"
 	"walpost/schema"
 	"walpost/sink"
 	"walpost/sink/recordbatch"
@@ -57,12 +57,9 @@ func (v *validator) notYet(path string, asked bool, what, instead string) {
 	}
 }
 
-// slotName is what Postgres takes for a slot.
-var slotName = regexp.MustCompile(`^[a-z0-9_]{1,63}$`)
-
 func (v *validator) postgres() {
 	v.wrong("postgres.url", checkConnString(string(v.Postgres.URL)))
-	if !slotName.MatchString(v.Postgres.Slot) {
+	if !postgres.LegalSlotName(v.Postgres.Slot) {
 		v.wrong("postgres.slot", fmt.Errorf("%q is no name for a slot: 1 to 63 lower-case letters, digits and underscores", v.Postgres.Slot))
 	}
 	if n := len(v.Postgres.Publication); n == 0 || n > 63 {
