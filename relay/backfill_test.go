@@ -12,6 +12,7 @@ import (
 
 	"walpost/internal/diagnosis"
 	"walpost/internal/pgtest"
+	"walpost/relay/internal/dbtest"
 	"walpost/relay/pgerror"
 	"walpost/relay/postgres"
 	"walpost/schema"
@@ -21,13 +22,13 @@ import (
 func TestBackfill(t *testing.T) {
 	for _, major := range []int{0, 14} {
 		f := fixtureOn(t, pgtest.NewMajor(t, major).DSN)
-		f.exec(`insert into walpost.outbox (aggregatetype, aggregateid, type, payload, created_at)
+		f.Exec(`insert into walpost.outbox (aggregatetype, aggregateid, type, payload, created_at)
 			select 'order', g::text, 'placed', '{}', timestamptz '2026-01-01' - g * interval '1 minute' from generate_series(1, 2000) g`)
-		f.exec(`delete from walpost.outbox where aggregateid = '7'`)
+		f.Exec(`delete from walpost.outbox where aggregateid = '7'`)
 		stop := make(chan struct{})
 		written := make(chan int)
 		go func() { // while the backfill runs
-			c, err := pgx.Connect(context.Background(), f.dsn)
+			c, err := pgx.Connect(context.Background(), f.DSN)
 			if err != nil {
 				t.Error(err)
 			}
@@ -46,10 +47,10 @@ func TestBackfill(t *testing.T) {
 		}()
 		f.cfg.MaxInFlightBytes = 50_000
 		r := f.start()
-		f.insert(1)
+		f.Insert(1)
 		close(stop)
 		total := 1999 + <-written + 1
-		until(t, "all events", func() bool { return f.sink.count() >= total })
+		dbtest.Until(t, "all events", func() bool { return f.sink.count() >= total })
 		r.stop()
 		seen := map[string]bool{}
 		for i, e := range f.sink.all() {
@@ -66,7 +67,7 @@ func TestBackfill(t *testing.T) {
 		}
 		f.checkPositions()
 		var want []string
-		rows, _ := f.conn.Query(t.Context(), "select id::text from walpost.outbox order by created_at, ctid limit 1999")
+		rows, _ := f.Conn.Query(t.Context(), "select id::text from walpost.outbox order by created_at, ctid limit 1999")
 		want, _ = pgx.CollectRows(rows, pgx.RowTo[string])
 		if !slices.Equal(f.sink.ids()[:1999], want) {
 			t.Error("the rows that were there did not come by created_at")
@@ -75,7 +76,7 @@ func TestBackfill(t *testing.T) {
 			t.Errorf("%d sinks opened, %d closed; want one for the backfill and one for the stream", f.sink.opened, f.sink.closed)
 		}
 		var snapshot string
-		if err := f.conn.QueryRow(t.Context(), "select snapshot_lsn::text from walpost.relay_state where phase = 'streaming'").Scan(&snapshot); err != nil {
+		if err := f.Conn.QueryRow(t.Context(), "select snapshot_lsn::text from walpost.relay_state where phase = 'streaming'").Scan(&snapshot); err != nil {
 			t.Fatal(err)
 		}
 		lsn, _ := pglogrepl.ParseLSN(snapshot)
@@ -89,19 +90,19 @@ func TestBackfill(t *testing.T) {
 func TestBackfillDiedHalfWay(t *testing.T) {
 	f := newFixture(t)
 	f.sink.setAuto(false)
-	f.insert(10)
+	f.Insert(10)
 	r := f.launch()
-	until(t, "the backfill's rows", func() bool { return f.sink.count() == 10 })
+	dbtest.Until(t, "the backfill's rows", func() bool { return f.sink.count() == 10 })
 	r.stop() // at once: a backfill has nothing to confirm
-	f.insert(2)
-	f.exec("delete from walpost.outbox where aggregateid = '2'")
+	f.Insert(2)
+	f.Exec("delete from walpost.outbox where aggregateid = '2'")
 	f.sink.setAuto(true)
 	r = f.start()
 	// Again what is there of the first ten, the two new ones that are left, and then everything since the slot was made.
-	until(t, "all events", func() bool { return f.sink.count() >= 10+10+2 })
+	dbtest.Until(t, "all events", func() bool { return f.sink.count() >= 10+10+2 })
 	r.stop()
 	again := f.sink.ids()[10:]
-	for _, id := range f.table() {
+	for _, id := range f.IDs() {
 		if !slices.Contains(again, id) {
 			t.Errorf("event %s was lost", id)
 		}
@@ -111,15 +112,15 @@ func TestBackfillDiedHalfWay(t *testing.T) {
 func TestBackfillSkip(t *testing.T) {
 	f := newFixture(t)
 	f.cfg.Backfill = "skip"
-	f.insert(5)
+	f.Insert(5)
 	r := f.start()
-	f.insert(1)
-	until(t, "1 event", func() bool { return f.sink.count() == 1 })
+	f.Insert(1)
+	dbtest.Until(t, "1 event", func() bool { return f.sink.count() == 1 })
 	r.stop()
-	if got, want := f.sink.ids(), f.table()[5:]; !slices.Equal(got, want) {
+	if got, want := f.sink.ids(), f.IDs()[5:]; !slices.Equal(got, want) {
 		t.Errorf("published %q, want %q", got, want)
 	}
-	if !f.logs.has("rows=5") {
+	if !f.Logs.Has("rows=5") {
 		t.Error("the log does not say how many rows were skipped")
 	}
 }
@@ -129,26 +130,26 @@ func TestBackfillSkipUnread(t *testing.T) {
 	for name, prepare := range map[string]func(*fixture){
 		"no SELECT": func(f *fixture) { f.reader() },
 		"row level security": func(f *fixture) {
-			f.exec("grant select on walpost.outbox to " + f.reader())
-			f.exec("alter table walpost.outbox enable row level security")
+			f.Exec("grant select on walpost.outbox to " + f.reader())
+			f.Exec("alter table walpost.outbox enable row level security")
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)
 			f.cfg.Backfill = "skip"
 			prepare(f)
-			f.insert(5)
-			if failed, text := at(f.diagnose(), diagnosis.Failed); failed != nil {
+			f.Insert(5)
+			if failed, text := dbtest.FindingsOf(f.diagnose(), diagnosis.Failed); failed != nil {
 				t.Errorf("the diagnosis failed:\n%s", text)
 			}
 			r := f.start()
-			f.insert(1)
-			until(t, "1 event", func() bool { return f.sink.count() == 1 })
+			f.Insert(1)
+			dbtest.Until(t, "1 event", func() bool { return f.sink.count() == 1 })
 			r.stop()
-			if got, want := f.sink.ids(), f.table()[5:]; !slices.Equal(got, want) {
+			if got, want := f.sink.ids(), f.IDs()[5:]; !slices.Equal(got, want) {
 				t.Errorf("published %q, want %q", got, want)
 			}
-			if !f.logs.has("rows=\"unknown: ERROR:") {
+			if !f.Logs.Has("rows=\"unknown: ERROR:") {
 				t.Error("the log tells how many rows were skipped, though nobody could count them")
 			}
 		})
@@ -158,14 +159,14 @@ func TestBackfillSkipUnread(t *testing.T) {
 // TestBackfillNeverReadsLess: a policy that comes after the checks does not make rows disappear.
 func TestBackfillNeverReadsLess(t *testing.T) {
 	f := newFixture(t)
-	f.exec("grant select on walpost.outbox to " + f.reader())
-	f.insert(3)
+	f.Exec("grant select on walpost.outbox to " + f.reader())
+	f.Insert(3)
 	f.cfg.OpenSink = func(ctx context.Context, acks Acks) (Sink, error) {
-		f.exec("alter table walpost.outbox enable row level security")
+		f.Exec("alter table walpost.outbox enable row level security")
 		return f.sink.open(ctx, acks)
 	}
-	wantPermanent(t, f.launch().wait(), []string{"42501", "row-level security"})
-	if got := f.phase(); got != postgres.PhaseBackfilling {
+	dbtest.WantPermanent(t, f.launch().wait(), "42501", "row-level security")
+	if got := f.Phase(); got != postgres.PhaseBackfilling {
 		t.Errorf("phase %q", got)
 	}
 }
@@ -173,13 +174,13 @@ func TestBackfillNeverReadsLess(t *testing.T) {
 // TestSlotWithoutState: a slot of another tool's is streamed as it is, without backfill.
 func TestSlotWithoutState(t *testing.T) {
 	f := newFixture(t)
-	f.insert(2)
-	f.exec("select pg_create_logical_replication_slot($1, 'pgoutput')", f.cfg.Slot)
-	f.insert(1)
+	f.Insert(2)
+	f.Exec("select pg_create_logical_replication_slot($1, 'pgoutput')", f.cfg.Slot)
+	f.Insert(1)
 	r := f.start()
-	until(t, "1 event", func() bool { return f.sink.count() == 1 })
+	dbtest.Until(t, "1 event", func() bool { return f.sink.count() == 1 })
 	r.stop()
-	if got, want := f.sink.ids(), f.table()[2:]; !slices.Equal(got, want) {
+	if got, want := f.sink.ids(), f.IDs()[2:]; !slices.Equal(got, want) {
 		t.Errorf("published %q, want %q", got, want)
 	}
 }
@@ -188,19 +189,19 @@ func TestSlotWithoutState(t *testing.T) {
 func TestMissingSlotIsNeverMadeAnewSilently(t *testing.T) {
 	f := newFixture(t)
 	r := f.start()
-	f.insert(1)
-	until(t, "1 event", func() bool { return f.sink.count() == 1 })
+	f.Insert(1)
+	dbtest.Until(t, "1 event", func() bool { return f.sink.count() == 1 })
 	r.stop()
-	f.exec("select pg_drop_replication_slot($1)", f.cfg.Slot)
-	f.insert(1)
+	f.Exec("select pg_drop_replication_slot($1)", f.cfg.Slot)
+	f.Insert(1)
 	err := f.launch().wait()
 	if err == nil || !pgerror.IsPermanent(err) || !strings.Contains(err.Error(), "does not exist") || !strings.Contains(err.Error(), "DELETE FROM walpost.relay_state") {
 		t.Fatalf("ended with %v", err)
 	}
 	// The way out that it names.
-	f.exec("delete from walpost.relay_state where slot = $1", f.cfg.Slot)
+	f.Exec("delete from walpost.relay_state where slot = $1", f.cfg.Slot)
 	r = f.start()
-	until(t, "both rows", func() bool { return f.sink.count() == 3 })
+	dbtest.Until(t, "both rows", func() bool { return f.sink.count() == 3 })
 	r.stop()
 }
 
@@ -208,12 +209,12 @@ func TestMissingSlotIsNeverMadeAnewSilently(t *testing.T) {
 func TestMovedSlotIsNeverStreamedSilently(t *testing.T) {
 	f := newFixture(t)
 	r := f.start()
-	f.insert(1)
-	until(t, "1 event", func() bool { return f.sink.count() == 1 })
+	f.Insert(1)
+	dbtest.Until(t, "1 event", func() bool { return f.sink.count() == 1 })
 	r.stop()
 	f.start().stop() // confirmed nothing, moved nothing
-	f.insert(1)
-	f.exec("select pg_replication_slot_advance($1, pg_current_wal_lsn())", f.cfg.Slot)
+	f.Insert(1)
+	f.Exec("select pg_replication_slot_advance($1, pg_current_wal_lsn())", f.cfg.Slot)
 	err := f.launch().wait()
 	if err == nil || !pgerror.IsPermanent(err) || !strings.Contains(err.Error(), "somebody moved it") {
 		t.Fatalf("ended with %v", err)
@@ -224,25 +225,25 @@ func TestMovedSlotIsNeverStreamedSilently(t *testing.T) {
 func TestRecorder(t *testing.T) {
 	f := newFixture(t)
 	r := f.start()
-	f.insert(1)
-	until(t, "1 event", func() bool { return f.sink.count() == 1 })
+	f.Insert(1)
+	dbtest.Until(t, "1 event", func() bool { return f.sink.count() == 1 })
 	r.stop()
 	var lsn string
 	var at time.Time
 	var clean bool
 	read := func() (written time.Time) {
 		t.Helper()
-		if err := f.conn.QueryRow(t.Context(), "select confirmed_lsn::text, confirmed_commit_time, clean_stop, updated_at from walpost.relay_state where slot = $1", f.cfg.Slot).
+		if err := f.Conn.QueryRow(t.Context(), "select confirmed_lsn::text, confirmed_commit_time, clean_stop, updated_at from walpost.relay_state where slot = $1", f.cfg.Slot).
 			Scan(&lsn, &at, &clean, &written); err != nil {
 			t.Fatal(err)
 		}
 		return written
 	}
 	read()
-	if got, _ := pglogrepl.ParseLSN(lsn); got != f.confirmed() || !clean || time.Since(at) > time.Minute {
-		t.Errorf("after a clean stop: confirmed %s at %v, clean %v; the slot stands at %v", lsn, at, clean, f.confirmed())
+	if got, _ := pglogrepl.ParseLSN(lsn); got != f.Confirmed() || !clean || time.Since(at) > time.Minute {
+		t.Errorf("after a clean stop: confirmed %s at %v, clean %v; the slot stands at %v", lsn, at, clean, f.Confirmed())
 	}
-	rec := postgres.NewRecorder(f.cfg.Slot, func(ctx context.Context) (*postgres.DB, error) { return postgres.Connect(ctx, f.dsn) })
+	rec := postgres.NewRecorder(f.cfg.Slot, func(ctx context.Context) (*postgres.DB, error) { return postgres.Connect(ctx, f.DSN) })
 	now := time.Now().UnixMicro()
 	if err := rec.Record(t.Context(), 0x7000_0000, now, false); err != nil {
 		t.Fatal(err)

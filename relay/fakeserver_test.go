@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
-	"log/slog"
 	"net"
 	"runtime"
 	"slices"
@@ -18,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"walpost/decoder"
+	"walpost/relay/internal/dbtest"
 	"walpost/relay/internal/frame"
 	"walpost/relay/postgres"
 	"walpost/relay/replication"
@@ -48,7 +48,7 @@ func openWire(t *testing.T) *wire {
 		leaving: make(chan struct{}), finished: make(chan struct{})}
 	r, err := New(Config{
 		Config: postgres.Config{Slot: "walpost", Publication: "walpost", Table: schema.DefaultTable, Mapping: schema.DefaultMapping(),
-			Logger: slog.New(slog.NewTextHandler(&logs{t: t}, nil))},
+			Logger: dbtest.NewLogs(t).Logger()},
 		ShutdownTimeout: time.Minute, OpenSink: w.sink.open, Registerer: prometheus.NewRegistry(),
 	})
 	if err != nil {
@@ -125,7 +125,7 @@ func (w *wire) listen() {
 // send writes messages to the relay, which reads them at once and together.
 func (w *wire) send(frames ...[]byte) {
 	w.t.Helper()
-	w.server.SetWriteDeadline(time.Now().Add(patience))
+	w.server.SetWriteDeadline(time.Now().Add(dbtest.Patience))
 	if _, err := w.server.Write(slices.Concat(frames...)); err != nil {
 		w.t.Fatalf("the relay does not read: %v", err)
 	}
@@ -136,7 +136,7 @@ func (w *wire) ask(walEnd uint64) {
 	w.t.Helper()
 	before := len(w.told())
 	w.send(frame.Keepalive(walEnd, 1))
-	until(w.t, "the relay answers", func() bool { return len(w.told()) > before })
+	dbtest.Until(w.t, "the relay answers", func() bool { return len(w.told()) > before })
 }
 
 // told returns the positions that the server was told, in order.

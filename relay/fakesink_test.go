@@ -5,10 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"testing"
-	"time"
 
-	"walpost/internal/testenv/need"
 	"walpost/relay/internal/wake"
 	"walpost/schema"
 )
@@ -174,17 +171,4 @@ func (s *told) count() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.flushed
-}
-
-// patience is how long a fact may take.
-var patience = need.Patience()
-
-// until waits for a fact with a deadline.
-func until(t testing.TB, what string, fact func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !fact(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within %v", what, patience)
-		}
-	}
 }

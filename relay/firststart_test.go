@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"walpost/relay/internal/dbtest"
 	"walpost/relay/pgerror"
 )
 
@@ -19,21 +20,21 @@ func TestFirstStartLosesItsLock(t *testing.T) {
 	t.Parallel() // mostly waiting
 	f := newFixture(t)
 	f.sink.setAuto(false)
-	f.insert(3)
+	f.Insert(3)
 	r := f.launch()
-	until(t, "the backfill's rows", func() bool { return f.sink.count() == 3 })
-	f.exec(`select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())`)
-	until(t, "the backfill begins again", func() bool { return f.sink.count() == 6 })
-	if !f.logs.has("the connection that has the lock of the first start broke") {
+	dbtest.Until(t, "the backfill's rows", func() bool { return f.sink.count() == 3 })
+	f.Exec(`select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())`)
+	dbtest.Until(t, "the backfill begins again", func() bool { return f.sink.count() == 6 })
+	if !f.Logs.Has("the connection that has the lock of the first start broke") {
 		t.Error("the log does not say why")
 	}
-	f.exec(`select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())`)
-	until(t, "the backfill begins again", func() bool { return f.sink.count() == 9 })
-	if n := f.logs.count("will be there twice"); n != 1 {
+	f.Exec(`select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())`)
+	dbtest.Until(t, "the backfill begins again", func() bool { return f.sink.count() == 9 })
+	if n := f.Logs.Count("will be there twice"); n != 1 {
 		t.Errorf("warned %d times of rows that come twice", n)
 	}
 	f.sink.setAuto(true)
-	until(t, "the relay leads", func() bool { return r.relay.State().Role == Leader })
+	dbtest.Until(t, "the relay leads", func() bool { return r.relay.State().Role == Leader })
 	values := gather(t, r.registry)
 	for name, want := range map[string]float64{
 		"inflight_events": 0, "inflight_bytes": 0, "backfill_rows_total": 9, "backfill_rows_done_total": 3, "retries_total/postgres": 2, "reconnects_total/postgres": 2,
@@ -49,11 +50,11 @@ func TestFirstStartLosesItsLock(t *testing.T) {
 func TestFirstStartBehindAGhost(t *testing.T) {
 	f := newFixture(t)
 	f.sink.setAuto(false)
-	f.insert(3)
+	f.Insert(3)
 	r := f.launch()
-	until(t, "the backfill's rows", func() bool { return f.sink.count() == 3 })
+	dbtest.Until(t, "the backfill's rows", func() bool { return f.sink.count() == 3 })
 	r.stop()
-	cfg, err := pgconn.ParseConfig(f.dsn)
+	cfg, err := pgconn.ParseConfig(f.DSN)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,10 +64,10 @@ func TestFirstStartBehindAGhost(t *testing.T) {
 		t.Fatal(err)
 	}
 	ghost.Exec(t.Context(), "START_REPLICATION SLOT "+f.cfg.Slot+" LOGICAL 0/0 (proto_version '1', publication_names 'walpost')") // and never reads what comes
-	until(t, "the ghost holds the slot", f.active)
+	dbtest.Until(t, "the ghost holds the slot", f.active)
 	f.sink.setAuto(true)
 	r = f.launch()
-	until(t, "the relay waits", func() bool {
+	dbtest.Until(t, "the relay waits", func() bool {
 		s := r.relay.State()
 		return s.Role == Waiting && strings.Contains(s.Reason, "of a first start that did not end")
 	})
@@ -74,7 +75,7 @@ func TestFirstStartBehindAGhost(t *testing.T) {
 		t.Errorf("%d rows while the slot was held", n)
 	}
 	ghost.Conn().Close()
-	until(t, "the relay leads", func() bool { return r.relay.State().Role == Leader })
+	dbtest.Until(t, "the relay leads", func() bool { return r.relay.State().Role == Leader })
 	r.stop()
 }
 
@@ -83,7 +84,7 @@ func TestFailedFirstAttempts(t *testing.T) {
 	f := newFixture(t)
 	f.cfg.ConnString = "postgres://127.0.0.1:1/shop?sslmode=disable"
 	r := f.launch()
-	until(t, "attempts", func() bool { return gather(t, r.registry)["walpost_retries_total/postgres"] >= 3 })
+	dbtest.Until(t, "attempts", func() bool { return gather(t, r.registry)["walpost_retries_total/postgres"] >= 3 })
 	if n := gather(t, r.registry)["walpost_reconnects_total/postgres"]; n != 0 {
 		t.Errorf("%v reconnects of a relay that was never connected", n)
 	}
@@ -100,12 +101,12 @@ func TestFirstStartWithTooFewConnections(t *testing.T) {
 	t.Parallel() // mostly waiting
 	f := newFixture(t)
 	role := f.reader()
-	f.exec("grant select on walpost.outbox to " + role)
-	f.insert(3)
+	f.Exec("grant select on walpost.outbox to " + role)
+	f.Insert(3)
 	for limit := 1; limit < pgerror.SessionsNeeded; limit++ { // whether a walsender counts depends on the version, so no single number will do
-		f.exec(fmt.Sprintf("alter role %s connection limit %d", role, limit))
+		f.Exec(fmt.Sprintf("alter role %s connection limit %d", role, limit))
 		r := f.launch()
-		until(t, "the relay waits, or leads", func() bool {
+		dbtest.Until(t, "the relay waits, or leads", func() bool {
 			s := r.relay.State()
 			return s.Role == Leader || s.Role == Waiting && strings.Contains(s.Reason, "53300")
 		})
@@ -114,14 +115,14 @@ func TestFirstStartWithTooFewConnections(t *testing.T) {
 		if led {
 			break
 		}
-		if f.slots() != 0 || f.phase() != "" {
-			t.Errorf("limit %d: %d slots, phase %q", limit, f.slots(), f.phase())
+		if f.Slots() != 0 || f.Phase() != "" {
+			t.Errorf("limit %d: %d slots, phase %q", limit, f.Slots(), f.Phase())
 		}
 		if limit == pgerror.SessionsNeeded-1 {
 			t.Errorf("limit %d: still waiting", limit)
 		}
 	}
-	if f.logs.has("will be there twice") {
+	if f.Logs.Has("will be there twice") {
 		t.Error("it warned of rows that come twice")
 	}
 }
@@ -129,17 +130,17 @@ func TestFirstStartWithTooFewConnections(t *testing.T) {
 // TestFirstStartPublishedNothing: of rows that are there twice nothing is said when the start that did not end published none.
 func TestFirstStartPublishedNothing(t *testing.T) {
 	f := newFixture(t)
-	f.insert(3)
+	f.Insert(3)
 	var once sync.Once
 	f.cfg.Logger = slog.New(&hook{f.cfg.Logger.Handler(), func(message string) {
 		if message == "created slot" {
 			once.Do(func() {
-				f.exec("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'walpost' and datname = current_database()")
+				f.Exec("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'walpost' and datname = current_database()")
 			})
 		}
 	}})
 	r := f.start()
-	if f.logs.has("will be there twice") || !f.logs.has("waiting") {
+	if f.Logs.Has("will be there twice") || !f.Logs.Has("waiting") {
 		t.Error("it warned of rows that come twice, or was not interrupted")
 	}
 	r.stop()

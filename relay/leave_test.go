@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"walpost/internal/pgtest"
+	"walpost/relay/internal/dbtest"
 	"walpost/relay/pgerror"
 	"walpost/relay/replication"
 )
@@ -15,14 +16,14 @@ import (
 func TestServerErrorEndsAtOnce(t *testing.T) {
 	f := fixtureOn(t, pgtest.NewMajor(t, 14).DSN)
 	r := f.start()
-	f.insert(1)
-	until(t, "1 event", func() bool { return f.sink.count() == 1 })
-	f.exec("begin")
-	f.exec("drop publication walpost")
-	f.insert(1)
+	f.Insert(1)
+	dbtest.Until(t, "1 event", func() bool { return f.sink.count() == 1 })
+	f.Exec("begin")
+	f.Exec("drop publication walpost")
+	f.Insert(1)
 	begun := time.Now()
-	f.exec("commit")
-	f.insert(1)
+	f.Exec("commit")
+	f.Insert(1)
 	err := r.wait()
 	if err == nil || !pgerror.IsPermanent(err) || !strings.Contains(err.Error(), "did not exist when") {
 		t.Fatalf("ended with %v", err)

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"walpost/internal/pgtest"
+	"walpost/relay/internal/dbtest"
 	"walpost/relay/pgerror"
 )
 
@@ -12,23 +13,23 @@ import (
 func TestVerdictOfEverySSLMode(t *testing.T) {
 	server := pgtest.Start(t, pgtest.Options{HBA: []string{"host all all 127.0.0.1/32 scram-sha-256"}})
 	f := fixtureOn(t, server.DSN("postgres"))
-	f.exec("create role relay login password 'right'")
+	f.Exec("create role relay login password 'right'")
 	if err := grantRelay(t.Context(), f); err != nil {
 		t.Fatal(err)
 	}
-	base, _, _ := strings.Cut(strings.Replace(f.dsn, "postgres@", "relay:right@", 1), "?")
+	base, _, _ := strings.Cut(f.As("relay:right"), "?")
 	for _, query := range []string{"", "?sslmode=disable", "?sslmode=allow", "?sslmode=prefer"} {
 		f.cfg.ConnString = base + query
-		f.exec("alter role relay noreplication")
+		f.Exec("alter role relay noreplication")
 		want := []string{"42501", "run: ALTER ROLE relay REPLICATION"}
-		f.diagnosed(f.diagnose(), want)
-		wantPermanent(t, f.launch().wait(), want)
-		f.exec("alter role relay replication")
-		f.exec("revoke connect on database postgres from public, relay")
+		dbtest.WantFailed(t, f.diagnose(), want...)
+		dbtest.WantPermanent(t, f.launch().wait(), want...)
+		f.Exec("alter role relay replication")
+		f.Exec("revoke connect on database postgres from public, relay")
 		want = []string{"42501", "run: GRANT CONNECT ON DATABASE postgres TO relay"}
-		f.diagnosed(f.diagnose(), want)
-		wantPermanent(t, f.launch().wait(), want)
-		f.exec("grant connect on database postgres to public, relay")
+		dbtest.WantFailed(t, f.diagnose(), want...)
+		dbtest.WantPermanent(t, f.launch().wait(), want...)
+		f.Exec("grant connect on database postgres to public, relay")
 	}
 }
 
@@ -37,27 +38,27 @@ func TestVerdictOfEverySSLMode(t *testing.T) {
 func TestWaitsNameTheCure(t *testing.T) {
 	server := pgtest.Start(t, pgtest.Options{})
 	f := fixtureOn(t, server.DSN("postgres"))
-	f.exec("create role relay superuser login")
-	f.cfg.ConnString = strings.Replace(f.dsn, "postgres@", "relay@", 1)
+	f.Exec("create role relay superuser login")
+	f.cfg.ConnString = f.As("relay")
 	r := f.start()
 	for _, c := range []struct{ take, back, cure string }{
 		{"alter role relay set default_transaction_read_only = on", "alter role relay reset default_transaction_read_only", "run: ALTER ROLE relay RESET default_transaction_read_only"},
 		{"alter role relay nologin", "alter role relay login", "check user and password"},
 	} {
-		f.exec(c.take)
+		f.Exec(c.take)
 		f.kill()
-		until(t, "the relay waits and says "+c.cure, func() bool {
+		dbtest.Until(t, "the relay waits and says "+c.cure, func() bool {
 			s := r.relay.State()
 			return s.Role == Waiting && strings.Contains(s.Reason, "; "+c.cure)
 		})
-		if !f.logs.has(`cure="` + c.cure) {
+		if !f.Logs.Has(`cure="` + c.cure) {
 			t.Errorf("the log does not say %q", c.cure)
 		}
-		f.exec(c.back)
-		until(t, "the relay streams", func() bool { return r.relay.State().Role == Leader })
+		f.Exec(c.back)
+		dbtest.Until(t, "the relay streams", func() bool { return r.relay.State().Role == Leader })
 	}
-	f.insert(1)
-	until(t, "1 event", func() bool { return f.sink.count() == 1 })
+	f.Insert(1)
+	dbtest.Until(t, "1 event", func() bool { return f.sink.count() == 1 })
 	r.stop()
 }
 
@@ -65,8 +66,8 @@ func TestWaitsNameTheCure(t *testing.T) {
 func TestLogin(t *testing.T) {
 	server := pgtest.Start(t, pgtest.Options{HBA: []string{"host all all 127.0.0.1/32 scram-sha-256"}})
 	f := fixtureOn(t, server.DSN("postgres"))
-	f.exec("create role relay superuser login password 'old'")
-	login := func(password string) string { return strings.Replace(f.dsn, "postgres@", "relay:"+password+"@", 1) }
+	f.Exec("create role relay superuser login password 'old'")
+	login := func(password string) string { return f.As("relay:" + password) }
 	f.cfg.ConnString = login("wrong")
 	err := f.launch().wait()
 	if err == nil || !pgerror.IsPermanent(err) || !strings.Contains(err.Error(), "lets the role relay in") || strings.Contains(err.Error(), "wrong@") {
@@ -74,14 +75,14 @@ func TestLogin(t *testing.T) {
 	}
 	f.cfg.ConnString = login("old")
 	r := f.start()
-	f.exec("alter role relay password 'new'")
+	f.Exec("alter role relay password 'new'")
 	f.kill()
-	until(t, "the relay waits for its password", func() bool {
+	dbtest.Until(t, "the relay waits for its password", func() bool {
 		s := r.relay.State()
 		return s.Role == Waiting && strings.Contains(s.Reason, "28P01")
 	})
-	f.exec("alter role relay password 'old'")
-	f.insert(1)
-	until(t, "1 event", func() bool { return f.sink.count() == 1 })
+	f.Exec("alter role relay password 'old'")
+	f.Insert(1)
+	dbtest.Until(t, "1 event", func() bool { return f.sink.count() == 1 })
 	r.stop()
 }

@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"walpost/relay/internal/dbtest"
 )
 
 // gather returns all values by name, with the label target if there is one; of a histogram its count.
@@ -29,7 +31,7 @@ func gather(t *testing.T, reg *prometheus.Registry) map[string]float64 {
 func TestMetrics(t *testing.T) {
 	f := newFixture(t)
 	f.sink.setAuto(false)
-	f.insert(4)
+	f.Insert(4)
 	r := f.launch()
 	values := gather(t, r.registry)
 	for _, name := range []string{
@@ -41,18 +43,18 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("no metric %s from the start", name)
 		}
 	}
-	until(t, "the backfill's rows", func() bool { return f.sink.count() == 4 })
+	dbtest.Until(t, "the backfill's rows", func() bool { return f.sink.count() == 4 })
 	f.sink.ack(4)
-	until(t, "the relay leads", func() bool { return r.relay.State().Role == Leader })
-	f.insert(2)
-	f.insert(1)
-	until(t, "3 events", func() bool { return f.sink.count() == 3+4 })
+	dbtest.Until(t, "the relay leads", func() bool { return r.relay.State().Role == Leader })
+	f.Insert(2)
+	f.Insert(1)
+	dbtest.Until(t, "3 events", func() bool { return f.sink.count() == 3+4 })
 	f.sink.ack(2)
 	want := map[string]float64{
 		"leader": 1, "connected/postgres": 1, "delivery_latency_seconds": 1, "events_received_total": 3, "backfill_rows_total": 4,
 		"backfill_rows_done_total": 4, "reconnects_total/postgres": 0, "inflight_events": 1, "inflight_limit_bytes": 32 << 20,
 	}
-	until(t, "the confirmation", func() bool { return gather(t, r.registry)["walpost_last_confirm_timestamp_seconds"] > 0 })
+	dbtest.Until(t, "the confirmation", func() bool { return gather(t, r.registry)["walpost_last_confirm_timestamp_seconds"] > 0 })
 	values = gather(t, r.registry)
 	for name, v := range want {
 		if got := values["walpost_"+name]; got != v {
@@ -70,7 +72,7 @@ func TestMetrics(t *testing.T) {
 		t.Errorf("state %+v", s)
 	}
 	f.sink.setAuto(true)
-	until(t, "nothing in flight", func() bool { return gather(t, r.registry)["walpost_inflight_events"] == 0 })
+	dbtest.Until(t, "nothing in flight", func() bool { return gather(t, r.registry)["walpost_inflight_events"] == 0 })
 	if s := r.relay.State(); s.Unacked != 0 || !s.UnackedSince.IsZero() {
 		t.Errorf("state %+v", s)
 	}

@@ -14,14 +14,14 @@ func TestSinkOutageNeverCostsTheSession(t *testing.T) {
 	f.sink.setAuto(false)
 	f.cfg.MaxInFlightBytes = 100 << 10
 	separator := "?"
-	if strings.Contains(f.dsn, "?") {
+	if strings.Contains(f.DSN, "?") {
 		separator = "&"
 	}
-	f.cfg.ConnString = f.dsn + separator + "wal_sender_timeout=1s"
+	f.cfg.ConnString = f.DSN + separator + "wal_sender_timeout=1s"
 	r := f.start()
 	holder := func() (pid int) {
 		t.Helper()
-		if err := f.conn.QueryRow(t.Context(), "select coalesce(active_pid, 0) from pg_replication_slots where slot_name = $1", f.cfg.Slot).Scan(&pid); err != nil {
+		if err := f.Conn.QueryRow(t.Context(), "select coalesce(active_pid, 0) from pg_replication_slots where slot_name = $1", f.cfg.Slot).Scan(&pid); err != nil {
 			t.Fatal(err)
 		}
 		return pid
@@ -29,7 +29,7 @@ func TestSinkOutageNeverCostsTheSession(t *testing.T) {
 	before := holder()
 	// More than the budget, the relay's buffer and the sockets' take together, so that the server is blocked too.
 	const rows = 20_000
-	f.exec(`insert into walpost.outbox (aggregatetype, aggregateid, type, payload) select 'order', g::text, 'placed', to_jsonb(repeat('x', 600)) from generate_series(1, $1) g`, rows)
+	f.Exec(`insert into walpost.outbox (aggregatetype, aggregateid, type, payload) select 'order', g::text, 'placed', to_jsonb(repeat('x', 600)) from generate_series(1, $1) g`, rows)
 	r.await("the budget is used up", func() bool { return f.sink.holds() > 90<<10 })
 	for outage := time.Now(); time.Since(outage) < 4*time.Second; time.Sleep(100 * time.Millisecond) {
 		if pid := holder(); pid != before || r.relay.State().Role != Leader {
@@ -42,7 +42,7 @@ func TestSinkOutageNeverCostsTheSession(t *testing.T) {
 		t.Errorf("the slot is held by process %d, before by %d", pid, before)
 	}
 	r.stop()
-	if got, want := f.sink.ids(), f.table(); !slices.Equal(got, want) {
+	if got, want := f.sink.ids(), f.IDs(); !slices.Equal(got, want) {
 		t.Errorf("published %d events, want the %d of the table, each once", len(got), len(want))
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"walpost/internal/pgtest"
+	"walpost/relay/internal/dbtest"
 	"walpost/relay/pgerror"
 )
 
@@ -16,11 +17,11 @@ func TestPublicationGap(t *testing.T) {
 		t.Run(fmt.Sprintf("Postgres %d", major), func(t *testing.T) {
 			f := fixtureOn(t, pgtest.NewMajor(t, major).DSN)
 			f.start().stop()
-			f.insert(1)
-			f.exec("drop publication walpost")
-			f.insert(1)
-			f.exec("create publication walpost for table walpost.outbox with (publish = 'insert')")
-			f.insert(1)
+			f.Insert(1)
+			f.Exec("drop publication walpost")
+			f.Insert(1)
+			f.Exec("create publication walpost for table walpost.outbox with (publish = 'insert')")
+			f.Insert(1)
 			err := f.launch().wait()
 			if err == nil || !pgerror.IsPermanent(err) || !strings.Contains(err.Error(), "publication walpost did not exist") {
 				t.Fatalf("ended with %v", err)
@@ -38,23 +39,23 @@ func TestLostSlot(t *testing.T) {
 	f := fixtureOn(t, server.DSN("postgres"))
 	f.start().stop()
 	for range 4 {
-		f.exec("create table if not exists busy (t text)")
-		f.exec("insert into busy select repeat('x', 1000) from generate_series(1, 20000)")
-		f.exec("select pg_switch_wal()")
-		f.exec("checkpoint")
+		f.Exec("create table if not exists busy (t text)")
+		f.Exec("insert into busy select repeat('x', 1000) from generate_series(1, 20000)")
+		f.Exec("select pg_switch_wal()")
+		f.Exec("checkpoint")
 	}
 	err := f.launch().wait()
 	if err == nil || !pgerror.IsPermanent(err) || !strings.Contains(err.Error(), "is lost") {
 		t.Fatalf("ended with %v", err)
 	}
-	f.insert(1)
+	f.Insert(1)
 	for _, sql := range []string{"SELECT pg_drop_replication_slot('" + f.cfg.Slot + "')", "DELETE FROM walpost.relay_state WHERE slot = '" + f.cfg.Slot + "'"} {
 		if !strings.Contains(err.Error(), sql) {
 			t.Fatalf("no %q in: %v", sql, err)
 		}
-		f.exec(sql)
+		f.Exec(sql)
 	}
 	r := f.start()
-	until(t, "the row", func() bool { return f.sink.count() == 1 })
+	dbtest.Until(t, "the row", func() bool { return f.sink.count() == 1 })
 	r.stop()
 }

@@ -10,6 +10,7 @@ import (
 
 	"walpost/internal/testenv/proxy"
 	"walpost/relay/inflight"
+	"walpost/relay/internal/dbtest"
 	"walpost/relay/pgerror"
 )
 
@@ -22,7 +23,7 @@ func TestLostConnectionIsMadeAnew(t *testing.T) {
 	})
 	t.Run("cut", func(t *testing.T) {
 		f := newFixture(t)
-		u, err := url.Parse(f.dsn)
+		u, err := url.Parse(f.DSN)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -36,20 +37,20 @@ func TestLostConnectionIsMadeAnew(t *testing.T) {
 func madeAnew(t *testing.T, f *fixture, lose func()) {
 	f.sink.setAuto(false)
 	r := f.start()
-	f.insert(3)
-	until(t, "3 events", func() bool { return f.sink.count() == 3 })
+	f.Insert(3)
+	dbtest.Until(t, "3 events", func() bool { return f.sink.count() == 3 })
 	before := f.walsender()
 	lose()
 	r.await("the relay leads again", func() bool { return f.active() && f.walsender() != before })
-	f.insert(1)
+	f.Insert(1)
 	time.Sleep(200 * time.Millisecond) // nothing to wait for: nothing may happen
 	if got := f.sink.count(); got != 3 {
 		t.Fatalf("%d events before the sink had acked what it held of the old session", got)
 	}
 	f.sink.setAuto(true)
-	until(t, "the redelivery", func() bool { return f.sink.count() == 7 })
+	dbtest.Until(t, "the redelivery", func() bool { return f.sink.count() == 7 })
 	ids := f.sink.ids()
-	if want := f.table(); !slices.Equal(ids[3:], want) || !slices.Equal(ids[:3], want[:3]) {
+	if want := f.IDs(); !slices.Equal(ids[3:], want) || !slices.Equal(ids[:3], want[:3]) {
 		t.Errorf("published %q of %q", ids, want)
 	}
 	r.stop()
@@ -60,10 +61,10 @@ func TestRelayRefusedBetweenSessions(t *testing.T) {
 	f := newFixture(t)
 	f.sink.setAuto(false)
 	r := f.start()
-	f.insert(1)
-	until(t, "1 event", func() bool { return f.sink.count() == 1 })
+	f.Insert(1)
+	dbtest.Until(t, "1 event", func() bool { return f.sink.count() == 1 })
 	f.kill()
-	until(t, "the relay leads again", func() bool { return f.active() })
+	dbtest.Until(t, "the relay leads again", func() bool { return f.active() })
 	f.sink.acks.Rejected(0, errors.New("event 1: no topic takes it"))
 	if err := r.wait(); err == nil || !pgerror.IsPermanent(err) || !strings.Contains(err.Error(), "no topic takes it") {
 		t.Fatalf("ended with %v", err)
@@ -75,10 +76,10 @@ func TestRelayLeavesBetweenSessions(t *testing.T) {
 	f := newFixture(t)
 	f.sink.setAuto(false)
 	r := f.start()
-	f.insert(1)
-	until(t, "1 event", func() bool { return f.sink.count() == 1 })
+	f.Insert(1)
+	dbtest.Until(t, "1 event", func() bool { return f.sink.count() == 1 })
 	f.kill()
-	until(t, "the relay leads again", func() bool { return f.active() && r.relay.State().Role == Leader })
+	dbtest.Until(t, "the relay leads again", func() bool { return f.active() && r.relay.State().Role == Leader })
 	begun := time.Now()
 	r.stop()
 	if took := time.Since(begun); took > 5*time.Second {
@@ -101,12 +102,12 @@ func TestSessionPosition(t *testing.T) {
 
 // kill ends the walsender and waits until it is gone.
 func (f *fixture) kill() {
-	f.t.Helper()
+	f.T.Helper()
 	pid := f.walsender()
-	f.exec("select pg_terminate_backend($1)", pid)
-	until(f.t, "the walsender is gone", func() (gone bool) {
-		if err := f.conn.QueryRow(f.t.Context(), "select not exists (select from pg_stat_activity where pid = $1)", pid).Scan(&gone); err != nil {
-			f.t.Fatal(err)
+	f.Exec("select pg_terminate_backend($1)", pid)
+	dbtest.Until(f.T, "the walsender is gone", func() (gone bool) {
+		if err := f.Conn.QueryRow(f.T.Context(), "select not exists (select from pg_stat_activity where pid = $1)", pid).Scan(&gone); err != nil {
+			f.T.Fatal(err)
 		}
 		return gone
 	})
@@ -114,18 +115,18 @@ func (f *fixture) kill() {
 
 // walsender is the process that has the slot, 0: none.
 func (f *fixture) walsender() (pid int) {
-	f.t.Helper()
+	f.T.Helper()
 	const query = "select coalesce(active_pid, 0) from pg_replication_slots where slot_name = $1"
-	if err := f.conn.QueryRow(f.t.Context(), query, f.cfg.Slot).Scan(&pid); err != nil {
-		f.t.Fatal(err)
+	if err := f.Conn.QueryRow(f.T.Context(), query, f.cfg.Slot).Scan(&pid); err != nil {
+		f.T.Fatal(err)
 	}
 	return pid
 }
 
 func (f *fixture) active() (active bool) {
-	f.t.Helper()
-	if err := f.conn.QueryRow(f.t.Context(), "select active from pg_replication_slots where slot_name = $1", f.cfg.Slot).Scan(&active); err != nil {
-		f.t.Fatal(err)
+	f.T.Helper()
+	if err := f.Conn.QueryRow(f.T.Context(), "select active from pg_replication_slots where slot_name = $1", f.cfg.Slot).Scan(&active); err != nil {
+		f.T.Fatal(err)
 	}
 	return active
 }

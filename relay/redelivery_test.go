@@ -10,13 +10,14 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"walpost/internal/pgtest"
+	"walpost/relay/internal/dbtest"
 )
 
 // TestInterleavedTransactionSurvivesARestart: rows that were written before the last confirmed transaction's, and committed after it,
 // arrive after a restart. The WAL position of a row tells nothing about what was published.
 func TestInterleavedTransactionSurvivesARestart(t *testing.T) {
 	f := newFixture(t)
-	early, err := pgx.Connect(t.Context(), f.dsn)
+	early, err := pgx.Connect(t.Context(), f.DSN)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +35,7 @@ func TestInterleavedTransactionSurvivesARestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(early, "1")
-	write(f.conn, "2")
+	write(f.Conn, "2")
 	r.await("the later transaction", func() bool { return f.sink.count() == 1 })
 	r.stop()
 	write(early, "3") // while nobody reads
@@ -42,7 +43,7 @@ func TestInterleavedTransactionSurvivesARestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	r = f.start()
-	write(f.conn, "4")
+	write(f.Conn, "4")
 	r.await("all events", func() bool { return f.lastPayload() == "4" })
 	r.stop()
 	if got, want := f.payloads(), []string{"2", "1", "3", "4"}; !slices.Equal(got, want) {
@@ -69,20 +70,20 @@ func (f *fixture) lastPayload() string {
 func TestRowsOfOneCopyAreNotOnePosition(t *testing.T) {
 	f := newFixture(t)
 	// Volatile defaults would make Postgres write record by record.
-	f.exec("alter table walpost.outbox alter id drop default, alter created_at drop default")
-	f.exec("select pg_create_logical_replication_slot($1, 'pgoutput')", f.cfg.Slot+"_peek")
+	f.Exec("alter table walpost.outbox alter id drop default, alter created_at drop default")
+	f.Exec("select pg_create_logical_replication_slot($1, 'pgoutput')", f.cfg.Slot+"_peek")
 	f.sink.setAuto(false)
 	r := f.start()
 	const rows = 100
 	columns := []string{"id", "aggregatetype", "aggregateid", "type", "payload", "created_at"}
-	_, err := f.conn.CopyFrom(t.Context(), pgx.Identifier{"walpost", "outbox"}, columns, pgx.CopyFromSlice(rows, func(i int) ([]any, error) {
+	_, err := f.Conn.CopyFrom(t.Context(), pgx.Identifier{"walpost", "outbox"}, columns, pgx.CopyFromSlice(rows, func(i int) ([]any, error) {
 		return []any{fmt.Sprintf("00000000-0000-4000-8000-%012d", i), "order", "1", "copied", i, time.Now()}, nil
 	}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	var records int
-	if err := f.conn.QueryRow(t.Context(), `select count(distinct lsn) from pg_logical_slot_peek_binary_changes($1, null, null, 'proto_version', '1', 'publication_names', 'walpost')
+	if err := f.Conn.QueryRow(t.Context(), `select count(distinct lsn) from pg_logical_slot_peek_binary_changes($1, null, null, 'proto_version', '1', 'publication_names', 'walpost')
 		where get_byte(data, 0) = ascii('I')`, f.cfg.Slot+"_peek").Scan(&records); err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +96,7 @@ func TestRowsOfOneCopyAreNotOnePosition(t *testing.T) {
 	f.sink.setAuto(true)
 	r.await("all rows again", func() bool { return f.sink.count() == 2*rows })
 	r.stop()
-	want := f.table()
+	want := f.IDs()
 	if got := f.sink.ids(); !slices.Equal(got[:rows], want) || !slices.Equal(got[rows:], want) {
 		t.Errorf("published %q, want the rows of the table twice", got)
 	}
@@ -116,11 +117,11 @@ func TestNothingComesAgainAfterACleanRestart(t *testing.T) {
 		f := newFixture(t)
 		f.sink.setAuto(false)
 		r := f.start()
-		f.insert(3)
+		f.Insert(3)
 		r.await("the events", func() bool { return f.sink.count() == 3 })
 		r.cancel()
 		// From here on no keepalive can confirm what the commit did not.
-		until(t, "the relay waits for acks", func() bool { s := r.relay.watcher.watched(); return s != nil && s.confirmer.Holding() })
+		dbtest.Until(t, "the relay waits for acks", func() bool { s := r.relay.watcher.watched(); return s != nil && s.confirmer.Holding() })
 		f.sink.ack(3)
 		if err := r.wait(); err != nil {
 			t.Fatal(err)
@@ -131,9 +132,9 @@ func TestNothingComesAgainAfterACleanRestart(t *testing.T) {
 		server := pgtest.Start(t, pgtest.Options{Major: pgtest.NewestMajor})
 		f := fixtureOn(t, server.DSN("postgres"))
 		r := f.start()
-		f.insert(3)
-		end := f.lsn("select pg_current_wal_flush_lsn()")
-		r.await("the events are confirmed", func() bool { return f.sink.count() == 3 && f.confirmed() >= end })
+		f.Insert(3)
+		end := f.LSN("select pg_current_wal_flush_lsn()")
+		r.await("the events are confirmed", func() bool { return f.sink.count() == 3 && f.Confirmed() >= end })
 		if err := server.Stop(t.Context(), pgtest.Fast); err != nil {
 			t.Fatal(err)
 		}
@@ -142,22 +143,22 @@ func TestNothingComesAgainAfterACleanRestart(t *testing.T) {
 		if err := server.Start(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		f.reconnect()
+		f.Reconnect()
 		f.comesOnce(4)
 	})
 }
 
 // comesOnce starts a relay, inserts an event, and checks that it is the only one to come after those that came before, n in all.
 func (f *fixture) comesOnce(n int) {
-	f.t.Helper()
+	f.T.Helper()
 	f.sink.setAuto(true)
 	r := f.start()
-	f.insert(1)
-	end := f.lsn("select pg_current_wal_flush_lsn()")
-	r.await("everything is confirmed", func() bool { return f.confirmed() >= end })
+	f.Insert(1)
+	end := f.LSN("select pg_current_wal_flush_lsn()")
+	r.await("everything is confirmed", func() bool { return f.Confirmed() >= end })
 	r.stop()
-	if got, want := f.sink.ids(), f.table(); !slices.Equal(got, want) || len(got) != n {
-		f.t.Errorf("published %q, want %q, each once", got, want)
+	if got, want := f.sink.ids(), f.IDs(); !slices.Equal(got, want) || len(got) != n {
+		f.T.Errorf("published %q, want %q, each once", got, want)
 	}
 }
 
@@ -167,13 +168,13 @@ func TestRedeliveredEventsKeepTheirPositions(t *testing.T) {
 	f := newFixture(t)
 	f.sink.setAuto(false)
 	r := f.start()
-	f.insert(1)
+	f.Insert(1)
 	r.await("1 event", func() bool { return f.sink.count() == 1 })
 	f.sink.ack(1)
 	first := f.commitOf(0)
-	r.await("it is confirmed", func() bool { return f.confirmed() > first })
-	f.insert(2)
-	f.insert(2)
+	r.await("it is confirmed", func() bool { return f.Confirmed() > first })
+	f.Insert(2)
+	f.Insert(2)
 	r.await("5 events", func() bool { return f.sink.count() == 5 })
 	f.kill()
 	f.sink.setAuto(true)

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"walpost/relay/internal/dbtest"
 	"walpost/relay/pgerror"
 	"walpost/relay/replication"
 )
@@ -27,8 +28,8 @@ func TestMemoryIsBoundedWhateverTheTransaction(t *testing.T) {
 	f.sink.forget = true
 	f.cfg.MaxInFlightBytes = budget
 	r := f.start()
-	f.insert(rows)
-	until(t, "the budget is used up", func() bool { return f.sink.holds() > budget-1024 })
+	f.Insert(rows)
+	dbtest.Until(t, "the budget is used up", func() bool { return f.sink.holds() > budget-1024 })
 	time.Sleep(100 * time.Millisecond) // nothing to wait for: nothing more may come
 	defer debug.SetGCPercent(debug.SetGCPercent(20))
 	runtime.GC()
@@ -54,8 +55,8 @@ func TestMemoryIsBoundedWhateverTheTransaction(t *testing.T) {
 	if most > 16<<20 {
 		t.Errorf("the heap grew by %d bytes", most)
 	}
-	end := f.lsn("select pg_current_wal_flush_lsn()")
-	until(t, "the slot follows", func() bool { return f.confirmed() >= end })
+	end := f.LSN("select pg_current_wal_flush_lsn()")
+	dbtest.Until(t, "the slot follows", func() bool { return f.Confirmed() >= end })
 	r.stop()
 }
 
@@ -64,10 +65,10 @@ func TestRelayLargeEvent(t *testing.T) {
 	f := newFixture(t)
 	f.cfg.MaxInFlightBytes = 1 << 20
 	r := f.start()
-	f.insert(1)
-	f.exec(`insert into walpost.outbox (aggregatetype, aggregateid, type, payload) values ('order', '1', 'large', to_jsonb(repeat('x', 5000000)))`)
-	f.insert(1)
-	until(t, "3 events", func() bool { return f.sink.count() == 3 })
+	f.Insert(1)
+	f.Exec(`insert into walpost.outbox (aggregatetype, aggregateid, type, payload) values ('order', '1', 'large', to_jsonb(repeat('x', 5000000)))`)
+	f.Insert(1)
+	dbtest.Until(t, "3 events", func() bool { return f.sink.count() == 3 })
 	r.stop()
 	if got := len(f.sink.all()[1].payload); got != 5_000_002 {
 		t.Errorf("payload of %d bytes", got)
@@ -89,17 +90,17 @@ func TestRefusedEventIsNeverSkipped(t *testing.T) {
 			f.sink.setAuto(false)
 			r := f.start()
 			prepare(r)
-			f.insert(1)
-			f.insert(2)
-			precede := f.lsn("select pg_current_wal_insert_lsn()")
-			f.exec(`begin`)
-			f.insert(1)
-			f.exec(`insert into walpost.outbox (id, aggregatetype, aggregateid, type, payload) values ($1, 'order', '1', 'placed', '{}')`, bad)
-			f.exec(`commit`)
-			f.insert(1)
-			until(t, "4 events", func() bool { return f.sink.count() >= 4 })
+			f.Insert(1)
+			f.Insert(2)
+			precede := f.LSN("select pg_current_wal_insert_lsn()")
+			f.Exec(`begin`)
+			f.Insert(1)
+			f.Exec(`insert into walpost.outbox (id, aggregatetype, aggregateid, type, payload) values ($1, 'order', '1', 'placed', '{}')`, bad)
+			f.Exec(`commit`)
+			f.Insert(1)
+			dbtest.Until(t, "4 events", func() bool { return f.sink.count() >= 4 })
 			if name == "one of two" {
-				until(t, "the first refusal", func() bool { refused, _ := r.relay.tracker.Refusal(); return refused != nil })
+				dbtest.Until(t, "the first refusal", func() bool { refused, _ := r.relay.tracker.Refusal(); return refused != nil })
 				r.sink.acks.Rejected(f.sink.all()[3].tx, errors.New("another event of the transaction"))
 			}
 			select {
@@ -112,16 +113,16 @@ func TestRefusedEventIsNeverSkipped(t *testing.T) {
 			if err == nil || !pgerror.IsPermanent(err) || !strings.Contains(err.Error(), bad) || !strings.Contains(err.Error(), "no topic") {
 				t.Fatalf("ended with %v", err)
 			}
-			if got := f.confirmed(); got > precede || got < precede-1024 {
+			if got := f.Confirmed(); got > precede || got < precede-1024 {
 				t.Errorf("the slot stands at %v, the event before the refused one ends at %v", got, precede)
 			}
 			// The cause is gone: all of the transaction comes again, and what is behind it.
 			f.sink.refuse, f.sink.reject = map[string]bool{}, ""
 			before := f.sink.count()
 			r = f.start()
-			until(t, "3 events", func() bool { return f.sink.count() == before+3 })
+			dbtest.Until(t, "3 events", func() bool { return f.sink.count() == before+3 })
 			r.stop()
-			if got, want := f.sink.ids()[before:], f.table()[3:]; !slices.Equal(got, want) {
+			if got, want := f.sink.ids()[before:], f.IDs()[3:]; !slices.Equal(got, want) {
 				t.Errorf("published %q again, want %q", got, want)
 			}
 		})
@@ -144,17 +145,17 @@ func TestRefusedEventIsPassedBy(t *testing.T) {
 			f := newFixture(t)
 			c.prepare(f.sink)
 			r := f.start()
-			f.insert(1)
-			f.exec("begin")
-			f.exec(`insert into walpost.outbox (id, aggregatetype, aggregateid, type, payload) values ($1, 'order', '1', 'placed', '{}')`, bad)
-			f.insert(1)
-			f.exec("commit")
-			f.insert(2)
+			f.Insert(1)
+			f.Exec("begin")
+			f.Exec(`insert into walpost.outbox (id, aggregatetype, aggregateid, type, payload) values ($1, 'order', '1', 'placed', '{}')`, bad)
+			f.Insert(1)
+			f.Exec("commit")
+			f.Insert(2)
 			err := r.wait()
 			if err == nil || strings.Contains(err.Error(), "remove the cause and start walpost") != c.removal {
 				t.Fatalf("ended with %v", err)
 			}
-			f.exec("delete from walpost.outbox where id = $1", bad) // for nothing
+			f.Exec("delete from walpost.outbox where id = $1", bad) // for nothing
 			if again := f.launch().wait(); again == nil || !strings.Contains(again.Error(), bad) {
 				t.Fatalf("ended again with %v", again)
 			}
@@ -162,12 +163,12 @@ func TestRefusedEventIsPassedBy(t *testing.T) {
 			if pass == "" {
 				t.Fatalf("no way to pass it by: %v", err)
 			}
-			f.exec(pass)
+			f.Exec(pass)
 			before := f.sink.count()
 			r = f.start()
-			until(t, "what stands behind", func() bool { return f.sink.count() >= before+2 })
+			dbtest.Until(t, "what stands behind", func() bool { return f.sink.count() >= before+2 })
 			r.stop()
-			if got, want := f.sink.ids()[before:], f.table()[2:]; !slices.Equal(got, want) {
+			if got, want := f.sink.ids()[before:], f.IDs()[2:]; !slices.Equal(got, want) {
 				t.Errorf("published %q then, want %q", got, want)
 			}
 		})
@@ -180,23 +181,23 @@ func TestRelayShutdownTimeout(t *testing.T) {
 	f.sink.setAuto(false)
 	f.cfg.ShutdownTimeout = 300 * time.Millisecond
 	r := f.start()
-	before := f.confirmed()
-	f.insert(2)
-	until(t, "2 events", func() bool { return f.sink.count() == 2 })
+	before := f.Confirmed()
+	f.Insert(2)
+	dbtest.Until(t, "2 events", func() bool { return f.sink.count() == 2 })
 	begun := time.Now()
 	r.stop()
 	if took := time.Since(begun); took < f.cfg.ShutdownTimeout || took > f.cfg.ShutdownTimeout+replication.DrainLimit {
 		t.Errorf("the stop took %v", took)
 	}
-	if !f.logs.has("leaving with events that are not acked") || !f.logs.has("events=2 ") {
+	if !f.Logs.Has("leaving with events that are not acked") || !f.Logs.Has("events=2 ") {
 		t.Error("it does not say how many events it leaves behind")
 	}
-	if got := f.confirmed(); got > before && got >= f.lsn("select pg_current_wal_insert_lsn()") {
+	if got := f.Confirmed(); got > before && got >= f.LSN("select pg_current_wal_insert_lsn()") {
 		t.Errorf("the slot went from %v to %v", before, got)
 	}
 	f.sink.setAuto(true)
 	r = f.start()
-	until(t, "the events again", func() bool { return f.sink.count() == 4 })
+	dbtest.Until(t, "the events again", func() bool { return f.sink.count() == 4 })
 	r.stop()
 }
 
@@ -208,10 +209,10 @@ func TestStopInsideATransactionConfirmsNothingOfIt(t *testing.T) {
 	f.cfg.MaxInFlightBytes = 64 << 10
 	f.cfg.ShutdownTimeout = 300 * time.Millisecond
 	r := f.start()
-	f.insert(20_000)
-	until(t, "the budget is used up", func() bool { return r.relay.State().Unacked > 0 && f.sink.count() > 300 })
+	f.Insert(20_000)
+	dbtest.Until(t, "the budget is used up", func() bool { return r.relay.State().Unacked > 0 && f.sink.count() > 300 })
 	r.stop()
-	if at, commit := f.confirmed(), f.commitOf(0); at > commit {
+	if at, commit := f.Confirmed(), f.commitOf(0); at > commit {
 		t.Errorf("the slot stands at %v, beyond the commit at %v of the transaction that was read by half", at, commit)
 	}
 	half := f.sink.count()

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"walpost/internal/pgtest"
+	"walpost/relay/internal/dbtest"
 	"walpost/relay/replication"
 )
 
@@ -21,18 +22,18 @@ func TestRelay(t *testing.T) {
 		t.Run(fmt.Sprintf("Postgres %d", major), func(t *testing.T) {
 			f := fixtureOn(t, pgtest.NewMajor(t, major).DSN)
 			r := f.start()
-			f.insert(3)
-			f.insert(1)
-			until(t, "4 events", func() bool { return f.sink.count() == 4 })
-			end := f.lsn("select pg_current_wal_flush_lsn()")
-			until(t, "the slot follows", func() bool { return f.confirmed() >= end })
+			f.Insert(3)
+			f.Insert(1)
+			dbtest.Until(t, "4 events", func() bool { return f.sink.count() == 4 })
+			end := f.LSN("select pg_current_wal_flush_lsn()")
+			dbtest.Until(t, "the slot follows", func() bool { return f.Confirmed() >= end })
 			r.stop()
-			f.insert(2)
+			f.Insert(2)
 			r = f.start()
-			until(t, "6 events", func() bool { return f.sink.count() == 6 })
+			dbtest.Until(t, "6 events", func() bool { return f.sink.count() == 6 })
 			r.stop()
 			f.start().stop()
-			if got, want := f.sink.ids(), f.table(); !slices.Equal(got, want) {
+			if got, want := f.sink.ids(), f.IDs(); !slices.Equal(got, want) {
 				t.Errorf("published %q, want %q", got, want)
 			}
 			f.checkPositions()
@@ -42,14 +43,14 @@ func TestRelay(t *testing.T) {
 
 // checkPositions: positions grow, and every row of a transaction has its number.
 func (f *fixture) checkPositions() {
-	f.t.Helper()
+	f.T.Helper()
 	events := f.sink.all()
 	for i, e := range events {
 		if e.position.Timeline != 1 {
-			f.t.Errorf("event %d: position %v is not of timeline 1", i, e.position)
+			f.T.Errorf("event %d: position %v is not of timeline 1", i, e.position)
 		}
 		if i > 0 && events[i-1].position.Compare(e.position) >= 0 {
-			f.t.Errorf("event %d: position %v after %v", i, e.position, events[i-1].position)
+			f.T.Errorf("event %d: position %v after %v", i, e.position, events[i-1].position)
 		}
 	}
 }
@@ -59,7 +60,7 @@ func TestRelayTransactions(t *testing.T) {
 	f := newFixture(t)
 	r := f.start()
 	other := func() *pgx.Conn {
-		c, err := pgx.Connect(t.Context(), f.dsn)
+		c, err := pgx.Connect(t.Context(), f.DSN)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -100,7 +101,7 @@ func TestRelayTransactions(t *testing.T) {
 	run(a, event("j1"), "commit prepared '"+f.cfg.Slot+"'")
 
 	want := []string{"b1", "b2", "a1", "a2", "a3", "c1", "c2", "c3", "d1", "e1", "f1", "g1", "h1", "h2", "h3", "j1", "i1"}
-	until(t, "all events", func() bool { return f.sink.count() >= len(want) })
+	dbtest.Until(t, "all events", func() bool { return f.sink.count() >= len(want) })
 	r.stop()
 	var got []string
 	for _, e := range f.sink.all() {
@@ -117,29 +118,29 @@ func TestSlotNeverStandsBeyondAcks(t *testing.T) {
 	f := newFixture(t)
 	f.sink.setAuto(false)
 	r := f.start()
-	f.insert(2)
-	f.insert(1)
-	until(t, "3 events", func() bool { return f.sink.count() == 3 })
+	f.Insert(2)
+	f.Insert(1)
+	dbtest.Until(t, "3 events", func() bool { return f.sink.count() == 3 })
 	// A transaction is forgotten by whatever lies beyond the start of its commit record, which is what its events' position says.
 	first, second := f.commitOf(0), f.commitOf(2)
-	f.exec("create table busy (n int)")
-	f.exec("insert into busy select generate_series(1, 1000)")
+	f.Exec("create table busy (n int)")
+	f.Exec("insert into busy select generate_series(1, 1000)")
 	time.Sleep(3 * replication.StatusGap) // nothing to wait for: nothing may happen
-	if got := f.confirmed(); got > first {
+	if got := f.Confirmed(); got > first {
 		t.Fatalf("the slot stands at %v without an ack, beyond the first commit at %v", got, first)
 	}
 	f.sink.ack(1)
 	time.Sleep(3 * replication.StatusGap)
-	if got := f.confirmed(); got > first {
+	if got := f.Confirmed(); got > first {
 		t.Fatalf("the slot stands at %v by the ack of half a transaction, beyond its commit at %v", got, first)
 	}
 	f.sink.ack(1)
-	until(t, "the first transaction is confirmed", func() bool { return f.confirmed() > first })
-	if got := f.confirmed(); got > second {
+	dbtest.Until(t, "the first transaction is confirmed", func() bool { return f.Confirmed() > first })
+	if got := f.Confirmed(); got > second {
 		t.Fatalf("the slot stands at %v, beyond the unacked second transaction's commit at %v", got, second)
 	}
 	f.sink.ack(1)
-	until(t, "all is confirmed", func() bool { return f.confirmed() > second })
+	dbtest.Until(t, "all is confirmed", func() bool { return f.Confirmed() > second })
 	r.stop()
 }
 
@@ -155,7 +156,7 @@ func TestRelayCleanStops(t *testing.T) {
 	var writers sync.WaitGroup
 	for range 2 {
 		writers.Go(func() {
-			c, err := pgx.Connect(context.Background(), f.dsn)
+			c, err := pgx.Connect(context.Background(), f.DSN)
 			if err != nil {
 				t.Error(err)
 				return
@@ -178,14 +179,14 @@ func TestRelayCleanStops(t *testing.T) {
 	for range 5 {
 		n := f.sink.count()
 		r := f.start()
-		until(t, "events", func() bool { return f.sink.count() > n+500 })
+		dbtest.Until(t, "events", func() bool { return f.sink.count() > n+500 })
 		r.stop()
 	}
 	close(stop)
 	writers.Wait()
 	r := f.start()
-	total := len(f.table())
-	until(t, "all events", func() bool { return f.sink.count() >= total })
+	total := len(f.IDs())
+	dbtest.Until(t, "all events", func() bool { return f.sink.count() >= total })
 	r.stop()
 	seen := map[string]bool{}
 	for i, id := range f.sink.ids() {
@@ -220,13 +221,13 @@ func idle(t *testing.T, major int) {
 		if _, err := c.Exec(t.Context(), "create table busy as select n, repeat('x', 200) from generate_series(1, 20000) n; drop table busy"); err != nil {
 			t.Fatal(err)
 		}
-		end := f.lsn("select pg_current_wal_flush_lsn()")
-		until(t, "the slot follows in "+name, func() bool { return f.confirmed()+1<<20 >= end })
+		end := f.LSN("select pg_current_wal_flush_lsn()")
+		dbtest.Until(t, "the slot follows in "+name, func() bool { return f.Confirmed()+1<<20 >= end })
 	}
-	busy("the same database, before any event", f.conn)
-	f.insert(1)
-	until(t, "1 event", func() bool { return f.sink.count() == 1 })
-	busy("the same database", f.conn)
+	busy("the same database, before any event", f.Conn)
+	f.Insert(1)
+	dbtest.Until(t, "1 event", func() bool { return f.sink.count() == 1 })
+	busy("the same database", f.Conn)
 	busy("another database", beside)
 	r.stop()
 }

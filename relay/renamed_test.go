@@ -5,14 +5,15 @@ import (
 	"strings"
 	"testing"
 
+	"walpost/relay/internal/dbtest"
 	"walpost/relay/pgerror"
 	"walpost/schema"
 )
 
 // put inserts one event with its payload in that column of that table.
 func (f *fixture) put(table, column, payload string) {
-	f.t.Helper()
-	f.exec(`insert into ` + table + ` (aggregatetype, aggregateid, type, ` + column + `) values ('order', '1', 'placed', '"` + payload + `"')`)
+	f.T.Helper()
+	f.Exec(`insert into ` + table + ` (aggregatetype, aggregateid, type, ` + column + `) values ('order', '1', 'placed', '"` + payload + `"')`)
 }
 
 // payloads are what was published, in order.
@@ -29,7 +30,7 @@ func TestRenamedColumn(t *testing.T) {
 	f := newFixture(t)
 	f.start().stop()
 	f.put("walpost.outbox", "payload", "a")
-	f.exec("alter table walpost.outbox rename payload to body")
+	f.Exec("alter table walpost.outbox rename payload to body")
 	f.put("walpost.outbox", "body", "b")
 	err := f.launch().wait()
 	if err == nil || !pgerror.IsPermanent(err) || !strings.Contains(err.Error(), `no column "payload" for outbox.columns.payload`) {
@@ -37,10 +38,10 @@ func TestRenamedColumn(t *testing.T) {
 	}
 	f.cfg.Mapping.Names[schema.Payload] = "body"
 	r := f.start()
-	until(t, "2 events", func() bool { return f.sink.count() == 2 })
+	dbtest.Until(t, "2 events", func() bool { return f.sink.count() == 2 })
 
 	f.put("walpost.outbox", "body", "c")
-	f.exec("alter table walpost.outbox rename body to content")
+	f.Exec("alter table walpost.outbox rename body to content")
 	f.put("walpost.outbox", "content", "d")
 	err = r.wait()
 	if err == nil || !pgerror.IsPermanent(err) {
@@ -51,23 +52,23 @@ func TestRenamedColumn(t *testing.T) {
 			t.Errorf("%q does not say %q", err, want)
 		}
 	}
-	if got := f.confirmed(); got <= f.commitOf(2) {
+	if got := f.Confirmed(); got <= f.commitOf(2) {
 		t.Errorf("the slot stands at %v, the event before the renaming at %v", got, f.commitOf(2))
 	}
 	// Somebody takes the change back instead.
-	f.exec("alter table walpost.outbox rename content to body")
+	f.Exec("alter table walpost.outbox rename content to body")
 	f.put("walpost.outbox", "body", "e")
 	r = f.start()
-	until(t, "5 events", func() bool { return f.sink.count() == 5 })
+	dbtest.Until(t, "5 events", func() bool { return f.sink.count() == 5 })
 	r.stop()
 	if got := f.sink.payloads(); !slices.Equal(got, []string{"a", "b", "c", "d", "e"}) {
 		t.Errorf("published %q", got)
 	}
 
 	// Where a column was dropped, places prove nothing. The way out that the message names works.
-	f.exec("alter table walpost.outbox drop headers")
+	f.Exec("alter table walpost.outbox drop headers")
 	f.put("walpost.outbox", "body", "f")
-	f.exec("alter table walpost.outbox rename body to text")
+	f.Exec("alter table walpost.outbox rename body to text")
 	f.cfg.Mapping.Names[schema.Payload] = "text"
 	f.put("walpost.outbox", "text", "g")
 	err = f.launch().wait()
@@ -78,15 +79,15 @@ func TestRenamedColumn(t *testing.T) {
 	if err = f.launch().wait(); err == nil || !strings.Contains(err.Error(), `no column "body"`) {
 		t.Fatalf("ended with %v", err)
 	}
-	f.exec("alter table walpost.outbox rename text to body")
+	f.Exec("alter table walpost.outbox rename text to body")
 	err = f.launch().wait()
 	if err == nil || !strings.Contains(err.Error(), "type, text, created_at") {
 		t.Fatalf("ended with %v", err)
 	}
-	f.exec("alter table walpost.outbox rename body to text")
+	f.Exec("alter table walpost.outbox rename body to text")
 	f.cfg.Mapping.Names[schema.Payload] = "text"
 	r = f.start()
-	until(t, "7 events", func() bool { return f.sink.count() == 7 })
+	dbtest.Until(t, "7 events", func() bool { return f.sink.count() == 7 })
 	r.stop()
 	if got := f.sink.payloads()[5:]; !slices.Equal(got, []string{"f", "g"}) {
 		t.Errorf("published %q", got)
@@ -97,21 +98,21 @@ func TestRenamedColumn(t *testing.T) {
 func TestRenamedTable(t *testing.T) {
 	f := newFixture(t)
 	r := f.start()
-	f.exec("alter table walpost.outbox rename to events")
+	f.Exec("alter table walpost.outbox rename to events")
 	f.put("walpost.events", "payload", "a")
-	until(t, "1 event", func() bool { return f.sink.count() == 1 })
+	dbtest.Until(t, "1 event", func() bool { return f.sink.count() == 1 })
 	r.look()
 	if err := r.wait(); err == nil || !strings.Contains(err.Error(), "set outbox.table: walpost.events") {
 		t.Fatalf("ended with %v", err)
 	}
 	f.put("walpost.events", "payload", "b")
 	f.cfg.Table = schema.Table{Schema: "walpost", Name: "events"}
-	f.exec("alter table walpost.events rename to outbox")
+	f.Exec("alter table walpost.events rename to outbox")
 	f.put("walpost.outbox", "payload", "c")
-	f.exec("alter table walpost.outbox rename to events")
+	f.Exec("alter table walpost.outbox rename to events")
 	f.put("walpost.events", "payload", "d")
 	r = f.start()
-	until(t, "4 events", func() bool { return f.sink.count() == 4 })
+	dbtest.Until(t, "4 events", func() bool { return f.sink.count() == 4 })
 	r.stop()
 	if got := f.sink.payloads(); !slices.Equal(got, []string{"a", "b", "c", "d"}) {
 		t.Errorf("published %q", got)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"walpost/internal/pgtest"
+	"walpost/relay/internal/dbtest"
 )
 
 // TestServerStops: a server that is stopped does not wait for Kafka, and the relay waits for the server.
@@ -26,9 +27,9 @@ func TestServerStops(t *testing.T) {
 			f.cfg.MaxInFlightBytes = c.budget
 			f.sink.setAuto(c.auto)
 			r := f.start()
-			f.insert(100)
-			until(t, "events", func() bool { return f.sink.count() > 1 })
-			f.conn.Close(t.Context())
+			f.Insert(100)
+			dbtest.Until(t, "events", func() bool { return f.sink.count() > 1 })
+			f.Conn.Close(t.Context())
 			begun := time.Now()
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
@@ -40,12 +41,12 @@ func TestServerStops(t *testing.T) {
 			if took > c.within {
 				t.Errorf("the server's stop took %v", took)
 			}
-			until(t, "the relay waits", func() bool { return r.relay.State().Role == Waiting })
+			dbtest.Until(t, "the relay waits", func() bool { return r.relay.State().Role == Waiting })
 			if err := server.Start(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			f.sink.setAuto(true)
-			until(t, "the relay leads again and has sent all", func() bool { return r.relay.State().Role == Leader && f.sink.distinct() == 100 })
+			dbtest.Until(t, "the relay leads again and has sent all", func() bool { return r.relay.State().Role == Leader && f.sink.distinct() == 100 })
 			r.stop()
 		})
 	}
@@ -56,15 +57,15 @@ func TestServerCrashes(t *testing.T) {
 	server := pgtest.Start(t, pgtest.Options{})
 	f := fixtureOn(t, server.DSN("postgres"))
 	r := f.start()
-	f.insert(10)
-	until(t, "10 events", func() bool { return f.sink.count() >= 10 })
+	f.Insert(10)
+	dbtest.Until(t, "10 events", func() bool { return f.sink.count() >= 10 })
 	server.Kill()
-	until(t, "the relay waits", func() bool { return r.relay.State().Role == Waiting })
+	dbtest.Until(t, "the relay waits", func() bool { return r.relay.State().Role == Waiting })
 	if err := server.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	f.reconnect()
-	f.insert(5)
-	until(t, "15 events", func() bool { return f.sink.distinct() == 15 })
+	f.Reconnect()
+	f.Insert(5)
+	dbtest.Until(t, "15 events", func() bool { return f.sink.distinct() == 15 })
 	r.stop()
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"walpost/relay/internal/dbtest"
 	"walpost/relay/internal/frame"
 	"walpost/relay/replication"
 )
@@ -17,20 +18,20 @@ func TestNoConfirmedPositionIsComputed(t *testing.T) {
 	w := openWire(t)
 	long := `"` + strings.Repeat("x", 20_000) + `"` // what a sum of lengths would be off by
 	w.send(relationFrame(), beginFrame(0x1000), insertFrame(long), insertFrame(long), commitFrame(0x1000, 0x1030))
-	until(t, "2 events", func() bool { return w.sink.count() == 2 })
+	dbtest.Until(t, "2 events", func() bool { return w.sink.count() == 2 })
 	w.sink.ack(2)
-	until(t, "a confirmation", func() bool { return w.last() != 0 })
+	dbtest.Until(t, "a confirmation", func() bool { return w.last() != 0 })
 	w.wantTold(0x1030)
 	w.send(beginFrame(0x1030), insertFrame(long), commitFrame(0x1030, 0x1060)) // a commit record right behind the other, as COMMIT PREPARED writes
-	until(t, "3 events", func() bool { return w.sink.count() == 3 })
+	dbtest.Until(t, "3 events", func() bool { return w.sink.count() == 3 })
 	w.ask(0x1060)
 	w.wantTold(0x1030)
 	w.sink.ack(1)
-	until(t, "the second transaction is confirmed", func() bool { return w.last() == 0x1060 })
+	dbtest.Until(t, "the second transaction is confirmed", func() bool { return w.last() == 0x1060 })
 	w.ask(0x2000) // the server's position, when nothing is on its way, as it is told
-	until(t, "the idle position is confirmed", func() bool { return w.last() >= 0x2000 })
+	dbtest.Until(t, "the idle position is confirmed", func() bool { return w.last() >= 0x2000 })
 	w.cancel()
-	if err := w.wait(patience); err != replication.ErrLeave {
+	if err := w.wait(dbtest.Patience); err != replication.ErrLeave {
 		t.Fatalf("ended with %v", err)
 	}
 	w.wantTold(0x1030, 0x1060, 0x2000)
@@ -41,23 +42,23 @@ func TestNoConfirmedPositionIsComputed(t *testing.T) {
 func TestKeepaliveNeverConfirmsWhatIsPending(t *testing.T) {
 	w := openWire(t)
 	w.send(relationFrame(), beginFrame(0x1000), insertFrame("{}"), commitFrame(0x1000, 0x1030), frame.Keepalive(0x2000, 1))
-	until(t, "an answer", func() bool { return len(w.told()) > 0 })
+	dbtest.Until(t, "an answer", func() bool { return len(w.told()) > 0 })
 	w.ask(0x2000)
 	w.wantTold(0)
 	w.sink.ack(1)
-	until(t, "the transaction is confirmed", func() bool { return w.last() != 0 })
+	dbtest.Until(t, "the transaction is confirmed", func() bool { return w.last() != 0 })
 	w.wantTold(0, 0x1030)
 	w.ask(0x3000)
-	until(t, "the idle position is confirmed", func() bool { return w.last() == 0x3000 })
+	dbtest.Until(t, "the idle position is confirmed", func() bool { return w.last() == 0x3000 })
 
 	w.send(beginFrame(0x4000), insertFrame("{}"))
-	until(t, "2 events", func() bool { return w.sink.count() == 2 })
+	dbtest.Until(t, "2 events", func() bool { return w.sink.count() == 2 })
 	w.sink.ack(1)
 	w.ask(0x4000)
 	w.ask(0x5000)
 	w.wantTold(0, 0x1030, 0x3000)
 	w.send(commitFrame(0x4000, 0x4030))
-	until(t, "the second transaction is confirmed", func() bool { return w.last() == 0x4030 })
+	dbtest.Until(t, "the second transaction is confirmed", func() bool { return w.last() == 0x4030 })
 }
 
 // TestUndecodableRowIsNeverSkipped: a row that cannot be decoded ends the session for good; what stands before it is confirmed, it and
@@ -66,12 +67,12 @@ func TestUndecodableRowIsNeverSkipped(t *testing.T) {
 	w := openWire(t)
 	w.sink.setAuto(true)
 	w.send(relationFrame(), beginFrame(0x1000), insertFrame("{}"), commitFrame(0x1000, 0x1030))
-	until(t, "it is confirmed", func() bool { return w.last() == 0x1030 })
+	dbtest.Until(t, "it is confirmed", func() bool { return w.last() == 0x1030 })
 	damaged := insertMessage("{}")
 	w.send(beginFrame(0x2000), frame.WAL(damaged[:len(damaged)-1]), commitFrame(0x2000, 0x2030),
 		beginFrame(0x3000), insertFrame("{}"), commitFrame(0x3000, 0x3030), frame.Keepalive(0x4000, 1))
-	err := w.wait(patience)
-	wantPermanent(t, err, []string{"decode insert at 0/2000", "created_at"})
+	err := w.wait(dbtest.Patience)
+	dbtest.WantPermanent(t, err, "decode insert at 0/2000", "created_at")
 	w.wantTold(0x1030)
 	if n := w.sink.count(); n != 1 {
 		t.Errorf("%d events were published", n)
@@ -84,7 +85,7 @@ func TestStopIsHeededWhileDataFlows(t *testing.T) {
 	w.sink.setAuto(true)
 	w.send(relationFrame())
 	w.flow()
-	until(t, "events", func() bool { return w.sink.count() > 10_000 })
+	dbtest.Until(t, "events", func() bool { return w.sink.count() > 10_000 })
 	w.cancel()
 	w.mustLeave()
 }
@@ -94,9 +95,9 @@ func TestStopWaitsForTheTransactionAtHandOnly(t *testing.T) {
 	w := openWire(t)
 	w.sink.setAuto(true)
 	w.send(relationFrame(), beginFrame(0x1000), insertFrame("{}"))
-	until(t, "1 event", func() bool { return w.sink.count() == 1 })
+	dbtest.Until(t, "1 event", func() bool { return w.sink.count() == 1 })
 	w.cancel()
-	until(t, "the relay reads on for a while only", w.session.stream.Limited)
+	dbtest.Until(t, "the relay reads on for a while only", w.session.stream.Limited)
 	w.send(insertFrame("{}"), commitFrame(0x1000, 0x1030))
 	w.flow()
 	w.mustLeave()
@@ -156,7 +157,7 @@ func TestOnlyTheConfirmerWritesToTheServer(t *testing.T) {
 		w.ask(at + 0x30)
 	}
 	w.cancel()
-	if err := w.wait(patience); err != replication.ErrLeave {
+	if err := w.wait(dbtest.Patience); err != replication.ErrLeave {
 		t.Fatalf("ended with %v", err)
 	}
 	if w.last() != 0x3030 {

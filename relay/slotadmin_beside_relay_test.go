@@ -1,69 +1,39 @@
 package relay
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
 
-	"github.com/jackc/pgx/v5"
-
+	"walpost/relay/internal/dbtest"
 	"walpost/relay/postgres"
 	"walpost/relay/slotadmin"
 )
-
-// refused checks that something is not done, and says why.
-func refused(t *testing.T, what string, err error, parts ...string) {
-	t.Helper()
-	if err == nil {
-		t.Errorf("%s: done", what)
-		return
-	}
-	for _, part := range parts {
-		if !strings.Contains(err.Error(), part) {
-			t.Errorf("%s: %q does not say %q", what, err, part)
-		}
-	}
-	if strings.Contains(err.Error(), "\n") {
-		t.Errorf("%s: %q is more than a line", what, err)
-	}
-}
-
-// phase is what is recorded, "" for nothing.
-func (f *fixture) phase() (phase string) {
-	f.t.Helper()
-	err := f.conn.QueryRow(f.t.Context(), "select phase from walpost.relay_state where slot = $1", f.cfg.Slot).Scan(&phase)
-	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-		f.t.Fatal(err)
-	}
-	return phase
-}
 
 // TestSlotLife: a slot that was made by hand is streamed without a backfill; it is not dropped while it is in use, and not made again as if
 // nothing was lost.
 func TestSlotLife(t *testing.T) {
 	f := newFixture(t)
 	_, err := slotadmin.Show(t.Context(), f.cfg.Config)
-	refused(t, "show none", err, f.cfg.Slot, "does not exist", "no relay has begun")
+	dbtest.WantError(t, err, f.cfg.Slot, "does not exist", "no relay has begun")
 	_, err = slotadmin.Drop(t.Context(), f.cfg.Config)
-	refused(t, "drop none", err, "does not exist")
+	dbtest.WantError(t, err, "does not exist")
 
-	f.insert(5)
+	f.Insert(5)
 	s, err := slotadmin.Create(t.Context(), f.cfg.Config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.Plugin != "pgoutput" || s.Active || s.WALStatus != "reserved" || s.Recorded != nil || s.ConfirmedFlushLSN == "" || f.phase() != "" || s.SafeWALSize != nil {
+	if s.Plugin != "pgoutput" || s.Active || s.WALStatus != "reserved" || s.Recorded != nil || s.ConfirmedFlushLSN == "" || f.Phase() != "" || s.SafeWALSize != nil {
 		t.Errorf("created %+v", s)
 	}
 	_, err = slotadmin.Create(t.Context(), f.cfg.Config)
-	refused(t, "create twice", err, "there already")
+	dbtest.WantError(t, err, "there already")
 	r := f.start()
-	f.insert(2)
-	until(t, "2 events", func() bool { return f.sink.count() >= 2 })
-	until(t, "the confirmation", func() bool { return f.confirmed() > f.commitOf(1) })
-	if got, want := f.sink.ids(), f.table()[5:]; fmt.Sprint(got) != fmt.Sprint(want) {
+	f.Insert(2)
+	dbtest.Until(t, "2 events", func() bool { return f.sink.count() >= 2 })
+	dbtest.Until(t, "the confirmation", func() bool { return f.Confirmed() > f.commitOf(1) })
+	if got, want := f.sink.ids(), f.IDs()[5:]; fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("published %q, want %q", got, want)
 	}
 	s, err = slotadmin.Show(t.Context(), f.cfg.Config)
@@ -71,28 +41,28 @@ func TestSlotLife(t *testing.T) {
 		t.Errorf("%v, %+v", err, s)
 	}
 	_, err = slotadmin.Drop(t.Context(), f.cfg.Config)
-	refused(t, "drop in use", err, "is in use", fmt.Sprintf("server process %d", s.PID), "stop that first")
+	dbtest.WantError(t, err, "is in use", fmt.Sprintf("server process %d", s.PID), "stop that first")
 	r.stop()
 
 	s, err = slotadmin.Show(t.Context(), f.cfg.Config)
 	if err != nil || s.Active || !s.Recorded.CleanStop || s.Recorded.CommitTime == nil || s.Recorded.Confirmed == "" {
 		t.Errorf("%v, %+v", err, s)
 	}
-	if s, err = slotadmin.Drop(t.Context(), f.cfg.Config); err != nil || s.Recorded == nil || s.ConfirmedFlushLSN == "" || f.slots() != 0 {
+	if s, err = slotadmin.Drop(t.Context(), f.cfg.Config); err != nil || s.Recorded == nil || s.ConfirmedFlushLSN == "" || f.Slots() != 0 {
 		t.Fatalf("drop: %v, %+v", err, s)
 	}
-	if f.phase() != postgres.PhaseStreaming {
-		t.Errorf("what was recorded became %q", f.phase())
+	if f.Phase() != postgres.PhaseStreaming {
+		t.Errorf("what was recorded became %q", f.Phase())
 	}
 	_, err = slotadmin.Show(t.Context(), f.cfg.Config)
-	refused(t, "show a dropped one", err, "walpost has streamed from it", "committed 2")
+	dbtest.WantError(t, err, "walpost has streamed from it", "committed 2")
 	_, err = slotadmin.Create(t.Context(), f.cfg.Config)
-	refused(t, "create a dropped one", err, "walpost has streamed from it", "DELETE FROM walpost.relay_state")
-	refused(t, "run", f.launch().wait(), "does not exist, but walpost has streamed from it")
-	f.exec("update walpost.relay_state set phase = 'backfilling'")
+	dbtest.WantError(t, err, "walpost has streamed from it", "DELETE FROM walpost.relay_state")
+	dbtest.WantError(t, f.launch().wait(), "does not exist, but walpost has streamed from it")
+	f.Exec("update walpost.relay_state set phase = 'backfilling'")
 	_, err = slotadmin.Create(t.Context(), f.cfg.Config)
-	refused(t, "create in a first start", err, "did not end", "DELETE FROM walpost.relay_state")
-	if f.slots() != 0 {
+	dbtest.WantError(t, err, "did not end", "DELETE FROM walpost.relay_state")
+	if f.Slots() != 0 {
 		t.Error("a slot was made")
 	}
 }
@@ -100,48 +70,43 @@ func TestSlotLife(t *testing.T) {
 // TestSlotBackfill: while a first start is at work, which does not hold its slot, nobody else touches that.
 func TestSlotBackfill(t *testing.T) {
 	f := newFixture(t)
-	f.insert(3)
+	f.Insert(3)
 	f.sink.setAuto(false)
 	r := f.launch()
-	until(t, "the backfill", func() bool { return f.sink.count() == 3 })
+	dbtest.Until(t, "the backfill", func() bool { return f.sink.count() == 3 })
 	_, err := slotadmin.Drop(t.Context(), f.cfg.Config)
-	refused(t, "drop", err, "first start")
+	dbtest.WantError(t, err, "first start")
 	_, err = slotadmin.Create(t.Context(), f.cfg.Config)
-	refused(t, "create", err, "first start")
+	dbtest.WantError(t, err, "first start")
 	f.sink.ack(3)
-	until(t, "the relay leads", func() bool { return r.relay.State().Role == Leader })
+	dbtest.Until(t, "the relay leads", func() bool { return r.relay.State().Role == Leader })
 	r.stop()
 }
 
 // TestSlotForeign: what is not walpost's is not dropped, and nothing is made where a relay could not stream.
 func TestSlotForeign(t *testing.T) {
 	f := newFixture(t)
-	remove := func() { f.exec("select pg_drop_replication_slot($1)", f.cfg.Slot) }
+	remove := func() { f.Exec("select pg_drop_replication_slot($1)", f.cfg.Slot) }
 	for kind, sql := range map[string]string{
 		"of test_decoding": "select pg_create_logical_replication_slot($1, 'test_decoding')",
 		"is physical":      "select pg_create_physical_replication_slot($1, true)",
 	} {
-		f.exec(sql, f.cfg.Slot)
+		f.Exec(sql, f.cfg.Slot)
 		_, err := slotadmin.Drop(t.Context(), f.cfg.Config)
-		refused(t, "drop one: "+kind, err, kind, "pg_drop_replication_slot('"+f.cfg.Slot+"')")
+		dbtest.WantError(t, err, kind, "pg_drop_replication_slot('"+f.cfg.Slot+"')")
 		if s, err := slotadmin.Show(t.Context(), f.cfg.Config); err != nil || s.RestartLSN == "" {
 			t.Errorf("show one: %s: %v, %+v", kind, err, s)
 		}
 		remove()
 	}
 	other := newFixture(t)
-	f.exec("select pg_create_logical_replication_slot($1, 'pgoutput')", f.cfg.Slot)
+	f.Exec("select pg_create_logical_replication_slot($1, 'pgoutput')", f.cfg.Slot)
 	other.cfg.Slot = f.cfg.Slot
 	_, err := slotadmin.Drop(t.Context(), other.cfg.Config)
-	refused(t, "drop another database's", err, "is of database")
+	dbtest.WantError(t, err, "is of database")
 	remove()
 
-	role := f.cfg.Slot + "_plain"
-	f.exec("create role " + role + " login")
-	f.t.Cleanup(func() { // the test's own context is done by then
-		f.conn.Exec(context.Background(), "drop owned by "+role)
-		f.conn.Exec(context.Background(), "drop role "+role)
-	})
+	role := f.Role("plain", "login")
 	for what, c := range map[string]struct {
 		prepare string
 		change  func(*postgres.Config)
@@ -165,14 +130,14 @@ func TestSlotForeign(t *testing.T) {
 			}
 			if c.prepare != "" {
 				for sql := range strings.SplitSeq(c.prepare, "; ") {
-					g.exec(sql)
+					g.Exec(sql)
 				}
 			}
 			cfg := g.cfg.Config
 			c.change(&cfg)
 			_, err := slotadmin.Create(t.Context(), cfg)
-			refused(t, what, err, c.want...)
-			if g.slots() != 0 {
+			dbtest.WantError(t, err, c.want...)
+			if g.Slots() != 0 {
 				t.Error("a slot was made")
 			}
 		})

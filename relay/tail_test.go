@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"walpost/internal/pgtest"
+	"walpost/relay/internal/dbtest"
 	"walpost/relay/replication"
 	"walpost/relay/tail"
 	"walpost/schema"
@@ -60,21 +61,21 @@ func (p *paper) printed() []string {
 
 // tail starts a tail and waits until it streams.
 func (f *fixture) tail(p *paper) (end context.CancelFunc, ended chan error) {
-	f.t.Helper()
-	f.logs = &logs{t: f.t}
-	f.cfg.Logger = f.logger()
+	f.T.Helper()
+	f.Logs = dbtest.NewLogs(f.T)
+	f.cfg.Logger = f.Logs.Logger()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended = make(chan error, 1)
 	done := make(chan struct{})
 	go func() { ended <- tail.Run(ctx, f.cfg.Config, p); close(done) }()
-	f.t.Cleanup(func() { cancel(); <-done })
-	until(f.t, "the tail streams", func() bool {
+	f.T.Cleanup(func() { cancel(); <-done })
+	dbtest.Until(f.T, "the tail streams", func() bool {
 		select {
 		case err := <-ended:
-			f.t.Fatalf("the tail ended: %v", err)
+			f.T.Fatalf("the tail ended: %v", err)
 		default:
 		}
-		return f.logs.has("printing what is committed")
+		return f.Logs.Has("printing what is committed")
 	})
 	return cancel, ended
 }
@@ -91,26 +92,17 @@ func finish(t *testing.T, ended <-chan error, limit time.Duration) error {
 	}
 }
 
-// slots counts the slots of the fixture's database.
-func (f *fixture) slots() (n int) {
-	f.t.Helper()
-	if err := f.conn.QueryRow(f.t.Context(), "select count(*) from pg_replication_slots where database = current_database()").Scan(&n); err != nil {
-		f.t.Fatal(err)
-	}
-	return n
-}
-
 // TestTail: what is committed from now on is printed and confirmed, with nothing in the database but the table and its publication, and
 // nothing is left behind.
 func TestTail(t *testing.T) {
 	for _, major := range []int{0, 14} {
 		f := fixtureOn(t, pgtest.NewMajor(t, major).DSN)
-		f.exec("create table public.events (like walpost.outbox including defaults)")
-		f.exec("drop publication walpost")
-		f.exec("drop schema walpost cascade")
+		f.Exec("create table public.events (like walpost.outbox including defaults)")
+		f.Exec("drop publication walpost")
+		f.Exec("drop schema walpost cascade")
 		f.cfg.Table, f.cfg.Slot = schema.Table{Schema: "public", Name: "events"}, ""
 		insert := func(kind string) (id string) {
-			err := f.conn.QueryRow(t.Context(), "insert into public.events (aggregatetype, type) values ('order', $1) returning id::text", kind).Scan(&id)
+			err := f.Conn.QueryRow(t.Context(), "insert into public.events (aggregatetype, type) values ('order', $1) returning id::text", kind).Scan(&id)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -121,30 +113,30 @@ func TestTail(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "create publication walpost for table public.events") {
 			t.Fatalf("without a publication: %v", err)
 		}
-		f.exec("create publication walpost for table public.events")
+		f.Exec("create publication walpost for table public.events")
 		p := &paper{refuse: "bad"}
 		end, ended := f.tail(p)
 		want := []string{insert("placed")}
-		f.exec("begin")
+		f.Exec("begin")
 		insert("undone")
-		f.exec("rollback")
+		f.Exec("rollback")
 		insert("bad")
 		want = append(want, insert("paid"))
-		until(t, "2 events", func() bool { return len(p.printed()) >= 2 })
-		if !f.logs.has("of type bad") {
+		dbtest.Until(t, "2 events", func() bool { return len(p.printed()) >= 2 })
+		if !f.Logs.Has("of type bad") {
 			t.Error("a bad event was not told")
 		}
 		// Also what never becomes an event is not kept for the slot.
-		f.exec("create table busy as select n, repeat('x', 200) from generate_series(1, 20000) n")
-		written := f.lsn("select pg_current_wal_flush_lsn()")
-		until(t, "the temporary slot follows", func() bool {
-			return f.lsn("select confirmed_flush_lsn from pg_replication_slots where temporary and database = current_database()") >= written
+		f.Exec("create table busy as select n, repeat('x', 200) from generate_series(1, 20000) n")
+		written := f.LSN("select pg_current_wal_flush_lsn()")
+		dbtest.Until(t, "the temporary slot follows", func() bool {
+			return f.LSN("select confirmed_flush_lsn from pg_replication_slots where temporary and database = current_database()") >= written
 		})
 		end()
 		if err := finish(t, ended, 10*time.Second); err != nil {
 			t.Errorf("ended with %v", err)
 		}
-		if n := f.slots(); n != 0 {
+		if n := f.Slots(); n != 0 {
 			t.Errorf("%d slots are left", n)
 		}
 		if got := p.printed(); !slices.Equal(got, want) {
@@ -160,13 +152,13 @@ func TestTailBesideRelay(t *testing.T) {
 	r := f.start()
 	p := &paper{}
 	end, ended := f.tail(p)
-	f.insert(3)
-	until(t, "3 events twice", func() bool { return f.sink.count() == 3 && len(p.printed()) == 3 })
+	f.Insert(3)
+	dbtest.Until(t, "3 events twice", func() bool { return f.sink.count() == 3 && len(p.printed()) == 3 })
 	commit := f.commitOf(0)
-	until(t, "the tail confirms", func() bool {
-		return f.lsn("select confirmed_flush_lsn from pg_replication_slots where temporary and database = current_database()") > commit
+	dbtest.Until(t, "the tail confirms", func() bool {
+		return f.LSN("select confirmed_flush_lsn from pg_replication_slots where temporary and database = current_database()") > commit
 	})
-	if got := f.confirmed(); got > commit {
+	if got := f.Confirmed(); got > commit {
 		t.Errorf("the relay's slot stands at %v, beyond unacked events at %v", got, commit)
 	}
 	end()
@@ -182,20 +174,20 @@ func TestTailOutput(t *testing.T) {
 	f := newFixture(t)
 	torn := errors.New("torn")
 	_, ended := f.tail(&paper{torn: torn})
-	f.insert(1)
+	f.Insert(1)
 	if err := finish(t, ended, 10*time.Second); !errors.Is(err, torn) {
 		t.Errorf("a torn output: %v", err)
 	}
 	p := &paper{jam: make(chan struct{}), jammed: make(chan struct{})}
 	defer close(p.jam)
 	end, ended := f.tail(p)
-	f.insert(1)
+	f.Insert(1)
 	<-p.jammed
 	end()
 	if err := finish(t, ended, 10*time.Second); err != nil {
 		t.Errorf("a stuck output: %v", err)
 	}
-	until(t, "the slot is gone", func() bool { return f.slots() == 0 })
+	dbtest.Until(t, "the slot is gone", func() bool { return f.Slots() == 0 })
 }
 
 // TestTailServerStops: a server that shuts down is not held up, whether the tail listens or its output is stuck.
@@ -211,11 +203,11 @@ func TestTailServerStops(t *testing.T) {
 				defer close(p.jam)
 			}
 			_, ended := f.tail(p)
-			f.insert(1)
+			f.Insert(1)
 			if jam {
 				<-p.jammed
 				// More than fits into the buffers between, so that the server has something to wait for.
-				f.exec(`insert into walpost.outbox (aggregatetype, type, payload) select 'order', 'big', to_jsonb(repeat('x', 100000)) from generate_series(1, 200)`)
+				f.Exec(`insert into walpost.outbox (aggregatetype, type, payload) select 'order', 'big', to_jsonb(repeat('x', 100000)) from generate_series(1, 200)`)
 			}
 			begun := time.Now()
 			if err := server.Stop(t.Context(), pgtest.Fast); err != nil {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"walpost/internal/pgtest"
+	"walpost/relay/internal/dbtest"
 	"walpost/relay/internal/wake"
 	"walpost/relay/pgerror"
 	"walpost/relay/postgres"
@@ -18,13 +19,6 @@ import (
 
 // look makes the watcher look now.
 func (r *running) look() { wake.Signal(r.relay.watcher.wake) }
-
-// count is how often something was logged.
-func (l *logs) count(text string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Count(l.text.String(), text)
-}
 
 // TestWatchStops: when rows no longer reach the slot, the relay stops with the reason and the cure, once what it had is acked and confirmed.
 func TestWatchStops(t *testing.T) {
@@ -70,14 +64,14 @@ func TestWatchStops(t *testing.T) {
 			f := newFixture(t)
 			f.sink.setAuto(false)
 			r := f.start()
-			f.insert(1)
-			until(t, "1 event", func() bool { return f.sink.count() == 1 })
+			f.Insert(1)
+			dbtest.Until(t, "1 event", func() bool { return f.sink.count() == 1 })
 			for _, sql := range c.ddl {
-				f.exec(sql)
+				f.Exec(sql)
 			}
 			r.look()
-			until(t, "the relay is about to stop", func() bool { return f.logs.has("walpost will stop") })
-			if got := f.confirmed(); got > f.commitOf(0) {
+			dbtest.Until(t, "the relay is about to stop", func() bool { return f.Logs.Has("walpost will stop") })
+			if got := f.Confirmed(); got > f.commitOf(0) {
 				t.Errorf("the slot stands at %v before the ack", got)
 			}
 			select {
@@ -87,8 +81,8 @@ func TestWatchStops(t *testing.T) {
 			}
 			f.sink.ack(1)
 			err := r.wait()
-			wantPermanent(t, err, c.want)
-			if got := f.confirmed(); got <= f.commitOf(0) {
+			dbtest.WantPermanent(t, err, c.want...)
+			if got := f.Confirmed(); got <= f.commitOf(0) {
 				t.Errorf("the slot stands at %v, the event at %v", got, f.commitOf(0))
 			}
 		})
@@ -101,16 +95,16 @@ func TestWatchLeaves(t *testing.T) {
 	f.sink.setAuto(false)
 	f.cfg.ShutdownTimeout = 200 * time.Millisecond
 	r := f.start()
-	f.insert(1)
-	until(t, "1 event", func() bool { return f.sink.count() == 1 })
-	f.exec("alter publication walpost drop table walpost.outbox")
+	f.Insert(1)
+	dbtest.Until(t, "1 event", func() bool { return f.sink.count() == 1 })
+	f.Exec("alter publication walpost drop table walpost.outbox")
 	r.look()
-	until(t, "the relay is about to stop", func() bool { return f.logs.has("walpost will stop") })
+	dbtest.Until(t, "the relay is about to stop", func() bool { return f.Logs.Has("walpost will stop") })
 	r.cancel()
 	if err := r.wait(); err == nil || !pgerror.IsPermanent(err) || !strings.Contains(err.Error(), "does not have table") {
 		t.Fatalf("ended with %v", err)
 	}
-	if got := f.confirmed(); got > f.commitOf(0) {
+	if got := f.Confirmed(); got > f.commitOf(0) {
 		t.Errorf("the slot stands at %v, the unacked event at %v", got, f.commitOf(0))
 	}
 }
@@ -118,19 +112,19 @@ func TestWatchLeaves(t *testing.T) {
 // TestWatchPartitioned: the root of partitions is looked for as such.
 func TestWatchPartitioned(t *testing.T) {
 	f := newFixture(t)
-	f.exec("create table public.parts (like walpost.outbox including defaults) partition by list (type)")
-	f.exec("create table public.part partition of public.parts default")
-	f.exec("create publication parts for table public.parts with (publish = 'insert', publish_via_partition_root = true)")
+	f.Exec("create table public.parts (like walpost.outbox including defaults) partition by list (type)")
+	f.Exec("create table public.part partition of public.parts default")
+	f.Exec("create publication parts for table public.parts with (publish = 'insert', publish_via_partition_root = true)")
 	f.cfg.Table, f.cfg.Publication = schema.Table{Schema: "public", Name: "parts"}, "parts"
 	r := f.start()
-	until(t, "a look", func() bool { return r.relay.State().Slot.Active })
+	dbtest.Until(t, "a look", func() bool { return r.relay.State().Slot.Active })
 	before := r.relay.State().Slot.Seen
-	f.exec("alter table public.parts detach partition public.part")
-	f.exec("create table public.other partition of public.parts default")
-	until(t, "another look", func() bool { r.look(); return r.relay.State().Slot.Seen.After(before) })
+	f.Exec("alter table public.parts detach partition public.part")
+	f.Exec("create table public.other partition of public.parts default")
+	dbtest.Until(t, "another look", func() bool { r.look(); return r.relay.State().Slot.Seen.After(before) })
 	f.put("public.parts", "payload", "a")
-	until(t, "1 event", func() bool { return f.sink.count() == 1 })
-	f.exec("alter publication parts set (publish_via_partition_root = false)")
+	dbtest.Until(t, "1 event", func() bool { return f.sink.count() == 1 })
+	f.Exec("alter publication parts set (publish_via_partition_root = false)")
 	r.look()
 	if err := r.wait(); err == nil || !pgerror.IsPermanent(err) || !strings.Contains(err.Error(), "SET (publish_via_partition_root = true)") {
 		t.Fatalf("ended with %v", err)
@@ -141,18 +135,18 @@ func TestWatchPartitioned(t *testing.T) {
 func TestWatchAgain(t *testing.T) {
 	f := newFixture(t)
 	r := f.start()
-	f.exec("alter publication walpost drop table walpost.outbox")
-	f.insert(2)
+	f.Exec("alter publication walpost drop table walpost.outbox")
+	f.Insert(2)
 	r.look()
 	err := r.wait()
 	_, sql, ok := strings.Cut(err.Error(), "such as by ")
 	if !ok {
 		t.Fatalf("ended with %v", err)
 	}
-	f.exec("alter publication walpost add table walpost.outbox")
+	f.Exec("alter publication walpost add table walpost.outbox")
 	r = f.start()
-	f.exec(sql)
-	until(t, "the rows", func() bool { return f.sink.distinct() == 2 })
+	f.Exec(sql)
+	dbtest.Until(t, "the rows", func() bool { return f.sink.distinct() == 2 })
 	r.stop()
 }
 
@@ -168,14 +162,14 @@ func TestHoleInThePublication(t *testing.T) {
 		for _, broken := range []bool{false, true} {
 			r := f.start()
 			r.look()
-			until(t, "a look", func() bool { return r.relay.State().Slot.Active })
+			dbtest.Until(t, "a look", func() bool { return r.relay.State().Slot.Active })
 			// In one transaction, so that no look falls between the two, which would be another fault. Afterwards the catalog looks the same.
-			f.exec("begin")
-			f.exec(hole.open)
-			f.exec(hole.mend)
-			f.exec("commit")
+			f.Exec("begin")
+			f.Exec(hole.open)
+			f.Exec(hole.mend)
+			f.Exec("commit")
 			if broken {
-				f.exec("select pg_terminate_backend(active_pid) from pg_replication_slots where slot_name = '" + f.cfg.Slot + "'")
+				f.Exec("select pg_terminate_backend(active_pid) from pg_replication_slots where slot_name = '" + f.cfg.Slot + "'")
 			} else {
 				r.look()
 			}
@@ -185,8 +179,8 @@ func TestHoleInThePublication(t *testing.T) {
 		}
 	}
 	r := f.start()
-	f.insert(1)
-	until(t, "the next event", func() bool { return f.sink.count() >= 1 })
+	f.Insert(1)
+	dbtest.Until(t, "the next event", func() bool { return f.sink.count() >= 1 })
 	r.stop()
 }
 
@@ -204,51 +198,51 @@ func watchGoesOn(t *testing.T, f *fixture) {
 	r := f.start()
 	oid := func(sql string) (n uint32) {
 		t.Helper()
-		if err := f.conn.QueryRow(t.Context(), sql).Scan(&n); err != nil {
+		if err := f.Conn.QueryRow(t.Context(), sql).Scan(&n); err != nil {
 			t.Fatal(err)
 		}
 		return n
 	}
 	const recorded = "select table_oid from walpost.relay_state"
-	until(t, "a look", func() bool {
+	dbtest.Until(t, "a look", func() bool {
 		s := r.relay.State().Slot
 		return s.Active && s.WALStatus == "reserved" && s.SafeBytes == -1
 	})
-	f.exec("create table walpost.next (like walpost.outbox including all)")
-	f.exec("begin")
-	f.exec("drop table walpost.outbox cascade")
-	f.exec("alter table walpost.next rename to outbox")
-	f.exec("alter publication walpost add table walpost.outbox")
-	f.exec("commit")
+	f.Exec("create table walpost.next (like walpost.outbox including all)")
+	f.Exec("begin")
+	f.Exec("drop table walpost.outbox cascade")
+	f.Exec("alter table walpost.next rename to outbox")
+	f.Exec("alter publication walpost add table walpost.outbox")
+	f.Exec("commit")
 	r.look()
 	live := oid("select 'walpost.outbox'::regclass::oid")
-	until(t, "the new table is recorded", func() bool { return oid(recorded) == live })
-	f.insert(1)
-	until(t, "1 event", func() bool { return f.sink.count() == 1 })
-	if !f.logs.has("another table under the same name") {
+	dbtest.Until(t, "the new table is recorded", func() bool { return oid(recorded) == live })
+	f.Insert(1)
+	dbtest.Until(t, "1 event", func() bool { return f.sink.count() == 1 })
+	if !f.Logs.Has("another table under the same name") {
 		t.Error("nothing was said of the new table")
 	}
 
-	f.insert(1)
-	until(t, "2 events", func() bool { return f.sink.count() == 2 })
+	f.Insert(1)
+	dbtest.Until(t, "2 events", func() bool { return f.sink.count() == 2 })
 	r.stop()
-	if f.logs.has("Postgres will give it up") {
+	if f.Logs.Has("Postgres will give it up") {
 		t.Error("told of scarce WAL where there is no limit")
 	}
 
 	// While the relay was away.
-	f.exec("create table walpost.next (like walpost.outbox including all)")
-	f.exec("drop table walpost.outbox cascade")
-	f.exec("alter table walpost.next rename to outbox")
-	f.exec("alter publication walpost add table walpost.outbox")
+	f.Exec("create table walpost.next (like walpost.outbox including all)")
+	f.Exec("drop table walpost.outbox cascade")
+	f.Exec("alter table walpost.next rename to outbox")
+	f.Exec("alter publication walpost add table walpost.outbox")
 	r = f.start()
-	f.insert(1)
-	until(t, "3 events", func() bool { return f.sink.count() == 3 })
-	if !f.logs.has("another table than the one that was streamed before") {
+	f.Insert(1)
+	dbtest.Until(t, "3 events", func() bool { return f.sink.count() == 3 })
+	if !f.Logs.Has("another table than the one that was streamed before") {
 		t.Error("nothing was said of the new table at the start")
 	}
 	r.stop()
-	f.exec("alter table walpost.outbox rename to events")
+	f.Exec("alter table walpost.outbox rename to events")
 	if err := f.launch().wait(); err == nil || !strings.Contains(err.Error(), "was renamed to walpost.events") {
 		t.Errorf("ended with %v", err)
 	}
@@ -272,20 +266,20 @@ func TestWatchSlot(t *testing.T) {
 	}
 	seen := func(what string, ok func(s postgres.SlotState) bool) {
 		t.Helper()
-		until(t, what, func() bool { r.look(); return ok(r.relay.State().Slot) })
+		dbtest.Until(t, what, func() bool { r.look(); return ok(r.relay.State().Slot) })
 	}
 	// The first look comes by itself.
-	until(t, "a look", func() bool {
+	dbtest.Until(t, "a look", func() bool {
 		s := r.relay.State().Slot
 		return s.Active && s.WALStatus == "reserved" && s.SafeBytes > 0 && s.ConfirmedFlush != ""
 	})
-	f.insert(1) // never acked: it holds the slot back
-	until(t, "1 event", func() bool { return f.sink.count() == 1 })
+	f.Insert(1) // never acked: it holds the slot back
+	dbtest.Until(t, "1 event", func() bool { return f.sink.count() == 1 })
 	grow := func() {
-		f.exec("select pg_logical_emit_message(true, '', repeat(md5(random()::text), 64*1024))")
-		f.exec("select pg_switch_wal()")
+		f.Exec("select pg_logical_emit_message(true, '', repeat(md5(random()::text), 64*1024))")
+		f.Exec("select pg_switch_wal()")
 	}
-	for !f.logs.has("Postgres will give it up") && !t.Failed() {
+	for !f.Logs.Has("Postgres will give it up") && !t.Failed() {
 		grow()
 		before := r.relay.State().Slot.Seen
 		seen("a look", func(s postgres.SlotState) bool { return s.Seen.After(before) })
@@ -302,13 +296,13 @@ func TestWatchSlot(t *testing.T) {
 	if v := gather(t, r.registry)["walpost_slot_wal_status/unreserved"]; v != 1 {
 		t.Errorf("wal_status unreserved is %v", v)
 	}
-	if n := f.logs.count("Postgres will give it up"); n != 1 {
+	if n := f.Logs.Count("Postgres will give it up"); n != 1 {
 		t.Errorf("told %d times of scarce WAL", n)
 	}
-	if !f.logs.has("the next checkpoint may cost it") {
+	if !f.Logs.Has("the next checkpoint may cost it") {
 		t.Error("nothing was said of the unreserved slot")
 	}
-	f.exec("checkpoint")
+	f.Exec("checkpoint")
 	f.sink.setAuto(true)
 	if err := r.wait(); err == nil || !pgerror.IsPermanent(err) || !strings.Contains(err.Error(), "is lost") {
 		t.Fatalf("ended with %v", err)
@@ -320,7 +314,7 @@ func TestWatchStandby(t *testing.T) {
 	f := newFixture(t)
 	leader := f.start()
 	second := f.launch()
-	until(t, "the second has looked while it stands by", func() bool {
+	dbtest.Until(t, "the second has looked while it stands by", func() bool {
 		s := second.relay.State()
 		return s.Role == Standby && s.Slot.Active && s.Slot.ConfirmedFlush != ""
 	})
@@ -331,7 +325,7 @@ func TestWatchStandby(t *testing.T) {
 // TestWatcherRuns: it looks again and again, at once when it is woken, and a look that fails changes nothing.
 func TestWatcherRuns(t *testing.T) {
 	f := newFixture(t)
-	w := newWatcher(&Relay{log: f.logger()})
+	w := newWatcher(&Relay{log: f.Logs.Logger()})
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	looks := make(chan struct{})
