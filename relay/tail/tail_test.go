@@ -1,4 +1,4 @@
-package relay
+package tail
 
 import (
 	"context"
@@ -11,8 +11,8 @@ import (
 
 	"walpost/internal/pgtest"
 	"walpost/relay/internal/dbtest"
+	"walpost/relay/postgres"
 	"walpost/relay/replication"
-	"walpost/relay/tail"
 	"walpost/schema"
 )
 
@@ -59,35 +59,42 @@ func (p *paper) printed() []string {
 	return slices.Clone(p.ids)
 }
 
-// tail starts a tail and waits until it streams.
-func (f *fixture) tail(p *paper) (end context.CancelFunc, ended chan error) {
-	f.T.Helper()
-	f.Logs = dbtest.NewLogs(f.T)
-	f.cfg.Logger = f.Logs.Logger()
-	ctx, cancel := context.WithCancel(context.Background())
-	ended = make(chan error, 1)
-	done := make(chan struct{})
-	go func() { ended <- tail.Run(ctx, f.cfg.Config, p); close(done) }()
-	f.T.Cleanup(func() { cancel(); <-done })
-	dbtest.Until(f.T, "the tail streams", func() bool {
-		select {
-		case err := <-ended:
-			f.T.Fatalf("the tail ended: %v", err)
-		default:
-		}
-		return f.Logs.Has("printing what is committed")
-	})
-	return cancel, ended
+// running is a tail at work.
+type running struct {
+	t     *testing.T
+	logs  *dbtest.Logs
+	end   context.CancelFunc
+	ended chan error
 }
 
-// finish waits for the end of a tail.
-func finish(t *testing.T, ended <-chan error, limit time.Duration) error {
+// start starts a tail and waits until it streams.
+func start(t *testing.T, cfg postgres.Config, p Printer) *running {
 	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	r := &running{t: t, logs: dbtest.NewLogs(t), end: cancel, ended: make(chan error, 1)}
+	cfg.Logger = r.logs.Logger()
+	done := make(chan struct{})
+	go func() { r.ended <- Run(ctx, cfg, p); close(done) }()
+	t.Cleanup(func() { cancel(); <-done })
+	dbtest.Until(t, "the tail streams", func() bool {
+		select {
+		case err := <-r.ended:
+			t.Fatalf("the tail ended: %v", err)
+		default:
+		}
+		return r.logs.Has("printing what is committed")
+	})
+	return r
+}
+
+// wait waits for the end of a tail, which comes soon.
+func (r *running) wait() error {
+	r.t.Helper()
 	select {
-	case err := <-ended:
+	case err := <-r.ended:
 		return err
-	case <-time.After(limit):
-		t.Fatalf("the tail has not ended after %v", limit)
+	case <-time.After(10 * time.Second):
+		r.t.Fatal("the tail has not ended after 10s")
 		return nil
 	}
 }
@@ -96,47 +103,48 @@ func finish(t *testing.T, ended <-chan error, limit time.Duration) error {
 // nothing is left behind.
 func TestTail(t *testing.T) {
 	for _, major := range []int{0, 14} {
-		f := fixtureOn(t, pgtest.NewMajor(t, major).DSN)
-		f.Exec("create table public.events (like walpost.outbox including defaults)")
-		f.Exec("drop publication walpost")
-		f.Exec("drop schema walpost cascade")
-		f.cfg.Table, f.cfg.Slot = schema.Table{Schema: "public", Name: "events"}, ""
+		db := dbtest.On(t, pgtest.NewMajor(t, major).DSN)
+		db.Exec("create table public.events (like walpost.outbox including defaults)")
+		db.Exec("drop publication walpost")
+		db.Exec("drop schema walpost cascade")
+		cfg := db.Config()
+		cfg.Table, cfg.Slot = schema.Table{Schema: "public", Name: "events"}, ""
 		insert := func(kind string) (id string) {
-			err := f.Conn.QueryRow(t.Context(), "insert into public.events (aggregatetype, type) values ('order', $1) returning id::text", kind).Scan(&id)
+			err := db.Conn.QueryRow(t.Context(), "insert into public.events (aggregatetype, type) values ('order', $1) returning id::text", kind).Scan(&id)
 			if err != nil {
 				t.Fatal(err)
 			}
 			return id
 		}
 		insert("before")
-		err := tail.Run(t.Context(), f.cfg.Config, &paper{})
+		err := Run(t.Context(), cfg, &paper{})
 		if err == nil || !strings.Contains(err.Error(), "create publication walpost for table public.events") {
 			t.Fatalf("without a publication: %v", err)
 		}
-		f.Exec("create publication walpost for table public.events")
+		db.Exec("create publication walpost for table public.events")
 		p := &paper{refuse: "bad"}
-		end, ended := f.tail(p)
+		r := start(t, cfg, p)
 		want := []string{insert("placed")}
-		f.Exec("begin")
+		db.Exec("begin")
 		insert("undone")
-		f.Exec("rollback")
+		db.Exec("rollback")
 		insert("bad")
 		want = append(want, insert("paid"))
 		dbtest.Until(t, "2 events", func() bool { return len(p.printed()) >= 2 })
-		if !f.Logs.Has("of type bad") {
+		if !r.logs.Has("of type bad") {
 			t.Error("a bad event was not told")
 		}
 		// Also what never becomes an event is not kept for the slot.
-		f.Exec("create table busy as select n, repeat('x', 200) from generate_series(1, 20000) n")
-		written := f.LSN("select pg_current_wal_flush_lsn()")
+		db.Exec("create table busy as select n, repeat('x', 200) from generate_series(1, 20000) n")
+		written := db.LSN("select pg_current_wal_flush_lsn()")
 		dbtest.Until(t, "the temporary slot follows", func() bool {
-			return f.LSN("select confirmed_flush_lsn from pg_replication_slots where temporary and database = current_database()") >= written
+			return db.LSN("select confirmed_flush_lsn from pg_replication_slots where temporary and database = current_database()") >= written
 		})
-		end()
-		if err := finish(t, ended, 10*time.Second); err != nil {
+		r.end()
+		if err := r.wait(); err != nil {
 			t.Errorf("ended with %v", err)
 		}
-		if n := f.Slots(); n != 0 {
+		if n := db.Slots(); n != 0 {
 			t.Errorf("%d slots are left", n)
 		}
 		if got := p.printed(); !slices.Equal(got, want) {
@@ -145,49 +153,25 @@ func TestTail(t *testing.T) {
 	}
 }
 
-// TestTailBesideRelay: a tail does not move the slot that a relay streams from, nor take anything from it.
-func TestTailBesideRelay(t *testing.T) {
-	f := newFixture(t)
-	f.sink.setAuto(false)
-	r := f.start()
-	p := &paper{}
-	end, ended := f.tail(p)
-	f.Insert(3)
-	dbtest.Until(t, "3 events twice", func() bool { return f.sink.count() == 3 && len(p.printed()) == 3 })
-	commit := f.commitOf(0)
-	dbtest.Until(t, "the tail confirms", func() bool {
-		return f.LSN("select confirmed_flush_lsn from pg_replication_slots where temporary and database = current_database()") > commit
-	})
-	if got := f.Confirmed(); got > commit {
-		t.Errorf("the relay's slot stands at %v, beyond unacked events at %v", got, commit)
-	}
-	end()
-	if err := finish(t, ended, 10*time.Second); err != nil {
-		t.Errorf("ended with %v", err)
-	}
-	f.sink.ack(3)
-	r.stop()
-}
-
 // TestTailOutput: an output that fails or is stuck ends nothing but the tail.
 func TestTailOutput(t *testing.T) {
-	f := newFixture(t)
+	db := dbtest.New(t)
 	torn := errors.New("torn")
-	_, ended := f.tail(&paper{torn: torn})
-	f.Insert(1)
-	if err := finish(t, ended, 10*time.Second); !errors.Is(err, torn) {
+	r := start(t, db.Config(), &paper{torn: torn})
+	db.Insert(1)
+	if err := r.wait(); !errors.Is(err, torn) {
 		t.Errorf("a torn output: %v", err)
 	}
 	p := &paper{jam: make(chan struct{}), jammed: make(chan struct{})}
 	defer close(p.jam)
-	end, ended := f.tail(p)
-	f.Insert(1)
+	r = start(t, db.Config(), p)
+	db.Insert(1)
 	<-p.jammed
-	end()
-	if err := finish(t, ended, 10*time.Second); err != nil {
+	r.end()
+	if err := r.wait(); err != nil {
 		t.Errorf("a stuck output: %v", err)
 	}
-	dbtest.Until(t, "the slot is gone", func() bool { return f.Slots() == 0 })
+	dbtest.Until(t, "the slot is gone", func() bool { return db.Slots() == 0 })
 }
 
 // TestTailServerStops: a server that shuts down is not held up, whether the tail listens or its output is stuck.
@@ -196,18 +180,18 @@ func TestTailServerStops(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			server := pgtest.Start(t, pgtest.Options{})
-			f := fixtureOn(t, server.DSN("postgres"))
+			db := dbtest.On(t, server.DSN("postgres"))
 			p := &paper{}
 			if jam {
 				p.jam, p.jammed = make(chan struct{}), make(chan struct{})
 				defer close(p.jam)
 			}
-			_, ended := f.tail(p)
-			f.Insert(1)
+			r := start(t, db.Config(), p)
+			db.Insert(1)
 			if jam {
 				<-p.jammed
 				// More than fits into the buffers between, so that the server has something to wait for.
-				f.Exec(`insert into walpost.outbox (aggregatetype, type, payload) select 'order', 'big', to_jsonb(repeat('x', 100000)) from generate_series(1, 200)`)
+				db.Exec(`insert into walpost.outbox (aggregatetype, type, payload) select 'order', 'big', to_jsonb(repeat('x', 100000)) from generate_series(1, 200)`)
 			}
 			begun := time.Now()
 			if err := server.Stop(t.Context(), pgtest.Fast); err != nil {
@@ -216,7 +200,7 @@ func TestTailServerStops(t *testing.T) {
 			if took := time.Since(begun); took > 10*time.Second {
 				t.Errorf("the server needed %v", took)
 			}
-			err := finish(t, ended, 10*time.Second)
+			err := r.wait()
 			if err == nil || !errors.Is(err, replication.ErrEnded) && !errors.Is(err, replication.ErrStopping) {
 				t.Errorf("ended with %v", err)
 			}
