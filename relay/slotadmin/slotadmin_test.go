@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"walpost/internal/pgtest"
 	"walpost/relay/internal/dbtest"
 	"walpost/relay/postgres"
 )
@@ -68,5 +69,15 @@ func TestCreateRefused(t *testing.T) {
 				t.Error("a slot was made")
 			}
 		})
+	}
+}
+
+// TestShowSafeWALSize: where Postgres limits the WAL that slots keep, the slot shows how much is left.
+func TestShowSafeWALSize(t *testing.T) {
+	server := pgtest.Start(t, pgtest.Options{Settings: map[string]string{"max_slot_wal_keep_size": "1GB"}})
+	db := dbtest.On(t, server.DSN("postgres"))
+	db.Exec("select pg_create_logical_replication_slot($1, 'pgoutput')", db.Slot)
+	if s, err := Show(t.Context(), db.Config()); err != nil || s.SafeWALSize == nil || *s.SafeWALSize < 512<<20 {
+		t.Errorf("with a limit: %+v, %v", s, err)
 	}
 }
