@@ -323,7 +323,7 @@ func TestWindowModel(t *testing.T) {
 		if difference, _ := playWindow(ops, met, false); difference != "" {
 			ops = shrinkWindow(ops)
 			difference, history := playWindow(ops, nil, true)
-			t.Fatalf("go test ./relay -run %s -window %d\n%d steps are left:\n%s\n%s", t.Name(), n, len(history), strings.Join(history, "\n"), difference)
+			t.Fatalf("go test ./relay/inflight -run %s -window %d\n%d steps are left:\n%s\n%s", t.Name(), n, len(history), strings.Join(history, "\n"), difference)
 		}
 	}
 	for kind := range opKinds {

@@ -228,7 +228,7 @@ func TestMergeKeepsTheCommitTime(t *testing.T) {
 }
 
 // BenchmarkWindow is the cost of a transaction with one event, acked in order. Compare with benchstat over
-// go test ./relay -run '^$' -bench Window -count 10.
+// go test ./relay/inflight -run '^$' -bench Window -count 10.
 func BenchmarkWindow(b *testing.B) {
 	b.ReportAllocs()
 	var w window
