@@ -1,6 +1,7 @@
 package inflight
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -54,5 +55,49 @@ func TestLoad(t *testing.T) {
 	f.Acked([]schema.Run{{Tx: 0, Rows: 1}}, 10)
 	if l := f.Load(); !l.Waiting.IsZero() || l.Unacked != 0 {
 		t.Errorf("at the end: %+v", l)
+	}
+}
+
+// TestBeyond: a transaction is passed by at the end of its commit, or, while that is yet to come, just beyond the start of its commit record.
+func TestBeyond(t *testing.T) {
+	f := NewTracker(NewBudget(100))
+	var p Pass
+	for _, final := range []pglogrepl.LSN{0x10, 0x20, 0x30} {
+		p.Begin(final, 0)
+		p.Add()
+		if final != 0x30 {
+			p.Seal(final + 8)
+		}
+	}
+	f.HandOver(&p)
+	f.Acked([]schema.Run{{Tx: 0, Rows: 1}}, 0)
+	for tx, want := range []pglogrepl.LSN{0, 0x28, 0x31, 0} {
+		if got := f.Beyond(uint64(tx)); got != want {
+			t.Errorf("transaction %d: %v, want %v", tx, got, want)
+		}
+	}
+}
+
+// TestRestart: a new session knows nothing of the old one but a refusal, and may not begin while the sink holds events of the old one.
+func TestRestart(t *testing.T) {
+	f := NewTracker(NewBudget(100))
+	var p Pass
+	p.Begin(0, 7)
+	p.Add()
+	p.Seal(0x10)
+	f.HandOver(&p)
+	if !panics(func() { f.Restart(func() {}) }) {
+		t.Error("no panic with an unacked event")
+	}
+	f.Acked([]schema.Run{{Tx: 0, Rows: 1}}, 0)
+	refused := 0
+	f.Restart(func() { refused++ })
+	if lsn, commit := f.Confirmed(); lsn != 0 || commit != 0 || refused != 0 {
+		t.Errorf("a new session: confirmed %v, commit time %d, %d refusals", lsn, commit, refused)
+	}
+	f.Rejected(0, errors.New("no topic takes it"))
+	f.Restart(func() { refused++ })
+	if refused != 2 {
+		t.Errorf("told %d times of a refusal, want once in each session", refused)
 	}
 }
