@@ -1,0 +1,130 @@
+package replication
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"walpost/relay/internal/frame"
+)
+
+func TestStreamSurge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, server, marks := pipe(t)
+		write := func(n int, pause time.Duration) {
+			for range n {
+				server.Write([]byte{0})
+				time.Sleep(pause)
+			}
+		}
+		fill := func(n int) {
+			for range n {
+				if err := s.Fill(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		go write(40, time.Millisecond)
+		fill(40)
+		if s.surge.on || len(*marks) > 0 {
+			t.Errorf("slow reads began a surge: %v", *marks)
+		}
+		time.Sleep(time.Second)
+		const burst = 100 // messages of sessions that commit at once
+		go write(burst, 0)
+		fill(burst)
+		if s.surge.on || s.surge.flowing() || len(*marks) > 0 {
+			t.Errorf("a burst began a surge: %v", *marks)
+		}
+		time.Sleep(time.Second)
+		go write(2*surgeFirst, 0)
+		fill(2 * surgeFirst)
+		if !s.surge.on || !s.surge.flowing() || !slices.Equal(*marks, []int{surgeMark}) {
+			t.Errorf("fast reads began no surge: %v", *marks)
+		}
+		start := time.Now()
+		go func() { time.Sleep(time.Minute); write(1, 0) }()
+		fill(1)
+		if s.surge.on || !slices.Equal(*marks, []int{surgeMark, 1}) {
+			t.Errorf("the surge did not end: %v", *marks)
+		}
+		if d := time.Since(start); d != time.Minute {
+			t.Errorf("waited for %v", d)
+		}
+
+		// The next of the row needs few reads.
+		go write(surgeReads-1, 0)
+		fill(surgeReads - 1)
+		if s.surge.on || s.surge.flowing() {
+			t.Error("a minute after a surge the next was about to begin")
+		}
+		time.Sleep(time.Second)
+		surge := func() {
+			t.Helper()
+			go write(2*surgeFirst, 0)
+			fill(2 * surgeFirst)
+			if !s.surge.on {
+				t.Fatal("fast reads began no surge")
+			}
+			go func() { time.Sleep(surgeWait + time.Millisecond); write(1, 0) }()
+			fill(1)
+		}
+		surge()
+		if s.surge.on || !s.surge.flowing() {
+			t.Error("right after a surge nothing was flowing")
+		}
+		go write(surgeReads-1, 0)
+		fill(surgeReads - 1)
+		if !s.surge.on {
+			t.Error("fast reads right after a surge began no other")
+		}
+	})
+}
+
+// TestStreamTail: what arrives in a surge and stays below the low-water mark is read within the deadline, and nothing is lost.
+func TestStreamTail(t *testing.T) {
+	client, server := loopback(t)
+	defer client.Close()
+	defer server.Close()
+	s := NewStream(client, nil)
+	surges := 0
+	if set := s.mark; set != nil {
+		s.mark = func(n int) error {
+			if n > 1 {
+				surges++
+			}
+			return set(n)
+		}
+	}
+	const total = 50_000
+	go func() {
+		for i := range total {
+			server.Write(frame.WAL(fmt.Appendf(nil, "%d", i)))
+		}
+	}()
+	watchdog := time.AfterFunc(30*time.Second, func() { s.Interrupt(errors.New("the tail never came")) })
+	defer watchdog.Stop()
+	for i := 0; i < total; {
+		m, err := s.Next()
+		if err == nil && m.Kind == Incomplete {
+			err = s.Fill()
+		}
+		if err != nil {
+			t.Fatalf("after %d messages: %v", i, err)
+		}
+		if m.Kind != XLogData {
+			continue
+		}
+		if want := fmt.Sprint(i); string(m.Data) != want {
+			t.Fatalf("message %q, want %q", m.Data, want)
+		}
+		i++
+	}
+	t.Logf("%d surges", surges)
+	if s.mark != nil && surges == 0 {
+		t.Error("a saturated stream began no surge")
+	}
+}
