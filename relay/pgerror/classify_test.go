@@ -16,7 +16,7 @@ import (
 	"walpost/schema"
 )
 
-func TestJudge(t *testing.T) {
+func TestClassify(t *testing.T) {
 	n := Names{Slot: "shop", Publication: "Shop", Table: schema.DefaultTable, Role: "relay", database: "Shop"}
 	pg := func(code string) error { return fmt.Errorf("ask: %w", &pgconn.PgError{Code: code, Message: "m"}) }
 	refused := &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
@@ -72,7 +72,7 @@ func TestJudge(t *testing.T) {
 		{pg("42704"), []Stage{Preparing}, false, ""},
 		{pg("55000"), []Stage{Creating}, false, "wal_level = logical"},
 		{pg("55000"), []Stage{Starting}, false, "slot shop is lost"},
-		{pg("55000"), []Stage{Streaming}, false, ""}, // judged at the next start
+		{pg("55000"), []Stage{Streaming}, false, ""}, // classified at the next start
 		{pg("58P01"), []Stage{Starting, Streaming}, false, "slot shop is lost"},
 		{pg("53400"), []Stage{Creating}, false, "max_replication_slots"},
 		{pg("42602"), []Stage{Creating}, false, "another name"},
@@ -92,11 +92,32 @@ func TestJudge(t *testing.T) {
 				t.Errorf("%v at stage %d, first %v: %q, permanent %v; want the cure %q", c.err, at, c.first, got, IsPermanent(got), c.cure)
 			}
 			if again := Classify(got, at, c.first, n); again.Error() != got.Error() {
-				t.Errorf("judged twice: %q", again)
+				t.Errorf("classified twice: %q", again)
 			}
 		}
 	}
 	if Classify(nil, Starting, true, n) != nil {
 		t.Error("no error is an error")
+	}
+}
+
+// TestServerGone: only what a stopping or a stopped server does to a new connection counts, or a session would be given up for nothing.
+func TestServerGone(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want bool
+	}{
+		{&pgconn.PgError{Code: "57P03"}, true},
+		{&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, true},
+		{&net.OpError{Op: "read", Err: syscall.ECONNRESET}, true},
+		{io.EOF, true},
+		{&pgconn.PgError{Code: "53300"}, false}, // too many connections
+		{&pgconn.PgError{Code: "28P01"}, false},
+		{context.DeadlineExceeded, false},
+		{&net.OpError{Op: "dial", Err: syscall.EHOSTUNREACH}, false},
+	} {
+		if got := ServerGone(fmt.Errorf("connect: %w", c.err)); got != c.want {
+			t.Errorf("%v: %v", c.err, got)
+		}
 	}
 }
