@@ -3,9 +3,7 @@ package relay
 import (
 	"context"
 	"slices"
-	"strings"
 	"testing"
-	"time"
 
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5"
@@ -13,7 +11,6 @@ import (
 	"walpost/internal/diagnosis"
 	"walpost/internal/pgtest"
 	"walpost/relay/internal/dbtest"
-	"walpost/relay/pgerror"
 	"walpost/relay/postgres"
 	"walpost/schema"
 )
@@ -168,74 +165,5 @@ func TestBackfillNeverReadsLess(t *testing.T) {
 	dbtest.WantPermanent(t, f.launch().wait(), "42501", "row-level security")
 	if got := f.Phase(); got != postgres.PhaseBackfilling {
 		t.Errorf("phase %q", got)
-	}
-}
-
-// TestSlotWithoutState: a slot of another tool's is streamed as it is, without backfill.
-func TestSlotWithoutState(t *testing.T) {
-	f := newFixture(t)
-	f.Insert(2)
-	f.Exec("select pg_create_logical_replication_slot($1, 'pgoutput')", f.cfg.Slot)
-	f.Insert(1)
-	r := f.start()
-	dbtest.Until(t, "1 event", func() bool { return f.sink.count() == 1 })
-	r.stop()
-	if got, want := f.sink.ids(), f.IDs()[2:]; !slices.Equal(got, want) {
-		t.Errorf("published %q, want %q", got, want)
-	}
-}
-
-// TestMissingSlotIsNeverMadeAnewSilently: a slot that was there is never made again silently.
-func TestMissingSlotIsNeverMadeAnewSilently(t *testing.T) {
-	f := newFixture(t)
-	r := f.start()
-	f.Insert(1)
-	dbtest.Until(t, "1 event", func() bool { return f.sink.count() == 1 })
-	r.stop()
-	f.Exec("select pg_drop_replication_slot($1)", f.cfg.Slot)
-	f.Insert(1)
-	err := f.launch().wait()
-	if err == nil || !pgerror.IsPermanent(err) || !strings.Contains(err.Error(), "does not exist") || !strings.Contains(err.Error(), "DELETE FROM walpost.relay_state") {
-		t.Fatalf("ended with %v", err)
-	}
-	// The way out that it names.
-	f.Exec("delete from walpost.relay_state where slot = $1", f.cfg.Slot)
-	r = f.start()
-	dbtest.Until(t, "both rows", func() bool { return f.sink.count() == 3 })
-	r.stop()
-}
-
-// TestMovedSlotIsNeverStreamedSilently: after a clean stop nobody else may move the slot forward.
-func TestMovedSlotIsNeverStreamedSilently(t *testing.T) {
-	f := newFixture(t)
-	r := f.start()
-	f.Insert(1)
-	dbtest.Until(t, "1 event", func() bool { return f.sink.count() == 1 })
-	r.stop()
-	f.start().stop() // confirmed nothing, moved nothing
-	f.Insert(1)
-	f.Exec("select pg_replication_slot_advance($1, pg_current_wal_lsn())", f.cfg.Slot)
-	err := f.launch().wait()
-	if err == nil || !pgerror.IsPermanent(err) || !strings.Contains(err.Error(), "somebody moved it") {
-		t.Fatalf("ended with %v", err)
-	}
-}
-
-// TestCleanStopIsRecorded: the position and the commit time of the last confirmation are recorded when a relay stops, and that it was clean.
-func TestCleanStopIsRecorded(t *testing.T) {
-	f := newFixture(t)
-	r := f.start()
-	f.Insert(1)
-	dbtest.Until(t, "1 event", func() bool { return f.sink.count() == 1 })
-	r.stop()
-	var lsn string
-	var at time.Time
-	var clean bool
-	if err := f.Conn.QueryRow(t.Context(), "select confirmed_lsn::text, confirmed_commit_time, clean_stop from walpost.relay_state where slot = $1", f.cfg.Slot).
-		Scan(&lsn, &at, &clean); err != nil {
-		t.Fatal(err)
-	}
-	if got, _ := pglogrepl.ParseLSN(lsn); got != f.Confirmed() || !clean || time.Since(at) > time.Minute {
-		t.Errorf("after a clean stop: confirmed %s at %v, clean %v; the slot stands at %v", lsn, at, clean, f.Confirmed())
 	}
 }

@@ -226,3 +226,45 @@ func commitFrame(lsn, end uint64) []byte {
 	b := binary.BigEndian.AppendUint64([]byte{'C', 0}, lsn)
 	return frame.WAL(binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(b, end), 0))
 }
+
+// flow lets the server send transactions without a pause until the relay leaves.
+func (w *wire) flow() {
+	transaction := slices.Concat(beginFrame(0x1000), insertFrame("{}"), insertFrame("{}"), commitFrame(0x1000, 0x1030))
+	stream := slices.Concat(slices.Repeat([][]byte{transaction}, 100)...)
+	w.server.SetWriteDeadline(time.Time{})
+	go func() {
+		defer close(w.finished)
+		cut := 1 // reads end anywhere, so that a stop comes inside a transaction too
+		for {
+			select {
+			case <-w.leaving:
+				w.server.Write(stream)
+				return
+			default:
+			}
+			for _, part := range [][]byte{stream[:cut], stream[cut:]} {
+				if _, err := w.server.Write(part); err != nil {
+					return
+				}
+			}
+			cut = (cut + 997) % len(stream)
+		}
+	}()
+}
+
+// mustLeave checks that the session ends soon and between transactions. It waits for acks for a minute at most, but there are none to
+// wait for.
+func (w *wire) mustLeave() {
+	w.t.Helper()
+	select {
+	case err := <-w.ended:
+		if err != replication.ErrLeave {
+			w.t.Errorf("ended with %v", err)
+		}
+	case <-time.After(10 * time.Second):
+		w.t.Fatal("the relay does not leave while data flows")
+	}
+	if n := w.sink.count(); n%2 != 0 {
+		w.t.Errorf("it left inside a transaction, after %d events", n)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"walpost/relay/internal/wake"
@@ -171,4 +172,12 @@ func (s *told) count() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.flushed
+}
+
+// payloads are what was published, in order.
+func (s *told) payloads() (list []string) {
+	for _, e := range s.all() {
+		list = append(list, strings.Trim(e.payload, `"`))
+	}
+	return list
 }

@@ -2,17 +2,19 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"walpost/internal/pgtest"
 	"walpost/relay/internal/dbtest"
 	"walpost/relay/pgerror"
+	"walpost/schema"
 )
 
 // TestFirstStartLosesItsLock: a first start whose lock is gone ends, for another relay may be making it now, and begins again.
@@ -79,22 +81,6 @@ func TestFirstStartBehindAGhost(t *testing.T) {
 	r.stop()
 }
 
-// TestFailedFirstAttempts: what fails before the first connection is tried again, and is no connection made again.
-func TestFailedFirstAttempts(t *testing.T) {
-	f := newFixture(t)
-	f.cfg.ConnString = "postgres://127.0.0.1:1/shop?sslmode=disable"
-	r := f.launch()
-	dbtest.Until(t, "attempts", func() bool { return gather(t, r.registry)["walpost_retries_total/postgres"] >= 3 })
-	if n := gather(t, r.registry)["walpost_reconnects_total/postgres"]; n != 0 {
-		t.Errorf("%v reconnects of a relay that was never connected", n)
-	}
-	begun := time.Now()
-	r.stop()
-	if took := time.Since(begun); took > 5*time.Second {
-		t.Errorf("leaving took %v", took)
-	}
-}
-
 // TestFirstStartWithTooFewConnections: a first start that does not get its connections waits, has made nothing, and speaks of no rows that
 // are there twice.
 func TestFirstStartWithTooFewConnections(t *testing.T) {
@@ -158,4 +144,59 @@ type hook struct {
 func (h *hook) Handle(ctx context.Context, r slog.Record) error {
 	h.told(r.Message)
 	return h.Handler.Handle(ctx, r)
+}
+
+// TestPublicationMade: a first start makes the publication where the role may, also for a partitioned table, and else says how.
+func TestPublicationMade(t *testing.T) {
+	f := newFixture(t)
+	f.Exec("drop publication walpost")
+	f.Exec("create table public.parts (like walpost.outbox including defaults) partition by list (type)")
+	f.Exec("create table public.part partition of public.parts default")
+	f.cfg.Table = schema.Table{Schema: "public", Name: "parts"}
+	r := f.start()
+	f.Exec(`insert into public.parts (aggregatetype, aggregateid, type, payload) values ('order', '1', 'placed', '{}')`)
+	dbtest.Until(t, "1 event", func() bool { return f.sink.count() == 1 })
+	r.stop()
+
+	server := pgtest.Start(t, pgtest.Options{})
+	poor := fixtureOn(t, server.DSN("postgres"))
+	poor.Exec("drop publication walpost")
+	poor.Exec("create role relay login replication")
+	if err := grantRelay(t.Context(), poor); err != nil {
+		t.Fatal(err)
+	}
+	poor.cfg.ConnString = poor.As("relay")
+	err := poor.launch().wait()
+	if err == nil || !pgerror.IsPermanent(err) || !strings.Contains(err.Error(), "create publication walpost for table walpost.outbox") {
+		t.Fatalf("ended with %v", err)
+	}
+	var slots int
+	poor.Conn.QueryRow(t.Context(), "select count(*) from pg_replication_slots").Scan(&slots)
+	if slots != 0 {
+		t.Error("a slot was made although there is no publication")
+	}
+	// With what the message asks for, the least privileges are enough.
+	poor.Exec("create publication walpost for table walpost.outbox with (publish = 'insert')")
+	poor.Insert(2)
+	r = poor.start()
+	poor.Insert(1)
+	dbtest.Until(t, "3 events", func() bool { return poor.sink.count() == 3 })
+	r.stop()
+}
+
+// A sink that refuses the relay leaves nothing behind: a slot would keep WAL for a relay that cannot run.
+func TestRefusedSinkMakesNoSlot(t *testing.T) {
+	f := newFixture(t)
+	f.cfg.OpenSink = func(context.Context, Acks) (Sink, error) {
+		return nil, pgerror.Permanent(errors.New("login refused"), "log in")
+	}
+	if err := f.launch().wait(); err == nil || !strings.Contains(err.Error(), "login refused") {
+		t.Fatalf("ended with %v", err)
+	}
+	var made int
+	err := f.Conn.QueryRow(t.Context(), `select (select count(*) from pg_replication_slots where slot_name = $1)
+		+ (select count(*) from walpost.relay_state)`, f.cfg.Slot).Scan(&made)
+	if err != nil || made != 0 {
+		t.Fatalf("%d slots and states were made, %v", made, err)
+	}
 }

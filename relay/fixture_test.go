@@ -2,12 +2,17 @@ package relay
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/jackc/pglogrepl"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"walpost/relay/internal/dbtest"
+	"walpost/relay/internal/wake"
+	"walpost/schema"
 )
 
 // fixture is a database, and what a relay on it is given.
@@ -105,4 +110,107 @@ func (r *running) mustRun() {
 func (r *running) await(what string, fact func() bool) {
 	r.T.Helper()
 	dbtest.Until(r.T, what, func() bool { r.mustRun(); return fact() })
+}
+
+// reader makes a role that may stream and keep state and not read the outbox, and returns its name. The relay logs in as it from now on.
+func (f *fixture) reader() string {
+	f.T.Helper()
+	role := f.Role("reader", "login replication")
+	f.Exec("grant usage on schema walpost to " + role)
+	f.Exec("grant select, insert, update on walpost.relay_state to " + role)
+	f.cfg.ConnString = f.As(role)
+	return role
+}
+
+// grantRelay gives role relay what the schema's own grants give.
+func grantRelay(ctx context.Context, f *fixture) error {
+	for _, s := range schema.Statements(schema.Options{RelayRole: "relay"}) {
+		if strings.Contains(s.SQL, "publication") {
+			continue
+		}
+		if _, err := f.Conn.Exec(ctx, s.SQL); err != nil {
+			return fmt.Errorf("%s: %w", s.SQL, err)
+		}
+	}
+	return nil
+}
+
+// kill ends the walsender and waits until it is gone.
+func (f *fixture) kill() {
+	f.T.Helper()
+	pid := f.walsender()
+	f.Exec("select pg_terminate_backend($1)", pid)
+	dbtest.Until(f.T, "the walsender is gone", func() (gone bool) {
+		if err := f.Conn.QueryRow(f.T.Context(), "select not exists (select from pg_stat_activity where pid = $1)", pid).Scan(&gone); err != nil {
+			f.T.Fatal(err)
+		}
+		return gone
+	})
+}
+
+// walsender is the process that has the slot, 0: none.
+func (f *fixture) walsender() (pid int) {
+	f.T.Helper()
+	const query = "select coalesce(active_pid, 0) from pg_replication_slots where slot_name = $1"
+	if err := f.Conn.QueryRow(f.T.Context(), query, f.cfg.Slot).Scan(&pid); err != nil {
+		f.T.Fatal(err)
+	}
+	return pid
+}
+
+// active reports whether the slot is in use.
+func (f *fixture) active() (active bool) {
+	f.T.Helper()
+	if err := f.Conn.QueryRow(f.T.Context(), "select active from pg_replication_slots where slot_name = $1", f.cfg.Slot).Scan(&active); err != nil {
+		f.T.Fatal(err)
+	}
+	return active
+}
+
+// checkPositions: positions grow, and every row of a transaction has its number.
+func (f *fixture) checkPositions() {
+	f.T.Helper()
+	events := f.sink.all()
+	for i, e := range events {
+		if e.position.Timeline != 1 {
+			f.T.Errorf("event %d: position %v is not of timeline 1", i, e.position)
+		}
+		if i > 0 && events[i-1].position.Compare(e.position) >= 0 {
+			f.T.Errorf("event %d: position %v after %v", i, e.position, events[i-1].position)
+		}
+	}
+}
+
+// commitOf is where the commit record of an event's transaction starts.
+func (f *fixture) commitOf(event int) pglogrepl.LSN {
+	return pglogrepl.LSN(f.sink.all()[event].position.LSN)
+}
+
+// put inserts one event with its payload in that column of that table.
+func (f *fixture) put(table, column, payload string) {
+	f.T.Helper()
+	f.Exec(`insert into ` + table + ` (aggregatetype, aggregateid, type, ` + column + `) values ('order', '1', 'placed', '"` + payload + `"')`)
+}
+
+// look makes the watcher look now.
+func (r *running) look() { wake.Signal(r.relay.watcher.wake) }
+
+// gather returns all values by name, with the label target if there is one; of a histogram its count.
+func gather(t *testing.T, reg *prometheus.Registry) map[string]float64 {
+	t.Helper()
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := map[string]float64{}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			name := f.GetName()
+			for _, l := range m.GetLabel() {
+				name += "/" + l.GetValue()
+			}
+			values[name] = m.GetGauge().GetValue() + m.GetCounter().GetValue() + float64(m.GetHistogram().GetSampleCount())
+		}
+	}
+	return values
 }

@@ -3,30 +3,8 @@ package relay
 import (
 	"testing"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"walpost/relay/internal/dbtest"
 )
-
-// gather returns all values by name, with the label target if there is one; of a histogram its count.
-func gather(t *testing.T, reg *prometheus.Registry) map[string]float64 {
-	t.Helper()
-	families, err := reg.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	values := map[string]float64{}
-	for _, f := range families {
-		for _, m := range f.GetMetric() {
-			name := f.GetName()
-			for _, l := range m.GetLabel() {
-				name += "/" + l.GetValue()
-			}
-			values[name] = m.GetGauge().GetValue() + m.GetCounter().GetValue() + float64(m.GetHistogram().GetSampleCount())
-		}
-	}
-	return values
-}
 
 func TestMetrics(t *testing.T) {
 	f := newFixture(t)

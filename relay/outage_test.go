@@ -19,26 +19,19 @@ func TestSinkOutageNeverCostsTheSession(t *testing.T) {
 	}
 	f.cfg.ConnString = f.DSN + separator + "wal_sender_timeout=1s"
 	r := f.start()
-	holder := func() (pid int) {
-		t.Helper()
-		if err := f.Conn.QueryRow(t.Context(), "select coalesce(active_pid, 0) from pg_replication_slots where slot_name = $1", f.cfg.Slot).Scan(&pid); err != nil {
-			t.Fatal(err)
-		}
-		return pid
-	}
-	before := holder()
+	before := f.walsender()
 	// More than the budget, the relay's buffer and the sockets' take together, so that the server is blocked too.
 	const rows = 20_000
 	f.Exec(`insert into walpost.outbox (aggregatetype, aggregateid, type, payload) select 'order', g::text, 'placed', to_jsonb(repeat('x', 600)) from generate_series(1, $1) g`, rows)
 	r.await("the budget is used up", func() bool { return f.sink.holds() > 90<<10 })
 	for outage := time.Now(); time.Since(outage) < 4*time.Second; time.Sleep(100 * time.Millisecond) {
-		if pid := holder(); pid != before || r.relay.State().Role != Leader {
+		if pid := f.walsender(); pid != before || r.relay.State().Role != Leader {
 			t.Fatalf("after %v of an outage the slot is held by process %d, before by %d; the relay is %s", time.Since(outage), pid, before, r.relay.State().Role)
 		}
 	}
 	f.sink.setAuto(true)
 	r.await("all events", func() bool { return f.sink.count() >= rows })
-	if pid := holder(); pid != before {
+	if pid := f.walsender(); pid != before {
 		t.Errorf("the slot is held by process %d, before by %d", pid, before)
 	}
 	r.stop()

@@ -1,16 +1,11 @@
 package relay
 
 import (
-	"context"
-	"errors"
-	"fmt"
 	"net/url"
 	"strings"
 	"testing"
 
-	"walpost/internal/pgtest"
 	"walpost/relay/internal/dbtest"
-	"walpost/relay/pgerror"
 	"walpost/schema"
 )
 
@@ -188,94 +183,4 @@ func TestColumnListThatFits(t *testing.T) {
 	}
 	dbtest.WantHealthy(t, f.diagnose(), "max_slot_wal_keep_size")
 	f.start().stop()
-}
-
-// reader makes a role that may stream and keep state and not read the outbox, and returns its name. The relay logs in as it from now on.
-func (f *fixture) reader() string {
-	f.T.Helper()
-	role := f.Role("reader", "login replication")
-	f.Exec("grant usage on schema walpost to " + role)
-	f.Exec("grant select, insert, update on walpost.relay_state to " + role)
-	f.cfg.ConnString = f.As(role)
-	return role
-}
-
-// TestPublicationMade: a first start makes the publication where the role may, also for a partitioned table, and else says how.
-func TestPublicationMade(t *testing.T) {
-	f := newFixture(t)
-	f.Exec("drop publication walpost")
-	f.Exec("create table public.parts (like walpost.outbox including defaults) partition by list (type)")
-	f.Exec("create table public.part partition of public.parts default")
-	f.cfg.Table = schema.Table{Schema: "public", Name: "parts"}
-	r := f.start()
-	f.Exec(`insert into public.parts (aggregatetype, aggregateid, type, payload) values ('order', '1', 'placed', '{}')`)
-	dbtest.Until(t, "1 event", func() bool { return f.sink.count() == 1 })
-	r.stop()
-
-	server := pgtest.Start(t, pgtest.Options{})
-	poor := fixtureOn(t, server.DSN("postgres"))
-	poor.Exec("drop publication walpost")
-	poor.Exec("create role relay login replication")
-	if err := grantRelay(t.Context(), poor); err != nil {
-		t.Fatal(err)
-	}
-	poor.cfg.ConnString = poor.As("relay")
-	err := poor.launch().wait()
-	if err == nil || !pgerror.IsPermanent(err) || !strings.Contains(err.Error(), "create publication walpost for table walpost.outbox") {
-		t.Fatalf("ended with %v", err)
-	}
-	var slots int
-	poor.Conn.QueryRow(t.Context(), "select count(*) from pg_replication_slots").Scan(&slots)
-	if slots != 0 {
-		t.Error("a slot was made although there is no publication")
-	}
-	// With what the message asks for, the least privileges are enough.
-	poor.Exec("create publication walpost for table walpost.outbox with (publish = 'insert')")
-	poor.Insert(2)
-	r = poor.start()
-	poor.Insert(1)
-	dbtest.Until(t, "3 events", func() bool { return poor.sink.count() == 3 })
-	r.stop()
-}
-
-// grantRelay gives the role relay what the schema's own grants give.
-func grantRelay(ctx context.Context, f *fixture) error {
-	for _, s := range schema.Statements(schema.Options{RelayRole: "relay"}) {
-		if strings.Contains(s.SQL, "publication") {
-			continue
-		}
-		if _, err := f.Conn.Exec(ctx, s.SQL); err != nil {
-			return fmt.Errorf("%s: %w", s.SQL, err)
-		}
-	}
-	return nil
-}
-
-// A sink that refuses the relay leaves nothing behind: a slot would keep WAL for a relay that cannot run.
-func TestRefusedSinkMakesNoSlot(t *testing.T) {
-	f := newFixture(t)
-	f.cfg.OpenSink = func(context.Context, Acks) (Sink, error) {
-		return nil, pgerror.Permanent(errors.New("login refused"), "log in")
-	}
-	if err := f.launch().wait(); err == nil || !strings.Contains(err.Error(), "login refused") {
-		t.Fatalf("ended with %v", err)
-	}
-	var made int
-	err := f.Conn.QueryRow(t.Context(), `select (select count(*) from pg_replication_slots where slot_name = $1)
-		+ (select count(*) from walpost.relay_state)`, f.cfg.Slot).Scan(&made)
-	if err != nil || made != 0 {
-		t.Fatalf("%d slots and states were made, %v", made, err)
-	}
-}
-
-// TestUnreachable: nobody at the address is waited for, and left at once.
-func TestUnreachable(t *testing.T) {
-	f := newFixture(t)
-	f.cfg.ConnString = "postgres://postgres@127.0.0.1:1/postgres"
-	r := f.launch()
-	dbtest.Until(t, "the relay waits", func() bool { return r.relay.State().Role == Waiting })
-	if reason := r.relay.State().Reason; !strings.Contains(reason, "127.0.0.1 port 1") {
-		t.Errorf("waiting for %q", reason)
-	}
-	r.stop()
 }

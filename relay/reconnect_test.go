@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"walpost/internal/testenv/proxy"
-	"walpost/relay/inflight"
 	"walpost/relay/internal/dbtest"
 	"walpost/relay/pgerror"
 )
@@ -85,48 +84,4 @@ func TestRelayLeavesBetweenSessions(t *testing.T) {
 	if took := time.Since(begun); took > 5*time.Second {
 		t.Errorf("leaving took %v", took)
 	}
-}
-
-// TestSessionPosition: what an older session confirmed is nothing that a new one may say.
-func TestSessionPosition(t *testing.T) {
-	s := session{tracker: inflight.NewTracker(inflight.NewBudget(1))}
-	s.tracker.Idle(0x100)
-	if got := s.position(); got != 0 {
-		t.Errorf("before the window is this session's: %v", got)
-	}
-	s.windowBegun.Store(true)
-	if got := s.position(); got != 0x100 {
-		t.Errorf("then: %v", got)
-	}
-}
-
-// kill ends the walsender and waits until it is gone.
-func (f *fixture) kill() {
-	f.T.Helper()
-	pid := f.walsender()
-	f.Exec("select pg_terminate_backend($1)", pid)
-	dbtest.Until(f.T, "the walsender is gone", func() (gone bool) {
-		if err := f.Conn.QueryRow(f.T.Context(), "select not exists (select from pg_stat_activity where pid = $1)", pid).Scan(&gone); err != nil {
-			f.T.Fatal(err)
-		}
-		return gone
-	})
-}
-
-// walsender is the process that has the slot, 0: none.
-func (f *fixture) walsender() (pid int) {
-	f.T.Helper()
-	const query = "select coalesce(active_pid, 0) from pg_replication_slots where slot_name = $1"
-	if err := f.Conn.QueryRow(f.T.Context(), query, f.cfg.Slot).Scan(&pid); err != nil {
-		f.T.Fatal(err)
-	}
-	return pid
-}
-
-func (f *fixture) active() (active bool) {
-	f.T.Helper()
-	if err := f.Conn.QueryRow(f.T.Context(), "select active from pg_replication_slots where slot_name = $1", f.cfg.Slot).Scan(&active); err != nil {
-		f.T.Fatal(err)
-	}
-	return active
 }

@@ -10,20 +10,6 @@ import (
 	"walpost/schema"
 )
 
-// put inserts one event with its payload in that column of that table.
-func (f *fixture) put(table, column, payload string) {
-	f.T.Helper()
-	f.Exec(`insert into ` + table + ` (aggregatetype, aggregateid, type, ` + column + `) values ('order', '1', 'placed', '"` + payload + `"')`)
-}
-
-// payloads are what was published, in order.
-func (s *told) payloads() (list []string) {
-	for _, e := range s.all() {
-		list = append(list, strings.Trim(e.payload, `"`))
-	}
-	return list
-}
-
 // TestRenamedColumn: rows that were written before a column was renamed are read by the new name, and a row that was written after it
 // stops a relay that does not know the name, with everything before it confirmed and a way out.
 func TestRenamedColumn(t *testing.T) {

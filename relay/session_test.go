@@ -1,11 +1,10 @@
 package relay
 
 import (
-	"slices"
 	"strings"
 	"testing"
-	"time"
 
+	"walpost/relay/inflight"
 	"walpost/relay/internal/dbtest"
 	"walpost/relay/internal/frame"
 	"walpost/relay/replication"
@@ -103,48 +102,6 @@ func TestStopWaitsForTheTransactionAtHandOnly(t *testing.T) {
 	w.mustLeave()
 }
 
-// flow lets the server send transactions without a pause until the relay leaves.
-func (w *wire) flow() {
-	transaction := slices.Concat(beginFrame(0x1000), insertFrame("{}"), insertFrame("{}"), commitFrame(0x1000, 0x1030))
-	stream := slices.Concat(slices.Repeat([][]byte{transaction}, 100)...)
-	w.server.SetWriteDeadline(time.Time{})
-	go func() {
-		defer close(w.finished)
-		cut := 1 // reads end anywhere, so that a stop comes inside a transaction too
-		for {
-			select {
-			case <-w.leaving:
-				w.server.Write(stream)
-				return
-			default:
-			}
-			for _, part := range [][]byte{stream[:cut], stream[cut:]} {
-				if _, err := w.server.Write(part); err != nil {
-					return
-				}
-			}
-			cut = (cut + 997) % len(stream)
-		}
-	}()
-}
-
-// mustLeave checks that the session ends soon and between transactions. It waits for acks for a minute at most, but there are none to
-// wait for.
-func (w *wire) mustLeave() {
-	w.t.Helper()
-	select {
-	case err := <-w.ended:
-		if err != replication.ErrLeave {
-			w.t.Errorf("ended with %v", err)
-		}
-	case <-time.After(10 * time.Second):
-		w.t.Fatal("the relay does not leave while data flows")
-	}
-	if n := w.sink.count(); n%2 != 0 {
-		w.t.Errorf("it left inside a transaction, after %d events", n)
-	}
-}
-
 // TestOnlyTheConfirmerWritesToTheServer: whatever the server asks for, whatever the sink acks and however the session ends, statuses come
 // from one goroutine, so that they cannot mix on the socket, and neither a full sink nor a busy reader holds them up.
 func TestOnlyTheConfirmerWritesToTheServer(t *testing.T) {
@@ -167,5 +124,18 @@ func TestOnlyTheConfirmerWritesToTheServer(t *testing.T) {
 	defer w.mu.Unlock()
 	if len(w.writers) != 1 {
 		t.Errorf("%d goroutines wrote to the server", len(w.writers))
+	}
+}
+
+// TestSessionPosition: what an older session confirmed is nothing that a new one may say.
+func TestSessionPosition(t *testing.T) {
+	s := session{tracker: inflight.NewTracker(inflight.NewBudget(1))}
+	s.tracker.Idle(0x100)
+	if got := s.position(); got != 0 {
+		t.Errorf("before the window is this session's: %v", got)
+	}
+	s.windowBegun.Store(true)
+	if got := s.position(); got != 0x100 {
+		t.Errorf("then: %v", got)
 	}
 }

@@ -4,21 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"strings"
 	"testing"
 	"time"
 
 	"walpost/internal/pgtest"
 	"walpost/relay/internal/dbtest"
-	"walpost/relay/internal/wake"
 	"walpost/relay/pgerror"
-	"walpost/relay/postgres"
 	"walpost/schema"
 )
-
-// look makes the watcher look now.
-func (r *running) look() { wake.Signal(r.relay.watcher.wake) }
 
 // TestWatchStops: when rows no longer reach the slot, the relay stops with the reason and the cure, once what it had is acked and confirmed.
 func TestWatchStops(t *testing.T) {
@@ -246,80 +240,6 @@ func watchGoesOn(t *testing.T, f *fixture) {
 	if err := f.launch().wait(); err == nil || !strings.Contains(err.Error(), "was renamed to walpost.events") {
 		t.Errorf("ended with %v", err)
 	}
-}
-
-// TestWatchSlot: metrics and state show the slot, and a slot in danger is told of once, before Postgres gives it up.
-// No checkpoint comes by itself.
-func TestWatchSlot(t *testing.T) {
-	server := pgtest.Start(t, pgtest.Options{Settings: map[string]string{"max_slot_wal_keep_size": "64MB", "max_wal_size": "2GB", "checkpoint_timeout": "1h"}})
-	f := fixtureOn(t, server.DSN("postgres"))
-	f.sink.setAuto(false)
-	r := f.launch()
-	values := gather(t, r.registry)
-	for _, name := range []string{"retained_wal_bytes", "active", "wal_status/reserved", "wal_status/extended", "wal_status/unreserved", "wal_status/lost"} {
-		if v, ok := values["walpost_slot_"+name]; !ok || v != 0 {
-			t.Errorf("%s = %v, %v at the start", name, v, ok)
-		}
-	}
-	if v := values["walpost_slot_safe_wal_bytes"]; !math.IsNaN(v) {
-		t.Errorf("safe_wal_bytes = %v before it was looked at", v)
-	}
-	seen := func(what string, ok func(s postgres.SlotState) bool) {
-		t.Helper()
-		dbtest.Until(t, what, func() bool { r.look(); return ok(r.relay.State().Slot) })
-	}
-	// The first look comes by itself.
-	dbtest.Until(t, "a look", func() bool {
-		s := r.relay.State().Slot
-		return s.Active && s.WALStatus == "reserved" && s.SafeBytes > 0 && s.ConfirmedFlush != ""
-	})
-	f.Insert(1) // never acked: it holds the slot back
-	dbtest.Until(t, "1 event", func() bool { return f.sink.count() == 1 })
-	grow := func() {
-		f.Exec("select pg_logical_emit_message(true, '', repeat(md5(random()::text), 64*1024))")
-		f.Exec("select pg_switch_wal()")
-	}
-	for !f.Logs.Has("Postgres will give it up") && !t.Failed() {
-		grow()
-		before := r.relay.State().Slot.Seen
-		seen("a look", func(s postgres.SlotState) bool { return s.Seen.After(before) })
-	}
-	values = gather(t, r.registry)
-	if values["walpost_slot_retained_wal_bytes"] < 32<<20 || values["walpost_slot_active"] != 1 || !(values["walpost_slot_safe_wal_bytes"] > 0) {
-		t.Errorf("%v retained, active %v, %v safe", values["walpost_slot_retained_wal_bytes"], values["walpost_slot_active"], values["walpost_slot_safe_wal_bytes"])
-	}
-	for r.relay.State().Slot.WALStatus != "unreserved" && !t.Failed() {
-		grow()
-		before := r.relay.State().Slot.Seen
-		seen("a look", func(s postgres.SlotState) bool { return s.Seen.After(before) })
-	}
-	if v := gather(t, r.registry)["walpost_slot_wal_status/unreserved"]; v != 1 {
-		t.Errorf("wal_status unreserved is %v", v)
-	}
-	if n := f.Logs.Count("Postgres will give it up"); n != 1 {
-		t.Errorf("told %d times of scarce WAL", n)
-	}
-	if !f.Logs.Has("the next checkpoint may cost it") {
-		t.Error("nothing was said of the unreserved slot")
-	}
-	f.Exec("checkpoint")
-	f.sink.setAuto(true)
-	if err := r.wait(); err == nil || !pgerror.IsPermanent(err) || !strings.Contains(err.Error(), "is lost") {
-		t.Fatalf("ended with %v", err)
-	}
-}
-
-// TestWatchStandby: a relay that stands by shows the slot too.
-func TestWatchStandby(t *testing.T) {
-	f := newFixture(t)
-	leader := f.start()
-	second := f.launch()
-	dbtest.Until(t, "the second has looked while it stands by", func() bool {
-		s := second.relay.State()
-		return s.Role == Standby && s.Slot.Active && s.Slot.ConfirmedFlush != ""
-	})
-	second.stop()
-	leader.stop()
 }
 
 // TestWatcherRuns: it looks again and again, at once when it is woken, and a look that fails changes nothing.

@@ -3,6 +3,7 @@ package relay
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"walpost/internal/pgtest"
 	"walpost/relay/internal/dbtest"
@@ -85,4 +86,32 @@ func TestLogin(t *testing.T) {
 	f.Insert(1)
 	dbtest.Until(t, "1 event", func() bool { return f.sink.count() == 1 })
 	r.stop()
+}
+
+// TestUnreachable: nobody at the address is waited for, and left at once.
+func TestUnreachable(t *testing.T) {
+	f := newFixture(t)
+	f.cfg.ConnString = "postgres://postgres@127.0.0.1:1/postgres"
+	r := f.launch()
+	dbtest.Until(t, "the relay waits", func() bool { return r.relay.State().Role == Waiting })
+	if reason := r.relay.State().Reason; !strings.Contains(reason, "127.0.0.1 port 1") {
+		t.Errorf("waiting for %q", reason)
+	}
+	r.stop()
+}
+
+// TestFailedFirstAttempts: what fails before the first connection is tried again, and is no connection made again.
+func TestFailedFirstAttempts(t *testing.T) {
+	f := newFixture(t)
+	f.cfg.ConnString = "postgres://127.0.0.1:1/shop?sslmode=disable"
+	r := f.launch()
+	dbtest.Until(t, "attempts", func() bool { return gather(t, r.registry)["walpost_retries_total/postgres"] >= 3 })
+	if n := gather(t, r.registry)["walpost_reconnects_total/postgres"]; n != 0 {
+		t.Errorf("%v reconnects of a relay that was never connected", n)
+	}
+	begun := time.Now()
+	r.stop()
+	if took := time.Since(begun); took > 5*time.Second {
+		t.Errorf("leaving took %v", took)
+	}
 }

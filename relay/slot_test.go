@@ -1,0 +1,88 @@
+package relay
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"walpost/internal/pgtest"
+	"walpost/relay/internal/dbtest"
+	"walpost/relay/pgerror"
+)
+
+// TestSlotWithoutState: a slot of another tool's is streamed as it is, without backfill.
+func TestSlotWithoutState(t *testing.T) {
+	f := newFixture(t)
+	f.Insert(2)
+	f.Exec("select pg_create_logical_replication_slot($1, 'pgoutput')", f.cfg.Slot)
+	f.Insert(1)
+	r := f.start()
+	dbtest.Until(t, "1 event", func() bool { return f.sink.count() == 1 })
+	r.stop()
+	if got, want := f.sink.ids(), f.IDs()[2:]; !slices.Equal(got, want) {
+		t.Errorf("published %q, want %q", got, want)
+	}
+}
+
+// TestMissingSlotIsNeverMadeAnewSilently: a slot that was there is never made again silently.
+func TestMissingSlotIsNeverMadeAnewSilently(t *testing.T) {
+	f := newFixture(t)
+	r := f.start()
+	f.Insert(1)
+	dbtest.Until(t, "1 event", func() bool { return f.sink.count() == 1 })
+	r.stop()
+	f.Exec("select pg_drop_replication_slot($1)", f.cfg.Slot)
+	f.Insert(1)
+	err := f.launch().wait()
+	if err == nil || !pgerror.IsPermanent(err) || !strings.Contains(err.Error(), "does not exist") || !strings.Contains(err.Error(), "DELETE FROM walpost.relay_state") {
+		t.Fatalf("ended with %v", err)
+	}
+	// The way out that it names.
+	f.Exec("delete from walpost.relay_state where slot = $1", f.cfg.Slot)
+	r = f.start()
+	dbtest.Until(t, "both rows", func() bool { return f.sink.count() == 3 })
+	r.stop()
+}
+
+// TestMovedSlotIsNeverStreamedSilently: after a clean stop nobody else may move the slot forward.
+func TestMovedSlotIsNeverStreamedSilently(t *testing.T) {
+	f := newFixture(t)
+	r := f.start()
+	f.Insert(1)
+	dbtest.Until(t, "1 event", func() bool { return f.sink.count() == 1 })
+	r.stop()
+	f.start().stop() // confirmed nothing, moved nothing
+	f.Insert(1)
+	f.Exec("select pg_replication_slot_advance($1, pg_current_wal_lsn())", f.cfg.Slot)
+	err := f.launch().wait()
+	if err == nil || !pgerror.IsPermanent(err) || !strings.Contains(err.Error(), "somebody moved it") {
+		t.Fatalf("ended with %v", err)
+	}
+}
+
+// TestLostSlot: a slot that Postgres gave up stops the relay, and the way out that it names is the whole of it.
+func TestLostSlot(t *testing.T) {
+	server := pgtest.Start(t, pgtest.Options{Settings: map[string]string{"max_slot_wal_keep_size": "1MB", "max_wal_size": "32MB", "min_wal_size": "32MB"}})
+	f := fixtureOn(t, server.DSN("postgres"))
+	f.start().stop()
+	for range 4 {
+		f.Exec("create table if not exists busy (t text)")
+		f.Exec("insert into busy select repeat('x', 1000) from generate_series(1, 20000)")
+		f.Exec("select pg_switch_wal()")
+		f.Exec("checkpoint")
+	}
+	err := f.launch().wait()
+	if err == nil || !pgerror.IsPermanent(err) || !strings.Contains(err.Error(), "is lost") {
+		t.Fatalf("ended with %v", err)
+	}
+	f.Insert(1)
+	for _, sql := range []string{"SELECT pg_drop_replication_slot('" + f.cfg.Slot + "')", "DELETE FROM walpost.relay_state WHERE slot = '" + f.cfg.Slot + "'"} {
+		if !strings.Contains(err.Error(), sql) {
+			t.Fatalf("no %q in: %v", sql, err)
+		}
+		f.Exec(sql)
+	}
+	r := f.start()
+	dbtest.Until(t, "the row", func() bool { return f.sink.count() == 1 })
+	r.stop()
+}
