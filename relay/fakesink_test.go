@@ -11,8 +11,8 @@ import (
 	"walpost/schema"
 )
 
-// told is a sink that acks when it is told to. It keeps what was published, in order, over all its openings.
-type told struct {
+// fakeSink is a sink that acks when it is told to. It keeps what was published, in order, over all its openings.
+type fakeSink struct {
 	mu      sync.Mutex
 	acks    Acks
 	auto    bool            // ack at Flush
@@ -46,11 +46,11 @@ type published struct {
 	bytes    int
 }
 
-func newTold(auto bool) *told {
-	return &told{auto: auto, refuse: map[string]bool{}, changed: make(chan struct{}, 1)}
+func newFakeSink(auto bool) *fakeSink {
+	return &fakeSink{auto: auto, refuse: map[string]bool{}, changed: make(chan struct{}, 1)}
 }
 
-func (s *told) open(_ context.Context, acks Acks) (Sink, error) {
+func (s *fakeSink) open(_ context.Context, acks Acks) (Sink, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.acks = acks
@@ -61,7 +61,7 @@ func (s *told) open(_ context.Context, acks Acks) (Sink, error) {
 	return s, nil
 }
 
-func (s *told) Publish(ev *schema.Event, tx uint64) (int, error) {
+func (s *fakeSink) Publish(ev *schema.Event, tx uint64) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := published{id: string(ev.Values[schema.ID]), payload: string(ev.Values[schema.Payload]), position: ev.Position, commit: ev.CommitTime, tx: tx}
@@ -75,7 +75,7 @@ func (s *told) Publish(ev *schema.Event, tx uint64) (int, error) {
 	return p.bytes, nil
 }
 
-func (s *told) Flush(bool) {
+func (s *fakeSink) Flush(bool) {
 	s.mu.Lock()
 	s.flushed = len(s.events)
 	auto := s.auto
@@ -86,7 +86,7 @@ func (s *told) Flush(bool) {
 	}
 }
 
-func (s *told) Close() error {
+func (s *fakeSink) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed++
@@ -94,7 +94,7 @@ func (s *told) Close() error {
 }
 
 // ack acks up to n more events, in order, in one call.
-func (s *told) ack(n int) (acked int) {
+func (s *fakeSink) ack(n int) (acked int) {
 	s.mu.Lock()
 	batch := s.events[s.acked:min(s.flushed, s.acked+n)]
 	acks := s.acks
@@ -130,7 +130,7 @@ func (s *told) ack(n int) (acked int) {
 	return acked
 }
 
-func (s *told) setAuto(on bool) {
+func (s *fakeSink) setAuto(on bool) {
 	s.mu.Lock()
 	s.auto = on
 	s.mu.Unlock()
@@ -139,13 +139,13 @@ func (s *told) setAuto(on bool) {
 	}
 }
 
-func (s *told) all() []published {
+func (s *fakeSink) all() []published {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return append([]published(nil), s.events...)
 }
 
-func (s *told) ids() (ids []string) {
+func (s *fakeSink) ids() (ids []string) {
 	for _, p := range s.all() {
 		ids = append(ids, p.id)
 	}
@@ -153,14 +153,14 @@ func (s *told) ids() (ids []string) {
 }
 
 // holds returns how many bytes wait for their ack.
-func (s *told) holds() int64 {
+func (s *fakeSink) holds() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.held
 }
 
 // distinct counts the events, each once however often it came.
-func (s *told) distinct() int {
+func (s *fakeSink) distinct() int {
 	seen := map[string]bool{}
 	for _, id := range s.ids() {
 		seen[id] = true
@@ -168,14 +168,14 @@ func (s *told) distinct() int {
 	return len(seen)
 }
 
-func (s *told) count() int {
+func (s *fakeSink) count() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.flushed
 }
 
 // payloads are what was published, in order.
-func (s *told) payloads() (list []string) {
+func (s *fakeSink) payloads() (list []string) {
 	for _, e := range s.all() {
 		list = append(list, strings.Trim(e.payload, `"`))
 	}

@@ -135,14 +135,14 @@ func TestFirstStartPublishedNothing(t *testing.T) {
 	}
 }
 
-// hook is a log that tells of each message.
+// hook is a log handler that calls a function with each message.
 type hook struct {
 	slog.Handler
-	told func(message string)
+	called func(message string)
 }
 
 func (h *hook) Handle(ctx context.Context, r slog.Record) error {
-	h.told(r.Message)
+	h.called(r.Message)
 	return h.Handler.Handle(ctx, r)
 }
 

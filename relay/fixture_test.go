@@ -18,7 +18,7 @@ import (
 // fixture is a database, and what a relay on it is given.
 type fixture struct {
 	*dbtest.Database
-	sink *told
+	sink *fakeSink
 	cfg  Config
 }
 
@@ -34,7 +34,7 @@ func fixtureOn(t testing.TB, dsn string) *fixture {
 }
 
 func newFixtureOn(db *dbtest.Database) *fixture {
-	sink := newTold(true)
+	sink := newFakeSink(true)
 	return &fixture{Database: db, sink: sink, cfg: Config{Config: db.Config(), OpenSink: sink.open}}
 }
 

@@ -71,12 +71,12 @@ func TestRefusedEventIsNeverSkipped(t *testing.T) {
 func TestRefusedEventIsPassedBy(t *testing.T) {
 	const bad = "00000000-0000-0000-0000-00000000000b"
 	for name, c := range map[string]struct {
-		prepare func(*told)
+		prepare func(*fakeSink)
 		removal bool // of the cause is thought of
 	}{
-		"by Publish, inside its transaction": {func(s *told) { s.refuse[bad], s.forGood = true, true }, false},
-		"by Publish, for a setting":          {func(s *told) { s.refuse[bad] = true }, true},
-		"later":                              {func(s *told) { s.reject = bad }, true},
+		"by Publish, inside its transaction": {func(s *fakeSink) { s.refuse[bad], s.forGood = true, true }, false},
+		"by Publish, for a setting":          {func(s *fakeSink) { s.refuse[bad] = true }, true},
+		"later":                              {func(s *fakeSink) { s.reject = bad }, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)

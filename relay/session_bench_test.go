@@ -17,15 +17,15 @@ import (
 	"walpost/schema"
 )
 
-// loop is a connection that gives out the same bytes for ever, a read buffer full at a time, but those before again only once.
-type loop struct {
+// endlessConn is a connection that gives out the same bytes for ever, a read buffer full at a time, but those before again only once.
+type endlessConn struct {
 	net.Conn
 	data  []byte
 	again int
 	at    int
 }
 
-func (l *loop) Read(p []byte) (int, error) {
+func (l *endlessConn) Read(p []byte) (int, error) {
 	n := copy(p, l.data[l.at:])
 	if l.at += n; l.at == len(l.data) {
 		l.at = l.again
@@ -33,10 +33,10 @@ func (l *loop) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-func (l *loop) SetReadDeadline(time.Time) error { return nil }
+func (l *endlessConn) SetReadDeadline(time.Time) error { return nil }
 
-// atOnce acks everything at Flush, and ends the session after a number of events.
-type atOnce struct {
+// immediateSink acks everything at Flush, and ends the session after a number of events.
+type immediateSink struct {
 	acks   Acks
 	runs   []schema.Run
 	bytes  int
@@ -45,7 +45,7 @@ type atOnce struct {
 	stop   func()
 }
 
-func (s *atOnce) Publish(ev *schema.Event, tx uint64) (int, error) {
+func (s *immediateSink) Publish(ev *schema.Event, tx uint64) (int, error) {
 	if k := len(s.runs) - 1; k >= 0 && s.runs[k].Tx == tx {
 		s.runs[k].Rows++
 	} else {
@@ -57,7 +57,7 @@ func (s *atOnce) Publish(ev *schema.Event, tx uint64) (int, error) {
 	return n, nil
 }
 
-func (s *atOnce) Flush(bool) {
+func (s *immediateSink) Flush(bool) {
 	s.acks.Acked(s.runs, s.bytes)
 	s.runs, s.bytes = s.runs[:0], 0
 	if s.events >= s.limit {
@@ -65,10 +65,10 @@ func (s *atOnce) Flush(bool) {
 	}
 }
 
-func (s *atOnce) Close() error { return nil }
+func (s *immediateSink) Close() error { return nil }
 
-// wireTransactions is a stream of transactions of the default outbox, announced at the beginning.
-func wireTransactions(transactions, rows int) *loop {
+// streamOf is a stream of transactions of the default outbox, announced at the beginning.
+func streamOf(transactions, rows int) *endlessConn {
 	out := relationFrame()
 	announced := len(out)
 	insert := insertFrame(`{"payload": "` + strings.Repeat("x", 280) + `"}`)
@@ -80,11 +80,11 @@ func wireTransactions(transactions, rows int) *loop {
 		}
 		out = append(out, commitFrame(lsn, lsn+0x30)...)
 	}
-	return &loop{data: out, again: announced}
+	return &endlessConn{data: out, again: announced}
 }
 
 // benchSession reads n events from a stream through window and budget into a sink that acks at once.
-func benchSession(tb testing.TB, conn *loop, n int) {
+func benchSession(tb testing.TB, conn *endlessConn, n int) {
 	conn.at = 0
 	budget := inflight.NewBudget(32 << 20)
 	f := inflight.NewTracker(budget)
@@ -100,7 +100,7 @@ func benchSession(tb testing.TB, conn *loop, n int) {
 		history: replication.History{Current: 1},
 	}
 	s.confirmer = replication.NewConfirmer(s.stream, s.position, f.Progress, (&replication.Server{}).StatusPeriod(), s.noteConfirmed)
-	s.sink = &atOnce{acks: f, limit: n, stop: func() { s.stream.Interrupt(replication.ErrLeave) }}
+	s.sink = &immediateSink{acks: f, limit: n, stop: func() { s.stream.Interrupt(replication.ErrLeave) }}
 	if err := s.read(); !errors.Is(err, replication.ErrLeave) && !errors.Is(err, replication.ErrTooLate) {
 		tb.Fatal(err)
 	}
@@ -112,7 +112,7 @@ func benchSession(tb testing.TB, conn *loop, n int) {
 func BenchmarkRead(b *testing.B) {
 	for _, rows := range []int{1, 100} {
 		b.Run(strconv.Itoa(rows)+" rows", func(b *testing.B) {
-			data := wireTransactions(20_000/rows, rows)
+			data := streamOf(20_000/rows, rows)
 			b.ReportAllocs()
 			b.ResetTimer()
 			benchSession(b, data, b.N)
@@ -125,7 +125,7 @@ func TestReadAllocates(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector allocates")
 	}
-	data := wireTransactions(20_000, 1)
+	data := streamOf(20_000, 1)
 	few := testing.AllocsPerRun(3, func() { benchSession(t, data, 20_000) })
 	many := testing.AllocsPerRun(3, func() { benchSession(t, data, 400_000) })
 	if perEvent := (many - few) / 380_000; perEvent > 0.001 {

@@ -14,116 +14,116 @@ import (
 // lies beyond what it said, and a transaction whose commit record begins there would be skipped at the next start. The start of the commit
 // record, on the other hand, would bring the transaction again.
 func TestNoConfirmedPositionIsComputed(t *testing.T) {
-	w := openWire(t)
+	server := startSession(t)
 	long := `"` + strings.Repeat("x", 20_000) + `"` // what a sum of lengths would be off by
-	w.send(relationFrame(), beginFrame(0x1000), insertFrame(long), insertFrame(long), commitFrame(0x1000, 0x1030))
-	dbtest.Until(t, "2 events", func() bool { return w.sink.count() == 2 })
-	w.sink.ack(2)
-	dbtest.Until(t, "a confirmation", func() bool { return w.last() != 0 })
-	w.wantTold(0x1030)
-	w.send(beginFrame(0x1030), insertFrame(long), commitFrame(0x1030, 0x1060)) // a commit record right behind the other, as COMMIT PREPARED writes
-	dbtest.Until(t, "3 events", func() bool { return w.sink.count() == 3 })
-	w.ask(0x1060)
-	w.wantTold(0x1030)
-	w.sink.ack(1)
-	dbtest.Until(t, "the second transaction is confirmed", func() bool { return w.last() == 0x1060 })
-	w.ask(0x2000) // the server's position, when nothing is on its way, as it is told
-	dbtest.Until(t, "the idle position is confirmed", func() bool { return w.last() >= 0x2000 })
-	w.cancel()
-	if err := w.wait(dbtest.Patience); err != replication.ErrLeave {
+	server.send(relationFrame(), beginFrame(0x1000), insertFrame(long), insertFrame(long), commitFrame(0x1000, 0x1030))
+	dbtest.Until(t, "2 events", func() bool { return server.sink.count() == 2 })
+	server.sink.ack(2)
+	dbtest.Until(t, "a confirmation", func() bool { return server.last() != 0 })
+	server.wantTold(0x1030)
+	server.send(beginFrame(0x1030), insertFrame(long), commitFrame(0x1030, 0x1060)) // a commit record right behind the other, as COMMIT PREPARED writes
+	dbtest.Until(t, "3 events", func() bool { return server.sink.count() == 3 })
+	server.ask(0x1060)
+	server.wantTold(0x1030)
+	server.sink.ack(1)
+	dbtest.Until(t, "the second transaction is confirmed", func() bool { return server.last() == 0x1060 })
+	server.ask(0x2000) // the server's position, when nothing is on its way, as it is told
+	dbtest.Until(t, "the idle position is confirmed", func() bool { return server.last() >= 0x2000 })
+	server.cancel()
+	if err := server.wait(dbtest.Patience); err != replication.ErrLeave {
 		t.Fatalf("ended with %v", err)
 	}
-	w.wantTold(0x1030, 0x1060, 0x2000)
+	server.wantTold(0x1030, 0x1060, 0x2000)
 }
 
 // TestKeepaliveNeverConfirmsWhatIsPending: a keepalive tells how far the server is. It confirms nothing while an event is unacked, be it
 // one that came in the same read, and nothing inside a transaction, whose acks so far do not matter.
 func TestKeepaliveNeverConfirmsWhatIsPending(t *testing.T) {
-	w := openWire(t)
-	w.send(relationFrame(), beginFrame(0x1000), insertFrame("{}"), commitFrame(0x1000, 0x1030), frame.Keepalive(0x2000, 1))
-	dbtest.Until(t, "an answer", func() bool { return len(w.told()) > 0 })
-	w.ask(0x2000)
-	w.wantTold(0)
-	w.sink.ack(1)
-	dbtest.Until(t, "the transaction is confirmed", func() bool { return w.last() != 0 })
-	w.wantTold(0, 0x1030)
-	w.ask(0x3000)
-	dbtest.Until(t, "the idle position is confirmed", func() bool { return w.last() == 0x3000 })
+	server := startSession(t)
+	server.send(relationFrame(), beginFrame(0x1000), insertFrame("{}"), commitFrame(0x1000, 0x1030), frame.Keepalive(0x2000, 1))
+	dbtest.Until(t, "an answer", func() bool { return len(server.told()) > 0 })
+	server.ask(0x2000)
+	server.wantTold(0)
+	server.sink.ack(1)
+	dbtest.Until(t, "the transaction is confirmed", func() bool { return server.last() != 0 })
+	server.wantTold(0, 0x1030)
+	server.ask(0x3000)
+	dbtest.Until(t, "the idle position is confirmed", func() bool { return server.last() == 0x3000 })
 
-	w.send(beginFrame(0x4000), insertFrame("{}"))
-	dbtest.Until(t, "2 events", func() bool { return w.sink.count() == 2 })
-	w.sink.ack(1)
-	w.ask(0x4000)
-	w.ask(0x5000)
-	w.wantTold(0, 0x1030, 0x3000)
-	w.send(commitFrame(0x4000, 0x4030))
-	dbtest.Until(t, "the second transaction is confirmed", func() bool { return w.last() == 0x4030 })
+	server.send(beginFrame(0x4000), insertFrame("{}"))
+	dbtest.Until(t, "2 events", func() bool { return server.sink.count() == 2 })
+	server.sink.ack(1)
+	server.ask(0x4000)
+	server.ask(0x5000)
+	server.wantTold(0, 0x1030, 0x3000)
+	server.send(commitFrame(0x4000, 0x4030))
+	dbtest.Until(t, "the second transaction is confirmed", func() bool { return server.last() == 0x4030 })
 }
 
 // TestUndecodableRowIsNeverSkipped: a row that cannot be decoded ends the session for good; what stands before it is confirmed, it and
 // what follows never is.
 func TestUndecodableRowIsNeverSkipped(t *testing.T) {
-	w := openWire(t)
-	w.sink.setAuto(true)
-	w.send(relationFrame(), beginFrame(0x1000), insertFrame("{}"), commitFrame(0x1000, 0x1030))
-	dbtest.Until(t, "it is confirmed", func() bool { return w.last() == 0x1030 })
+	server := startSession(t)
+	server.sink.setAuto(true)
+	server.send(relationFrame(), beginFrame(0x1000), insertFrame("{}"), commitFrame(0x1000, 0x1030))
+	dbtest.Until(t, "it is confirmed", func() bool { return server.last() == 0x1030 })
 	damaged := insertMessage("{}")
-	w.send(beginFrame(0x2000), frame.WAL(damaged[:len(damaged)-1]), commitFrame(0x2000, 0x2030),
+	server.send(beginFrame(0x2000), frame.WAL(damaged[:len(damaged)-1]), commitFrame(0x2000, 0x2030),
 		beginFrame(0x3000), insertFrame("{}"), commitFrame(0x3000, 0x3030), frame.Keepalive(0x4000, 1))
-	err := w.wait(dbtest.Patience)
+	err := server.wait(dbtest.Patience)
 	dbtest.WantPermanent(t, err, "decode insert at 0/2000", "created_at")
-	w.wantTold(0x1030)
-	if n := w.sink.count(); n != 1 {
+	server.wantTold(0x1030)
+	if n := server.sink.count(); n != 1 {
 		t.Errorf("%d events were published", n)
 	}
 }
 
 // TestStopIsHeededWhileDataFlows: a stream that never pauses does not keep the relay from leaving.
 func TestStopIsHeededWhileDataFlows(t *testing.T) {
-	w := openWire(t)
-	w.sink.setAuto(true)
-	w.send(relationFrame())
-	w.flow()
-	dbtest.Until(t, "events", func() bool { return w.sink.count() > 10_000 })
-	w.cancel()
-	w.mustLeave()
+	server := startSession(t)
+	server.sink.setAuto(true)
+	server.send(relationFrame())
+	server.flow()
+	dbtest.Until(t, "events", func() bool { return server.sink.count() > 10_000 })
+	server.cancel()
+	server.mustLeave()
 }
 
 // TestStopWaitsForTheTransactionAtHandOnly: a relay that is told to leave inside a transaction does so at its end, although more follows.
 func TestStopWaitsForTheTransactionAtHandOnly(t *testing.T) {
-	w := openWire(t)
-	w.sink.setAuto(true)
-	w.send(relationFrame(), beginFrame(0x1000), insertFrame("{}"))
-	dbtest.Until(t, "1 event", func() bool { return w.sink.count() == 1 })
-	w.cancel()
-	dbtest.Until(t, "the relay reads on for a while only", w.session.stream.Limited)
-	w.send(insertFrame("{}"), commitFrame(0x1000, 0x1030))
-	w.flow()
-	w.mustLeave()
+	server := startSession(t)
+	server.sink.setAuto(true)
+	server.send(relationFrame(), beginFrame(0x1000), insertFrame("{}"))
+	dbtest.Until(t, "1 event", func() bool { return server.sink.count() == 1 })
+	server.cancel()
+	dbtest.Until(t, "the relay reads on for a while only", server.session.stream.Limited)
+	server.send(insertFrame("{}"), commitFrame(0x1000, 0x1030))
+	server.flow()
+	server.mustLeave()
 }
 
 // TestOnlyTheConfirmerWritesToTheServer: whatever the server asks for, whatever the sink acks and however the session ends, statuses come
 // from one goroutine, so that they cannot mix on the socket, and neither a full sink nor a busy reader holds them up.
 func TestOnlyTheConfirmerWritesToTheServer(t *testing.T) {
-	w := openWire(t)
-	w.sink.setAuto(true)
-	w.send(relationFrame())
+	server := startSession(t)
+	server.sink.setAuto(true)
+	server.send(relationFrame())
 	for i := range uint64(3) {
 		at := 0x1000 * (i + 1)
-		w.send(beginFrame(at), insertFrame("{}"), commitFrame(at, at+0x30))
-		w.ask(at + 0x30)
+		server.send(beginFrame(at), insertFrame("{}"), commitFrame(at, at+0x30))
+		server.ask(at + 0x30)
 	}
-	w.cancel()
-	if err := w.wait(dbtest.Patience); err != replication.ErrLeave {
+	server.cancel()
+	if err := server.wait(dbtest.Patience); err != replication.ErrLeave {
 		t.Fatalf("ended with %v", err)
 	}
-	if w.last() != 0x3030 {
-		t.Errorf("the last status says %v", w.last())
+	if server.last() != 0x3030 {
+		t.Errorf("the last status says %v", server.last())
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if len(w.writers) != 1 {
-		t.Errorf("%d goroutines wrote to the server", len(w.writers))
+	server.mu.Lock()
+	defer server.mu.Unlock()
+	if len(server.writers) != 1 {
+		t.Errorf("%d goroutines wrote to the server", len(server.writers))
 	}
 }
 

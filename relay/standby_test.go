@@ -15,7 +15,7 @@ func TestStandby(t *testing.T) {
 	dbtest.Until(t, "1 event", func() bool { return f.sink.count() == 1 })
 
 	other := *f
-	other.sink = newTold(true)
+	other.sink = newFakeSink(true)
 	other.cfg.OpenSink = other.sink.open
 	second := other.launch()
 	dbtest.Until(t, "the second stands by", func() bool { return second.relay.State().Role == Standby })

@@ -16,8 +16,8 @@ import (
 	"walpost/schema"
 )
 
-// paper is a printer that keeps ids.
-type paper struct {
+// fakePrinter is a printer that keeps ids.
+type fakePrinter struct {
 	mu      sync.Mutex
 	pending []string
 	ids     []string
@@ -27,7 +27,7 @@ type paper struct {
 	torn    error         // what Flush says when it has something to print
 }
 
-func (p *paper) Print(ev *schema.Event) error {
+func (p *fakePrinter) Print(ev *schema.Event) error {
 	if kind := string(ev.Values[schema.Type]); kind == p.refuse {
 		return errors.New("of type " + kind)
 	}
@@ -38,7 +38,7 @@ func (p *paper) Print(ev *schema.Event) error {
 	return nil
 }
 
-func (p *paper) Flush() error {
+func (p *fakePrinter) Flush() error {
 	if p.jam != nil && len(p.pending) > 0 {
 		close(p.jammed)
 		<-p.jam
@@ -53,7 +53,7 @@ func (p *paper) Flush() error {
 	return nil
 }
 
-func (p *paper) printed() []string {
+func (p *fakePrinter) printed() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return slices.Clone(p.ids)
@@ -117,12 +117,12 @@ func TestTail(t *testing.T) {
 			return id
 		}
 		insert("before")
-		err := Run(t.Context(), cfg, &paper{})
+		err := Run(t.Context(), cfg, &fakePrinter{})
 		if err == nil || !strings.Contains(err.Error(), "create publication walpost for table public.events") {
 			t.Fatalf("without a publication: %v", err)
 		}
 		db.Exec("create publication walpost for table public.events")
-		p := &paper{refuse: "bad"}
+		p := &fakePrinter{refuse: "bad"}
 		r := start(t, cfg, p)
 		want := []string{insert("placed")}
 		db.Exec("begin")
@@ -157,12 +157,12 @@ func TestTail(t *testing.T) {
 func TestTailOutput(t *testing.T) {
 	db := dbtest.New(t)
 	torn := errors.New("torn")
-	r := start(t, db.Config(), &paper{torn: torn})
+	r := start(t, db.Config(), &fakePrinter{torn: torn})
 	db.Insert(1)
 	if err := r.wait(); !errors.Is(err, torn) {
 		t.Errorf("a torn output: %v", err)
 	}
-	p := &paper{jam: make(chan struct{}), jammed: make(chan struct{})}
+	p := &fakePrinter{jam: make(chan struct{}), jammed: make(chan struct{})}
 	defer close(p.jam)
 	r = start(t, db.Config(), p)
 	db.Insert(1)
@@ -181,7 +181,7 @@ func TestTailServerStops(t *testing.T) {
 			t.Parallel()
 			server := pgtest.Start(t, pgtest.Options{})
 			db := dbtest.On(t, server.DSN("postgres"))
-			p := &paper{}
+			p := &fakePrinter{}
 			if jam {
 				p.jam, p.jammed = make(chan struct{}), make(chan struct{})
 				defer close(p.jam)
