@@ -181,7 +181,7 @@ func parseCopyData(b []byte) (Message, error) {
 		Guard:    "an event that the sink refuses ends the session; instead it is passed over",
 		File:     "relay/session_read.go",
 		Old:      "\t\ts.tracker.Rejected(tx, err)\n\t\treturn errRefused\n",
-		New:      "\t\ts.pass.current().rows--\n\t\treturn nil\n",
+		New:      "\t\ts.tracker.HandOver(&s.pass)\n\t\ts.tracker.Acked([]schema.Run{{Tx: tx, Rows: 1}}, 0)\n\t\treturn nil\n",
 		Module:   ".", Package: "./relay", Test: "TestRefusedEventIsNeverSkipped",
 	},
 	{
