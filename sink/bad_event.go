@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"walpost/schema"
+	"walpost/sink/kafkaerror"
 	"walpost/sink/recordbatch"
 )
 
@@ -51,7 +52,7 @@ func orNull(s string) string {
 // badRow describes an outbox row that can never be a record.
 func badRow(ev *schema.Event, topic string, err error, cure string) *BadEvent {
 	return &BadEvent{ID: clip(ev.Values[schema.ID]), Type: clip(ev.TypeOrAggregate()), Topic: topic, Key: clip(ev.Values[schema.AggregateID]),
-		Position: ev.Position.String(), Reason: reason(err), Err: err, Cure: cure, incurable: true}
+		Position: ev.Position.String(), Reason: kafkaerror.Reason(err), Err: err, Cure: cure, incurable: true}
 }
 
 // badTopic describes an outbox row without a topic that could be. It becomes a record where outbox.topic makes another name of it.
@@ -70,7 +71,7 @@ const correctWriter = "correct what writes such rows"
 // badRecord describes an event that is a record already.
 func badRecord(topic string, r recordbatch.Raw, err error) *BadEvent {
 	rec := r.Record()
-	e := &BadEvent{Topic: topic, Key: clip(rec.Key), Reason: reason(err), Err: err, Cure: cure(err)}
+	e := &BadEvent{Topic: topic, Key: clip(rec.Key), Reason: kafkaerror.Reason(err), Err: err, Cure: kafkaerror.Cure(err)}
 	for _, h := range rec.Headers {
 		switch h.Text() {
 		case "id":

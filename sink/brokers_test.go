@@ -11,6 +11,7 @@ import (
 	"github.com/IBM/sarama"
 
 	"walpost/internal/kafkatest"
+	"walpost/sink/kafkaerror"
 )
 
 // Three real brokers: what one alone cannot show of the answers that the lane's model goes by.
@@ -72,8 +73,8 @@ func leadIsLost(t *testing.T, c *kafkatest.Cluster) {
 	if !errors.Is(o.err, sarama.ErrNotLeaderForPartition) {
 		t.Fatalf("answered with %v", o.err)
 	}
-	if v := judge(o.err); v != unclear {
-		t.Errorf("verdict %d about a batch that may be in the log", v)
+	if v := kafkaerror.Classify(o.err); v != kafkaerror.Unclear {
+		t.Errorf("class %d of a batch that may be in the log", v)
 	}
 	thaw()
 	if o := dialPartition(t, awake, topic)(b); o.err != nil {

@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"walpost/sink/kafkaerror"
 	"walpost/sink/recordbatch"
 )
 
@@ -195,14 +196,14 @@ const (
 func (l *lane) settle(o outcome, pool *pool) (step, *batch) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	v := done
+	v := kafkaerror.Done
 	if o.err != nil {
-		v = judge(o.err)
+		v = kafkaerror.Classify(o.err)
 	}
 	head := l.numbered[0]
 	l.state = queued
 	switch v {
-	case done:
+	case kafkaerror.Done:
 		l.pop()
 		l.unclear, l.failures, l.err, l.blocked, l.said = false, 0, nil, time.Time{}, time.Time{}
 		l.state = idle
@@ -211,7 +212,7 @@ func (l *lane) settle(o outcome, pool *pool) (step, *batch) {
 		}
 		return rest, head
 
-	case refused:
+	case kafkaerror.Refused:
 		if head.Count() == 1 {
 			l.state = stopped
 			return reject, head
@@ -224,12 +225,12 @@ func (l *lane) settle(o outcome, pool *pool) (step, *batch) {
 		}
 		return goOn, nil
 
-	case lost:
+	case kafkaerror.Lost:
 		l.fail(o.err)
 		return renew, nil
 
 	default: // wait, unclear, alarm
-		l.unclear = l.unclear || v == unclear
+		l.unclear = l.unclear || v == kafkaerror.Unclear
 		l.fail(o.err)
 		l.on = nil
 		return resend, nil

@@ -7,6 +7,7 @@ import (
 
 	"github.com/IBM/sarama"
 
+	"walpost/sink/kafkaerror"
 	"walpost/sink/recordbatch"
 )
 
@@ -235,12 +236,12 @@ func (j *journey) settle(head *batch, r request, o outcome) string {
 
 // renew gives the lane a new producer id, which it must have a reason for: each one makes duplicates possible.
 func (j *journey) renew(o outcome) string {
-	switch judge(o.err) {
-	case lost:
+	switch kafkaerror.Classify(o.err) {
+	case kafkaerror.Lost:
 		if !j.strange {
 			j.failf("%v, although the broker has seen nothing that the lane does not know of", o.err)
 		}
-	case refused:
+	case kafkaerror.Refused:
 		if j.life.meet(&j.life.refused, refusalOf(o)); !j.doubt {
 			j.failf("a new producer id, although nothing of the head can be in the log")
 		}

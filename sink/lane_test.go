@@ -11,6 +11,7 @@ import (
 
 	"github.com/IBM/sarama"
 
+	"walpost/sink/kafkaerror"
 	"walpost/sink/recordbatch"
 )
 
@@ -218,7 +219,7 @@ func TestBackoffGrowsToItsMost(t *testing.T) {
 			t.Errorf("attempt %d: %v, want %v at most", tries, d, most)
 		}
 	}
-	if errors.Is(errNoAnswer, io.EOF) || judge(errNoAnswer) != unclear {
+	if errors.Is(errNoAnswer, io.EOF) || kafkaerror.Classify(errNoAnswer) != kafkaerror.Unclear {
 		t.Error("an answer that leaves a partition out is not clear")
 	}
 }

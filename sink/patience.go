@@ -3,6 +3,8 @@ package sink
 import (
 	"math/rand/v2"
 	"time"
+
+	"walpost/sink/kafkaerror"
 )
 
 // patience waits for what will be cured by time, or by an operator, and says in the log what for.
@@ -39,13 +41,13 @@ func (w *patience) tell(err error) {
 	if err == nil || w.p.ctx.Err() != nil {
 		return
 	}
-	urgent := judge(err) == alarm
+	urgent := kafkaerror.Classify(err) == kafkaerror.Alarm
 	if !urgent && time.Since(w.since) < tellAfter || time.Since(*w.said) < alarmEvery {
 		return
 	}
 	*w.said = time.Now()
 	if urgent {
-		w.p.log.Warn("waiting for "+w.what, "err", err, "cure", w.p.cfg.exact(cure(err), w.topic))
+		w.p.log.Warn("waiting for "+w.what, "err", err, "cure", w.p.cfg.exact(kafkaerror.Cure(err), w.topic))
 		return
 	}
 	w.p.log.Warn("waiting for "+w.what, "err", err, "for", time.Since(w.since).Round(time.Second))

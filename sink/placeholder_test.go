@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/IBM/sarama"
+
+	"walpost/sink/kafkaerror"
 )
 
 // placeholderBytes is what sarama writes for a flight.
@@ -145,5 +147,14 @@ func TestWhatPasses(t *testing.T) {
 	far.Close()
 	if b, ok := <-got; ok {
 		t.Errorf("%.20q got out", b)
+	}
+}
+
+// Nobody can tell what became of a batch when the request or the answer was not what it has to be.
+func TestErrorsOfOursAreUnclear(t *testing.T) {
+	for _, err := range []error{errNoAnswer, errNoPlaceholder} {
+		if got := kafkaerror.Classify(err); got != kafkaerror.Unclear {
+			t.Errorf("%v: class %d", err, got)
+		}
 	}
 }

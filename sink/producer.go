@@ -11,6 +11,7 @@ import (
 	"github.com/IBM/sarama"
 
 	"walpost/schema"
+	"walpost/sink/kafkaerror"
 	"walpost/sink/recordbatch"
 )
 
@@ -282,7 +283,7 @@ func (p *Producer) finish(l *lane, b *batch, o outcome) {
 	case rest, goOn:
 		if head != nil {
 			p.acked(l, head)
-		} else if reason(o.err) == "message_too_large" {
+		} else if kafkaerror.Reason(o.err) == "message_too_large" {
 			p.start(func() { l.topic.shrink(p, size) })
 		}
 		if next == goOn {

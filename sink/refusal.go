@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/IBM/sarama"
+
+	"walpost/sink/kafkaerror"
 )
 
 // permanent tells what only a person can cure before the first connection.
@@ -57,8 +59,8 @@ func (c *Config) security() Security {
 
 // hint is the cure of a wait: brokers only hang up when the protocol is not the one they expect.
 func hint(err error) string {
-	if judge(err) == alarm {
-		return cure(err)
+	if kafkaerror.Classify(err) == kafkaerror.Alarm {
+		return kafkaerror.Cure(err)
 	}
 	if code := sarama.KError(0); errors.As(err, &code) {
 		return "none is needed: the brokers answer, and give ids once the cluster is up"

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"walpost/sink/kafkaerror"
 )
 
 // Wait is a topic whose events wait for Kafka.
@@ -22,8 +24,8 @@ func (m *sinkMetrics) waits() []Wait {
 		for _, t := range p.knownTopics() {
 			w := t.wait()
 			if other, ok := longest[t.name]; !w.Since.IsZero() && (!ok || w.Since.Before(other.Since)) {
-				if judge(w.Err) == alarm {
-					w.Cure = p.cfg.exact(cure(w.Err), t.name)
+				if kafkaerror.Classify(w.Err) == kafkaerror.Alarm {
+					w.Cure = p.cfg.exact(kafkaerror.Cure(w.Err), t.name)
 				}
 				longest[t.name] = w
 			}

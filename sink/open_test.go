@@ -3,47 +3,11 @@ package sink
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"net"
 	"testing"
 
 	"github.com/IBM/sarama"
 )
-
-// Every code that a produce request may be answered with, by number as the protocol has it. What is not here counts as unclear.
-func TestJudge(t *testing.T) {
-	want := map[sarama.KError]verdict{
-		0: done, 46: done,
-		2: wait, 5: wait, 8: wait, 9: wait, 19: wait, 51: wait, 74: wait, 75: wait, 89: wait,
-		-1: unclear, 6: unclear, 7: unclear, 13: unclear, 20: unclear, 56: unclear,
-		3: alarm, 21: alarm, 29: alarm, 31: alarm, 35: alarm, 44: alarm, 58: alarm, 76: alarm,
-		10: refused, 17: refused, 18: refused, 32: refused, 43: refused, 87: refused,
-		45: lost, 47: lost, 49: lost, 59: lost, 90: lost,
-	}
-	for code := sarama.KError(-1); code < 150; code++ {
-		v, ok := want[code]
-		if !ok {
-			v = unclear
-		}
-		for _, err := range []error{code, fmt.Errorf("wrapped: %w", code)} {
-			if got := judge(err); got != v {
-				t.Errorf("%d (%v): verdict %d, want %d", code, err, got, v)
-			}
-		}
-		if v == alarm && cure(code) == cure(errors.New("anything")) && code != 21 && code != 35 && code != 44 && code != 58 {
-			t.Errorf("%d (%v): an alarm without a cure", code, code)
-		}
-		if v == refused && reason(code) == reason(errors.New("anything")) {
-			t.Errorf("%d (%v): refused without a reason", code, code)
-		}
-	}
-	for _, err := range []error{io.EOF, net.ErrClosed, context.DeadlineExceeded, sarama.ErrNotConnected, sarama.ErrOutOfBrokers, errNoAnswer, errNoPlaceholder} {
-		if got := judge(err); got != unclear {
-			t.Errorf("%v: verdict %d", err, got)
-		}
-	}
-}
 
 // While brokers give no id, Open waits and says what helps.
 func TestOpenWaitsForAnID(t *testing.T) {

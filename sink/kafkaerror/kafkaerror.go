@@ -1,4 +1,12 @@
-package sink
+// Package kafkaerror classifies the errors of brokers: what a code means for the batch that it answers, what metrics call it, and what an
+// operator can do about it.
+//
+// It is the only place that interprets codes of Kafka's. A new code is added here, with a comment on what happens in the field, and to the
+// table of its test. An error that it does not know is [Unclear], which loses nothing: the batch is sent again.
+//
+// The package holds no state and logs nothing. Its caller acts on the class, and decides which errors of connections only a person can
+// cure: those have no code.
+package kafkaerror
 
 import (
 	"errors"
@@ -6,29 +14,30 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// verdict is what an answer means for the batch that it answers.
-type verdict uint8
+// Class is what an error means for the batch that it answers.
+type Class uint8
 
+// The classes.
 const (
-	done    verdict = iota // it is in the log
-	wait                   // time cures it: resend
-	unclear                // likewise, and this attempt may have reached the log
-	alarm                  // an operator can cure it: resend, and say so
-	refused                // a record in it can never be accepted
-	lost                   // the broker and the lane disagree on the sequence
+	Done    Class = iota // the batch is in the log
+	Wait                 // time cures it: resend
+	Unclear              // time cures it: resend; but this attempt may have reached the log
+	Alarm                // an operator can cure it: resend, and warn
+	Refused              // a record in the batch can never be accepted
+	Lost                 // the broker and the lane disagree on the sequence
 )
 
-// judge classifies the outcome of a produce request for one partition. It is the only place that does; what a code means in the field is
-// said beside it. Codes that nobody foresaw count as unclear: waiting loses nothing.
-func judge(err error) verdict {
+// Classify returns the class of the error that one partition answered a produce request with. What a code means in the field is said
+// beside it. An error without a known code of Kafka's is Unclear.
+func Classify(err error) Class {
 	var code sarama.KError
 	if !errors.As(err, &code) {
-		return unclear // the connection ended, or no answer for the partition came
+		return Unclear // the connection ended, or no answer for the partition came
 	}
 	switch code {
 	case sarama.ErrNoError,
 		sarama.ErrDuplicateSequenceNumber: // brokers before 4.0, for a resend of one of the last five batches
-		return done
+		return Done
 
 	case sarama.ErrLeaderNotAvailable, // it is being elected
 		sarama.ErrBrokerNotAvailable, sarama.ErrReplicaNotAvailable,
@@ -37,13 +46,13 @@ func judge(err error) verdict {
 		sarama.ErrThrottlingQuotaExceeded, // a quota
 		sarama.ErrConcurrentTransactions,
 		sarama.ErrInvalidMessage: // CORRUPT_MESSAGE: the CRC did not match, so the bytes suffered on the way
-		return wait
+		return Wait
 
 	case sarama.ErrRequestTimedOut, // appended by the leader, too few followers in time
 		sarama.ErrNotEnoughReplicasAfterAppend,
 		sarama.ErrNotLeaderForPartition, // mostly before the append; but a leader that is deposed while it awaits its followers says the same (Kafka's DelayedProduce)
 		sarama.ErrNetworkException, sarama.ErrKafkaStorageError, sarama.ErrUnknown:
-		return unclear
+		return Unclear
 
 	case sarama.ErrUnknownTopicOrPartition, // deleted, or not there yet
 		sarama.ErrTopicAuthorizationFailed, sarama.ErrClusterAuthorizationFailed, // an ACL; parking for that would park everything
@@ -51,24 +60,24 @@ func judge(err error) verdict {
 		sarama.ErrPolicyViolation,
 		sarama.ErrUnsupportedCompressionType, // a setting, and so for every event
 		sarama.ErrUnsupportedVersion, sarama.ErrInvalidRequiredAcks:
-		return alarm
+		return Alarm
 
 	case sarama.ErrMessageSizeTooLarge, sarama.ErrMessageSetSizeTooLarge, // max.message.bytes; no record is named
 		sarama.ErrInvalidRecord,    // a null key on a compacted topic, for one; records are named
 		sarama.ErrInvalidTimestamp, // message.timestamp.before/after.max.ms; records are named
 		sarama.ErrUnsupportedForMessageFormat, sarama.ErrInvalidTopic:
-		return refused
+		return Refused
 
 	case sarama.ErrOutOfOrderSequenceNumber, // state lost, or another writer under our producer id
 		sarama.ErrUnknownProducerID, // brokers before 4.0, when the state expired
 		sarama.ErrInvalidProducerEpoch, sarama.ErrInvalidProducerIDMapping, sarama.ErrProducerFenced:
-		return lost
+		return Lost
 	}
-	return unclear
+	return Unclear
 }
 
-// reasons are the names that metrics and messages give to refusals.
-func reason(err error) string {
+// Reason returns the name that metrics and messages give to a refusal.
+func Reason(err error) string {
 	var code sarama.KError
 	if !errors.As(err, &code) {
 		return "invalid_event"
@@ -86,8 +95,8 @@ func reason(err error) string {
 	return "refused"
 }
 
-// cure says what can be done about a refusal or an alarm.
-func cure(err error) string {
+// Cure returns what an operator can do about a refusal or an alarm. User:NAME and --topic NAME in it stand for the names at hand.
+func Cure(err error) string {
 	var code sarama.KError
 	errors.As(err, &code)
 	switch code {

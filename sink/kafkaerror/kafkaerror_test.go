@@ -1,0 +1,46 @@
+package kafkaerror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"testing"
+
+	"github.com/IBM/sarama"
+)
+
+// Every code that a produce request may be answered with, by number as the protocol has it. What is not here counts as unclear.
+func TestClassify(t *testing.T) {
+	want := map[sarama.KError]Class{
+		0: Done, 46: Done,
+		2: Wait, 5: Wait, 8: Wait, 9: Wait, 19: Wait, 51: Wait, 74: Wait, 75: Wait, 89: Wait,
+		-1: Unclear, 6: Unclear, 7: Unclear, 13: Unclear, 20: Unclear, 56: Unclear,
+		3: Alarm, 21: Alarm, 29: Alarm, 31: Alarm, 35: Alarm, 44: Alarm, 58: Alarm, 76: Alarm,
+		10: Refused, 17: Refused, 18: Refused, 32: Refused, 43: Refused, 87: Refused,
+		45: Lost, 47: Lost, 49: Lost, 59: Lost, 90: Lost,
+	}
+	for code := sarama.KError(-1); code < 150; code++ {
+		v, ok := want[code]
+		if !ok {
+			v = Unclear
+		}
+		for _, err := range []error{code, fmt.Errorf("wrapped: %w", code)} {
+			if got := Classify(err); got != v {
+				t.Errorf("%d (%v): class %d, want %d", code, err, got, v)
+			}
+		}
+		if v == Alarm && Cure(code) == Cure(errors.New("anything")) && code != 21 && code != 35 && code != 44 && code != 58 {
+			t.Errorf("%d (%v): an alarm without a cure", code, code)
+		}
+		if v == Refused && Reason(code) == Reason(errors.New("anything")) {
+			t.Errorf("%d (%v): refused without a reason", code, code)
+		}
+	}
+	for _, err := range []error{io.EOF, net.ErrClosed, context.DeadlineExceeded, sarama.ErrNotConnected, sarama.ErrOutOfBrokers} {
+		if got := Classify(err); got != Unclear {
+			t.Errorf("%v: class %d", err, got)
+		}
+	}
+}
