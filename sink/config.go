@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"walpost/schema"
+	"walpost/sink/auth"
 	"walpost/sink/recordbatch"
 )
 
@@ -25,10 +26,10 @@ type Acks interface {
 type Config struct {
 	Brokers  []string // bootstrap.servers
 	ClientID string   // client.id
-	Security Security
+	Security auth.Security
 	// Renew returns what new connections are to use instead of Security, whose protocol and mechanism it leaves; nil: always Security. It
 	// is called from any goroutine, for every connection.
-	Renew func() Security
+	Renew func() auth.Security
 
 	Codec            recordbatch.Codec // compression.type
 	Linger           time.Duration     // linger.ms: collected per broker

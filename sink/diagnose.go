@@ -105,7 +105,7 @@ func (d *diagnosing) bootstrap() (first *sarama.Broker) {
 // cure is that of the producers.
 func (d *diagnosing) cure(err error) string {
 	if permanent(err) {
-		return d.k.cfg.loginCure(err)
+		return d.k.cfg.refusalCure(err)
 	}
 	return d.k.cfg.exact(hint(err), "")
 }
@@ -114,7 +114,7 @@ func (d *diagnosing) cure(err error) string {
 func (d *diagnosing) manner() string {
 	s := d.k.cfg.Security
 	text := "security.protocol " + max(s.Protocol, "PLAINTEXT")
-	if s.sasl() {
+	if s.SASL() {
 		text += ", logged in by " + s.Mechanism
 	}
 	return text

@@ -13,6 +13,7 @@ import (
 	"walpost/internal/diagnosis"
 	"walpost/internal/kafkatest"
 	"walpost/schema"
+	"walpost/sink/auth"
 )
 
 // diagnose diagnoses the cluster as cfg has it.
@@ -128,7 +129,7 @@ func TestDiagnoseRights(t *testing.T) {
 		kafkatest.Topic(t, cluster.Internal(), topic, 1, nil)
 	}
 	cfg := config(t, cluster.Brokers())
-	cfg.Security = Security{Protocol: "SASL_PLAINTEXT", Mechanism: "PLAIN", Username: "alice", Password: "canary"}
+	cfg.Security = auth.Security{Protocol: "SASL_PLAINTEXT", Mechanism: "PLAIN", Username: "alice", Password: "canary"}
 	text := findings(t, diagnose(t, cfg, "hidden"), "bootstrap ok", "producer_id failed", "brokers ok", "topic failed")
 	contains(t, text, "logged in by PLAIN", "--allow-principal User:alice --operation IdempotentWrite --cluster", "--allow-principal User:alice --producer --topic hidden")
 
@@ -139,12 +140,12 @@ func TestDiagnoseRights(t *testing.T) {
 	text += findings(t, diagnose(t, cfg, "seen", "granted"), "bootstrap ok", "producer_id ok", "brokers ok", "topic failed", "topic ok")
 	contains(t, text, "topic seen: the right to write is missing", "--producer --topic seen", "topic granted: 1 partitions, 1 replicas; its settings may not be read")
 
-	cfg.Security = Security{}
+	cfg.Security = auth.Security{}
 	cfg.Registerer = config(t, nil).Registerer
 	text += findings(t, diagnose(t, cfg, "granted"), "bootstrap ok", "producer_id failed")
 	contains(t, text, "the listener wants a login", "set it to SASL_PLAINTEXT")
 
-	cfg.Security = Security{Protocol: "SASL_PLAINTEXT", Mechanism: "PLAIN", Username: "alice", Password: "canary2"}
+	cfg.Security = auth.Security{Protocol: "SASL_PLAINTEXT", Mechanism: "PLAIN", Username: "alice", Password: "canary2"}
 	cfg.Registerer = config(t, nil).Registerer
 	text += findings(t, diagnose(t, cfg, "granted"), "bootstrap failed")
 	contains(t, text, "Authentication failed", "kafka.sasl.username (alice)")

@@ -10,49 +10,27 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"os"
 	"testing"
 	"time"
 
-	"walpost/internal/testenv/certs"
+	"walpost/sink/auth"
+	"walpost/sink/internal/sinktest"
 )
 
-// tlsServer listens with a certificate for 127.0.0.1 and hands out its connections; trust is what a client needs.
-func tlsServer(t *testing.T) (net.Listener, *x509.CertPool) {
-	files, err := certs.Write(t.TempDir(), "splice")
+// over returns what makes connections with these settings.
+func over(t *testing.T, s auth.Security) *auth.Access {
+	t.Helper()
+	a, err := auth.New(s, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
-	pair, err := tls.LoadX509KeyPair(files.Cert, files.Key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ca, err := os.ReadFile(files.CA)
-	if err != nil {
-		t.Fatal(err)
-	}
-	trust := x509.NewCertPool()
-	if !trust.AppendCertsFromPEM(ca) {
-		t.Fatal("no certificate authority")
-	}
-	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{pair}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	return l, trust
-}
-
-// over gives connections TLS as it is.
-func over(cfg *tls.Config) *access {
-	// No authorities of its own are there to be read, so what was right before stays.
-	return &access{settings: func() Security { return Security{Protocol: "SSL", CAFile: "/no/such"} }, log: slog.New(slog.DiscardHandler), last: cfg}
+	return a
 }
 
 // Under TLS the request arrives the same, and its pieces share records: a request of many small batches must not become twice as many.
 func TestSplicedRequestUnderTLS(t *testing.T) {
-	l, trust := tlsServer(t)
-	s := newSplicer(over(&tls.Config{RootCAs: trust}))
+	l, files := sinktest.TLSListener(t, nil)
+	s := newSplicer(over(t, auth.Security{Protocol: "SSL", CAFile: files.CA}))
 	defer s.close()
 	arrived := make(chan net.Conn, 1)
 	go func() {
@@ -116,26 +94,31 @@ func (c *countingReader) Read(b []byte) (int, error) {
 
 // A certificate that nobody signed, or that is for another name, ends the attempt, with the reason.
 func TestDialVerifies(t *testing.T) {
-	l, trust := tlsServer(t)
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
+	listen := func(change func(*x509.Certificate)) (address string, trust auth.Security) {
+		l, files := sinktest.TLSListener(t, change)
+		go func() {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				_ = c.(*tls.Conn).Handshake()
+				c.Close()
 			}
-			_ = c.(*tls.Conn).Handshake()
-			c.Close()
-		}
-	}()
+		}()
+		return l.Addr().String(), auth.Security{Protocol: "SSL", CAFile: files.CA}
+	}
+	address, trust := listen(nil)
 	var unknown x509.UnknownAuthorityError
-	if _, err := newSplicer(over(&tls.Config{})).Dial("tcp", l.Addr().String()); !errors.As(err, &unknown) {
+	if _, err := newSplicer(over(t, auth.Security{Protocol: "SSL"})).Dial("tcp", address); !errors.As(err, &unknown) {
 		t.Errorf("unknown authority: %v", err)
 	}
+	elsewhere, trusted := listen(func(c *x509.Certificate) { c.DNSNames, c.IPAddresses = []string{"kafka.example"}, nil })
 	var name x509.HostnameError
-	if _, err := newSplicer(over(&tls.Config{RootCAs: trust, ServerName: "kafka.example"})).Dial("tcp", l.Addr().String()); !errors.As(err, &name) {
+	if _, err := newSplicer(over(t, trusted)).Dial("tcp", elsewhere); !errors.As(err, &name) {
 		t.Errorf("another name: %v", err)
 	}
-	if c, err := newSplicer(over(&tls.Config{RootCAs: trust})).Dial("tcp", l.Addr().String()); err != nil {
+	if c, err := newSplicer(over(t, trust)).Dial("tcp", address); err != nil {
 		t.Errorf("127.0.0.1: %v", err)
 	} else {
 		c.Close()
@@ -154,7 +137,7 @@ func TestSplicerCloses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	silent := newSplicer(over(&tls.Config{InsecureSkipVerify: true})) // whom it connects to never answers the handshake
+	silent := newSplicer(over(t, auth.Security{Protocol: "SSL"})) // whom it connects to never answers the handshake
 	dialed := make(chan error, 1)
 	go func() {
 		_, err := silent.Dial("tcp", l.Addr().String())

@@ -4,13 +4,15 @@ import (
 	"net"
 	"testing"
 	"time"
+
+	"walpost/sink/internal/sinktest"
 )
 
 // A broker that is shunned loses its connections, whatever waits for it, and is not dialed until some time has passed.
 func TestShun(t *testing.T) {
 	s := newSplicer(nil)
 	defer s.close()
-	hung, other := silentListener(t), silentListener(t)
+	hung, other := sinktest.SilentListener(t), sinktest.SilentListener(t)
 	conn, err := s.Dial("tcp", hung)
 	if err != nil {
 		t.Fatal(err)

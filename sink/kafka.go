@@ -10,6 +10,7 @@ import (
 	"github.com/IBM/sarama"
 	"github.com/rcrowley/go-metrics"
 
+	"walpost/sink/auth"
 	"walpost/sink/recordbatch"
 )
 
@@ -22,7 +23,7 @@ func init() {
 type Kafka struct {
 	cfg     Config
 	log     *slog.Logger
-	access  *access
+	access  *auth.Access
 	metrics *sinkMetrics
 }
 
@@ -33,7 +34,7 @@ func NewKafka(cfg Config) (*Kafka, error) {
 	}
 	k := &Kafka{cfg: cfg, log: cfg.Logger.With("target", "kafka")}
 	var err error
-	if k.access, err = newAccess(cfg.Security, cfg.Renew, k.log); err != nil {
+	if k.access, err = auth.New(cfg.Security, cfg.Renew, k.log); err != nil {
 		return nil, err
 	}
 	if k.metrics, err = newMetrics(cfg.Registerer); err != nil {
@@ -57,7 +58,7 @@ func (k *Kafka) saramaConfig(s *splicer) (*sarama.Config, error) {
 	c.Net.MaxOpenRequests = maxOpenRequests
 	c.Net.Proxy.Enable, c.Net.Proxy.Dialer = true, s
 	c.Producer.RequiredAcks = sarama.WaitForAll
-	k.access.applySASL(c)
+	k.access.ApplySASL(c)
 	if err := c.Validate(); err != nil {
 		return nil, fmt.Errorf("kafka configuration: %w", err)
 	}
@@ -117,7 +118,7 @@ func (p *Producer) newIdentity(ctx context.Context) (identity, error) {
 			}
 			err = p.splicer.explain(addr, err)
 			if permanent(err) && hopeless == nil {
-				hopeless = &permanentError{fmt.Errorf("connect to Kafka at %s: %w; %s", addr, err, p.cfg.loginCure(err))}
+				hopeless = &permanentError{fmt.Errorf("connect to Kafka at %s: %w; %s", addr, err, p.cfg.refusalCure(err))}
 			}
 			failed = fmt.Errorf("connect to Kafka at %s: %w", addr, err)
 		}

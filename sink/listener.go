@@ -35,7 +35,7 @@ func (s *splicer) explain(addr string, err error) error {
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, dialTimeout)
 	defer cancel()
-	sec := s.access.settings()
+	sec := s.access.Security()
 	protocol := max(sec.Protocol, "PLAINTEXT")
 	switch {
 	case errors.Is(err, sarama.ErrIllegalSASLState):
@@ -48,13 +48,13 @@ func (s *splicer) explain(addr string, err error) error {
 		}
 		return &mismatch{"the listener does not know kafka.sasl.mechanism " + sec.Mechanism,
 			"set it to what is enabled there: " + strings.Join(offered, ", ")}
-	case sec.ssl() && s.speaksPlainText(ctx, addr):
+	case sec.SSL() && s.speaksPlainText(ctx, addr):
 		return &mismatch{"the listener speaks plain text, and kafka.security.protocol is " + protocol,
 			"set it to " + unencrypted(protocol) + ", or name a listener with TLS in kafka.bootstrap.servers"}
-	case !sec.ssl() && s.speaksTLS(ctx, addr):
+	case !sec.SSL() && s.speaksTLS(ctx, addr):
 		return &mismatch{"the listener speaks TLS, and kafka.security.protocol is " + protocol,
 			"set it to " + encrypted(protocol) + ", or name a listener without TLS in kafka.bootstrap.servers"}
-	case sec.sasl():
+	case sec.SASL():
 		return err
 	}
 	if offered, ok := s.asksForLogin(ctx, addr); ok {
@@ -140,10 +140,11 @@ func (s *splicer) asksForLogin(ctx context.Context, addr string) (mechanisms []s
 	return mechanisms, true
 }
 
-// API keys of what is asked.
+// API keys.
 const (
-	saslHandshakeKey = 17
-	apiVersionsKey   = 18
+	saslHandshakeKey    = 17
+	apiVersionsKey      = 18
+	saslAuthenticateKey = 36
 )
 
 // question sends one request, with a header of version 1, and returns what stands behind the answer's header.

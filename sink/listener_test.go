@@ -11,6 +11,8 @@ import (
 
 	"walpost/internal/kafkatest"
 	"walpost/internal/testenv/certs"
+	"walpost/sink/auth"
+	"walpost/sink/internal/sinktest"
 )
 
 // What a plain listener is not is proven, and ends the start.
@@ -20,18 +22,18 @@ func TestPlainListenerMismatches(t *testing.T) {
 		t.Fatal(err)
 	}
 	brokers := kafkatest.Brokers(t)
-	login := Security{Mechanism: "SCRAM-SHA-256", Username: "me", Password: "canary"}
+	login := auth.Security{Mechanism: "SCRAM-SHA-256", Username: "me", Password: "canary"}
 	for protocol, want := range map[string]string{
 		"SSL":            "the listener speaks plain text, and kafka.security.protocol is SSL; set it to PLAINTEXT,",
 		"SASL_SSL":       "the listener speaks plain text, and kafka.security.protocol is SASL_SSL; set it to SASL_PLAINTEXT,",
 		"SASL_PLAINTEXT": "the listener takes no logins, and kafka.security.protocol is SASL_PLAINTEXT; set it to PLAINTEXT,",
 	} {
-		s := Security{Protocol: protocol}
-		if s.sasl() {
+		s := auth.Security{Protocol: protocol}
+		if s.SASL() {
 			s = login
 			s.Protocol = protocol
 		}
-		if s.ssl() {
+		if s.SSL() {
 			s.CAFile = files.CA
 		}
 		cfg := config(t, brokers)
@@ -69,7 +71,7 @@ func TestListenerThatHangsUpIsWaitedFor(t *testing.T) {
 		}
 	}()
 	t.Cleanup(func() { l.Close() })
-	for _, s := range []Security{{}, {Protocol: "SSL"}, {Protocol: "SASL_PLAINTEXT", Mechanism: "PLAIN", Username: "me", Password: "canary"},
+	for _, s := range []auth.Security{{}, {Protocol: "SSL"}, {Protocol: "SASL_PLAINTEXT", Mechanism: "PLAIN", Username: "me", Password: "canary"},
 		{Protocol: "SASL_SSL", Mechanism: "PLAIN", Username: "me", Password: "canary"}} {
 		cfg := config(t, []string{l.Addr().String()})
 		cfg.Security = s
@@ -106,7 +108,7 @@ func TestListenerThatHangsUpIsWaitedFor(t *testing.T) {
 
 // A broker that cannot be talked to does not matter while another one can.
 func TestOneMismatchAmongBrokers(t *testing.T) {
-	l, _ := tlsServer(t)
+	l, _ := sinktest.TLSListener(t, nil)
 	go func() {
 		for {
 			c, err := l.Accept()

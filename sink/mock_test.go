@@ -8,6 +8,9 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
+
+	"walpost/sink/auth"
+	"walpost/sink/internal/sinktest"
 )
 
 // scripted is a broker whose answers a test chooses. It decodes what it is sent with sarama's own decoder, and ends the test if that
@@ -121,7 +124,7 @@ func TestRenewOutlastsARefusedLogin(t *testing.T) {
 	acks := newLedger()
 	cfg := config(t, []string{b.Addr()})
 	cfg.Logger = log.logger()
-	cfg.Security = Security{Protocol: "SASL_PLAINTEXT", Mechanism: "PLAIN", Username: "u", Password: "secret-of-u"}
+	cfg.Security = auth.Security{Protocol: "SASL_PLAINTEXT", Mechanism: "PLAIN", Username: "u", Password: "secret-of-u"}
 	p := open(t, cfg, acks)
 	publish(t, p, event("orders", "k", 1), 1)
 	p.Flush(false)
@@ -205,7 +208,7 @@ func TestAnswerWithoutThePartition(t *testing.T) {
 
 // A peer that accepts connections and never answers does not keep Open from ending with its context.
 func TestOpenEndsWithItsContext(t *testing.T) {
-	l := silentListener(t)
+	l := sinktest.SilentListener(t)
 	k, err := NewKafka(config(t, []string{l}))
 	if err != nil {
 		t.Fatal(err)

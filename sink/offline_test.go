@@ -2,7 +2,6 @@ package sink
 
 import (
 	"log/slog"
-	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -151,14 +150,4 @@ func sample(t testing.TB, cfg Config, name string, values ...string) (sum float6
 		}
 	}
 	return sum, series
-}
-
-// silentListener accepts connections, as the kernel does, and never says a word. It returns the address.
-func silentListener(t testing.TB) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	return l.Addr().String()
 }

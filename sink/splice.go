@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
+
+	"walpost/sink/auth"
 )
 
 // sarama offers no public way to send a batch that it did not encode. So a produce request is handed to it with one empty batch, a
@@ -33,7 +35,7 @@ func placeholder(f *flight, number int64) *sarama.ProduceRequest {
 // splicer dials the connections and knows the flights whose requests have not passed yet.
 type splicer struct {
 	dialer net.Dialer
-	access *access // nil: plain text, without login
+	access *auth.Access // nil: plain text, without login
 	ctx    context.Context
 	cancel context.CancelFunc
 
@@ -45,7 +47,7 @@ type splicer struct {
 	shunned map[string]time.Time // until when addresses are not dialed, see shun
 }
 
-func newSplicer(a *access) *splicer {
+func newSplicer(a *auth.Access) *splicer {
 	s := &splicer{dialer: net.Dialer{KeepAlive: 30 * time.Second}, access: a, flights: map[int64]*flight{}, conns: map[*spliceConn]struct{}{},
 		probed: map[string]time.Time{}, shunned: map[string]time.Time{}}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -84,7 +86,7 @@ func (s *splicer) Dial(network, addr string) (net.Conn, error) {
 		return nil, err
 	}
 	c := &spliceConn{Conn: conn, splicer: s, addr: addr}
-	if cfg := s.access.tls(); cfg != nil {
+	if cfg := s.access.TLS(); cfg != nil {
 		if cfg.ServerName == "" {
 			cfg = cfg.Clone()
 			cfg.ServerName, _, _ = net.SplitHostPort(addr)
@@ -146,7 +148,7 @@ var (
 // a time.
 func (c *spliceConn) Write(b []byte) (int, error) {
 	switch {
-	case isRequest(b, saslAuthenticateKey) && c.splicer.access.plain():
+	case isRequest(b, saslAuthenticateKey) && c.splicer.access.UsesPlain():
 		return c.login(b)
 	case !isProduce(b):
 		return c.Conn.Write(b)
@@ -180,8 +182,7 @@ func (c *spliceConn) Write(b []byte) (int, error) {
 
 // login writes the login that b stands for.
 func (c *spliceConn) login(b []byte) (int, error) {
-	s := c.splicer.access.settings()
-	request, err := plainLogin(b, s.Username, s.Password)
+	request, err := c.splicer.access.PlainLogin(b)
 	if err != nil {
 		return 0, err
 	}

@@ -15,6 +15,7 @@ import (
 	"walpost/cmd/walpost/internal/config"
 	"walpost/relay"
 	"walpost/sink"
+	"walpost/sink/auth"
 )
 
 func (a *app) runCommand() *cobra.Command {
@@ -109,7 +110,7 @@ func limitMemory(cfg *config.Config) {
 }
 
 // newSink makes the sink. renew returns how to log in at the moment; nil: as cfg says.
-func newSink(cfg *config.Config, renew func() sink.Security, log *slog.Logger, registry prometheus.Registerer) (*sink.Kafka, error) {
+func newSink(cfg *config.Config, renew func() auth.Security, log *slog.Logger, registry prometheus.Registerer) (*sink.Kafka, error) {
 	c, err := cfg.Sink()
 	if err != nil {
 		return nil, err

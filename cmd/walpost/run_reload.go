@@ -9,7 +9,7 @@ import (
 	"syscall"
 
 	"walpost/cmd/walpost/internal/config"
-	"walpost/sink"
+	"walpost/sink/auth"
 )
 
 // liveConfig is the configuration of a program that runs. Some of it may change meanwhile, and is asked for here whenever it is needed: a
@@ -28,7 +28,7 @@ type liveConfig struct {
 func (l *liveConfig) connString() string { return string(l.current().Postgres.URL) }
 
 // security returns what the next connection to Kafka uses.
-func (l *liveConfig) security() sink.Security { return l.current().Security() }
+func (l *liveConfig) security() auth.Security { return l.current().Security() }
 
 func (l *liveConfig) current() *config.Config {
 	l.mu.Lock()

@@ -11,6 +11,7 @@ import (
 	"walpost/relay/postgres"
 	"walpost/schema"
 	"walpost/sink"
+	"walpost/sink/auth"
 	"walpost/sink/recordbatch"
 )
 
@@ -34,9 +35,9 @@ func (c *Config) Mapping() schema.Mapping {
 func (c *Config) Table() (schema.Table, error) { return schema.ParseTable(c.Outbox.Table) }
 
 // Security returns how brokers are talked to.
-func (c *Config) Security() sink.Security {
+func (c *Config) Security() auth.Security {
 	k := c.Kafka
-	return sink.Security{
+	return auth.Security{
 		Protocol: k.SecurityProtocol, Mechanism: k.SASLMechanism, Username: k.SASLUsername, Password: string(k.SASLPassword),
 		TokenURL: k.SASLTokenURL, ClientID: k.SASLClientID, ClientSecret: string(k.SASLClientSecret), Scope: k.SASLScope,
 		CAFile: k.SSLCALocation, CertFile: k.SSLCertificateLocation, KeyFile: k.SSLKeyLocation, KeyPassword: string(k.SSLKeyPassword),

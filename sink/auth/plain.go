@@ -1,4 +1,4 @@
-package sink
+package auth
 
 import (
 	"encoding/binary"
@@ -8,13 +8,17 @@ import (
 // sarama writes a PLAIN login from its configuration, which nobody may change while it works. So what it logs in with is a stand-in, and
 // the connection puts in its place what is valid at this moment.
 
-const (
-	saslAuthenticateKey = 36 // the request's API key
-	flexibleLogin       = 2  // the version from which on lengths are varints and tags follow; brokers before 2.5 have the ones below
-)
+// flexibleLogin is the version from which on lengths are varints and tags follow; brokers before 2.5 have the ones below.
+const flexibleLogin = 2
 
 // A login that cannot be replaced must not go out: brokers lock out who tries a wrong password too often.
 var errPlainLogin = errors.New("a SASL login in another form than is known")
+
+// PlainLogin returns, in place of a request to authenticate by PLAIN, one with the user and the password of the moment.
+func (a *Access) PlainLogin(request []byte) ([]byte, error) {
+	s := a.settings()
+	return plainLogin(request, s.Username, s.Password)
+}
 
 // plainLogin returns, for a request to authenticate, one with the user and the password by PLAIN (RFC 4616).
 //

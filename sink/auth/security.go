@@ -1,4 +1,4 @@
-package sink
+package auth
 
 import (
 	"crypto/tls"
@@ -37,7 +37,7 @@ var (
 	Mechanisms = []string{"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"}
 )
 
-// KeyError tells what is wrong with one of Kafka's properties. Its text never shows a secret.
+// KeyError is what is wrong with one of Kafka's properties. Its text never shows a secret.
 type KeyError struct {
 	Key string // as Kafka spells it
 	Err error
@@ -53,8 +53,11 @@ func wrong(key, format string, args ...any) *KeyError {
 	return &KeyError{key, fmt.Errorf(format, args...)}
 }
 
-func (s Security) ssl() bool  { return s.Protocol == "SSL" || s.Protocol == "SASL_SSL" }
-func (s Security) sasl() bool { return strings.HasPrefix(s.Protocol, "SASL_") }
+// SSL reports whether connections are encrypted.
+func (s Security) SSL() bool { return s.Protocol == "SSL" || s.Protocol == "SASL_SSL" }
+
+// SASL reports whether connections begin with a login.
+func (s Security) SASL() bool { return strings.HasPrefix(s.Protocol, "SASL_") }
 
 // Check returns everything that is wrong with the settings, the files that they name included. A setting that the protocol does not
 // use is wrong too: somebody who names a certificate believes that the connection is encrypted.
@@ -75,7 +78,7 @@ func (s Security) Check() []*KeyError {
 
 func (s Security) checkSASL() (errs []*KeyError) {
 	protocol := max(s.Protocol, "PLAINTEXT")
-	if !s.sasl() {
+	if !s.SASL() {
 		const vain = "is set, but security.protocol is %s, which does not log in; set SASL_SSL or SASL_PLAINTEXT"
 		switch {
 		case s.Mechanism != "":
@@ -114,7 +117,7 @@ func (s Security) checkSASL() (errs []*KeyError) {
 }
 
 func (s Security) checkSSL() (errs []*KeyError) {
-	if !s.ssl() {
+	if !s.SSL() {
 		for _, f := range []struct{ key, value string }{
 			{"ssl.ca.location", s.CAFile}, {"ssl.certificate.location", s.CertFile}, {"ssl.key.location", s.KeyFile}, {"ssl.key.password", s.KeyPassword},
 		} {
@@ -138,7 +141,7 @@ func (s Security) checkSSL() (errs []*KeyError) {
 // TLS returns how to encrypt, nil when security.protocol does not. It reads the files that are named. The error is a [*KeyError]. The
 // server's name is for the dialer to set.
 func (s Security) TLS() (*tls.Config, error) {
-	if !s.ssl() {
+	if !s.SSL() {
 		return nil, nil
 	}
 	cfg := &tls.Config{MinVersion: tls.VersionTLS12}

@@ -1,4 +1,4 @@
-package sink
+package auth
 
 import (
 	"context"
@@ -14,10 +14,10 @@ import (
 	"golang.org/x/oauth2/clientcredentials"
 )
 
-// applySASL sets how to log in. It leaves Net.TLS alone: what encrypts is the dialer.
-func (a *access) applySASL(c *sarama.Config) {
+// ApplySASL sets how sarama logs in. It leaves Net.TLS alone: the dialer encrypts.
+func (a *Access) ApplySASL(c *sarama.Config) {
 	s := a.settings()
-	if !s.sasl() {
+	if !s.SASL() {
 		return
 	}
 	sasl := &c.Net.SASL
@@ -38,7 +38,7 @@ func (a *access) applySASL(c *sarama.Config) {
 // scramClient is one login by SCRAM (RFC 5802), in the three steps that sarama asks for.
 type scramClient struct {
 	hash         scram.HashGeneratorFcn
-	access       *access
+	access       *Access
 	conversation *scram.ClientConversation
 }
 

@@ -1,4 +1,4 @@
-package sink
+package auth
 
 import (
 	"bytes"
@@ -170,13 +170,13 @@ func TestCertificateRotation(t *testing.T) {
 	install(first.Cert, s.CertFile)
 	install(first.Key, s.KeyFile)
 	var logged strings.Builder
-	a, err := newAccess(s, nil, slog.New(slog.NewTextHandler(&logged, nil)))
+	a, err := New(s, nil, slog.New(slog.NewTextHandler(&logged, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	using := func(want certs.Files, what string) {
 		t.Helper()
-		cfg := a.tls()
+		cfg := a.TLS()
 		pair, err := tls.LoadX509KeyPair(want.Cert, want.Key)
 		if err != nil {
 			t.Fatal(err)

@@ -1,4 +1,4 @@
-package sink
+package auth
 
 import (
 	"crypto/tls"
@@ -28,7 +28,7 @@ func (s Security) certificate() (*tls.Certificate, error) {
 	return &pair, nil
 }
 
-// refusedCertificate tells whether the peer ended the handshake because of what we are: no certificate, a wrong one, none of its ways to
+// refusedCertificate reports whether the peer ended the handshake because of what we are: no certificate, a wrong one, none of its ways to
 // encrypt. The alert has no exported type; its texts are those of the standard library.
 func refusedCertificate(err error) bool {
 	var op *net.OpError

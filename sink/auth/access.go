@@ -1,4 +1,4 @@
-package sink
+package auth
 
 import (
 	"crypto/tls"
@@ -8,9 +8,10 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// access makes connections safe. Each new one uses the settings and the files of the moment: passwords and certificates are rotated under
-// a process that runs for months, and connections that are there keep what they began with.
-type access struct {
+// Access returns what new connections are made with. Each one uses the settings and the files of the moment: passwords and certificates
+// are rotated under a process that runs for months. Connections that are there keep what they began with. Its methods may be called from
+// any goroutine.
+type Access struct {
 	settings func() Security
 	log      *slog.Logger
 
@@ -21,9 +22,9 @@ type access struct {
 	tokens *tokenProvider // nil until one is asked for
 }
 
-// newAccess takes settings that [Security.Check] found nothing wrong with. renew returns those of the moment; nil: they never change. What
-// protocol and mechanism are does not change.
-func newAccess(s Security, renew func() Security, log *slog.Logger) (*access, error) {
+// New returns access by settings that [Security.Check] found nothing wrong with. renew returns those of the moment; nil: they never
+// change. Protocol and mechanism do not change.
+func New(s Security, renew func() Security, log *slog.Logger) (*Access, error) {
 	if renew == nil {
 		renew = func() Security { return s }
 	}
@@ -31,12 +32,15 @@ func newAccess(s Security, renew func() Security, log *slog.Logger) (*access, er
 	if err != nil {
 		return nil, err
 	}
-	return &access{settings: renew, log: log, last: cfg}, nil
+	return &Access{settings: renew, log: log, last: cfg}, nil
 }
 
-// tls returns how to encrypt the next connection, nil for not at all. Files that cannot be used, because somebody is just writing them,
-// leave what was right before.
-func (a *access) tls() *tls.Config {
+// Security returns the settings of the moment.
+func (a *Access) Security() Security { return a.settings() }
+
+// TLS returns how to encrypt the next connection, nil for not at all. Files that cannot be used, because somebody is just writing them,
+// leave what was right before. A nil Access encrypts nothing.
+func (a *Access) TLS() *tls.Config {
 	if a == nil {
 		return nil
 	}
@@ -54,7 +58,7 @@ func (a *access) tls() *tls.Config {
 }
 
 // Token returns a token to log in with. One that is kept is for the client that it was given to.
-func (a *access) Token() (*sarama.AccessToken, error) {
+func (a *Access) Token() (*sarama.AccessToken, error) {
 	s := a.settings()
 	a.mu.Lock()
 	if a.tokens == nil || a.client != s {
@@ -65,7 +69,7 @@ func (a *access) Token() (*sarama.AccessToken, error) {
 	return tokens.Token()
 }
 
-// plain tells whether logins are made by PLAIN.
-func (a *access) plain() bool {
+// UsesPlain reports whether logins are made by PLAIN.
+func (a *Access) UsesPlain() bool {
 	return a != nil && a.settings().Mechanism == sarama.SASLTypePlaintext
 }

@@ -1,0 +1,65 @@
+package auth
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/IBM/sarama"
+
+	"walpost/sink/internal/sinktest"
+)
+
+// securityOf returns what a client of the issuer logs in with.
+func securityOf(i *sinktest.Issuer) Security {
+	return Security{Protocol: "SASL_PLAINTEXT", Mechanism: "OAUTHBEARER", TokenURL: i.URL, ClientID: "walpost", ClientSecret: "secret", Scope: "kafka"}
+}
+
+// A token is kept, but not until its very end.
+func TestTokensAreRefreshedEarly(t *testing.T) {
+	for lifetime, want := range map[time.Duration]int32{time.Hour: 1, tokenEarly + time.Hour: 1, tokenEarly - time.Second: 3} {
+		i := sinktest.NewIssuer(t, lifetime)
+		p := securityOf(i).tokens()
+		i.Asked.Store(0)
+		for range 3 {
+			if _, err := p.Token(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := i.Asked.Load(); n != want {
+			t.Errorf("%s: asked %d times, want %d", lifetime, n, want)
+		}
+	}
+}
+
+func TestRefusedTokens(t *testing.T) {
+	i := sinktest.NewIssuer(t, time.Hour)
+	s := securityOf(i)
+	s.ClientSecret = "canary"
+	_, err := s.tokens().Token()
+	want := "get a token from kafka.sasl.oauthbearer.token.endpoint.url " + i.URL + ": invalid_client no such client; check kafka.sasl.oauthbearer.client.id, .client.secret and .scope"
+	if message(err) != want || !errors.Is(err, sarama.ErrSASLAuthenticationFailed) || !Refused(err) {
+		t.Errorf("got\n%v\nwant\n%s", err, want)
+	}
+	i.Close()
+	if _, err = s.tokens().Token(); err == nil || Refused(err) || strings.Contains(err.Error(), "canary") {
+		t.Errorf("issuer gone: %v", err)
+	}
+}
+
+// A token is for the client that it was given to: who has another secret by now asks for another one.
+func TestTokensFollowTheClient(t *testing.T) {
+	i := sinktest.NewIssuer(t, time.Hour)
+	s := securityOf(i)
+	a := &Access{settings: func() Security { return s }}
+	for range 2 {
+		if _, err := a.Token(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.ClientSecret = "canary"
+	if _, err := a.Token(); err == nil {
+		t.Error("a token of before, for a secret that the issuer does not know")
+	}
+}

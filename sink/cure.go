@@ -1,0 +1,64 @@
+package sink
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/IBM/sarama"
+
+	"walpost/sink/auth"
+	"walpost/sink/kafkaerror"
+)
+
+// permanent reports whether only a person can cure err, as long as no connection has been made yet.
+func permanent(err error) bool {
+	return auth.Refused(err) || errors.As(err, new(*mismatch))
+}
+
+// refusalCure returns the cure of an error that is permanent.
+func (c *Config) refusalCure(err error) string {
+	if m := (*mismatch)(nil); errors.As(err, &m) {
+		return m.cure
+	}
+	return c.security().Cure(err)
+}
+
+// security returns what new connections use.
+func (c *Config) security() auth.Security {
+	if c.Renew != nil {
+		return c.Renew()
+	}
+	return c.Security
+}
+
+// hint is the cure of a wait: brokers only hang up when the protocol is not the one they expect.
+func hint(err error) string {
+	if kafkaerror.Classify(err) == kafkaerror.Alarm {
+		return kafkaerror.Cure(err)
+	}
+	if code := sarama.KError(0); errors.As(err, &code) {
+		return "none is needed: the brokers answer, and give ids once the cluster is up"
+	}
+	if errors.Is(err, sarama.ErrOutOfBrokers) || hungUp(err) {
+		return "is a broker starting there, behind something that takes connections for it? Else: is kafka.security.protocol the one of this listener?"
+	}
+	return "is the address right, and does a broker listen there?"
+}
+
+// exact puts the names at hand into a cure that is written for all.
+func (c *Config) exact(cure, topic string) string {
+	pairs := []string{}
+	if user := c.security().Username; user != "" {
+		pairs = append(pairs, "User:NAME", "User:"+user)
+	}
+	if topic != "" {
+		pairs = append(pairs, "--topic NAME", "--topic "+topic)
+	}
+	return strings.NewReplacer(pairs...).Replace(cure)
+}
+
+// permanentError marks what no retry can cure.
+type permanentError struct{ error }
+
+func (e *permanentError) Permanent() bool { return true }
+func (e *permanentError) Unwrap() error   { return e.error }
