@@ -9,6 +9,7 @@ import (
 	"github.com/IBM/sarama"
 
 	"walpost/internal/kafkatest"
+	"walpost/sink/record"
 )
 
 // topics are the names that a broker knows.
@@ -76,7 +77,7 @@ func TestAbsentTopic(t *testing.T) {
 		for n, records := range consume(t, brokers, name, 700) {
 			for _, m := range records {
 				key, id := string(m.Key), string(m.Headers[0].Value)
-				if id <= last[key] || Murmur2.Partition(m.Key, 3) != int32(n) {
+				if id <= last[key] || record.Murmur2.Partition(m.Key, 3) != int32(n) {
 					t.Fatalf("topic %s, partition %d: key %s, %s behind %s", name, n, key, id, last[key])
 				}
 				last[key] = id

@@ -12,13 +12,14 @@ import (
 	"github.com/IBM/sarama"
 
 	"walpost/schema"
+	"walpost/sink/record"
 )
 
 // keyOf returns a key whose partition is before of so many, and then of another number.
 func keyOf(t testing.TB, before, of, then, ofThen int32) string {
 	for i := range 10_000 {
 		key := []byte(fmt.Sprint("k-", i))
-		if Murmur2.Partition(key, of) == before && Murmur2.Partition(key, ofThen) == then {
+		if record.Murmur2.Partition(key, of) == before && record.Murmur2.Partition(key, ofThen) == then {
 			return string(key)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 
 	"walpost/internal/kafkatest"
 	"walpost/schema"
+	"walpost/sink/record"
 	"walpost/sink/recordbatch"
 )
 
@@ -169,10 +170,10 @@ func newAsyncBench(b *testing.B, brokers []string, topic string, rows []*schema.
 		headers    []sarama.RecordHeader
 		at         time.Time
 	}
-	c := testComposer(func(string) {})
+	c := record.NewComposer(record.Config{Source: "/walpost/shop/walpost.outbox"}, func(string) {})
 	records := make([]message, len(rows))
 	for i, ev := range rows {
-		rec, err := c.compose(ev)
+		rec, err := c.Compose(ev)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -3,6 +3,8 @@ package sink
 import (
 	"testing"
 	"time"
+
+	"walpost/sink/record"
 )
 
 // A lane may be taken by its sender while the publishing goroutine has the open batch out. Nothing is sent then, and the hand-over queues
@@ -17,7 +19,7 @@ func TestTakeWhileTheOpenBatchIsOut(t *testing.T) {
 			t.Fatal("the lane takes no events")
 		}
 		b := l.writable(&pool, 100, 1000)
-		r, err := (&composer{}).compose(event("t", "k", i))
+		r, err := (&record.Composer{}).Compose(event("t", "k", i))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -8,6 +8,7 @@ import (
 
 	"walpost/schema"
 	"walpost/sink/auth"
+	"walpost/sink/record"
 	"walpost/sink/recordbatch"
 )
 
@@ -35,12 +36,9 @@ type Config struct {
 	Linger           time.Duration     // linger.ms: collected per broker
 	MaxRequestSize   int               // max.request.size: bytes of one batch, uncompressed
 	AutoCreateTopics bool              // allow.auto.create.topics
-	Partitioner      Partitioner
+	Partitioner      record.Partitioner
 
-	Topic          schema.Template // names the topic of a row that does not name one itself
-	Source         string          // ce_source
-	Profile        Profile         // style of the headers
-	PositionHeader bool            // profile Debezium: with the header walpost_position
+	Record record.Config // what events become
 
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer

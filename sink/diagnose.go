@@ -35,11 +35,11 @@ func (k *Kafka) Diagnose(ctx context.Context, topics ...string) []diagnosis.Find
 		return d.list.Findings
 	}
 	d.brokers(b)
-	if name, always := k.cfg.Topic.Constant(); always {
+	if name, always := k.cfg.Record.Topic.Constant(); always {
 		topics = append([]string{name}, topics...)
 	}
 	if len(topics) == 0 {
-		d.list.OK("topic", "none asked for: rows name their topics, by %s", k.cfg.Topic)
+		d.list.OK("topic", "none asked for: rows name their topics, by %s", k.cfg.Record.Topic)
 		return d.list.Findings
 	}
 	d.topics(b, topics)

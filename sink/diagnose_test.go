@@ -67,7 +67,7 @@ func TestDiagnoseHealthy(t *testing.T) {
 	// The template names the only topic there is; a second server that is away leaves one.
 	var err error
 	cfg = config(t, append(slices.Clone(brokers), "127.0.0.1:1"))
-	if cfg.Topic, err = schema.ParseTemplate(topic+".absent", schema.DefaultMapping()); err != nil {
+	if cfg.Record.Topic, err = schema.ParseTemplate(topic+".absent", schema.DefaultMapping()); err != nil {
 		t.Fatal(err)
 	}
 	text = findings(t, diagnose(t, cfg), "bootstrap ok", "bootstrap warning", "producer_id ok", "brokers ok", "topic failed")

@@ -11,6 +11,7 @@ import (
 
 	"walpost/internal/kafkatest"
 	"walpost/schema"
+	"walpost/sink/record"
 )
 
 // admin is a client for what operators do.
@@ -61,19 +62,19 @@ func TestPartitionsAreAdded(t *testing.T) {
 	acks.wait(t, events, 0)
 	before, after := map[string]time.Time{}, map[string]time.Time{} // when a key's last came by the old number, its first by the new
 	highest := map[string]string{}
-	type record struct{ id, key string }
-	var added []record
+	type arrival struct{ id, key string }
+	var added []arrival
 	for n, records := range consume(t, brokers, topic, events) {
 		for _, m := range records {
 			key, id := string(m.Key), string(m.Headers[0].Value)
 			switch int32(n) {
-			case Murmur2.Partition(m.Key, 3):
+			case record.Murmur2.Partition(m.Key, 3):
 				before[key] = m.Timestamp
-				if Murmur2.Partition(m.Key, 7) != int32(n) {
+				if record.Murmur2.Partition(m.Key, 7) != int32(n) {
 					highest[key] = max(highest[key], id)
 				}
-			case Murmur2.Partition(m.Key, 7):
-				added = append(added, record{id, key})
+			case record.Murmur2.Partition(m.Key, 7):
+				added = append(added, arrival{id, key})
 				if _, there := after[key]; !there {
 					after[key] = m.Timestamp
 				}
@@ -162,9 +163,9 @@ func TestTopicIsMadeAnewWithFewerPartitions(t *testing.T) {
 		for _, m := range records {
 			key, id := string(m.Key), string(m.Headers[0].Value)
 			// What waited for partitions that are there again stays in them.
-			if old := Murmur2.Partition(m.Key, 6); int32(n) != Murmur2.Partition(m.Key, 2) && int32(n) != old {
+			if old := record.Murmur2.Partition(m.Key, 6); int32(n) != record.Murmur2.Partition(m.Key, 2) && int32(n) != old {
 				t.Errorf("key %s in partition %d", key, n)
-			} else if int32(n) == old && int32(n) != Murmur2.Partition(m.Key, 2) {
+			} else if int32(n) == old && int32(n) != record.Murmur2.Partition(m.Key, 2) {
 				continue
 			}
 			if id <= last[key] {

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"walpost/schema"
+	"walpost/sink/record"
 	"walpost/sink/recordbatch"
 )
 
@@ -90,8 +91,8 @@ func config(t testing.TB, brokers []string) Config {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Config{Brokers: brokers, ClientID: "walpost-test", MaxRequestSize: 1_000_000, Codec: recordbatch.Zstd, Topic: topic,
-		Source: "/walpost/shop/walpost.outbox", Logger: slog.New(slog.NewTextHandler(testWriter{t}, nil)), Registerer: prometheus.NewRegistry()}
+	return Config{Brokers: brokers, ClientID: "walpost-test", MaxRequestSize: 1_000_000, Codec: recordbatch.Zstd,
+		Record: record.Config{Topic: topic, Source: "/walpost/shop/walpost.outbox"}, Logger: slog.New(slog.NewTextHandler(testWriter{t}, nil)), Registerer: prometheus.NewRegistry()}
 }
 
 type testWriter struct{ testing.TB }

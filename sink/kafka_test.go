@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"walpost/internal/kafkatest"
+	"walpost/sink/record"
 	"walpost/sink/recordbatch"
 )
 
@@ -35,7 +36,7 @@ func TestEventsReachKafkaInOrder(t *testing.T) {
 			for n, records := range consume(t, brokers, topic, events) {
 				for _, m := range records {
 					id := string(m.Headers[0].Value)
-					if want := Murmur2.Partition(m.Key, 6); want != int32(n) {
+					if want := record.Murmur2.Partition(m.Key, 6); want != int32(n) {
 						t.Fatalf("key %s in partition %d, want %d", m.Key, n, want)
 					}
 					if last[string(m.Key)] >= id {

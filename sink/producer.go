@@ -12,6 +12,7 @@ import (
 
 	"walpost/schema"
 	"walpost/sink/kafkaerror"
+	"walpost/sink/record"
 	"walpost/sink/recordbatch"
 )
 
@@ -31,7 +32,7 @@ type Producer struct {
 	id      identity      // what lanes are opened with; set by Open
 
 	// The publishing goroutine's.
-	composer composer
+	composer *record.Composer
 	topics   map[string]*topic
 	name     []byte // scratch space for a topic's name
 	last     *topic // where the previous event went
@@ -52,7 +53,7 @@ type Producer struct {
 func newProducer(cfg *Config, log *slog.Logger, m *sinkMetrics, acks Acks, client sarama.Client, s *splicer) *Producer {
 	p := &Producer{cfg: cfg, log: log, metrics: m, acks: acks, client: client, splicer: s, doubt: fewerFor, attend: attendEvery, flow: flowLinger,
 		topics: map[string]*topic{}, senders: map[int32]*sender{}}
-	p.composer = newComposer(cfg, p.reservedHeader())
+	p.composer = record.NewComposer(cfg.Record, p.reservedHeader())
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	return p
 }
@@ -64,39 +65,41 @@ func newProducer(cfg *Config, log *slog.Logger, m *sinkMetrics, acks Acks, clien
 func (p *Producer) Publish(ev *schema.Event, tx uint64) (int, error) {
 	t, err := p.topicOf(ev)
 	if err != nil {
-		return 0, p.bad(badTopic(ev, p.name, err))
+		return 0, p.bad(record.BadTopic(ev, p.name, err))
 	}
-	rec, err := p.composer.compose(ev)
+	rec, err := p.composer.Compose(ev)
 	if err != nil {
-		return 0, p.bad(badRow(ev, t.name, err, correctWriter))
+		return 0, p.bad(record.BadRow(ev, t.name, err))
 	}
-	where, err := placeOf(ev)
+	where, err := record.PlaceOf(ev)
 	if err != nil {
-		return 0, p.bad(badRow(ev, t.name, err, correctWriter))
+		return 0, p.bad(record.BadRow(ev, t.name, err))
 	}
 	size := rec.Size()
 	if size > maxRecord {
 		err := fmt.Errorf("its record has %d bytes: %w", size, sarama.ErrMessageSizeTooLarge)
-		return 0, p.bad(badRow(ev, t.name, err, fmt.Sprintf("a record has at most %d bytes: publish a reference instead of the content", maxRecord)))
+		bad := record.BadRow(ev, t.name, err)
+		bad.Cure = fmt.Sprintf("a record has at most %d bytes: publish a reference instead of the content", maxRecord)
+		return 0, p.bad(bad)
 	}
-	lanes, n := t.lanes.Load(), where.explicit
+	lanes, n := t.lanes.Load(), where.Partition
 	if lanes == nil || len(t.staged) > 0 || int(n) >= len(*lanes) {
 		return p.hold(t, rec, size, n, tx), nil
 	}
 	if n < 0 {
-		n = p.cfg.Partitioner.Partition(where.hash, int32(len(*lanes)))
+		n = p.cfg.Partitioner.Partition(where.Key, int32(len(*lanes)))
 	}
 	l := (*lanes)[n]
 	if !l.dirty {
 		if !l.enter(len(*lanes)) {
-			return p.hold(t, rec, size, where.explicit, tx), nil
+			return p.hold(t, rec, size, where.Partition, tx), nil
 		}
 		p.lanes = append(p.lanes, l)
 	}
 	b := l.writable(&p.pool, size+recordbatch.Overhead, int(t.limit.Load()))
 	length := b.Append(rec, size)
 	b.count(tx, length)
-	if where.explicit >= 0 {
+	if where.Partition >= 0 {
 		b.name()
 	}
 	return length, nil
@@ -114,7 +117,7 @@ func (p *Producer) hold(t *topic, rec *recordbatch.Record, size int, explicit in
 // topicOf finds the event's topic and, on first sight, begins to ask for its partitions.
 func (p *Producer) topicOf(ev *schema.Event) (*topic, error) {
 	var err error
-	if p.name, err = appendTopic(p.name[:0], p.cfg.Topic, ev); err != nil {
+	if p.name, err = p.composer.AppendTopic(p.name[:0], ev); err != nil {
 		return nil, err
 	}
 	if p.last != nil && p.last.name == string(p.name) {
@@ -122,7 +125,7 @@ func (p *Producer) topicOf(ev *schema.Event) (*topic, error) {
 	}
 	t := p.topics[string(p.name)]
 	if t == nil {
-		if err := legalTopic(p.name); err != nil {
+		if err := record.CheckTopic(p.name); err != nil {
 			return nil, err
 		}
 		t = &topic{name: string(p.name)}
@@ -136,9 +139,9 @@ func (p *Producer) topicOf(ev *schema.Event) (*topic, error) {
 	return t, nil
 }
 
-func (p *Producer) bad(e *BadEvent) error {
+func (p *Producer) bad(e *record.BadEvent) error {
 	topic := e.Topic
-	if legalTopic([]byte(topic)) != nil {
+	if record.CheckTopic([]byte(topic)) != nil {
 		topic = "" // made up by rows: no label, and one that is not UTF-8 would panic
 	}
 	p.metrics.failed.WithLabelValues(topic, e.Reason).Inc()
@@ -148,7 +151,8 @@ func (p *Producer) bad(e *BadEvent) error {
 // Flush hands what was published since the last Flush to the senders. With flowing, batches that are not full wait for up to 5 ms for what
 // the next Flush brings.
 func (p *Producer) Flush(flowing bool) {
-	p.composer.now = time.Now()
+	now := time.Now()
+	p.composer.SetNow(now)
 	linger := p.cfg.Linger
 	if flowing {
 		linger = max(linger, p.flow)
@@ -165,12 +169,12 @@ func (p *Producer) Flush(flowing bool) {
 		}
 	}()
 	for _, t := range p.dirty {
-		t.handOver(p, p.composer.now)
+		t.handOver(p, now)
 	}
 	p.dirty = p.dirty[:0]
 	for _, l := range p.lanes {
 		urgent = urgent || len(l.more) > 0 // a full batch
-		if l.handOver(p.composer.now) {
+		if l.handOver(now) {
 			p.route(l)
 		}
 	}
@@ -206,7 +210,7 @@ func (p *Producer) Close() error {
 	return nil
 }
 
-func (p *Producer) rejected(tx uint64, e *BadEvent) {
+func (p *Producer) rejected(tx uint64, e *record.BadEvent) {
 	_ = p.bad(e)
 	p.acks.Rejected(tx, e)
 }
@@ -296,9 +300,9 @@ func (p *Producer) finish(l *lane, b *batch, o outcome) {
 		p.metrics.retries.Inc()
 		p.start(func() { p.renew(l, o.err) })
 	case reject:
-		var bad *BadEvent
+		var bad *record.BadEvent
 		var of uint64
-		head.each(func(_ int, r recordbatch.Raw, tx uint64) { bad, of = badRecord(l.topic.name, r, o.err), tx })
+		head.each(func(_ int, r recordbatch.Raw, tx uint64) { bad, of = record.BadRecord(l.topic.name, r, o.err), tx })
 		p.rejected(of, bad)
 	}
 }

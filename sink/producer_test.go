@@ -13,6 +13,8 @@ import (
 
 	"walpost/internal/kafkatest"
 	"walpost/schema"
+	"walpost/sink/internal/sinktest"
+	"walpost/sink/record"
 	"walpost/sink/recordbatch"
 )
 
@@ -24,9 +26,9 @@ func TestRecordsAsConsumersSeeThem(t *testing.T) {
 	acks := newLedger()
 	p := open(t, config(t, brokers), acks)
 	var want []*recordbatch.Record
-	c := testComposer(func(string) {})
+	c := record.NewComposer(record.Config{Source: "/walpost/shop/walpost.outbox"}, func(string) {})
 	for i := range 6 {
-		ev := row()
+		ev := sinktest.Row()
 		ev.Values[schema.AggregateType] = []byte(topic)
 		ev.CommitTime = time.Now().Add(-time.Duration(i) * time.Hour).UnixMicro()
 		switch i {
@@ -42,7 +44,7 @@ func TestRecordsAsConsumersSeeThem(t *testing.T) {
 			ev.Values[schema.Headers] = []byte(`{"traceparent": "00-1-2-01", "null": null, "n": 1.50, "o": {"a": [1, 2]}}`)
 		}
 		publish(t, p, ev, 1)
-		rec, err := c.compose(ev)
+		rec, err := c.Compose(ev)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -63,9 +65,9 @@ func TestRecordsAsConsumersSeeThem(t *testing.T) {
 		w := want[i]
 		if got.Timestamp != w.Timestamp || string(got.Key) != string(w.Key) || (got.Key == nil) != (w.Key == nil) ||
 			string(got.Value) != string(w.Value) || (got.Value == nil) != (w.Value == nil) ||
-			strings.Join(headerLines(got), "\n") != strings.Join(headerLines(w), "\n") {
-			t.Errorf("record %d:\n%d %q %q %q\nwant\n%d %q %q %q", i, got.Timestamp, got.Key, got.Value, headerLines(got),
-				w.Timestamp, w.Key, w.Value, headerLines(w))
+			strings.Join(sinktest.HeaderLines(got), "\n") != strings.Join(sinktest.HeaderLines(w), "\n") {
+			t.Errorf("record %d:\n%d %q %q %q\nwant\n%d %q %q %q", i, got.Timestamp, got.Key, got.Value, sinktest.HeaderLines(got),
+				w.Timestamp, w.Key, w.Value, sinktest.HeaderLines(w))
 		}
 	}
 }
@@ -111,7 +113,7 @@ func TestSeveralTopicsAndOneProducerID(t *testing.T) {
 			if sent[topic] == nil {
 				sent[topic] = map[int32]int{}
 			}
-			sent[topic][Murmur2.Partition([]byte(key), 3)]++
+			sent[topic][record.Murmur2.Partition([]byte(key), 3)]++
 			if i%50 == 49 {
 				p.Flush(false)
 			}

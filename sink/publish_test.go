@@ -12,13 +12,14 @@ import (
 	"github.com/IBM/sarama"
 
 	"walpost/schema"
+	"walpost/sink/record"
 )
 
 // Where events go: the template's topic, or the row's own.
 func TestTopicOfAnEvent(t *testing.T) {
 	cfg := config(t, nil)
 	var err error
-	if cfg.Topic, err = schema.ParseTemplate("outbox.{aggregatetype}", schema.DefaultMapping()); err != nil {
+	if cfg.Record.Topic, err = schema.ParseTemplate("outbox.{aggregatetype}", schema.DefaultMapping()); err != nil {
 		t.Fatal(err)
 	}
 	p, _ := offline(t, cfg, newLedger())
@@ -68,7 +69,7 @@ func TestEventsThatGoNowhere(t *testing.T) {
 		ev := event("orders", "k", 7)
 		test.spoil(ev)
 		n, err := p.Publish(ev, 2)
-		var bad *BadEvent
+		var bad *record.BadEvent
 		if n != 0 || !errors.As(err, &bad) || !strings.Contains(err.Error(), test.says) || strings.ContainsAny(err.Error(), "\n\x00") || len(err.Error()) > 1000 {
 			t.Errorf("%s: %d, %v; want %s", test.name, n, err, test.says)
 		}
@@ -108,11 +109,11 @@ func TestEventsWaitForTheirTopic(t *testing.T) {
 	late, held := 0, 0
 	one := func(i int) {
 		ev := event("orders", fmt.Sprintf("k-%d", r.IntN(10)), i)
-		n := Murmur2.Partition(ev.Values[schema.AggregateID], 5)
+		n := record.Murmur2.Partition(ev.Values[schema.AggregateID], 5)
 		switch r.IntN(4) {
 		case 0:
 			ev.Values[schema.AggregateID] = nil
-			n = Murmur2.Partition(ev.Values[schema.ID], 5)
+			n = record.Murmur2.Partition(ev.Values[schema.ID], 5)
 		case 1:
 			n = r.Int32N(5)
 			ev.Values[schema.Partition] = fmt.Append(nil, n)

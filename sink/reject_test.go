@@ -13,6 +13,7 @@ import (
 
 	"walpost/internal/kafkatest"
 	"walpost/schema"
+	"walpost/sink/record"
 	"walpost/sink/recordbatch"
 )
 
@@ -31,11 +32,11 @@ func logged(t testing.TB, brokers []string, topic string, count int) [][]string 
 }
 
 // rejection is the only one in a ledger.
-func (l *ledger) rejection(t testing.TB, tx uint64) *BadEvent {
+func (l *ledger) rejection(t testing.TB, tx uint64) *record.BadEvent {
 	t.Helper()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var bad *BadEvent
+	var bad *record.BadEvent
 	if !errors.As(l.rejected[tx], &bad) || len(l.rejected) != 1 {
 		t.Fatalf("rejected: %v, want transaction %d alone", l.rejected, tx)
 	}

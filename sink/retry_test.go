@@ -5,7 +5,6 @@ import (
 	"io"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/IBM/sarama"
 )
@@ -76,27 +75,5 @@ func TestEveryProduceWaitsForAllReplicas(t *testing.T) {
 	go b.AsyncProduce(placeholder(f, s.add(f)), func(*sarama.ProduceResponse, error) {})
 	if p := readProduce(t, far); p.acks != -1 {
 		t.Errorf("acks=%d, want -1, which is all", p.acks)
-	}
-}
-
-// Whichever run of walpost sends an event, and however late, its id is the row's and its sequence the position's.
-func TestEventKeepsItsIDInEveryDelivery(t *testing.T) {
-	ev := row()
-	for _, profile := range []Profile{CloudEvents, Debezium} {
-		for _, now := range []time.Time{noon, noon.Add(24 * time.Hour)} {
-			c := newComposer(&Config{Profile: profile, PositionHeader: true, Source: "/walpost/shop/walpost.outbox"}, nil)
-			c.now = now
-			rec := compose(t, &c, ev)
-			if got := header(rec, "id"); got != "0b51f0a0-9d6c-4b7e-9d5a-000000000001" {
-				t.Errorf("profile %v: id %s is not the row's", profile, got)
-			}
-			name, want := "ce_sequence", ev.Position.String()
-			if profile == Debezium {
-				name, want = "walpost_position", "/walpost/shop/walpost.outbox "+want
-			}
-			if got := header(rec, name); got != want {
-				t.Errorf("profile %v: %s is %s, want %s", profile, name, got, want)
-			}
-		}
 	}
 }

@@ -11,23 +11,22 @@ import (
 	"unicode/utf8"
 
 	"walpost/schema"
+	"walpost/sink/record"
 )
 
 // Stdout writes events as lines of JSON, for people and jq: no broker, no lanes. A line tells the record that Kafka would get. It belongs
 // to one goroutine.
 type Stdout struct {
-	out   *bufio.Writer
-	topic schema.Template
+	out *bufio.Writer
 
-	composer composer
+	composer *record.Composer
 	line     bytes.Buffer
 	encoder  *json.Encoder // into line
 }
 
-// NewStdout returns a sink that writes to w and makes records as a Kafka sink with this configuration does. Of cfg it needs Topic, Source,
-// Profile and PositionHeader.
-func NewStdout(w io.Writer, cfg Config) *Stdout {
-	s := &Stdout{out: bufio.NewWriterSize(w, 64<<10), topic: cfg.Topic, composer: newComposer(&cfg, func(string) {})}
+// NewStdout returns a sink that writes to w and makes records as a Kafka sink with this configuration does.
+func NewStdout(w io.Writer, cfg record.Config) *Stdout {
+	s := &Stdout{out: bufio.NewWriterSize(w, 64<<10), composer: record.NewComposer(cfg, func(string) {})}
 	s.encoder = json.NewEncoder(&s.line)
 	s.encoder.SetEscapeHTML(false)
 	return s
@@ -82,21 +81,23 @@ func (v *value) MarshalJSON() ([]byte, error) {
 
 // Print writes ev into a buffer. An error is a *BadEvent, of an event that could never be published either: nothing is written of it.
 func (s *Stdout) Print(ev *schema.Event) error {
-	name, err := appendTopic(nil, s.topic, ev)
+	name, err := s.composer.AppendTopic(nil, ev)
 	if err != nil {
-		return badTopic(ev, nil, err)
+		return record.BadTopic(ev, nil, err)
 	}
-	if err := legalTopic(name); err != nil {
-		return badTopic(ev, name, err)
+	if err := record.CheckTopic(name); err != nil {
+		return record.BadTopic(ev, name, err)
 	}
 	l, err := s.compose(ev)
 	if err != nil {
-		return badRow(ev, string(name), err, correctWriter)
+		return record.BadRow(ev, string(name), err)
 	}
 	l.Topic = string(name)
 	s.line.Reset()
 	if err := s.encoder.Encode(l); err != nil {
-		return badRow(ev, l.Topic, fmt.Errorf("it cannot be told as JSON: %w", err), "")
+		bad := record.BadRow(ev, l.Topic, fmt.Errorf("it cannot be told as JSON: %w", err))
+		bad.Cure = ""
+		return bad
 	}
 	s.out.Write(s.line.Bytes()) // an error stays, for Flush to return
 	return nil
@@ -104,22 +105,22 @@ func (s *Stdout) Print(ev *schema.Event) error {
 
 // compose makes all of a line but the topic.
 func (s *Stdout) compose(ev *schema.Event) (*line, error) {
-	rec, err := s.composer.compose(ev)
+	rec, err := s.composer.Compose(ev)
 	if err != nil {
 		return nil, err
 	}
-	where, err := placeOf(ev)
+	where, err := record.PlaceOf(ev)
 	if err != nil {
 		return nil, err
 	}
 	l := &line{
 		Key: text(rec.Key), ID: text(ev.Values[schema.ID]), Type: text(ev.TypeOrAggregate()),
-		Time: string(s.composer.instant(ev)), Sequence: ev.Position.String(),
+		Time: string(s.composer.Time(ev)), Sequence: ev.Position.String(),
 		Timestamp: time.UnixMilli(rec.Timestamp).UTC().Format("2006-01-02T15:04:05.000Z07:00"),
 		Headers:   make(map[string]*value, len(rec.Headers)), Payload: valueOf(rec.Value, ev.Content),
 	}
-	if where.explicit >= 0 {
-		l.Partition = &where.explicit
+	if where.Partition >= 0 {
+		l.Partition = &where.Partition
 	}
 	for _, h := range rec.Headers {
 		l.Headers[h.Text()] = text(h.Value)
@@ -129,6 +130,6 @@ func (s *Stdout) compose(ev *schema.Event) (*line, error) {
 
 // Flush writes out what was printed. An error is that of the writer, and stays.
 func (s *Stdout) Flush() error {
-	s.composer.now = time.Now()
+	s.composer.SetNow(time.Now())
 	return s.out.Flush()
 }

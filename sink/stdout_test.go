@@ -7,15 +7,18 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"walpost/schema"
+	"walpost/sink/internal/sinktest"
+	"walpost/sink/record"
 )
 
 // printed prints events and returns the lines.
 func printed(t *testing.T, events ...*schema.Event) []string {
 	t.Helper()
 	var out bytes.Buffer
-	s := NewStdout(&out, config(t, nil))
+	s := NewStdout(&out, config(t, nil).Record)
 	for _, ev := range events {
 		if err := s.Print(ev); err != nil {
 			t.Fatal(err)
@@ -28,9 +31,9 @@ func printed(t *testing.T, events ...*schema.Event) []string {
 }
 
 func TestStdoutLine(t *testing.T) {
-	ev := row()
-	ev.CommitTime = noon.AddDate(-10, 0, 0).UnixMicro()
-	ev.CreatedAt = ev.CommitTime - micros
+	ev := sinktest.Row()
+	ev.CommitTime = sinktest.Noon.AddDate(-10, 0, 0).UnixMicro()
+	ev.CreatedAt = ev.CommitTime - time.Second.Microseconds()
 	ev.Values[schema.Headers] = []byte(`{"tenant": "<t>", "gone": null}`)
 	ev.Values[schema.Partition] = []byte("4")
 	want := `{"topic":"orders","partition":4,"key":"order-1","id":"0b51f0a0-9d6c-4b7e-9d5a-000000000001","type":"OrderPlaced",` +
@@ -61,7 +64,7 @@ func TestStdoutValues(t *testing.T) {
 		{schema.Bytes, []byte{0, 0xff}, `{"base64":"AP8="}`},
 		{schema.Bytes, []byte("plain"), `{"base64":"cGxhaW4="}`},
 	} {
-		ev := row()
+		ev := sinktest.Row()
 		ev.Content, ev.Values[schema.Payload], ev.Values[schema.AggregateID] = test.content, test.value, nil
 		lines := printed(t, ev)
 		var got struct{ Key, Payload json.RawMessage }
@@ -74,7 +77,7 @@ func TestStdoutValues(t *testing.T) {
 // A key of bytes is shown as it is, and not with signs of replacement.
 func TestStdoutKeys(t *testing.T) {
 	for key, want := range map[string]string{"": `""`, "é": `"é"`, "\xff": `{"base64":"/w=="}`} {
-		ev := row()
+		ev := sinktest.Row()
 		ev.Values[schema.AggregateID] = []byte(key)
 		var got struct{ Key json.RawMessage }
 		if err := json.Unmarshal([]byte(printed(t, ev)[0]), &got); err != nil || string(got.Key) != want {
@@ -105,17 +108,17 @@ func TestStdoutBadEvents(t *testing.T) {
 		"no partition numb": func(ev *schema.Event) { ev.Values[schema.Partition] = []byte("x") },
 	} {
 		var out bytes.Buffer
-		s := NewStdout(&out, config(t, nil))
-		ev := row()
+		s := NewStdout(&out, config(t, nil).Record)
+		ev := sinktest.Row()
 		spoil(ev)
-		var bad *BadEvent
+		var bad *record.BadEvent
 		if err := s.Print(ev); !errors.As(err, &bad) || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if err := s.Flush(); err != nil || out.Len() > 0 {
 			t.Errorf("%s: %v, printed %s", name, err, &out)
 		}
-		if err := errors.Join(s.Print(row()), s.Flush()); err != nil || strings.Count(out.String(), "\n") != 1 {
+		if err := errors.Join(s.Print(sinktest.Row()), s.Flush()); err != nil || strings.Count(out.String(), "\n") != 1 {
 			t.Errorf("after %s: %v, printed %s", name, err, &out)
 		}
 	}
@@ -129,7 +132,7 @@ func (brokenWriter) Write([]byte) (int, error) { return 0, errBroken }
 
 // An output that fails is no fault of the event's.
 func TestStdoutThatCannotBeWritten(t *testing.T) {
-	s := NewStdout(brokenWriter{}, config(t, nil))
+	s := NewStdout(brokenWriter{}, config(t, nil).Record)
 	for i := range 1000 { // more than the buffer holds
 		if err := s.Print(event("t", "k", i)); err != nil {
 			t.Fatal(err)

@@ -1,15 +1,13 @@
 package sink
 
 import (
-	"errors"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"walpost/schema"
+	"walpost/sink/record"
 	"walpost/sink/recordbatch"
 )
 
@@ -126,12 +124,10 @@ func (t *topic) place(p *Producer, lanes []*lane) {
 			n := u.explicit[i]
 			named := n >= 0
 			if !named {
-				n = p.cfg.Partitioner.Partition(hashed(r), int32(len(lanes)))
+				n = p.cfg.Partitioner.Partition(record.PartitionKey(r), int32(len(lanes)))
 			}
 			if int(n) >= len(lanes) {
-				bad := badRecord(t.name, r, partitionError(n, len(lanes)))
-				bad.Cure = partitionCure
-				p.rejected(tx, bad)
+				p.rejected(tx, record.BadPartition(t.name, r, n, len(lanes)))
 				return
 			}
 			lanes[n].add(&p.pool, r, tx, held, named, u.since, limit)
@@ -148,45 +144,3 @@ func (t *topic) place(p *Producer, lanes []*lane) {
 		}
 	}
 }
-
-// hashed is what decides on a record's partition: its key, or the event's id.
-func hashed(r recordbatch.Raw) []byte {
-	rec := r.Record()
-	if rec.Key == nil {
-		return rec.Headers[0].Value
-	}
-	return rec.Key
-}
-
-const partitionCure = "add partitions to the topic, or correct what fills the column"
-
-func partitionError(n int32, count int) error {
-	return fmt.Errorf("column partition: the topic has no partition %d, only 0 to %d", n, count-1)
-}
-
-// appendTopic appends the name of an event's topic: the row's own, else the template's. On an error nothing is appended, no half of a name.
-func appendTopic(dst []byte, template schema.Template, ev *schema.Event) ([]byte, error) {
-	if name := ev.Values[schema.Topic]; name != nil {
-		return append(dst, name...), nil
-	}
-	name, err := template.Append(dst, ev)
-	if err != nil {
-		return dst, err
-	}
-	return name, nil
-}
-
-// legalTopic tells whether Kafka takes the name. A produce request does not tell an illegal one from one that is absent.
-func legalTopic(name []byte) error {
-	if len(name) == 0 || len(name) > 249 || string(name) == "." || string(name) == ".." {
-		return errTopicName
-	}
-	for _, c := range name {
-		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '.' || c == '_' || c == '-') {
-			return errTopicName
-		}
-	}
-	return nil
-}
-
-var errTopicName = errors.New("a topic name has 1 to 249 characters, each a letter, a digit, a dot, _ or -, and is neither . nor .. itself")

@@ -61,10 +61,10 @@ var repeats = []Mutation{
 		Mode:     "D4",
 		Prevents: "an event's id is the row's, in every delivery",
 		Guard:    "the id header is the id column; instead it is made up when the event is sent",
-		File:     "sink/record.go",
+		File:     "sink/record/composer.go",
 		Old:      "recordbatch.Header{Name: nameID, Value: ev.Values[schema.ID]}",
 		New:      "recordbatch.Header{Name: nameID, Value: []byte(c.now.String())}",
-		Module:   ".", Package: "./sink", Test: "TestEventKeepsItsIDInEveryDelivery",
+		Module:   ".", Package: "./sink/record", Test: "TestEventKeepsItsIDInEveryDelivery",
 	},
 	{
 		Mode:     "D4",

@@ -51,7 +51,7 @@ func (a *app) tail(cmd *cobra.Command) error {
 	c.Slot = "" // it has one of its own
 	ctx, release := a.untilReaderGone(cmd.Context())
 	defer release()
-	err = tail.Run(ctx, c, sink.NewStdout(a.stdout, records))
+	err = tail.Run(ctx, c, sink.NewStdout(a.stdout, records.Record))
 	if errors.Is(err, syscall.EPIPE) {
 		return nil
 	}

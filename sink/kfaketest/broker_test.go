@@ -34,15 +34,15 @@ type broker struct {
 	faults faults
 	calm   bool
 	late   []delayed
-	logs   [partitions][]record // what was appended, in order, in all the topic's incarnations
-	since  [partitions]int      // where the present incarnation begins
-	leaked map[int]bool         // events that were appended without a word, or by a broken one
-	poison map[int]refusal      // events that are always refused
+	logs   [partitions][]entry // what was appended, in order, in all the topic's incarnations
+	since  [partitions]int     // where the present incarnation begins
+	leaked map[int]bool        // events that were appended without a word, or by a broken one
+	poison map[int]refusal     // events that are always refused
 	met    map[string]int
 }
 
-// record is an event in a log.
-type record struct {
+// entry is an event in a log.
+type entry struct {
 	event    int
 	producer int64
 	memory   int // number of the topic's incarnation
@@ -168,7 +168,7 @@ func (b *broker) bring(node int32, req *kmsg.ProduceRequest, says func(int32) in
 			}
 			producer := int64(binary.BigEndian.Uint64(records[43:]))
 			for _, event := range b.events(records) {
-				b.logs[p] = append(b.logs[p], record{event, producer, b.since[p]})
+				b.logs[p] = append(b.logs[p], entry{event, producer, b.since[p]})
 				if codes[p] != 0 {
 					b.leaked[event] = true
 				}

@@ -14,7 +14,7 @@ import (
 
 	"walpost/chaos/kafkaproxy"
 	"walpost/internal/kafkatest"
-	"walpost/sink"
+	"walpost/sink/record"
 )
 
 // journey is what becomes of one batch of a producer, with others before and behind it. It is told in the proxy's words, so that it is the
@@ -201,7 +201,7 @@ func (j journey) check(t *testing.T, acks *ledger, log string) {
 		t.Errorf("%d events are acked, want %d", len(acks.acked), acked)
 	}
 	for n, err := range acks.rejected {
-		var bad *sink.BadEvent
+		var bad *record.BadEvent
 		if j.rejects == 0 || n != 2 || !errors.As(err, &bad) || !errors.Is(err, sarama.KError(j.rejects)) {
 			t.Errorf("event %d is rejected: %v", n, err)
 		}

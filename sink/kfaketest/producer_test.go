@@ -18,6 +18,7 @@ import (
 
 	"walpost/schema"
 	"walpost/sink"
+	"walpost/sink/record"
 	"walpost/sink/recordbatch"
 )
 
@@ -79,8 +80,8 @@ func open(t *testing.T, brokers []string, topic string, acks sink.Acks) *sink.Pr
 	if err != nil {
 		t.Fatal(err)
 	}
-	k, err := sink.NewKafka(sink.Config{Brokers: brokers, ClientID: "walpost-test", MaxRequestSize: 2000, Codec: recordbatch.None, Topic: name,
-		Source: "/walpost/shop/walpost.outbox", Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry()})
+	k, err := sink.NewKafka(sink.Config{Brokers: brokers, ClientID: "walpost-test", MaxRequestSize: 2000, Codec: recordbatch.None,
+		Record: record.Config{Topic: name, Source: "/walpost/shop/walpost.outbox"}, Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,14 +213,14 @@ func (b *broker) check(t *testing.T, acks *ledger, want int, twice bool) {
 		last[n%partitions] = n
 	}
 	for n, err := range acks.rejected {
-		var bad *sink.BadEvent
+		var bad *record.BadEvent
 		if r, ok := b.poison[n]; !ok || !errors.As(err, &bad) || !errors.Is(err, sarama.KError(r.code)) {
 			t.Errorf("event %d is rejected: %v", n, err)
 		}
 	}
 	duplicates := 0
 	for p, log := range b.logs {
-		next, seen := p, map[record]bool{}
+		next, seen := p, map[entry]bool{}
 		for _, r := range log {
 			switch {
 			case r.event == next:

@@ -12,6 +12,7 @@ import (
 	"walpost/schema"
 	"walpost/sink"
 	"walpost/sink/auth"
+	"walpost/sink/record"
 	"walpost/sink/recordbatch"
 )
 
@@ -50,11 +51,11 @@ func (c *Config) Sink() (sink.Config, error) {
 	if err != nil {
 		return sink.Config{}, err
 	}
-	partitioner, err := sink.ParsePartitioner(c.Kafka.Partitioner)
+	partitioner, err := record.ParsePartitioner(c.Kafka.Partitioner)
 	if err != nil {
 		return sink.Config{}, err
 	}
-	profile, err := sink.ParseProfile(c.Outbox.Profile)
+	profile, err := record.ParseProfile(c.Outbox.Profile)
 	if err != nil {
 		return sink.Config{}, err
 	}
@@ -70,7 +71,7 @@ func (c *Config) Sink() (sink.Config, error) {
 		Brokers: c.servers(), ClientID: c.Kafka.ClientID, Security: c.Security(),
 		Codec: codec, Linger: time.Duration(c.Kafka.LingerMS) * time.Millisecond, MaxRequestSize: int(c.Kafka.MaxRequestSize),
 		AutoCreateTopics: c.Kafka.AllowAutoCreateTopics, Partitioner: partitioner,
-		Topic: topic, Source: source, Profile: profile, PositionHeader: c.Outbox.PositionHeader,
+		Record: record.Config{Topic: topic, Source: source, Profile: profile, PositionHeader: c.Outbox.PositionHeader},
 	}, nil
 }
 

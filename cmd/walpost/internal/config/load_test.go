@@ -11,7 +11,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"walpost/schema"
-	"walpost/sink"
+	"walpost/sink/record"
 )
 
 // write writes ./walpost.yaml into a folder of the test's own, which becomes the current one.
@@ -271,7 +271,7 @@ func TestDefaultPartitionerIsJavas(t *testing.T) {
 	write(t, "")
 	c, err := Load(Sources{})
 	check(t, err, "")
-	if got, err := c.Sink(); err != nil || got.Partitioner != sink.Murmur2 {
+	if got, err := c.Sink(); err != nil || got.Partitioner != record.Murmur2 {
 		t.Errorf("partitioner %v, %v", got.Partitioner, err)
 	}
 }
@@ -280,18 +280,18 @@ func TestProfile(t *testing.T) {
 	write(t, "")
 	for _, test := range []struct {
 		environ  []string
-		profile  sink.Profile
+		profile  record.Profile
 		position bool
 	}{
-		{nil, sink.CloudEvents, true},
-		{[]string{"WALPOST_OUTBOX_PROFILE=debezium"}, sink.Debezium, true},
-		{[]string{"WALPOST_OUTBOX_PROFILE=debezium", "WALPOST_OUTBOX_POSITION_HEADER=false"}, sink.Debezium, false},
+		{nil, record.CloudEvents, true},
+		{[]string{"WALPOST_OUTBOX_PROFILE=debezium"}, record.Debezium, true},
+		{[]string{"WALPOST_OUTBOX_PROFILE=debezium", "WALPOST_OUTBOX_POSITION_HEADER=false"}, record.Debezium, false},
 	} {
 		c, err := Load(Sources{Environ: test.environ})
 		check(t, err, "")
 		got, err := c.Sink()
-		if err != nil || got.Profile != test.profile || got.PositionHeader != test.position {
-			t.Errorf("%v: profile %v, position header %t, %v", test.environ, got.Profile, got.PositionHeader, err)
+		if err != nil || got.Record.Profile != test.profile || got.Record.PositionHeader != test.position {
+			t.Errorf("%v: profile %v, position header %t, %v", test.environ, got.Record.Profile, got.Record.PositionHeader, err)
 		}
 	}
 }

@@ -11,7 +11,7 @@ import (
 
 	"walpost/relay/postgres"
 	"walpost/schema"
-	"walpost/sink"
+	"walpost/sink/record"
 	"walpost/sink/recordbatch"
 )
 
@@ -99,7 +99,7 @@ func (v *validator) kafka() {
 	if n := k.MaxRequestSize; n < 1 || n > maxRequestSize {
 		v.wrong("kafka.max.request.size", fmt.Errorf("%d is not between 1 and %d bytes", int64(n), maxRequestSize))
 	}
-	_, err = sink.ParsePartitioner(k.Partitioner)
+	_, err = record.ParsePartitioner(k.Partitioner)
 	v.wrong("kafka.partitioner", unprefixed(err, "partitioner "))
 	for _, e := range v.Security().Check() {
 		v.wrong("kafka."+e.Key, e.Err)

@@ -1,4 +1,4 @@
-package sink
+package record
 
 import (
 	"strings"
@@ -7,10 +7,11 @@ import (
 	"github.com/IBM/sarama"
 
 	"walpost/schema"
+	"walpost/sink/internal/sinktest"
 	"walpost/sink/recordbatch"
 )
 
-func debeziumComposer(position bool) *composer {
+func debeziumComposer(position bool) *Composer {
 	c := testComposer(func(string) {})
 	c.profile, c.position = Debezium, position
 	return c
@@ -35,7 +36,7 @@ func TestProfileDebezium(t *testing.T) {
 		"no type": {change: func(ev *schema.Event) { ev.Values[schema.Type], ev.Values[schema.AggregateType] = nil, nil }, want: []string{id, position}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			ev := row()
+			ev := sinktest.Row()
 			if test.headers != "" {
 				ev.Values[schema.Headers] = []byte(test.headers)
 			}
@@ -43,7 +44,7 @@ func TestProfileDebezium(t *testing.T) {
 				test.change(ev)
 			}
 			rec := compose(t, debeziumComposer(!test.without), ev)
-			if got, want := strings.Join(headerLines(rec), "\n"), strings.Join(test.want, "\n"); got != want {
+			if got, want := strings.Join(sinktest.HeaderLines(rec), "\n"), strings.Join(test.want, "\n"); got != want {
 				t.Errorf("headers\n%s\nwant\n%s", got, want)
 			}
 			if string(rec.Key) != string(ev.Values[schema.AggregateID]) || string(rec.Value) != string(ev.Values[schema.Payload]) ||
@@ -53,18 +54,18 @@ func TestProfileDebezium(t *testing.T) {
 		})
 	}
 	for _, c := range []schema.Column{schema.ID, schema.Headers} {
-		ev := row()
+		ev := sinktest.Row()
 		ev.Values[c] = []byte{}
-		if _, err := debeziumComposer(true).compose(ev); err == nil {
+		if _, err := debeziumComposer(true).Compose(ev); err == nil {
 			t.Errorf("a row whose %s is empty is taken", c)
 		}
 	}
 }
 
 func TestProfileDebeziumAllocatesNothing(t *testing.T) {
-	c, ev := debeziumComposer(true), row()
+	c, ev := debeziumComposer(true), sinktest.Row()
 	if n := testing.AllocsPerRun(100, func() {
-		if _, err := c.compose(ev); err != nil {
+		if _, err := c.Compose(ev); err != nil {
 			t.Fatal(err)
 		}
 	}); n > 0 {
@@ -89,18 +90,18 @@ func TestParseProfile(t *testing.T) {
 func TestBadRecordNamesTheEvent(t *testing.T) {
 	const place = "000000AB-00000001000000FF-00000003"
 	for name, test := range map[string]struct {
-		composer    *composer
+		composer    *Composer
 		typ, placed string
 	}{
 		"cloudevents":         {testComposer(nil), "OrderPlaced", place},
 		"debezium":            {debeziumComposer(true), "", place},
 		"position_header off": {debeziumComposer(false), "", ""},
 	} {
-		rec := compose(t, test.composer, row())
+		rec := compose(t, test.composer, sinktest.Row())
 		var b recordbatch.Batch
 		b.Append(rec, rec.Size())
 		b.Each(func(_ int, r recordbatch.Raw) {
-			bad := badRecord("orders", r, sarama.ErrMessageSizeTooLarge)
+			bad := BadRecord("orders", r, sarama.ErrMessageSizeTooLarge)
 			if bad.ID != "0b51f0a0-9d6c-4b7e-9d5a-000000000001" || bad.Key != "order-1" || bad.Type != test.typ || bad.Position != test.placed {
 				t.Errorf("%s: %+v", name, bad)
 			}

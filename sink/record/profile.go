@@ -1,4 +1,4 @@
-package sink
+package record
 
 import (
 	"fmt"
@@ -16,7 +16,7 @@ const (
 	Debezium                   // what consumers of Debezium's outbox event router know: nothing more, but for the position
 )
 
-// ParseProfile takes a profile by its name in the configuration.
+// ParseProfile returns a profile by its name in the configuration.
 func ParseProfile(name string) (Profile, error) {
 	switch name {
 	case "cloudevents":
@@ -49,7 +49,7 @@ var (
 )
 
 // appendCloudEvent adds the attributes of a CloudEvent.
-func (c *composer) appendCloudEvent(h []recordbatch.Header, ev *schema.Event) ([]recordbatch.Header, error) {
+func (c *Composer) appendCloudEvent(h []recordbatch.Header, ev *schema.Event) ([]recordbatch.Header, error) {
 	typ := ev.TypeOrAggregate()
 	if len(typ) == 0 {
 		return h, errNoType
@@ -64,13 +64,13 @@ func (c *composer) appendCloudEvent(h []recordbatch.Header, ev *schema.Event) ([
 	}
 	c.pos, _ = ev.Position.AppendText(c.pos[:0])
 	return append(h,
-		recordbatch.Header{Name: nameTime, Value: c.instant(ev)},
+		recordbatch.Header{Name: nameTime, Value: c.Time(ev)},
 		recordbatch.Header{Name: nameSequence, Value: c.pos}), nil
 }
 
 // appendPosition adds the one header that tells where an event of profile Debezium stands in the WAL: the source and the position, with a
 // space between them, which a source never has.
-func (c *composer) appendPosition(h []recordbatch.Header, ev *schema.Event) []recordbatch.Header {
+func (c *Composer) appendPosition(h []recordbatch.Header, ev *schema.Event) []recordbatch.Header {
 	c.pos = append(append(c.pos[:0], c.source...), ' ')
 	c.pos, _ = ev.Position.AppendText(c.pos)
 	return append(h, recordbatch.Header{Name: namePosition, Value: c.pos})

@@ -1,4 +1,4 @@
-package sink
+package record
 
 // instant writes points in time as texts. Most events are of the same second as the one before: then only the fraction is written anew.
 type instant struct {

@@ -1,4 +1,4 @@
-package sink
+package record
 
 import (
 	"bytes"
@@ -11,7 +11,7 @@ import (
 	"walpost/sink/recordbatch"
 )
 
-// BadEvent is an event that can never become a record: because of what it is, not of how Kafka is doing.
+// BadEvent is the error of an event that can never become a record: because of what it is, not of how Kafka is doing.
 type BadEvent struct {
 	ID, Type, Topic, Key string // as far as they are known
 	Position             string // the text of its position, as in ce_sequence
@@ -22,6 +22,7 @@ type BadEvent struct {
 	incurable bool // see Incurable
 }
 
+// Error names the event, then the reason and the cure.
 func (e *BadEvent) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "event %s", orNull(e.ID))
@@ -37,9 +38,10 @@ func (e *BadEvent) Error() string {
 	return b.String()
 }
 
+// Unwrap returns Err.
 func (e *BadEvent) Unwrap() error { return e.Err }
 
-// Incurable tells that there is no setting to correct, neither of walpost nor of the topic: only another row would be a record.
+// Incurable reports whether there is no setting to correct, neither of walpost nor of the topic: only another row would be a record.
 func (e *BadEvent) Incurable() bool { return e.incurable }
 
 func orNull(s string) string {
@@ -49,27 +51,26 @@ func orNull(s string) string {
 	return s
 }
 
-// badRow describes an outbox row that can never be a record.
-func badRow(ev *schema.Event, topic string, err error, cure string) *BadEvent {
+// BadRow returns the error of an outbox row that can never be a record. Its cure is another row, unless the caller knows a better one.
+func BadRow(ev *schema.Event, topic string, err error) *BadEvent {
 	return &BadEvent{ID: clip(ev.Values[schema.ID]), Type: clip(ev.TypeOrAggregate()), Topic: topic, Key: clip(ev.Values[schema.AggregateID]),
-		Position: ev.Position.String(), Reason: kafkaerror.Reason(err), Err: err, Cure: cure, incurable: true}
+		Position: ev.Position.String(), Reason: kafkaerror.Reason(err), Err: err, Cure: "correct what writes such rows", incurable: true}
 }
 
-// badTopic describes an outbox row without a topic that could be. It becomes a record where outbox.topic makes another name of it.
-func badTopic(ev *schema.Event, name []byte, err error) *BadEvent {
+// BadTopic returns the error of an outbox row whose topic has no name or one that no topic can have. It becomes a record where outbox.topic
+// makes another name of it.
+func BadTopic(ev *schema.Event, name []byte, err error) *BadEvent {
+	e := BadRow(ev, clip(name), err)
 	if ev.Values[schema.Topic] != nil {
-		return badRow(ev, clip(name), err, "correct what fills the column topic")
+		e.Cure = "correct what fills the column topic"
+		return e
 	}
-	e := badRow(ev, clip(name), err, "change outbox.topic, or correct what writes such rows")
-	e.incurable = false
+	e.Cure, e.incurable = "change outbox.topic, or correct what writes such rows", false
 	return e
 }
 
-// correctWriter is the cure of a row that no setting helps.
-const correctWriter = "correct what writes such rows"
-
-// badRecord describes an event that is a record already.
-func badRecord(topic string, r recordbatch.Raw, err error) *BadEvent {
+// BadRecord returns the error of an event that is a record already. The cure follows from err.
+func BadRecord(topic string, r recordbatch.Raw, err error) *BadEvent {
 	rec := r.Record()
 	e := &BadEvent{Topic: topic, Key: clip(rec.Key), Reason: kafkaerror.Reason(err), Err: err, Cure: kafkaerror.Cure(err)}
 	for _, h := range rec.Headers {
@@ -84,6 +85,14 @@ func badRecord(topic string, r recordbatch.Raw, err error) *BadEvent {
 			e.Position = string(h.Value[bytes.LastIndexByte(h.Value, ' ')+1:])
 		}
 	}
+	return e
+}
+
+// BadPartition returns the error of an event that is a record already, and whose row names a partition that a topic of count ones does not
+// have.
+func BadPartition(topic string, r recordbatch.Raw, partition int32, count int) *BadEvent {
+	e := BadRecord(topic, r, fmt.Errorf("column partition: the topic has no partition %d, only 0 to %d", partition, count-1))
+	e.Cure = "add partitions to the topic, or correct what fills the column"
 	return e
 }
 

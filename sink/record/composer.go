@@ -1,34 +1,46 @@
-package sink
+package record
 
 import (
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"walpost/schema"
 	"walpost/sink/recordbatch"
 )
 
-// composer makes records out of events. It belongs to the goroutine that publishes; the record that compose returns is valid until the
-// next call.
-type composer struct {
+// Config says how events become records.
+type Config struct {
+	Topic          schema.Template // names the topic of a row that does not name one itself
+	Source         string          // ce_source
+	Profile        Profile         // style of the headers
+	PositionHeader bool            // profile Debezium: with the header walpost_position
+}
+
+// Composer makes records out of events. It belongs to one goroutine.
+type Composer struct {
+	topic    schema.Template
 	profile  Profile
 	position bool   // profile Debezium: with the header walpost_position
 	source   []byte // ce_source
 	now      time.Time
 
-	rec     recordbatch.Record
-	user    headerReader
-	time    instant
-	pos     []byte            // scratch space
-	refused func(name string) // told of a reserved name in the headers column
+	rec      recordbatch.Record
+	user     headerReader
+	time     instant
+	pos      []byte            // scratch space
+	reserved func(name string) // told of a reserved name in the headers column
 }
 
-// newComposer returns a composer of records as cfg wants them. It tells refused of reserved names in headers columns.
-func newComposer(cfg *Config, refused func(name string)) composer {
-	return composer{profile: cfg.Profile, position: cfg.PositionHeader, source: []byte(cfg.Source), now: time.Now(), refused: refused}
+// NewComposer returns a composer of records as cfg wants them. It calls reserved with each name in a headers column that is reserved: that
+// header is left out.
+func NewComposer(cfg Config, reserved func(name string)) *Composer {
+	return &Composer{topic: cfg.Topic, profile: cfg.Profile, position: cfg.PositionHeader, source: []byte(cfg.Source), now: time.Now(), reserved: reserved}
 }
+
+// SetNow sets the time that records without a time of their own get. The caller sets it for each read pass, so that the clock need not be
+// asked for each record.
+func (c *Composer) SetNow(now time.Time) { c.now = now }
 
 // What makes a row no event.
 var (
@@ -37,8 +49,8 @@ var (
 	errNoType  = errors.New("its type and its aggregatetype are NULL or empty")
 )
 
-// compose makes ev's record.
-func (c *composer) compose(ev *schema.Event) (*recordbatch.Record, error) {
+// Compose returns ev's record, valid until the next call. An error means that ev can never be a record, see [BadRow].
+func (c *Composer) Compose(ev *schema.Event) (*recordbatch.Record, error) {
 	switch id := ev.Values[schema.ID]; {
 	case id == nil:
 		return nil, errNoID
@@ -57,7 +69,7 @@ func (c *composer) compose(ev *schema.Event) (*recordbatch.Record, error) {
 }
 
 // headers adds the headers of ev's record to h.
-func (c *composer) headers(h []recordbatch.Header, ev *schema.Event) (_ []recordbatch.Header, err error) {
+func (c *Composer) headers(h []recordbatch.Header, ev *schema.Event) (_ []recordbatch.Header, err error) {
 	h = append(h, recordbatch.Header{Name: nameID, Value: ev.Values[schema.ID]})
 	if c.profile == CloudEvents {
 		if h, err = c.appendCloudEvent(h, ev); err != nil {
@@ -66,7 +78,7 @@ func (c *composer) headers(h []recordbatch.Header, ev *schema.Event) (_ []record
 	}
 	own := false // content-type from the headers column
 	if v := ev.Values[schema.Headers]; v != nil {
-		if h, own, err = c.user.append(h, v, c.refused); err != nil {
+		if h, own, err = c.user.append(h, v, c.reserved); err != nil {
 			return h, fmt.Errorf("column headers: %w", err)
 		}
 	}
@@ -81,7 +93,7 @@ func (c *composer) headers(h []recordbatch.Header, ev *schema.Event) (_ []record
 
 // timestamp is the record's time in milliseconds: the mapped column, else the commit, else now; never ahead of now, for brokers refuse
 // what is more than an hour ahead of their clock, and never before 1970, which they refuse too.
-func (c *composer) timestamp(ev *schema.Event) int64 {
+func (c *Composer) timestamp(ev *schema.Event) int64 {
 	ts := ev.Timestamp
 	if ts == schema.NoTime {
 		ts = ev.CommitTime
@@ -96,8 +108,8 @@ func (c *composer) timestamp(ev *schema.Event) int64 {
 	return max(ts/1000, 0)
 }
 
-// instant is ce_time: created_at, else the commit, else now.
-func (c *composer) instant(ev *schema.Event) []byte {
+// Time returns ce_time: created_at, else the commit, else now. The text is valid until the next call of Time or Compose.
+func (c *Composer) Time(ev *schema.Event) []byte {
 	us := ev.CreatedAt
 	if us == schema.NoTime {
 		us = ev.CommitTime
@@ -106,25 +118,4 @@ func (c *composer) instant(ev *schema.Event) []byte {
 		us = c.now.UnixMicro()
 	}
 	return c.time.of(us)
-}
-
-// place names an event's partition: the number in the mapped column, else by the hash of its key, or of its id when it has none, so that
-// a replay goes to the same one.
-type place struct {
-	explicit int32 // -1: by hash
-	hash     []byte
-}
-
-func placeOf(ev *schema.Event) (place, error) {
-	if v := ev.Values[schema.Partition]; v != nil {
-		n, err := strconv.ParseInt(string(v), 10, 32)
-		if err != nil || n < 0 {
-			return place{}, fmt.Errorf("column partition: %s is no partition number", v)
-		}
-		return place{explicit: int32(n)}, nil
-	}
-	if key := ev.Values[schema.AggregateID]; key != nil {
-		return place{explicit: -1, hash: key}, nil
-	}
-	return place{explicit: -1, hash: ev.Values[schema.ID]}, nil
 }

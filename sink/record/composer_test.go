@@ -1,4 +1,4 @@
-package sink
+package record
 
 import (
 	"errors"
@@ -9,45 +9,19 @@ import (
 	"time"
 
 	"walpost/schema"
+	"walpost/sink/internal/sinktest"
 	"walpost/sink/recordbatch"
 )
 
 const micros = int64(time.Second / time.Microsecond)
 
-// noon is when these tests compose.
-var noon = time.Date(2030, 3, 1, 12, 0, 0, 123456789, time.UTC)
-
-func testComposer(refused func(string)) *composer {
-	return &composer{source: []byte("/walpost/shop/walpost.outbox"), now: noon, refused: refused}
+func testComposer(reserved func(string)) *Composer {
+	return &Composer{source: []byte("/walpost/shop/walpost.outbox"), now: sinktest.Noon, reserved: reserved}
 }
 
-// row is an outbox row with everything that the table has.
-func row() *schema.Event {
-	ev := &schema.Event{CreatedAt: noon.UnixMicro() - 2*micros, Timestamp: schema.NoTime, CommitTime: noon.UnixMicro() - micros,
-		Position: schema.Position{Timeline: 0xab, LSN: 0x1_0000_00ff, Index: 3}}
-	for c, v := range map[schema.Column]string{schema.ID: "0b51f0a0-9d6c-4b7e-9d5a-000000000001", schema.AggregateType: "orders",
-		schema.AggregateID: "order-1", schema.Type: "OrderPlaced", schema.Payload: `{"n":1}`} {
-		ev.Values[c] = []byte(v)
-	}
-	return ev
-}
-
-// headerLines are a record's headers in order, as name=value.
-func headerLines(rec *recordbatch.Record) []string {
-	var lines []string
-	for _, h := range rec.Headers {
-		if h.Value == nil {
-			lines = append(lines, h.Text())
-			continue
-		}
-		lines = append(lines, h.Text()+"="+string(h.Value))
-	}
-	return lines
-}
-
-func compose(t *testing.T, c *composer, ev *schema.Event) *recordbatch.Record {
+func compose(t *testing.T, c *Composer, ev *schema.Event) *recordbatch.Record {
 	t.Helper()
-	rec, err := c.compose(ev)
+	rec, err := c.Compose(ev)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +29,7 @@ func compose(t *testing.T, c *composer, ev *schema.Event) *recordbatch.Record {
 }
 
 func TestRecordOfAnEvent(t *testing.T) {
-	ev := row()
+	ev := sinktest.Row()
 	ev.Values[schema.Headers] = []byte(`{"traceparent":"00-1-2-01","tenant":"t","gone":null}`)
 	rec := compose(t, testComposer(nil), ev)
 	want := []string{
@@ -72,7 +46,7 @@ func TestRecordOfAnEvent(t *testing.T) {
 		"gone",
 		"content-type=application/json",
 	}
-	if got := headerLines(rec); strings.Join(got, "\n") != strings.Join(want, "\n") {
+	if got := sinktest.HeaderLines(rec); strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("headers\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 	if string(rec.Key) != "order-1" || string(rec.Value) != `{"n":1}` {
@@ -114,7 +88,7 @@ func TestKeyValueAndWhatFollowsFromThem(t *testing.T) {
 		{"content-type in other letters", []byte("k"), []byte("{}"), schema.JSON, `{"Content-Type":"x/y"}`, "k", "application/json", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			ev := row()
+			ev := sinktest.Row()
 			ev.Content = test.content
 			ev.Values[schema.AggregateID], ev.Values[schema.Payload] = test.key, test.value
 			if test.headers != "" {
@@ -127,7 +101,7 @@ func TestKeyValueAndWhatFollowsFromThem(t *testing.T) {
 			if got := header(rec, "content-type"); got != test.contentType {
 				t.Errorf("content-type %s, want %s", got, test.contentType)
 			}
-			if n := strings.Count(strings.Join(headerLines(rec), "\n"), "content-type"); n > 1 {
+			if n := strings.Count(strings.Join(sinktest.HeaderLines(rec), "\n"), "content-type"); n > 1 {
 				t.Errorf("%d content-types", n)
 			}
 			if (rec.Key == nil) != (test.null == "key") || (rec.Value == nil) != (test.null == "value") {
@@ -139,7 +113,7 @@ func TestKeyValueAndWhatFollowsFromThem(t *testing.T) {
 
 func TestEmptyTypeIsTheAggregatetype(t *testing.T) {
 	for _, typ := range [][]byte{nil, {}} {
-		ev := row()
+		ev := sinktest.Row()
 		ev.Values[schema.Type] = typ
 		if got := header(compose(t, testComposer(nil), ev), "ce_type"); got != "orders" {
 			t.Errorf("type %q (null: %t): ce_type %s", typ, typ == nil, got)
@@ -160,14 +134,14 @@ func TestRowsThatAreNoEvent(t *testing.T) {
 		"no JSON":    {schema.Headers, []byte(`{"a":1} x`), errNoJSON},
 		"empty text": {schema.Headers, []byte{}, errNoJSON},
 	} {
-		c, ev := testComposer(nil), row()
+		c, ev := testComposer(nil), sinktest.Row()
 		ev.Values[schema.Type] = nil
 		ev.Values[test.column] = test.value
-		if rec, err := c.compose(ev); !errors.Is(err, test.want) {
+		if rec, err := c.Compose(ev); !errors.Is(err, test.want) {
 			t.Errorf("%s: %v, %v", name, rec, err)
 		}
 		// The composer goes on with the next row as if nothing had been.
-		if got := headerLines(compose(t, c, row())); len(got) != 9 || got[0] != "id=0b51f0a0-9d6c-4b7e-9d5a-000000000001" {
+		if got := sinktest.HeaderLines(compose(t, c, sinktest.Row())); len(got) != 9 || got[0] != "id=0b51f0a0-9d6c-4b7e-9d5a-000000000001" {
 			t.Errorf("%s: the next row has the headers %q", name, got)
 		}
 	}
@@ -181,7 +155,7 @@ func TestTimes(t *testing.T) {
 		}
 		return v.UnixMicro()
 	}
-	now := noon.UnixMicro()
+	now := sinktest.Noon.UnixMicro()
 	for _, test := range []struct {
 		name                       string
 		created, timestamp, commit int64
@@ -195,11 +169,11 @@ func TestTimes(t *testing.T) {
 		{"created in year 1", at("0001-01-01T00:00:00Z"), schema.NoTime, now, "0001-01-01T00:00:00.000000Z", now / 1000},
 		{"created in year 9999", at("9999-12-31T23:59:59.999999Z"), schema.NoTime, now, "9999-12-31T23:59:59.999999Z", now / 1000},
 		{"leap day", at("2000-02-29T00:00:00Z"), schema.NoTime, now, "2000-02-29T00:00:00.000000Z", now / 1000},
-		{"timestamp before 1970", now, at("1969-12-31T23:59:59.9Z"), now, noon.Format("2006-01-02T15:04:05.000000Z"), 0},
-		{"timestamp long before 1970", now, at("0001-01-01T00:00:00Z"), now, noon.Format("2006-01-02T15:04:05.000000Z"), 0},
-		{"timestamp at 1970", now, 0, now, noon.Format("2006-01-02T15:04:05.000000Z"), 0},
+		{"timestamp before 1970", now, at("1969-12-31T23:59:59.9Z"), now, sinktest.Noon.Format("2006-01-02T15:04:05.000000Z"), 0},
+		{"timestamp long before 1970", now, at("0001-01-01T00:00:00Z"), now, sinktest.Noon.Format("2006-01-02T15:04:05.000000Z"), 0},
+		{"timestamp at 1970", now, 0, now, sinktest.Noon.Format("2006-01-02T15:04:05.000000Z"), 0},
 	} {
-		ev := row()
+		ev := sinktest.Row()
 		ev.CreatedAt, ev.Timestamp, ev.CommitTime = test.created, test.timestamp, test.commit
 		rec := compose(t, testComposer(nil), ev)
 		if got := header(rec, "ce_time"); got != test.ceTime || rec.Timestamp != test.record {
@@ -215,7 +189,7 @@ func TestTimestampIsNeverAheadOfNow(t *testing.T) {
 		"commit in future": {Timestamp: schema.NoTime, CommitTime: time.Now().Add(time.Hour).UnixMicro(), CreatedAt: 0},
 		"backfilled":       {Timestamp: schema.NoTime, CommitTime: schema.NoTime, CreatedAt: schema.NoTime},
 	} {
-		full := row()
+		full := sinktest.Row()
 		ev.Values = full.Values
 		c := testComposer(nil)
 		before := time.Now()
@@ -236,7 +210,7 @@ func TestTimestampIsNeverAheadOfNow(t *testing.T) {
 
 // What has just been committed is stamped with its commit, although the pass began before it.
 func TestTimestampOfAFreshCommit(t *testing.T) {
-	c, ev := testComposer(nil), row()
+	c, ev := testComposer(nil), sinktest.Row()
 	ev.CommitTime = time.Now().UnixMicro()
 	c.now = time.Now().Add(-time.Minute)
 	if rec := compose(t, c, ev); rec.Timestamp != ev.CommitTime/1000 {
@@ -246,11 +220,11 @@ func TestTimestampOfAFreshCommit(t *testing.T) {
 
 // The records of an event without headers of its own, and of one with some, come without an allocation.
 func TestComposeAllocatesNothing(t *testing.T) {
-	c, plain, with := testComposer(nil), row(), row()
+	c, plain, with := testComposer(nil), sinktest.Row(), sinktest.Row()
 	with.Values[schema.Headers] = []byte(`{"traceparent": "00-1-2-01", "tenant": "t"}`)
 	if n := testing.AllocsPerRun(100, func() {
 		for _, ev := range []*schema.Event{plain, with} {
-			if _, err := c.compose(ev); err != nil {
+			if _, err := c.Compose(ev); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -277,16 +251,38 @@ func TestEventsOfOneKeyGoToOnePartition(t *testing.T) {
 			ev.Values[schema.Partition] = []byte(test.partition)
 		}
 		got := "error"
-		if p, err := placeOf(ev); err == nil {
-			got = fmt.Sprint(p.explicit)
-			if p.explicit < 0 {
-				got = "by " + string(p.hash)
+		if p, err := PlaceOf(ev); err == nil {
+			got = fmt.Sprint(p.Partition)
+			if p.Partition < 0 {
+				got = "by " + string(p.Key)
 			}
 		} else if !strings.HasPrefix(err.Error(), "column partition: ") {
 			t.Errorf("the error does not name the column: %v", err)
 		}
 		if got != test.want {
 			t.Errorf("partition %q, key %q: %s, want %s", test.partition, test.key, got, test.want)
+		}
+	}
+}
+
+// Whichever run of walpost sends an event, and however late, its id is the row's and its sequence the position's.
+func TestEventKeepsItsIDInEveryDelivery(t *testing.T) {
+	ev := sinktest.Row()
+	for _, profile := range []Profile{CloudEvents, Debezium} {
+		for _, now := range []time.Time{sinktest.Noon, sinktest.Noon.Add(24 * time.Hour)} {
+			c := NewComposer(Config{Profile: profile, PositionHeader: true, Source: "/walpost/shop/walpost.outbox"}, nil)
+			c.now = now
+			rec := compose(t, c, ev)
+			if got := header(rec, "id"); got != "0b51f0a0-9d6c-4b7e-9d5a-000000000001" {
+				t.Errorf("profile %v: id %s is not the row's", profile, got)
+			}
+			name, want := "ce_sequence", ev.Position.String()
+			if profile == Debezium {
+				name, want = "walpost_position", "/walpost/shop/walpost.outbox "+want
+			}
+			if got := header(rec, name); got != want {
+				t.Errorf("profile %v: %s is %s, want %s", profile, name, got, want)
+			}
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package sink
+package record
 
 import (
 	"encoding/binary"
@@ -17,7 +17,7 @@ const (
 	FNV1a                      // sarama's default
 )
 
-// ParsePartitioner takes a partitioner by its name in the configuration.
+// ParsePartitioner returns a partitioner by its name in the configuration.
 func ParsePartitioner(name string) (Partitioner, error) {
 	switch name {
 	case "murmur2":
