@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"walpost/relay/tail"
-	"walpost/sink"
+	"walpost/sink/stdout"
 )
 
 func (a *app) tailCommand() *cobra.Command {
@@ -51,7 +51,7 @@ func (a *app) tail(cmd *cobra.Command) error {
 	c.Slot = "" // it has one of its own
 	ctx, release := a.untilReaderGone(cmd.Context())
 	defer release()
-	err = tail.Run(ctx, c, sink.NewStdout(a.stdout, records.Record))
+	err = tail.Run(ctx, c, stdout.New(a.stdout, records.Record))
 	if errors.Is(err, syscall.EPIPE) {
 		return nil
 	}

@@ -1,4 +1,8 @@
-package sink
+// Package stdout prints events as lines of JSON, for people and jq. It needs no broker.
+//
+// A line shows the record that Kafka would get, by the same [record.Config]. Events come out in the order of [Printer.Print], once
+// [Printer.Flush] has returned without an error. What to do with an event that could never be published is for the caller to decide.
+package stdout
 
 import (
 	"bufio"
@@ -14,9 +18,8 @@ import (
 	"walpost/sink/record"
 )
 
-// Stdout writes events as lines of JSON, for people and jq: no broker, no lanes. A line tells the record that Kafka would get. It belongs
-// to one goroutine.
-type Stdout struct {
+// Printer writes events as lines of JSON. It belongs to one goroutine.
+type Printer struct {
 	out *bufio.Writer
 
 	composer *record.Composer
@@ -24,12 +27,12 @@ type Stdout struct {
 	encoder  *json.Encoder // into line
 }
 
-// NewStdout returns a sink that writes to w and makes records as a Kafka sink with this configuration does.
-func NewStdout(w io.Writer, cfg record.Config) *Stdout {
-	s := &Stdout{out: bufio.NewWriterSize(w, 64<<10), composer: record.NewComposer(cfg, func(string) {})}
-	s.encoder = json.NewEncoder(&s.line)
-	s.encoder.SetEscapeHTML(false)
-	return s
+// New returns a printer that writes to w and makes records as a Kafka sink with this configuration does.
+func New(w io.Writer, cfg record.Config) *Printer {
+	p := &Printer{out: bufio.NewWriterSize(w, 64<<10), composer: record.NewComposer(cfg, func(string) {})}
+	p.encoder = json.NewEncoder(&p.line)
+	p.encoder.SetEscapeHTML(false)
+	return p
 }
 
 // line is what is written of an event. What the headers hold besides stands there as it does in Kafka, in either profile; the fields that
@@ -79,33 +82,33 @@ func (v *value) MarshalJSON() ([]byte, error) {
 	return json.Marshal(map[string]string{"base64": base64.StdEncoding.EncodeToString(v.bytes)})
 }
 
-// Print writes ev into a buffer. An error is a *BadEvent, of an event that could never be published either: nothing is written of it.
-func (s *Stdout) Print(ev *schema.Event) error {
-	name, err := s.composer.AppendTopic(nil, ev)
+// Print writes ev into a buffer. An error is a [*record.BadEvent], of an event that could never be published either: nothing is written of it.
+func (p *Printer) Print(ev *schema.Event) error {
+	name, err := p.composer.AppendTopic(nil, ev)
 	if err != nil {
 		return record.BadTopic(ev, nil, err)
 	}
 	if err := record.CheckTopic(name); err != nil {
 		return record.BadTopic(ev, name, err)
 	}
-	l, err := s.compose(ev)
+	l, err := p.compose(ev)
 	if err != nil {
 		return record.BadRow(ev, string(name), err)
 	}
 	l.Topic = string(name)
-	s.line.Reset()
-	if err := s.encoder.Encode(l); err != nil {
+	p.line.Reset()
+	if err := p.encoder.Encode(l); err != nil {
 		bad := record.BadRow(ev, l.Topic, fmt.Errorf("it cannot be told as JSON: %w", err))
 		bad.Cure = ""
 		return bad
 	}
-	s.out.Write(s.line.Bytes()) // an error stays, for Flush to return
+	p.out.Write(p.line.Bytes()) // an error stays, for Flush to return
 	return nil
 }
 
 // compose makes all of a line but the topic.
-func (s *Stdout) compose(ev *schema.Event) (*line, error) {
-	rec, err := s.composer.Compose(ev)
+func (p *Printer) compose(ev *schema.Event) (*line, error) {
+	rec, err := p.composer.Compose(ev)
 	if err != nil {
 		return nil, err
 	}
@@ -115,7 +118,7 @@ func (s *Stdout) compose(ev *schema.Event) (*line, error) {
 	}
 	l := &line{
 		Key: text(rec.Key), ID: text(ev.Values[schema.ID]), Type: text(ev.TypeOrAggregate()),
-		Time: string(s.composer.Time(ev)), Sequence: ev.Position.String(),
+		Time: string(p.composer.Time(ev)), Sequence: ev.Position.String(),
 		Timestamp: time.UnixMilli(rec.Timestamp).UTC().Format("2006-01-02T15:04:05.000Z07:00"),
 		Headers:   make(map[string]*value, len(rec.Headers)), Payload: valueOf(rec.Value, ev.Content),
 	}
@@ -129,7 +132,7 @@ func (s *Stdout) compose(ev *schema.Event) (*line, error) {
 }
 
 // Flush writes out what was printed. An error is that of the writer, and stays.
-func (s *Stdout) Flush() error {
-	s.composer.SetNow(time.Now())
-	return s.out.Flush()
+func (p *Printer) Flush() error {
+	p.composer.SetNow(time.Now())
+	return p.out.Flush()
 }

@@ -1,4 +1,4 @@
-package sink
+package stdout
 
 import (
 	"bytes"
@@ -14,11 +14,27 @@ import (
 	"walpost/sink/record"
 )
 
+func config(t *testing.T) record.Config {
+	t.Helper()
+	topic, err := schema.ParseTemplate("{aggregatetype}", schema.DefaultMapping())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return record.Config{Topic: topic, Source: "/walpost/shop/walpost.outbox"}
+}
+
+// numbered returns a row whose id is a number.
+func numbered(i int) *schema.Event {
+	ev := sinktest.Row()
+	ev.Values[schema.ID] = fmt.Appendf(nil, "%08d", i)
+	return ev
+}
+
 // printed prints events and returns the lines.
 func printed(t *testing.T, events ...*schema.Event) []string {
 	t.Helper()
 	var out bytes.Buffer
-	s := NewStdout(&out, config(t, nil).Record)
+	s := New(&out, config(t))
 	for _, ev := range events {
 		if err := s.Print(ev); err != nil {
 			t.Fatal(err)
@@ -30,7 +46,7 @@ func printed(t *testing.T, events ...*schema.Event) []string {
 	return strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
 }
 
-func TestStdoutLine(t *testing.T) {
+func TestLine(t *testing.T) {
 	ev := sinktest.Row()
 	ev.CommitTime = sinktest.Noon.AddDate(-10, 0, 0).UnixMicro()
 	ev.CreatedAt = ev.CommitTime - time.Second.Microseconds()
@@ -47,7 +63,7 @@ func TestStdoutLine(t *testing.T) {
 	}
 }
 
-func TestStdoutValues(t *testing.T) {
+func TestValues(t *testing.T) {
 	for _, test := range []struct {
 		content schema.Content
 		value   []byte
@@ -75,7 +91,7 @@ func TestStdoutValues(t *testing.T) {
 }
 
 // A key of bytes is shown as it is, and not with signs of replacement.
-func TestStdoutKeys(t *testing.T) {
+func TestKeys(t *testing.T) {
 	for key, want := range map[string]string{"": `""`, "é": `"é"`, "\xff": `{"base64":"/w=="}`} {
 		ev := sinktest.Row()
 		ev.Values[schema.AggregateID] = []byte(key)
@@ -86,10 +102,10 @@ func TestStdoutKeys(t *testing.T) {
 	}
 }
 
-func TestStdoutKeepsOrder(t *testing.T) {
+func TestOrderIsKept(t *testing.T) {
 	var events []*schema.Event
 	for i := range 1000 { // more than the buffer holds
-		events = append(events, event("t", "k", i))
+		events = append(events, numbered(i))
 	}
 	for i, line := range printed(t, events...) {
 		if !strings.Contains(line, fmt.Sprintf(`"id":"%08d"`, i)) {
@@ -99,7 +115,7 @@ func TestStdoutKeepsOrder(t *testing.T) {
 }
 
 // What Kafka would never take is told as an error and leaves nothing behind, and the next event is printed.
-func TestStdoutBadEvents(t *testing.T) {
+func TestBadEvents(t *testing.T) {
 	for name, spoil := range map[string]func(*schema.Event){
 		"its id is NULL":    func(ev *schema.Event) { ev.Values[schema.ID] = nil },
 		"a topic name has":  func(ev *schema.Event) { ev.Values[schema.Topic] = []byte("a b") },
@@ -108,7 +124,7 @@ func TestStdoutBadEvents(t *testing.T) {
 		"no partition numb": func(ev *schema.Event) { ev.Values[schema.Partition] = []byte("x") },
 	} {
 		var out bytes.Buffer
-		s := NewStdout(&out, config(t, nil).Record)
+		s := New(&out, config(t))
 		ev := sinktest.Row()
 		spoil(ev)
 		var bad *record.BadEvent
@@ -131,10 +147,10 @@ type brokenWriter struct{}
 func (brokenWriter) Write([]byte) (int, error) { return 0, errBroken }
 
 // An output that fails is no fault of the event's.
-func TestStdoutThatCannotBeWritten(t *testing.T) {
-	s := NewStdout(brokenWriter{}, config(t, nil).Record)
+func TestOutputThatCannotBeWritten(t *testing.T) {
+	s := New(brokenWriter{}, config(t))
 	for i := range 1000 { // more than the buffer holds
-		if err := s.Print(event("t", "k", i)); err != nil {
+		if err := s.Print(numbered(i)); err != nil {
 			t.Fatal(err)
 		}
 	}
