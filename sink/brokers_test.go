@@ -160,11 +160,7 @@ func cutAfterAcks(ctx context.Context, p *Producer, acks *ledger) (cuts int) {
 			continue
 		}
 		last = acked
-		p.splicer.mu.Lock()
-		for c := range p.splicer.conns {
-			c.Conn.Close()
-		}
-		p.splicer.mu.Unlock()
+		cutConnections(p)
 		cuts++
 	}
 }

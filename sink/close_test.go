@@ -24,7 +24,7 @@ func ours() []string {
 		if strings.Contains(started, "MockBroker") {
 			continue
 		}
-		if strings.Contains(started, "walpost/sink.") && !strings.Contains(started, "_test.go") || strings.Contains(started, "IBM/sarama.") {
+		if (strings.Contains(started, "walpost/sink.") || strings.Contains(started, "walpost/sink/")) && !strings.Contains(started, "_test.go") || strings.Contains(started, "IBM/sarama.") {
 			list = append(list, s)
 		}
 	}

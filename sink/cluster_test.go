@@ -10,6 +10,7 @@ import (
 	"github.com/IBM/sarama"
 
 	"walpost/internal/kafkatest"
+	"walpost/sink/wire"
 )
 
 // stream publishes events of many keys, some thousand a second, until it is told to stop.
@@ -225,7 +226,7 @@ func TestBrokersComeAndGo(t *testing.T) {
 	begin := time.Now()
 	must(c.Freeze(hung))
 	s.flows(t, 20)
-	if took := time.Since(begin); took > readTimeout-2*time.Second {
+	if took := time.Since(begin); took > wire.ReadTimeout-2*time.Second {
 		t.Errorf("a hung broker held events for %v", took)
 	}
 	must(c.Thaw(hung))

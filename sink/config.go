@@ -60,19 +60,14 @@ const (
 	// flowLinger is how long batches that are not full wait for more while the relay says that more is to come. Without it the small
 	// reads between two surges would become small requests, each of which costs a broker as much as a large one.
 	flowLinger = 5 * time.Millisecond
-	// maxOpenRequests is how many requests a broker connection has under way; each holds other lanes.
-	maxOpenRequests = 5
 )
 
 // Times of the way to a broker.
 const (
-	dialTimeout    = 5 * time.Second
-	readTimeout    = 15 * time.Second
-	produceTimeout = 10 * time.Second       // how long a leader may wait for its followers
-	stuckAfter     = 3 * time.Second        // a request unanswered for so long makes us look for another leader
-	minBackoff     = 5 * time.Millisecond   // first wait before a resend, doubled each time
-	maxBackoff     = time.Second            // last: a partition that has a leader again gets its events within two
-	tellAfter      = 2 * time.Second        // a wait that time cures is logged from here on
-	alarmEvery     = time.Minute            // how often a wait that only an operator can end is logged
-	idBackoff      = 500 * time.Millisecond // most that passes between two attempts to get a producer id
+	stuckAfter = 3 * time.Second        // a request unanswered for so long makes us look for another leader
+	minBackoff = 5 * time.Millisecond   // first wait before a resend, doubled each time
+	maxBackoff = time.Second            // last: a partition that has a leader again gets its events within two
+	tellAfter  = 2 * time.Second        // a wait that time cures is logged from here on
+	alarmEvery = time.Minute            // how often a wait that only an operator can end is logged
+	idBackoff  = 500 * time.Millisecond // most that passes between two attempts to get a producer id
 )

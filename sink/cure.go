@@ -8,17 +8,18 @@ import (
 
 	"walpost/sink/auth"
 	"walpost/sink/kafkaerror"
+	"walpost/sink/wire"
 )
 
 // permanent reports whether only a person can cure err, as long as no connection has been made yet.
 func permanent(err error) bool {
-	return auth.Refused(err) || errors.As(err, new(*mismatch))
+	return auth.Refused(err) || errors.As(err, new(*wire.Mismatch))
 }
 
 // refusalCure returns the cure of an error that is permanent.
 func (c *Config) refusalCure(err error) string {
-	if m := (*mismatch)(nil); errors.As(err, &m) {
-		return m.cure
+	if m := (*wire.Mismatch)(nil); errors.As(err, &m) {
+		return m.Cure
 	}
 	return c.security().Cure(err)
 }
@@ -39,7 +40,7 @@ func hint(err error) string {
 	if code := sarama.KError(0); errors.As(err, &code) {
 		return "none is needed: the brokers answer, and give ids once the cluster is up"
 	}
-	if errors.Is(err, sarama.ErrOutOfBrokers) || hungUp(err) {
+	if errors.Is(err, sarama.ErrOutOfBrokers) || wire.HungUp(err) {
 		return "is a broker starting there, behind something that takes connections for it? Else: is kafka.security.protocol the one of this listener?"
 	}
 	return "is the address right, and does a broker listen there?"

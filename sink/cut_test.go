@@ -22,11 +22,7 @@ func TestConnectionsAreCut(t *testing.T) {
 	defer tick.Stop()
 	for range 100 {
 		<-tick.C
-		p.splicer.mu.Lock()
-		for c := range p.splicer.conns {
-			c.Conn.Close()
-		}
-		p.splicer.mu.Unlock()
+		cutConnections(p)
 	}
 	s.flows(t, 1)
 	close(s.stop)
@@ -38,4 +34,11 @@ func TestConnectionsAreCut(t *testing.T) {
 		t.Errorf("%v batches were sent again: this proves little", retries)
 	}
 	t.Logf("%d events, %v batches sent again", events, retries)
+}
+
+// cutConnections ends all connections of a producer.
+func cutConnections(p *Producer) {
+	for _, addr := range p.addresses() {
+		p.splicer.Avoid(addr, 0)
+	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/IBM/sarama"
 
 	"walpost/internal/diagnosis"
+	"walpost/sink/wire"
 )
 
 // Diagnose checks what a [Producer] needs, without stopping at the first thing that is wrong: each bootstrap server, with TLS and login as
@@ -22,9 +23,9 @@ import (
 // It writes nothing and creates nothing; like every producer that opens, it is given a producer id. It returns when all is asked or
 // ctx ends, and may be called beside producers.
 func (k *Kafka) Diagnose(ctx context.Context, topics ...string) []diagnosis.Finding {
-	s := newSplicer(k.access)
-	defer s.close()
-	defer context.AfterFunc(ctx, s.close)()
+	s := wire.NewSplicer(k.access)
+	defer s.Close()
+	defer context.AfterFunc(ctx, s.Close)()
 	d := &diagnosing{k: k, splicer: s, list: diagnosis.List{Target: "kafka"}}
 	b := d.bootstrap()
 	if b == nil {
@@ -49,19 +50,19 @@ func (k *Kafka) Diagnose(ctx context.Context, topics ...string) []diagnosis.Find
 // diagnosing is one diagnosis.
 type diagnosing struct {
 	k       *Kafka
-	splicer *splicer
+	splicer *wire.Splicer
 	list    diagnosis.List
 }
 
 // connect opens a connection, logged in.
 func (d *diagnosing) connect(addr string) (*sarama.Broker, error) {
-	cfg, err := d.k.saramaConfig(d.splicer) // its own: sarama writes into it
+	cfg, err := d.splicer.SaramaConfig(d.k.cfg.ClientID, d.k.cfg.AutoCreateTopics) // its own: sarama writes into it
 	if err != nil {
 		return nil, err
 	}
-	b, err := connect(addr, cfg)
+	b, err := wire.Connect(addr, cfg)
 	if err != nil {
-		return nil, d.splicer.explain(addr, err)
+		return nil, d.splicer.CheckListener(addr, err)
 	}
 	return b, nil
 }
@@ -126,17 +127,17 @@ const idPatience = 5 * time.Second
 // producerID asks for what every producer asks for first. It tells whether the broker answers at all.
 func (d *diagnosing) producerID(b *sarama.Broker) bool {
 	const check = "producer_id"
-	_, err := initProducerID(b)
+	_, _, err := wire.ProducerID(b)
 	for began := time.Now(); errors.Is(err, sarama.ErrOffsetsLoadInProgress) && time.Since(began) < idPatience; {
 		select {
-		case <-d.splicer.ctx.Done():
+		case <-d.splicer.Done():
 			return false
 		case <-time.After(idBackoff):
-			_, err = initProducerID(b)
+			_, _, err = wire.ProducerID(b)
 		}
 	}
 	if err != nil { // brokers that want a login speak of nothing before the first request
-		err = d.splicer.explain(b.Addr(), err)
+		err = d.splicer.CheckListener(b.Addr(), err)
 		d.list.Add(check, diagnosis.Failed, fmt.Sprintf("%s gives no producer id: %v", b.Addr(), err), d.cure(err))
 		return errors.As(err, new(sarama.KError))
 	}

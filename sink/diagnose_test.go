@@ -14,6 +14,7 @@ import (
 	"walpost/internal/kafkatest"
 	"walpost/schema"
 	"walpost/sink/auth"
+	"walpost/sink/wire"
 )
 
 // diagnose diagnoses the cluster as cfg has it.
@@ -112,7 +113,7 @@ func TestDiagnoseNobody(t *testing.T) {
 	}()
 	began := time.Now()
 	findings(t, k.Diagnose(ctx), "bootstrap failed")
-	if took := time.Since(began); took > readTimeout/2 {
+	if took := time.Since(began); took > wire.ReadTimeout/2 {
 		t.Errorf("it took %s", took)
 	}
 }

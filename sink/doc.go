@@ -18,7 +18,7 @@
 // Flush; senders take batches from there. While the partitions of a topic are not known yet, its events wait in the topic, in order.
 //
 // Metadata, connections, SASL and the answers are IBM/sarama's; order and batches are ours, for its AsyncProducer lets later batches of a
-// partition succeed after an earlier one failed. splice.go is the one place where both meet.
+// partition succeed after an earlier one failed. Package wire is the one place where both meet.
 //
 // The sink knows nothing of Postgres. It writes positions into records and never interprets them.
 package sink

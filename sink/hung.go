@@ -1,12 +1,12 @@
 package sink
 
 import (
-	"fmt"
-	"net"
 	"slices"
 	"time"
 
 	"github.com/IBM/sarama"
+
+	"walpost/sink/wire"
 )
 
 // shunFor is how long a broker that hangs is not connected to again.
@@ -40,7 +40,7 @@ func (s *sender) desert(stuck []*lane) {
 		return
 	}
 	s.p.log.Warn("leaving a broker that does not answer", "broker", s.broker.Addr(), "topic", l.topic.name, "partition", l.partition, "leader", leader)
-	s.p.splicer.shun(s.broker.Addr(), shunFor)
+	s.p.splicer.Avoid(s.broker.Addr(), shunFor)
 }
 
 // ledElsewhere asks the other brokers for a lane that another one leads, and for that one's id. It uses connections of its own, because
@@ -58,71 +58,16 @@ func (p *Producer) ledElsewhere(lanes []*lane, hung *sarama.Broker) (*lane, int3
 		if addr == hung.Addr() || p.ctx.Err() != nil {
 			continue
 		}
-		leaders, err := askLeaders(addr, &cfg, topics)
+		leaders, err := wire.Leaders(addr, &cfg, topics)
 		if err != nil {
 			continue
 		}
 		for _, l := range lanes {
-			if leader, ok := leaders[partitionOf{l.topic.name, l.partition}]; ok && leader != hung.ID() {
+			if leader, ok := leaders[l.topic.name][l.partition]; ok && leader != hung.ID() {
 				return l, leader
 			}
 		}
 		return nil, 0
 	}
 	return nil, 0
-}
-
-// partitionOf is a partition of a topic.
-type partitionOf struct {
-	topic     string
-	partition int32
-}
-
-// askLeaders asks one broker for the leaders of some topics' partitions, as far as these have any.
-func askLeaders(addr string, cfg *sarama.Config, topics []string) (map[partitionOf]int32, error) {
-	b, err := connect(addr, cfg)
-	if err != nil {
-		return nil, err
-	}
-	defer b.Close()
-	res, err := b.GetMetadata(sarama.NewMetadataRequest(cfg.Version, topics))
-	if err != nil {
-		return nil, err
-	}
-	leaders := map[partitionOf]int32{}
-	for _, t := range res.Topics {
-		for _, p := range t.Partitions {
-			if p.Err == sarama.ErrNoError && p.Leader >= 0 {
-				leaders[partitionOf{t.Name, p.ID}] = p.Leader
-			}
-		}
-	}
-	return leaders, nil
-}
-
-// shun ends all connections to an address, and lets none be made for a while.
-func (s *splicer) shun(addr string, d time.Duration) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.shunned[addr] = time.Now().Add(d)
-	for c := range s.conns {
-		if c.addr == addr {
-			_ = c.Conn.Close()
-		}
-	}
-}
-
-// shuns returns an error if an address is not to be dialed now.
-func (s *splicer) shuns(addr string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	until, ok := s.shunned[addr]
-	switch {
-	case !ok:
-		return nil
-	case time.Now().Before(until):
-		return fmt.Errorf("broker %s does not answer: %w", addr, net.ErrClosed)
-	}
-	delete(s.shunned, addr)
-	return nil
 }

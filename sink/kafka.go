@@ -8,16 +8,11 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
-	"github.com/rcrowley/go-metrics"
 
 	"walpost/sink/auth"
 	"walpost/sink/recordbatch"
+	"walpost/sink/wire"
 )
-
-func init() {
-	// sarama times every request with go-metrics, which nothing here reads.
-	metrics.UseNilMetrics = true
-}
 
 // Kafka is a Kafka cluster as configured. It holds no connection: Open makes producers.
 type Kafka struct {
@@ -40,38 +35,19 @@ func NewKafka(cfg Config) (*Kafka, error) {
 	if k.metrics, err = newMetrics(cfg.Registerer); err != nil {
 		return nil, fmt.Errorf("register the sink's metrics: %w", err)
 	}
-	if _, err := k.saramaConfig(newSplicer(k.access)); err != nil {
+	if _, err := wire.NewSplicer(k.access).SaramaConfig(k.cfg.ClientID, k.cfg.AutoCreateTopics); err != nil {
 		return nil, err
 	}
 	return k, nil
 }
 
-func (k *Kafka) saramaConfig(s *splicer) (*sarama.Config, error) {
-	c := sarama.NewConfig()
-	c.ClientID = k.cfg.ClientID
-	c.Version = sarama.V2_8_0_0 // all that is used here; brokers of every later version take it
-	c.Metadata.Full = false     // only topics that events go to
-	c.Metadata.AllowAutoTopicCreation = k.cfg.AutoCreateTopics
-	c.Metadata.Retry.Max = 0 // we retry ourselves: sarama's retries for one topic hold up the others
-	c.Metadata.RefreshFrequency = 2 * time.Minute
-	c.Net.DialTimeout, c.Net.ReadTimeout, c.Net.WriteTimeout = dialTimeout, readTimeout, readTimeout
-	c.Net.MaxOpenRequests = maxOpenRequests
-	c.Net.Proxy.Enable, c.Net.Proxy.Dialer = true, s
-	c.Producer.RequiredAcks = sarama.WaitForAll
-	k.access.ApplySASL(c)
-	if err := c.Validate(); err != nil {
-		return nil, fmt.Errorf("kafka configuration: %w", err)
-	}
-	return c, nil
-}
-
 // Open connects and takes a producer id. While no broker can be reached it waits, and says so, until ctx ends. An error that only a
 // person can cure (SASL refused, a certificate that does not verify) is returned, with Permanent() true.
 func (k *Kafka) Open(ctx context.Context, acks Acks) (*Producer, error) {
-	s := newSplicer(k.access)
+	s := wire.NewSplicer(k.access)
 	// A peer that took the connection and says nothing would hold a dial, a handshake or a first answer until its time-out.
-	defer context.AfterFunc(ctx, s.close)()
-	cfg, err := k.saramaConfig(s)
+	defer context.AfterFunc(ctx, s.Close)()
+	cfg, err := s.SaramaConfig(k.cfg.ClientID, k.cfg.AutoCreateTopics)
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +92,7 @@ func (p *Producer) newIdentity(ctx context.Context) (identity, error) {
 			if ctx.Err() != nil {
 				return identity{}, ctx.Err()
 			}
-			err = p.splicer.explain(addr, err)
+			err = p.splicer.CheckListener(addr, err)
 			if permanent(err) && hopeless == nil {
 				hopeless = &permanentError{fmt.Errorf("connect to Kafka at %s: %w; %s", addr, err, p.cfg.refusalCure(err))}
 			}
@@ -156,34 +132,14 @@ func (p *Producer) addresses() []string {
 
 // askIdentity asks one broker, over a connection of its own: the answer is worth the handshake, for it comes with the reason why not.
 func (p *Producer) askIdentity(addr string) (identity, error) {
-	b, err := connect(addr, p.client.Config())
+	b, err := wire.Connect(addr, p.client.Config())
 	if err != nil {
 		return identity{}, err
 	}
 	defer b.Close()
-	return initProducerID(b)
-}
-
-// connect opens a connection to a broker that belongs to whoever asks, logged in. The client's own may be in use, or hang.
-func connect(addr string, cfg *sarama.Config) (*sarama.Broker, error) {
-	b := sarama.NewBroker(addr)
-	if err := b.Open(cfg); err != nil {
-		return nil, err
-	}
-	if _, err := b.Connected(); err != nil { // it waits for the opening; what failed leaves nothing to close
-		return nil, err
-	}
-	return b, nil
-}
-
-// initProducerID asks a broker for a producer id.
-func initProducerID(b *sarama.Broker) (identity, error) {
-	res, err := b.InitProducerID(&sarama.InitProducerIDRequest{Version: 2, ProducerID: -1, ProducerEpoch: -1})
+	producer, epoch, err := wire.ProducerID(b)
 	if err != nil {
 		return identity{}, err
 	}
-	if res.Err != sarama.ErrNoError {
-		return identity{}, res.Err
-	}
-	return identity{producer: res.ProducerID, epoch: res.ProducerEpoch}, nil
+	return identity{producer: producer, epoch: epoch}, nil
 }

@@ -11,9 +11,11 @@ import (
 
 	"github.com/IBM/sarama"
 
-	"walpost/sink/kafkaerror"
 	"walpost/sink/recordbatch"
 )
+
+// errNoAnswer is an error without a code.
+var errNoAnswer = errors.New("the broker's answer leaves the partition out")
 
 // bench is a lane with what it needs around it, and no broker.
 type bench struct {
@@ -218,9 +220,6 @@ func TestBackoffGrowsToItsMost(t *testing.T) {
 		if d := backoff(tries); d > most || d < most*3/4 {
 			t.Errorf("attempt %d: %v, want %v at most", tries, d, most)
 		}
-	}
-	if errors.Is(errNoAnswer, io.EOF) || kafkaerror.Classify(errNoAnswer) != kafkaerror.Unclear {
-		t.Error("an answer that leaves a partition out is not clear")
 	}
 }
 

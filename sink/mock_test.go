@@ -13,6 +13,9 @@ import (
 	"walpost/sink/internal/sinktest"
 )
 
+// produceVersion is the version of the requests that are sent.
+const produceVersion = 8
+
 // scripted is a broker whose answers a test chooses. It decodes what it is sent with sarama's own decoder, and ends the test if that
 // cannot be done.
 type scripted struct {

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"walpost/sink/recordbatch"
+	"walpost/sink/wire"
 )
 
 // stubClient knows partitions as a cluster without brokers would: topics are there, leaders are not.
@@ -55,7 +56,7 @@ func offline(t testing.TB, cfg Config, acks Acks) (*Producer, *stubClient) {
 		t.Fatal(err)
 	}
 	c := &stubClient{partitions: map[string]int{}, looked: make(chan string, 1000)}
-	p := newProducer(&cfg, cfg.Logger, m, acks, c, newSplicer(nil))
+	p := newProducer(&cfg, cfg.Logger, m, acks, c, wire.NewSplicer(nil))
 	p.id = identity{producer: 5, epoch: 1}
 	t.Cleanup(func() {
 		if err := p.Close(); err != nil {

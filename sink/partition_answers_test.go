@@ -11,6 +11,7 @@ import (
 
 	"walpost/internal/kafkatest"
 	"walpost/sink/recordbatch"
+	"walpost/sink/wire"
 )
 
 // sent is a batch of one row of what TestPartitionModel asks: events count on from the first of them.
@@ -166,8 +167,8 @@ func dialPartition(t *testing.T, brokers []string, name string) func(b *batch) o
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := newSplicer(k.access)
-	cfg, err := k.saramaConfig(s)
+	s := wire.NewSplicer(k.access)
+	cfg, err := s.SaramaConfig(k.cfg.ClientID, k.cfg.AutoCreateTopics)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,11 +183,17 @@ func dialPartition(t *testing.T, brokers []string, name string) func(b *batch) o
 	}
 	return func(b *batch) outcome {
 		t.Helper()
-		f := &flight{parts: []part{{newLane(&topic{name: name}, 0, identity{}), b}}}
-		res, err := broker.Produce(placeholder(f, s.add(f)))
+		answered := make(chan outcome, 1)
+		err := s.Produce(broker, []wire.Part{{Topic: name, Batch: b.Wire()}}, func(answers []wire.Answer, err error) {
+			if err != nil {
+				t.Error(err)
+				answers = []wire.Answer{{Err: err, Named: -1}}
+			}
+			answered <- outcome{err: answers[0].Err, named: answers[0].Named}
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		return read(res.GetBlock(name, 0))
+		return <-answered
 	}
 }

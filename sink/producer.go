@@ -14,6 +14,7 @@ import (
 	"walpost/sink/kafkaerror"
 	"walpost/sink/record"
 	"walpost/sink/recordbatch"
+	"walpost/sink/wire"
 )
 
 // Producer publishes to Kafka. [Kafka.Open] makes it. Publish and Flush belong to one goroutine; Close may be called from any.
@@ -23,7 +24,7 @@ type Producer struct {
 	metrics *sinkMetrics
 	acks    Acks
 	client  sarama.Client
-	splicer *splicer
+	splicer *wire.Splicer
 	pool    pool
 	doubt   time.Duration // how long a broker has to tell of fewer partitions than are needed
 	attend  time.Duration // how often topics are looked at although nothing has happened
@@ -50,7 +51,7 @@ type Producer struct {
 }
 
 // newProducer returns one without an identity. It does nothing by itself until events come.
-func newProducer(cfg *Config, log *slog.Logger, m *sinkMetrics, acks Acks, client sarama.Client, s *splicer) *Producer {
+func newProducer(cfg *Config, log *slog.Logger, m *sinkMetrics, acks Acks, client sarama.Client, s *wire.Splicer) *Producer {
 	p := &Producer{cfg: cfg, log: log, metrics: m, acks: acks, client: client, splicer: s, doubt: fewerFor, attend: attendEvery, flow: flowLinger,
 		topics: map[string]*topic{}, senders: map[int32]*sender{}}
 	p.composer = record.NewComposer(cfg.Record, p.reservedHeader())
@@ -201,7 +202,7 @@ func (p *Producer) Close() error {
 		s.close()
 	}
 	p.mu.Unlock()
-	p.splicer.close() // first, so that nothing below waits for a broker
+	p.splicer.Close() // first, so that nothing below waits for a broker
 	err := p.client.Close()
 	p.work.Wait()
 	if err != nil {

@@ -66,14 +66,3 @@ func TestNothingOvertakesAFailedBatch(t *testing.T) {
 		t.Errorf("the log holds %s", got)
 	}
 }
-
-// The request says that all in-sync replicas have to have a batch before it is acked, and brokers go by what it says.
-func TestEveryProduceWaitsForAllReplicas(t *testing.T) {
-	s := newSplicer(nil)
-	b, far := spliced(t, s)
-	f := flightOf(t, "a/0", "b/1")
-	go b.AsyncProduce(placeholder(f, s.add(f)), func(*sarama.ProduceResponse, error) {})
-	if p := readProduce(t, far); p.acks != -1 {
-		t.Errorf("acks=%d, want -1, which is all", p.acks)
-	}
-}

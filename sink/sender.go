@@ -1,7 +1,6 @@
 package sink
 
 import (
-	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -10,6 +9,7 @@ import (
 	"github.com/IBM/sarama"
 
 	"walpost/sink/recordbatch"
+	"walpost/sink/wire"
 )
 
 // sender sends the batches of the lanes that one broker leads. Lanes queue with it; whatever is queued when a request can go shares it.
@@ -41,8 +41,6 @@ type part struct {
 	lane  *lane
 	batch *batch
 }
-
-var errNoAnswer = errors.New("the broker's answer leaves the partition out")
 
 func newSender(p *Producer, b *sarama.Broker) *sender {
 	encoder, err := recordbatch.NewEncoder(p.cfg.Codec)
@@ -151,7 +149,7 @@ func (s *sender) run() {
 func (s *sender) wait() []*lane {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for (len(s.ready) == 0 || !s.hurry || s.holds > 0 || len(s.flights) >= maxOpenRequests) && !s.closed {
+	for (len(s.ready) == 0 || !s.hurry || s.holds > 0 || len(s.flights) >= wire.MaxOpenRequests) && !s.closed {
 		if len(s.ready) == 0 {
 			s.hurry = false
 		}
@@ -170,7 +168,7 @@ func (s *sender) send(f *flight) {
 	slices.SortStableFunc(f.parts, func(a, b part) int { return strings.Compare(a.lane.topic.name, b.lane.topic.name) })
 	s.mu.Lock()
 	// Were AsyncProduce to wait for a free place, it would do so with the broker locked, and nobody could close a stuck connection.
-	for len(s.flights) >= maxOpenRequests && !s.closed {
+	for len(s.flights) >= wire.MaxOpenRequests && !s.closed {
 		s.cond.Wait()
 	}
 	f.sent, f.conn = time.Now(), s.conn
@@ -178,17 +176,18 @@ func (s *sender) send(f *flight) {
 	s.mu.Unlock()
 	s.p.work.Add(1) // so that Close returns when all has been reported; the loop that calls this counts itself, so Wait is not over
 
-	number := s.p.splicer.add(f)
-	request := placeholder(f, number)
-	err := s.broker.AsyncProduce(request, func(res *sarama.ProduceResponse, err error) { s.landed(f, res, err) })
+	parts := make([]wire.Part, len(f.parts))
+	for i, p := range f.parts {
+		parts[i] = wire.Part{Topic: p.lane.topic.name, Partition: p.lane.partition, Batch: p.batch.Wire()}
+	}
+	err := s.p.splicer.Produce(s.broker, parts, func(answers []wire.Answer, err error) { s.landed(f, answers, err) })
 	if err != nil {
-		s.p.splicer.drop(number)
 		s.landed(f, nil, err)
 	}
 }
 
 // landed takes a request's answer apart. It may run in sarama's receiving goroutine, so it must not call the broker.
-func (s *sender) landed(f *flight, res *sarama.ProduceResponse, err error) {
+func (s *sender) landed(f *flight, answers []wire.Answer, err error) {
 	defer s.p.work.Done()
 	s.mu.Lock()
 	delete(s.flights, f)
@@ -208,25 +207,13 @@ func (s *sender) landed(f *flight, res *sarama.ProduceResponse, err error) {
 	if err == nil {
 		s.p.metrics.duration.Observe(time.Since(f.sent).Seconds())
 	}
-	for _, part := range f.parts {
+	for i, part := range f.parts {
 		o := outcome{err: err, named: -1}
 		if err == nil {
-			o = read(res.GetBlock(part.lane.topic.name, part.lane.partition))
+			o = outcome{err: answers[i].Err, named: answers[i].Named}
 		}
 		s.p.finish(part.lane, part.batch, o)
 	}
-}
-
-func read(block *sarama.ProduceResponseBlock) outcome {
-	switch {
-	case block == nil:
-		return outcome{err: errNoAnswer, named: -1}
-	case block.Err == sarama.ErrNoError:
-		return outcome{named: -1}
-	case len(block.RecordErrors) > 0:
-		return outcome{err: block.Err, named: int(block.RecordErrors[0].BatchIndex)}
-	}
-	return outcome{err: block.Err, named: -1}
 }
 
 // stuck returns the lanes of requests that have waited for too long.

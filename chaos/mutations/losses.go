@@ -215,9 +215,9 @@ func parseCopyData(b []byte) (Message, error) {
 		Mode:     "L11",
 		Prevents: "every produce request asks for the acknowledgement of all in-sync replicas",
 		Guard:    "acks=all in the request; instead the leader's is enough",
-		File:     "sink/splice.go",
+		File:     "sink/wire/splice.go",
 		Old:      "r := &sarama.ProduceRequest{RequiredAcks: sarama.WaitForAll,",
 		New:      "r := &sarama.ProduceRequest{RequiredAcks: sarama.WaitForLocal,",
-		Module:   ".", Package: "./sink", Test: "TestEveryProduceWaitsForAllReplicas",
+		Module:   ".", Package: "./sink/wire", Test: "TestEveryProduceWaitsForAllReplicas",
 	},
 }

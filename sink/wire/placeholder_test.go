@@ -1,9 +1,10 @@
-package sink
+package wire
 
 import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"io"
 	"net"
 	"testing"
 
@@ -12,8 +13,8 @@ import (
 	"walpost/sink/kafkaerror"
 )
 
-// placeholderBytes is what sarama writes for a flight.
-func placeholderBytes(t testing.TB, f *flight, number int64) []byte {
+// placeholderBytes is what sarama writes for a request of these parts.
+func placeholderBytes(t testing.TB, parts []Part, number int64) []byte {
 	near, far := net.Pipe()
 	cfg := sarama.NewConfig()
 	cfg.ClientID = "walpost-test"
@@ -24,7 +25,7 @@ func placeholderBytes(t testing.TB, f *flight, number int64) []byte {
 		t.Fatal(err)
 	}
 	defer b.Close()
-	go b.AsyncProduce(placeholder(f, number), func(*sarama.ProduceResponse, error) {})
+	go b.AsyncProduce(placeholder(parts, number), func(*sarama.ProduceResponse, error) {})
 	buf := make([]byte, 1<<16)
 	n, err := far.Read(buf)
 	if err != nil {
@@ -35,7 +36,7 @@ func placeholderBytes(t testing.TB, f *flight, number int64) []byte {
 
 func TestParsePlaceholder(t *testing.T) {
 	const number = 0x0102030405060708
-	whole := placeholderBytes(t, flightOf(t, "a/5"), number)
+	whole := placeholderBytes(t, partsOf(t, "a/5"), number)
 	topics, got, ok := parsePlaceholder(whole)
 	if !ok || got != number || !isProduce(whole) {
 		t.Fatalf("placeholder not recognised: %d, %v", got, ok)
@@ -80,7 +81,7 @@ func TestParsePlaceholder(t *testing.T) {
 }
 
 func FuzzParsePlaceholder(f *testing.F) {
-	whole := placeholderBytes(f, flightOf(f, "a/5"), 77)
+	whole := placeholderBytes(f, partsOf(f, "a/5"), 77)
 	for n := range whole {
 		b := bytes.Clone(whole[:n+1])
 		f.Add(b)
@@ -108,7 +109,7 @@ func FuzzParsePlaceholder(f *testing.F) {
 
 // Everything but produce requests passes as it is; a produce request that cannot be replaced does not pass.
 func TestWhatPasses(t *testing.T) {
-	s := newSplicer(nil)
+	s := NewSplicer(nil)
 	near, far := net.Pipe()
 	defer far.Close()
 	c := &spliceConn{Conn: near, splicer: s}
@@ -125,7 +126,7 @@ func TestWhatPasses(t *testing.T) {
 			got <- buf[:n]
 		}
 	}()
-	whole := placeholderBytes(t, flightOf(t, "a/5"), 12)
+	whole := placeholderBytes(t, partsOf(t, "a/5"), 12)
 	metadata := bytes.Clone(whole)
 	binary.BigEndian.PutUint16(metadata[4:], 3)
 	for _, b := range [][]byte{metadata, []byte("\x00user\x00password"), {0, 0, 0, 2, 0, 0}, {1}} {
@@ -136,8 +137,8 @@ func TestWhatPasses(t *testing.T) {
 			t.Errorf("%.20q became %.20q", b, passed)
 		}
 	}
-	if _, err := c.Write(whole); !errors.Is(err, errNoFlight) {
-		t.Errorf("a placeholder without a flight: %v", err)
+	if _, err := c.Write(whole); !errors.Is(err, errNoRequest) {
+		t.Errorf("a placeholder of no request: %v", err)
 	}
 	older := bytes.Clone(whole)
 	binary.BigEndian.PutUint16(older[6:], 7)
@@ -153,7 +154,7 @@ func TestWhatPasses(t *testing.T) {
 // Nobody can tell what became of a batch when the request or the answer was not what it has to be.
 func TestErrorsOfOursAreUnclear(t *testing.T) {
 	for _, err := range []error{errNoAnswer, errNoPlaceholder} {
-		if got := kafkaerror.Classify(err); got != kafkaerror.Unclear {
+		if got := kafkaerror.Classify(err); got != kafkaerror.Unclear || errors.Is(err, io.EOF) {
 			t.Errorf("%v: class %d", err, got)
 		}
 	}

@@ -1,4 +1,4 @@
-package sink
+package wire
 
 import (
 	"net"
@@ -8,10 +8,10 @@ import (
 	"walpost/sink/internal/sinktest"
 )
 
-// A broker that is shunned loses its connections, whatever waits for it, and is not dialed until some time has passed.
-func TestShun(t *testing.T) {
-	s := newSplicer(nil)
-	defer s.close()
+// A broker that is avoided loses its connections, whatever waits for it, and is not dialed until some time has passed.
+func TestAvoid(t *testing.T) {
+	s := NewSplicer(nil)
+	defer s.Close()
 	hung, other := sinktest.SilentListener(t), sinktest.SilentListener(t)
 	conn, err := s.Dial("tcp", hung)
 	if err != nil {
@@ -26,7 +26,7 @@ func TestShun(t *testing.T) {
 		_, err := conn.Read(make([]byte, 1))
 		read <- err
 	}()
-	s.shun(hung, time.Hour)
+	s.Avoid(hung, time.Hour)
 	select {
 	case err := <-read:
 		if err == nil {
@@ -41,7 +41,7 @@ func TestShun(t *testing.T) {
 	if _, err := good.Write([]byte("x")); err != nil {
 		t.Errorf("another broker's connection: %v", err)
 	}
-	s.shun(hung, 0)
+	s.Avoid(hung, 0)
 	var again net.Conn
 	if again, err = s.Dial("tcp", hung); err != nil {
 		t.Errorf("dialed later: %v", err)

@@ -1,4 +1,4 @@
-package sink
+package wire
 
 import (
 	"bytes"
@@ -30,8 +30,8 @@ func over(t *testing.T, s auth.Security) *auth.Access {
 // Under TLS the request arrives the same, and its pieces share records: a request of many small batches must not become twice as many.
 func TestSplicedRequestUnderTLS(t *testing.T) {
 	l, files := sinktest.TLSListener(t, nil)
-	s := newSplicer(over(t, auth.Security{Protocol: "SSL", CAFile: files.CA}))
-	defer s.close()
+	s := NewSplicer(over(t, auth.Security{Protocol: "SSL", CAFile: files.CA}))
+	defer s.Close()
 	arrived := make(chan net.Conn, 1)
 	go func() {
 		c, err := l.Accept()
@@ -54,8 +54,8 @@ func TestSplicedRequestUnderTLS(t *testing.T) {
 	for i := range places {
 		places[i] = fmt.Sprintf("a/%d", i)
 	}
-	f := flightOf(t, places...)
-	b := placeholderBytes(t, f, s.add(f))
+	parts := partsOf(t, places...)
+	b := placeholderBytes(t, parts, s.add(parts))
 	sent := make(chan error, 1)
 	go func() {
 		n, err := conn.Write(b)
@@ -69,8 +69,8 @@ func TestSplicedRequestUnderTLS(t *testing.T) {
 	if err := <-sent; err != nil {
 		t.Fatal(err)
 	}
-	for i, part := range f.parts {
-		if !bytes.Equal(p.batches[places[i]], part.batch.Wire()) {
+	for i, part := range parts {
+		if !bytes.Equal(p.batches[places[i]], part.Batch) {
 			t.Errorf("%s: not the batch", places[i])
 		}
 	}
@@ -110,15 +110,15 @@ func TestDialVerifies(t *testing.T) {
 	}
 	address, trust := listen(nil)
 	var unknown x509.UnknownAuthorityError
-	if _, err := newSplicer(over(t, auth.Security{Protocol: "SSL"})).Dial("tcp", address); !errors.As(err, &unknown) {
+	if _, err := NewSplicer(over(t, auth.Security{Protocol: "SSL"})).Dial("tcp", address); !errors.As(err, &unknown) {
 		t.Errorf("unknown authority: %v", err)
 	}
 	elsewhere, trusted := listen(func(c *x509.Certificate) { c.DNSNames, c.IPAddresses = []string{"kafka.example"}, nil })
 	var name x509.HostnameError
-	if _, err := newSplicer(over(t, trusted)).Dial("tcp", elsewhere); !errors.As(err, &name) {
+	if _, err := NewSplicer(over(t, trusted)).Dial("tcp", elsewhere); !errors.As(err, &name) {
 		t.Errorf("another name: %v", err)
 	}
-	if c, err := newSplicer(over(t, trust)).Dial("tcp", address); err != nil {
+	if c, err := NewSplicer(over(t, trust)).Dial("tcp", address); err != nil {
 		t.Errorf("127.0.0.1: %v", err)
 	} else {
 		c.Close()
@@ -132,12 +132,12 @@ func TestSplicerCloses(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	s := newSplicer(nil)
+	s := NewSplicer(nil)
 	conn, err := s.Dial("tcp", l.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	silent := newSplicer(over(t, auth.Security{Protocol: "SSL"})) // whom it connects to never answers the handshake
+	silent := NewSplicer(over(t, auth.Security{Protocol: "SSL"})) // whom it connects to never answers the handshake
 	dialed := make(chan error, 1)
 	go func() {
 		_, err := silent.Dial("tcp", l.Addr().String())
@@ -156,8 +156,8 @@ func TestSplicerCloses(t *testing.T) {
 		}
 	}
 	begin := time.Now()
-	s.close()
-	silent.close()
+	s.Close()
+	silent.Close()
 	if err := <-dialed; err == nil || time.Since(begin) > dialTimeout/2 {
 		t.Errorf("the attempt ended after %v: %v", time.Since(begin), err)
 	}

@@ -1,4 +1,4 @@
-package sink
+package wire
 
 import (
 	"bytes"
@@ -15,34 +15,30 @@ import (
 	"walpost/sink/recordbatch"
 )
 
-// flightOf makes a flight with one sealed batch for each name of the form topic/partition.
-func flightOf(t testing.TB, places ...string) *flight {
+// partsOf makes a request's parts, with one sealed batch for each name of the form topic/partition.
+func partsOf(t testing.TB, places ...string) []Part {
 	e, err := recordbatch.NewEncoder(recordbatch.None)
 	if err != nil {
 		t.Fatal(err)
 	}
-	topics := map[string]*topic{}
-	f := &flight{}
+	var parts []Part
 	for i, place := range places {
 		var name string
 		var partition int32
 		if _, err := fmt.Sscanf(place, "%1s/%d", &name, &partition); err != nil {
 			t.Fatal(err)
 		}
-		if topics[name] == nil {
-			topics[name] = &topic{name: name}
-		}
-		b := &batch{}
+		b := &recordbatch.Batch{}
 		for range i + 1 {
 			r := &recordbatch.Record{Value: []byte(place)}
-			b.count(1, b.Append(r, r.Size()))
+			b.Append(r, r.Size())
 		}
 		if err := b.Seal(e, recordbatch.Stamp{ProducerID: 1, Sequence: int32(i)}); err != nil {
 			t.Fatal(err)
 		}
-		f.parts = append(f.parts, part{newLane(topics[name], partition, identity{}), b})
+		parts = append(parts, Part{name, partition, b.Wire()})
 	}
-	return f
+	return parts
 }
 
 // produced is a produce request as it came over the wire.
@@ -123,7 +119,7 @@ func answer(correlation uint32, topic string, offsets ...uint64) []byte {
 }
 
 // spliced is a sarama broker over a splicer's connection, and the other end of that.
-func spliced(t testing.TB, s *splicer) (*sarama.Broker, net.Conn) {
+func spliced(t testing.TB, s *Splicer) (*sarama.Broker, net.Conn) {
 	near, far := net.Pipe()
 	cfg := sarama.NewConfig()
 	cfg.ClientID = "walpost-test"
@@ -143,10 +139,10 @@ func (d pipeDialer) Dial(_, _ string) (net.Conn, error) { return d.Conn, nil }
 
 // What sarama is told to send goes out as our batches, and the answer finds its way back.
 func TestSplicedRequest(t *testing.T) {
-	s := newSplicer(nil)
+	s := NewSplicer(nil)
 	b, far := spliced(t, s)
 	for round, places := range [][]string{{"a/0"}, {"a/0", "a/1", "b/0", "c/7", "c/2147483647"}, {"a/1"}} {
-		f := flightOf(t, places...)
+		parts := partsOf(t, places...)
 		type landing struct {
 			res *sarama.ProduceResponse
 			err error
@@ -154,7 +150,7 @@ func TestSplicedRequest(t *testing.T) {
 		landed := make(chan landing, 1)
 		sent := make(chan error, 1)
 		go func() {
-			sent <- b.AsyncProduce(placeholder(f, s.add(f)), func(res *sarama.ProduceResponse, err error) { landed <- landing{res, err} })
+			sent <- b.AsyncProduce(placeholder(parts, s.add(parts)), func(res *sarama.ProduceResponse, err error) { landed <- landing{res, err} })
 		}()
 		p := readProduce(t, far)
 		if err := <-sent; err != nil {
@@ -163,12 +159,12 @@ func TestSplicedRequest(t *testing.T) {
 		if p.client != "walpost-test" || p.timeout != int32(produceTimeout/time.Millisecond) || p.correlation != uint32(round) {
 			t.Errorf("head %+v", p)
 		}
-		if len(p.batches) != len(f.parts) || !slices.IsSorted(p.topics) || len(slices.Compact(slices.Clone(p.topics))) != len(p.topics) {
-			t.Errorf("topics %v, %d batches of %d", p.topics, len(p.batches), len(f.parts))
+		if len(p.batches) != len(parts) || !slices.IsSorted(p.topics) || len(slices.Compact(slices.Clone(p.topics))) != len(p.topics) {
+			t.Errorf("topics %v, %d batches of %d", p.topics, len(p.batches), len(parts))
 		}
-		for i, part := range f.parts {
-			if !bytes.Equal(p.batches[places[i]], part.batch.Wire()) {
-				t.Errorf("%s: %d bytes arrived, not the batch's %d", places[i], len(p.batches[places[i]]), len(part.batch.Wire()))
+		for i, part := range parts {
+			if !bytes.Equal(p.batches[places[i]], part.Batch) {
+				t.Errorf("%s: %d bytes arrived, not the batch's %d", places[i], len(p.batches[places[i]]), len(part.Batch))
 			}
 		}
 		if _, err := far.Write(answer(p.correlation, "a", 100, 101)); err != nil {
@@ -178,8 +174,19 @@ func TestSplicedRequest(t *testing.T) {
 		if l.err != nil || l.res.GetBlock("a", 1) == nil || l.res.GetBlock("a", 1).Offset != 101 {
 			t.Fatalf("answer %+v, %v", l.res, l.err)
 		}
-		if len(s.flights) > 0 {
-			t.Errorf("%d flights are remembered behind their request", len(s.flights))
+		if len(s.requests) > 0 {
+			t.Errorf("%d requests are remembered after they were sent", len(s.requests))
 		}
+	}
+}
+
+// The request says that all in-sync replicas have to have a batch before it is acked, and brokers go by what it says.
+func TestEveryProduceWaitsForAllReplicas(t *testing.T) {
+	s := NewSplicer(nil)
+	b, far := spliced(t, s)
+	parts := partsOf(t, "a/0", "b/1")
+	go s.Produce(b, parts, func([]Answer, error) {})
+	if p := readProduce(t, far); p.acks != -1 {
+		t.Errorf("acks=%d, want -1, which is all", p.acks)
 	}
 }

@@ -1,4 +1,4 @@
-package sink
+package wire
 
 import (
 	"context"
@@ -17,20 +17,25 @@ import (
 )
 
 // A listener that is spoken to in another way than its own hangs up without a word, and so does a broker that is starting behind a load
-// balancer. The first only a person can cure, the second time does. So whoever was hung up on asks the same address in the other way: an
-// answer is a proof, anything else is none.
+// balancer. Only a person can cure the first; time cures the second. So we ask the same address in the other way: an answer is a proof,
+// anything else is none.
 
-// mismatch is what was proven of a listener: no retry helps.
-type mismatch struct{ what, cure string }
+// Mismatch is the error of a listener that is spoken to in another way than its own. It was proven, and no retry helps.
+type Mismatch struct {
+	what string
+	Cure string // what a person can do about it
+}
 
-func (m *mismatch) Error() string { return m.what }
+// Error says what the listener speaks, and what it is spoken to in.
+func (m *Mismatch) Error() string { return m.what }
 
 // probeEvery is how often an address is asked.
 const probeEvery = 5 * time.Second
 
-// explain returns a *mismatch if the connection to addr failed for one, else err.
-func (s *splicer) explain(addr string, err error) error {
-	if s.access == nil || !s.due(addr, err) {
+// CheckListener returns a [*Mismatch] if the connection to addr failed because of one, else err. It asks an address at most every five
+// seconds.
+func (s *Splicer) CheckListener(addr string, err error) error {
+	if s.access == nil || !s.mayProbe(addr, err) {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, dialTimeout)
@@ -39,26 +44,26 @@ func (s *splicer) explain(addr string, err error) error {
 	protocol := max(sec.Protocol, "PLAINTEXT")
 	switch {
 	case errors.Is(err, sarama.ErrIllegalSASLState):
-		return &mismatch{"the listener takes no logins, and kafka.security.protocol is " + protocol,
+		return &Mismatch{"the listener takes no logins, and kafka.security.protocol is " + protocol,
 			"set it to " + anonymous(protocol) + ", or name another listener's port in kafka.bootstrap.servers"}
 	case errors.Is(err, sarama.ErrUnsupportedSASLMechanism):
 		offered, ok := s.asksForLogin(ctx, addr)
 		if !ok || len(offered) == 0 {
 			return err
 		}
-		return &mismatch{"the listener does not know kafka.sasl.mechanism " + sec.Mechanism,
+		return &Mismatch{"the listener does not know kafka.sasl.mechanism " + sec.Mechanism,
 			"set it to what is enabled there: " + strings.Join(offered, ", ")}
 	case sec.SSL() && s.speaksPlainText(ctx, addr):
-		return &mismatch{"the listener speaks plain text, and kafka.security.protocol is " + protocol,
+		return &Mismatch{"the listener speaks plain text, and kafka.security.protocol is " + protocol,
 			"set it to " + unencrypted(protocol) + ", or name a listener with TLS in kafka.bootstrap.servers"}
 	case !sec.SSL() && s.speaksTLS(ctx, addr):
-		return &mismatch{"the listener speaks TLS, and kafka.security.protocol is " + protocol,
+		return &Mismatch{"the listener speaks TLS, and kafka.security.protocol is " + protocol,
 			"set it to " + encrypted(protocol) + ", or name a listener without TLS in kafka.bootstrap.servers"}
 	case sec.SASL():
 		return err
 	}
 	if offered, ok := s.asksForLogin(ctx, addr); ok {
-		return &mismatch{"the listener wants a login, and kafka.security.protocol is " + protocol,
+		return &Mismatch{"the listener wants a login, and kafka.security.protocol is " + protocol,
 			fmt.Sprintf("set it to SASL_%s, and kafka.sasl.mechanism to one of those that are enabled there: %s", protocol, strings.Join(offered, ", "))}
 	}
 	return err
@@ -69,9 +74,9 @@ func anonymous(protocol string) string   { return strings.TrimPrefix(protocol, "
 func unencrypted(protocol string) string { return strings.TrimSuffix(protocol, "SSL") + "PLAINTEXT" }
 func encrypted(protocol string) string   { return strings.TrimSuffix(protocol, "PLAINTEXT") + "SSL" }
 
-// due tells whether err may come of a mismatch, and whether the address may be asked now.
-func (s *splicer) due(addr string, err error) bool {
-	if !hungUp(err) && !errors.Is(err, sarama.ErrIllegalSASLState) && !errors.Is(err, sarama.ErrUnsupportedSASLMechanism) {
+// mayProbe reports whether err may come of a mismatch, and whether the address may be asked now.
+func (s *Splicer) mayProbe(addr string, err error) bool {
+	if !HungUp(err) && !errors.Is(err, sarama.ErrIllegalSASLState) && !errors.Is(err, sarama.ErrUnsupportedSASLMechanism) {
 		return false
 	}
 	s.mu.Lock()
@@ -83,25 +88,25 @@ func (s *splicer) due(addr string, err error) bool {
 	return true
 }
 
-// hungUp tells whether the peer took the connection and ended it. An answer that is none of Kafka's is the alert of a TLS server.
-func hungUp(err error) bool {
+// HungUp reports whether the peer took the connection and ended it. An answer that is none of Kafka's is the alert of a TLS server.
+func HungUp(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||
 		errors.As(err, new(sarama.PacketDecodingError)) || errors.As(err, new(tls.RecordHeaderError))
 }
 
-// speaksPlainText tells whether the listener answers a question in plain text.
-func (s *splicer) speaksPlainText(ctx context.Context, addr string) bool {
+// speaksPlainText reports whether the listener answers a question in plain text.
+func (s *Splicer) speaksPlainText(ctx context.Context, addr string) bool {
 	conn, err := s.dialer.DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return false
 	}
 	defer conn.Close()
-	_, err = question(ctx, conn, apiVersionsKey, 0, nil)
+	_, err = ask(ctx, conn, apiVersionsKey, 0, nil)
 	return err == nil
 }
 
-// speaksTLS tells whether the listener takes part in a handshake. Nothing is sent behind it, so whoever that is learns nothing.
-func (s *splicer) speaksTLS(ctx context.Context, addr string) bool {
+// speaksTLS reports whether the listener takes part in a handshake. Nothing is sent behind it, so whoever that is learns nothing.
+func (s *Splicer) speaksTLS(ctx context.Context, addr string) bool {
 	conn, err := s.dialer.DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return false
@@ -113,14 +118,14 @@ func (s *splicer) speaksTLS(ctx context.Context, addr string) bool {
 	return err == nil || errors.As(err, &op) && op.Op == "remote error" // an alert, such as for want of a certificate
 }
 
-// asksForLogin tells whether the listener, which is connected to as configured, begins with a login, and which mechanisms are enabled.
-func (s *splicer) asksForLogin(ctx context.Context, addr string) (mechanisms []string, ok bool) {
+// asksForLogin reports whether the listener, which is connected to as configured, begins with a login, and which mechanisms are enabled.
+func (s *Splicer) asksForLogin(ctx context.Context, addr string) (mechanisms []string, ok bool) {
 	conn, err := s.Dial("tcp", addr)
 	if err != nil {
 		return nil, false
 	}
 	defer conn.Close()
-	answer, err := question(ctx, conn, saslHandshakeKey, 1, []byte("\x00\x05PLAIN"))
+	answer, err := ask(ctx, conn, saslHandshakeKey, 1, []byte("\x00\x05PLAIN"))
 	if err != nil || len(answer) < 6 {
 		return nil, false
 	}
@@ -147,8 +152,8 @@ const (
 	saslAuthenticateKey = 36
 )
 
-// question sends one request, with a header of version 1, and returns what stands behind the answer's header.
-func question(ctx context.Context, conn net.Conn, key, version uint16, body []byte) ([]byte, error) {
+// ask sends one request, with a header of version 1, and returns what stands behind the answer's header.
+func ask(ctx context.Context, conn net.Conn, key, version uint16, body []byte) ([]byte, error) {
 	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
 	const correlation = 0x77616c70
 	be := binary.BigEndian

@@ -1,129 +1,36 @@
-package sink
+package wire
 
 import (
 	"bufio"
-	"context"
-	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
-	"sync"
 	"time"
 
 	"github.com/IBM/sarama"
-
-	"walpost/sink/auth"
 )
 
 // sarama offers no public way to send a batch that it did not encode. So a produce request is handed to it with one empty batch, a
-// placeholder whose base offset is a number; the connection that we dial for sarama knows the number's flight and, when the request
+// placeholder whose base offset is a number; the connection that we dial for sarama knows the number's parts and, when the request
 // comes by, writes our topics and batches in the placeholder's stead. Correlation, time-outs and the answer stay sarama's.
 //
 // The request has version 8: the newest one that is not "flexible", so the layout below is plain, and one that names bad records.
 const produceVersion = 8
 
-// placeholder is the request that stands for the flight.
-func placeholder(f *flight, number int64) *sarama.ProduceRequest {
+// placeholder is the request that stands for the parts.
+func placeholder(parts []Part, number int64) *sarama.ProduceRequest {
 	r := &sarama.ProduceRequest{RequiredAcks: sarama.WaitForAll, Timeout: int32(produceTimeout / time.Millisecond), Version: produceVersion}
 	epoch := time.Unix(0, 0)
-	r.AddBatch(f.parts[0].lane.topic.name, f.parts[0].lane.partition,
+	r.AddBatch(parts[0].Topic, parts[0].Partition,
 		&sarama.RecordBatch{Version: 2, FirstOffset: number, FirstTimestamp: epoch, MaxTimestamp: epoch})
 	return r
-}
-
-// splicer dials the connections and knows the flights whose requests have not passed yet.
-type splicer struct {
-	dialer net.Dialer
-	access *auth.Access // nil: plain text, without login
-	ctx    context.Context
-	cancel context.CancelFunc
-
-	mu      sync.Mutex
-	last    int64
-	flights map[int64]*flight
-	conns   map[*spliceConn]struct{}
-	probed  map[string]time.Time // when addresses were asked what they speak, see explain
-	shunned map[string]time.Time // until when addresses are not dialed, see shun
-}
-
-func newSplicer(a *auth.Access) *splicer {
-	s := &splicer{dialer: net.Dialer{KeepAlive: 30 * time.Second}, access: a, flights: map[int64]*flight{}, conns: map[*spliceConn]struct{}{},
-		probed: map[string]time.Time{}, shunned: map[string]time.Time{}}
-	s.ctx, s.cancel = context.WithCancel(context.Background())
-	return s
-}
-
-// add registers a flight and returns its number, which is never 0.
-func (s *splicer) add(f *flight) int64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.last++
-	s.flights[s.last] = f
-	return s.last
-}
-
-// drop forgets a flight whose request was not written.
-func (s *splicer) drop(number int64) { s.claim(number) }
-
-func (s *splicer) claim(number int64) *flight {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	f := s.flights[number]
-	delete(s.flights, number)
-	return f
-}
-
-// Dial connects to a broker, with TLS if it is configured: sarama's own would be above this connection, and hide the requests from it.
-func (s *splicer) Dial(network, addr string) (net.Conn, error) {
-	if err := s.shuns(addr); err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithTimeout(s.ctx, dialTimeout)
-	defer cancel()
-	conn, err := s.dialer.DialContext(ctx, network, addr)
-	if err != nil {
-		return nil, err
-	}
-	c := &spliceConn{Conn: conn, splicer: s, addr: addr}
-	if cfg := s.access.TLS(); cfg != nil {
-		if cfg.ServerName == "" {
-			cfg = cfg.Clone()
-			cfg.ServerName, _, _ = net.SplitHostPort(addr)
-		}
-		t := tls.Client(conn, cfg)
-		if err := t.HandshakeContext(ctx); err != nil {
-			conn.Close()
-			return nil, err
-		}
-		c.Conn = t
-		c.joined = bufio.NewWriterSize(t, 64<<10)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ctx.Err() != nil {
-		conn.Close()
-		return nil, net.ErrClosed
-	}
-	s.conns[c] = struct{}{}
-	return c, nil
-}
-
-// close ends every connection and every attempt to make one, so that nobody waits for a broker any more.
-func (s *splicer) close() {
-	s.cancel()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for c := range s.conns {
-		c.Conn.Close()
-	}
-	clear(s.conns)
 }
 
 // spliceConn is a connection to a broker that sarama uses.
 type spliceConn struct {
 	net.Conn
-	splicer *splicer
+	splicer *Splicer
 	addr    string        // as it was dialed
 	joined  *bufio.Writer // under TLS, so that small pieces do not become records of their own
 
@@ -138,10 +45,10 @@ func (c *spliceConn) Close() error {
 	return c.Conn.Close()
 }
 
-// A produce request that cannot be replaced must not go out: were an empty batch taken, a flight would count as acked that nobody has sent.
+// A produce request that cannot be replaced must not go out: were an empty batch taken, batches would count as acked that nobody has sent.
 var (
 	errNoPlaceholder = fmt.Errorf("the broker does not take produce requests of version %d: Kafka 2.4 or newer is needed", produceVersion)
-	errNoFlight      = errors.New("a produce request whose batches are not known")
+	errNoRequest     = errors.New("a produce request whose batches are not known")
 )
 
 // Write writes b, or, if b is a placeholder, the request that it stands for. sarama writes each request by one call, and never two at
@@ -157,11 +64,11 @@ func (c *spliceConn) Write(b []byte) (int, error) {
 	if !ok {
 		return 0, errNoPlaceholder
 	}
-	f := c.splicer.claim(number)
-	if f == nil {
-		return 0, errNoFlight
+	parts := c.splicer.claim(number)
+	if parts == nil {
+		return 0, errNoRequest
 	}
-	c.layOut(b[:topics], f)
+	c.layOut(b[:topics], parts)
 	if c.joined != nil {
 		for _, piece := range c.bufs {
 			if _, err := c.joined.Write(piece); err != nil {
@@ -195,34 +102,32 @@ func (c *spliceConn) login(b []byte) (int, error) {
 // layOut sets bufs to a request whose head, up to the topics, is given. The parts of one topic lie together already.
 //
 //	topics  => count [topic]        topic => name count [partition]      partition => index length batch
-func (c *spliceConn) layOut(head []byte, f *flight) {
+func (c *spliceConn) layOut(head []byte, parts []Part) {
 	be := binary.BigEndian
 	h := append(c.head[:0], head...)
 	topicsAt, partsAt := len(h), 0
 	h = be.AppendUint32(h, 0)
 	total := 0
-	ends := make([]int, len(f.parts)) // where in h each batch belongs
-	for i, p := range f.parts {
-		if i == 0 || f.parts[i-1].lane.topic != p.lane.topic {
-			name := p.lane.topic.name
-			h = be.AppendUint16(h, uint16(len(name)))
-			h = append(h, name...)
+	ends := make([]int, len(parts)) // where in h each batch belongs
+	for i, p := range parts {
+		if i == 0 || parts[i-1].Topic != p.Topic {
+			h = be.AppendUint16(h, uint16(len(p.Topic)))
+			h = append(h, p.Topic...)
 			partsAt = len(h)
 			h = be.AppendUint32(h, 0)
 			be.PutUint32(h[topicsAt:], be.Uint32(h[topicsAt:])+1)
 		}
 		be.PutUint32(h[partsAt:], be.Uint32(h[partsAt:])+1)
-		wire := p.batch.Wire()
-		h = be.AppendUint32(h, uint32(p.lane.partition))
-		h = be.AppendUint32(h, uint32(len(wire)))
-		total += len(wire)
+		h = be.AppendUint32(h, uint32(p.Partition))
+		h = be.AppendUint32(h, uint32(len(p.Batch)))
+		total += len(p.Batch)
 		ends[i] = len(h)
 	}
 	be.PutUint32(h, uint32(len(h)+total-4)) // the request's length, itself not counted
 	c.head, c.bufs = h, c.bufs[:0]
 	from := 0
-	for i, p := range f.parts {
-		c.bufs = append(c.bufs, h[from:ends[i]], p.batch.Wire())
+	for i, p := range parts {
+		c.bufs = append(c.bufs, h[from:ends[i]], p.Batch)
 		from = ends[i]
 	}
 }

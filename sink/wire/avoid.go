@@ -1,0 +1,34 @@
+package wire
+
+import (
+	"fmt"
+	"net"
+	"time"
+)
+
+// Avoid ends all connections to an address, and lets none be made for a while.
+func (s *Splicer) Avoid(addr string, d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.avoidUntil[addr] = time.Now().Add(d)
+	for c := range s.conns {
+		if c.addr == addr {
+			_ = c.Conn.Close()
+		}
+	}
+}
+
+// avoided returns an error if an address is not to be dialed now.
+func (s *Splicer) avoided(addr string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	until, ok := s.avoidUntil[addr]
+	switch {
+	case !ok:
+		return nil
+	case time.Now().Before(until):
+		return fmt.Errorf("broker %s does not answer: %w", addr, net.ErrClosed)
+	}
+	delete(s.avoidUntil, addr)
+	return nil
+}

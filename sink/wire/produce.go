@@ -1,0 +1,58 @@
+package wire
+
+import (
+	"errors"
+
+	"github.com/IBM/sarama"
+)
+
+// Part is one partition's batch in a produce request.
+type Part struct {
+	Topic     string
+	Partition int32
+	Batch     []byte // sealed, as recordbatch.Batch.Wire returns it
+}
+
+// Answer is what a broker answered for one part.
+type Answer struct {
+	Err   error // nil: the batch is in the log
+	Named int   // index of the record that the broker blames, -1: none
+}
+
+var errNoAnswer = errors.New("the broker's answer leaves the partition out")
+
+// Produce sends one produce request, and calls answered once with an answer for each part, in their order, or with the error that ended
+// the wait. An error that it returns means that the request could not be sent: answered is not called then.
+//
+// Parts of one topic stand next to each other, and no batch changes until the answer is there. answered may run in sarama's receiving
+// goroutine, so it must not call the broker.
+func (s *Splicer) Produce(b *sarama.Broker, parts []Part, answered func([]Answer, error)) error {
+	number := s.add(parts)
+	err := b.AsyncProduce(placeholder(parts, number), func(res *sarama.ProduceResponse, err error) {
+		if err != nil {
+			answered(nil, err)
+			return
+		}
+		answers := make([]Answer, len(parts))
+		for i, p := range parts {
+			answers[i] = answerOf(res.GetBlock(p.Topic, p.Partition))
+		}
+		answered(answers, nil)
+	})
+	if err != nil {
+		s.drop(number)
+	}
+	return err
+}
+
+func answerOf(block *sarama.ProduceResponseBlock) Answer {
+	switch {
+	case block == nil:
+		return Answer{Err: errNoAnswer, Named: -1}
+	case block.Err == sarama.ErrNoError:
+		return Answer{Named: -1}
+	case len(block.RecordErrors) > 0:
+		return Answer{Err: block.Err, Named: int(block.RecordErrors[0].BatchIndex)}
+	}
+	return Answer{Err: block.Err, Named: -1}
+}

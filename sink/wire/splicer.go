@@ -1,0 +1,105 @@
+package wire
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"net"
+	"sync"
+	"time"
+
+	"walpost/sink/auth"
+)
+
+// Splicer dials the connections that sarama uses, and knows the requests that have not passed yet. Its methods may be called from any
+// goroutine.
+type Splicer struct {
+	dialer net.Dialer
+	access *auth.Access // nil: plain text, without login
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	mu         sync.Mutex
+	last       int64
+	requests   map[int64][]Part
+	conns      map[*spliceConn]struct{}
+	probed     map[string]time.Time // when addresses were asked what they speak, see CheckListener
+	avoidUntil map[string]time.Time // until when addresses are not dialed, see Avoid
+}
+
+// NewSplicer returns a splicer that encrypts and logs in by a. It connects to nothing by itself.
+func NewSplicer(a *auth.Access) *Splicer {
+	s := &Splicer{dialer: net.Dialer{KeepAlive: 30 * time.Second}, access: a, requests: map[int64][]Part{}, conns: map[*spliceConn]struct{}{},
+		probed: map[string]time.Time{}, avoidUntil: map[string]time.Time{}}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	return s
+}
+
+// Done is closed when the splicer is.
+func (s *Splicer) Done() <-chan struct{} { return s.ctx.Done() }
+
+// add registers a request and returns its number, which is never 0.
+func (s *Splicer) add(parts []Part) int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last++
+	s.requests[s.last] = parts
+	return s.last
+}
+
+// drop forgets a request that was not written.
+func (s *Splicer) drop(number int64) { s.claim(number) }
+
+func (s *Splicer) claim(number int64) []Part {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	parts := s.requests[number]
+	delete(s.requests, number)
+	return parts
+}
+
+// Dial connects to a broker, with TLS if it is configured: sarama's own would be above this connection, and hide the requests from it.
+func (s *Splicer) Dial(network, addr string) (net.Conn, error) {
+	if err := s.avoided(addr); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(s.ctx, dialTimeout)
+	defer cancel()
+	conn, err := s.dialer.DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	c := &spliceConn{Conn: conn, splicer: s, addr: addr}
+	if cfg := s.access.TLS(); cfg != nil {
+		if cfg.ServerName == "" {
+			cfg = cfg.Clone()
+			cfg.ServerName, _, _ = net.SplitHostPort(addr)
+		}
+		t := tls.Client(conn, cfg)
+		if err := t.HandshakeContext(ctx); err != nil {
+			conn.Close()
+			return nil, err
+		}
+		c.Conn = t
+		c.joined = bufio.NewWriterSize(t, 64<<10)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ctx.Err() != nil {
+		conn.Close()
+		return nil, net.ErrClosed
+	}
+	s.conns[c] = struct{}{}
+	return c, nil
+}
+
+// Close ends every connection and every attempt to make one, so that nobody waits for a broker any more.
+func (s *Splicer) Close() {
+	s.cancel()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		c.Conn.Close()
+	}
+	clear(s.conns)
+}
