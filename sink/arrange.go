@@ -2,8 +2,6 @@ package sink
 
 import (
 	"time"
-
-	"walpost/sink/recordbatch"
 )
 
 // lookAgain is the longest pause between two looks at a topic's partitions while they are being arranged.
@@ -11,11 +9,11 @@ const lookAgain = 250 * time.Millisecond
 
 // reconsider lets the topic's events wait until its partitions have been looked at anew. t.mu is held.
 func (t *topic) reconsider(p *Producer) {
-	if t.lanes.Swap(nil) == nil {
+	if t.partitions.Swap(nil) == nil {
 		return // arrange is at work already
 	}
-	for _, l := range t.every[:t.count] {
-		l.refuse()
+	for _, part := range t.every[:t.count] {
+		part.lane.refuse()
 	}
 	p.start(func() { t.arrange(p) })
 }
@@ -80,11 +78,11 @@ func (t *topic) rearrange(p *Producer, count int) bool {
 	defer t.mu.Unlock()
 	had := t.every[:t.count]
 	settled := true
-	for i, l := range had {
-		if l.leave(i >= count) {
-			p.route(l)
+	for i, part := range had {
+		if part.lane.leave(i >= count) {
+			p.route(part)
 		}
-		settled = l.settled(count == t.count) && settled
+		settled = part.lane.settled(count == t.count) && settled
 	}
 	if !settled {
 		return false
@@ -98,104 +96,14 @@ func (t *topic) rearrange(p *Producer, count int) bool {
 	}
 	t.waiting = append(back, t.waiting...)
 	for i := len(t.every); i < count; i++ {
-		t.every = append(t.every, newLane(t, int32(i), p.id))
+		t.every = append(t.every, &partition{lane: newLane(p.id, &p.pool), topic: t, index: int32(i)})
 	}
 	t.count = count
-	lanes := t.every[:count:count]
-	for _, l := range lanes {
-		l.accept(count)
+	partitions := t.every[:count:count]
+	for _, part := range partitions {
+		part.lane.accept(count)
 	}
-	t.place(p, lanes)
-	t.lanes.Store(&lanes)
+	t.place(p, partitions)
+	t.partitions.Store(&partitions)
 	return true
-}
-
-// add appends a record that waited for its partition.
-func (l *lane) add(pool *pool, r recordbatch.Raw, tx uint64, held int, named bool, since time.Time, limit int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.open != nil && l.open.Len()+r.Len+recordbatch.Overhead > limit {
-		l.full = append(l.full, l.open)
-		l.open = nil
-	}
-	if l.open == nil {
-		l.open = pool.get()
-		l.open.since = since
-	}
-	l.open.AppendRaw(r)
-	l.open.count(tx, held)
-	if named {
-		l.open.name()
-	}
-}
-
-// refuse lets no pass begin to write to the lane.
-func (l *lane) refuse() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.of = 0
-}
-
-// accept lets passes write to the lane, one of so many.
-func (l *lane) accept(partitions int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.of, l.gone = partitions, false
-	if l.state == vacant {
-		l.state = idle
-	}
-}
-
-// leave says whether the partition is no more. It returns true if it is there again and the lane has to be routed.
-func (l *lane) leave(gone bool) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.gone = gone
-	if gone || l.state != vacant {
-		return false
-	}
-	l.state = idle
-	return l.wake()
-}
-
-// letGo ends the driving of a lane whose partition is no more. Only whoever drives the lane calls it.
-func (l *lane) letGo() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.gone && l.state == queued {
-		l.state = vacant
-	}
-	return l.state == vacant
-}
-
-// settled tells that nothing of the lane can reach its partition any more; with same, which says that events are placed as before, only
-// that no pass is writing to it. What stands behind a rejected event is never settled.
-func (l *lane) settled(same bool) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return !l.out && (same || l.state == idle || l.state == vacant && l.gone)
-}
-
-// giveBack empties a lane whose partition is no more, in order. Its sequences stay behind.
-func (l *lane) giveBack() []*unplaced {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	batches := append(append(l.numbered, l.full...), l.open)
-	l.numbered, l.full, l.open = nil, nil, nil
-	l.unclear, l.failures, l.err, l.blocked, l.said = false, 0, nil, time.Time{}, time.Time{}
-	var back []*unplaced
-	for _, b := range batches {
-		if b == nil {
-			continue
-		}
-		u := &unplaced{batch: *b, explicit: make([]int32, b.Count())}
-		for i := range u.explicit {
-			u.explicit[i] = -1
-			if b.isNamed(i) {
-				u.explicit[i] = l.partition
-			}
-		}
-		back = append(back, u)
-	}
-	return back
 }

@@ -39,7 +39,7 @@ func (p *Producer) attendToTopics() {
 			continue // any other error is of some topics only
 		}
 		for _, t := range topics {
-			if t.lanes.Load() != nil {
+			if t.partitions.Load() != nil {
 				t.compare(p)
 				t.grow(p)
 			}

@@ -11,7 +11,7 @@ import (
 
 // batch is a record batch with what the relay is owed for it.
 type batch struct {
-	recordbatch.Batch
+	records recordbatch.Batch
 	tally
 	seq   int32     // of its first record, once sealed
 	since time.Time // when its first event was handed over
@@ -23,6 +23,43 @@ func (b *batch) handedOver(now time.Time) {
 	if b.since.IsZero() {
 		b.since = now
 	}
+}
+
+// Count is the number of events.
+func (b *batch) Count() int32 { return b.records.Count() }
+
+// Len is the batch's uncompressed length in bytes.
+func (b *batch) Len() int { return b.records.Len() }
+
+// Wire is the batch as it is sent, nil while it is not sealed.
+func (b *batch) Wire() []byte { return b.records.Wire() }
+
+// Runs are the transactions of the events, in order.
+func (b *batch) Runs() []schema.Run { return b.runs }
+
+// Held is how many bytes the events hold altogether.
+func (b *batch) Held() int { return b.held }
+
+// Since is when the first event was handed over.
+func (b *batch) Since() time.Time { return b.since }
+
+// Append adds an event of transaction tx, where size is r.Size(), and returns the bytes that it holds.
+func (b *batch) Append(r *recordbatch.Record, size int, tx uint64) int {
+	n := b.records.Append(r, size)
+	b.count(tx, n)
+	return n
+}
+
+// AppendRaw adds an event that is a record already, and that holds so many bytes.
+func (b *batch) AppendRaw(r recordbatch.Raw, tx uint64, held int) {
+	b.records.AppendRaw(r)
+	b.count(tx, held)
+}
+
+// Reset empties the batch. Its memory is given back.
+func (b *batch) Reset() {
+	b.records.Reset()
+	b.runs, b.held, b.seq, b.since, b.named = b.runs[:0], 0, 0, time.Time{}, b.named[:0]
 }
 
 // name marks the last record as one whose row names the partition.
@@ -47,7 +84,7 @@ func (t *tally) count(tx uint64, bytes int) {
 // each calls f for every record with the transaction that it belongs to.
 func (b *batch) each(f func(i int, r recordbatch.Raw, tx uint64)) {
 	run, left := 0, int32(0)
-	b.Each(func(i int, r recordbatch.Raw) {
+	b.records.Each(func(i int, r recordbatch.Raw) {
 		for left == 0 {
 			left = b.runs[run].Rows
 			run++
@@ -81,8 +118,7 @@ func (b *batch) divide(pool *pool, cuts ...int) []*batch {
 			parts[len(parts)-1].since = b.since
 		}
 		part := parts[len(parts)-1]
-		part.AppendRaw(r)
-		part.count(tx, r.Len)
+		part.AppendRaw(r, tx, r.Len)
 		if b.isNamed(i) {
 			part.name()
 		}
@@ -110,6 +146,5 @@ func (p *pool) get() *batch {
 
 func (p *pool) put(b *batch) {
 	b.Reset()
-	b.runs, b.held, b.seq, b.since, b.named = b.runs[:0], 0, 0, time.Time{}, b.named[:0]
 	p.free.Put(b)
 }

@@ -1,10 +1,11 @@
 package sink
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
-	"walpost/sink/record"
+	"walpost/sink/recordbatch"
 )
 
 // A lane may be taken by its sender while the publishing goroutine has the open batch out. Nothing is sent then, and the hand-over queues
@@ -12,28 +13,24 @@ import (
 func TestTakeWhileTheOpenBatchIsOut(t *testing.T) {
 	var pool pool
 	s := &sender{}
-	l := newLane(&topic{name: "t"}, 0, identity{})
+	l := newLane(identity{}, &pool)
 	l.on = s
 	add := func(i int) {
-		if !l.dirty && !l.enter(0) {
+		if !l.entered() && !l.enter(0) {
 			t.Fatal("the lane takes no events")
 		}
-		b := l.writable(&pool, 100, 1000)
-		r, err := (&record.Composer{}).Compose(event("t", "k", i))
-		if err != nil {
-			t.Fatal(err)
-		}
-		b.count(uint64(i), b.Append(r, r.Size()))
+		r := &recordbatch.Record{Value: fmt.Append(nil, i)}
+		l.add(r, r.Size(), 1000, uint64(i), false)
 	}
 	add(0)
-	if !l.handOver(time.Now()) {
+	if route, _ := l.handOver(time.Now()); !route {
 		t.Fatal("a lane with its first event is not queued")
 	}
 	add(1) // takes the open batch back while the lane is queued
-	if b, err := l.take(s); b != nil || err != nil {
+	if b, err := l.take(s, nil); b != nil || err != nil {
 		t.Fatalf("took %v, %v of a lane whose only batch is out", b, err)
 	}
-	if !l.handOver(time.Now()) {
+	if route, _ := l.handOver(time.Now()); !route {
 		t.Fatal("the lane is not queued again, and its events would wait for ever")
 	}
 	l.numbered = append(l.numbered, l.oldest())

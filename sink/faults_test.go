@@ -53,7 +53,7 @@ func TestPartitionsAreAdded(t *testing.T) {
 	}
 	until(t, "the new partitions", func() bool {
 		round()
-		lanes := p.topics[topic].lanes.Load()
+		lanes := p.topics[topic].partitions.Load()
 		return lanes != nil && len(*lanes) == 7
 	})
 	for range 20 {

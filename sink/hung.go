@@ -32,26 +32,26 @@ func (s *sender) watch() {
 	}
 }
 
-// desert leaves the broker if another one leads a partition of the lanes by now. What else waits for the broker is freed as well: sarama
+// desert leaves the broker if another one leads one of the partitions by now. What else waits for the broker is freed as well: sarama
 // asks whichever broker it likes for leaders, over the same connections, and would ask this one again as soon as it is rid of it.
-func (s *sender) desert(stuck []*lane) {
-	l, leader := s.p.ledElsewhere(stuck, s.broker)
-	if l == nil {
+func (s *sender) desert(stuck []*partition) {
+	part, leader := s.p.ledElsewhere(stuck, s.broker)
+	if part == nil {
 		return
 	}
-	s.p.log.Warn("leaving a broker that does not answer", "broker", s.broker.Addr(), "topic", l.topic.name, "partition", l.partition, "leader", leader)
+	s.p.log.Warn("leaving a broker that does not answer", "broker", s.broker.Addr(), "topic", part.topic.name, "partition", part.index, "leader", leader)
 	s.p.splicer.Avoid(s.broker.Addr(), shunFor)
 }
 
-// ledElsewhere asks the other brokers for a lane that another one leads, and for that one's id. It uses connections of its own, because
+// ledElsewhere asks the other brokers for a partition that another one leads, and for that one's id. It uses connections of its own, because
 // those that the client has may wait for the broker that hangs.
-func (p *Producer) ledElsewhere(lanes []*lane, hung *sarama.Broker) (*lane, int32) {
+func (p *Producer) ledElsewhere(partitions []*partition, hung *sarama.Broker) (*partition, int32) {
 	cfg := *p.client.Config()
 	cfg.Net.DialTimeout, cfg.Net.ReadTimeout, cfg.Net.WriteTimeout = stuckAfter, stuckAfter, stuckAfter
 	var topics []string
-	for _, l := range lanes {
-		if !slices.Contains(topics, l.topic.name) {
-			topics = append(topics, l.topic.name)
+	for _, part := range partitions {
+		if !slices.Contains(topics, part.topic.name) {
+			topics = append(topics, part.topic.name)
 		}
 	}
 	for _, addr := range p.addresses() {
@@ -62,9 +62,9 @@ func (p *Producer) ledElsewhere(lanes []*lane, hung *sarama.Broker) (*lane, int3
 		if err != nil {
 			continue
 		}
-		for _, l := range lanes {
-			if leader, ok := leaders[l.topic.name][l.partition]; ok && leader != hung.ID() {
-				return l, leader
+		for _, part := range partitions {
+			if leader, ok := leaders[part.topic.name][part.index]; ok && leader != hung.ID() {
+				return part, leader
 			}
 		}
 		return nil, 0

@@ -1,6 +1,7 @@
 package sink
 
 import (
+	"fmt"
 	"sync"
 	"time"
 
@@ -40,8 +41,7 @@ const (
 
 // lane is one partition: events in order, one batch under way at a time.
 type lane struct {
-	topic     *topic
-	partition int32
+	pool *pool
 
 	// The publishing goroutine's, from the first event of a pass until Flush.
 	cur   *batch
@@ -64,13 +64,18 @@ type lane struct {
 	failures int       // attempts since the last success
 	err      error     // why the last of them failed
 	blocked  time.Time // when failures began
-	said     time.Time // when that was last logged, by whoever drives the lane then
-	on       *sender   // where its leader is, nil: to be found
+	on       Sender    // where its leader is, nil: to be found
 }
 
-func newLane(t *topic, partition int32, id identity) *lane {
-	return &lane{topic: t, partition: partition, id: id}
+// Sender is what takes the batches of the lanes that one broker leads.
+type Sender interface {
+	Addr() string // of the broker
 }
+
+func newLane(id identity, pool *pool) *lane { return &lane{id: id, pool: pool} }
+
+// entered reports whether a pass has begun. Publishing goroutine.
+func (l *lane) entered() bool { return l.dirty }
 
 // enter begins a pass: from now on until handOver the open batch is the publishing goroutine's. It returns false if the lane takes no
 // events for a topic of so many partitions. Publishing goroutine.
@@ -88,22 +93,35 @@ func (l *lane) enter(partitions int) bool {
 	return true
 }
 
-// writable returns the batch that takes the next event, of so many bytes at most. Publishing goroutine, after enter.
-func (l *lane) writable(pool *pool, size, limit int) *batch {
+// add appends an event of transaction tx, where size is r.Size(), and returns the bytes that it holds; named says that its row names the
+// partition itself. A batch that has an event keeps below limit. Publishing goroutine, after enter.
+func (l *lane) add(r *recordbatch.Record, size, limit int, tx uint64, named bool) int {
+	b := l.writable(size+recordbatch.Overhead, limit)
+	n := b.Append(r, size, tx)
+	if named {
+		b.name()
+	}
+	return n
+}
+
+// writable returns the batch that takes the next event, of so many bytes at most.
+func (l *lane) writable(size, limit int) *batch {
 	if l.cur != nil && l.cur.Count() > 0 && l.cur.Len()+size > limit {
 		l.room = l.cur.Len()
 		l.more = append(l.more, l.cur)
 		l.cur = nil
 	}
 	if l.cur == nil {
-		l.cur = pool.get()
-		l.cur.Reserve(l.room)
+		l.cur = l.pool.get()
+		l.cur.records.Reserve(l.room)
 	}
 	return l.cur
 }
 
-// handOver gives the pass's events to the senders and says whether the lane must be queued for it. Publishing goroutine.
-func (l *lane) handOver(now time.Time) bool {
+// handOver gives the pass's events to the senders. It returns whether the caller has to route the lane for it, and whether they fill a
+// batch. Publishing goroutine.
+func (l *lane) handOver(now time.Time) (route, full bool) {
+	full = len(l.more) > 0
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, b := range l.more {
@@ -116,7 +134,7 @@ func (l *lane) handOver(now time.Time) bool {
 	l.open, l.out, l.since = l.cur, false, time.Time{}
 	clear(l.more)
 	l.more, l.cur, l.dirty = l.more[:0], nil, false
-	return l.wake()
+	return l.wake(), full
 }
 
 // wake queues an idle lane that has work. l.mu is held; the caller routes the lane if it returns true.
@@ -128,8 +146,8 @@ func (l *lane) wake() bool {
 	return true
 }
 
-// take returns the batch to send now, sealed, for a request of s. Only senders call it, for lanes in their queue.
-func (l *lane) take(s *sender) (*batch, error) {
+// take returns the batch to send now, sealed by e, for a request of s. Only senders call it, for lanes in their queue.
+func (l *lane) take(s Sender, e *recordbatch.Encoder) (*batch, error) {
 	l.mu.Lock()
 	if l.on != s || l.state != queued {
 		l.mu.Unlock()
@@ -156,7 +174,7 @@ func (l *lane) take(s *sender) (*batch, error) {
 	l.mu.Unlock()
 	// While the lane is flying the head belongs to the sender: compressing needs no lock.
 	if head.Wire() == nil {
-		return head, head.Seal(s.encoder, stamp)
+		return head, head.records.Seal(e, stamp)
 	}
 	return head, nil
 }
@@ -181,6 +199,14 @@ type outcome struct {
 	named int   // index of the record that the broker blames, -1: none
 }
 
+// class returns what the outcome means for the batch.
+func (o outcome) class() kafkaerror.Class {
+	if o.err == nil {
+		return kafkaerror.Done
+	}
+	return kafkaerror.Classify(o.err)
+}
+
 // step is what has to be done with a lane after an outcome.
 type step uint8
 
@@ -193,19 +219,16 @@ const (
 )
 
 // settle moves the lane on after an answer for its head. It returns the head when it is done with: acked, or rejected.
-func (l *lane) settle(o outcome, pool *pool) (step, *batch) {
+func (l *lane) settle(o outcome) (step, *batch) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	v := kafkaerror.Done
-	if o.err != nil {
-		v = kafkaerror.Classify(o.err)
-	}
+	v := o.class()
 	head := l.numbered[0]
 	l.state = queued
 	switch v {
 	case kafkaerror.Done:
 		l.pop()
-		l.unclear, l.failures, l.err, l.blocked, l.said = false, 0, nil, time.Time{}, time.Time{}
+		l.unclear, l.failures, l.err, l.blocked = false, 0, nil, time.Time{}
 		l.state = idle
 		if l.wake() {
 			return goOn, head
@@ -217,7 +240,7 @@ func (l *lane) settle(o outcome, pool *pool) (step, *batch) {
 			l.state = stopped
 			return reject, head
 		}
-		l.divide(o.named, pool)
+		l.divide(o.named)
 		if l.unclear {
 			// An earlier attempt may have been appended, for brokers check a batch before they look for its duplicate. Were its
 			// sequences used for other records, the broker would take those for duplicates: acked, and lost.
@@ -253,20 +276,20 @@ func (l *lane) fail(err error) {
 
 // divide replaces the head by its parts: the record that the broker named alone, or two halves. Nothing of the head is in the log, so
 // its records keep their sequences.
-func (l *lane) divide(named int, pool *pool) {
+func (l *lane) divide(named int) {
 	head := l.numbered[0]
 	cuts := []int{int(head.Count()) / 2}
 	if 0 <= named && named < int(head.Count()) {
 		cuts = []int{named, named + 1}
 	}
-	parts := head.divide(pool, cuts...)
+	parts := head.divide(l.pool, cuts...)
 	seq := head.seq
 	for _, b := range parts {
 		b.seq = seq
 		seq = addSequence(seq, b.Count())
 	}
 	l.numbered = append(parts, l.numbered[1:]...)
-	pool.put(head)
+	l.pool.put(head)
 }
 
 // renumber gives the lane a new identity, and what was numbered its sequences.
@@ -277,7 +300,50 @@ func (l *lane) renumber(id identity) {
 	for _, b := range l.numbered {
 		b.seq = l.id.advance(b.Count())
 		if b.Wire() != nil {
-			b.Restamp(recordbatch.Stamp{ProducerID: id.producer, Epoch: id.epoch, Sequence: b.seq})
+			b.records.Restamp(recordbatch.Stamp{ProducerID: id.producer, Epoch: id.epoch, Sequence: b.seq})
 		}
 	}
+}
+
+// sender returns where the lane's leader is, nil if that is to be found, and whether a full batch waits.
+func (l *lane) sender() (on Sender, full bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.on, len(l.full) > 0
+}
+
+// setSender says where the lane's leader is. Whoever drives the lane.
+func (l *lane) setSender(s Sender) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.on = s
+}
+
+// failing returns how many attempts have failed since the last success, and since when. Whoever drives the lane.
+func (l *lane) failing() (attempts int, since time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.failures, l.blocked
+}
+
+// wait returns when the lane's oldest event was handed over, zero if it has none, and what keeps it.
+func (l *lane) wait() (since time.Time, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.state == stopped: // a refused event is not for Kafka to take
+		return time.Time{}, nil
+	case len(l.numbered) > 0:
+		since = l.numbered[0].since
+	case len(l.full) > 0:
+		since = l.full[0].since
+	case l.open != nil:
+		since = l.open.since
+	default:
+		since = l.since
+	}
+	if err = l.err; err == nil && l.state == flying {
+		err = fmt.Errorf("no answer from broker %s", l.on.Addr())
+	}
+	return since, err
 }

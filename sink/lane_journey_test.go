@@ -54,7 +54,7 @@ func newJourney(s *script, encoders [2]*recordbatch.Encoder) *journey {
 	last := int32((int64(s.next) + 1<<31 - 1) % (1 << 31))
 	j.partition.replicas[0].append(appended{producer: 1, span: [2]int32{last, last}, events: []uint64{0}, memory: 1})
 	j.partition.replicate()
-	j.lane = newLane(&topic{name: "t"}, 0, identity{producer: 1, next: s.next})
+	j.lane = newLane(identity{producer: 1, next: s.next}, &j.pool)
 	for i := range j.senders {
 		j.senders[i] = &sender{encoder: encoders[i]}
 	}
@@ -88,16 +88,17 @@ func play(s *script, encoders [2]*recordbatch.Encoder) (r result) {
 // write publishes an event as Publish does.
 func (j *journey) write(rec *recordbatch.Record, limit int) {
 	size := rec.Size()
-	if !j.lane.dirty {
+	if !j.lane.entered() {
 		j.lane.enter(j.lane.of)
 	}
-	b := j.lane.writable(&j.pool, size+recordbatch.Overhead, limit)
-	n := b.Append(rec, size)
 	j.tx++
-	b.count(j.tx, n)
+	j.lane.add(rec, size, limit, j.tx, false)
 }
 
-func (j *journey) handOver() { j.queued = j.lane.handOver(time.Now()) || j.queued }
+func (j *journey) handOver() {
+	route, _ := j.lane.handOver(time.Now())
+	j.queued = route || j.queued
+}
 
 // send lets the sender come to the lane, and its request meet a fate.
 func (j *journey) send(f fate) {
@@ -110,7 +111,8 @@ func (j *journey) send(f fate) {
 			j.lane.on = j.senders[1-j.partition.leader]
 		}
 	}
-	head, err := j.lane.take(j.lane.on)
+	on := j.lane.on.(*sender)
+	head, err := j.lane.take(on, on.encoder)
 	if err != nil {
 		j.failf("take: %v", err)
 	}
@@ -120,7 +122,7 @@ func (j *journey) send(f fate) {
 		return
 	}
 	r := requestOf(head)
-	if j.lane.on == j.senders[1] {
+	if on == j.senders[1] {
 		r.to = 1
 	}
 	if j.resent != nil && !bytes.Equal(j.resent, r.wire) {
@@ -196,7 +198,7 @@ func (j *journey) leak(r request) {
 
 // settle tells the lane of an outcome, does what it asks for, and returns that in words.
 func (j *journey) settle(head *batch, r request, o outcome) string {
-	step, done := j.lane.settle(o, &j.pool)
+	step, done := j.lane.settle(o)
 	j.resent = nil
 	switch step {
 	case rest, goOn:

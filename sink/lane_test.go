@@ -32,7 +32,7 @@ func newBench(t testing.TB, id identity) *bench {
 		t.Fatal(err)
 	}
 	b := &bench{TB: t, sender: &sender{encoder: e}}
-	b.lane = newLane(&topic{name: "t"}, 0, id)
+	b.lane = newLane(id, &b.pool)
 	b.lane.on = b.sender
 	return b
 }
@@ -41,14 +41,11 @@ func newBench(t testing.TB, id identity) *bench {
 func (b *bench) write(value string, limit int) int {
 	r := &recordbatch.Record{Timestamp: 1000, Value: []byte(value)}
 	size := r.Size()
-	if !b.lane.dirty {
+	if !b.lane.entered() {
 		b.lane.enter(b.lane.of)
 	}
-	batch := b.lane.writable(&b.pool, size+recordbatch.Overhead, limit)
-	n := batch.Append(r, size)
 	b.tx++
-	batch.count(b.tx, n)
-	return n
+	return b.lane.add(r, size, limit, b.tx, false)
 }
 
 // batchOf writes n records into a batch of their own and hands it over.
@@ -62,7 +59,7 @@ func (b *bench) batchOf(n int) {
 
 func (b *bench) take() *batch {
 	b.Helper()
-	head, err := b.lane.take(b.sender)
+	head, err := b.lane.take(b.sender, b.sender.encoder)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -93,27 +90,27 @@ func TestLaneRestsAndWakes(t *testing.T) {
 		t.Error("a lane without work was queued")
 	}
 	b.write("a", math.MaxInt)
-	if !b.lane.handOver(time.Now()) {
+	if route, _ := b.lane.handOver(time.Now()); !route {
 		t.Error("a lane with work was not queued")
 	}
 	b.write("a", math.MaxInt)
-	if b.lane.handOver(time.Now()) {
+	if route, _ := b.lane.handOver(time.Now()); route {
 		t.Error("a lane was queued twice")
 	}
 	b.take()
 	b.write("b", math.MaxInt)
-	if b.lane.handOver(time.Now()) {
+	if route, _ := b.lane.handOver(time.Now()); route {
 		t.Error("a lane was queued while its batch was under way")
 	}
-	if step, _ := b.lane.settle(outcome{}, &b.pool); step != goOn {
+	if step, _ := b.lane.settle(outcome{}); step != goOn {
 		t.Errorf("step %d with work left", step)
 	}
 	b.take()
-	if step, _ := b.lane.settle(outcome{}, &b.pool); step != rest {
+	if step, _ := b.lane.settle(outcome{}); step != rest {
 		t.Errorf("step %d without work", step)
 	}
 	b.write("c", math.MaxInt)
-	if !b.lane.handOver(time.Now()) {
+	if route, _ := b.lane.handOver(time.Now()); !route {
 		t.Error("a lane at rest was not queued")
 	}
 }
@@ -128,7 +125,7 @@ func TestSenderComesWhileTheBatchIsWritten(t *testing.T) {
 	if head := b.take(); head != nil {
 		t.Fatalf("a batch was taken while it was written: %v", values(head))
 	}
-	if !b.lane.handOver(time.Now()) {
+	if route, _ := b.lane.handOver(time.Now()); !route {
 		t.Fatal("the lane was not queued again")
 	}
 	if got := values(b.take()); fmt.Sprint(got) != "[1:a 2:b]" {
@@ -140,14 +137,14 @@ func TestSenderComesWhileTheBatchIsWritten(t *testing.T) {
 func TestOnlyTheLanesSenderTakes(t *testing.T) {
 	b := newBench(t, identity{})
 	b.batchOf(2)
-	if head, err := b.lane.take(&sender{encoder: b.sender.encoder}); head != nil || err != nil {
+	if head, err := b.lane.take(&sender{}, b.sender.encoder); head != nil || err != nil {
 		t.Errorf("another sender took %v, %v", head, err)
 	}
 	b.take()
 	if head := b.take(); head != nil {
 		t.Error("a batch was taken twice")
 	}
-	b.lane.settle(outcome{err: io.EOF, named: -1}, &b.pool)
+	b.lane.settle(outcome{err: io.EOF, named: -1})
 	if head := b.take(); head != nil {
 		t.Error("a lane was taken from whose leader is being looked for")
 	}
@@ -182,7 +179,7 @@ func TestBatchesKeepTheLimit(t *testing.T) {
 			want++
 		})
 		sum += batch.held
-		b.lane.settle(outcome{}, &b.pool)
+		b.lane.settle(outcome{})
 	}
 	if want != 41 || sum != held {
 		t.Errorf("%d events of 40, holding %d bytes of %d", want-1, sum, held)
@@ -194,15 +191,15 @@ func TestLaneStopsBehindARejectedEvent(t *testing.T) {
 	b := newBench(t, identity{})
 	b.batchOf(3)
 	b.take()
-	b.lane.settle(outcome{err: sarama.ErrInvalidRecord, named: 1}, &b.pool)
+	b.lane.settle(outcome{err: sarama.ErrInvalidRecord, named: 1})
 	if got := values(b.take()); fmt.Sprint(got) != "[1:v0]" {
 		t.Fatalf("first %v", got)
 	}
-	b.lane.settle(outcome{}, &b.pool)
+	b.lane.settle(outcome{})
 	if got := values(b.take()); fmt.Sprint(got) != "[2:v1]" {
 		t.Fatalf("then %v", got)
 	}
-	if step, head := b.lane.settle(outcome{err: sarama.ErrInvalidRecord, named: 0}, &b.pool); step != reject || fmt.Sprint(values(head)) != "[2:v1]" {
+	if step, head := b.lane.settle(outcome{err: sarama.ErrInvalidRecord, named: 0}); step != reject || fmt.Sprint(values(head)) != "[2:v1]" {
 		t.Fatalf("step %d", step)
 	}
 	b.batchOf(2)
@@ -226,11 +223,11 @@ func TestBackoffGrowsToItsMost(t *testing.T) {
 // A lane that took its open batch back for another pass, and has had everything acked since, waits for nothing.
 func TestNothingWaitsOnceAcked(t *testing.T) {
 	var pool pool
-	l := newLane(&topic{name: "orders"}, 0, identity{})
+	l := newLane(identity{}, &pool)
 	l.accept(1)
 	for range 2 {
 		l.enter(1)
-		l.writable(&pool, 10, 1000)
+		l.writable(10, 1000)
 		l.handOver(time.Now())
 	}
 	if since, _ := l.wait(); since.IsZero() {

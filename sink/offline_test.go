@@ -82,20 +82,22 @@ func (c *stubClient) placed(t testing.TB, topic string) {
 	}
 }
 
-// queuedIn returns what a topic's lanes hold, as values by partition.
-func (p *Producer) queuedIn(topic string) [][]string {
-	lanes := *p.topics[topic].lanes.Load()
-	got := make([][]string, len(lanes))
-	for i, l := range lanes {
-		l.mu.Lock()
-		for _, b := range append(append([]*batch{}, l.full...), l.open) {
-			if b != nil {
-				b.each(func(_ int, r recordbatch.Raw, _ uint64) { got[i] = append(got[i], string(r.Record().Headers[0].Value)) })
-			}
-		}
-		l.mu.Unlock()
+// takeQueued empties a topic's lanes and returns what they held, by partition.
+func (p *Producer) takeQueued(topic string) [][]*batch {
+	partitions := *p.topics[topic].partitions.Load()
+	got := make([][]*batch, len(partitions))
+	for i, part := range partitions {
+		got[i] = part.lane.giveBack()
 	}
 	return got
+}
+
+// idsOf returns the ids of the events in batches.
+func idsOf(batches []*batch) (ids []string) {
+	for _, b := range batches {
+		b.each(func(_ int, r recordbatch.Raw, _ uint64) { ids = append(ids, string(r.Record().Headers[0].Value)) })
+	}
+	return ids
 }
 
 // logLines is a logger that keeps its lines.

@@ -2,6 +2,7 @@ package sink
 
 import (
 	"fmt"
+	"io"
 	"testing"
 	"time"
 
@@ -35,11 +36,11 @@ func TestWaitingEventsArePacked(t *testing.T) {
 				} else if u.Len() > limit {
 					t.Errorf("batch %d has %d bytes, and the limit is %d", i, u.Len(), limit)
 				}
-				if u.since.IsZero() {
+				if u.Since().IsZero() {
 					t.Errorf("batch %d waits since nobody knows when", i)
 				}
-				back, used = back+u.held, used+u.Len()
-				runs = append(runs, u.runs...)
+				back, used = back+u.Held(), used+u.Len()
+				runs = append(runs, u.Runs()...)
 				u.apart(func(i int, r recordbatch.Raw, tx uint64, _ int) {
 					if key := string(r.Record().Key); key != fmt.Sprint(next) || tx != uint64(next/7) || u.explicit[i] != int32(next%3-1) {
 						t.Fatalf("event %d: key %s, transaction %d, partition %d", next, key, tx, u.explicit[i])
@@ -69,17 +70,22 @@ func TestSealedBatchesWaitAsTheyAre(t *testing.T) {
 		r := &recordbatch.Record{Key: []byte(key)}
 		to.hold(r, r.Size(), -1, 1)
 	}
-	publish("before")
-	sealed := to.staged[0]
-	to.staged = nil
 	encoder, err := recordbatch.NewEncoder(recordbatch.None)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := sealed.Seal(encoder, recordbatch.Stamp{}); err != nil {
+	l, s := newLane(identity{}, &pool{}), &sender{}
+	l.accept(1)
+	l.enter(1)
+	before := &recordbatch.Record{Key: []byte("before")}
+	l.add(before, before.Size(), 64<<10, 1, false)
+	l.handOver(time.Now())
+	l.setSender(s)
+	if _, err := l.take(s, encoder); err != nil {
 		t.Fatal(err)
 	}
-	to.waiting = []*unplaced{sealed}
+	l.settle(outcome{err: io.EOF, named: -1})
+	to.waiting = (&partition{lane: l, topic: to}).giveBack()
 	for _, key := range []string{"a", "b"} {
 		publish(key)
 		to.handOver(nil, time.Now())

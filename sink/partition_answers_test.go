@@ -153,9 +153,9 @@ func (s sent) batch(t *testing.T, producer int64) *batch {
 		if i == s.odd-1 {
 			rec.Key = nil
 		}
-		b.count(s.event+uint64(i), b.Append(rec, rec.Size()))
+		b.Append(rec, rec.Size(), s.event+uint64(i))
 	}
-	if err := b.Seal(plain(t), recordbatch.Stamp{ProducerID: producer, Epoch: s.epoch, Sequence: s.first}); err != nil {
+	if err := b.records.Seal(plain(t), recordbatch.Stamp{ProducerID: producer, Epoch: s.epoch, Sequence: s.first}); err != nil {
 		t.Fatal(err)
 	}
 	return b

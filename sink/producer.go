@@ -11,7 +11,6 @@ import (
 	"github.com/IBM/sarama"
 
 	"walpost/schema"
-	"walpost/sink/kafkaerror"
 	"walpost/sink/record"
 	"walpost/sink/recordbatch"
 	"walpost/sink/wire"
@@ -38,7 +37,7 @@ type Producer struct {
 	name     []byte // scratch space for a topic's name
 	last     *topic // where the previous event went
 	dirty    []*topic
-	lanes    []*lane // that have events of this pass
+	entered  []*partition // that have events of this pass
 	held     []*sender
 
 	ctx    context.Context // done once closed
@@ -83,27 +82,21 @@ func (p *Producer) Publish(ev *schema.Event, tx uint64) (int, error) {
 		bad.Cure = fmt.Sprintf("a record has at most %d bytes: publish a reference instead of the content", maxRecord)
 		return 0, p.bad(bad)
 	}
-	lanes, n := t.lanes.Load(), where.Partition
-	if lanes == nil || len(t.staged) > 0 || int(n) >= len(*lanes) {
+	partitions, n := t.partitions.Load(), where.Partition
+	if partitions == nil || len(t.staged) > 0 || int(n) >= len(*partitions) {
 		return p.hold(t, rec, size, n, tx), nil
 	}
 	if n < 0 {
-		n = p.cfg.Partitioner.Partition(where.Key, int32(len(*lanes)))
+		n = p.cfg.Partitioner.Partition(where.Key, int32(len(*partitions)))
 	}
-	l := (*lanes)[n]
-	if !l.dirty {
-		if !l.enter(len(*lanes)) {
+	part := (*partitions)[n]
+	if !part.lane.entered() {
+		if !part.lane.enter(len(*partitions)) {
 			return p.hold(t, rec, size, where.Partition, tx), nil
 		}
-		p.lanes = append(p.lanes, l)
+		p.entered = append(p.entered, part)
 	}
-	b := l.writable(&p.pool, size+recordbatch.Overhead, int(t.limit.Load()))
-	length := b.Append(rec, size)
-	b.count(tx, length)
-	if where.Partition >= 0 {
-		b.name()
-	}
-	return length, nil
+	return part.lane.add(rec, size, int(t.limit.Load()), tx, where.Partition >= 0), nil
 }
 
 // hold keeps an event until its topic's partitions are known.
@@ -159,7 +152,7 @@ func (p *Producer) Flush(flowing bool) {
 		linger = max(linger, p.flow)
 	}
 	p.linger.Store(int64(linger))
-	if len(p.lanes)+len(p.dirty) == 0 {
+	if len(p.entered)+len(p.dirty) == 0 {
 		return
 	}
 	urgent := linger == 0
@@ -173,13 +166,14 @@ func (p *Producer) Flush(flowing bool) {
 		t.handOver(p, now)
 	}
 	p.dirty = p.dirty[:0]
-	for _, l := range p.lanes {
-		urgent = urgent || len(l.more) > 0 // a full batch
-		if l.handOver(now) {
-			p.route(l)
+	for _, part := range p.entered {
+		route, full := part.lane.handOver(now)
+		urgent = urgent || full
+		if route {
+			p.route(part)
 		}
 	}
-	p.lanes = p.lanes[:0]
+	p.entered = p.entered[:0]
 }
 
 // holdSenders keeps all senders from sending until each is released. The slice is valid until the next call.
@@ -216,147 +210,11 @@ func (p *Producer) rejected(tx uint64, e *record.BadEvent) {
 	p.acks.Rejected(tx, e)
 }
 
-// route hands a queued lane to its leader's sender, from any goroutine and without blocking.
-func (p *Producer) route(l *lane) {
-	l.mu.Lock()
-	s, full := l.on, len(l.full) > 0
-	l.mu.Unlock()
-	if s == nil || !s.push(l, full) {
-		p.start(func() { p.lead(l) })
-	}
-}
-
 // start runs f in a goroutine of its own unless the producer is closed.
 func (p *Producer) start(f func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.ctx.Err() == nil {
 		p.work.Go(f)
-	}
-}
-
-func (l *lane) patience(p *Producer, since time.Time, tries int) *patience {
-	return &patience{p: p, what: fmt.Sprintf("partition %d of topic %s", l.partition, l.topic.name), topic: l.topic.name, since: since, tries: tries, said: &l.said}
-}
-
-// lead finds the sender of the lane's leader, however long that takes.
-func (p *Producer) lead(l *lane) {
-	wait := l.patience(p, time.Now(), 0)
-	for !l.letGo() {
-		b, err := p.client.Leader(l.topic.name, l.partition)
-		if err == nil {
-			if s := p.senderOf(b); s != nil {
-				l.mu.Lock()
-				l.on = s
-				l.mu.Unlock()
-				if s.push(l, true) {
-					return
-				}
-			}
-		}
-		if !wait.pause(err) {
-			return
-		}
-		p.refresh(l.topic)
-	}
-}
-
-// senderOf returns the sender of a broker, nil once the producer is closed. A broker that got a new address is a new one.
-func (p *Producer) senderOf(b *sarama.Broker) *sender {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.ctx.Err() != nil {
-		return nil
-	}
-	s := p.senders[b.ID()]
-	if s != nil && s.broker == b {
-		return s
-	}
-	if s != nil {
-		s.close()
-	}
-	s = newSender(p, b)
-	p.senders[b.ID()] = s
-	return s
-}
-
-// finish does what an outcome for b, the lane's head, asks for.
-func (p *Producer) finish(l *lane, b *batch, o outcome) {
-	size := b.Len() // of what may be emptied or divided below
-	next, head := l.settle(o, &p.pool)
-	switch next {
-	case rest, goOn:
-		if head != nil {
-			p.acked(l, head)
-		} else if kafkaerror.Reason(o.err) == "message_too_large" {
-			p.start(func() { l.topic.shrink(p, size) })
-		}
-		if next == goOn {
-			p.route(l)
-		}
-	case resend:
-		p.metrics.retries.Inc()
-		p.start(func() { p.retry(l, o.err) })
-	case renew:
-		p.metrics.retries.Inc()
-		p.start(func() { p.renew(l, o.err) })
-	case reject:
-		var bad *record.BadEvent
-		var of uint64
-		head.each(func(_ int, r recordbatch.Raw, tx uint64) { bad, of = record.BadRecord(l.topic.name, r, o.err), tx })
-		p.rejected(of, bad)
-	}
-}
-
-func (p *Producer) acked(l *lane, b *batch) {
-	l.topic.published.Add(float64(b.Count()))
-	l.topic.bytes.Add(float64(len(b.Wire())))
-	p.metrics.connected.Set(1)
-	p.acks.Acked(b.runs, b.held)
-	p.pool.put(b)
-}
-
-// retry sends a lane's head again after a pause that grows, to whoever leads the partition then.
-func (p *Producer) retry(l *lane, err error) {
-	l.mu.Lock()
-	failures, since := l.failures, l.blocked
-	l.mu.Unlock()
-	wait := l.patience(p, since, failures-1)
-	if !wait.pause(err) {
-		return
-	}
-	p.refresh(l.topic)
-	p.lead(l)
-}
-
-// refresh asks for a topic's leaders, and makes sure that its partitions are still those that its events go to.
-func (p *Producer) refresh(t *topic) {
-	_ = p.client.RefreshMetadata(t.name) // Leader and Partitions tell what came of it
-	t.compare(p)
-}
-
-// renew gives the lane a new producer id. What may be in the log already is then sent a second time: a duplicate, never a gap.
-func (p *Producer) renew(l *lane, err error) {
-	p.log.Warn("taking a new producer id for a partition: what was under way may arrive twice",
-		"topic", l.topic.name, "partition", l.partition, "err", err)
-	l.mu.Lock()
-	failures, since := l.failures, l.blocked
-	l.mu.Unlock()
-	wait := l.patience(p, since, failures-1)
-	// A partition that takes no identity at all must not be offered one after the other without a pause.
-	if failures > 1 && !wait.pause(err) {
-		return
-	}
-	for {
-		id, err := p.newIdentity(p.ctx)
-		if err == nil {
-			l.renumber(id)
-			p.lead(l)
-			return
-		}
-		// Later than at the start a login that is refused is waited out: passwords are rotated while relays run.
-		if !wait.pause(err) {
-			return
-		}
 	}
 }

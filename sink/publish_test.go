@@ -91,7 +91,7 @@ func TestEventsThatGoNowhere(t *testing.T) {
 	// Nothing of a bad event is kept.
 	publish(t, p, event("orders", "k", 8), 3)
 	p.Flush(false)
-	if got := slices.Concat(p.queuedIn("orders")...); fmt.Sprint(got) != "[00000000 00000008]" {
+	if got := idsOf(slices.Concat(p.takeQueued("orders")...)); fmt.Sprint(got) != "[00000000 00000008]" {
 		t.Errorf("the lanes hold %v", got)
 	}
 }
@@ -151,24 +151,20 @@ func TestEventsWaitForTheirTopic(t *testing.T) {
 		!strings.Contains(err.Error(), "no partition 5, only 0 to 4; add partitions") {
 		t.Errorf("rejected: %v", acks.rejected)
 	}
-	got := p.queuedIn("orders")
+	batches := p.takeQueued("orders")
 	for n := range want {
-		if !slices.Equal(got[n], want[n]) {
-			t.Errorf("partition %d has %v, want %v", n, got[n], want[n])
+		if got := idsOf(batches[n]); !slices.Equal(got, want[n]) {
+			t.Errorf("partition %d has %v, want %v", n, got, want[n])
 		}
 	}
-	if len(slices.Concat(got...)) != len(ids) {
-		t.Errorf("%d events in the lanes, want %d", len(slices.Concat(got...)), len(ids))
+	if got := idsOf(slices.Concat(batches...)); len(got) != len(ids) {
+		t.Errorf("%d events in the lanes, want %d", len(got), len(ids))
 	}
 	sum := 0
-	for _, l := range *p.topics["orders"].lanes.Load() {
-		for _, b := range append(l.full, l.open) {
-			if b != nil {
-				sum += b.held
-				if b.Len() > cfg.MaxRequestSize {
-					t.Errorf("a batch of %d bytes", b.Len())
-				}
-			}
+	for _, b := range slices.Concat(batches...) {
+		sum += b.Held()
+		if b.Len() > cfg.MaxRequestSize {
+			t.Errorf("a batch of %d bytes", b.Len())
 		}
 	}
 	if rejected := held - sum; rejected < 200 || rejected > 500 { // one event's

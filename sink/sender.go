@@ -20,7 +20,7 @@ type sender struct {
 
 	mu      sync.Mutex
 	cond    *sync.Cond
-	ready   []*lane
+	ready   []*partition
 	hurry   bool // what is ready does not wait for the linger any more
 	timed   bool // the linger's timer runs
 	flights map[*flight]struct{}
@@ -36,10 +36,10 @@ type flight struct {
 	parts []part
 }
 
-// part is a lane's batch in a request.
+// part is a partition's batch in a request.
 type part struct {
-	lane  *lane
-	batch *batch
+	partition *partition
+	batch     *batch
 }
 
 func newSender(p *Producer, b *sarama.Broker) *sender {
@@ -54,14 +54,17 @@ func newSender(p *Producer, b *sarama.Broker) *sender {
 	return s
 }
 
-// push queues a lane, which waits for the linger unless it has a full batch. It returns false when the sender is closed.
-func (s *sender) push(l *lane, full bool) bool {
+// Addr returns the broker's address.
+func (s *sender) Addr() string { return s.broker.Addr() }
+
+// push queues a partition's lane, which waits for the linger unless it has a full batch. It returns false when the sender is closed.
+func (s *sender) push(part *partition, full bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return false
 	}
-	s.ready = append(s.ready, l)
+	s.ready = append(s.ready, part)
 	if linger := time.Duration(s.p.linger.Load()); linger > 0 && !s.hurry && !full {
 		// The linger belongs to the broker, so that its lanes share requests: one timer for all, and whoever comes first starts it.
 		if !s.timed {
@@ -112,29 +115,29 @@ func (s *sender) close() {
 	s.mu.Unlock()
 	s.cond.Broadcast()
 	if s.p.ctx.Err() == nil {
-		for _, l := range left {
-			s.p.work.Go(func() { s.p.lead(l) }) // p.mu is held, so the producer is open
+		for _, part := range left {
+			s.p.work.Go(func() { s.p.lead(part) }) // p.mu is held, so the producer is open
 		}
 	}
 }
 
 func (s *sender) run() {
 	for {
-		lanes := s.wait()
-		if lanes == nil {
+		queue := s.wait()
+		if queue == nil {
 			return
 		}
-		for len(lanes) > 0 {
+		for len(queue) > 0 {
 			f := &flight{}
 			size := 0
-			for len(lanes) > 0 && (size == 0 || size < maxRequest) {
-				l := lanes[0]
-				lanes = lanes[1:]
-				b, err := l.take(s)
+			for len(queue) > 0 && (size == 0 || size < maxRequest) {
+				next := queue[0]
+				queue = queue[1:]
+				b, err := next.lane.take(s, s.encoder)
 				if err != nil {
-					s.p.finish(l, b, outcome{err: err, named: -1})
+					s.p.finish(next, b, outcome{err: err, named: -1})
 				} else if b != nil {
-					f.parts = append(f.parts, part{l, b})
+					f.parts = append(f.parts, part{next, b})
 					size += len(b.Wire())
 				}
 			}
@@ -145,8 +148,8 @@ func (s *sender) run() {
 	}
 }
 
-// wait returns the lanes of the next requests, nil once the sender is closed.
-func (s *sender) wait() []*lane {
+// wait returns the partitions of the next requests, nil once the sender is closed.
+func (s *sender) wait() []*partition {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for (len(s.ready) == 0 || !s.hurry || s.holds > 0 || len(s.flights) >= wire.MaxOpenRequests) && !s.closed {
@@ -158,14 +161,14 @@ func (s *sender) wait() []*lane {
 	if s.closed {
 		return nil
 	}
-	lanes := s.ready
+	queue := s.ready
 	s.ready, s.hurry = nil, false
-	return lanes
+	return queue
 }
 
 // send sends one request. Its parts of one topic are put together, as a request has them. The answer comes in a goroutine of sarama's, or here when the request could not be sent.
 func (s *sender) send(f *flight) {
-	slices.SortStableFunc(f.parts, func(a, b part) int { return strings.Compare(a.lane.topic.name, b.lane.topic.name) })
+	slices.SortStableFunc(f.parts, func(a, b part) int { return strings.Compare(a.partition.topic.name, b.partition.topic.name) })
 	s.mu.Lock()
 	// Were AsyncProduce to wait for a free place, it would do so with the broker locked, and nobody could close a stuck connection.
 	for len(s.flights) >= wire.MaxOpenRequests && !s.closed {
@@ -178,7 +181,7 @@ func (s *sender) send(f *flight) {
 
 	parts := make([]wire.Part, len(f.parts))
 	for i, p := range f.parts {
-		parts[i] = wire.Part{Topic: p.lane.topic.name, Partition: p.lane.partition, Batch: p.batch.Wire()}
+		parts[i] = wire.Part{Topic: p.partition.topic.name, Partition: p.partition.index, Batch: p.batch.Wire()}
 	}
 	err := s.p.splicer.Produce(s.broker, parts, func(answers []wire.Answer, err error) { s.landed(f, answers, err) })
 	if err != nil {
@@ -212,20 +215,20 @@ func (s *sender) landed(f *flight, answers []wire.Answer, err error) {
 		if err == nil {
 			o = outcome{err: answers[i].Err, named: answers[i].Named}
 		}
-		s.p.finish(part.lane, part.batch, o)
+		s.p.finish(part.partition, part.batch, o)
 	}
 }
 
-// stuck returns the lanes of requests that have waited for too long.
-func (s *sender) stuck() (lanes []*lane, closed bool) {
+// stuck returns the partitions of requests that have waited for too long.
+func (s *sender) stuck() (partitions []*partition, closed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for f := range s.flights {
 		if time.Since(f.sent) > stuckAfter {
 			for _, part := range f.parts {
-				lanes = append(lanes, part.lane)
+				partitions = append(partitions, part.partition)
 			}
 		}
 	}
-	return lanes, s.closed
+	return partitions, s.closed
 }

@@ -24,7 +24,7 @@ func TestRetryIsNoDuplicate(t *testing.T) {
 		t.Errorf("sent as producer %d, epoch %d, sequence %d", int64(producer), int16(epoch), int32(sequence))
 	}
 	for _, err := range []error{io.EOF, sarama.ErrNotLeaderForPartition, sarama.ErrRequestTimedOut, sarama.ErrUnknownTopicOrPartition} {
-		if next, _ := b.lane.settle(outcome{err: err, named: -1}, &b.pool); next != resend {
+		if next, _ := b.lane.settle(outcome{err: err, named: -1}); next != resend {
 			t.Errorf("after %v comes step %d: a new identity would make it another batch", err, next)
 		}
 		b.batchOf(2)
@@ -50,14 +50,14 @@ func TestSequencesWrap(t *testing.T) {
 	b := newBench(t, identity{next: last - 1})
 	b.batchOf(5)
 	b.take()
-	b.lane.settle(outcome{err: sarama.ErrInvalidRecord, named: 2}, &b.pool)
+	b.lane.settle(outcome{err: sarama.ErrInvalidRecord, named: 2})
 	if got := fmt.Sprint(b.numbers()); got != fmt.Sprintf("[%d+2 0+1 1+2]", last-1) {
 		t.Errorf("divided: %v", got)
 	}
 	b.batchOf(1)
 	for range 3 {
 		b.take()
-		b.lane.settle(outcome{}, &b.pool)
+		b.lane.settle(outcome{})
 	}
 	if b.take(); fmt.Sprint(b.numbers()) != "[3+1]" {
 		t.Errorf("then %v", b.numbers())
@@ -69,15 +69,15 @@ func TestRenumber(t *testing.T) {
 	b := newBench(t, identity{producer: 1, epoch: 1, next: 100})
 	b.batchOf(6)
 	b.take()
-	b.lane.settle(outcome{err: sarama.ErrInvalidRecord, named: 2}, &b.pool)
+	b.lane.settle(outcome{err: sarama.ErrInvalidRecord, named: 2})
 	head := b.take() // sealed: the first of the parts
-	b.lane.settle(outcome{err: io.EOF, named: -1}, &b.pool)
+	b.lane.settle(outcome{err: io.EOF, named: -1})
 	b.lane.renumber(identity{producer: 2, epoch: 7, next: 1<<31 - 1})
 	if got := fmt.Sprint(b.numbers()); got != "[2147483647+2 1+1 2+3]" || b.lane.unclear {
 		t.Errorf("renumbered: %v, unclear %t", got, b.lane.unclear)
 	}
 	anew := &recordbatch.Batch{}
-	head.Each(func(_ int, r recordbatch.Raw) { anew.AppendRaw(r) })
+	head.records.Each(func(_ int, r recordbatch.Raw) { anew.AppendRaw(r) })
 	if err := anew.Seal(b.sender.encoder, recordbatch.Stamp{ProducerID: 2, Epoch: 7, Sequence: 1<<31 - 1}); err != nil || !bytes.Equal(anew.Wire(), head.Wire()) {
 		t.Errorf("the sealed head is not what sealing it with the new identity gives, %v", err)
 	}
@@ -85,7 +85,7 @@ func TestRenumber(t *testing.T) {
 	b.lane.on = b.sender
 	for range 3 {
 		b.take()
-		b.lane.settle(outcome{}, &b.pool)
+		b.lane.settle(outcome{})
 	}
 	if b.take(); fmt.Sprint(b.numbers()) != "[5+1]" {
 		t.Errorf("then %v", b.numbers())

@@ -13,9 +13,9 @@ import (
 
 // topic is a topic that events go to: its lanes, or, while its partitions are not known or change, the events that wait for them.
 type topic struct {
-	name  string
-	limit atomic.Int64            // bytes of a batch, uncompressed
-	lanes atomic.Pointer[[]*lane] // by partition; nil: not known now, and arrange is at work
+	name       string
+	limit      atomic.Int64                 // bytes of a batch, uncompressed
+	partitions atomic.Pointer[[]*partition] // by index; nil: not known now, and arrange is at work
 
 	published, bytes prometheus.Counter
 
@@ -24,11 +24,11 @@ type topic struct {
 	dirty  bool
 
 	mu      sync.Mutex
-	waiting []*unplaced // handed over while lanes was nil
-	needs   int32       // partitions that there must be for all that wait, as far as rows name them
-	every   []*lane     // by partition, all that there ever were: a lane whose partition is gone keeps its sequences, should it come back
-	count   int         // how many of them there are now; 0: not known yet
-	err     error       // why the partitions are not known
+	waiting []*unplaced  // handed over while partitions was nil
+	needs   int32        // partitions that there must be for all that wait, as far as rows name them
+	every   []*partition // by index, all that there ever were: a lane whose partition is gone keeps its sequences, should it come back
+	count   int          // how many of them there are now; 0: not known yet
+	err     error        // why the partitions are not known
 }
 
 // unplaced is a batch of events that have no partition yet.
@@ -47,8 +47,7 @@ func (t *topic) hold(r *recordbatch.Record, size int, explicit int32, tx uint64)
 		n++
 	}
 	u := t.staged[n-1]
-	length := u.Append(r, size)
-	u.count(tx, length)
+	length := u.Append(r, size, tx)
 	u.explicit = append(u.explicit, explicit)
 	u.needs = max(u.needs, explicit+1)
 	return length
@@ -60,23 +59,23 @@ func (t *topic) handOver(p *Producer, now time.Time) {
 	t.dirty = false
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	lanes := t.lanes.Load()
+	partitions := t.partitions.Load()
 	for _, u := range t.staged {
-		u.since = now
+		u.handedOver(now)
 		t.needs = max(t.needs, u.needs)
-		if lanes == nil {
+		if partitions == nil {
 			t.pack(u)
 		} else {
 			t.waiting = append(t.waiting, u)
 		}
 	}
 	t.staged = nil
-	if lanes != nil {
-		if int(t.needs) > len(*lanes) {
+	if partitions != nil {
+		if int(t.needs) > len(*partitions) {
 			t.reconsider(p)
 			return
 		}
-		t.place(p, *lanes)
+		t.place(p, *partitions)
 	}
 }
 
@@ -92,11 +91,11 @@ func (t *topic) pack(u *unplaced) {
 	u.apart(func(i int, r recordbatch.Raw, tx uint64, held int) {
 		// What a lane gave back may be sealed.
 		if last.Wire() != nil || last.Len()+r.Len+recordbatch.Overhead > limit {
-			last = &unplaced{batch: batch{since: u.since}}
+			last = &unplaced{}
+			last.handedOver(u.Since())
 			t.waiting = append(t.waiting, last)
 		}
-		last.AppendRaw(r)
-		last.count(tx, held)
+		last.AppendRaw(r, tx, held)
 		last.explicit = append(last.explicit, u.explicit[i])
 	})
 	u.Reset()
@@ -105,7 +104,7 @@ func (t *topic) pack(u *unplaced) {
 // apart calls f for every record with the transaction that it belongs to and the bytes that it holds. What the events hold altogether must
 // come back altogether: a record's length is not always what was counted for it, see divide.
 func (u *unplaced) apart(f func(i int, r recordbatch.Raw, tx uint64, held int)) {
-	left := u.held
+	left := u.Held()
 	u.each(func(i int, r recordbatch.Raw, tx uint64) {
 		held := min(r.Len, left)
 		if i == int(u.Count())-1 {
@@ -117,30 +116,27 @@ func (u *unplaced) apart(f func(i int, r recordbatch.Raw, tx uint64, held int)) 
 }
 
 // place moves the waiting events to their lanes, in order. t.mu is held.
-func (t *topic) place(p *Producer, lanes []*lane) {
+func (t *topic) place(p *Producer, partitions []*partition) {
 	limit := int(t.limit.Load())
 	for _, u := range t.waiting {
 		u.apart(func(i int, r recordbatch.Raw, tx uint64, held int) {
 			n := u.explicit[i]
 			named := n >= 0
 			if !named {
-				n = p.cfg.Partitioner.Partition(record.PartitionKey(r), int32(len(lanes)))
+				n = p.cfg.Partitioner.Partition(record.PartitionKey(r), int32(len(partitions)))
 			}
-			if int(n) >= len(lanes) {
-				p.rejected(tx, record.BadPartition(t.name, r, n, len(lanes)))
+			if int(n) >= len(partitions) {
+				p.rejected(tx, record.BadPartition(t.name, r, n, len(partitions)))
 				return
 			}
-			lanes[n].add(&p.pool, r, tx, held, named, u.since, limit)
+			partitions[n].lane.addRaw(r, tx, held, named, u.Since(), limit)
 		})
 		u.Reset() // its buffer may serve the next one's records already
 	}
 	t.waiting, t.needs = nil, 0
-	for _, l := range lanes {
-		l.mu.Lock()
-		wake := l.wake()
-		l.mu.Unlock()
-		if wake {
-			p.route(l)
+	for _, part := range partitions {
+		if part.lane.wakeUp() {
+			p.route(part)
 		}
 	}
 }

@@ -2,7 +2,6 @@ package sink
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"time"
 
@@ -42,39 +41,17 @@ func (m *sinkMetrics) waits() []Wait {
 // wait is what the topic's events wait for; Since is zero if there are none.
 func (t *topic) wait() Wait {
 	t.mu.Lock()
-	lanes := t.every
+	partitions := t.every
 	w := Wait{Topic: t.name, Err: t.err}
 	if len(t.waiting) > 0 {
-		w.Since = t.waiting[0].since
+		w.Since = t.waiting[0].Since()
 	}
 	t.mu.Unlock()
-	for _, l := range lanes {
-		since, err := l.wait()
+	for _, part := range partitions {
+		since, err := part.lane.wait()
 		if !since.IsZero() && (w.Since.IsZero() || since.Before(w.Since)) {
 			w.Since, w.Err = since, err
 		}
 	}
 	return w
-}
-
-// wait returns when the lane's oldest event was handed over, zero if it has none, and what keeps it.
-func (l *lane) wait() (since time.Time, err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	switch {
-	case l.state == stopped: // a refused event is not for Kafka to take
-		return time.Time{}, nil
-	case len(l.numbered) > 0:
-		since = l.numbered[0].since
-	case len(l.full) > 0:
-		since = l.full[0].since
-	case l.open != nil:
-		since = l.open.since
-	default:
-		since = l.since
-	}
-	if err = l.err; err == nil && l.state == flying {
-		err = fmt.Errorf("no answer from broker %s", l.on.broker.Addr())
-	}
-	return since, err
 }

@@ -45,7 +45,7 @@ var repeats = []Mutation{
 		Guard:    "the same bytes are sent again; instead the batch is numbered and sealed anew",
 		File:     "sink/lane.go",
 		Old:      "\tif head.Wire() == nil {\n",
-		New:      "\tif l.failures > 0 {\n\t\thead.Restamp(recordbatch.Stamp{ProducerID: stamp.ProducerID, Epoch: stamp.Epoch, Sequence: l.id.advance(head.Count())})\n\t}\n\tif head.Wire() == nil {\n",
+		New:      "\tif l.failures > 0 {\n\t\thead.records.Restamp(recordbatch.Stamp{ProducerID: stamp.ProducerID, Epoch: stamp.Epoch, Sequence: l.id.advance(head.Count())})\n\t}\n\tif head.Wire() == nil {\n",
 		Module:   ".", Package: "./sink", Test: "TestRetryIsNoDuplicate",
 	},
 	{

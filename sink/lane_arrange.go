@@ -1,0 +1,92 @@
+package sink
+
+import (
+	"time"
+
+	"walpost/sink/recordbatch"
+)
+
+// addRaw appends an event that waited for its partition. It has been a record since, and holds so many bytes.
+func (l *lane) addRaw(r recordbatch.Raw, tx uint64, held int, named bool, since time.Time, limit int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.open != nil && l.open.Len()+r.Len+recordbatch.Overhead > limit {
+		l.full = append(l.full, l.open)
+		l.open = nil
+	}
+	if l.open == nil {
+		l.open = l.pool.get()
+		l.open.since = since
+	}
+	l.open.AppendRaw(r, tx, held)
+	if named {
+		l.open.name()
+	}
+}
+
+// refuse lets no pass begin to write to the lane.
+func (l *lane) refuse() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.of = 0
+}
+
+// accept lets passes write to the lane, one of so many.
+func (l *lane) accept(partitions int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.of, l.gone = partitions, false
+	if l.state == vacant {
+		l.state = idle
+	}
+}
+
+// leave says whether the partition is no more. It returns true if it is there again and the lane has to be routed.
+func (l *lane) leave(gone bool) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.gone = gone
+	if gone || l.state != vacant {
+		return false
+	}
+	l.state = idle
+	return l.wake()
+}
+
+// letGo ends the driving of a lane whose partition is no more. Only whoever drives the lane calls it.
+func (l *lane) letGo() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.gone && l.state == queued {
+		l.state = vacant
+	}
+	return l.state == vacant
+}
+
+// settled tells that nothing of the lane can reach its partition any more; with same, which says that events are placed as before, only
+// that no pass is writing to it. What stands behind a rejected event is never settled.
+func (l *lane) settled(same bool) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.out && (same || l.state == idle || l.state == vacant && l.gone)
+}
+
+// giveBack empties a lane whose partition is no more, in order. Its sequences stay behind.
+func (l *lane) giveBack() []*batch {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	batches := append(l.numbered, l.full...)
+	if l.open != nil {
+		batches = append(batches, l.open)
+	}
+	l.numbered, l.full, l.open = nil, nil, nil
+	l.unclear, l.failures, l.err, l.blocked = false, 0, nil, time.Time{}
+	return batches
+}
+
+// wakeUp queues an idle lane that has work. The caller routes it if it returns true.
+func (l *lane) wakeUp() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.wake()
+}

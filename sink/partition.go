@@ -1,0 +1,168 @@
+package sink
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/IBM/sarama"
+
+	"walpost/sink/kafkaerror"
+	"walpost/sink/record"
+	"walpost/sink/recordbatch"
+)
+
+// partition is a partition of a topic: its lane, and what a lane does not know of itself.
+type partition struct {
+	lane  *lane
+	topic *topic
+	index int32
+	said  time.Time // when a wait of it was last logged; it belongs to whoever drives the lane
+}
+
+// giveBack empties the lane of a partition that is no more. Nobody drives it.
+func (part *partition) giveBack() []*unplaced {
+	part.said = time.Time{}
+	var back []*unplaced
+	for _, b := range part.lane.giveBack() {
+		u := &unplaced{batch: *b, explicit: make([]int32, b.Count())}
+		for i := range u.explicit {
+			u.explicit[i] = -1
+			if b.isNamed(i) {
+				u.explicit[i] = part.index
+			}
+		}
+		back = append(back, u)
+	}
+	return back
+}
+
+// route hands a queued lane to its leader's sender, from any goroutine and without blocking.
+func (p *Producer) route(part *partition) {
+	on, full := part.lane.sender()
+	if s, ok := on.(*sender); !ok || !s.push(part, full) {
+		p.start(func() { p.lead(part) })
+	}
+}
+
+func (part *partition) patience(p *Producer, since time.Time, tries int) *patience {
+	return &patience{p: p, what: fmt.Sprintf("partition %d of topic %s", part.index, part.topic.name), topic: part.topic.name, since: since, tries: tries, said: &part.said}
+}
+
+// lead finds the sender of the lane's leader, however long that takes.
+func (p *Producer) lead(part *partition) {
+	wait := part.patience(p, time.Now(), 0)
+	for !part.lane.letGo() {
+		b, err := p.client.Leader(part.topic.name, part.index)
+		if err == nil {
+			if s := p.senderOf(b); s != nil {
+				part.lane.setSender(s)
+				if s.push(part, true) {
+					return
+				}
+			}
+		}
+		if !wait.pause(err) {
+			return
+		}
+		p.refresh(part.topic)
+	}
+}
+
+// senderOf returns the sender of a broker, nil once the producer is closed. A broker that got a new address is a new one.
+func (p *Producer) senderOf(b *sarama.Broker) *sender {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ctx.Err() != nil {
+		return nil
+	}
+	s := p.senders[b.ID()]
+	if s != nil && s.broker == b {
+		return s
+	}
+	if s != nil {
+		s.close()
+	}
+	s = newSender(p, b)
+	p.senders[b.ID()] = s
+	return s
+}
+
+// finish does what an outcome for b, the lane's head, asks for.
+func (p *Producer) finish(part *partition, b *batch, o outcome) {
+	size := b.Len() // of what may be emptied or divided below
+	if o.class() == kafkaerror.Done {
+		part.said = time.Time{} // before the lane is anybody else's
+	}
+	next, head := part.lane.settle(o)
+	switch next {
+	case rest, goOn:
+		if head != nil {
+			p.acked(part, head)
+		} else if kafkaerror.Reason(o.err) == "message_too_large" {
+			p.start(func() { part.topic.shrink(p, size) })
+		}
+		if next == goOn {
+			p.route(part)
+		}
+	case resend:
+		p.metrics.retries.Inc()
+		p.start(func() { p.retry(part, o.err) })
+	case renew:
+		p.metrics.retries.Inc()
+		p.start(func() { p.renew(part, o.err) })
+	case reject:
+		var bad *record.BadEvent
+		var of uint64
+		head.each(func(_ int, r recordbatch.Raw, tx uint64) { bad, of = record.BadRecord(part.topic.name, r, o.err), tx })
+		p.rejected(of, bad)
+	}
+}
+
+func (p *Producer) acked(part *partition, b *batch) {
+	part.topic.published.Add(float64(b.Count()))
+	part.topic.bytes.Add(float64(len(b.Wire())))
+	p.metrics.connected.Set(1)
+	p.acks.Acked(b.Runs(), b.Held())
+	p.pool.put(b)
+}
+
+// retry sends a lane's head again after a pause that grows, to whoever leads the partition then.
+func (p *Producer) retry(part *partition, err error) {
+	failures, since := part.lane.failing()
+	wait := part.patience(p, since, failures-1)
+	if !wait.pause(err) {
+		return
+	}
+	p.refresh(part.topic)
+	p.lead(part)
+}
+
+// refresh asks for a topic's leaders, and makes sure that its partitions are still those that its events go to.
+func (p *Producer) refresh(t *topic) {
+	_ = p.client.RefreshMetadata(t.name) // Leader and Partitions tell what came of it
+	t.compare(p)
+}
+
+// renew gives the lane a new producer id. What may be in the log already is then sent a second time: a duplicate, never a gap.
+func (p *Producer) renew(part *partition, err error) {
+	p.log.Warn("taking a new producer id for a partition: what was under way may arrive twice",
+		"topic", part.topic.name, "partition", part.index, "err", err)
+	failures, since := part.lane.failing()
+	wait := part.patience(p, since, failures-1)
+	// A partition that takes no identity at all must not be offered one after the other without a pause.
+	if failures > 1 && !wait.pause(err) {
+		return
+	}
+	for {
+		id, err := p.newIdentity(p.ctx)
+		if err == nil {
+			part.lane.renumber(id)
+			p.lead(part)
+			return
+		}
+		// Later than at the start a login that is refused is waited out: passwords are rotated while relays run.
+		if !wait.pause(err) {
+			return
+		}
+	}
+}
