@@ -12,6 +12,7 @@ import (
 
 	"walpost/internal/kafkatest"
 	"walpost/sink/kafkaerror"
+	"walpost/sink/wire"
 )
 
 // Three real brokers: what one alone cannot show of the answers that the lane's model goes by.
@@ -49,8 +50,8 @@ func leadIsLost(t *testing.T, c *kafkatest.Cluster) {
 			awake = append(awake, addr)
 		}
 	}
-	answer := dialPartition(t, awake, topic)
-	b := sent{count: 3, event: 1}.batch(t, 1_000_000)
+	ask := dialPartition(t, awake, topic)
+	b, _ := sent{count: 3, event: 1}.batch(t, 1_000_000)
 	if err := c.Freeze(int(frozen)); err != nil {
 		t.Fatal(err)
 	}
@@ -60,8 +61,8 @@ func leadIsLost(t *testing.T, c *kafkatest.Cluster) {
 		}
 	}
 	defer thaw()
-	answered := make(chan outcome, 1)
-	go func() { answered <- answer(b) }()
+	answered := make(chan wire.Answer, 1)
+	go func() { answered <- ask(b) }()
 	until(t, "the append", func() bool { return len(producerState(t, awake, topic, 0)) == 1 })
 	select {
 	case o := <-answered:
@@ -70,15 +71,15 @@ func leadIsLost(t *testing.T, c *kafkatest.Cluster) {
 	}
 	elect(t, awake, topic, []int32{next, replicas[0], frozen})
 	o := <-answered
-	if !errors.Is(o.err, sarama.ErrNotLeaderForPartition) {
-		t.Fatalf("answered with %v", o.err)
+	if !errors.Is(o.Err, sarama.ErrNotLeaderForPartition) {
+		t.Fatalf("answered with %v", o.Err)
 	}
-	if v := kafkaerror.Classify(o.err); v != kafkaerror.Unclear {
+	if v := kafkaerror.Classify(o.Err); v != kafkaerror.Unclear {
 		t.Errorf("class %d of a batch that may be in the log", v)
 	}
 	thaw()
-	if o := dialPartition(t, awake, topic)(b); o.err != nil {
-		t.Errorf("sent again: %v", o.err)
+	if o := dialPartition(t, awake, topic)(b); o.Err != nil {
+		t.Errorf("sent again: %v", o.Err)
 	}
 	consume(t, c.Brokers(), topic, 3)
 }

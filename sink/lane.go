@@ -195,16 +195,16 @@ func (l *lane) oldest() *batch {
 
 // outcome is what became of a lane's head.
 type outcome struct {
-	err   error // nil: appended
-	named int   // index of the record that the broker blames, -1: none
+	Err   error // nil: appended
+	Named int   // index of the record that the broker blames, -1: none
 }
 
 // class returns what the outcome means for the batch.
 func (o outcome) class() kafkaerror.Class {
-	if o.err == nil {
+	if o.Err == nil {
 		return kafkaerror.Done
 	}
-	return kafkaerror.Classify(o.err)
+	return kafkaerror.Classify(o.Err)
 }
 
 // step is what has to be done with a lane after an outcome.
@@ -240,7 +240,7 @@ func (l *lane) settle(o outcome) (step, *batch) {
 			l.state = stopped
 			return reject, head
 		}
-		l.divide(o.named)
+		l.divide(o.Named)
 		if l.unclear {
 			// An earlier attempt may have been appended, for brokers check a batch before they look for its duplicate. Were its
 			// sequences used for other records, the broker would take those for duplicates: acked, and lost.
@@ -249,12 +249,12 @@ func (l *lane) settle(o outcome) (step, *batch) {
 		return goOn, nil
 
 	case kafkaerror.Lost:
-		l.fail(o.err)
+		l.fail(o.Err)
 		return renew, nil
 
 	default: // wait, unclear, alarm
 		l.unclear = l.unclear || v == kafkaerror.Unclear
-		l.fail(o.err)
+		l.fail(o.Err)
 		l.on = nil
 		return resend, nil
 	}

@@ -1,6 +1,8 @@
 package sink
 
-import "fmt"
+import (
+	"fmt"
+)
 
 // What can come over a lane's head, from its numbering until nothing numbered is left, in five respects. A cell is one of each.
 type (
@@ -75,10 +77,10 @@ type life struct {
 	ambiguous, refused, moved, state, wrapped uint32 // bits of happenings
 }
 
-func newLife(r request) *life {
-	l := &life{first: r.events[0], last: r.events[len(r.events)-1]}
-	switch last := after(r.first, len(r.events)-1); {
-	case last < r.first:
+func newLife(r Request) *life {
+	l := &life{first: r.Events[0], last: r.Events[len(r.Events)-1]}
+	switch last := After(r.First, len(r.Events)-1); {
+	case last < r.First:
 		l.meet(&l.wrapped, wrapWithin)
 	case last == 1<<31-1:
 		l.meet(&l.wrapped, wrapAtEnd)
@@ -88,7 +90,9 @@ func newLife(r request) *life {
 
 func (l *life) meet(what *uint32, h happening) { *what |= 1 << h }
 
-func (l *life) has(r request) bool { return l.first <= r.events[0] && r.events[0] <= l.last }
+func (l *life) has(r Request) bool {
+	return l.first <= r.Events[0] && r.Events[0] <= l.last
+}
 
 // end counts every combination of what was met.
 func (l *life) end(met map[cell]int) {
@@ -121,7 +125,7 @@ func each(bits uint32) func(func(happening) bool) {
 }
 
 func refusalOf(o outcome) happening {
-	if o.named >= 0 {
+	if o.Named >= 0 {
 		return refusedNamed
 	}
 	return refusedUnnamed

@@ -1,10 +1,12 @@
 package sink
 
-import "math/rand/v2"
+import (
+	"math/rand/v2"
+)
 
 // drawScript makes journey n's script: whatever chance wants, then a head that is led through the n-th cell, then chance again.
 func drawScript(n int, cells []cell) *script {
-	d := &drawer{Rand: rand.New(rand.NewPCG(uint64(n), 1)), script: &script{rules: brokerRules(n % 3), limit: 200 + n*37%3000}}
+	d := &drawer{Rand: rand.New(rand.NewPCG(uint64(n), 1)), script: &script{rules: Rules(n % 3), limit: 200 + n*37%3000}}
 	if n%2 == 1 {
 		d.script.limit = 1 << 20
 	}
@@ -111,12 +113,12 @@ func (d *drawer) moved(c cell) []act {
 func (d *drawer) state(c cell) []act {
 	switch c.state {
 	case forgotten:
-		if d.script.rules == before40 {
+		if d.script.rules == Before40 {
 			return []act{{kind: forgetAll}, d.before(), {kind: sendHead}}
 		}
 		return []act{{kind: forgetAll}}
 	case recreated:
-		if d.script.rules != kafka43 {
+		if d.script.rules != Kafka43 {
 			return []act{{kind: makeAnew}, d.before(), {kind: sendHead}}
 		}
 		return []act{{kind: makeAnew}}

@@ -3,6 +3,7 @@ package sink
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -16,7 +17,7 @@ type journey struct {
 	lane      *lane
 	pool      pool
 	senders   [2]*sender // of the two brokers
-	partition partitionModel
+	partition Partition
 	history   []string
 	limit     int  // of our batches
 	unsafe    bool // the broker acks what only the leader has: a broken promise, for testing the test
@@ -27,13 +28,27 @@ type journey struct {
 	acked    uint64    // events 1 to acked are acked
 	rejected uint64    // 0: none
 	resent   []byte    // what the next attempt has to be, nil: something else
-	delayed  []request // cut off from us, and still on their way to the broker
+	delayed  []Request // cut off from us, and still on their way to the broker
 	doubt    bool      // the head may be in the log under its present sequences: an attempt was not answered clearly
 	strange  bool      // the partition may know other sequences of the producer id than the lane does
 	leaked   map[uint64]bool
 	meaning  map[[2]int64]uint64 // which event a producer id's sequence stands for
 	life     *life               // of the lane's head, nil: there is none
 	met      map[cell]int
+}
+
+// errCut is a connection that ends before the answer.
+var errCut = io.ErrUnexpectedEOF
+
+// requestOf returns the request with a sealed batch. Its events are its transactions.
+func requestOf(b *batch) Request {
+	var events []uint64
+	var keys []bool
+	b.each(func(_ int, raw recordbatch.Raw, tx uint64) {
+		events = append(events, tx)
+		keys = append(keys, raw.Record().Key != nil)
+	})
+	return NewRequest(b.Wire(), events, keys)
 }
 
 // brokenPromise ends a journey.
@@ -48,12 +63,11 @@ func (j *journey) tell(format string, args ...any) {
 
 func newJourney(s *script, encoders [2]*recordbatch.Encoder) *journey {
 	j := &journey{ids: 1, leaked: map[uint64]bool{}, meaning: map[[2]int64]uint64{}, met: map[cell]int{}}
-	j.partition = newPartitionModel(s.rules)
+	j.partition = New(s.rules)
 	j.limit, j.unsafe = s.limit, s.unsafe
 	// The lane has a past: the partition knows its last sequence.
 	last := int32((int64(s.next) + 1<<31 - 1) % (1 << 31))
-	j.partition.replicas[0].append(appended{producer: 1, span: [2]int32{last, last}, events: []uint64{0}, memory: 1})
-	j.partition.replicate()
+	j.partition.Remember(1, last)
 	j.lane = newLane(identity{producer: 1, next: s.next}, &j.pool)
 	for i := range j.senders {
 		j.senders[i] = &sender{encoder: encoders[i]}
@@ -106,9 +120,9 @@ func (j *journey) send(f fate) {
 		return
 	}
 	if j.lane.on == nil {
-		j.lane.on = j.senders[j.partition.leader]
+		j.lane.on = j.senders[j.partition.Leader]
 		if f.stale {
-			j.lane.on = j.senders[1-j.partition.leader]
+			j.lane.on = j.senders[1-j.partition.Leader]
 		}
 	}
 	on := j.lane.on.(*sender)
@@ -123,9 +137,9 @@ func (j *journey) send(f fate) {
 	}
 	r := requestOf(head)
 	if on == j.senders[1] {
-		r.to = 1
+		r.To = 1
 	}
-	if j.resent != nil && !bytes.Equal(j.resent, r.wire) {
+	if j.resent != nil && !bytes.Equal(j.resent, r.Wire) {
 		j.failf("a batch was sent again with other bytes")
 	}
 	j.sameMeaning(r)
@@ -134,8 +148,8 @@ func (j *journey) send(f fate) {
 	}
 	o, what := j.deliver(r, f)
 	// A leader that was deposed after the append answers as one that never was.
-	j.doubt = j.doubt || o.err == errCut || f.way == answerIsUnclear && o.err == f.code || o.err == sarama.ErrNotLeaderForPartition
-	j.tell("send %s to broker %d: %s", r, r.to, what)
+	j.doubt = j.doubt || o.Err == errCut || f.way == answerIsUnclear && o.Err == f.code || o.Err == sarama.ErrNotLeaderForPartition
+	j.tell("send %s to broker %d: %s", told(r), r.To, what)
 	next := j.settle(head, r, o)
 	j.history[len(j.history)-1] += " → " + next
 	if j.life != nil && (len(j.lane.numbered) == 0 || j.rejected > 0) {
@@ -145,9 +159,9 @@ func (j *journey) send(f fate) {
 }
 
 // sameMeaning checks that a sequence of a producer id always stands for the same event, for brokers go by the sequence alone.
-func (j *journey) sameMeaning(r request) {
-	for i, event := range r.events {
-		key := [2]int64{r.producer, int64(after(r.first, i))}
+func (j *journey) sameMeaning(r Request) {
+	for i, event := range r.Events {
+		key := [2]int64{r.Producer, int64(After(r.First, i))}
 		if before, ok := j.meaning[key]; ok && before != event {
 			j.failf("sequence %d of producer %d stood for event %d, now for %d", key[1], key[0], before, event)
 		}
@@ -156,48 +170,49 @@ func (j *journey) sameMeaning(r request) {
 }
 
 // deliver brings a request to the broker, or not, and an answer back, or not.
-func (j *journey) deliver(r request, f fate) (outcome, string) {
+func (j *journey) deliver(r Request, f fate) (outcome, string) {
 	switch f.way {
 	case refusedBefore:
-		return outcome{err: f.code, named: -1}, f.code.Error()
+		return outcome{Err: f.code, Named: -1}, f.code.Error()
 	case neverArrives:
 		j.life.meet(&j.life.ambiguous, lostRequest)
-		return outcome{err: errCut, named: -1}, "the connection ends before it arrives"
+		return outcome{Err: errCut, Named: -1}, "the connection ends before it arrives"
 	case arrivesLate:
 		j.delayed = append(j.delayed, r)
-		return outcome{err: errCut, named: -1}, "the connection ends, it is still on its way"
+		return outcome{Err: errCut, Named: -1}, "the connection ends, it is still on its way"
 	}
-	o, isNew := j.partition.produce(r)
+	a, isNew := j.partition.Produce(r)
+	o := outcome(a)
 	if isNew && f.way != isAnswered {
 		j.leak(r)
 	}
 	if !f.stranded {
-		j.partition.replicate()
+		j.partition.Replicate()
 	}
 	what := describe(o, isNew)
 	switch {
 	case f.way == answerIsLost:
-		if o.err == nil {
+		if o.Err == nil {
 			j.life.meet(&j.life.ambiguous, lostAnswer)
 		}
-		return outcome{err: errCut, named: -1}, what + ", the answer is lost"
-	case f.way == answerIsUnclear && o.err == nil:
+		return outcome{Err: errCut, Named: -1}, what + ", the answer is lost"
+	case f.way == answerIsUnclear && o.Err == nil:
 		j.life.meet(&j.life.ambiguous, unclearAnswer)
-		return outcome{err: f.code, named: -1}, what + ", but " + f.code.Error()
-	case o.err == nil && !j.unsafe:
-		j.partition.replicate() // a success says so
+		return outcome{Err: f.code, Named: -1}, what + ", but " + f.code.Error()
+	case o.Err == nil && !j.unsafe:
+		j.partition.Replicate() // a success says so
 	}
 	return o, what
 }
 
-func (j *journey) leak(r request) {
-	for _, event := range r.events {
+func (j *journey) leak(r Request) {
+	for _, event := range r.Events {
 		j.leaked[event] = true
 	}
 }
 
 // settle tells the lane of an outcome, does what it asks for, and returns that in words.
-func (j *journey) settle(head *batch, r request, o outcome) string {
+func (j *journey) settle(head *batch, r Request, o outcome) string {
 	step, done := j.lane.settle(o)
 	j.resent = nil
 	switch step {
@@ -209,7 +224,7 @@ func (j *journey) settle(head *batch, r request, o outcome) string {
 			}
 			return fmt.Sprintf("divided into %d", len(j.lane.numbered))
 		}
-		for _, event := range r.events {
+		for _, event := range r.Events {
 			if j.acked++; event != j.acked {
 				j.failf("event %d was acked instead of %d", event, j.acked)
 			}
@@ -221,15 +236,15 @@ func (j *journey) settle(head *batch, r request, o outcome) string {
 		j.doubt = false
 		return "acked"
 	case resend:
-		j.resent = r.wire
+		j.resent = r.Wire
 		return "again"
 	case renew:
 		return j.renew(o)
 	case reject:
 		j.life.meet(&j.life.refused, refusalOf(o))
 		j.queued = false
-		if j.rejected = r.events[0]; j.rejected != j.acked+1 || len(r.events) != 1 || done != head {
-			j.failf("events %v rejected behind %d", r.events, j.acked)
+		if j.rejected = r.Events[0]; j.rejected != j.acked+1 || len(r.Events) != 1 || done != head {
+			j.failf("events %v rejected behind %d", r.Events, j.acked)
 		}
 		return "rejected"
 	}
@@ -238,17 +253,17 @@ func (j *journey) settle(head *batch, r request, o outcome) string {
 
 // renew gives the lane a new producer id, which it must have a reason for: each one makes duplicates possible.
 func (j *journey) renew(o outcome) string {
-	switch kafkaerror.Classify(o.err) {
+	switch kafkaerror.Classify(o.Err) {
 	case kafkaerror.Lost:
 		if !j.strange {
-			j.failf("%v, although the broker has seen nothing that the lane does not know of", o.err)
+			j.failf("%v, although the broker has seen nothing that the lane does not know of", o.Err)
 		}
 	case kafkaerror.Refused:
 		if j.life.meet(&j.life.refused, refusalOf(o)); !j.doubt {
 			j.failf("a new producer id, although nothing of the head can be in the log")
 		}
 	default:
-		j.failf("a new producer id after %v", o.err)
+		j.failf("a new producer id after %v", o.Err)
 	}
 	j.strange, j.doubt = false, false
 	j.ids++
@@ -257,8 +272,8 @@ func (j *journey) renew(o outcome) string {
 }
 
 func (j *journey) inLog(event uint64) bool {
-	for _, s := range j.partition.seen {
-		if s.event == event {
+	for _, s := range j.partition.Seen {
+		if s.Event == event {
 			return true
 		}
 	}
@@ -272,31 +287,32 @@ func (j *journey) arrive(stranded bool) {
 	}
 	r := j.delayed[0]
 	j.delayed = j.delayed[1:]
-	o, isNew := j.partition.produce(r)
+	a, isNew := j.partition.Produce(r)
+	o := outcome(a)
 	if isNew {
 		j.leak(r)
 	}
 	if !stranded {
-		j.partition.replicate()
+		j.partition.Replicate()
 	}
-	if o.err == nil && j.life != nil && j.life.has(r) {
+	if o.Err == nil && j.life != nil && j.life.has(r) {
 		j.life.meet(&j.life.ambiguous, lateRequest)
 	}
-	j.tell("%s arrives late at broker %d: %s", r, r.to, describe(o, isNew))
+	j.tell("%s arrives late at broker %d: %s", told(r), r.To, describe(o, isNew))
 }
 
 func describe(o outcome, isNew bool) string {
 	switch {
 	case isNew:
 		return "appended"
-	case o.err == nil:
+	case o.Err == nil:
 		return "known already"
-	case o.named >= 0:
-		return fmt.Sprintf("%v, record %d", o.err, o.named)
+	case o.Named >= 0:
+		return fmt.Sprintf("%v, record %d", o.Err, o.Named)
 	}
-	return o.err.Error()
+	return o.Err.Error()
 }
 
-func (r request) String() string {
-	return fmt.Sprintf("events %d-%d as %d/%d from %d", r.events[0], r.events[len(r.events)-1], r.producer, r.epoch, r.first)
+func told(r Request) string {
+	return fmt.Sprintf("events %d-%d as %d/%d from %d", r.Events[0], r.Events[len(r.Events)-1], r.Producer, r.Epoch, r.First)
 }

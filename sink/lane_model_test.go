@@ -60,7 +60,7 @@ func TestLaneKeepsItsPromises(t *testing.T) {
 // end lets everything come to rest and looks at the log.
 func (j *journey) end() {
 	j.tell("all is well from here on")
-	j.partition.limit = max(j.partition.limit, restLimit)
+	j.partition.Limit = max(j.partition.Limit, restLimit)
 	for n := 0; j.queued; n++ {
 		if j.send(fate{}); n > 10_000 {
 			j.failf("the lane does not come to rest")
@@ -69,7 +69,7 @@ func (j *journey) end() {
 	for len(j.delayed) > 0 {
 		j.arrive(false)
 	}
-	j.partition.replicate()
+	j.partition.Replicate()
 	if j.rejected == 0 && j.acked != j.tx {
 		j.failf("%d events of %d acked", j.acked, j.tx)
 	}
@@ -83,24 +83,24 @@ func (j *journey) readLog() {
 		memory   int
 	}
 	highest, from := uint64(0), map[uint64][]origin{}
-	for i, s := range j.partition.seen {
-		o := origin{s.producer, s.memory}
+	for i, s := range j.partition.Seen {
+		o := origin{s.Producer, s.Memory}
 		switch {
-		case s.event == 0: // somebody else's
+		case s.Event == 0: // somebody else's
 			continue
-		case s.event == highest+1:
-			highest = s.event
-			if j.rejected > 0 && s.event >= j.rejected && !j.leaked[s.event] {
-				j.failf("event %d is in the log although %d was rejected", s.event, j.rejected)
+		case s.Event == highest+1:
+			highest = s.Event
+			if j.rejected > 0 && s.Event >= j.rejected && !j.leaked[s.Event] {
+				j.failf("event %d is in the log although %d was rejected", s.Event, j.rejected)
 			}
-		case s.event > highest:
-			j.failf("record %d: event %d, its predecessors up to %d alone being there", i, s.event, highest)
-		case !j.leaked[s.event]:
-			j.failf("record %d: event %d a second time, although the lane knew what became of it", i, s.event)
-		case slices.Contains(from[s.event], o):
-			j.failf("record %d: event %d a second time by producer %d, which the broker had not forgotten", i, s.event, s.producer)
+		case s.Event > highest:
+			j.failf("record %d: event %d, its predecessors up to %d alone being there", i, s.Event, highest)
+		case !j.leaked[s.Event]:
+			j.failf("record %d: event %d a second time, although the lane knew what became of it", i, s.Event)
+		case slices.Contains(from[s.Event], o):
+			j.failf("record %d: event %d a second time by producer %d, which the broker had not forgotten", i, s.Event, s.Producer)
 		}
-		from[s.event] = append(from[s.event], o)
+		from[s.Event] = append(from[s.Event], o)
 	}
 	if highest < j.acked {
 		j.failf("the log ends with event %d, %d was acked", highest, j.acked)

@@ -11,7 +11,7 @@ import (
 
 // script is a journey that is yet to be played. Each act says all that it does, so a script is still one when acts are dropped.
 type script struct {
-	rules  brokerRules
+	rules  Rules
 	next   int32 // the sequence of the first event
 	limit  int   // of our batches
 	unsafe bool  // see journey
@@ -91,21 +91,21 @@ func (a act) do(j *journey) {
 	case land:
 		j.arrive(a.stranded)
 	case setLimit:
-		p.limit = a.n
+		p.Limit = a.n
 		j.tell("max.message.bytes=%d", a.n)
 	case compact:
-		p.compacted = a.on
+		p.Compacted = a.on
 		j.tell("cleanup.policy=compact: %t", a.on)
 	case catchUp:
-		p.replicate()
+		p.Replicate()
 		j.tell("the follower catches up")
 	case moveLead:
-		j.moved(p.move())
+		j.moved(p.Move())
 	case forgetAll:
-		p.forget()
+		p.Forget()
 		j.forgot(forgotten, "the brokers forget all producers")
 	case makeAnew:
-		p.recreate()
+		p.Recreate()
 		j.forgot(recreated, "the topic is made anew")
 	case takeOver:
 		a.takeOver(j)
@@ -139,7 +139,7 @@ func (a act) publish(j *journey) {
 
 func (j *journey) moved(lost []uint64) {
 	if j.life == nil {
-		j.tell("broker %d leads; without %v", j.partition.leader, lost)
+		j.tell("broker %d leads; without %v", j.partition.Leader, lost)
 		return
 	}
 	how := movedWith
@@ -149,7 +149,7 @@ func (j *journey) moved(lost []uint64) {
 		}
 	}
 	j.life.meet(&j.life.moved, how)
-	j.tell("broker %d leads; without %v", j.partition.leader, lost)
+	j.tell("broker %d leads; without %v", j.partition.Leader, lost)
 }
 
 func (j *journey) forgot(how happening, what string) {
@@ -164,16 +164,15 @@ func (j *journey) forgot(how happening, what string) {
 func (a act) takeOver(j *journey) {
 	p := &j.partition
 	id := j.lane.id
-	known, ok := p.replicas[p.leader].producers[id.producer]
-	if ok {
-		id.epoch = max(id.epoch, known.epoch)
+	if known, ok := p.Epoch(id.producer); ok {
+		id.epoch = max(id.epoch, known)
 	}
-	r := request{producer: id.producer, epoch: id.epoch + 1, events: []uint64{0}, to: p.leader}
-	if o, isNew := p.produce(r); !isNew {
-		j.failf("a new epoch was refused: %v", o.err)
+	r := Request{Producer: id.producer, Epoch: id.epoch + 1, Events: []uint64{0}, To: p.Leader}
+	if o, isNew := p.Produce(r); !isNew {
+		j.failf("a new epoch was refused: %v", o.Err)
 	}
-	p.replicate()
-	j.forgot(fenced, fmt.Sprintf("producer %d writes with epoch %d elsewhere", r.producer, r.epoch))
+	p.Replicate()
+	j.forgot(fenced, fmt.Sprintf("producer %d writes with epoch %d elsewhere", r.Producer, r.Epoch))
 }
 
 func plain(t interface{ Fatal(...any) }) *recordbatch.Encoder { return encoder(t, recordbatch.None) }

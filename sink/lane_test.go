@@ -144,7 +144,7 @@ func TestOnlyTheLanesSenderTakes(t *testing.T) {
 	if head := b.take(); head != nil {
 		t.Error("a batch was taken twice")
 	}
-	b.lane.settle(outcome{err: io.EOF, named: -1})
+	b.lane.settle(outcome{Err: io.EOF, Named: -1})
 	if head := b.take(); head != nil {
 		t.Error("a lane was taken from whose leader is being looked for")
 	}
@@ -191,7 +191,7 @@ func TestLaneStopsBehindARejectedEvent(t *testing.T) {
 	b := newBench(t, identity{})
 	b.batchOf(3)
 	b.take()
-	b.lane.settle(outcome{err: sarama.ErrInvalidRecord, named: 1})
+	b.lane.settle(outcome{Err: sarama.ErrInvalidRecord, Named: 1})
 	if got := values(b.take()); fmt.Sprint(got) != "[1:v0]" {
 		t.Fatalf("first %v", got)
 	}
@@ -199,7 +199,7 @@ func TestLaneStopsBehindARejectedEvent(t *testing.T) {
 	if got := values(b.take()); fmt.Sprint(got) != "[2:v1]" {
 		t.Fatalf("then %v", got)
 	}
-	if step, head := b.lane.settle(outcome{err: sarama.ErrInvalidRecord, named: 0}); step != reject || fmt.Sprint(values(head)) != "[2:v1]" {
+	if step, head := b.lane.settle(outcome{Err: sarama.ErrInvalidRecord, Named: 0}); step != reject || fmt.Sprint(values(head)) != "[2:v1]" {
 		t.Fatalf("step %d", step)
 	}
 	b.batchOf(2)

@@ -84,7 +84,7 @@ func TestSealedBatchesWaitAsTheyAre(t *testing.T) {
 	if _, err := l.take(s, encoder); err != nil {
 		t.Fatal(err)
 	}
-	l.settle(outcome{err: io.EOF, named: -1})
+	l.settle(outcome{Err: io.EOF, Named: -1})
 	to.waiting = (&partition{lane: l, topic: to}).giveBack()
 	for _, key := range []string{"a", "b"} {
 		publish(key)

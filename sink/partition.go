@@ -98,7 +98,7 @@ func (p *Producer) finish(part *partition, b *batch, o outcome) {
 	case rest, goOn:
 		if head != nil {
 			p.acked(part, head)
-		} else if kafkaerror.Reason(o.err) == "message_too_large" {
+		} else if kafkaerror.Reason(o.Err) == "message_too_large" {
 			p.start(func() { part.topic.shrink(p, size) })
 		}
 		if next == goOn {
@@ -106,14 +106,14 @@ func (p *Producer) finish(part *partition, b *batch, o outcome) {
 		}
 	case resend:
 		p.metrics.retries.Inc()
-		p.start(func() { p.retry(part, o.err) })
+		p.start(func() { p.retry(part, o.Err) })
 	case renew:
 		p.metrics.retries.Inc()
-		p.start(func() { p.renew(part, o.err) })
+		p.start(func() { p.renew(part, o.Err) })
 	case reject:
 		var bad *record.BadEvent
 		var of uint64
-		head.each(func(_ int, r recordbatch.Raw, tx uint64) { bad, of = record.BadRecord(part.topic.name, r, o.err), tx })
+		head.each(func(_ int, r recordbatch.Raw, tx uint64) { bad, of = record.BadRecord(part.topic.name, r, o.Err), tx })
 		p.rejected(of, bad)
 	}
 }

@@ -70,19 +70,19 @@ func playAnswers(t *testing.T, brokers []string, own bool) {
 		t.Run(test.what, func(t *testing.T) {
 			topic := kafkatest.Name(t)
 			kafkatest.Topic(t, brokers, topic, 1, nil)
-			answer := dialPartition(t, brokers, topic)
-			model, gone := newPartitionModel(kafka43), 0
+			ask := dialPartition(t, brokers, topic)
+			model, gone := New(Kafka43), 0
 			for i, act := range test.acts {
 				switch act := act.(type) {
 				case sent:
-					b := act.batch(t, int64(1_000_000+n)) // a producer id that no broker gave out
-					want := outcome{named: act.named - 1}
+					b, request := act.batch(t, int64(1_000_000+n)) // a producer id that no broker gave out
+					want := wire.Answer{Named: act.named - 1}
 					if act.answer != 0 {
-						want.err = act.answer
+						want.Err = act.answer
 					}
-					got, _ := model.produce(requestOf(b))
-					model.replicate()
-					if real := answer(b); got != want || real != want {
+					got, _ := model.Produce(request)
+					model.Replicate()
+					if real := ask(b); wire.Answer(got) != want || real != want {
 						t.Fatalf("batch %d: the model says %+v, the broker %+v, want %+v", i, got, real, want)
 					}
 				case string:
@@ -90,8 +90,8 @@ func playAnswers(t *testing.T, brokers []string, own bool) {
 				}
 			}
 			var want, got []string
-			for _, s := range model.seen[gone:] {
-				want = append(want, fmt.Sprint(s.event))
+			for _, s := range model.Seen[gone:] {
+				want = append(want, fmt.Sprint(s.Event))
 			}
 			for _, m := range consume(t, brokers, topic, len(want))[0] {
 				got = append(got, strings.TrimSpace(string(m.Value)))
@@ -104,7 +104,7 @@ func playAnswers(t *testing.T, brokers []string, own bool) {
 }
 
 // disturb does something to the partition and to its model, and says how much of the model's log cannot be read any more.
-func disturb(t *testing.T, brokers []string, a sarama.ClusterAdmin, topic, act string, model *partitionModel, gone int) int {
+func disturb(t *testing.T, brokers []string, a sarama.ClusterAdmin, topic, act string, model *Partition, gone int) int {
 	must := func(err error) {
 		if err != nil {
 			t.Helper()
@@ -115,14 +115,14 @@ func disturb(t *testing.T, brokers []string, a sarama.ClusterAdmin, topic, act s
 	switch act {
 	case "delete records":
 		must(a.DeleteRecords(topic, map[int32]int64{0: -1}))
-		return len(model.seen)
+		return len(model.Seen)
 	case "make anew":
 		must(a.DeleteTopic(topic))
 		detail := &sarama.TopicDetail{NumPartitions: 1, ReplicationFactor: 1}
 		until(t, "the topic again", func() bool { return a.CreateTopic(topic, detail, false) == nil })
 		awaitLeaders(t, brokers[0], topic, 1, -1)
-		model.recreate()
-		return len(model.seen)
+		model.Recreate()
+		return len(model.Seen)
 	case "forget":
 		expire := func(ms string) {
 			must(a.IncrementalAlterConfig(sarama.BrokerResource, "", map[string]sarama.IncrementalAlterConfigsEntry{
@@ -131,20 +131,23 @@ func disturb(t *testing.T, brokers []string, a sarama.ClusterAdmin, topic, act s
 		expire("1")
 		until(t, "producers to be forgotten", func() bool { return len(producerState(t, brokers, topic, 0)) == 0 })
 		expire("86400000")
-		model.forget()
+		model.Forget()
 	default:
 		setTopic(t, brokers, topic, name, value)
 		if name == "max.message.bytes" {
-			_, err := fmt.Sscan(value, &model.limit)
+			_, err := fmt.Sscan(value, &model.Limit)
 			must(err)
 		}
-		model.compacted = act == "cleanup.policy=compact"
+		model.Compacted = act == "cleanup.policy=compact"
 	}
 	return gone
 }
 
-func (s sent) batch(t *testing.T, producer int64) *batch {
-	b := &batch{seq: s.first}
+// batch returns the batch, and the request of the model with it.
+func (s sent) batch(t *testing.T, producer int64) ([]byte, Request) {
+	b := &recordbatch.Batch{}
+	var events []uint64
+	var keys []bool
 	for i := range s.count {
 		rec := &recordbatch.Record{Timestamp: time.Now().UnixMilli(), Key: []byte("k"), Value: fmt.Append(nil, s.event+uint64(i))}
 		if i == 0 && s.size > 0 {
@@ -153,16 +156,21 @@ func (s sent) batch(t *testing.T, producer int64) *batch {
 		if i == s.odd-1 {
 			rec.Key = nil
 		}
-		b.Append(rec, rec.Size(), s.event+uint64(i))
+		b.Append(rec, rec.Size())
+		events, keys = append(events, s.event+uint64(i)), append(keys, rec.Key != nil)
 	}
-	if err := b.records.Seal(plain(t), recordbatch.Stamp{ProducerID: producer, Epoch: s.epoch, Sequence: s.first}); err != nil {
+	e, err := recordbatch.NewEncoder(recordbatch.None)
+	if err != nil {
 		t.Fatal(err)
 	}
-	return b
+	if err := b.Seal(e, recordbatch.Stamp{ProducerID: producer, Epoch: s.epoch, Sequence: s.first}); err != nil {
+		t.Fatal(err)
+	}
+	return b.Wire(), NewRequest(b.Wire(), events, keys)
 }
 
 // dialPartition returns what sends batches to a topic's partition 0, by the product's own requests.
-func dialPartition(t *testing.T, brokers []string, name string) func(b *batch) outcome {
+func dialPartition(t *testing.T, brokers []string, name string) func(batch []byte) wire.Answer {
 	k, err := NewKafka(config(t, brokers))
 	if err != nil {
 		t.Fatal(err)
@@ -181,15 +189,15 @@ func dialPartition(t *testing.T, brokers []string, name string) func(b *batch) o
 	if err != nil {
 		t.Fatal(err)
 	}
-	return func(b *batch) outcome {
+	return func(batch []byte) wire.Answer {
 		t.Helper()
-		answered := make(chan outcome, 1)
-		err := s.Produce(broker, []wire.Part{{Topic: name, Batch: b.Wire()}}, func(answers []wire.Answer, err error) {
+		answered := make(chan wire.Answer, 1)
+		err := s.Produce(broker, []wire.Part{{Topic: name, Batch: batch}}, func(answers []wire.Answer, err error) {
 			if err != nil {
 				t.Error(err)
 				answers = []wire.Answer{{Err: err, Named: -1}}
 			}
-			answered <- outcome{err: answers[0].Err, named: answers[0].Named}
+			answered <- answers[0]
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -26,7 +26,7 @@ func TestNoErrorDropsABatch(t *testing.T) {
 		want := values(b.take())
 		for times := 1; times <= 2000; times++ {
 			head := b.lane.numbered[0]
-			next, done := b.lane.settle(outcome{err: answer, named: -1})
+			next, done := b.lane.settle(outcome{Err: answer, Named: -1})
 			var got []string
 			for _, n := range b.lane.numbered {
 				got = append(got, values(n)...)
@@ -55,7 +55,7 @@ func TestNothingOvertakesAFailedBatch(t *testing.T) {
 		if second := b.take(); second != nil {
 			t.Fatalf("%v left while %v was under way", values(second), sent)
 		}
-		b.lane.settle(outcome{err: answer, named: -1})
+		b.lane.settle(outcome{Err: answer, Named: -1})
 		b.batchOf(1)
 		b.lane.on = b.sender // found
 		if answer == nil {

@@ -135,7 +135,7 @@ func (s *sender) run() {
 				queue = queue[1:]
 				b, err := next.lane.take(s, s.encoder)
 				if err != nil {
-					s.p.finish(next, b, outcome{err: err, named: -1})
+					s.p.finish(next, b, outcome{Err: err, Named: -1})
 				} else if b != nil {
 					f.parts = append(f.parts, part{next, b})
 					size += len(b.Wire())
@@ -211,9 +211,9 @@ func (s *sender) landed(f *flight, answers []wire.Answer, err error) {
 		s.p.metrics.duration.Observe(time.Since(f.sent).Seconds())
 	}
 	for i, part := range f.parts {
-		o := outcome{err: err, named: -1}
+		o := outcome{Err: err, Named: -1}
 		if err == nil {
-			o = outcome{err: answers[i].Err, named: answers[i].Named}
+			o = outcome{Err: answers[i].Err, Named: answers[i].Named}
 		}
 		s.p.finish(part.partition, part.batch, o)
 	}

@@ -70,7 +70,7 @@ func TestSettle(t *testing.T) {
 			head := b.take()
 			want := values(head)
 			b.lane.unclear = test.unclear
-			step, done := b.lane.settle(outcome{err: test.err, named: test.named})
+			step, done := b.lane.settle(outcome{Err: test.err, Named: test.named})
 			if step != test.step || b.lane.state != test.state || fmt.Sprint(b.numbers()) != test.numbers || b.lane.unclear != test.after ||
 				b.lane.failures != test.fails || (b.lane.on != nil) != test.found || b.lane.blocked.IsZero() != (test.fails == 0) {
 				t.Errorf("step %d, state %d, numbered %v, unclear %t, %d failures, found %t; want step %d, state %d, numbered %v, unclear %t, %d failures, found %t",

@@ -108,8 +108,8 @@ func parseCopyData(b []byte) (Message, error) {
 		Prevents: "a batch is sent until it is in the log, whatever the error",
 		Guard:    "a failed batch stays the head of its lane; instead it is dropped and the lane goes on",
 		File:     "sink/lane.go",
-		Old:      "\t\tl.fail(o.err)\n\t\tl.on = nil\n\t\treturn resend, nil\n",
-		New:      "\t\tl.fail(o.err)\n\t\tl.pop()\n\t\treturn goOn, nil\n",
+		Old:      "\t\tl.fail(o.Err)\n\t\tl.on = nil\n\t\treturn resend, nil\n",
+		New:      "\t\tl.fail(o.Err)\n\t\tl.pop()\n\t\treturn goOn, nil\n",
 		Module:   ".", Package: "./sink", Test: "TestNoErrorDropsABatch",
 	},
 	{
@@ -117,8 +117,8 @@ func parseCopyData(b []byte) (Message, error) {
 		Prevents: "it stays however often it fails",
 		Guard:    "no number of failures ends the attempts; instead a thousand do",
 		File:     "sink/lane.go",
-		Old:      "\t\tl.fail(o.err)\n\t\tl.on = nil\n\t\treturn resend, nil\n",
-		New:      "\t\tl.fail(o.err)\n\t\tl.on = nil\n\t\tif l.failures > 1000 {\n\t\t\tl.pop()\n\t\t\treturn rest, head\n\t\t}\n\t\treturn resend, nil\n",
+		Old:      "\t\tl.fail(o.Err)\n\t\tl.on = nil\n\t\treturn resend, nil\n",
+		New:      "\t\tl.fail(o.Err)\n\t\tl.on = nil\n\t\tif l.failures > 1000 {\n\t\t\tl.pop()\n\t\t\treturn rest, head\n\t\t}\n\t\treturn resend, nil\n",
 		Module:   ".", Package: "./sink", Test: "TestNoErrorDropsABatch",
 	},
 	{

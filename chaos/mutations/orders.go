@@ -16,8 +16,8 @@ var orders = []Mutation{
 		Prevents: "a batch that failed is sent again before anything behind it",
 		Guard:    "a failed batch stays the head of its lane; instead it goes behind the others",
 		File:     "sink/lane.go",
-		Old:      "\t\tl.fail(o.err)\n\t\tl.on = nil\n\t\treturn resend, nil\n",
-		New:      "\t\tl.fail(o.err)\n\t\tl.pop()\n\t\tl.full = append(l.full, head)\n\t\tl.on = nil\n\t\treturn resend, nil\n",
+		Old:      "\t\tl.fail(o.Err)\n\t\tl.on = nil\n\t\treturn resend, nil\n",
+		New:      "\t\tl.fail(o.Err)\n\t\tl.pop()\n\t\tl.full = append(l.full, head)\n\t\tl.on = nil\n\t\treturn resend, nil\n",
 		Module:   ".", Package: "./sink", Test: "TestNothingOvertakesAFailedBatch",
 	},
 	{
