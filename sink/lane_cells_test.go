@@ -2,6 +2,8 @@ package sink
 
 import (
 	"fmt"
+
+	"walpost/sink/internal/brokermodel"
 )
 
 // What can come over a lane's head, from its numbering until nothing numbered is left, in five respects. A cell is one of each.
@@ -77,9 +79,9 @@ type life struct {
 	ambiguous, refused, moved, state, wrapped uint32 // bits of happenings
 }
 
-func newLife(r Request) *life {
+func newLife(r brokermodel.Request) *life {
 	l := &life{first: r.Events[0], last: r.Events[len(r.Events)-1]}
-	switch last := After(r.First, len(r.Events)-1); {
+	switch last := brokermodel.After(r.First, len(r.Events)-1); {
 	case last < r.First:
 		l.meet(&l.wrapped, wrapWithin)
 	case last == 1<<31-1:
@@ -90,7 +92,7 @@ func newLife(r Request) *life {
 
 func (l *life) meet(what *uint32, h happening) { *what |= 1 << h }
 
-func (l *life) has(r Request) bool {
+func (l *life) has(r brokermodel.Request) bool {
 	return l.first <= r.Events[0] && r.Events[0] <= l.last
 }
 

@@ -2,11 +2,13 @@ package sink
 
 import (
 	"math/rand/v2"
+
+	"walpost/sink/internal/brokermodel"
 )
 
 // drawScript makes journey n's script: whatever chance wants, then a head that is led through the n-th cell, then chance again.
 func drawScript(n int, cells []cell) *script {
-	d := &drawer{Rand: rand.New(rand.NewPCG(uint64(n), 1)), script: &script{rules: Rules(n % 3), limit: 200 + n*37%3000}}
+	d := &drawer{Rand: rand.New(rand.NewPCG(uint64(n), 1)), script: &script{rules: brokermodel.Rules(n % 3), limit: 200 + n*37%3000}}
 	if n%2 == 1 {
 		d.script.limit = 1 << 20
 	}
@@ -113,12 +115,12 @@ func (d *drawer) moved(c cell) []act {
 func (d *drawer) state(c cell) []act {
 	switch c.state {
 	case forgotten:
-		if d.script.rules == Before40 {
+		if d.script.rules == brokermodel.Before40 {
 			return []act{{kind: forgetAll}, d.before(), {kind: sendHead}}
 		}
 		return []act{{kind: forgetAll}}
 	case recreated:
-		if d.script.rules != Kafka43 {
+		if d.script.rules != brokermodel.Kafka43 {
 			return []act{{kind: makeAnew}, d.before(), {kind: sendHead}}
 		}
 		return []act{{kind: makeAnew}}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/IBM/sarama"
 
+	"walpost/sink/internal/brokermodel"
 	"walpost/sink/kafkaerror"
 	"walpost/sink/recordbatch"
 )
@@ -17,20 +18,20 @@ type journey struct {
 	lane      *lane
 	pool      pool
 	senders   [2]*sender // of the two brokers
-	partition Partition
+	partition brokermodel.Partition
 	history   []string
 	limit     int  // of our batches
 	unsafe    bool // the broker acks what only the leader has: a broken promise, for testing the test
 
 	tx       uint64 // events published
 	queued   bool
-	ids      int64     // producer ids given out
-	acked    uint64    // events 1 to acked are acked
-	rejected uint64    // 0: none
-	resent   []byte    // what the next attempt has to be, nil: something else
-	delayed  []Request // cut off from us, and still on their way to the broker
-	doubt    bool      // the head may be in the log under its present sequences: an attempt was not answered clearly
-	strange  bool      // the partition may know other sequences of the producer id than the lane does
+	ids      int64                 // producer ids given out
+	acked    uint64                // events 1 to acked are acked
+	rejected uint64                // 0: none
+	resent   []byte                // what the next attempt has to be, nil: something else
+	delayed  []brokermodel.Request // cut off from us, and still on their way to the broker
+	doubt    bool                  // the head may be in the log under its present sequences: an attempt was not answered clearly
+	strange  bool                  // the partition may know other sequences of the producer id than the lane does
 	leaked   map[uint64]bool
 	meaning  map[[2]int64]uint64 // which event a producer id's sequence stands for
 	life     *life               // of the lane's head, nil: there is none
@@ -41,14 +42,14 @@ type journey struct {
 var errCut = io.ErrUnexpectedEOF
 
 // requestOf returns the request with a sealed batch. Its events are its transactions.
-func requestOf(b *batch) Request {
+func requestOf(b *batch) brokermodel.Request {
 	var events []uint64
 	var keys []bool
 	b.each(func(_ int, raw recordbatch.Raw, tx uint64) {
 		events = append(events, tx)
 		keys = append(keys, raw.Record().Key != nil)
 	})
-	return NewRequest(b.Wire(), events, keys)
+	return brokermodel.NewRequest(b.Wire(), events, keys)
 }
 
 // brokenPromise ends a journey.
@@ -63,7 +64,7 @@ func (j *journey) tell(format string, args ...any) {
 
 func newJourney(s *script, encoders [2]*recordbatch.Encoder) *journey {
 	j := &journey{ids: 1, leaked: map[uint64]bool{}, meaning: map[[2]int64]uint64{}, met: map[cell]int{}}
-	j.partition = New(s.rules)
+	j.partition = brokermodel.New(s.rules)
 	j.limit, j.unsafe = s.limit, s.unsafe
 	// The lane has a past: the partition knows its last sequence.
 	last := int32((int64(s.next) + 1<<31 - 1) % (1 << 31))
@@ -159,9 +160,9 @@ func (j *journey) send(f fate) {
 }
 
 // sameMeaning checks that a sequence of a producer id always stands for the same event, for brokers go by the sequence alone.
-func (j *journey) sameMeaning(r Request) {
+func (j *journey) sameMeaning(r brokermodel.Request) {
 	for i, event := range r.Events {
-		key := [2]int64{r.Producer, int64(After(r.First, i))}
+		key := [2]int64{r.Producer, int64(brokermodel.After(r.First, i))}
 		if before, ok := j.meaning[key]; ok && before != event {
 			j.failf("sequence %d of producer %d stood for event %d, now for %d", key[1], key[0], before, event)
 		}
@@ -170,7 +171,7 @@ func (j *journey) sameMeaning(r Request) {
 }
 
 // deliver brings a request to the broker, or not, and an answer back, or not.
-func (j *journey) deliver(r Request, f fate) (outcome, string) {
+func (j *journey) deliver(r brokermodel.Request, f fate) (outcome, string) {
 	switch f.way {
 	case refusedBefore:
 		return outcome{Err: f.code, Named: -1}, f.code.Error()
@@ -205,14 +206,14 @@ func (j *journey) deliver(r Request, f fate) (outcome, string) {
 	return o, what
 }
 
-func (j *journey) leak(r Request) {
+func (j *journey) leak(r brokermodel.Request) {
 	for _, event := range r.Events {
 		j.leaked[event] = true
 	}
 }
 
 // settle tells the lane of an outcome, does what it asks for, and returns that in words.
-func (j *journey) settle(head *batch, r Request, o outcome) string {
+func (j *journey) settle(head *batch, r brokermodel.Request, o outcome) string {
 	step, done := j.lane.settle(o)
 	j.resent = nil
 	switch step {
@@ -313,6 +314,6 @@ func describe(o outcome, isNew bool) string {
 	return o.Err.Error()
 }
 
-func told(r Request) string {
+func told(r brokermodel.Request) string {
 	return fmt.Sprintf("events %d-%d as %d/%d from %d", r.Events[0], r.Events[len(r.Events)-1], r.Producer, r.Epoch, r.First)
 }

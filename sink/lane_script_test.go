@@ -6,12 +6,13 @@ import (
 
 	"github.com/IBM/sarama"
 
+	"walpost/sink/internal/brokermodel"
 	"walpost/sink/recordbatch"
 )
 
 // script is a journey that is yet to be played. Each act says all that it does, so a script is still one when acts are dropped.
 type script struct {
-	rules  Rules
+	rules  brokermodel.Rules
 	next   int32 // the sequence of the first event
 	limit  int   // of our batches
 	unsafe bool  // see journey
@@ -167,7 +168,7 @@ func (a act) takeOver(j *journey) {
 	if known, ok := p.Epoch(id.producer); ok {
 		id.epoch = max(id.epoch, known)
 	}
-	r := Request{Producer: id.producer, Epoch: id.epoch + 1, Events: []uint64{0}, To: p.Leader}
+	r := brokermodel.Request{Producer: id.producer, Epoch: id.epoch + 1, Events: []uint64{0}, To: p.Leader}
 	if o, isNew := p.Produce(r); !isNew {
 		j.failf("a new epoch was refused: %v", o.Err)
 	}

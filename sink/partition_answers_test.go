@@ -10,6 +10,7 @@ import (
 	"github.com/IBM/sarama"
 
 	"walpost/internal/kafkatest"
+	"walpost/sink/internal/brokermodel"
 	"walpost/sink/recordbatch"
 	"walpost/sink/wire"
 )
@@ -71,7 +72,7 @@ func playAnswers(t *testing.T, brokers []string, own bool) {
 			topic := kafkatest.Name(t)
 			kafkatest.Topic(t, brokers, topic, 1, nil)
 			ask := dialPartition(t, brokers, topic)
-			model, gone := New(Kafka43), 0
+			model, gone := brokermodel.New(brokermodel.Kafka43), 0
 			for i, act := range test.acts {
 				switch act := act.(type) {
 				case sent:
@@ -104,7 +105,7 @@ func playAnswers(t *testing.T, brokers []string, own bool) {
 }
 
 // disturb does something to the partition and to its model, and says how much of the model's log cannot be read any more.
-func disturb(t *testing.T, brokers []string, a sarama.ClusterAdmin, topic, act string, model *Partition, gone int) int {
+func disturb(t *testing.T, brokers []string, a sarama.ClusterAdmin, topic, act string, model *brokermodel.Partition, gone int) int {
 	must := func(err error) {
 		if err != nil {
 			t.Helper()
@@ -144,7 +145,7 @@ func disturb(t *testing.T, brokers []string, a sarama.ClusterAdmin, topic, act s
 }
 
 // batch returns the batch, and the request of the model with it.
-func (s sent) batch(t *testing.T, producer int64) ([]byte, Request) {
+func (s sent) batch(t *testing.T, producer int64) ([]byte, brokermodel.Request) {
 	b := &recordbatch.Batch{}
 	var events []uint64
 	var keys []bool
@@ -166,7 +167,7 @@ func (s sent) batch(t *testing.T, producer int64) ([]byte, Request) {
 	if err := b.Seal(e, recordbatch.Stamp{ProducerID: producer, Epoch: s.epoch, Sequence: s.first}); err != nil {
 		t.Fatal(err)
 	}
-	return b.Wire(), NewRequest(b.Wire(), events, keys)
+	return b.Wire(), brokermodel.NewRequest(b.Wire(), events, keys)
 }
 
 // dialPartition returns what sends batches to a topic's partition 0, by the product's own requests.

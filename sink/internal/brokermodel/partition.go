@@ -1,4 +1,6 @@
-package sink
+// Package brokermodel is a model of one partition of Kafka: which batches it takes, in what order it checks them, and what it remembers of
+// producers. The lane is tested against the model, and the model against a real broker, by the sink's TestPartitionModel.
+package brokermodel
 
 import (
 	"encoding/binary"
