@@ -2,6 +2,8 @@ package sink
 
 import (
 	"time"
+
+	"walpost/sink/lane"
 )
 
 // lookAgain is the longest pause between two looks at a topic's partitions while they are being arranged.
@@ -13,7 +15,7 @@ func (t *topic) reconsider(p *Producer) {
 		return // arrange is at work already
 	}
 	for _, part := range t.every[:t.count] {
-		part.lane.refuse()
+		part.lane.Refuse()
 	}
 	p.start(func() { t.arrange(p) })
 }
@@ -79,10 +81,10 @@ func (t *topic) rearrange(p *Producer, count int) bool {
 	had := t.every[:t.count]
 	settled := true
 	for i, part := range had {
-		if part.lane.leave(i >= count) {
+		if part.lane.SetGone(i >= count) {
 			p.route(part)
 		}
-		settled = part.lane.settled(count == t.count) && settled
+		settled = part.lane.Settled(count == t.count) && settled
 	}
 	if !settled {
 		return false
@@ -96,12 +98,12 @@ func (t *topic) rearrange(p *Producer, count int) bool {
 	}
 	t.waiting = append(back, t.waiting...)
 	for i := len(t.every); i < count; i++ {
-		t.every = append(t.every, &partition{lane: newLane(p.id, &p.pool), topic: t, index: int32(i)})
+		t.every = append(t.every, &partition{lane: lane.New(p.id, &p.pool), topic: t, index: int32(i)})
 	}
 	t.count = count
 	partitions := t.every[:count:count]
 	for _, part := range partitions {
-		part.lane.accept(count)
+		part.lane.Accept(count)
 	}
 	t.place(p, partitions)
 	t.partitions.Store(&partitions)

@@ -212,7 +212,7 @@ func TestBrokerExpectsOtherSequences(t *testing.T) {
 	publish(t, p, event(topic, "k", 0), 0)
 	p.Flush(false)
 	acks.wait(t, 1, 0)
-	other.id.next = 1
+	other.id.Next = 1
 	for i := range 7 { // a broker remembers five batches
 		publish(t, other, event(topic, "k", 1+i), 1)
 		other.Flush(false)

@@ -10,6 +10,7 @@ import (
 	"github.com/IBM/sarama"
 
 	"walpost/sink/auth"
+	"walpost/sink/lane"
 	"walpost/sink/recordbatch"
 	"walpost/sink/wire"
 )
@@ -78,19 +79,19 @@ func (p *Producer) reservedHeader() func(string) {
 
 // newIdentity takes a producer id from any broker, waiting until one gives it. A broker that has just started answers
 // COORDINATOR_LOAD_IN_PROGRESS until it has its first block of ids.
-func (p *Producer) newIdentity(ctx context.Context) (identity, error) {
+func (p *Producer) newIdentity(ctx context.Context) (lane.Identity, error) {
 	since, said := time.Now(), time.Time{}
 	defer p.metrics.opening.Store(nil)
 	for tries := 0; ; tries++ {
 		var err, failed error
 		var hopeless *permanentError // unless another broker gives one
 		for _, addr := range p.addresses() {
-			var id identity
+			var id lane.Identity
 			if id, err = p.askIdentity(addr); err == nil {
 				return id, nil
 			}
 			if ctx.Err() != nil {
-				return identity{}, ctx.Err()
+				return lane.Identity{}, ctx.Err()
 			}
 			err = p.splicer.CheckListener(addr, err)
 			if permanent(err) && hopeless == nil {
@@ -99,7 +100,7 @@ func (p *Producer) newIdentity(ctx context.Context) (identity, error) {
 			failed = fmt.Errorf("connect to Kafka at %s: %w", addr, err)
 		}
 		if hopeless != nil {
-			return identity{}, hopeless
+			return lane.Identity{}, hopeless
 		}
 		cure := p.cfg.exact(hint(err), "")
 		failed = fmt.Errorf("%w; %s", failed, cure)
@@ -112,10 +113,10 @@ func (p *Producer) newIdentity(ctx context.Context) (identity, error) {
 		select {
 		case <-ctx.Done():
 			timer.Stop()
-			return identity{}, ctx.Err()
+			return lane.Identity{}, ctx.Err()
 		case <-p.ctx.Done():
 			timer.Stop()
-			return identity{}, p.ctx.Err()
+			return lane.Identity{}, p.ctx.Err()
 		case <-timer.C:
 		}
 	}
@@ -131,15 +132,15 @@ func (p *Producer) addresses() []string {
 }
 
 // askIdentity asks one broker, over a connection of its own: the answer is worth the handshake, for it comes with the reason why not.
-func (p *Producer) askIdentity(addr string) (identity, error) {
+func (p *Producer) askIdentity(addr string) (lane.Identity, error) {
 	b, err := wire.Connect(addr, p.client.Config())
 	if err != nil {
-		return identity{}, err
+		return lane.Identity{}, err
 	}
 	defer b.Close()
 	producer, epoch, err := wire.ProducerID(b)
 	if err != nil {
-		return identity{}, err
+		return lane.Identity{}, err
 	}
-	return identity{producer: producer, epoch: epoch}, nil
+	return lane.Identity{Producer: producer, Epoch: epoch}, nil
 }

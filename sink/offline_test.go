@@ -11,6 +11,7 @@ import (
 	"github.com/IBM/sarama"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"walpost/sink/lane"
 	"walpost/sink/recordbatch"
 	"walpost/sink/wire"
 )
@@ -57,7 +58,7 @@ func offline(t testing.TB, cfg Config, acks Acks) (*Producer, *stubClient) {
 	}
 	c := &stubClient{partitions: map[string]int{}, looked: make(chan string, 1000)}
 	p := newProducer(&cfg, cfg.Logger, m, acks, c, wire.NewSplicer(nil))
-	p.id = identity{producer: 5, epoch: 1}
+	p.id = lane.Identity{Producer: 5, Epoch: 1}
 	t.Cleanup(func() {
 		if err := p.Close(); err != nil {
 			t.Error(err)
@@ -83,19 +84,19 @@ func (c *stubClient) placed(t testing.TB, topic string) {
 }
 
 // takeQueued empties a topic's lanes and returns what they held, by partition.
-func (p *Producer) takeQueued(topic string) [][]*batch {
+func (p *Producer) takeQueued(topic string) [][]*lane.Batch {
 	partitions := *p.topics[topic].partitions.Load()
-	got := make([][]*batch, len(partitions))
+	got := make([][]*lane.Batch, len(partitions))
 	for i, part := range partitions {
-		got[i] = part.lane.giveBack()
+		got[i] = part.lane.GiveBack()
 	}
 	return got
 }
 
 // idsOf returns the ids of the events in batches.
-func idsOf(batches []*batch) (ids []string) {
+func idsOf(batches []*lane.Batch) (ids []string) {
 	for _, b := range batches {
-		b.each(func(_ int, r recordbatch.Raw, _ uint64) { ids = append(ids, string(r.Record().Headers[0].Value)) })
+		b.Each(func(_ int, r recordbatch.Raw, _ uint64) { ids = append(ids, string(r.Record().Headers[0].Value)) })
 	}
 	return ids
 }

@@ -38,7 +38,7 @@ func TestOpenWaitsForAnID(t *testing.T) {
 		if p == nil {
 			continue
 		}
-		if p.id.producer != 77 {
+		if p.id.Producer != 77 {
 			t.Errorf("%v: id %+v", code, p.id)
 		}
 		if err := p.Close(); err != nil {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"walpost/schema"
+	"walpost/sink/lane"
 	"walpost/sink/recordbatch"
 )
 
@@ -74,17 +75,17 @@ func TestSealedBatchesWaitAsTheyAre(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, s := newLane(identity{}, &pool{}), &sender{}
-	l.accept(1)
-	l.enter(1)
+	l, s := lane.New(lane.Identity{}, &lane.Pool{}), &sender{}
+	l.Accept(1)
+	l.Enter(1)
 	before := &recordbatch.Record{Key: []byte("before")}
-	l.add(before, before.Size(), 64<<10, 1, false)
-	l.handOver(time.Now())
-	l.setSender(s)
-	if _, err := l.take(s, encoder); err != nil {
+	l.Append(before, before.Size(), 64<<10, 1, false)
+	l.HandOver(time.Now())
+	l.SetSender(s)
+	if _, err := l.Take(s, encoder); err != nil {
 		t.Fatal(err)
 	}
-	l.settle(outcome{Err: io.EOF, Named: -1})
+	l.Settle(lane.Outcome{Err: io.EOF, Named: -1})
 	to.waiting = (&partition{lane: l, topic: to}).giveBack()
 	for _, key := range []string{"a", "b"} {
 		publish(key)

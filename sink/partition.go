@@ -7,13 +7,14 @@ import (
 	"github.com/IBM/sarama"
 
 	"walpost/sink/kafkaerror"
+	"walpost/sink/lane"
 	"walpost/sink/record"
 	"walpost/sink/recordbatch"
 )
 
 // partition is a partition of a topic: its lane, and what a lane does not know of itself.
 type partition struct {
-	lane  *lane
+	lane  *lane.Lane
 	topic *topic
 	index int32
 	said  time.Time // when a wait of it was last logged; it belongs to whoever drives the lane
@@ -23,11 +24,11 @@ type partition struct {
 func (part *partition) giveBack() []*unplaced {
 	part.said = time.Time{}
 	var back []*unplaced
-	for _, b := range part.lane.giveBack() {
-		u := &unplaced{batch: *b, explicit: make([]int32, b.Count())}
+	for _, b := range part.lane.GiveBack() {
+		u := &unplaced{Batch: *b, explicit: make([]int32, b.Count())}
 		for i := range u.explicit {
 			u.explicit[i] = -1
-			if b.isNamed(i) {
+			if b.NamesPartition(i) {
 				u.explicit[i] = part.index
 			}
 		}
@@ -38,7 +39,7 @@ func (part *partition) giveBack() []*unplaced {
 
 // route hands a queued lane to its leader's sender, from any goroutine and without blocking.
 func (p *Producer) route(part *partition) {
-	on, full := part.lane.sender()
+	on, full := part.lane.Sender()
 	if s, ok := on.(*sender); !ok || !s.push(part, full) {
 		p.start(func() { p.lead(part) })
 	}
@@ -51,11 +52,11 @@ func (part *partition) patience(p *Producer, since time.Time, tries int) *patien
 // lead finds the sender of the lane's leader, however long that takes.
 func (p *Producer) lead(part *partition) {
 	wait := part.patience(p, time.Now(), 0)
-	for !part.lane.letGo() {
+	for !part.lane.StopIfGone() {
 		b, err := p.client.Leader(part.topic.name, part.index)
 		if err == nil {
 			if s := p.senderOf(b); s != nil {
-				part.lane.setSender(s)
+				part.lane.SetSender(s)
 				if s.push(part, true) {
 					return
 				}
@@ -88,47 +89,47 @@ func (p *Producer) senderOf(b *sarama.Broker) *sender {
 }
 
 // finish does what an outcome for b, the lane's head, asks for.
-func (p *Producer) finish(part *partition, b *batch, o outcome) {
+func (p *Producer) finish(part *partition, b *lane.Batch, o lane.Outcome) {
 	size := b.Len() // of what may be emptied or divided below
-	if o.class() == kafkaerror.Done {
+	if o.Class() == kafkaerror.Done {
 		part.said = time.Time{} // before the lane is anybody else's
 	}
-	next, head := part.lane.settle(o)
+	next, head := part.lane.Settle(o)
 	switch next {
-	case rest, goOn:
+	case lane.Empty, lane.SendNext:
 		if head != nil {
 			p.acked(part, head)
 		} else if kafkaerror.Reason(o.Err) == "message_too_large" {
 			p.start(func() { part.topic.shrink(p, size) })
 		}
-		if next == goOn {
+		if next == lane.SendNext {
 			p.route(part)
 		}
-	case resend:
+	case lane.Resend:
 		p.metrics.retries.Inc()
 		p.start(func() { p.retry(part, o.Err) })
-	case renew:
+	case lane.Renew:
 		p.metrics.retries.Inc()
 		p.start(func() { p.renew(part, o.Err) })
-	case reject:
+	case lane.Reject:
 		var bad *record.BadEvent
 		var of uint64
-		head.each(func(_ int, r recordbatch.Raw, tx uint64) { bad, of = record.BadRecord(part.topic.name, r, o.Err), tx })
+		head.Each(func(_ int, r recordbatch.Raw, tx uint64) { bad, of = record.BadRecord(part.topic.name, r, o.Err), tx })
 		p.rejected(of, bad)
 	}
 }
 
-func (p *Producer) acked(part *partition, b *batch) {
+func (p *Producer) acked(part *partition, b *lane.Batch) {
 	part.topic.published.Add(float64(b.Count()))
 	part.topic.bytes.Add(float64(len(b.Wire())))
 	p.metrics.connected.Set(1)
 	p.acks.Acked(b.Runs(), b.Held())
-	p.pool.put(b)
+	p.pool.Put(b)
 }
 
 // retry sends a lane's head again after a pause that grows, to whoever leads the partition then.
 func (p *Producer) retry(part *partition, err error) {
-	failures, since := part.lane.failing()
+	failures, since := part.lane.Failing()
 	wait := part.patience(p, since, failures-1)
 	if !wait.pause(err) {
 		return
@@ -147,7 +148,7 @@ func (p *Producer) refresh(t *topic) {
 func (p *Producer) renew(part *partition, err error) {
 	p.log.Warn("taking a new producer id for a partition: what was under way may arrive twice",
 		"topic", part.topic.name, "partition", part.index, "err", err)
-	failures, since := part.lane.failing()
+	failures, since := part.lane.Failing()
 	wait := part.patience(p, since, failures-1)
 	// A partition that takes no identity at all must not be offered one after the other without a pause.
 	if failures > 1 && !wait.pause(err) {
@@ -156,7 +157,7 @@ func (p *Producer) renew(part *partition, err error) {
 	for {
 		id, err := p.newIdentity(p.ctx)
 		if err == nil {
-			part.lane.renumber(id)
+			part.lane.Renumber(id)
 			p.lead(part)
 			return
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/IBM/sarama"
 
 	"walpost/schema"
+	"walpost/sink/lane"
 	"walpost/sink/record"
 	"walpost/sink/recordbatch"
 	"walpost/sink/wire"
@@ -24,12 +25,12 @@ type Producer struct {
 	acks    Acks
 	client  sarama.Client
 	splicer *wire.Splicer
-	pool    pool
+	pool    lane.Pool
 	doubt   time.Duration // how long a broker has to tell of fewer partitions than are needed
 	attend  time.Duration // how often topics are looked at although nothing has happened
 	flow    time.Duration // how long a batch that is not full waits while more is flowing
 	linger  atomic.Int64  // how long it waits now, in nanoseconds
-	id      identity      // what lanes are opened with; set by Open
+	id      lane.Identity // what lanes are opened with; set by Open
 
 	// The publishing goroutine's.
 	composer *record.Composer
@@ -90,13 +91,13 @@ func (p *Producer) Publish(ev *schema.Event, tx uint64) (int, error) {
 		n = p.cfg.Partitioner.Partition(where.Key, int32(len(*partitions)))
 	}
 	part := (*partitions)[n]
-	if !part.lane.entered() {
-		if !part.lane.enter(len(*partitions)) {
+	if !part.lane.Entered() {
+		if !part.lane.Enter(len(*partitions)) {
 			return p.hold(t, rec, size, where.Partition, tx), nil
 		}
 		p.entered = append(p.entered, part)
 	}
-	return part.lane.add(rec, size, int(t.limit.Load()), tx, where.Partition >= 0), nil
+	return part.lane.Append(rec, size, int(t.limit.Load()), tx, where.Partition >= 0), nil
 }
 
 // hold keeps an event until its topic's partitions are known.
@@ -167,7 +168,7 @@ func (p *Producer) Flush(flowing bool) {
 	}
 	p.dirty = p.dirty[:0]
 	for _, part := range p.entered {
-		route, full := part.lane.handOver(now)
+		route, full := part.lane.HandOver(now)
 		urgent = urgent || full
 		if route {
 			p.route(part)

@@ -13,6 +13,7 @@ import (
 
 	"walpost/internal/kafkatest"
 	"walpost/schema"
+	"walpost/sink/internal/sinktest"
 	"walpost/sink/record"
 	"walpost/sink/recordbatch"
 )
@@ -68,7 +69,7 @@ func TestRefusedEvents(t *testing.T) {
 		reason string
 		says   []string
 	}{
-		{"too large", map[string]string{"max.message.bytes": "100000"}, func(ev *schema.Event) { ev.Values[schema.Payload] = noise(300_000) },
+		{"too large", map[string]string{"max.message.bytes": "100000"}, func(ev *schema.Event) { ev.Values[schema.Payload] = sinktest.Noise(300_000) },
 			"message_too_large", []string{"key k", "too large", "max.message.bytes"}},
 		{"null key in a compacted topic", map[string]string{"cleanup.policy": "compact"}, func(ev *schema.Event) { ev.Values[schema.AggregateID] = nil },
 			"invalid_record", []string{"cleanup.policy=compact", "give the event"}},
@@ -124,16 +125,6 @@ func TestRefusedEvents(t *testing.T) {
 			}
 		})
 	}
-}
-
-// noise does not compress.
-func noise(n int) []byte {
-	b, x := make([]byte, n), uint32(n)
-	for i := range b {
-		x = x*1664525 + 1013904223
-		b[i] = byte(x >> 24)
-	}
-	return b
 }
 
 // A topic's limit is lowered while a producer runs: batches that are refused are divided, and later ones made smaller. Nothing is lost,
@@ -202,13 +193,13 @@ func TestLargeEventTravelsAlone(t *testing.T) {
 	cfg := config(t, brokers)
 	cfg.Codec = recordbatch.None
 	p := open(t, cfg, acks)
-	for i, ev := range onePartition(topic, 21, 10, func(ev *schema.Event) { ev.Values[schema.Payload] = noise(3_000_000) }) {
+	for i, ev := range onePartition(topic, 21, 10, func(ev *schema.Event) { ev.Values[schema.Payload] = sinktest.Noise(3_000_000) }) {
 		publish(t, p, ev, uint64(i))
 	}
 	p.Flush(false)
 	acks.wait(t, 21, 0)
 	records := consume(t, brokers, topic, 21)[0]
-	if len(records[10].Value) != 3_000_000 || !bytes.Equal(records[10].Value, noise(3_000_000)) {
+	if len(records[10].Value) != 3_000_000 || !bytes.Equal(records[10].Value, sinktest.Noise(3_000_000)) {
 		t.Errorf("the large event has %d bytes", len(records[10].Value))
 	}
 }

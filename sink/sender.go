@@ -8,6 +8,7 @@ import (
 
 	"github.com/IBM/sarama"
 
+	"walpost/sink/lane"
 	"walpost/sink/recordbatch"
 	"walpost/sink/wire"
 )
@@ -39,7 +40,7 @@ type flight struct {
 // part is a partition's batch in a request.
 type part struct {
 	partition *partition
-	batch     *batch
+	batch     *lane.Batch
 }
 
 func newSender(p *Producer, b *sarama.Broker) *sender {
@@ -133,9 +134,9 @@ func (s *sender) run() {
 			for len(queue) > 0 && (size == 0 || size < maxRequest) {
 				next := queue[0]
 				queue = queue[1:]
-				b, err := next.lane.take(s, s.encoder)
+				b, err := next.lane.Take(s, s.encoder)
 				if err != nil {
-					s.p.finish(next, b, outcome{Err: err, Named: -1})
+					s.p.finish(next, b, lane.Outcome{Err: err, Named: -1})
 				} else if b != nil {
 					f.parts = append(f.parts, part{next, b})
 					size += len(b.Wire())
@@ -211,9 +212,9 @@ func (s *sender) landed(f *flight, answers []wire.Answer, err error) {
 		s.p.metrics.duration.Observe(time.Since(f.sent).Seconds())
 	}
 	for i, part := range f.parts {
-		o := outcome{Err: err, Named: -1}
+		o := lane.Outcome{Err: err, Named: -1}
 		if err == nil {
-			o = outcome{Err: answers[i].Err, Named: answers[i].Named}
+			o = lane.Outcome{Err: answers[i].Err, Named: answers[i].Named}
 		}
 		s.p.finish(part.partition, part.batch, o)
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"walpost/sink/lane"
 	"walpost/sink/record"
 	"walpost/sink/recordbatch"
 )
@@ -33,7 +34,7 @@ type topic struct {
 
 // unplaced is a batch of events that have no partition yet.
 type unplaced struct {
-	batch
+	lane.Batch
 	explicit []int32 // per record, -1: by hash
 	needs    int32   // partitions that there must be for them
 }
@@ -61,7 +62,7 @@ func (t *topic) handOver(p *Producer, now time.Time) {
 	defer t.mu.Unlock()
 	partitions := t.partitions.Load()
 	for _, u := range t.staged {
-		u.handedOver(now)
+		u.HandedOver(now)
 		t.needs = max(t.needs, u.needs)
 		if partitions == nil {
 			t.pack(u)
@@ -92,7 +93,7 @@ func (t *topic) pack(u *unplaced) {
 		// What a lane gave back may be sealed.
 		if last.Wire() != nil || last.Len()+r.Len+recordbatch.Overhead > limit {
 			last = &unplaced{}
-			last.handedOver(u.Since())
+			last.HandedOver(u.Since())
 			t.waiting = append(t.waiting, last)
 		}
 		last.AppendRaw(r, tx, held)
@@ -105,7 +106,7 @@ func (t *topic) pack(u *unplaced) {
 // come back altogether: a record's length is not always what was counted for it, see divide.
 func (u *unplaced) apart(f func(i int, r recordbatch.Raw, tx uint64, held int)) {
 	left := u.Held()
-	u.each(func(i int, r recordbatch.Raw, tx uint64) {
+	u.Each(func(i int, r recordbatch.Raw, tx uint64) {
 		held := min(r.Len, left)
 		if i == int(u.Count())-1 {
 			held = left
@@ -129,13 +130,13 @@ func (t *topic) place(p *Producer, partitions []*partition) {
 				p.rejected(tx, record.BadPartition(t.name, r, n, len(partitions)))
 				return
 			}
-			partitions[n].lane.addRaw(r, tx, held, named, u.Since(), limit)
+			partitions[n].lane.AppendWaiting(r, tx, held, named, u.Since(), limit)
 		})
 		u.Reset() // its buffer may serve the next one's records already
 	}
 	t.waiting, t.needs = nil, 0
 	for _, part := range partitions {
-		if part.lane.wakeUp() {
+		if part.lane.Wake() {
 			p.route(part)
 		}
 	}

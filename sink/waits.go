@@ -48,7 +48,7 @@ func (t *topic) wait() Wait {
 	}
 	t.mu.Unlock()
 	for _, part := range partitions {
-		since, err := part.lane.wait()
+		since, err := part.lane.Waiting()
 		if !since.IsZero() && (w.Since.IsZero() || since.Before(w.Since)) {
 			w.Since, w.Err = since, err
 		}

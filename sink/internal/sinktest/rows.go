@@ -35,3 +35,13 @@ func HeaderLines(rec *recordbatch.Record) []string {
 	}
 	return lines
 }
+
+// Noise returns so many bytes that do not compress.
+func Noise(n int) []byte {
+	b, x := make([]byte, n), uint32(n)
+	for i := range b {
+		x = x*1664525 + 1013904223
+		b[i] = byte(x >> 24)
+	}
+	return b
+}

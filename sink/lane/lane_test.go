@@ -1,4 +1,4 @@
-package sink
+package lane
 
 import (
 	"bytes"
@@ -17,22 +17,27 @@ import (
 // errNoAnswer is an error without a code.
 var errNoAnswer = errors.New("the broker's answer leaves the partition out")
 
+// testSender stands for the sender of a broker.
+type testSender struct{ encoder *recordbatch.Encoder }
+
+func (*testSender) Addr() string { return "broker:9092" }
+
 // bench is a lane with what it needs around it, and no broker.
 type bench struct {
 	testing.TB
-	lane   *lane
-	pool   pool
-	sender *sender
+	lane   *Lane
+	pool   Pool
+	sender *testSender
 	tx     uint64
 }
 
-func newBench(t testing.TB, id identity) *bench {
+func newBench(t testing.TB, id Identity) *bench {
 	e, err := recordbatch.NewEncoder(recordbatch.None)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{TB: t, sender: &sender{encoder: e}}
-	b.lane = newLane(id, &b.pool)
+	b := &bench{TB: t, sender: &testSender{encoder: e}}
+	b.lane = New(id, &b.pool)
 	b.lane.on = b.sender
 	return b
 }
@@ -41,11 +46,11 @@ func newBench(t testing.TB, id identity) *bench {
 func (b *bench) write(value string, limit int) int {
 	r := &recordbatch.Record{Timestamp: 1000, Value: []byte(value)}
 	size := r.Size()
-	if !b.lane.entered() {
-		b.lane.enter(b.lane.of)
+	if !b.lane.Entered() {
+		b.lane.Enter(b.lane.of)
 	}
 	b.tx++
-	return b.lane.add(r, size, limit, b.tx, false)
+	return b.lane.Append(r, size, limit, b.tx, false)
 }
 
 // batchOf writes n records into a batch of their own and hands it over.
@@ -53,13 +58,13 @@ func (b *bench) batchOf(n int) {
 	for range n {
 		b.write(fmt.Sprintf("v%d", b.tx), math.MaxInt)
 	}
-	b.lane.handOver(time.Now())
+	b.lane.HandOver(time.Now())
 	b.lane.full, b.lane.open = append(b.lane.full, b.lane.open), nil
 }
 
-func (b *bench) take() *batch {
+func (b *bench) take() *Batch {
 	b.Helper()
-	head, err := b.lane.take(b.sender, b.sender.encoder)
+	head, err := b.lane.Take(b.sender, b.sender.encoder)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -75,9 +80,9 @@ func (b *bench) numbers() []string {
 	return list
 }
 
-func values(b *batch) []string {
+func values(b *Batch) []string {
 	var list []string
-	b.each(func(_ int, r recordbatch.Raw, tx uint64) {
+	b.Each(func(_ int, r recordbatch.Raw, tx uint64) {
 		list = append(list, fmt.Sprintf("%d:%s", tx, r.Record().Value))
 	})
 	return list
@@ -85,32 +90,32 @@ func values(b *batch) []string {
 
 // An acked lane without work rests, and whoever gives it work queues it, once.
 func TestLaneRestsAndWakes(t *testing.T) {
-	b := newBench(t, identity{})
+	b := newBench(t, Identity{})
 	if b.lane.wake() {
 		t.Error("a lane without work was queued")
 	}
 	b.write("a", math.MaxInt)
-	if route, _ := b.lane.handOver(time.Now()); !route {
+	if route, _ := b.lane.HandOver(time.Now()); !route {
 		t.Error("a lane with work was not queued")
 	}
 	b.write("a", math.MaxInt)
-	if route, _ := b.lane.handOver(time.Now()); route {
+	if route, _ := b.lane.HandOver(time.Now()); route {
 		t.Error("a lane was queued twice")
 	}
 	b.take()
 	b.write("b", math.MaxInt)
-	if route, _ := b.lane.handOver(time.Now()); route {
+	if route, _ := b.lane.HandOver(time.Now()); route {
 		t.Error("a lane was queued while its batch was under way")
 	}
-	if step, _ := b.lane.settle(outcome{}); step != goOn {
+	if step, _ := b.lane.Settle(Outcome{}); step != SendNext {
 		t.Errorf("step %d with work left", step)
 	}
 	b.take()
-	if step, _ := b.lane.settle(outcome{}); step != rest {
+	if step, _ := b.lane.Settle(Outcome{}); step != Empty {
 		t.Errorf("step %d without work", step)
 	}
 	b.write("c", math.MaxInt)
-	if route, _ := b.lane.handOver(time.Now()); !route {
+	if route, _ := b.lane.HandOver(time.Now()); !route {
 		t.Error("a lane at rest was not queued")
 	}
 }
@@ -118,14 +123,14 @@ func TestLaneRestsAndWakes(t *testing.T) {
 // The publishing goroutine goes on with the batch that the lane was queued for, so a sender may come to nothing. It must not wait for
 // more, for it belongs to other lanes too, and nothing may be forgotten.
 func TestSenderComesWhileTheBatchIsWritten(t *testing.T) {
-	b := newBench(t, identity{})
+	b := newBench(t, Identity{})
 	b.write("a", math.MaxInt)
-	b.lane.handOver(time.Now())
+	b.lane.HandOver(time.Now())
 	b.write("b", math.MaxInt)
 	if head := b.take(); head != nil {
 		t.Fatalf("a batch was taken while it was written: %v", values(head))
 	}
-	if route, _ := b.lane.handOver(time.Now()); !route {
+	if route, _ := b.lane.HandOver(time.Now()); !route {
 		t.Fatal("the lane was not queued again")
 	}
 	if got := values(b.take()); fmt.Sprint(got) != "[1:a 2:b]" {
@@ -135,16 +140,16 @@ func TestSenderComesWhileTheBatchIsWritten(t *testing.T) {
 
 // A sender whom the lane has left takes nothing from it.
 func TestOnlyTheLanesSenderTakes(t *testing.T) {
-	b := newBench(t, identity{})
+	b := newBench(t, Identity{})
 	b.batchOf(2)
-	if head, err := b.lane.take(&sender{}, b.sender.encoder); head != nil || err != nil {
+	if head, err := b.lane.Take(&testSender{}, b.sender.encoder); head != nil || err != nil {
 		t.Errorf("another sender took %v, %v", head, err)
 	}
 	b.take()
 	if head := b.take(); head != nil {
 		t.Error("a batch was taken twice")
 	}
-	b.lane.settle(outcome{Err: io.EOF, Named: -1})
+	b.lane.Settle(Outcome{Err: io.EOF, Named: -1})
 	if head := b.take(); head != nil {
 		t.Error("a lane was taken from whose leader is being looked for")
 	}
@@ -152,7 +157,7 @@ func TestOnlyTheLanesSenderTakes(t *testing.T) {
 
 // Batches keep below the limit, and a record that is larger goes alone, in its place.
 func TestBatchesKeepTheLimit(t *testing.T) {
-	b := newBench(t, identity{})
+	b := newBench(t, Identity{})
 	const limit = 300
 	large := string(bytes.Repeat([]byte("L"), 2*limit))
 	held := 0
@@ -163,23 +168,23 @@ func TestBatchesKeepTheLimit(t *testing.T) {
 		}
 		held += b.write(value, limit)
 		if i%7 == 0 {
-			b.lane.handOver(time.Now())
+			b.lane.HandOver(time.Now())
 		}
 	}
-	b.lane.handOver(time.Now())
+	b.lane.HandOver(time.Now())
 	want, sum := 1, 0
 	for batch := b.take(); batch != nil; batch = b.take() {
 		if batch.Count() > 1 && len(batch.Wire()) > limit {
 			t.Errorf("a batch of %d records has %d bytes", batch.Count(), len(batch.Wire()))
 		}
-		batch.each(func(_ int, r recordbatch.Raw, tx uint64) {
+		batch.Each(func(_ int, r recordbatch.Raw, tx uint64) {
 			if tx != uint64(want) {
 				t.Fatalf("event %d, want %d", tx, want)
 			}
 			want++
 		})
 		sum += batch.held
-		b.lane.settle(outcome{})
+		b.lane.Settle(Outcome{})
 	}
 	if want != 41 || sum != held {
 		t.Errorf("%d events of 40, holding %d bytes of %d", want-1, sum, held)
@@ -188,18 +193,18 @@ func TestBatchesKeepTheLimit(t *testing.T) {
 
 // Behind a rejected event the lane stands still, and what is published for it stays.
 func TestLaneStopsBehindARejectedEvent(t *testing.T) {
-	b := newBench(t, identity{})
+	b := newBench(t, Identity{})
 	b.batchOf(3)
 	b.take()
-	b.lane.settle(outcome{Err: sarama.ErrInvalidRecord, Named: 1})
+	b.lane.Settle(Outcome{Err: sarama.ErrInvalidRecord, Named: 1})
 	if got := values(b.take()); fmt.Sprint(got) != "[1:v0]" {
 		t.Fatalf("first %v", got)
 	}
-	b.lane.settle(outcome{})
+	b.lane.Settle(Outcome{})
 	if got := values(b.take()); fmt.Sprint(got) != "[2:v1]" {
 		t.Fatalf("then %v", got)
 	}
-	if step, head := b.lane.settle(outcome{Err: sarama.ErrInvalidRecord, Named: 0}); step != reject || fmt.Sprint(values(head)) != "[2:v1]" {
+	if step, head := b.lane.Settle(Outcome{Err: sarama.ErrInvalidRecord, Named: 0}); step != Reject || fmt.Sprint(values(head)) != "[2:v1]" {
 		t.Fatalf("step %d", step)
 	}
 	b.batchOf(2)
@@ -208,33 +213,21 @@ func TestLaneStopsBehindARejectedEvent(t *testing.T) {
 	}
 }
 
-func TestBackoffGrowsToItsMost(t *testing.T) {
-	for tries := 1; tries < 100; tries++ {
-		most := maxBackoff
-		if tries < 10 {
-			most = min(minBackoff<<(tries-1), maxBackoff)
-		}
-		if d := backoff(tries); d > most || d < most*3/4 {
-			t.Errorf("attempt %d: %v, want %v at most", tries, d, most)
-		}
-	}
-}
-
 // A lane that took its open batch back for another pass, and has had everything acked since, waits for nothing.
 func TestNothingWaitsOnceAcked(t *testing.T) {
-	var pool pool
-	l := newLane(identity{}, &pool)
-	l.accept(1)
+	var pool Pool
+	l := New(Identity{}, &pool)
+	l.Accept(1)
 	for range 2 {
-		l.enter(1)
+		l.Enter(1)
 		l.writable(10, 1000)
-		l.handOver(time.Now())
+		l.HandOver(time.Now())
 	}
-	if since, _ := l.wait(); since.IsZero() {
+	if since, _ := l.Waiting(); since.IsZero() {
 		t.Error("an open batch waits for nothing")
 	}
 	l.open = nil
-	if since, _ := l.wait(); !since.IsZero() {
+	if since, _ := l.Waiting(); !since.IsZero() {
 		t.Errorf("an empty lane waits since %v", since)
 	}
 }

@@ -1,4 +1,4 @@
-package sink
+package lane
 
 import (
 	"fmt"
@@ -126,7 +126,7 @@ func each(bits uint32) func(func(happening) bool) {
 	}
 }
 
-func refusalOf(o outcome) happening {
+func refusalOf(o Outcome) happening {
 	if o.Named >= 0 {
 		return refusedNamed
 	}

@@ -1,4 +1,4 @@
-package sink
+package lane
 
 import (
 	"fmt"
@@ -7,6 +7,7 @@ import (
 	"github.com/IBM/sarama"
 
 	"walpost/sink/internal/brokermodel"
+	"walpost/sink/internal/sinktest"
 	"walpost/sink/recordbatch"
 )
 
@@ -128,7 +129,7 @@ func (a act) publish(j *journey) {
 			rec.Key = nil
 		}
 		if i == a.big {
-			rec.Value = noise(bigEvent)
+			rec.Value = sinktest.Noise(bigEvent)
 		}
 		j.write(rec, j.limit)
 		if i == during {
@@ -165,10 +166,10 @@ func (j *journey) forgot(how happening, what string) {
 func (a act) takeOver(j *journey) {
 	p := &j.partition
 	id := j.lane.id
-	if known, ok := p.Epoch(id.producer); ok {
-		id.epoch = max(id.epoch, known)
+	if known, ok := p.Epoch(id.Producer); ok {
+		id.Epoch = max(id.Epoch, known)
 	}
-	r := brokermodel.Request{Producer: id.producer, Epoch: id.epoch + 1, Events: []uint64{0}, To: p.Leader}
+	r := brokermodel.Request{Producer: id.Producer, Epoch: id.Epoch + 1, Events: []uint64{0}, To: p.Leader}
 	if o, isNew := p.Produce(r); !isNew {
 		j.failf("a new epoch was refused: %v", o.Err)
 	}

@@ -1,4 +1,4 @@
-package sink
+package lane
 
 import (
 	"fmt"
@@ -9,20 +9,20 @@ import (
 	"walpost/sink/recordbatch"
 )
 
-// identity is what a lane numbers its records with. A lane is opened with one, so that it can go on where another process stopped; it
+// Identity is what a lane numbers its records with. A lane is opened with one, so that it can go on where another process stopped; it
 // gets a new one when the broker and the lane disagree, or when reusing sequences would be dangerous.
 //
 // One sequence of a producer always means one event: a broker answers "success" to a sequence that it has seen, whatever the content.
-type identity struct {
-	producer int64
-	epoch    int16
-	next     int32 // sequence of the next record that was never numbered
+type Identity struct {
+	Producer int64
+	Epoch    int16
+	Next     int32 // sequence of the next record that was never numbered
 }
 
 // advance takes n sequences and returns the first. Sequences wrap from 2^31-1 to 0.
-func (id *identity) advance(n int32) int32 {
-	first := id.next
-	id.next = addSequence(first, n)
+func (id *Identity) advance(n int32) int32 {
+	first := id.Next
+	id.Next = addSequence(first, n)
 	return first
 }
 
@@ -39,13 +39,13 @@ const (
 	vacant                   // its partition is no more, and nobody drives it
 )
 
-// lane is one partition: events in order, one batch under way at a time.
-type lane struct {
-	pool *pool
+// Lane is one partition: events in order, one batch under way at a time.
+type Lane struct {
+	pool *Pool
 
 	// The publishing goroutine's, from the first event of a pass until Flush.
-	cur   *batch
-	more  []*batch
+	cur   *Batch
+	more  []*Batch
 	dirty bool
 	room  int // what a new batch begins with: as much as the one before it had in the end
 
@@ -55,11 +55,11 @@ type lane struct {
 	out      bool      // the publishing goroutine has what was the open batch
 	since    time.Time // when the first event of that was handed over; zero: it holds none from before
 	gone     bool      // the partition is no more: whoever drives the lane lets go of it
-	open     *batch    // takes more events; may be taken by a sender at any time
-	full     []*batch  // behind numbered, before open
-	numbered []*batch  // have their sequences; the first is under way or to be (re)sent, the others came from dividing it
+	open     *Batch    // takes more events; may be taken by a sender at any time
+	full     []*Batch  // behind numbered, before open
+	numbered []*Batch  // have their sequences; the first is under way or to be (re)sent, the others came from dividing it
 	state    laneState
-	id       identity
+	id       Identity
 	unclear  bool      // an attempt to send the head may be in the log although it was not acked
 	failures int       // attempts since the last success
 	err      error     // why the last of them failed
@@ -72,14 +72,15 @@ type Sender interface {
 	Addr() string // of the broker
 }
 
-func newLane(id identity, pool *pool) *lane { return &lane{id: id, pool: pool} }
+// New returns a lane that takes no events yet. Its partition's next record gets id.Next.
+func New(id Identity, pool *Pool) *Lane { return &Lane{id: id, pool: pool} }
 
-// entered reports whether a pass has begun. Publishing goroutine.
-func (l *lane) entered() bool { return l.dirty }
+// Entered reports whether a pass has begun. Publishing goroutine.
+func (l *Lane) Entered() bool { return l.dirty }
 
-// enter begins a pass: from now on until handOver the open batch is the publishing goroutine's. It returns false if the lane takes no
+// Enter begins a pass: from now on until HandOver the open batch is the publishing goroutine's. It returns false if the lane takes no
 // events for a topic of so many partitions. Publishing goroutine.
-func (l *lane) enter(partitions int) bool {
+func (l *Lane) Enter(partitions int) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.of != partitions {
@@ -93,9 +94,9 @@ func (l *lane) enter(partitions int) bool {
 	return true
 }
 
-// add appends an event of transaction tx, where size is r.Size(), and returns the bytes that it holds; named says that its row names the
-// partition itself. A batch that has an event keeps below limit. Publishing goroutine, after enter.
-func (l *lane) add(r *recordbatch.Record, size, limit int, tx uint64, named bool) int {
+// Append appends an event of transaction tx, where size is r.Size(), and returns the bytes that it holds; named says that its row names the
+// partition itself. A batch that has an event keeps below limit. Publishing goroutine, after Enter.
+func (l *Lane) Append(r *recordbatch.Record, size, limit int, tx uint64, named bool) int {
 	b := l.writable(size+recordbatch.Overhead, limit)
 	n := b.Append(r, size, tx)
 	if named {
@@ -105,7 +106,7 @@ func (l *lane) add(r *recordbatch.Record, size, limit int, tx uint64, named bool
 }
 
 // writable returns the batch that takes the next event, of so many bytes at most.
-func (l *lane) writable(size, limit int) *batch {
+func (l *Lane) writable(size, limit int) *Batch {
 	if l.cur != nil && l.cur.Count() > 0 && l.cur.Len()+size > limit {
 		l.room = l.cur.Len()
 		l.more = append(l.more, l.cur)
@@ -118,17 +119,17 @@ func (l *lane) writable(size, limit int) *batch {
 	return l.cur
 }
 
-// handOver gives the pass's events to the senders. It returns whether the caller has to route the lane for it, and whether they fill a
+// HandOver gives the pass's events to the senders. It returns whether the caller has to route the lane for it, and whether they fill a
 // batch. Publishing goroutine.
-func (l *lane) handOver(now time.Time) (route, full bool) {
+func (l *Lane) HandOver(now time.Time) (route, full bool) {
 	full = len(l.more) > 0
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, b := range l.more {
-		b.handedOver(now)
+		b.HandedOver(now)
 	}
 	if l.cur != nil {
-		l.cur.handedOver(now)
+		l.cur.HandedOver(now)
 	}
 	l.full = append(l.full, l.more...)
 	l.open, l.out, l.since = l.cur, false, time.Time{}
@@ -138,7 +139,7 @@ func (l *lane) handOver(now time.Time) (route, full bool) {
 }
 
 // wake queues an idle lane that has work. l.mu is held; the caller routes the lane if it returns true.
-func (l *lane) wake() bool {
+func (l *Lane) wake() bool {
 	if l.state != idle || len(l.numbered) == 0 && len(l.full) == 0 && l.open == nil {
 		return false
 	}
@@ -146,8 +147,8 @@ func (l *lane) wake() bool {
 	return true
 }
 
-// take returns the batch to send now, sealed by e, for a request of s. Only senders call it, for lanes in their queue.
-func (l *lane) take(s Sender, e *recordbatch.Encoder) (*batch, error) {
+// Take returns the batch to send now, sealed by e, for a request of s. Only senders call it, for lanes in their queue.
+func (l *Lane) Take(s Sender, e *recordbatch.Encoder) (*Batch, error) {
 	l.mu.Lock()
 	if l.on != s || l.state != queued {
 		l.mu.Unlock()
@@ -170,9 +171,9 @@ func (l *lane) take(s Sender, e *recordbatch.Encoder) (*batch, error) {
 		l.numbered = append(l.numbered, b)
 	}
 	l.state = flying
-	head, stamp := l.numbered[0], recordbatch.Stamp{ProducerID: l.id.producer, Epoch: l.id.epoch, Sequence: l.numbered[0].seq}
+	head, stamp := l.numbered[0], recordbatch.Stamp{ProducerID: l.id.Producer, Epoch: l.id.Epoch, Sequence: l.numbered[0].seq}
 	l.mu.Unlock()
-	// While the lane is flying the head belongs to the sender: compressing needs no lock.
+	// While a request with it is under way the head belongs to the sender: compressing needs no lock.
 	if head.Wire() == nil {
 		return head, head.records.Seal(e, stamp)
 	}
@@ -180,7 +181,7 @@ func (l *lane) take(s Sender, e *recordbatch.Encoder) (*batch, error) {
 }
 
 // oldest takes the first batch that has no numbers yet, nil if there is none. l.mu is held.
-func (l *lane) oldest() *batch {
+func (l *Lane) oldest() *Batch {
 	if len(l.full) == 0 {
 		b := l.open
 		l.open = nil
@@ -193,36 +194,36 @@ func (l *lane) oldest() *batch {
 	return b
 }
 
-// outcome is what became of a lane's head.
-type outcome struct {
+// Outcome is what became of a lane's head.
+type Outcome struct {
 	Err   error // nil: appended
 	Named int   // index of the record that the broker blames, -1: none
 }
 
-// class returns what the outcome means for the batch.
-func (o outcome) class() kafkaerror.Class {
+// Class returns what the outcome means for the batch.
+func (o Outcome) Class() kafkaerror.Class {
 	if o.Err == nil {
 		return kafkaerror.Done
 	}
 	return kafkaerror.Classify(o.Err)
 }
 
-// step is what has to be done with a lane after an outcome.
-type step uint8
+// Step is what has to be done with a lane after an outcome.
+type Step uint8
 
 const (
-	rest   step = iota // nothing to send
-	goOn               // send the next batch
-	resend             // send the head again, after a while, to whoever leads then
-	renew              // take a new identity first
-	reject             // the head is one refused event: report it
+	Empty    Step = iota // nothing to send
+	SendNext             // send the next batch
+	Resend               // send the head again, after a while, to whoever leads then
+	Renew                // take a new identity first
+	Reject               // the head is one refused event: report it
 )
 
-// settle moves the lane on after an answer for its head. It returns the head when it is done with: acked, or rejected.
-func (l *lane) settle(o outcome) (step, *batch) {
+// Settle moves the lane on after an answer for its head. It returns the head when it is done with: acked, or rejected.
+func (l *Lane) Settle(o Outcome) (Step, *Batch) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	v := o.class()
+	v := o.Class()
 	head := l.numbered[0]
 	l.state = queued
 	switch v {
@@ -231,42 +232,42 @@ func (l *lane) settle(o outcome) (step, *batch) {
 		l.unclear, l.failures, l.err, l.blocked = false, 0, nil, time.Time{}
 		l.state = idle
 		if l.wake() {
-			return goOn, head
+			return SendNext, head
 		}
-		return rest, head
+		return Empty, head
 
 	case kafkaerror.Refused:
 		if head.Count() == 1 {
 			l.state = stopped
-			return reject, head
+			return Reject, head
 		}
 		l.divide(o.Named)
 		if l.unclear {
 			// An earlier attempt may have been appended, for brokers check a batch before they look for its duplicate. Were its
 			// sequences used for other records, the broker would take those for duplicates: acked, and lost.
-			return renew, nil
+			return Renew, nil
 		}
-		return goOn, nil
+		return SendNext, nil
 
 	case kafkaerror.Lost:
 		l.fail(o.Err)
-		return renew, nil
+		return Renew, nil
 
 	default: // wait, unclear, alarm
 		l.unclear = l.unclear || v == kafkaerror.Unclear
 		l.fail(o.Err)
 		l.on = nil
-		return resend, nil
+		return Resend, nil
 	}
 }
 
-func (l *lane) pop() {
+func (l *Lane) pop() {
 	n := copy(l.numbered, l.numbered[1:])
 	l.numbered[n] = nil
 	l.numbered = l.numbered[:n]
 }
 
-func (l *lane) fail(err error) {
+func (l *Lane) fail(err error) {
 	l.failures++
 	l.err = err
 	if l.blocked.IsZero() {
@@ -276,7 +277,7 @@ func (l *lane) fail(err error) {
 
 // divide replaces the head by its parts: the record that the broker named alone, or two halves. Nothing of the head is in the log, so
 // its records keep their sequences.
-func (l *lane) divide(named int) {
+func (l *Lane) divide(named int) {
 	head := l.numbered[0]
 	cuts := []int{int(head.Count()) / 2}
 	if 0 <= named && named < int(head.Count()) {
@@ -289,45 +290,45 @@ func (l *lane) divide(named int) {
 		seq = addSequence(seq, b.Count())
 	}
 	l.numbered = append(parts, l.numbered[1:]...)
-	l.pool.put(head)
+	l.pool.Put(head)
 }
 
-// renumber gives the lane a new identity, and what was numbered its sequences.
-func (l *lane) renumber(id identity) {
+// Renumber gives the lane a new identity, and what was numbered its sequences.
+func (l *Lane) Renumber(id Identity) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.id, l.unclear = id, false
 	for _, b := range l.numbered {
 		b.seq = l.id.advance(b.Count())
 		if b.Wire() != nil {
-			b.records.Restamp(recordbatch.Stamp{ProducerID: id.producer, Epoch: id.epoch, Sequence: b.seq})
+			b.records.Restamp(recordbatch.Stamp{ProducerID: id.Producer, Epoch: id.Epoch, Sequence: b.seq})
 		}
 	}
 }
 
-// sender returns where the lane's leader is, nil if that is to be found, and whether a full batch waits.
-func (l *lane) sender() (on Sender, full bool) {
+// Sender returns where the lane's leader is, nil if that is to be found, and whether a full batch waits.
+func (l *Lane) Sender() (on Sender, full bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.on, len(l.full) > 0
 }
 
-// setSender says where the lane's leader is. Whoever drives the lane.
-func (l *lane) setSender(s Sender) {
+// SetSender says where the lane's leader is. Whoever drives the lane.
+func (l *Lane) SetSender(s Sender) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.on = s
 }
 
-// failing returns how many attempts have failed since the last success, and since when. Whoever drives the lane.
-func (l *lane) failing() (attempts int, since time.Time) {
+// Failing returns how many attempts have failed since the last success, and since when. Whoever drives the lane.
+func (l *Lane) Failing() (attempts int, since time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.failures, l.blocked
 }
 
-// wait returns when the lane's oldest event was handed over, zero if it has none, and what keeps it.
-func (l *lane) wait() (since time.Time, err error) {
+// Waiting returns when the lane's oldest event was handed over, zero if it has none, and what keeps it.
+func (l *Lane) Waiting() (since time.Time, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {

@@ -1,4 +1,4 @@
-package sink
+package lane
 
 import (
 	"fmt"
@@ -11,26 +11,26 @@ import (
 // A lane may be taken by its sender while the publishing goroutine has the open batch out. Nothing is sent then, and the hand-over queues
 // the lane again.
 func TestTakeWhileTheOpenBatchIsOut(t *testing.T) {
-	var pool pool
-	s := &sender{}
-	l := newLane(identity{}, &pool)
+	var pool Pool
+	s := &testSender{}
+	l := New(Identity{}, &pool)
 	l.on = s
 	add := func(i int) {
-		if !l.entered() && !l.enter(0) {
+		if !l.Entered() && !l.Enter(0) {
 			t.Fatal("the lane takes no events")
 		}
 		r := &recordbatch.Record{Value: fmt.Append(nil, i)}
-		l.add(r, r.Size(), 1000, uint64(i), false)
+		l.Append(r, r.Size(), 1000, uint64(i), false)
 	}
 	add(0)
-	if route, _ := l.handOver(time.Now()); !route {
+	if route, _ := l.HandOver(time.Now()); !route {
 		t.Fatal("a lane with its first event is not queued")
 	}
 	add(1) // takes the open batch back while the lane is queued
-	if b, err := l.take(s, nil); b != nil || err != nil {
+	if b, err := l.Take(s, nil); b != nil || err != nil {
 		t.Fatalf("took %v, %v of a lane whose only batch is out", b, err)
 	}
-	if route, _ := l.handOver(time.Now()); !route {
+	if route, _ := l.HandOver(time.Now()); !route {
 		t.Fatal("the lane is not queued again, and its events would wait for ever")
 	}
 	l.numbered = append(l.numbered, l.oldest())

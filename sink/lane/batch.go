@@ -1,4 +1,4 @@
-package sink
+package lane
 
 import (
 	"slices"
@@ -9,8 +9,8 @@ import (
 	"walpost/sink/recordbatch"
 )
 
-// batch is a record batch with what the relay is owed for it.
-type batch struct {
+// Batch is a record batch with what the relay is owed for it.
+type Batch struct {
 	records recordbatch.Batch
 	tally
 	seq   int32     // of its first record, once sealed
@@ -18,52 +18,52 @@ type batch struct {
 	named []int32   // indices of the records whose row names the partition itself
 }
 
-// handedOver notes when the batch got its first event.
-func (b *batch) handedOver(now time.Time) {
+// HandedOver notes when the batch got its first event.
+func (b *Batch) HandedOver(now time.Time) {
 	if b.since.IsZero() {
 		b.since = now
 	}
 }
 
 // Count is the number of events.
-func (b *batch) Count() int32 { return b.records.Count() }
+func (b *Batch) Count() int32 { return b.records.Count() }
 
 // Len is the batch's uncompressed length in bytes.
-func (b *batch) Len() int { return b.records.Len() }
+func (b *Batch) Len() int { return b.records.Len() }
 
 // Wire is the batch as it is sent, nil while it is not sealed.
-func (b *batch) Wire() []byte { return b.records.Wire() }
+func (b *Batch) Wire() []byte { return b.records.Wire() }
 
 // Runs are the transactions of the events, in order.
-func (b *batch) Runs() []schema.Run { return b.runs }
+func (b *Batch) Runs() []schema.Run { return b.runs }
 
 // Held is how many bytes the events hold altogether.
-func (b *batch) Held() int { return b.held }
+func (b *Batch) Held() int { return b.held }
 
 // Since is when the first event was handed over.
-func (b *batch) Since() time.Time { return b.since }
+func (b *Batch) Since() time.Time { return b.since }
 
 // Append adds an event of transaction tx, where size is r.Size(), and returns the bytes that it holds.
-func (b *batch) Append(r *recordbatch.Record, size int, tx uint64) int {
+func (b *Batch) Append(r *recordbatch.Record, size int, tx uint64) int {
 	n := b.records.Append(r, size)
 	b.count(tx, n)
 	return n
 }
 
 // AppendRaw adds an event that is a record already, and that holds so many bytes.
-func (b *batch) AppendRaw(r recordbatch.Raw, tx uint64, held int) {
+func (b *Batch) AppendRaw(r recordbatch.Raw, tx uint64, held int) {
 	b.records.AppendRaw(r)
 	b.count(tx, held)
 }
 
 // Reset empties the batch. Its memory is given back.
-func (b *batch) Reset() {
+func (b *Batch) Reset() {
 	b.records.Reset()
 	b.runs, b.held, b.seq, b.since, b.named = b.runs[:0], 0, 0, time.Time{}, b.named[:0]
 }
 
 // name marks the last record as one whose row names the partition.
-func (b *batch) name() { b.named = append(b.named, b.Count()-1) }
+func (b *Batch) name() { b.named = append(b.named, b.Count()-1) }
 
 // tally is what the relay is owed for some events: their runs, in order, and the bytes that Publish named.
 type tally struct {
@@ -81,8 +81,8 @@ func (t *tally) count(tx uint64, bytes int) {
 	t.runs = append(t.runs, schema.Run{Tx: tx, Rows: 1})
 }
 
-// each calls f for every record with the transaction that it belongs to.
-func (b *batch) each(f func(i int, r recordbatch.Raw, tx uint64)) {
+// Each calls f for every record with the transaction that it belongs to.
+func (b *Batch) Each(f func(i int, r recordbatch.Raw, tx uint64)) {
 	run, left := 0, int32(0)
 	b.records.Each(func(i int, r recordbatch.Raw) {
 		for left == 0 {
@@ -94,22 +94,22 @@ func (b *batch) each(f func(i int, r recordbatch.Raw, tx uint64)) {
 	})
 }
 
-// isNamed tells whether record i's row names the partition itself.
-func (b *batch) isNamed(i int) bool {
+// NamesPartition tells whether record i's row names the partition itself.
+func (b *Batch) NamesPartition(i int) bool {
 	_, found := slices.BinarySearch(b.named, int32(i))
 	return found
 }
 
 // divide returns new batches that hold the records before, between and behind the cuts, in order. The parts hold the bytes that the
 // whole did.
-func (b *batch) divide(pool *pool, cuts ...int) []*batch {
-	var parts []*batch
+func (b *Batch) divide(pool *Pool, cuts ...int) []*Batch {
+	var parts []*Batch
 	cuts = append(cuts, int(b.Count()))
 	next := 0 // the cut that ends the current part
 	for next < len(cuts) && cuts[next] == 0 {
 		next++
 	}
-	b.each(func(i int, r recordbatch.Raw, tx uint64) {
+	b.Each(func(i int, r recordbatch.Raw, tx uint64) {
 		if len(parts) == 0 || i == cuts[next] {
 			if len(parts) > 0 {
 				next++
@@ -119,7 +119,7 @@ func (b *batch) divide(pool *pool, cuts ...int) []*batch {
 		}
 		part := parts[len(parts)-1]
 		part.AppendRaw(r, tx, r.Len)
-		if b.isNamed(i) {
+		if b.NamesPartition(i) {
 			part.name()
 		}
 	})
@@ -134,17 +134,17 @@ func (b *batch) divide(pool *pool, cuts ...int) []*batch {
 	return parts
 }
 
-// pool keeps emptied batches for the next use. Their buffers it leaves to package recordbatch.
-type pool struct{ free sync.Pool }
+// Pool keeps emptied batches for the next use. Their buffers it leaves to package recordbatch.
+type Pool struct{ free sync.Pool }
 
-func (p *pool) get() *batch {
-	if b, ok := p.free.Get().(*batch); ok {
+func (p *Pool) get() *Batch {
+	if b, ok := p.free.Get().(*Batch); ok {
 		return b
 	}
-	return &batch{}
+	return &Batch{}
 }
 
-func (p *pool) put(b *batch) {
+func (p *Pool) Put(b *Batch) {
 	b.Reset()
 	p.free.Put(b)
 }

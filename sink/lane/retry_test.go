@@ -1,4 +1,4 @@
-package sink
+package lane
 
 import (
 	"fmt"
@@ -20,21 +20,21 @@ func TestNoErrorDropsABatch(t *testing.T) {
 	}
 	answers = append(answers, sarama.ErrUnknown)
 	for _, answer := range answers {
-		b := newBench(t, identity{producer: 1})
+		b := newBench(t, Identity{Producer: 1})
 		b.batchOf(3)
 		b.batchOf(2)
 		want := values(b.take())
 		for times := 1; times <= 2000; times++ {
 			head := b.lane.numbered[0]
-			next, done := b.lane.settle(outcome{Err: answer, Named: -1})
+			next, done := b.lane.Settle(Outcome{Err: answer, Named: -1})
 			var got []string
 			for _, n := range b.lane.numbered {
 				got = append(got, values(n)...)
 			}
-			if done != nil && (next != reject || head.Count() != 1) || !slices.Equal(got, want) {
+			if done != nil && (next != Reject || head.Count() != 1) || !slices.Equal(got, want) {
 				t.Fatalf("after %q, %d times, the lane holds %v of %v, and is done with %v", answer, times, got, want, done)
 			}
-			if next == reject {
+			if next == Reject {
 				break
 			}
 			b.lane.on = b.sender // found
@@ -45,7 +45,7 @@ func TestNoErrorDropsABatch(t *testing.T) {
 
 // While a batch is under way, and after it has failed, nothing behind it leaves the lane.
 func TestNothingOvertakesAFailedBatch(t *testing.T) {
-	b := newBench(t, identity{producer: 1})
+	b := newBench(t, Identity{Producer: 1})
 	b.batchOf(2)
 	b.batchOf(2)
 	var log []string
@@ -55,7 +55,7 @@ func TestNothingOvertakesAFailedBatch(t *testing.T) {
 		if second := b.take(); second != nil {
 			t.Fatalf("%v left while %v was under way", values(second), sent)
 		}
-		b.lane.settle(outcome{Err: answer, Named: -1})
+		b.lane.Settle(Outcome{Err: answer, Named: -1})
 		b.batchOf(1)
 		b.lane.on = b.sender // found
 		if answer == nil {

@@ -1,4 +1,4 @@
-package sink
+package lane
 
 import (
 	"fmt"
@@ -10,8 +10,8 @@ import (
 
 // Dividing keeps order, transactions and bytes held.
 func TestDivide(t *testing.T) {
-	make := func() *batch {
-		b := &batch{}
+	make := func() *Batch {
+		b := &Batch{}
 		for i, tx := range []uint64{7, 7, 8, 9, 9, 9, 10} {
 			// Times that are far from each other make parts longer than they were in the whole.
 			r := &recordbatch.Record{Timestamp: int64(i%2) << 40, Value: fmt.Appendf(nil, "v%d", i)}
@@ -30,7 +30,7 @@ func TestDivide(t *testing.T) {
 		var counts []int32
 		var got []string
 		held := 0
-		for _, part := range b.divide(&pool{}, test.cuts...) {
+		for _, part := range b.divide(&Pool{}, test.cuts...) {
 			counts = append(counts, part.Count())
 			got = append(got, values(part)...)
 			held += part.held
@@ -53,7 +53,7 @@ func TestDivide(t *testing.T) {
 
 // A batch that was divided is divided again, and its parts hold no less than nothing.
 func TestDivideAgain(t *testing.T) {
-	b := &batch{}
+	b := &Batch{}
 	for i := range 64 {
 		r := &recordbatch.Record{Timestamp: 1 << 40}
 		if i == 32 {
@@ -62,11 +62,11 @@ func TestDivideAgain(t *testing.T) {
 		b.Append(r, r.Size(), 1)
 	}
 	want := b.held
-	parts := []*batch{b}
+	parts := []*Batch{b}
 	for range 6 {
-		var next []*batch
+		var next []*Batch
 		for _, p := range parts {
-			next = append(next, p.divide(&pool{}, int(p.Count())/2)...)
+			next = append(next, p.divide(&Pool{}, int(p.Count())/2)...)
 		}
 		parts = next
 	}
@@ -83,7 +83,7 @@ func TestDivideAgain(t *testing.T) {
 
 // What a batch was used for before does not show.
 func TestPoolGivesEmptyBatches(t *testing.T) {
-	var p pool
+	var p Pool
 	for i := range 100 {
 		b := p.get()
 		if b.Count() != 0 || b.Len() != recordbatch.HeadLen || b.Wire() != nil || len(b.runs) != 0 || b.held != 0 || b.seq != 0 {
@@ -92,6 +92,6 @@ func TestPoolGivesEmptyBatches(t *testing.T) {
 		r := &recordbatch.Record{Value: make([]byte, 1000)}
 		b.Append(r, r.Size(), 1)
 		b.seq = 7
-		p.put(b)
+		p.Put(b)
 	}
 }

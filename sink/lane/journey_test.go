@@ -1,4 +1,4 @@
-package sink
+package lane
 
 import (
 	"bytes"
@@ -15,9 +15,9 @@ import (
 
 // journey drives a lane against the model of a partition by a script, and checks the lane's promises on the way.
 type journey struct {
-	lane      *lane
-	pool      pool
-	senders   [2]*sender // of the two brokers
+	lane      *Lane
+	pool      Pool
+	senders   [2]*testSender // of the two brokers
 	partition brokermodel.Partition
 	history   []string
 	limit     int  // of our batches
@@ -42,10 +42,10 @@ type journey struct {
 var errCut = io.ErrUnexpectedEOF
 
 // requestOf returns the request with a sealed batch. Its events are its transactions.
-func requestOf(b *batch) brokermodel.Request {
+func requestOf(b *Batch) brokermodel.Request {
 	var events []uint64
 	var keys []bool
-	b.each(func(_ int, raw recordbatch.Raw, tx uint64) {
+	b.Each(func(_ int, raw recordbatch.Raw, tx uint64) {
 		events = append(events, tx)
 		keys = append(keys, raw.Record().Key != nil)
 	})
@@ -69,9 +69,9 @@ func newJourney(s *script, encoders [2]*recordbatch.Encoder) *journey {
 	// The lane has a past: the partition knows its last sequence.
 	last := int32((int64(s.next) + 1<<31 - 1) % (1 << 31))
 	j.partition.Remember(1, last)
-	j.lane = newLane(identity{producer: 1, next: s.next}, &j.pool)
+	j.lane = New(Identity{Producer: 1, Next: s.next}, &j.pool)
 	for i := range j.senders {
-		j.senders[i] = &sender{encoder: encoders[i]}
+		j.senders[i] = &testSender{encoder: encoders[i]}
 	}
 	j.lane.on = j.senders[0]
 	return j
@@ -103,15 +103,15 @@ func play(s *script, encoders [2]*recordbatch.Encoder) (r result) {
 // write publishes an event as Publish does.
 func (j *journey) write(rec *recordbatch.Record, limit int) {
 	size := rec.Size()
-	if !j.lane.entered() {
-		j.lane.enter(j.lane.of)
+	if !j.lane.Entered() {
+		j.lane.Enter(j.lane.of)
 	}
 	j.tx++
-	j.lane.add(rec, size, limit, j.tx, false)
+	j.lane.Append(rec, size, limit, j.tx, false)
 }
 
 func (j *journey) handOver() {
-	route, _ := j.lane.handOver(time.Now())
+	route, _ := j.lane.HandOver(time.Now())
 	j.queued = route || j.queued
 }
 
@@ -126,8 +126,8 @@ func (j *journey) send(f fate) {
 			j.lane.on = j.senders[1-j.partition.Leader]
 		}
 	}
-	on := j.lane.on.(*sender)
-	head, err := j.lane.take(on, on.encoder)
+	on := j.lane.on.(*testSender)
+	head, err := j.lane.Take(on, on.encoder)
 	if err != nil {
 		j.failf("take: %v", err)
 	}
@@ -171,19 +171,19 @@ func (j *journey) sameMeaning(r brokermodel.Request) {
 }
 
 // deliver brings a request to the broker, or not, and an answer back, or not.
-func (j *journey) deliver(r brokermodel.Request, f fate) (outcome, string) {
+func (j *journey) deliver(r brokermodel.Request, f fate) (Outcome, string) {
 	switch f.way {
 	case refusedBefore:
-		return outcome{Err: f.code, Named: -1}, f.code.Error()
+		return Outcome{Err: f.code, Named: -1}, f.code.Error()
 	case neverArrives:
 		j.life.meet(&j.life.ambiguous, lostRequest)
-		return outcome{Err: errCut, Named: -1}, "the connection ends before it arrives"
+		return Outcome{Err: errCut, Named: -1}, "the connection ends before it arrives"
 	case arrivesLate:
 		j.delayed = append(j.delayed, r)
-		return outcome{Err: errCut, Named: -1}, "the connection ends, it is still on its way"
+		return Outcome{Err: errCut, Named: -1}, "the connection ends, it is still on its way"
 	}
 	a, isNew := j.partition.Produce(r)
-	o := outcome(a)
+	o := Outcome(a)
 	if isNew && f.way != isAnswered {
 		j.leak(r)
 	}
@@ -196,10 +196,10 @@ func (j *journey) deliver(r brokermodel.Request, f fate) (outcome, string) {
 		if o.Err == nil {
 			j.life.meet(&j.life.ambiguous, lostAnswer)
 		}
-		return outcome{Err: errCut, Named: -1}, what + ", the answer is lost"
+		return Outcome{Err: errCut, Named: -1}, what + ", the answer is lost"
 	case f.way == answerIsUnclear && o.Err == nil:
 		j.life.meet(&j.life.ambiguous, unclearAnswer)
-		return outcome{Err: f.code, Named: -1}, what + ", but " + f.code.Error()
+		return Outcome{Err: f.code, Named: -1}, what + ", but " + f.code.Error()
 	case o.Err == nil && !j.unsafe:
 		j.partition.Replicate() // a success says so
 	}
@@ -213,12 +213,12 @@ func (j *journey) leak(r brokermodel.Request) {
 }
 
 // settle tells the lane of an outcome, does what it asks for, and returns that in words.
-func (j *journey) settle(head *batch, r brokermodel.Request, o outcome) string {
-	step, done := j.lane.settle(o)
+func (j *journey) settle(head *Batch, r brokermodel.Request, o Outcome) string {
+	step, done := j.lane.Settle(o)
 	j.resent = nil
 	switch step {
-	case rest, goOn:
-		j.queued = step == goOn
+	case Empty, SendNext:
+		j.queued = step == SendNext
 		if done == nil {
 			if j.life.meet(&j.life.refused, refusalOf(o)); j.doubt {
 				j.failf("what may be in the log was divided, its sequences kept")
@@ -233,15 +233,15 @@ func (j *journey) settle(head *batch, r brokermodel.Request, o outcome) string {
 				j.failf("event %d was acked and no consumer can read it", event)
 			}
 		}
-		j.pool.put(done)
+		j.pool.Put(done)
 		j.doubt = false
 		return "acked"
-	case resend:
+	case Resend:
 		j.resent = r.Wire
 		return "again"
-	case renew:
+	case Renew:
 		return j.renew(o)
-	case reject:
+	case Reject:
 		j.life.meet(&j.life.refused, refusalOf(o))
 		j.queued = false
 		if j.rejected = r.Events[0]; j.rejected != j.acked+1 || len(r.Events) != 1 || done != head {
@@ -253,7 +253,7 @@ func (j *journey) settle(head *batch, r brokermodel.Request, o outcome) string {
 }
 
 // renew gives the lane a new producer id, which it must have a reason for: each one makes duplicates possible.
-func (j *journey) renew(o outcome) string {
+func (j *journey) renew(o Outcome) string {
 	switch kafkaerror.Classify(o.Err) {
 	case kafkaerror.Lost:
 		if !j.strange {
@@ -268,7 +268,7 @@ func (j *journey) renew(o outcome) string {
 	}
 	j.strange, j.doubt = false, false
 	j.ids++
-	j.lane.renumber(identity{producer: j.ids})
+	j.lane.Renumber(Identity{Producer: j.ids})
 	return fmt.Sprintf("numbered anew in %d, producer %d", len(j.lane.numbered), j.ids)
 }
 
@@ -289,7 +289,7 @@ func (j *journey) arrive(stranded bool) {
 	r := j.delayed[0]
 	j.delayed = j.delayed[1:]
 	a, isNew := j.partition.Produce(r)
-	o := outcome(a)
+	o := Outcome(a)
 	if isNew {
 		j.leak(r)
 	}
@@ -302,7 +302,7 @@ func (j *journey) arrive(stranded bool) {
 	j.tell("%s arrives late at broker %d: %s", told(r), r.To, describe(o, isNew))
 }
 
-func describe(o outcome, isNew bool) string {
+func describe(o Outcome, isNew bool) string {
 	switch {
 	case isNew:
 		return "appended"

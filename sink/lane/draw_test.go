@@ -1,4 +1,4 @@
-package sink
+package lane
 
 import (
 	"math/rand/v2"

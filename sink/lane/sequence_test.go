@@ -1,4 +1,4 @@
-package sink
+package lane
 
 import (
 	"bytes"
@@ -16,7 +16,7 @@ import (
 // A batch that was appended, and whose answer was lost, is known to the broker by its producer id and sequence. So it is sent as the same
 // bytes until it is settled, whatever happens behind it and whoever sends it.
 func TestRetryIsNoDuplicate(t *testing.T) {
-	b := newBench(t, identity{producer: 3, epoch: 4, next: 5})
+	b := newBench(t, Identity{Producer: 3, Epoch: 4, Next: 5})
 	b.batchOf(3)
 	first := bytes.Clone(b.take().Wire())
 	be := binary.BigEndian
@@ -24,11 +24,11 @@ func TestRetryIsNoDuplicate(t *testing.T) {
 		t.Errorf("sent as producer %d, epoch %d, sequence %d", int64(producer), int16(epoch), int32(sequence))
 	}
 	for _, err := range []error{io.EOF, sarama.ErrNotLeaderForPartition, sarama.ErrRequestTimedOut, sarama.ErrUnknownTopicOrPartition} {
-		if next, _ := b.lane.settle(outcome{Err: err, Named: -1}); next != resend {
+		if next, _ := b.lane.Settle(Outcome{Err: err, Named: -1}); next != Resend {
 			t.Errorf("after %v comes step %d: a new identity would make it another batch", err, next)
 		}
 		b.batchOf(2)
-		b.sender = &sender{encoder: gzip(t)}
+		b.sender = &testSender{encoder: gzip(t)}
 		b.lane.on = b.sender // found
 		if again := b.take().Wire(); !bytes.Equal(again, first) {
 			t.Errorf("after %v other bytes were sent", err)
@@ -41,23 +41,23 @@ func TestSequencesWrap(t *testing.T) {
 	for _, test := range []struct {
 		first, count, next int32
 	}{{last, 1, 0}, {last, 2, 1}, {last - 2, 5, 2}, {last - 4, 5, 0}, {0, last, last}, {5, 0, 5}} {
-		id := identity{next: test.first}
-		if got := id.advance(test.count); got != test.first || id.next != test.next {
-			t.Errorf("%d records from %d: first %d, next %d, want %d", test.count, test.first, got, id.next, test.next)
+		id := Identity{Next: test.first}
+		if got := id.advance(test.count); got != test.first || id.Next != test.next {
+			t.Errorf("%d records from %d: first %d, next %d, want %d", test.count, test.first, got, id.Next, test.next)
 		}
 	}
 	// Dividing a batch across the end.
-	b := newBench(t, identity{next: last - 1})
+	b := newBench(t, Identity{Next: last - 1})
 	b.batchOf(5)
 	b.take()
-	b.lane.settle(outcome{Err: sarama.ErrInvalidRecord, Named: 2})
+	b.lane.Settle(Outcome{Err: sarama.ErrInvalidRecord, Named: 2})
 	if got := fmt.Sprint(b.numbers()); got != fmt.Sprintf("[%d+2 0+1 1+2]", last-1) {
 		t.Errorf("divided: %v", got)
 	}
 	b.batchOf(1)
 	for range 3 {
 		b.take()
-		b.lane.settle(outcome{})
+		b.lane.Settle(Outcome{})
 	}
 	if b.take(); fmt.Sprint(b.numbers()) != "[3+1]" {
 		t.Errorf("then %v", b.numbers())
@@ -66,13 +66,13 @@ func TestSequencesWrap(t *testing.T) {
 
 // A new identity counts from where it is to, over everything that has a number, in order; what has none yet follows.
 func TestRenumber(t *testing.T) {
-	b := newBench(t, identity{producer: 1, epoch: 1, next: 100})
+	b := newBench(t, Identity{Producer: 1, Epoch: 1, Next: 100})
 	b.batchOf(6)
 	b.take()
-	b.lane.settle(outcome{Err: sarama.ErrInvalidRecord, Named: 2})
+	b.lane.Settle(Outcome{Err: sarama.ErrInvalidRecord, Named: 2})
 	head := b.take() // sealed: the first of the parts
-	b.lane.settle(outcome{Err: io.EOF, Named: -1})
-	b.lane.renumber(identity{producer: 2, epoch: 7, next: 1<<31 - 1})
+	b.lane.Settle(Outcome{Err: io.EOF, Named: -1})
+	b.lane.Renumber(Identity{Producer: 2, Epoch: 7, Next: 1<<31 - 1})
 	if got := fmt.Sprint(b.numbers()); got != "[2147483647+2 1+1 2+3]" || b.lane.unclear {
 		t.Errorf("renumbered: %v, unclear %t", got, b.lane.unclear)
 	}
@@ -85,7 +85,7 @@ func TestRenumber(t *testing.T) {
 	b.lane.on = b.sender
 	for range 3 {
 		b.take()
-		b.lane.settle(outcome{})
+		b.lane.Settle(Outcome{})
 	}
 	if b.take(); fmt.Sprint(b.numbers()) != "[5+1]" {
 		t.Errorf("then %v", b.numbers())

@@ -1,4 +1,4 @@
-package sink
+package lane
 
 import (
 	"flag"
@@ -34,7 +34,7 @@ func TestLaneKeepsItsPromises(t *testing.T) {
 		s := drawScript(n, cells)
 		r := play(s, encoders)
 		if r.broken != "" {
-			t.Fatalf("go test ./sink -run %s -journey %d\n%s", t.Name(), n, shrink(s, encoders))
+			t.Fatalf("go test ./sink/lane -run %s -journey %d\n%s", t.Name(), n, shrink(s, encoders))
 		}
 		for c, times := range r.met {
 			met[c] += times

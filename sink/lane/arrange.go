@@ -1,4 +1,4 @@
-package sink
+package lane
 
 import (
 	"time"
@@ -6,8 +6,8 @@ import (
 	"walpost/sink/recordbatch"
 )
 
-// addRaw appends an event that waited for its partition. It has been a record since, and holds so many bytes.
-func (l *lane) addRaw(r recordbatch.Raw, tx uint64, held int, named bool, since time.Time, limit int) {
+// AppendWaiting appends an event that waited for its partition. It has been a record since, and holds so many bytes.
+func (l *Lane) AppendWaiting(r recordbatch.Raw, tx uint64, held int, named bool, since time.Time, limit int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.open != nil && l.open.Len()+r.Len+recordbatch.Overhead > limit {
@@ -24,15 +24,15 @@ func (l *lane) addRaw(r recordbatch.Raw, tx uint64, held int, named bool, since 
 	}
 }
 
-// refuse lets no pass begin to write to the lane.
-func (l *lane) refuse() {
+// Refuse lets no pass begin to write to the lane.
+func (l *Lane) Refuse() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.of = 0
 }
 
-// accept lets passes write to the lane, one of so many.
-func (l *lane) accept(partitions int) {
+// Accept lets passes write to the lane, one of so many.
+func (l *Lane) Accept(partitions int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.of, l.gone = partitions, false
@@ -41,8 +41,8 @@ func (l *lane) accept(partitions int) {
 	}
 }
 
-// leave says whether the partition is no more. It returns true if it is there again and the lane has to be routed.
-func (l *lane) leave(gone bool) bool {
+// SetGone says whether the partition is no more. It returns true if it is there again and the lane has to be routed.
+func (l *Lane) SetGone(gone bool) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.gone = gone
@@ -53,8 +53,8 @@ func (l *lane) leave(gone bool) bool {
 	return l.wake()
 }
 
-// letGo ends the driving of a lane whose partition is no more. Only whoever drives the lane calls it.
-func (l *lane) letGo() bool {
+// StopIfGone ends the driving of a lane whose partition is no more. Only whoever drives the lane calls it.
+func (l *Lane) StopIfGone() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.gone && l.state == queued {
@@ -63,16 +63,16 @@ func (l *lane) letGo() bool {
 	return l.state == vacant
 }
 
-// settled tells that nothing of the lane can reach its partition any more; with same, which says that events are placed as before, only
+// Settled tells that nothing of the lane can reach its partition any more; with same, which says that events are placed as before, only
 // that no pass is writing to it. What stands behind a rejected event is never settled.
-func (l *lane) settled(same bool) bool {
+func (l *Lane) Settled(same bool) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return !l.out && (same || l.state == idle || l.state == vacant && l.gone)
 }
 
-// giveBack empties a lane whose partition is no more, in order. Its sequences stay behind.
-func (l *lane) giveBack() []*batch {
+// GiveBack empties a lane whose partition is no more, in order. Its sequences stay behind.
+func (l *Lane) GiveBack() []*Batch {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	batches := append(l.numbered, l.full...)
@@ -84,8 +84,8 @@ func (l *lane) giveBack() []*batch {
 	return batches
 }
 
-// wakeUp queues an idle lane that has work. The caller routes it if it returns true.
-func (l *lane) wakeUp() bool {
+// Wake queues an idle lane that has work. The caller routes it if it returns true.
+func (l *Lane) Wake() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.wake()
