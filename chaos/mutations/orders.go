@@ -7,8 +7,8 @@ var orders = []Mutation{
 		Prevents: "a partition has one batch under way",
 		Guard:    "a lane that is under way gives out nothing",
 		File:     "sink/lane/lane.go",
-		Old:      "\tif l.on != s || l.state != queued {\n",
-		New:      "\tif l.on != s {\n",
+		Old:      "\tif l.sender != s || l.state != queued {\n",
+		New:      "\tif l.sender != s {\n",
 		Module:   ".", Package: "./sink/lane", Test: "TestNothingOvertakesAFailedBatch",
 	},
 	{
@@ -16,8 +16,8 @@ var orders = []Mutation{
 		Prevents: "a batch that failed is sent again before anything behind it",
 		Guard:    "a failed batch stays the head of its lane; instead it goes behind the others",
 		File:     "sink/lane/lane.go",
-		Old:      "\t\tl.fail(o.Err)\n\t\tl.on = nil\n\t\treturn Resend, nil\n",
-		New:      "\t\tl.fail(o.Err)\n\t\tl.pop()\n\t\tl.full = append(l.full, head)\n\t\tl.on = nil\n\t\treturn Resend, nil\n",
+		Old:      "\t\tl.fail(o.Err)\n\t\tl.sender = nil\n\t\treturn Resend, nil\n",
+		New:      "\t\tl.fail(o.Err)\n\t\tl.pop()\n\t\tl.full = append(l.full, head)\n\t\tl.sender = nil\n\t\treturn Resend, nil\n",
 		Module:   ".", Package: "./sink/lane", Test: "TestNothingOvertakesAFailedBatch",
 	},
 	{

@@ -53,8 +53,8 @@ var repeats = []Mutation{
 		Prevents: "a retry has the producer id of the first attempt",
 		Guard:    "a lost answer is no reason for a new identity; instead it is",
 		File:     "sink/lane/lane.go",
-		Old:      "\t\tl.fail(o.Err)\n\t\tl.on = nil\n\t\treturn Resend, nil\n",
-		New:      "\t\tl.fail(o.Err)\n\t\tl.on = nil\n\t\tif v == kafkaerror.Unclear {\n\t\t\treturn Renew, nil\n\t\t}\n\t\treturn Resend, nil\n",
+		Old:      "\t\tl.fail(o.Err)\n\t\tl.sender = nil\n\t\treturn Resend, nil\n",
+		New:      "\t\tl.fail(o.Err)\n\t\tl.sender = nil\n\t\tif v == kafkaerror.Unclear {\n\t\t\treturn Renew, nil\n\t\t}\n\t\treturn Resend, nil\n",
 		Module:   ".", Package: "./sink/lane", Test: "TestRetryIsNoDuplicate",
 	},
 	{

@@ -20,7 +20,7 @@ func (l *Lane) AppendWaiting(r recordbatch.Raw, tx uint64, held int, named bool,
 	}
 	l.open.AppendRaw(r, tx, held)
 	if named {
-		l.open.name()
+		l.open.markNamed()
 	}
 }
 
@@ -28,14 +28,14 @@ func (l *Lane) AppendWaiting(r recordbatch.Raw, tx uint64, held int, named bool,
 func (l *Lane) Refuse() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.of = 0
+	l.partitions = 0
 }
 
 // Accept lets passes write to the lane, one of so many.
 func (l *Lane) Accept(partitions int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.of, l.gone = partitions, false
+	l.partitions, l.gone = partitions, false
 	if l.state == vacant {
 		l.state = idle
 	}
@@ -50,7 +50,7 @@ func (l *Lane) SetGone(gone bool) bool {
 		return false
 	}
 	l.state = idle
-	return l.wake()
+	return l.queueIfIdle()
 }
 
 // StopIfGone ends the driving of a lane whose partition is no more. Only whoever drives the lane calls it.
@@ -68,7 +68,7 @@ func (l *Lane) StopIfGone() bool {
 func (l *Lane) Settled(same bool) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return !l.out && (same || l.state == idle || l.state == vacant && l.gone)
+	return !l.taken && (same || l.state == idle || l.state == vacant && l.gone)
 }
 
 // GiveBack empties a lane whose partition is no more, in order. Its sequences stay behind.
@@ -80,7 +80,7 @@ func (l *Lane) GiveBack() []*Batch {
 		batches = append(batches, l.open)
 	}
 	l.numbered, l.full, l.open = nil, nil, nil
-	l.unclear, l.failures, l.err, l.blocked = false, 0, nil, time.Time{}
+	l.unclear, l.failures, l.err, l.failingSince = false, 0, nil, time.Time{}
 	return batches
 }
 
@@ -88,5 +88,5 @@ func (l *Lane) GiveBack() []*Batch {
 func (l *Lane) Wake() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.wake()
+	return l.queueIfIdle()
 }

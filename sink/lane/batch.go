@@ -62,8 +62,8 @@ func (b *Batch) Reset() {
 	b.runs, b.held, b.seq, b.since, b.named = b.runs[:0], 0, 0, time.Time{}, b.named[:0]
 }
 
-// name marks the last record as one whose row names the partition.
-func (b *Batch) name() { b.named = append(b.named, b.Count()-1) }
+// markNamed marks the last record as one whose row names the partition.
+func (b *Batch) markNamed() { b.named = append(b.named, b.Count()-1) }
 
 // tally is what the relay is owed for some events: their runs, in order, and the bytes that Publish named.
 type tally struct {
@@ -120,7 +120,7 @@ func (b *Batch) divide(pool *Pool, cuts ...int) []*Batch {
 		part := parts[len(parts)-1]
 		part.AppendRaw(r, tx, r.Len)
 		if b.NamesPartition(i) {
-			part.name()
+			part.markNamed()
 		}
 	})
 	// Parts are charged by their records' length in the whole. That may be more than the whole was charged, for when it came from a

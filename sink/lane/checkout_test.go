@@ -14,7 +14,7 @@ func TestTakeWhileTheOpenBatchIsOut(t *testing.T) {
 	var pool Pool
 	s := &testSender{}
 	l := New(Identity{}, &pool)
-	l.on = s
+	l.sender = s
 	add := func(i int) {
 		if !l.Entered() && !l.Enter(0) {
 			t.Fatal("the lane takes no events")

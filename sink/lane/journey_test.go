@@ -73,7 +73,7 @@ func newJourney(s *script, encoders [2]*recordbatch.Encoder) *journey {
 	for i := range j.senders {
 		j.senders[i] = &testSender{encoder: encoders[i]}
 	}
-	j.lane.on = j.senders[0]
+	j.lane.sender = j.senders[0]
 	return j
 }
 
@@ -104,7 +104,7 @@ func play(s *script, encoders [2]*recordbatch.Encoder) (r result) {
 func (j *journey) write(rec *recordbatch.Record, limit int) {
 	size := rec.Size()
 	if !j.lane.Entered() {
-		j.lane.Enter(j.lane.of)
+		j.lane.Enter(j.lane.partitions)
 	}
 	j.tx++
 	j.lane.Append(rec, size, limit, j.tx, false)
@@ -120,13 +120,13 @@ func (j *journey) send(f fate) {
 	if !j.queued {
 		return
 	}
-	if j.lane.on == nil {
-		j.lane.on = j.senders[j.partition.Leader]
+	if j.lane.sender == nil {
+		j.lane.sender = j.senders[j.partition.Leader]
 		if f.stale {
-			j.lane.on = j.senders[1-j.partition.Leader]
+			j.lane.sender = j.senders[1-j.partition.Leader]
 		}
 	}
-	on := j.lane.on.(*testSender)
+	on := j.lane.sender.(*testSender)
 	head, err := j.lane.Take(on, on.encoder)
 	if err != nil {
 		j.failf("take: %v", err)

@@ -28,15 +28,15 @@ func (id *Identity) advance(n int32) int32 {
 
 func addSequence(s, n int32) int32 { return int32((int64(s) + int64(n)) & (1<<31 - 1)) }
 
-// laneState is where a lane's next batch is.
-type laneState uint8
+// state is where a lane's next batch is.
+type state uint8
 
 const (
-	idle    laneState = iota // nobody has it; whoever gives the lane work queues it
-	queued                   // a sender has it in its queue, or somebody is finding one, waiting or renewing the identity first
-	flying                   // a request with it is under way
-	stopped                  // its head was rejected: nothing leaves it any more
-	vacant                   // its partition is no more, and nobody drives it
+	idle    state = iota // nobody has it; whoever gives the lane work queues it
+	queued               // a sender has it in its queue, or somebody is finding one, waiting or renewing the identity first
+	sending              // a request with it is under way
+	stopped              // its head was rejected: nothing leaves it any more
+	vacant               // its partition is no more, and nobody drives it
 )
 
 // Lane is one partition: events in order, one batch under way at a time.
@@ -44,27 +44,27 @@ type Lane struct {
 	pool *Pool
 
 	// The publishing goroutine's, from the first event of a pass until Flush.
-	cur   *Batch
-	more  []*Batch
-	dirty bool
-	room  int // what a new batch begins with: as much as the one before it had in the end
+	current *Batch
+	filled  []*Batch
+	inPass  bool
+	reserve int // what a new batch begins with: as much as the one before it had in the end
 
-	mu       sync.Mutex
-	sealed   int       // bytes of the batch that was sealed last
-	of       int       // partitions that the topic has while the lane takes events; 0: it takes none
-	out      bool      // the publishing goroutine has what was the open batch
-	since    time.Time // when the first event of that was handed over; zero: it holds none from before
-	gone     bool      // the partition is no more: whoever drives the lane lets go of it
-	open     *Batch    // takes more events; may be taken by a sender at any time
-	full     []*Batch  // behind numbered, before open
-	numbered []*Batch  // have their sequences; the first is under way or to be (re)sent, the others came from dividing it
-	state    laneState
-	id       Identity
-	unclear  bool      // an attempt to send the head may be in the log although it was not acked
-	failures int       // attempts since the last success
-	err      error     // why the last of them failed
-	blocked  time.Time // when failures began
-	on       Sender    // where its leader is, nil: to be found
+	mu           sync.Mutex
+	sealedLen    int       // bytes of the batch that was sealed last
+	partitions   int       // partitions that the topic has while the lane takes events; 0: it takes none
+	taken        bool      // the publishing goroutine has what was the open batch
+	takenSince   time.Time // when the first event of that was handed over; zero: it holds none from before
+	gone         bool      // the partition is no more: whoever drives the lane lets go of it
+	open         *Batch    // takes more events; may be taken by a sender at any time
+	full         []*Batch  // behind numbered, before open
+	numbered     []*Batch  // have their sequences; the first is under way or to be (re)sent, the others came from dividing it
+	state        state
+	id           Identity
+	unclear      bool      // an attempt to send the head may be in the log although it was not acked
+	failures     int       // attempts since the last success
+	err          error     // why the last of them failed
+	failingSince time.Time // when failures began
+	sender       Sender    // where its leader is, nil: to be found
 }
 
 // Sender is what takes the batches of the lanes that one broker leads.
@@ -76,21 +76,21 @@ type Sender interface {
 func New(id Identity, pool *Pool) *Lane { return &Lane{id: id, pool: pool} }
 
 // Entered reports whether a pass has begun. Publishing goroutine.
-func (l *Lane) Entered() bool { return l.dirty }
+func (l *Lane) Entered() bool { return l.inPass }
 
 // Enter begins a pass: from now on until HandOver the open batch is the publishing goroutine's. It returns false if the lane takes no
 // events for a topic of so many partitions. Publishing goroutine.
 func (l *Lane) Enter(partitions int) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.of != partitions {
+	if l.partitions != partitions {
 		return false
 	}
-	l.cur, l.open, l.out, l.since = l.open, nil, true, time.Time{}
-	if l.cur != nil {
-		l.since = l.cur.since
+	l.current, l.open, l.taken, l.takenSince = l.open, nil, true, time.Time{}
+	if l.current != nil {
+		l.takenSince = l.current.since
 	}
-	l.dirty, l.room = true, l.sealed
+	l.inPass, l.reserve = true, l.sealedLen
 	return true
 }
 
@@ -100,46 +100,46 @@ func (l *Lane) Append(r *recordbatch.Record, size, limit int, tx uint64, named b
 	b := l.writable(size+recordbatch.Overhead, limit)
 	n := b.Append(r, size, tx)
 	if named {
-		b.name()
+		b.markNamed()
 	}
 	return n
 }
 
 // writable returns the batch that takes the next event, of so many bytes at most.
 func (l *Lane) writable(size, limit int) *Batch {
-	if l.cur != nil && l.cur.Count() > 0 && l.cur.Len()+size > limit {
-		l.room = l.cur.Len()
-		l.more = append(l.more, l.cur)
-		l.cur = nil
+	if l.current != nil && l.current.Count() > 0 && l.current.Len()+size > limit {
+		l.reserve = l.current.Len()
+		l.filled = append(l.filled, l.current)
+		l.current = nil
 	}
-	if l.cur == nil {
-		l.cur = l.pool.get()
-		l.cur.records.Reserve(l.room)
+	if l.current == nil {
+		l.current = l.pool.get()
+		l.current.records.Reserve(l.reserve)
 	}
-	return l.cur
+	return l.current
 }
 
 // HandOver gives the pass's events to the senders. It returns whether the caller has to route the lane for it, and whether they fill a
 // batch. Publishing goroutine.
 func (l *Lane) HandOver(now time.Time) (route, full bool) {
-	full = len(l.more) > 0
+	full = len(l.filled) > 0
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, b := range l.more {
+	for _, b := range l.filled {
 		b.HandedOver(now)
 	}
-	if l.cur != nil {
-		l.cur.HandedOver(now)
+	if l.current != nil {
+		l.current.HandedOver(now)
 	}
-	l.full = append(l.full, l.more...)
-	l.open, l.out, l.since = l.cur, false, time.Time{}
-	clear(l.more)
-	l.more, l.cur, l.dirty = l.more[:0], nil, false
-	return l.wake(), full
+	l.full = append(l.full, l.filled...)
+	l.open, l.taken, l.takenSince = l.current, false, time.Time{}
+	clear(l.filled)
+	l.filled, l.current, l.inPass = l.filled[:0], nil, false
+	return l.queueIfIdle(), full
 }
 
-// wake queues an idle lane that has work. l.mu is held; the caller routes the lane if it returns true.
-func (l *Lane) wake() bool {
+// queueIfIdle queues an idle lane that has work. l.mu is held; the caller routes the lane if it returns true.
+func (l *Lane) queueIfIdle() bool {
 	if l.state != idle || len(l.numbered) == 0 && len(l.full) == 0 && l.open == nil {
 		return false
 	}
@@ -150,7 +150,7 @@ func (l *Lane) wake() bool {
 // Take returns the batch to send now, sealed by e, for a request of s. Only senders call it, for lanes in their queue.
 func (l *Lane) Take(s Sender, e *recordbatch.Encoder) (*Batch, error) {
 	l.mu.Lock()
-	if l.on != s || l.state != queued {
+	if l.sender != s || l.state != queued {
 		l.mu.Unlock()
 		return nil, nil
 	}
@@ -167,10 +167,10 @@ func (l *Lane) Take(s Sender, e *recordbatch.Encoder) (*Batch, error) {
 			l.mu.Unlock()
 			return nil, nil
 		}
-		b.seq, l.sealed = l.id.advance(b.Count()), b.Len()
+		b.seq, l.sealedLen = l.id.advance(b.Count()), b.Len()
 		l.numbered = append(l.numbered, b)
 	}
-	l.state = flying
+	l.state = sending
 	head, stamp := l.numbered[0], recordbatch.Stamp{ProducerID: l.id.Producer, Epoch: l.id.Epoch, Sequence: l.numbered[0].seq}
 	l.mu.Unlock()
 	// While a request with it is under way the head belongs to the sender: compressing needs no lock.
@@ -229,9 +229,9 @@ func (l *Lane) Settle(o Outcome) (Step, *Batch) {
 	switch v {
 	case kafkaerror.Done:
 		l.pop()
-		l.unclear, l.failures, l.err, l.blocked = false, 0, nil, time.Time{}
+		l.unclear, l.failures, l.err, l.failingSince = false, 0, nil, time.Time{}
 		l.state = idle
-		if l.wake() {
+		if l.queueIfIdle() {
 			return SendNext, head
 		}
 		return Empty, head
@@ -256,7 +256,7 @@ func (l *Lane) Settle(o Outcome) (Step, *Batch) {
 	default: // wait, unclear, alarm
 		l.unclear = l.unclear || v == kafkaerror.Unclear
 		l.fail(o.Err)
-		l.on = nil
+		l.sender = nil
 		return Resend, nil
 	}
 }
@@ -270,8 +270,8 @@ func (l *Lane) pop() {
 func (l *Lane) fail(err error) {
 	l.failures++
 	l.err = err
-	if l.blocked.IsZero() {
-		l.blocked = time.Now()
+	if l.failingSince.IsZero() {
+		l.failingSince = time.Now()
 	}
 }
 
@@ -310,21 +310,21 @@ func (l *Lane) Renumber(id Identity) {
 func (l *Lane) Sender() (on Sender, full bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.on, len(l.full) > 0
+	return l.sender, len(l.full) > 0
 }
 
 // SetSender says where the lane's leader is. Whoever drives the lane.
 func (l *Lane) SetSender(s Sender) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.on = s
+	l.sender = s
 }
 
 // Failing returns how many attempts have failed since the last success, and since when. Whoever drives the lane.
 func (l *Lane) Failing() (attempts int, since time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.failures, l.blocked
+	return l.failures, l.failingSince
 }
 
 // Waiting returns when the lane's oldest event was handed over, zero if it has none, and what keeps it.
@@ -341,10 +341,10 @@ func (l *Lane) Waiting() (since time.Time, err error) {
 	case l.open != nil:
 		since = l.open.since
 	default:
-		since = l.since
+		since = l.takenSince
 	}
-	if err = l.err; err == nil && l.state == flying {
-		err = fmt.Errorf("no answer from broker %s", l.on.Addr())
+	if err = l.err; err == nil && l.state == sending {
+		err = fmt.Errorf("no answer from broker %s", l.sender.Addr())
 	}
 	return since, err
 }

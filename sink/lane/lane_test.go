@@ -38,7 +38,7 @@ func newBench(t testing.TB, id Identity) *bench {
 	}
 	b := &bench{TB: t, sender: &testSender{encoder: e}}
 	b.lane = New(id, &b.pool)
-	b.lane.on = b.sender
+	b.lane.sender = b.sender
 	return b
 }
 
@@ -47,7 +47,7 @@ func (b *bench) write(value string, limit int) int {
 	r := &recordbatch.Record{Timestamp: 1000, Value: []byte(value)}
 	size := r.Size()
 	if !b.lane.Entered() {
-		b.lane.Enter(b.lane.of)
+		b.lane.Enter(b.lane.partitions)
 	}
 	b.tx++
 	return b.lane.Append(r, size, limit, b.tx, false)
@@ -91,7 +91,7 @@ func values(b *Batch) []string {
 // An acked lane without work rests, and whoever gives it work queues it, once.
 func TestLaneRestsAndWakes(t *testing.T) {
 	b := newBench(t, Identity{})
-	if b.lane.wake() {
+	if b.lane.queueIfIdle() {
 		t.Error("a lane without work was queued")
 	}
 	b.write("a", math.MaxInt)
@@ -208,7 +208,7 @@ func TestLaneStopsBehindARejectedEvent(t *testing.T) {
 		t.Fatalf("step %d", step)
 	}
 	b.batchOf(2)
-	if b.lane.wake() || b.take() != nil {
+	if b.lane.queueIfIdle() || b.take() != nil {
 		t.Error("the lane went on behind a rejected event")
 	}
 }

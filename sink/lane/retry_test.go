@@ -37,7 +37,7 @@ func TestNoErrorDropsABatch(t *testing.T) {
 			if next == Reject {
 				break
 			}
-			b.lane.on = b.sender // found
+			b.lane.sender = b.sender // found
 			b.take()
 		}
 	}
@@ -57,7 +57,7 @@ func TestNothingOvertakesAFailedBatch(t *testing.T) {
 		}
 		b.lane.Settle(Outcome{Err: answer, Named: -1})
 		b.batchOf(1)
-		b.lane.on = b.sender // found
+		b.lane.sender = b.sender // found
 		if answer == nil {
 			log = append(log, sent...)
 		}

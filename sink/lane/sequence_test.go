@@ -29,7 +29,7 @@ func TestRetryIsNoDuplicate(t *testing.T) {
 		}
 		b.batchOf(2)
 		b.sender = &testSender{encoder: gzip(t)}
-		b.lane.on = b.sender // found
+		b.lane.sender = b.sender // found
 		if again := b.take().Wire(); !bytes.Equal(again, first) {
 			t.Errorf("after %v other bytes were sent", err)
 		}
@@ -82,7 +82,7 @@ func TestRenumber(t *testing.T) {
 		t.Errorf("the sealed head is not what sealing it with the new identity gives, %v", err)
 	}
 	b.batchOf(1)
-	b.lane.on = b.sender
+	b.lane.sender = b.sender
 	for range 3 {
 		b.take()
 		b.lane.Settle(Outcome{})

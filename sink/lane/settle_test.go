@@ -20,7 +20,7 @@ func TestSettle(t *testing.T) {
 		unclear bool
 
 		step    Step
-		state   laneState
+		state   state
 		numbers string
 		after   bool // unclear
 		fails   int
@@ -72,9 +72,9 @@ func TestSettle(t *testing.T) {
 			b.lane.unclear = test.unclear
 			step, done := b.lane.Settle(Outcome{Err: test.err, Named: test.named})
 			if step != test.step || b.lane.state != test.state || fmt.Sprint(b.numbers()) != test.numbers || b.lane.unclear != test.after ||
-				b.lane.failures != test.fails || (b.lane.on != nil) != test.found || b.lane.blocked.IsZero() != (test.fails == 0) {
+				b.lane.failures != test.fails || (b.lane.sender != nil) != test.found || b.lane.failingSince.IsZero() != (test.fails == 0) {
 				t.Errorf("step %d, state %d, numbered %v, unclear %t, %d failures, found %t; want step %d, state %d, numbered %v, unclear %t, %d failures, found %t",
-					step, b.lane.state, b.numbers(), b.lane.unclear, b.lane.failures, b.lane.on != nil,
+					step, b.lane.state, b.numbers(), b.lane.unclear, b.lane.failures, b.lane.sender != nil,
 					test.step, test.state, test.numbers, test.after, test.fails, test.found)
 			}
 			if over := test.numbers == "[]" || test.step == Reject; over != (done == head) || !over && done != nil {
