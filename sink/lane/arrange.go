@@ -6,7 +6,8 @@ import (
 	"walpost/sink/recordbatch"
 )
 
-// AppendWaiting appends an event that waited for its partition. It has been a record since, and holds so many bytes.
+// AppendWaiting adds an event that waited until its partition was known. It is a record already, holds so many bytes, and was handed over
+// at since. The lane is not routed: see Wake.
 func (l *Lane) AppendWaiting(r recordbatch.Raw, tx uint64, held int, named bool, since time.Time, limit int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -24,14 +25,14 @@ func (l *Lane) AppendWaiting(r recordbatch.Raw, tx uint64, held int, named bool,
 	}
 }
 
-// Refuse lets no pass begin to write to the lane.
+// Refuse lets no pass begin, see Enter.
 func (l *Lane) Refuse() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.partitions = 0
 }
 
-// Accept lets passes write to the lane, one of so many.
+// Accept lets passes begin again, for a topic of so many partitions.
 func (l *Lane) Accept(partitions int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -41,7 +42,7 @@ func (l *Lane) Accept(partitions int) {
 	}
 }
 
-// SetGone says whether the partition is no more. It returns true if it is there again and the lane has to be routed.
+// SetGone says whether the partition is no more. It reports whether the caller has to route the lane, because it is there again.
 func (l *Lane) SetGone(gone bool) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -53,7 +54,7 @@ func (l *Lane) SetGone(gone bool) bool {
 	return l.queueIfIdle()
 }
 
-// StopIfGone ends the driving of a lane whose partition is no more. Only whoever drives the lane calls it.
+// StopIfGone reports whether the partition is no more. Then the caller stops driving the lane, which is vacant.
 func (l *Lane) StopIfGone() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -63,15 +64,15 @@ func (l *Lane) StopIfGone() bool {
 	return l.state == vacant
 }
 
-// Settled tells that nothing of the lane can reach its partition any more; with same, which says that events are placed as before, only
-// that no pass is writing to it. What stands behind a rejected event is never settled.
+// Settled reports whether nothing of the lane can reach its partition any more. With same, events are placed as before, and it reports only
+// whether no pass is writing to the lane. A lane that is stopped is never settled without same.
 func (l *Lane) Settled(same bool) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return !l.taken && (same || l.state == idle || l.state == vacant && l.gone)
 }
 
-// GiveBack empties a lane whose partition is no more, in order. Its sequences stay behind.
+// GiveBack empties a lane that is settled, and returns its batches in order. Its identity stays, should the partition come back.
 func (l *Lane) GiveBack() []*Batch {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -84,7 +85,7 @@ func (l *Lane) GiveBack() []*Batch {
 	return batches
 }
 
-// Wake queues an idle lane that has work. The caller routes it if it returns true.
+// Wake reports whether the caller has to route the lane, because it was idle and has work.
 func (l *Lane) Wake() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

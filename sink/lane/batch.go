@@ -9,7 +9,7 @@ import (
 	"walpost/sink/recordbatch"
 )
 
-// Batch is a record batch with what the relay is owed for it.
+// Batch is a record batch with what the relay is owed for its events. It belongs to one goroutine at a time.
 type Batch struct {
 	records recordbatch.Batch
 	tally
@@ -18,45 +18,45 @@ type Batch struct {
 	named []int32   // indices of the records whose row names the partition itself
 }
 
-// HandedOver notes when the batch got its first event.
+// HandedOver notes when the first event was handed over. Later calls change nothing.
 func (b *Batch) HandedOver(now time.Time) {
 	if b.since.IsZero() {
 		b.since = now
 	}
 }
 
-// Count is the number of events.
+// Count returns the number of events.
 func (b *Batch) Count() int32 { return b.records.Count() }
 
-// Len is the batch's uncompressed length in bytes.
+// Len returns the batch's uncompressed length in bytes.
 func (b *Batch) Len() int { return b.records.Len() }
 
-// Wire is the batch as it is sent, nil while it is not sealed.
+// Wire returns the batch as it is sent, nil while it is not sealed.
 func (b *Batch) Wire() []byte { return b.records.Wire() }
 
-// Runs are the transactions of the events, in order.
+// Runs returns the transactions of the events, in order.
 func (b *Batch) Runs() []schema.Run { return b.runs }
 
-// Held is how many bytes the events hold altogether.
+// Held returns how many bytes the events hold altogether.
 func (b *Batch) Held() int { return b.held }
 
-// Since is when the first event was handed over.
+// Since returns when the first event was handed over.
 func (b *Batch) Since() time.Time { return b.since }
 
-// Append adds an event of transaction tx, where size is r.Size(), and returns the bytes that it holds.
+// Append adds an event of transaction tx, and returns the bytes that it holds. size is r.Size().
 func (b *Batch) Append(r *recordbatch.Record, size int, tx uint64) int {
 	n := b.records.Append(r, size)
 	b.count(tx, n)
 	return n
 }
 
-// AppendRaw adds an event that is a record already, and that holds so many bytes.
+// AppendRaw adds an event of transaction tx that is a record already, and that holds so many bytes.
 func (b *Batch) AppendRaw(r recordbatch.Raw, tx uint64, held int) {
 	b.records.AppendRaw(r)
 	b.count(tx, held)
 }
 
-// Reset empties the batch. Its memory is given back.
+// Reset empties the batch and gives its memory back.
 func (b *Batch) Reset() {
 	b.records.Reset()
 	b.runs, b.held, b.seq, b.since, b.named = b.runs[:0], 0, 0, time.Time{}, b.named[:0]
@@ -81,7 +81,7 @@ func (t *tally) count(tx uint64, bytes int) {
 	t.runs = append(t.runs, schema.Run{Tx: tx, Rows: 1})
 }
 
-// Each calls f for every record with the transaction that it belongs to.
+// Each calls f for every event, in order, with its index, its record and its transaction.
 func (b *Batch) Each(f func(i int, r recordbatch.Raw, tx uint64)) {
 	run, left := 0, int32(0)
 	b.records.Each(func(i int, r recordbatch.Raw) {
@@ -94,7 +94,7 @@ func (b *Batch) Each(f func(i int, r recordbatch.Raw, tx uint64)) {
 	})
 }
 
-// NamesPartition tells whether record i's row names the partition itself.
+// NamesPartition reports whether the row of event i names the partition itself.
 func (b *Batch) NamesPartition(i int) bool {
 	_, found := slices.BinarySearch(b.named, int32(i))
 	return found
@@ -134,7 +134,8 @@ func (b *Batch) divide(pool *Pool, cuts ...int) []*Batch {
 	return parts
 }
 
-// Pool keeps emptied batches for the next use. Their buffers it leaves to package recordbatch.
+// Pool keeps emptied batches for the next use. It leaves their buffers to package recordbatch. The zero value is ready, and its methods may
+// be called from any goroutine.
 type Pool struct{ free sync.Pool }
 
 func (p *Pool) get() *Batch {
@@ -144,6 +145,7 @@ func (p *Pool) get() *Batch {
 	return &Batch{}
 }
 
+// Put empties a batch that nobody uses any more, and keeps it.
 func (p *Pool) Put(b *Batch) {
 	b.Reset()
 	p.free.Put(b)

@@ -1,0 +1,94 @@
+package lane
+
+import (
+	"time"
+
+	"walpost/sink/recordbatch"
+)
+
+// Sender sends the batches of the lanes that one broker leads. Lanes compare senders by identity.
+type Sender interface {
+	Addr() string // the broker's, for people
+}
+
+// Take returns the lane's head for a request of s, sealed by e. It returns nil if s has nothing to send for the lane: another sender has the
+// lane by now, or the publishing goroutine has its only batch. An error is that of e, and for Settle.
+func (l *Lane) Take(s Sender, e *recordbatch.Encoder) (*Batch, error) {
+	l.mu.Lock()
+	if l.sender != s || l.state != queued {
+		l.mu.Unlock()
+		return nil, nil
+	}
+	if l.gone {
+		l.state = vacant
+		l.mu.Unlock()
+		return nil, nil
+	}
+	if len(l.numbered) == 0 {
+		b := l.oldest()
+		if b == nil {
+			// The publishing goroutine has taken the open batch back to go on filling it, and will queue the lane when it is done.
+			l.state = idle
+			l.mu.Unlock()
+			return nil, nil
+		}
+		b.seq, l.sealedLen = l.id.advance(b.Count()), b.Len()
+		l.numbered = append(l.numbered, b)
+	}
+	l.state = sending
+	head, stamp := l.numbered[0], recordbatch.Stamp{ProducerID: l.id.Producer, Epoch: l.id.Epoch, Sequence: l.numbered[0].seq}
+	l.mu.Unlock()
+	// While a request with it is under way the head belongs to the sender: compressing needs no lock.
+	if head.Wire() == nil {
+		return head, head.records.Seal(e, stamp)
+	}
+	return head, nil
+}
+
+// oldest takes the first batch that has no numbers yet, nil if there is none. l.mu is held.
+func (l *Lane) oldest() *Batch {
+	if len(l.full) == 0 {
+		b := l.open
+		l.open = nil
+		return b
+	}
+	b := l.full[0]
+	n := copy(l.full, l.full[1:])
+	l.full[n] = nil
+	l.full = l.full[:n]
+	return b
+}
+
+// Sender returns the sender of the broker that leads the partition, nil if that is to be found, and whether a full batch waits.
+func (l *Lane) Sender() (on Sender, full bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.sender, len(l.full) > 0
+}
+
+// SetSender says who sends for the broker that leads the partition.
+func (l *Lane) SetSender(s Sender) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.sender = s
+}
+
+// Failing returns how many attempts have failed since the last success, and since when.
+func (l *Lane) Failing() (attempts int, since time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.failures, l.failingSince
+}
+
+// Renumber gives the lane a new identity, and what has sequences already new ones. What may be in the log is then sent a second time.
+func (l *Lane) Renumber(id Identity) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.id, l.unclear = id, false
+	for _, b := range l.numbered {
+		b.seq = l.id.advance(b.Count())
+		if b.Wire() != nil {
+			b.records.Restamp(recordbatch.Stamp{ProducerID: id.Producer, Epoch: id.Epoch, Sequence: b.seq})
+		}
+	}
+}
