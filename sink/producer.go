@@ -59,6 +59,18 @@ func newProducer(cfg *Config, log *slog.Logger, m *sinkMetrics, acks Acks, clien
 	return p
 }
 
+// reservedHeader warns once of each reserved name in the headers column, up to a few.
+func (p *Producer) reservedHeader() func(string) {
+	warned := map[string]bool{}
+	return func(name string) {
+		p.metrics.reserved.Inc()
+		if !warned[name] && len(warned) < 100 {
+			warned[name] = true
+			p.log.Warn("a header of the outbox row is left out: its name is reserved", "header", name)
+		}
+	}
+}
+
 // Publish encodes ev into the batch of its partition. tx is the transaction that it is acked under. It returns the bytes that the event
 // holds until then. An error is a *BadEvent: this event can never be a record, nothing of it was kept and nothing will be reported.
 //
