@@ -7,21 +7,21 @@ import (
 	"walpost/sink/kafkaerror"
 )
 
-// patience waits for what will be cured by time, or by an operator, and says in the log what for.
-type patience struct {
-	p     *Producer
-	what  string
-	topic string // for cures
-	since time.Time
-	tries int
-	said  *time.Time // when it was last logged; a lane's own, for its waits come one after the other
+// backoff pauses between attempts, while time or an operator cures what is in the way, and says in the log what is waited for.
+type backoff struct {
+	p      *Producer
+	what   string
+	topic  string // for cures
+	since  time.Time
+	tries  int
+	warned *time.Time // when the wait was last logged; a partition's own, for its waits come one after the other
 }
 
 // pause waits, longer each time and up to maxBackoff, and returns false once the producer is closed. err is why.
-func (w *patience) pause(err error) bool {
-	w.tell(err)
-	w.tries++
-	return w.p.sleep(backoff(w.tries))
+func (b *backoff) pause(err error) bool {
+	b.warn(err)
+	b.tries++
+	return b.p.sleep(pauseAfter(b.tries))
 }
 
 // sleep pauses, and returns false once the producer is closed.
@@ -36,26 +36,26 @@ func (p *Producer) sleep(d time.Duration) bool {
 	}
 }
 
-// tell logs a wait that lasts: at first after two seconds, what an operator must cure at once, then every minute.
-func (w *patience) tell(err error) {
-	if err == nil || w.p.ctx.Err() != nil {
+// warn logs what is waited for, every minute: at once if an operator must cure it, else from two seconds on.
+func (b *backoff) warn(err error) {
+	if err == nil || b.p.ctx.Err() != nil {
 		return
 	}
 	urgent := kafkaerror.Classify(err) == kafkaerror.Alarm
-	if !urgent && time.Since(w.since) < tellAfter || time.Since(*w.said) < alarmEvery {
+	if !urgent && time.Since(b.since) < warnAfter || time.Since(*b.warned) < warnEvery {
 		return
 	}
-	*w.said = time.Now()
+	*b.warned = time.Now()
 	if urgent {
-		w.p.log.Warn("waiting for "+w.what, "err", err, "cure", w.p.cfg.exact(kafkaerror.Cure(err), w.topic))
+		b.p.log.Warn("waiting for "+b.what, "err", err, "cure", b.p.cfg.withNames(kafkaerror.Cure(err), b.topic))
 		return
 	}
-	w.p.log.Warn("waiting for "+w.what, "err", err, "for", time.Since(w.since).Round(time.Second))
+	b.p.log.Warn("waiting for "+b.what, "err", err, "for", time.Since(b.since).Round(time.Second))
 }
 
-// backoff is the pause after so many attempts: doubled each time, between three quarters and the whole of it, so that lanes that failed
-// together do not come back together.
-func backoff(tries int) time.Duration {
+// pauseAfter returns the pause after so many attempts. It is doubled each time, and drawn between three quarters of that and the whole, so
+// that lanes that failed together do not come back together.
+func pauseAfter(tries int) time.Duration {
 	d := min(minBackoff<<min(tries-1, 16), maxBackoff)
 	return d - rand.N(d/4)
 }

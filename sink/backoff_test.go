@@ -8,7 +8,7 @@ func TestBackoffGrowsToItsMost(t *testing.T) {
 		if tries < 10 {
 			most = min(minBackoff<<(tries-1), maxBackoff)
 		}
-		if d := backoff(tries); d > most || d < most*3/4 {
+		if d := pauseAfter(tries); d > most || d < most*3/4 {
 			t.Errorf("attempt %d: %v, want %v at most", tries, d, most)
 		}
 	}

@@ -182,7 +182,7 @@ func TestCloseWithoutABroker(t *testing.T) {
 				defer p.mu.Unlock()
 				for _, s := range p.senders {
 					s.mu.Lock()
-					flying := len(s.flights)
+					flying := len(s.requests)
 					s.mu.Unlock()
 					if flying > 0 || name == "killed" {
 						return true

@@ -67,7 +67,7 @@ const (
 	stuckAfter = 3 * time.Second        // a request unanswered for so long makes us look for another leader
 	minBackoff = 5 * time.Millisecond   // first wait before a resend, doubled each time
 	maxBackoff = time.Second            // last: a partition that has a leader again gets its events within two
-	tellAfter  = 2 * time.Second        // a wait that time cures is logged from here on
-	alarmEvery = time.Minute            // how often a wait that only an operator can end is logged
+	warnAfter  = 2 * time.Second        // a wait that time cures is logged from here on
+	warnEvery  = time.Minute            // how often a wait that only an operator can end is logged
 	idBackoff  = 500 * time.Millisecond // most that passes between two attempts to get a producer id
 )

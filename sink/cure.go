@@ -32,8 +32,8 @@ func (c *Config) security() auth.Security {
 	return c.Security
 }
 
-// hint is the cure of a wait: brokers only hang up when the protocol is not the one they expect.
-func hint(err error) string {
+// waitCure returns the cure of a connection that is waited for. Brokers only hang up when the protocol is not the one they expect.
+func waitCure(err error) string {
 	if kafkaerror.Classify(err) == kafkaerror.Alarm {
 		return kafkaerror.Cure(err)
 	}
@@ -46,8 +46,8 @@ func hint(err error) string {
 	return "is the address right, and does a broker listen there?"
 }
 
-// exact puts the names at hand into a cure that is written for all.
-func (c *Config) exact(cure, topic string) string {
+// withNames puts the names at hand into a cure, in place of User:NAME and --topic NAME.
+func (c *Config) withNames(cure, topic string) string {
 	pairs := []string{}
 	if user := c.security().Username; user != "" {
 		pairs = append(pairs, "User:NAME", "User:"+user)

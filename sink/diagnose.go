@@ -93,7 +93,7 @@ func (d *diagnosing) bootstrap() (first *sarama.Broker) {
 	for i, err := range errs {
 		switch {
 		case err == nil:
-			d.list.OK("bootstrap", "connected to %s, %s", addrs[i], d.manner())
+			d.list.OK("bootstrap", "connected to %s, %s", addrs[i], d.protocol())
 		case first != nil: // the others are enough until they are away too
 			d.list.Add("bootstrap", diagnosis.Warning, fmt.Sprintf("connect to Kafka at %s: %v", addrs[i], err), d.cure(err))
 		default:
@@ -108,11 +108,11 @@ func (d *diagnosing) cure(err error) string {
 	if permanent(err) {
 		return d.k.cfg.refusalCure(err)
 	}
-	return d.k.cfg.exact(hint(err), "")
+	return d.k.cfg.withNames(waitCure(err), "")
 }
 
-// manner tells how brokers are talked to.
-func (d *diagnosing) manner() string {
+// protocol says how brokers are talked to.
+func (d *diagnosing) protocol() string {
 	s := d.k.cfg.Security
 	text := "security.protocol " + max(s.Protocol, "PLAINTEXT")
 	if s.SASL() {
@@ -121,14 +121,14 @@ func (d *diagnosing) manner() string {
 	return text
 }
 
-// idPatience is how long a broker may need for the first producer ids after its start.
-const idPatience = 5 * time.Second
+// idWait is how long a broker may need for the first producer ids after its start.
+const idWait = 5 * time.Second
 
-// producerID asks for what every producer asks for first. It tells whether the broker answers at all.
+// producerID asks for what every producer asks for first. It reports whether the broker answers at all.
 func (d *diagnosing) producerID(b *sarama.Broker) bool {
 	const check = "producer_id"
 	_, _, err := wire.ProducerID(b)
-	for began := time.Now(); errors.Is(err, sarama.ErrOffsetsLoadInProgress) && time.Since(began) < idPatience; {
+	for began := time.Now(); errors.Is(err, sarama.ErrOffsetsLoadInProgress) && time.Since(began) < idWait; {
 		select {
 		case <-d.splicer.Done():
 			return false

@@ -16,7 +16,7 @@ import (
 func (d *diagnosing) topics(b *sarama.Broker, names []string) {
 	res, err := b.GetMetadata(&sarama.MetadataRequest{Version: 8, Topics: names, IncludeTopicAuthorizedOperations: true})
 	if err != nil {
-		d.list.Add("topic", diagnosis.Failed, fmt.Sprintf("ask %s for the topics: %v", b.Addr(), err), hint(err))
+		d.list.Add("topic", diagnosis.Failed, fmt.Sprintf("ask %s for the topics: %v", b.Addr(), err), waitCure(err))
 		return
 	}
 	for _, t := range res.Topics {
@@ -31,13 +31,13 @@ func (d *diagnosing) topic(b *sarama.Broker, t *sarama.TopicMetadata) {
 		d.list.OK(check, "topic %s does not exist: its first event creates it, where the brokers have auto.create.topics.enable", t.Name)
 		return
 	case t.Err == sarama.ErrUnknownTopicOrPartition:
-		d.list.Add(check, diagnosis.Failed, fmt.Sprintf("topic %s does not exist", t.Name), d.k.cfg.exact(kafkaerror.Cure(t.Err), t.Name))
+		d.list.Add(check, diagnosis.Failed, fmt.Sprintf("topic %s does not exist", t.Name), d.k.cfg.withNames(kafkaerror.Cure(t.Err), t.Name))
 		return
 	case t.Err == sarama.ErrInvalidTopic:
 		d.list.Add(check, diagnosis.Failed, fmt.Sprintf("no topic can have the name %q", t.Name), "correct outbox.topic: Kafka allows letters, digits, dot, underscore and minus, up to 249 of them")
 		return
 	case t.Err != sarama.ErrNoError && t.Err != sarama.ErrLeaderNotAvailable:
-		d.list.Add(check, diagnosis.Failed, fmt.Sprintf("topic %s: %v", t.Name, t.Err), d.k.cfg.exact(kafkaerror.Cure(t.Err), t.Name))
+		d.list.Add(check, diagnosis.Failed, fmt.Sprintf("topic %s: %v", t.Name, t.Err), d.k.cfg.withNames(kafkaerror.Cure(t.Err), t.Name))
 		return
 	}
 	if leaderless := d.leaderless(t); leaderless != "" {
@@ -46,7 +46,7 @@ func (d *diagnosing) topic(b *sarama.Broker, t *sarama.TopicMetadata) {
 		return
 	}
 	if ops := t.TopicAuthorizedOperations; ops != math.MinInt32 && ops&(1<<sarama.AclOperationWrite) == 0 {
-		d.list.Add(check, diagnosis.Failed, fmt.Sprintf("topic %s: the right to write is missing", t.Name), d.k.cfg.exact(kafkaerror.Cure(sarama.ErrTopicAuthorizationFailed), t.Name))
+		d.list.Add(check, diagnosis.Failed, fmt.Sprintf("topic %s: the right to write is missing", t.Name), d.k.cfg.withNames(kafkaerror.Cure(sarama.ErrTopicAuthorizationFailed), t.Name))
 		return
 	}
 	d.durability(b, t)

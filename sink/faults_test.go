@@ -33,7 +33,7 @@ func TestPartitionsAreAdded(t *testing.T) {
 	kafkatest.Topic(t, brokers, topic, 3, map[string]string{"message.timestamp.type": "LogAppendTime"})
 	acks := newLedger()
 	p := open(t, config(t, brokers), acks)
-	p.attend = 200 * time.Millisecond
+	p.refreshEvery = 200 * time.Millisecond
 	const keys = 60
 	events := 0
 	round := func() {

@@ -11,7 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// sinkMetrics are the sink's. They exist from the start.
+// sinkMetrics are the metrics of the sink. They exist from the start.
 type sinkMetrics struct {
 	connected      prometheus.Gauge
 	duration       prometheus.Histogram
@@ -67,15 +67,15 @@ func (m *sinkMetrics) blocked(topic string, d time.Duration) {
 	m.topicBlocked.WithLabelValues(topic).Set(d.Seconds())
 }
 
-// join makes what waits in a producer visible.
-func (m *sinkMetrics) join(p *Producer) {
+// addProducer makes what waits in a producer visible.
+func (m *sinkMetrics) addProducer(p *Producer) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.producers[p] = struct{}{}
 }
 
-// leave forgets a producer that is closed. What it held waits for Kafka no longer.
-func (m *sinkMetrics) leave(p *Producer) {
+// removeProducer forgets a producer that is closed. What it held waits for Kafka no longer.
+func (m *sinkMetrics) removeProducer(p *Producer) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.producers, p)
@@ -84,7 +84,7 @@ func (m *sinkMetrics) leave(p *Producer) {
 	}
 }
 
-func (m *sinkMetrics) open() []*Producer {
+func (m *sinkMetrics) openProducers() []*Producer {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return slices.Collect(maps.Keys(m.producers))
@@ -104,7 +104,7 @@ func (b blockedTopics) Collect(ch chan<- prometheus.Metric) {
 			ages[w.Topic] = age
 		}
 	}
-	for _, p := range b.metrics.open() {
+	for _, p := range b.metrics.openProducers() {
 		for _, t := range p.knownTopics() {
 			b.metrics.blocked(t.name, ages[t.name])
 		}

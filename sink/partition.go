@@ -12,17 +12,17 @@ import (
 	"walpost/sink/recordbatch"
 )
 
-// partition is a partition of a topic: its lane, and what a lane does not know of itself.
+// partition joins the lane of a partition with what the lane does not know: its topic, its number, and when somebody was last warned.
 type partition struct {
-	lane  *lane.Lane
-	topic *topic
-	index int32
-	said  time.Time // when a wait of it was last logged; it belongs to whoever drives the lane
+	lane   *lane.Lane
+	topic  *topic
+	index  int32
+	warned time.Time // when a wait was last logged; the lane's driver's
 }
 
-// giveBack empties the lane of a partition that is no more. Nobody drives it.
+// giveBack empties the lane of a partition that is no more. The lane is settled, so it has no driver.
 func (part *partition) giveBack() []*unplaced {
-	part.said = time.Time{}
+	part.warned = time.Time{}
 	var back []*unplaced
 	for _, b := range part.lane.GiveBack() {
 		u := &unplaced{Batch: *b, explicit: make([]int32, b.Count())}
@@ -37,21 +37,22 @@ func (part *partition) giveBack() []*unplaced {
 	return back
 }
 
-// route hands a queued lane to its leader's sender, from any goroutine and without blocking.
+// route hands a queued lane to the sender of its leader. It may be called from any goroutine and does not block.
 func (p *Producer) route(part *partition) {
 	on, full := part.lane.Sender()
 	if s, ok := on.(*sender); !ok || !s.push(part, full) {
-		p.start(func() { p.lead(part) })
+		p.start(func() { p.findLeader(part) })
 	}
 }
 
-func (part *partition) patience(p *Producer, since time.Time, tries int) *patience {
-	return &patience{p: p, what: fmt.Sprintf("partition %d of topic %s", part.index, part.topic.name), topic: part.topic.name, since: since, tries: tries, said: &part.said}
+// backoff returns the pauses of the lane's driver.
+func (part *partition) backoff(p *Producer, since time.Time, tries int) *backoff {
+	return &backoff{p: p, what: fmt.Sprintf("partition %d of topic %s", part.index, part.topic.name), topic: part.topic.name, since: since, tries: tries, warned: &part.warned}
 }
 
-// lead finds the sender of the lane's leader, however long that takes.
-func (p *Producer) lead(part *partition) {
-	wait := part.patience(p, time.Now(), 0)
+// findLeader hands a queued lane to the sender of the broker that leads its partition, however long it takes to find that.
+func (p *Producer) findLeader(part *partition) {
+	wait := part.backoff(p, time.Now(), 0)
 	for !part.lane.StopIfGone() {
 		b, err := p.client.Leader(part.topic.name, part.index)
 		if err == nil {
@@ -88,11 +89,11 @@ func (p *Producer) senderOf(b *sarama.Broker) *sender {
 	return s
 }
 
-// finish does what an outcome for b, the lane's head, asks for.
+// finish settles b, the lane's head, and does what its outcome asks for.
 func (p *Producer) finish(part *partition, b *lane.Batch, o lane.Outcome) {
 	size := b.Len() // of what may be emptied or divided below
 	if o.Class() == kafkaerror.Done {
-		part.said = time.Time{} // before the lane is anybody else's
+		part.warned = time.Time{} // before Settle, after which somebody else may drive the lane
 	}
 	next, head := part.lane.Settle(o)
 	switch next {
@@ -119,6 +120,7 @@ func (p *Producer) finish(part *partition, b *lane.Batch, o lane.Outcome) {
 	}
 }
 
+// acked reports a batch that is in the log.
 func (p *Producer) acked(part *partition, b *lane.Batch) {
 	part.topic.published.Add(float64(b.Count()))
 	part.topic.bytes.Add(float64(len(b.Wire())))
@@ -127,21 +129,21 @@ func (p *Producer) acked(part *partition, b *lane.Batch) {
 	p.pool.Put(b)
 }
 
-// retry sends a lane's head again after a pause that grows, to whoever leads the partition then.
+// retry sends the lane's head again, after a pause that grows, to the broker that leads the partition then.
 func (p *Producer) retry(part *partition, err error) {
 	failures, since := part.lane.Failing()
-	wait := part.patience(p, since, failures-1)
+	wait := part.backoff(p, since, failures-1)
 	if !wait.pause(err) {
 		return
 	}
 	p.refresh(part.topic)
-	p.lead(part)
+	p.findLeader(part)
 }
 
 // refresh asks for a topic's leaders, and makes sure that its partitions are still those that its events go to.
 func (p *Producer) refresh(t *topic) {
 	_ = p.client.RefreshMetadata(t.name) // Leader and Partitions tell what came of it
-	t.compare(p)
+	t.checkCount(p)
 }
 
 // renew gives the lane a new producer id. What may be in the log already is then sent a second time: a duplicate, never a gap.
@@ -149,7 +151,7 @@ func (p *Producer) renew(part *partition, err error) {
 	p.log.Warn("taking a new producer id for a partition: what was under way may arrive twice",
 		"topic", part.topic.name, "partition", part.index, "err", err)
 	failures, since := part.lane.Failing()
-	wait := part.patience(p, since, failures-1)
+	wait := part.backoff(p, since, failures-1)
 	// A partition that takes no identity at all must not be offered one after the other without a pause.
 	if failures > 1 && !wait.pause(err) {
 		return
@@ -158,7 +160,7 @@ func (p *Producer) renew(part *partition, err error) {
 		id, err := p.newIdentity(p.ctx)
 		if err == nil {
 			part.lane.Renumber(id)
-			p.lead(part)
+			p.findLeader(part)
 			return
 		}
 		// Later than at the start a login that is refused is waited out: passwords are rotated while relays run.

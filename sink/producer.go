@@ -19,25 +19,25 @@ import (
 
 // Producer publishes to Kafka. [Kafka.Open] makes it. Publish and Flush belong to one goroutine; Close may be called from any.
 type Producer struct {
-	cfg     *Config
-	log     *slog.Logger
-	metrics *sinkMetrics
-	acks    Acks
-	client  sarama.Client
-	splicer *wire.Splicer
-	pool    lane.Pool
-	doubt   time.Duration // how long a broker has to tell of fewer partitions than are needed
-	attend  time.Duration // how often topics are looked at although nothing has happened
-	flow    time.Duration // how long a batch that is not full waits while more is flowing
-	linger  atomic.Int64  // how long it waits now, in nanoseconds
-	id      lane.Identity // what lanes are opened with; set by Open
+	cfg          *Config
+	log          *slog.Logger
+	metrics      *sinkMetrics
+	acks         Acks
+	client       sarama.Client
+	splicer      *wire.Splicer
+	pool         lane.Pool
+	confirmFewer time.Duration // how long a broker has to tell of fewer partitions than are needed
+	refreshEvery time.Duration // how often topics are looked at although nothing has happened
+	flow         time.Duration // how long a batch that is not full waits while more is flowing
+	linger       atomic.Int64  // how long it waits now, in nanoseconds
+	id           lane.Identity // what lanes are opened with; set by Open
 
 	// The publishing goroutine's.
 	composer *record.Composer
 	topics   map[string]*topic
-	name     []byte // scratch space for a topic's name
-	last     *topic // where the previous event went
-	dirty    []*topic
+	name     []byte       // scratch space for a topic's name
+	last     *topic       // where the previous event went
+	dirty    []*topic     // that hold events of this pass
 	entered  []*partition // that have events of this pass
 	held     []*sender
 
@@ -50,9 +50,9 @@ type Producer struct {
 	known   []*topic // the values of topics
 }
 
-// newProducer returns one without an identity. It does nothing by itself until events come.
+// newProducer returns a producer without an identity. It does nothing by itself until events come.
 func newProducer(cfg *Config, log *slog.Logger, m *sinkMetrics, acks Acks, client sarama.Client, s *wire.Splicer) *Producer {
-	p := &Producer{cfg: cfg, log: log, metrics: m, acks: acks, client: client, splicer: s, doubt: fewerFor, attend: attendEvery, flow: flowLinger,
+	p := &Producer{cfg: cfg, log: log, metrics: m, acks: acks, client: client, splicer: s, confirmFewer: confirmFewerFor, refreshEvery: refreshTopicsEvery, flow: flowLinger,
 		topics: map[string]*topic{}, senders: map[int32]*sender{}}
 	p.composer = record.NewComposer(cfg.Record, p.reservedHeader())
 	p.ctx, p.cancel = context.WithCancel(context.Background())
@@ -72,7 +72,7 @@ func (p *Producer) reservedHeader() func(string) {
 }
 
 // Publish encodes ev into the batch of its partition. tx is the transaction that it is acked under. It returns the bytes that the event
-// holds until then. An error is a *BadEvent: this event can never be a record, nothing of it was kept and nothing will be reported.
+// holds until then. An error is a [*record.BadEvent]: this event can never be a record, nothing of it was kept and nothing will be reported.
 //
 // The event waits for Flush. Publish blocks on nothing but a lane's lock, which nobody holds for long.
 func (p *Producer) Publish(ev *schema.Event, tx uint64) (int, error) {
@@ -139,13 +139,14 @@ func (p *Producer) topicOf(ev *schema.Event) (*topic, error) {
 		t.limit.Store(p.cfg.batchLimit())
 		t.published, t.bytes = p.metrics.topic(t.name)
 		p.topics[t.name] = t
-		p.know(t)
+		p.register(t)
 		p.start(func() { t.arrange(p) })
 	}
 	p.last = t
 	return t, nil
 }
 
+// bad counts an event that can never be a record.
 func (p *Producer) bad(e *record.BadEvent) error {
 	topic := e.Topic
 	if record.CheckTopic([]byte(topic)) != nil {
@@ -218,6 +219,7 @@ func (p *Producer) Close() error {
 	return nil
 }
 
+// rejected reports an event that was published and can never be a record.
 func (p *Producer) rejected(tx uint64, e *record.BadEvent) {
 	_ = p.bad(e)
 	p.acks.Rejected(tx, e)

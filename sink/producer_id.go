@@ -35,14 +35,14 @@ func (p *Producer) newIdentity(ctx context.Context) (lane.Identity, error) {
 		if hopeless != nil {
 			return lane.Identity{}, hopeless
 		}
-		cure := p.cfg.exact(hint(err), "")
+		cure := p.cfg.withNames(waitCure(err), "")
 		failed = fmt.Errorf("%w; %s", failed, cure)
 		p.metrics.opening.Store(&failed)
 		if time.Since(since) > time.Second && time.Since(said) > 10*time.Second {
 			said = time.Now()
 			p.log.Warn("waiting for Kafka", "bootstrap.servers", strings.Join(p.cfg.Brokers, ","), "err", err, "cure", cure)
 		}
-		timer := time.NewTimer(min(backoff(tries+1), idBackoff))
+		timer := time.NewTimer(min(pauseAfter(tries+1), idBackoff))
 		select {
 		case <-ctx.Done():
 			timer.Stop()

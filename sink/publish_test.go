@@ -102,7 +102,7 @@ func TestEventsWaitForTheirTopic(t *testing.T) {
 	cfg := config(t, nil)
 	cfg.MaxRequestSize = 700
 	p, c := offline(t, cfg, acks)
-	p.doubt = 20 * time.Millisecond
+	p.confirmFewer = 20 * time.Millisecond
 	r := rand.New(rand.NewPCG(3, 4))
 	want := make([][]string, 5)
 	var ids []string

@@ -137,7 +137,7 @@ func TestLimitIsLowered(t *testing.T) {
 	cfg := config(t, brokers)
 	cfg.Codec = recordbatch.None
 	p := open(t, cfg, acks)
-	p.attend = 200 * time.Millisecond
+	p.refreshEvery = 200 * time.Millisecond
 	publish(t, p, event(topic, "k", 0), 0)
 	p.Flush(false)
 	acks.wait(t, 1, 0)

@@ -13,25 +13,26 @@ import (
 	"walpost/sink/wire"
 )
 
-// sender sends the batches of the lanes that one broker leads. Lanes queue with it; whatever is queued when a request can go shares it.
+// sender sends the batches of the partitions that one broker leads. Their lanes queue with it. Those that are queued when a request can go
+// share it.
 type sender struct {
 	p       *Producer
 	broker  *sarama.Broker
 	encoder *recordbatch.Encoder // the loop's
 
-	mu      sync.Mutex
-	cond    *sync.Cond
-	ready   []*partition
-	hurry   bool // what is ready does not wait for the linger any more
-	timed   bool // the linger's timer runs
-	flights map[*flight]struct{}
-	holds   int // while it is above 0, lanes are being queued together and no request leaves
-	conn    int // number of the connection; each that failed is closed once
-	closed  bool
+	mu         sync.Mutex
+	cond       *sync.Cond
+	ready      []*partition          // queued
+	skipLinger bool                  // what is ready does not wait for the linger any more
+	timerRuns  bool                  // the linger's timer runs
+	requests   map[*request]struct{} // under way
+	holds      int                   // while it is above 0, lanes are being queued together and no request leaves
+	conn       int                   // number of the connection; each that failed is closed once
+	closed     bool
 }
 
-// flight is a request under way.
-type flight struct {
+// request is a produce request under way.
+type request struct {
 	sent  time.Time
 	conn  int
 	parts []part
@@ -48,7 +49,7 @@ func newSender(p *Producer, b *sarama.Broker) *sender {
 	if err != nil {
 		panic(err) // NewKafka has made one of the same kind
 	}
-	s := &sender{p: p, broker: b, encoder: encoder, flights: map[*flight]struct{}{}}
+	s := &sender{p: p, broker: b, encoder: encoder, requests: map[*request]struct{}{}}
 	s.cond = sync.NewCond(&s.mu)
 	p.work.Go(s.run)
 	p.work.Go(s.watch)
@@ -66,15 +67,15 @@ func (s *sender) push(part *partition, full bool) bool {
 		return false
 	}
 	s.ready = append(s.ready, part)
-	if linger := time.Duration(s.p.linger.Load()); linger > 0 && !s.hurry && !full {
+	if linger := time.Duration(s.p.linger.Load()); linger > 0 && !s.skipLinger && !full {
 		// The linger belongs to the broker, so that its lanes share requests: one timer for all, and whoever comes first starts it.
-		if !s.timed {
-			s.timed = true
-			time.AfterFunc(linger, s.urge)
+		if !s.timerRuns {
+			s.timerRuns = true
+			time.AfterFunc(linger, s.endLinger)
 		}
 		return true
 	}
-	s.hurry = true
+	s.skipLinger = true
 	if s.holds == 0 {
 		s.cond.Signal()
 	}
@@ -94,16 +95,17 @@ func (s *sender) release(urgent bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.holds--
-	s.hurry = s.hurry || urgent
+	s.skipLinger = s.skipLinger || urgent
 	if s.holds == 0 {
 		s.cond.Signal() // also for a request that waits for its turn
 	}
 }
 
-func (s *sender) urge() {
+// endLinger lets what is ready go. The linger's timer calls it.
+func (s *sender) endLinger() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.timed, s.hurry = false, true
+	s.timerRuns, s.skipLinger = false, true
 	s.cond.Signal()
 }
 
@@ -117,11 +119,12 @@ func (s *sender) close() {
 	s.cond.Broadcast()
 	if s.p.ctx.Err() == nil {
 		for _, part := range left {
-			s.p.work.Go(func() { s.p.lead(part) }) // p.mu is held, so the producer is open
+			s.p.work.Go(func() { s.p.findLeader(part) }) // p.mu is held, so the producer is open
 		}
 	}
 }
 
+// run sends requests until the sender is closed.
 func (s *sender) run() {
 	for {
 		queue := s.wait()
@@ -129,7 +132,7 @@ func (s *sender) run() {
 			return
 		}
 		for len(queue) > 0 {
-			f := &flight{}
+			r := &request{}
 			size := 0
 			for len(queue) > 0 && (size == 0 || size < maxRequest) {
 				next := queue[0]
@@ -138,12 +141,12 @@ func (s *sender) run() {
 				if err != nil {
 					s.p.finish(next, b, lane.Outcome{Err: err, Named: -1})
 				} else if b != nil {
-					f.parts = append(f.parts, part{next, b})
+					r.parts = append(r.parts, part{next, b})
 					size += len(b.Wire())
 				}
 			}
-			if len(f.parts) > 0 {
-				s.send(f)
+			if len(r.parts) > 0 {
+				s.send(r)
 			}
 		}
 	}
@@ -153,9 +156,9 @@ func (s *sender) run() {
 func (s *sender) wait() []*partition {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for (len(s.ready) == 0 || !s.hurry || s.holds > 0 || len(s.flights) >= wire.MaxOpenRequests) && !s.closed {
+	for (len(s.ready) == 0 || !s.skipLinger || s.holds > 0 || len(s.requests) >= wire.MaxOpenRequests) && !s.closed {
 		if len(s.ready) == 0 {
-			s.hurry = false
+			s.skipLinger = false
 		}
 		s.cond.Wait()
 	}
@@ -163,40 +166,41 @@ func (s *sender) wait() []*partition {
 		return nil
 	}
 	queue := s.ready
-	s.ready, s.hurry = nil, false
+	s.ready, s.skipLinger = nil, false
 	return queue
 }
 
-// send sends one request. Its parts of one topic are put together, as a request has them. The answer comes in a goroutine of sarama's, or here when the request could not be sent.
-func (s *sender) send(f *flight) {
-	slices.SortStableFunc(f.parts, func(a, b part) int { return strings.Compare(a.partition.topic.name, b.partition.topic.name) })
+// send sends one request. Its parts of one topic are put together, as a request has them. answered is called in a goroutine of sarama's, or
+// here when the request could not be sent.
+func (s *sender) send(r *request) {
+	slices.SortStableFunc(r.parts, func(a, b part) int { return strings.Compare(a.partition.topic.name, b.partition.topic.name) })
 	s.mu.Lock()
 	// Were AsyncProduce to wait for a free place, it would do so with the broker locked, and nobody could close a stuck connection.
-	for len(s.flights) >= wire.MaxOpenRequests && !s.closed {
+	for len(s.requests) >= wire.MaxOpenRequests && !s.closed {
 		s.cond.Wait()
 	}
-	f.sent, f.conn = time.Now(), s.conn
-	s.flights[f] = struct{}{}
+	r.sent, r.conn = time.Now(), s.conn
+	s.requests[r] = struct{}{}
 	s.mu.Unlock()
 	s.p.work.Add(1) // so that Close returns when all has been reported; the loop that calls this counts itself, so Wait is not over
 
-	parts := make([]wire.Part, len(f.parts))
-	for i, p := range f.parts {
+	parts := make([]wire.Part, len(r.parts))
+	for i, p := range r.parts {
 		parts[i] = wire.Part{Topic: p.partition.topic.name, Partition: p.partition.index, Batch: p.batch.Wire()}
 	}
-	err := s.p.splicer.Produce(s.broker, parts, func(answers []wire.Answer, err error) { s.landed(f, answers, err) })
+	err := s.p.splicer.Produce(s.broker, parts, func(answers []wire.Answer, err error) { s.answered(r, answers, err) })
 	if err != nil {
-		s.landed(f, nil, err)
+		s.answered(r, nil, err)
 	}
 }
 
-// landed takes a request's answer apart. It may run in sarama's receiving goroutine, so it must not call the broker.
-func (s *sender) landed(f *flight, answers []wire.Answer, err error) {
+// answered hands the outcomes of a request to its partitions. It may run in sarama's receiving goroutine, so it must not call the broker.
+func (s *sender) answered(r *request, answers []wire.Answer, err error) {
 	defer s.p.work.Done()
 	s.mu.Lock()
-	delete(s.flights, f)
+	delete(s.requests, r)
 	// All requests of a connection fail with it. Only the first of them may close it: by the second, it may have been made anew.
-	broken := err != nil && f.conn == s.conn
+	broken := err != nil && r.conn == s.conn
 	if broken {
 		s.conn++
 	}
@@ -209,12 +213,12 @@ func (s *sender) landed(f *flight, answers []wire.Answer, err error) {
 		s.p.start(func() { _ = s.broker.Close() }) // the next look-up of a leader opens it again
 	}
 	if err == nil {
-		s.p.metrics.duration.Observe(time.Since(f.sent).Seconds())
+		s.p.metrics.duration.Observe(time.Since(r.sent).Seconds())
 	}
-	for i, part := range f.parts {
+	for i, part := range r.parts {
 		o := lane.Outcome{Err: err, Named: -1}
 		if err == nil {
-			o = lane.Outcome{Err: answers[i].Err, Named: answers[i].Named}
+			o = lane.Outcome(answers[i])
 		}
 		s.p.finish(part.partition, part.batch, o)
 	}
@@ -224,9 +228,9 @@ func (s *sender) landed(f *flight, answers []wire.Answer, err error) {
 func (s *sender) stuck() (partitions []*partition, closed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for f := range s.flights {
-		if time.Since(f.sent) > stuckAfter {
-			for _, part := range f.parts {
+	for r := range s.requests {
+		if time.Since(r.sent) > stuckAfter {
+			for _, part := range r.parts {
 				partitions = append(partitions, part.partition)
 			}
 		}

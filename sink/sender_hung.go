@@ -9,8 +9,8 @@ import (
 	"walpost/sink/wire"
 )
 
-// shunFor is how long a broker that hangs is not connected to again.
-const shunFor = 5 * time.Second
+// avoidFor is how long a broker that hangs is not connected to again.
+const avoidFor = 5 * time.Second
 
 // watch leaves a broker that hangs: its answer would be waited for until the read time-out, while the partition has a new leader already.
 func (s *sender) watch() {
@@ -27,20 +27,20 @@ func (s *sender) watch() {
 			return
 		}
 		if len(stuck) > 0 {
-			s.desert(stuck)
+			s.leaveBroker(stuck)
 		}
 	}
 }
 
-// desert leaves the broker if another one leads one of the partitions by now. What else waits for the broker is freed as well: sarama
+// leaveBroker leaves the broker if another one leads one of the partitions by now. What else waits for the broker is freed as well: sarama
 // asks whichever broker it likes for leaders, over the same connections, and would ask this one again as soon as it is rid of it.
-func (s *sender) desert(stuck []*partition) {
+func (s *sender) leaveBroker(stuck []*partition) {
 	part, leader := s.p.ledElsewhere(stuck, s.broker)
 	if part == nil {
 		return
 	}
 	s.p.log.Warn("leaving a broker that does not answer", "broker", s.broker.Addr(), "topic", part.topic.name, "partition", part.index, "leader", leader)
-	s.p.splicer.Avoid(s.broker.Addr(), shunFor)
+	s.p.splicer.Avoid(s.broker.Addr(), avoidFor)
 }
 
 // ledElsewhere asks the other brokers for a partition that another one leads, and for that one's id. It uses connections of its own, because

@@ -19,12 +19,12 @@ type Wait struct {
 // waits returns the topics that have unacked events, those that have waited longest first.
 func (m *sinkMetrics) waits() []Wait {
 	longest := map[string]Wait{} // of the stream's producer and the backfill's
-	for _, p := range m.open() {
+	for _, p := range m.openProducers() {
 		for _, t := range p.knownTopics() {
 			w := t.wait()
 			if other, ok := longest[t.name]; !w.Since.IsZero() && (!ok || w.Since.Before(other.Since)) {
 				if kafkaerror.Classify(w.Err) == kafkaerror.Alarm {
-					w.Cure = p.cfg.exact(kafkaerror.Cure(w.Err), t.name)
+					w.Cure = p.cfg.withNames(kafkaerror.Cure(w.Err), t.name)
 				}
 				longest[t.name] = w
 			}
@@ -38,10 +38,10 @@ func (m *sinkMetrics) waits() []Wait {
 	return waits
 }
 
-// wait is what the topic's events wait for; Since is zero if there are none.
+// wait returns what the topic's events wait for. Since is zero if none wait.
 func (t *topic) wait() Wait {
 	t.mu.Lock()
-	partitions := t.every
+	partitions := t.all
 	w := Wait{Topic: t.name, Err: t.err}
 	if len(t.waiting) > 0 {
 		w.Since = t.waiting[0].Since()

@@ -12,7 +12,7 @@ import (
 	"walpost/sink/recordbatch"
 )
 
-// topic is a topic that events go to: its lanes, or, while its partitions are not known or change, the events that wait for them.
+// topic is a topic that events go to. It has its partitions, or, while they are not known or change, the events that wait for them.
 type topic struct {
 	name       string
 	limit      atomic.Int64                 // bytes of a batch, uncompressed
@@ -25,9 +25,9 @@ type topic struct {
 	dirty  bool
 
 	mu      sync.Mutex
-	waiting []*unplaced  // handed over while partitions was nil
+	waiting []*unplaced  // handed over while partitions was nil, in order
 	needs   int32        // partitions that there must be for all that wait, as far as rows name them
-	every   []*partition // by index, all that there ever were: a lane whose partition is gone keeps its sequences, should it come back
+	all     []*partition // by index, all that there ever were: the lane of one that is gone keeps its sequences, should it come back
 	count   int          // how many of them there are now; 0: not known yet
 	err     error        // why the partitions are not known
 }
@@ -54,7 +54,7 @@ func (t *topic) hold(r *recordbatch.Record, size int, explicit int32, tx uint64)
 	return length
 }
 
-// handOver lets the pass's held events take part: they wait, or go to their lanes when these have become known meanwhile. A row that
+// handOver ends a pass: its held events wait with the others, or go to their lanes if the partitions have become known meanwhile. A row that
 // names a partition of which nobody has heard yet makes the topic ask again first.
 func (t *topic) handOver(p *Producer, now time.Time) {
 	t.dirty = false
@@ -89,7 +89,7 @@ func (t *topic) pack(u *unplaced) {
 	}
 	limit := int(t.limit.Load())
 	last := t.waiting[len(t.waiting)-1]
-	u.apart(func(i int, r recordbatch.Raw, tx uint64, held int) {
+	u.eachHeld(func(i int, r recordbatch.Raw, tx uint64, held int) {
 		// What a lane gave back may be sealed.
 		if last.Wire() != nil || last.Len()+r.Len+recordbatch.Overhead > limit {
 			last = &unplaced{}
@@ -102,9 +102,9 @@ func (t *topic) pack(u *unplaced) {
 	u.Reset()
 }
 
-// apart calls f for every record with the transaction that it belongs to and the bytes that it holds. What the events hold altogether must
-// come back altogether: a record's length is not always what was counted for it, see divide.
-func (u *unplaced) apart(f func(i int, r recordbatch.Raw, tx uint64, held int)) {
+// eachHeld calls f for every event with its record, its transaction and the bytes that it holds. What the events hold altogether is given
+// out altogether: a record's length is not always what was counted for it, as where a batch was divided.
+func (u *unplaced) eachHeld(f func(i int, r recordbatch.Raw, tx uint64, held int)) {
 	left := u.Held()
 	u.Each(func(i int, r recordbatch.Raw, tx uint64) {
 		held := min(r.Len, left)
@@ -120,7 +120,7 @@ func (u *unplaced) apart(f func(i int, r recordbatch.Raw, tx uint64, held int)) 
 func (t *topic) place(p *Producer, partitions []*partition) {
 	limit := int(t.limit.Load())
 	for _, u := range t.waiting {
-		u.apart(func(i int, r recordbatch.Raw, tx uint64, held int) {
+		u.eachHeld(func(i int, r recordbatch.Raw, tx uint64, held int) {
 			n := u.explicit[i]
 			named := n >= 0
 			if !named {

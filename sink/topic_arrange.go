@@ -9,19 +9,19 @@ import (
 // lookAgain is the longest pause between two looks at a topic's partitions while they are being arranged.
 const lookAgain = 250 * time.Millisecond
 
-// reconsider lets the topic's events wait until its partitions have been looked at anew. t.mu is held.
+// reconsider lets the topic's events wait until its partitions have been looked at again. t.mu is held.
 func (t *topic) reconsider(p *Producer) {
 	if t.partitions.Swap(nil) == nil {
 		return // arrange is at work already
 	}
-	for _, part := range t.every[:t.count] {
+	for _, part := range t.all[:t.count] {
 		part.lane.Refuse()
 	}
 	p.start(func() { t.arrange(p) })
 }
 
-// compare looks at what is known of the partitions by now, and has them arranged anew if their number is another one.
-func (t *topic) compare(p *Producer) {
+// checkCount has the partitions arranged again if their number, as the client knows it by now, is another one.
+func (t *topic) checkCount(p *Producer) {
 	partitions, err := p.client.Partitions(t.name)
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -36,7 +36,7 @@ func (t *topic) compare(p *Producer) {
 // A key's partition depends on their number. So when that changes, everything that was placed by the old one is acked before the first
 // event is placed by the new one; a partition that is no more (the topic was deleted and created with fewer) gives back what it has.
 func (t *topic) arrange(p *Producer) {
-	wait := patience{p: p, what: "topic " + t.name, topic: t.name, since: time.Now(), said: new(time.Time)}
+	wait := backoff{p: p, what: "topic " + t.name, topic: t.name, since: time.Now(), warned: new(time.Time)}
 	var fewer time.Time // since when there have been too few
 	limited := false
 	for tries := 1; ; tries++ {
@@ -65,7 +65,7 @@ func (t *topic) arrange(p *Producer) {
 			t.readLimit(p)
 		}
 		// A broker that lags behind the others still tells of fewer: it has to be so for a while.
-		if (fewer.IsZero() || time.Since(fewer) >= p.doubt) && t.rearrange(p, count) {
+		if (fewer.IsZero() || time.Since(fewer) >= p.confirmFewer) && t.rearrange(p, count) {
 			return
 		}
 		if !p.sleep(min(minBackoff<<min(tries, 10), lookAgain)) {
@@ -74,11 +74,12 @@ func (t *topic) arrange(p *Producer) {
 	}
 }
 
-// rearrange places what waits among so many partitions, if nothing that was placed otherwise is left. Else it returns false.
+// rearrange places what waits among so many partitions. It returns false if something that was placed among another number is left: then it
+// changes nothing.
 func (t *topic) rearrange(p *Producer, count int) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	had := t.every[:t.count]
+	had := t.all[:t.count]
 	settled := true
 	for i, part := range had {
 		if part.lane.SetGone(i >= count) {
@@ -97,11 +98,11 @@ func (t *topic) rearrange(p *Producer, count int) bool {
 		back = append(back, had[i].giveBack()...)
 	}
 	t.waiting = append(back, t.waiting...)
-	for i := len(t.every); i < count; i++ {
-		t.every = append(t.every, &partition{lane: lane.New(p.id, &p.pool), topic: t, index: int32(i)})
+	for i := len(t.all); i < count; i++ {
+		t.all = append(t.all, &partition{lane: lane.New(p.id, &p.pool), topic: t, index: int32(i)})
 	}
 	t.count = count
-	partitions := t.every[:count:count]
+	partitions := t.all[:count:count]
 	for _, part := range partitions {
 		part.lane.Accept(count)
 	}

@@ -74,7 +74,7 @@ func TestNothingOvertakesWhilePartitionsAreAdded(t *testing.T) {
 	b := newScripted(t, "orders", 1)
 	acks := newLedger()
 	p := open(t, config(t, []string{b.Addr()}), acks)
-	p.attend = 20 * time.Millisecond
+	p.refreshEvery = 20 * time.Millisecond
 	key := keyOf(t, 0, 1, 1, 2)
 	publish(t, p, event("orders", key, 1), 1)
 	p.Flush(false)
@@ -109,7 +109,7 @@ func TestPartitionsThatAreNoMore(t *testing.T) {
 	acks := newLedger()
 	cfg := config(t, []string{b.Addr()})
 	p := open(t, cfg, acks)
-	p.doubt = 200 * time.Millisecond
+	p.confirmFewer = 200 * time.Millisecond
 	key := keyOf(t, 2, 3, 0, 1)
 	publish(t, p, event("orders", key, 1), 1)
 	p.Flush(false)
@@ -161,7 +161,7 @@ func TestFewerPartitionsForAMoment(t *testing.T) {
 	cfg := config(t, []string{b.Addr()})
 	cfg.Logger = log.logger()
 	p := open(t, cfg, acks)
-	p.attend, p.doubt = 10*time.Millisecond, time.Hour
+	p.refreshEvery, p.confirmFewer = 10*time.Millisecond, time.Hour
 	publish(t, p, event("orders", "k", 1), 1)
 	p.Flush(false)
 	acks.wait(t, 1, 0)
@@ -184,7 +184,7 @@ func TestRowNamesANewPartition(t *testing.T) {
 	b := newScripted(t, "orders", 1)
 	acks := newLedger()
 	p := open(t, config(t, []string{b.Addr()}), acks)
-	p.doubt = 300 * time.Millisecond
+	p.confirmFewer = 300 * time.Millisecond
 	to := func(partition string, i int) *schema.Event {
 		ev := event("orders", "k", i)
 		ev.Values[schema.Partition] = []byte(partition)
@@ -217,7 +217,7 @@ func TestPartitionsComeAndGo(t *testing.T) {
 	b := newScripted(t, "orders", 3)
 	acks := newLedger()
 	p := open(t, config(t, []string{b.Addr()}), acks)
-	p.attend, p.doubt = 5*time.Millisecond, time.Millisecond
+	p.refreshEvery, p.confirmFewer = 5*time.Millisecond, time.Millisecond
 	const keys = 30
 	publish(t, p, event("orders", "k-0", 0), 0)
 	events := 1

@@ -42,9 +42,9 @@ func topicSettings(b *sarama.Broker, topic string, names ...string) (map[string]
 	return settings, len(settings) > 0
 }
 
-// shrink answers a batch of so many bytes that was too large for the topic: the limit was lowered under us, or is not ours to read. Then
-// batches become smaller by halves; what is refused meanwhile is divided all the same. A batch from before the limit was last lowered,
-// or from another lane at the same time, tells nothing new.
+// shrink lowers the limit after a batch of so many bytes was too large for the topic. The topic's limit is read again. Where it cannot be
+// read, batches become smaller by halves. A batch from before the limit was last lowered, or from another lane at the same time, says
+// nothing new. What is refused meanwhile is divided in any case.
 func (t *topic) shrink(p *Producer, size int) {
 	before := t.limit.Load()
 	if int64(size) > before {

@@ -7,14 +7,14 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// What happens to a topic without an error that would tell of it.
+// Times of looking at topics although no error says that they have changed.
 const (
-	attendEvery = time.Minute     // how often topics are looked at: partitions that were added are used, a limit that was raised too
-	fewerFor    = 2 * time.Second // how long brokers have to tell of fewer partitions before that is believed
+	refreshTopicsEvery = time.Minute     // how often topics are looked at: partitions that were added are used, a limit that was raised too
+	confirmFewerFor    = 2 * time.Second // how long brokers have to tell of fewer partitions before that is believed
 )
 
-// know makes a topic one of those that are attended to and told of. Publishing goroutine.
-func (p *Producer) know(t *topic) {
+// register makes a topic one of those that are refreshed, and that status and metrics know of. Publishing goroutine.
+func (p *Producer) register(t *topic) {
 	p.mu.Lock()
 	p.known = append(p.known, t)
 	first := len(p.known) == 1
@@ -22,14 +22,14 @@ func (p *Producer) know(t *topic) {
 	if !first {
 		return
 	}
-	p.metrics.join(p)
-	p.start(p.attendToTopics)
+	p.metrics.addProducer(p)
+	p.start(p.refreshTopics)
 }
 
-// attendToTopics looks at all topics every so often, until the producer is closed.
-func (p *Producer) attendToTopics() {
-	defer p.metrics.leave(p)
-	for p.sleep(p.attend) {
+// refreshTopics looks at all topics every so often, until the producer is closed.
+func (p *Producer) refreshTopics() {
+	defer p.metrics.removeProducer(p)
+	for p.sleep(p.refreshEvery) {
 		var names []string
 		topics := p.knownTopics()
 		for _, t := range topics {
@@ -40,7 +40,7 @@ func (p *Producer) attendToTopics() {
 		}
 		for _, t := range topics {
 			if t.partitions.Load() != nil {
-				t.compare(p)
+				t.checkCount(p)
 				t.grow(p)
 			}
 		}

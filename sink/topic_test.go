@@ -42,7 +42,7 @@ func TestWaitingEventsArePacked(t *testing.T) {
 				}
 				back, used = back+u.Held(), used+u.Len()
 				runs = append(runs, u.Runs()...)
-				u.apart(func(i int, r recordbatch.Raw, tx uint64, _ int) {
+				u.eachHeld(func(i int, r recordbatch.Raw, tx uint64, _ int) {
 					if key := string(r.Record().Key); key != fmt.Sprint(next) || tx != uint64(next/7) || u.explicit[i] != int32(next%3-1) {
 						t.Fatalf("event %d: key %s, transaction %d, partition %d", next, key, tx, u.explicit[i])
 					}

@@ -81,13 +81,13 @@ type tokenProvider struct {
 func (p *tokenProvider) Token() (*sarama.AccessToken, error) {
 	t, err := p.tokens.Token()
 	if err != nil {
-		return nil, p.explain(err)
+		return nil, p.describe(err)
 	}
 	return &sarama.AccessToken{Token: t.AccessToken}, nil
 }
 
-// explain says what became of the request. The answer's body is left out unless it is in OAuth's own form: a proxy's page helps nobody.
-func (p *tokenProvider) explain(err error) error {
+// describe says what became of the request. The answer's body is left out unless it is in OAuth's own form: a proxy's page helps nobody.
+func (p *tokenProvider) describe(err error) error {
 	var answer *oauth2.RetrieveError
 	if !errors.As(err, &answer) {
 		return fmt.Errorf("get a token from kafka.sasl.oauthbearer.token.endpoint.url %s: %w", p.url, err)
