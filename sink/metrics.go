@@ -23,8 +23,8 @@ type sinkMetrics struct {
 	reconnects     prometheus.Counter
 	reserved       prometheus.Counter
 
-	opening   atomic.Pointer[error] // why Kafka gives no producer id, while one is waited for
-	mu        sync.Mutex
+	opening   atomic.Pointer[error]  // why Kafka gives no producer id, while one is waited for
+	mu        sync.Mutex             // see Producer.mu
 	producers map[*Producer]struct{} // the open ones, to be asked what waits
 }
 

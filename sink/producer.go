@@ -45,6 +45,18 @@ type Producer struct {
 	cancel context.CancelFunc
 	work   sync.WaitGroup
 
+	// mu guards what is below.
+	//
+	// While a lock of the sink is held, only locks that the arrows lead to from there are taken:
+	//
+	//	topic.mu ─┬─▶ a lane's
+	//	          └─▶ Producer.mu ──▶ sender.mu
+	//	                  ▲
+	//	sinkMetrics.mu ───┘
+	//
+	// Those of packages wire and auth stand alone: none of these is held when they are taken, nor the other way round. No lock of this package
+	// is held while a broker is waited for. sarama calls the splicer with a broker's lock held, so nothing here calls sarama with a lock of
+	// ours held, but for a broker's ID and Addr, which take none. Acks.Rejected may be called with topic.mu held, Acks.Acked never is.
 	mu      sync.Mutex
 	senders map[int32]*sender
 	known   []*topic // the values of topics

@@ -20,7 +20,7 @@ type sender struct {
 	broker  *sarama.Broker
 	encoder *recordbatch.Encoder // the loop's
 
-	mu         sync.Mutex
+	mu         sync.Mutex // innermost, see Producer.mu
 	cond       *sync.Cond
 	ready      []*partition          // queued
 	skipLinger bool                  // what is ready does not wait for the linger any more

@@ -24,7 +24,7 @@ type topic struct {
 	staged []*unplaced // published in this pass
 	dirty  bool
 
-	mu      sync.Mutex
+	mu      sync.Mutex   // outermost, see Producer.mu
 	waiting []*unplaced  // handed over while partitions was nil, in order
 	needs   int32        // partitions that there must be for all that wait, as far as rows name them
 	all     []*partition // by index, all that there ever were: the lane of one that is gone keeps its sequences, should it come back

@@ -15,7 +15,7 @@ type Access struct {
 	settings func() Security
 	log      *slog.Logger
 
-	mu     sync.Mutex
+	mu     sync.Mutex     // innermost
 	last   *tls.Config    // what was last found right; nil: plain text
 	said   string         // what was last found wrong
 	client Security       // what tokens are asked for with

@@ -19,7 +19,7 @@ type Splicer struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 
-	mu         sync.Mutex
+	mu         sync.Mutex // innermost: sarama holds a lock of its own when it dials, writes and closes; only connections are closed under it
 	last       int64
 	requests   map[int64][]Part
 	conns      map[*spliceConn]struct{}
