@@ -20,7 +20,7 @@ type partition struct {
 	warned time.Time // when a wait was last logged; the lane's driver's
 }
 
-// giveBack empties the lane of a partition that is no more. The lane is settled, so it has no driver.
+// giveBack empties the lane of a partition that is no more. The lane is at rest, so it has no driver.
 func (part *partition) giveBack() []*unplaced {
 	part.warned = time.Time{}
 	var back []*unplaced

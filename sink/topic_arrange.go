@@ -80,14 +80,14 @@ func (t *topic) rearrange(p *Producer, count int) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	had := t.all[:t.count]
-	settled := true
+	atRest := true
 	for i, part := range had {
 		if part.lane.SetGone(i >= count) {
 			p.route(part)
 		}
-		settled = part.lane.Settled(count == t.count) && settled
+		atRest = part.lane.AtRest(count == t.count) && atRest
 	}
-	if !settled {
+	if !atRest {
 		return false
 	}
 	if t.count != 0 && count != t.count {

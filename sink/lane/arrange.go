@@ -64,15 +64,15 @@ func (l *Lane) StopIfGone() bool {
 	return l.state == vacant
 }
 
-// Settled reports whether nothing of the lane can reach its partition any more. With same, events are placed as before, and it reports only
-// whether no pass is writing to the lane. A lane that is stopped is never settled without same.
-func (l *Lane) Settled(same bool) bool {
+// AtRest reports whether nothing of the lane can reach its partition any more. With same, events are placed as before, and it reports only
+// whether no pass is writing to the lane. A lane that is stopped is never at rest without same.
+func (l *Lane) AtRest(same bool) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return !l.taken && (same || l.state == idle || l.state == vacant && l.gone)
 }
 
-// GiveBack empties a lane that is settled, and returns its batches in order. Its identity stays, should the partition come back.
+// GiveBack empties a lane that is at rest, and returns its batches in order. Its identity stays, should the partition come back.
 func (l *Lane) GiveBack() []*Batch {
 	l.mu.Lock()
 	defer l.mu.Unlock()
