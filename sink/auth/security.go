@@ -33,8 +33,8 @@ type Security struct {
 
 // The values of security.protocol and sasl.mechanism.
 var (
-	Protocols  = []string{"PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"}
-	Mechanisms = []string{"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"}
+	protocols  = []string{"PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"}
+	mechanisms = []string{"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"}
 )
 
 // KeyError is what is wrong with one of Kafka's properties. Its text never shows a secret.
@@ -62,8 +62,8 @@ func (s Security) SASL() bool { return strings.HasPrefix(s.Protocol, "SASL_") }
 // Check returns everything that is wrong with the settings, the files that they name included. A setting that the protocol does not
 // use is wrong too: somebody who names a certificate believes that the connection is encrypted.
 func (s Security) Check() []*KeyError {
-	if s.Protocol != "" && !slices.Contains(Protocols, s.Protocol) {
-		return []*KeyError{wrong("security.protocol", "%q is none of %s", s.Protocol, strings.Join(Protocols, ", "))}
+	if s.Protocol != "" && !slices.Contains(protocols, s.Protocol) {
+		return []*KeyError{wrong("security.protocol", "%q is none of %s", s.Protocol, strings.Join(protocols, ", "))}
 	}
 	errs := append(s.checkSASL(), s.checkSSL()...)
 	if len(errs) > 0 {
@@ -95,7 +95,7 @@ func (s Security) checkSASL() (errs []*KeyError) {
 	}
 	switch s.Mechanism {
 	case "":
-		return []*KeyError{wrong("sasl.mechanism", "is needed by security.protocol %s; one of %s", protocol, strings.Join(Mechanisms, ", "))}
+		return []*KeyError{wrong("sasl.mechanism", "is needed by security.protocol %s; one of %s", protocol, strings.Join(mechanisms, ", "))}
 	case "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512":
 		need("sasl.username", s.Username)
 		need("sasl.password", s.Password)
@@ -111,7 +111,7 @@ func (s Security) checkSASL() (errs []*KeyError) {
 			errs = append(errs, wrong("sasl.oauthbearer.token.endpoint.url", "is no address of the form https://host/path"))
 		}
 	default:
-		errs = append(errs, wrong("sasl.mechanism", "%q is none of %s", s.Mechanism, strings.Join(Mechanisms, ", ")))
+		errs = append(errs, wrong("sasl.mechanism", "%q is none of %s", s.Mechanism, strings.Join(mechanisms, ", ")))
 	}
 	return errs
 }
