@@ -32,6 +32,7 @@ type comparison struct {
 	WAL         int64   // bytes
 	Walpost     []drained
 	Recvlogical []drained `json:",omitempty"`
+	Other       []drained `json:",omitempty"` // by the other binary
 }
 
 // limit is how long one drain may take.
@@ -50,7 +51,7 @@ func (r *rig) compare(ctx context.Context, load workload) (comparison, error) {
 	c := comparison{Workload: load.name, Rows: load.rows, Payload: b.payload, WAL: b.wal}
 	// One drain that does not count: the broker's compiler and the page cache
 	// are warm after it.
-	if _, err := r.publish(ctx, b); err != nil {
+	if _, err := r.publish(ctx, b, r.walpost); err != nil {
 		return c, fmt.Errorf("walpost: %w", err)
 	}
 	for round := range r.rounds {
@@ -62,18 +63,24 @@ func (r *rig) compare(ctx context.Context, load workload) (comparison, error) {
 			progress("%s: round %d: pg_recvlogical %.0f k rows/s", load.name, round+1, d.rate())
 			c.Recvlogical = append(c.Recvlogical, d)
 		}
-		d, err := r.publish(ctx, b)
-		if err != nil {
-			return c, fmt.Errorf("walpost: %w", err)
+		for _, file := range r.turn(round) {
+			d, err := r.publish(ctx, b, file)
+			if err != nil {
+				return c, fmt.Errorf("%s: %w", file, err)
+			}
+			progress("%s: round %d: %s %.0f k rows/s", load.name, round+1, file, d.rate())
+			if file == r.walpost {
+				c.Walpost = append(c.Walpost, d)
+			} else {
+				c.Other = append(c.Other, d)
+			}
 		}
-		progress("%s: round %d: walpost %.0f k rows/s", load.name, round+1, d.rate())
-		c.Walpost = append(c.Walpost, d)
 	}
 	return c, b.close(ctx)
 }
 
-// publish drains the backlog by walpost into a fresh topic.
-func (r *rig) publish(ctx context.Context, b *backlog) (d drained, err error) {
+// publish drains the backlog by a walpost into a fresh topic.
+func (r *rig) publish(ctx context.Context, b *backlog, file string) (d drained, err error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	slot, err := b.newSlot(ctx)
@@ -89,7 +96,7 @@ func (r *rig) publish(ctx context.Context, b *backlog) (d drained, err error) {
 		return d, err
 	}
 	defer client.Close()
-	relay, err := r.start(b, slot, topic)
+	relay, err := r.start(file, b, slot, topic)
 	if err != nil {
 		return d, err
 	}

@@ -36,11 +36,33 @@ type quantiles struct{ P50, P90, P99, P999, Max float64 }
 // others: the load is open, and a stall is seen as what it costs.
 const writers = 16
 
-// latency measures single-row commits at a steady rate.
-func (r *rig) latency(ctx context.Context) (*latencies, error) {
+// latencies measures single-row commits at a steady rate: once, or, beside another binary, by turns in each round.
+func (r *rig) latencies(ctx context.Context) (own, others []latencies, err error) {
+	rounds := 1
+	if r.other != "" {
+		rounds = r.rounds
+	}
+	for round := range rounds {
+		for _, file := range r.turn(round) {
+			l, err := r.latency(ctx, file)
+			if err != nil {
+				return own, others, err
+			}
+			if file == r.walpost {
+				own = append(own, *l)
+			} else {
+				others = append(others, *l)
+			}
+		}
+	}
+	return own, others, nil
+}
+
+// latency measures a binary.
+func (r *rig) latency(ctx context.Context, file string) (*latencies, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.warmUp+r.lasting+2*time.Minute)
 	defer cancel()
-	b, err := r.newDatabase(ctx, "bench_latency")
+	b, err := r.newDatabase(ctx, fmt.Sprintf("bench_latency_%d", r.topics))
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +70,7 @@ func (r *rig) latency(ctx context.Context) (*latencies, error) {
 	if err != nil {
 		return nil, err
 	}
-	relay, err := r.start(b, baseSlot, topic)
+	relay, err := r.start(file, b, baseSlot, topic)
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +78,7 @@ func (r *rig) latency(ctx context.Context) (*latencies, error) {
 	if _, err := b.awaitReader(ctx, baseSlot, relay.Done()); err != nil {
 		return nil, fmt.Errorf("%w\n%s", err, child.Tail(relay.Log))
 	}
-	progress("latency: %d commits a second for %v, after %v", r.rate, r.lasting, r.warmUp)
+	progress("latency: %d commits a second for %v, after %v, by %s", r.rate, r.lasting, r.warmUp, file)
 	l, err := r.commitAndConsume(ctx, b, topic, relay)
 	if err != nil {
 		return nil, fmt.Errorf("%w\n%s", err, child.Tail(relay.Log))

@@ -36,6 +36,7 @@ type options struct {
 	major             int
 	rate              int // commits a second
 	warmUp, lasting   time.Duration
+	other             string // a binary to compare with
 	raw               string
 }
 
@@ -51,6 +52,7 @@ func parseFlags() options {
 	flag.IntVar(&o.rate, "rate", 1000, "single-row commits a second for the latency; 0: leave it out")
 	flag.DurationVar(&o.warmUp, "warm-up", 30*time.Second, "commits before the latency is measured: a young broker compiles its code beside everything else")
 	flag.DurationVar(&o.lasting, "duration", 20*time.Second, "how long the latency is measured")
+	flag.StringVar(&o.other, "other", "", "another walpost's binary, to be measured by turns with this one")
 	flag.StringVar(&o.raw, "raw", "", "a file for every single figure, as JSON")
 	flag.BoolVar(&short, "short", false, "small sizes and one round: does it run? The figures mean little")
 	flag.Parse()
@@ -64,7 +66,8 @@ func parseFlags() options {
 type report struct {
 	Setting string
 	Drains  []comparison
-	Latency *latencies `json:",omitempty"`
+	Latency []latencies `json:",omitempty"`
+	Other   []latencies `json:",omitempty"` // of the other binary, each beside the one of Latency
 }
 
 func run(ctx context.Context) error {
@@ -90,7 +93,7 @@ func run(ctx context.Context) error {
 		r.Drains = append(r.Drains, c)
 	}
 	if o.rate > 0 {
-		if r.Latency, err = rig.latency(ctx); err != nil {
+		if r.Latency, r.Other, err = rig.latencies(ctx); err != nil {
 			return fmt.Errorf("latency: %w", err)
 		}
 	}

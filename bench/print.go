@@ -16,11 +16,23 @@ func (r report) print(w io.Writer) {
 		fmt.Fprintln(table, "\tk rows/s\trange\treader µs/row\twalsender µs/row\tbroker µs/row\tpeak RSS MB\tforeign cores\t")
 		line(table, "pg_recvlogical → nothing", c.Recvlogical)
 		line(table, "walpost → Kafka", c.Walpost)
+		line(table, "the other walpost → Kafka", c.Other)
 		table.Flush()
 		c.ratios(w)
 	}
-	if r.Latency != nil {
-		r.Latency.print(w)
+	for i := range r.Latency {
+		r.Latency[i].print(w, "walpost")
+		if r.Other != nil {
+			r.Other[i].print(w, "the other walpost")
+		}
+	}
+	if r.Other != nil {
+		fmt.Fprint(w, "\nwalpost beside the other, pair by pair")
+		pairs(w, "p50", r.Latency, r.Other, func(l latencies) float64 { return l.Seen.P50 })
+		pairs(w, "p99", r.Latency, r.Other, func(l latencies) float64 { return l.Seen.P99 })
+		pairs(w, "CPU", r.Latency, r.Other, func(l latencies) float64 { return l.RelayPerMinute })
+		pairs(w, "CPU of the broker", r.Latency, r.Other, func(l latencies) float64 { return l.BrokerPerMinute })
+		fmt.Fprintln(w)
 	}
 }
 
@@ -58,10 +70,28 @@ func (c comparison) ratios(w io.Writer) {
 			rate/theirs, paired[0], paired[len(paired)-1], middle(cpu))
 	}
 	fmt.Fprintln(w)
+	if len(c.Other) > 0 {
+		fmt.Fprint(w, "walpost beside the other, pair by pair")
+		pairs(w, "rate", c.Walpost, c.Other, drained.rate)
+		pairs(w, "CPU a row", c.Walpost, c.Other, func(d drained) float64 { return d.Reader })
+		pairs(w, "CPU a row of walsender and broker", c.Walpost, c.Other, func(d drained) float64 { return d.Walsender + d.Broker })
+		pairs(w, "peak RSS", c.Walpost, c.Other, func(d drained) float64 { return float64(d.PeakRSS) })
+		fmt.Fprintln(w)
+	}
 }
 
-func (l *latencies) print(w io.Writer) {
-	fmt.Fprintf(w, "\nLatency of %d single-row commits a second, %d commits in %.0f s, milliseconds until a consumer has the record\n", l.Rate, l.Commits, l.Seconds)
+// pairs prints the ratio of a figure, ours to the other's: the median of the pairs, and the lowest and the highest.
+func pairs[T any](w io.Writer, name string, ours, others []T, of func(T) float64) {
+	ratios := make([]float64, len(ours))
+	for i := range ours {
+		ratios[i] = of(ours[i]) / of(others[i])
+	}
+	slices.Sort(ratios)
+	fmt.Fprintf(w, "; %s %.3f × (%.2f–%.2f)", name, middle(ratios), ratios[0], ratios[len(ratios)-1])
+}
+
+func (l *latencies) print(w io.Writer, name string) {
+	fmt.Fprintf(w, "\nLatency of %s, %d single-row commits a second, %d commits in %.0f s, milliseconds until a consumer has the record\n", name, l.Rate, l.Commits, l.Seconds)
 	table := tabwriter.NewWriter(w, 0, 0, 3, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(table, "\tp50\tp90\tp99\tp99.9\tmax\t")
 	for _, q := range []struct {

@@ -48,6 +48,21 @@ func TestRatios(t *testing.T) {
 	}
 }
 
+// Beside another binary each figure is the median of the pairs.
+func TestPairs(t *testing.T) {
+	c := comparison{
+		Walpost: []drained{{Rows: 1000, Seconds: 1, Reader: 2, PeakRSS: 30}, {Rows: 1000, Seconds: 2, Reader: 2, PeakRSS: 30}, {Rows: 1000, Seconds: 2, Reader: 2, PeakRSS: 30}},
+		Other:   []drained{{Rows: 1000, Seconds: 2, Reader: 1, PeakRSS: 60}, {Rows: 1000, Seconds: 1, Reader: 4, PeakRSS: 60}, {Rows: 1000, Seconds: 2, Reader: 2, PeakRSS: 60}},
+	}
+	var b strings.Builder
+	c.ratios(&b)
+	for _, part := range []string{"rate 1.000 × (0.50–2.00)", "CPU a row 1.000 × (0.50–2.00)", "peak RSS 0.500 × (0.50–0.50)"} {
+		if !strings.Contains(b.String(), part) {
+			t.Errorf("%q has no %q", b.String(), part)
+		}
+	}
+}
+
 func TestReadStat(t *testing.T) {
 	if cpuModel() == "" || busy() == 0 {
 		t.Skip("no /proc here")

@@ -100,10 +100,10 @@ func (r *rig) setting() string {
 	return b.String()
 }
 
-// start starts the relay on a slot and a topic.
-func (r *rig) start(b *backlog, slot, topic string) (*program.Relay, error) {
+// start starts a relay's binary on a slot and a topic.
+func (r *rig) start(file string, b *backlog, slot, topic string) (*program.Relay, error) {
 	return program.Start(r.home, program.Options{
-		File: r.walpost,
+		File: file,
 		Env: append(b.environment(), "WALPOST_POSTGRES_SLOT="+slot, "WALPOST_OUTBOX_TOPIC="+topic,
 			"WALPOST_KAFKA_BOOTSTRAP_SERVERS="+r.kafka.Brokers()[0], "WALPOST_KAFKA_COMPRESSION_TYPE="+r.codec),
 		Log: r.home.Path(slot + ".log"),
@@ -123,4 +123,15 @@ func (r *rig) newTopic(ctx context.Context) (string, error) {
 	r.topics++
 	name := fmt.Sprintf("bench-%d", r.topics)
 	return name, kafkatest.CreateTopic(ctx, r.kafka.Brokers(), name, int32(r.partitions), nil)
+}
+
+// turn returns the binaries in the order in which a round measures them: this one and, if there is one, the other, each first by turns.
+func (r *rig) turn(round int) []string {
+	switch {
+	case r.other == "":
+		return []string{r.walpost}
+	case round%2 == 0:
+		return []string{r.walpost, r.other}
+	}
+	return []string{r.other, r.walpost}
 }
