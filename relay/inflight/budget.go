@@ -8,8 +8,8 @@ import (
 
 // Budget is the only backpressure: it counts the bytes that the sink holds, against the limit that the user gave.
 //
-// The reader asks before each event and, refused, stops reading until bytes are given back. Only the reader takes; acks give back from
-// any goroutine.
+// The reader asks before each event (session.admit in package relay) and, refused, stops reading until bytes are given back. Only the reader
+// takes; acks give back from any goroutine.
 type Budget struct {
 	Freed chan struct{} // has a token when bytes were given back since the reader last looked
 	most  int64
