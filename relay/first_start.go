@@ -117,7 +117,7 @@ func (r *firstStart) openBackfill(ctx context.Context) (*backfill.Backfill, erro
 		Rows: r.metrics.backfillRows, Done: r.metrics.backfillDone, Logger: r.log,
 	}
 	r.metrics.filling.Store(cfg.Tracker)
-	if r.cfg.Backfill == "skip" {
+	if cfg.Skip = r.cfg.Backfill == "skip"; cfg.Skip {
 		return backfill.New(cfg), r.openSink(ctx)
 	}
 	sink, err := r.cfg.OpenSink(ctx, cfg.Tracker)

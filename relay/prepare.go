@@ -15,7 +15,7 @@ var errStandby = errors.New("another relay is making the first start of this slo
 func (r *Relay) prepare(ctx context.Context, db *postgres.DB) (*postgres.Found, error) {
 	p := &postgres.Found{}
 	err := r.source.CheckServer(ctx, db, p)
-	if p.Version != 0 {
+	if r.source.Connected {
 		r.watcher.allowLogin()
 	}
 	if err != nil {

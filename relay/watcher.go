@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"walpost/relay/internal/wake"
-	"walpost/relay/pgerror"
 	"walpost/relay/postgres"
 )
 
@@ -144,7 +143,7 @@ func (w *watcher) look(ctx context.Context) error {
 		return nil // the checks before each session see the rest
 	}
 	if slot.Lost {
-		w.stop(s, pgerror.LostSlot(slot.LostError(r.cfg.Slot), pgerror.Names{Slot: r.cfg.Slot, Publication: r.cfg.Publication, Table: r.cfg.Table}))
+		w.stop(s, r.source.LostSlot(slot))
 		return nil
 	}
 	if !slot.Active {

@@ -8,23 +8,12 @@ import (
 
 // compare compares what was found with what is known, and returns why the session may not go on; nil: it may. A change that is worth a line is
 // logged once: from then on, what was found is known.
-//
-// Rows that are committed while the table is not published are not in the slot. No reader can find them there later, so the relay stops
-// rather than go on around the gap.
 func (w *watcher) compare(ctx context.Context, db *postgres.DB, s *session, found *postgres.Outbox) error {
 	r, known := w.relay, &s.outbox
-	if found.Found.OID == 0 {
-		return r.source.AbsentTable(found.Absent, found.Elsewhere)
+	if err := r.source.Compare(known, found); err != nil {
+		return err
 	}
-	if found.Publication == nil {
-		return r.source.WithGap(r.source.NoPublication(), known.Seen)
-	}
-	if err := r.source.CheckComplete(found.Publication, &found.Found); err != nil {
-		return r.source.WithGap(err, known.Seen)
-	}
-	p := found.Publication
-	switch {
-	case found.Found.OID != known.Table:
+	if found.Found.OID != known.Table {
 		if err := postgres.WriteTable(ctx, db, r.cfg.Slot, found.Found.OID); err != nil {
 			r.log.Debug("the outbox is another table, which the next look records", "reason", err)
 			return nil
@@ -35,10 +24,8 @@ func (w *watcher) compare(ctx context.Context, db *postgres.DB, s *session, foun
 		if _, err := r.cfg.Mapping.Plan(r.cfg.Table, found.Found.Columns); err != nil {
 			r.log.Warn("the outbox's columns no longer fit", "reason", err)
 		}
-	case known.Publication != nil && !known.Publication.Same(p):
-		return r.source.AlteredPublication(known.Seen)
 	}
-	known.Publication, known.Seen = p, found.Seen
+	known.Publication, known.Seen = found.Publication, found.Seen
 	w.remember(known)
 	return nil
 }

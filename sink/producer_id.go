@@ -13,7 +13,7 @@ import (
 // newIdentity takes a producer id from any broker, waiting until one gives it. A broker that has just started answers
 // COORDINATOR_LOAD_IN_PROGRESS until it has its first block of ids.
 func (p *Producer) newIdentity(ctx context.Context) (lane.Identity, error) {
-	since, said := time.Now(), time.Time{}
+	since, warned := time.Now(), time.Time{}
 	defer p.metrics.opening.Store(nil)
 	for tries := 0; ; tries++ {
 		var err, failed error
@@ -38,8 +38,8 @@ func (p *Producer) newIdentity(ctx context.Context) (lane.Identity, error) {
 		cure := p.cfg.withNames(waitCure(err), "")
 		failed = fmt.Errorf("%w; %s", failed, cure)
 		p.metrics.opening.Store(&failed)
-		if time.Since(since) > time.Second && time.Since(said) > 10*time.Second {
-			said = time.Now()
+		if time.Since(since) > time.Second && time.Since(warned) > 10*time.Second {
+			warned = time.Now()
 			p.log.Warn("waiting for Kafka", "bootstrap.servers", strings.Join(p.cfg.Brokers, ","), "err", err, "cure", cure)
 		}
 		timer := time.NewTimer(min(pauseAfter(tries+1), idBackoff))

@@ -80,7 +80,7 @@ var lives = []Mutation{
 		Guard:    "a broken connection is nothing for a person; instead it ends the relay",
 		File:     "relay/session_read.go",
 		Old:      "\treturn s.relay.source.Classify(err, pgerror.Streaming)\n",
-		New:      "\treturn pgerror.Permanent(err, \"start walpost again\")\n",
+		New:      "\tif !s.streamFailed {\n\t\treturn pgerror.Permanent(err, \"start walpost again\")\n\t}\n\treturn err\n",
 		Module:   ".", Package: "./relay", Test: "TestLostConnectionIsMadeAnew",
 	},
 	{
@@ -88,7 +88,7 @@ var lives = []Mutation{
 		Prevents: "the reader stops when the byte budget is used up, inside a transaction as well",
 		Guard:    "an event waits for room in the budget",
 		File:     "relay/inflight/budget.go",
-		Old:      "\treturn used <= 0 || used+int64(n) <= b.most\n",
+		Old:      "\treturn used <= 0 || used+int64(n) <= b.limit\n",
 		New:      "\treturn used >= 0 || n > 0\n",
 		Module:   ".", Package: "./relay", Test: "TestMemoryIsBoundedWhateverTheTransaction",
 	},

@@ -26,11 +26,12 @@ type Sink interface {
 	Close() error
 }
 
-// Config says what a backfill works with. All fields but Sink are required.
+// Config says what a backfill works with. All fields are required, but Skip.
 type Config struct {
 	Source  *postgres.Source
 	Tracker *inflight.Tracker // of its own: what a backfill publishes confirms nothing
-	Sink    Sink              // reports to Tracker; nil: the rows are counted and left
+	Skip    bool              // the rows are counted and left
+	Sink    Sink              // reports to Tracker; not needed with Skip
 	Status  func(text string) // told how far the backfill is, from any goroutine
 	Rows    prometheus.Counter
 	Done    prometheus.Counter // rows that were acked
@@ -69,7 +70,7 @@ func (b *Backfill) Run(ctx context.Context, reader *postgres.DB, p *postgres.Fou
 	b.Status(fmt.Sprintf("backfill: counting the rows of %s", b.Source.Table))
 	var count int64
 	err := reader.QueryRow(ctx, "select count(*) from "+b.Source.Table.String()).Scan(&count)
-	if b.Sink == nil {
+	if b.Skip {
 		return b.skipped(count, err)
 	}
 	if err != nil {
@@ -107,7 +108,7 @@ func (b *Backfill) Handed() int64 { return b.handed.Load() }
 
 // Close closes the backfill's sink, if it has one. What that held is held no more.
 func (b *Backfill) Close() {
-	if b.Sink == nil {
+	if b.Skip {
 		return
 	}
 	if err := b.Sink.Close(); err != nil {

@@ -21,7 +21,7 @@ import (
 // The connections that it opens, one of them for replication, are closed again within the call. It returns when all is asked or ctx ends.
 func Run(ctx context.Context, cfg postgres.Config, backfill string) []diagnosis.Finding {
 	cfg.Logger = slog.New(slog.DiscardHandler)
-	d := &diagnosing{Source: postgres.NewSource(cfg), onStart: backfill, list: diagnosis.List{Target: "postgres"}, patience: oldTransaction}
+	d := &diagnosing{Source: postgres.NewSource(cfg), onStart: backfill, list: diagnosis.List{Target: "postgres"}, oldAfter: oldTransaction}
 	d.all(ctx)
 	return d.list.Findings
 }
@@ -33,7 +33,7 @@ type diagnosing struct {
 	list     diagnosis.List
 	found    postgres.Found
 	state    *postgres.RelayState // nil: none
-	patience time.Duration        // how old a transaction is when it is worth a word
+	oldAfter time.Duration        // how old a transaction is when it is worth a word
 }
 
 func (d *diagnosing) all(ctx context.Context) {

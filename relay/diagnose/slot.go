@@ -112,7 +112,7 @@ func (d *diagnosing) retention(ctx context.Context, db *postgres.DB) {
 	case unlimited:
 		d.list.Add(check, diagnosis.Warning, "max_slot_wal_keep_size is unlimited: while no relay runs, or Kafka is away, WAL piles up until the disk is full and the database stops",
 			"run: ALTER SYSTEM SET max_slot_wal_keep_size = '50GB' (less than the disk has left, and more than a long outage writes), then SELECT pg_reload_conf()")
-	case s != nil && postgres.Pressure(0).Next(s) == postgres.PressureHigh:
+	case s != nil && postgres.PressureNone.Next(s) == postgres.PressureHigh:
 		d.list.Add(check, diagnosis.Warning, fmt.Sprintf("max_slot_wal_keep_size is %s, and slot %s is lost after %s more", keep, d.Slot, bytesize.Format(s.Safe)),
 			"let the relay catch up, or raise it: ALTER SYSTEM SET max_slot_wal_keep_size, then SELECT pg_reload_conf()")
 	default:
@@ -142,7 +142,7 @@ func (d *diagnosing) transactions(ctx context.Context, db *postgres.DB) {
 		  from pg_catalog.pg_prepared_xacts
 		) t where since is not null order by since limit 1`).Scan(&who, &cure, &age)
 	switch {
-	case errors.Is(err, pgx.ErrNoRows), err == nil && age < d.patience:
+	case errors.Is(err, pgx.ErrNoRows), err == nil && age < d.oldAfter:
 		d.list.OK(check, "none has been writing for long")
 	case err != nil:
 		d.fail(check, d.Classify(err, pgerror.Preparing), unasked)

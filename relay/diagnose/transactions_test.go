@@ -14,7 +14,7 @@ func TestDiagnoseTransactions(t *testing.T) {
 	db := dbtest.New(t)
 	db.Exec("begin")
 	db.Insert(1)
-	d := &diagnosing{Source: postgres.NewSource(db.Config()), patience: 0}
+	d := &diagnosing{Source: postgres.NewSource(db.Config()), oldAfter: 0}
 	asking, err := d.Open(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -12,35 +12,36 @@ import (
 // takes; acks give back from any goroutine.
 type Budget struct {
 	Freed chan struct{} // has a token when bytes were given back since the reader last looked
-	most  int64
-	held  atomic.Int64
+	limit int64
+	used  atomic.Int64
 }
 
+// NewBudget returns a budget of so many bytes, all of them free.
 func NewBudget(limit int64) *Budget {
-	return &Budget{most: limit, Freed: make(chan struct{}, 1)}
+	return &Budget{limit: limit, Freed: make(chan struct{}, 1)}
 }
 
 // Admits reports whether n more bytes fit. An event larger than the whole budget fits when nothing is in flight: refusing it for ever
 // would stop the stream, and one such event is the least that memory has to hold anyway.
 func (b *Budget) Admits(n int) bool {
 	used := b.Used()
-	return used <= 0 || used+int64(n) <= b.most
+	return used <= 0 || used+int64(n) <= b.limit
 }
 
 // Limit returns the bytes that the user allows.
-func (b *Budget) Limit() int64 { return b.most }
+func (b *Budget) Limit() int64 { return b.limit }
 
 // Used returns the bytes that the sink holds.
-func (b *Budget) Used() int64 { return b.held.Load() }
+func (b *Budget) Used() int64 { return b.used.Load() }
 
 // Reset counts everything back: the sink that held it is closed.
-func (b *Budget) Reset() { b.held.Store(0) }
+func (b *Budget) Reset() { b.used.Store(0) }
 
 // Take counts n bytes that the sink now holds.
-func (b *Budget) Take(n int) { b.held.Add(int64(n)) }
+func (b *Budget) Take(n int) { b.used.Add(int64(n)) }
 
 // give counts n bytes back and wakes the reader if it waits.
 func (b *Budget) give(n int) {
-	b.held.Add(-int64(n))
+	b.used.Add(-int64(n))
 	wake.Signal(b.Freed)
 }

@@ -26,7 +26,7 @@ type Tracker struct {
 	onRefuse func()    // called at each refusal, under mu
 	delivery latency   // commit → ack
 	acked    int64     // events, in all
-	waiting  time.Time // of load
+	waiting  time.Time // see Load
 	lastAck  time.Time
 }
 
@@ -171,7 +171,7 @@ func (t *Tracker) Beyond(tx uint64) pglogrepl.LSN {
 }
 
 // Latency returns the histogram of how long transactions took from their commit to their last ack, in seconds, as
-// [prometheus.NewConstHistogram] takes it.
+// NewConstHistogram of client_golang takes it.
 func (t *Tracker) Latency() (count uint64, sum float64, buckets map[float64]uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

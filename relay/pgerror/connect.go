@@ -83,7 +83,7 @@ func OneLine(errs []error) string {
 	return strings.Join(seen, "; ")
 }
 
-// refusedTLS tells whether a server without TLS was asked for it. The library has no type for that.
+// refusedTLS reports whether a server without TLS was asked for it. The library has no type for that.
 func refusedTLS(err error) bool { return says(err, "server refused TLS") }
 
 // failedTLS reports whether the two sides did not agree on TLS, for whatever reason.
@@ -100,7 +100,7 @@ func undialed(err error) bool {
 	return errors.As(err, &op) && op.Op == "dial"
 }
 
-// triesPlain tells whether a connection is tried without TLS too: sslmode prefer, which is libpq's default, or allow.
+// triesPlain reports whether a connection is tried without TLS too: sslmode prefer, which is libpq's default, or allow.
 func triesPlain(cfg *pgconn.Config) bool {
 	if cfg.TLSConfig == nil {
 		return true

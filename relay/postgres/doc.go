@@ -9,5 +9,8 @@
 // What it promises: checks change nothing, but for CheckPublication, which creates the publication of a first start where the role may.
 // Connections have settings that make a value's text independent of server and role. Every query runs on Postgres 14 and later.
 //
+// Its face is wide, and each question in it is small: sessions, the first start, the watcher, doctor and the verbs ask different ones of the same
+// tables, in the same words. Cut further, they would say them twice.
+//
 // What it leaves to its caller: when to look, what to do about what was found, and time limits; [Timeout] is there for that.
 package postgres

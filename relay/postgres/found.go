@@ -11,7 +11,7 @@ import (
 type Found struct {
 	Table       catalog.Described
 	Places      []schema.TableColumn // the table's columns if their places were always the same, else nil
-	At          pglogrepl.LSN        // what was committed before it is older than table
+	At          pglogrepl.LSN        // what was committed before it is older than Table
 	Binary      bool                 // the payload is worth the binary format
 	Slot        *Slot
 	Publication *Publication // nil: it was made just now

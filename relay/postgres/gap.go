@@ -9,17 +9,17 @@ import (
 	"walpost/schema"
 )
 
-// AlteredPublication returns the fault of a publication that is well now, and was altered since it was last seen. What it published in between
+// alteredPublication returns the fault of a publication that is well now, and was altered since it was last seen. What it published in between
 // nobody can tell any more.
-func (src *Source) AlteredPublication(since time.Time) error {
+func (src *Source) alteredPublication(since time.Time) error {
 	return pgerror.Permanent(fmt.Errorf("publication %s was altered, or table %s was taken out and put back: for a while it may not have published what was inserted",
 		schema.QuoteIdent(src.Publication), src.Table),
 		"rows committed since %s that were not published are in no slot, only in the table: %s; then, or if inserts were published all the time, start walpost: it goes on from here",
 		since.UTC().Format(time.RFC3339), src.again(since))
 }
 
-// WithGap adds to a fault which rows are in no slot, or not whole; since: when the table was last seen published, zero if nobody knows.
-func (src *Source) WithGap(err error, since time.Time) error {
+// withGap adds to a fault which rows are in no slot, or not whole; since: when the table was last seen published, zero if nobody knows.
+func (src *Source) withGap(err error, since time.Time) error {
 	var f *pgerror.Fault
 	if !errors.As(err, &f) {
 		return err

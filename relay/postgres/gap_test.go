@@ -27,20 +27,20 @@ func TestWithGap(t *testing.T) {
 		"what time may cure": {plain, since, "no connection"},
 	} {
 		src, _ := outbox()
-		got := src.WithGap(c.err, c.since)
+		got := src.withGap(c.err, c.since)
 		if got.Error() != c.want || pgerror.IsPermanent(got) != pgerror.IsPermanent(c.err) {
 			t.Errorf("%s: %q, want %q", name, got, c.want)
 		}
 	}
 	src, _ := outbox()
-	if err := src.WithGap(nil, since); err != nil {
+	if err := src.withGap(nil, since); err != nil {
 		t.Errorf("no error became %v", err)
 	}
 	src.Mapping.Names[schema.CreatedAt] = ""
-	if err := src.WithGap(rows, since); !strings.HasSuffix(err.Error(), "only in the table: insert them again") {
+	if err := src.withGap(rows, since); !strings.HasSuffix(err.Error(), "only in the table: insert them again") {
 		t.Errorf("without a column that says when: %q", err)
 	}
-	if err := src.AlteredPublication(since); !pgerror.IsPermanent(err) || !strings.Contains(err.Error(), "rows committed since 2026-01-02T02:04:05Z") {
+	if err := src.alteredPublication(since); !pgerror.IsPermanent(err) || !strings.Contains(err.Error(), "rows committed since 2026-01-02T02:04:05Z") {
 		t.Errorf("altered: %v", err)
 	}
 }

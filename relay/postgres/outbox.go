@@ -39,3 +39,25 @@ func (src *Source) ReadOutbox(ctx context.Context, db *DB, table uint32) (*Outbo
 	g.Publication, err = src.ReadPublication(ctx, db, g.Found.OID)
 	return g, err
 }
+
+// Compare compares what was found with what is known, and returns why a session may not go on; nil: it may. That the outbox is another table
+// under the same name is no reason.
+//
+// Rows that are committed while the table is not published are not in the slot. No reader can find them there later, so a relay stops rather
+// than go on around the gap.
+func (src *Source) Compare(known, found *Outbox) error {
+	if found.Found.OID == 0 {
+		return src.absentTable(found.Absent, found.Elsewhere)
+	}
+	p := found.Publication
+	if p == nil {
+		return src.withGap(src.NoPublication(), known.Seen)
+	}
+	if err := src.checkComplete(p, &found.Found); err != nil {
+		return src.withGap(err, known.Seen)
+	}
+	if found.Found.OID == known.Table && known.Publication != nil && !known.Publication.same(p) {
+		return src.alteredPublication(known.Seen)
+	}
+	return nil
+}

@@ -50,8 +50,8 @@ func (src *Source) ReadPublication(ctx context.Context, db *DB, table uint32) (*
 	return &p, nil
 }
 
-// CheckComplete returns what keeps rows of the table out of the stream, or columns of them that outbox.columns maps; nil: nothing does.
-func (src *Source) CheckComplete(p *Publication, table *catalog.Described) error {
+// checkComplete returns what keeps rows of the table out of the stream, or columns of them that outbox.columns maps; nil: nothing does.
+func (src *Source) checkComplete(p *Publication, table *catalog.Described) error {
 	if err := p.checkRows(src, table.Partitioned); err != nil {
 		return err
 	}
@@ -115,8 +115,8 @@ func (src *Source) PublicationSQL() string {
 	return schema.PublicationSQL(schema.Options{Table: src.Table, Publication: src.Publication})
 }
 
-// Same reports whether p and o are one publication that nobody altered in between, and from which nobody took the table.
-func (p *Publication) Same(o *Publication) bool {
+// same reports whether p and o are one publication that nobody altered in between, and from which nobody took the table.
+func (p *Publication) same(o *Publication) bool {
 	return p.oid == o.oid && p.version == o.version && p.row == o.row
 }
 
@@ -138,9 +138,9 @@ func (src *Source) CheckPublication(ctx context.Context, db *DB, p *Found) error
 
 // CheckPublished checks that every row of the table goes through the publication, and whole.
 func (src *Source) CheckPublished(pub *Publication, p *Found) error {
-	err := src.CheckComplete(pub, &p.Table)
+	err := src.checkComplete(pub, &p.Table)
 	if p.Slot != nil {
-		err = src.WithGap(err, time.Time{})
+		err = src.withGap(err, time.Time{})
 	}
 	return err
 }
@@ -173,5 +173,5 @@ func (src *Source) CheckVisible(ctx context.Context, db *DB, found *Found) error
 		return pgerror.Permanent(fmt.Errorf("publication %s does not exist", schema.QuoteIdent(src.Publication)),
 			"run as the owner of %s: %s", src.Table, src.PublicationSQL())
 	}
-	return src.CheckComplete(pub, &found.Table)
+	return src.checkComplete(pub, &found.Table)
 }

@@ -44,7 +44,7 @@ func TestCheckComplete(t *testing.T) {
 		if c.table.Columns == nil {
 			c.table = table
 		}
-		err := src.CheckComplete(&c.p, &c.table)
+		err := src.checkComplete(&c.p, &c.table)
 		if (err != nil) != (c.cure != "") || err != nil && (!pgerror.IsPermanent(err) || !strings.HasSuffix(err.Error(), "; "+c.cure)) {
 			t.Errorf("%s: %v, want the cure %q", name, err, c.cure)
 		}
@@ -63,7 +63,7 @@ func TestPublicationSame(t *testing.T) {
 		"altered":       {Publication{oid: 1, version: 9, row: 3, inserts: true, member: true}, false},
 		"added again":   {Publication{oid: 1, version: 2, row: 9, inserts: true, member: true}, false},
 	} {
-		if got := p.Same(&c.o); got != c.same {
+		if got := p.same(&c.o); got != c.same {
 			t.Errorf("%s: same %v", name, got)
 		}
 	}

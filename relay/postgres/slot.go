@@ -48,12 +48,17 @@ type SlotState struct {
 	ConfirmedFlush string    // confirmed_flush_lsn, up to which Postgres may forget
 }
 
-// LostError returns an error which says that Postgres gave the slot up, and why.
-func (s *Slot) LostError(name string) error {
+// lostError returns an error which says that Postgres gave the slot up, and why.
+func (s *Slot) lostError(name string) error {
 	if s.Reason == "" {
 		return fmt.Errorf("slot %s: wal_status is lost", name)
 	}
 	return fmt.Errorf("slot %s: wal_status is lost (%s)", name, s.Reason)
+}
+
+// LostSlot returns the fault of a slot that Postgres gave up.
+func (src *Source) LostSlot(s *Slot) error {
+	return pgerror.LostSlot(s.lostError(src.Slot), pgerror.Names{Slot: src.Slot, Publication: src.Publication, Table: src.Table})
 }
 
 // ReadSlot reads the slot. It returns nil if there is no slot.
@@ -90,7 +95,7 @@ func (src *Source) CheckSlot(s *Slot, state *RelayState) error {
 	case s.plugin != "pgoutput":
 		return pgerror.Permanent(fmt.Errorf("slot %s is of %s and not of pgoutput", name, s.plugin), "choose another name for walpost's slot, or drop this one")
 	case s.Lost:
-		return pgerror.LostSlot(s.LostError(name), src.Names)
+		return src.LostSlot(s)
 	case s.beyond:
 		return pgerror.Permanent(fmt.Errorf("slot %s stands at %s, beyond the end of the server's WAL: the server is another one or was restored from a backup", name, s.Confirmed),
 			"publish what is missing from %s, then drop the slot and the row of walpost.relay_state", src.Table)
@@ -132,7 +137,7 @@ func (src *Source) CheckNoSlot(state *RelayState) error {
 	return nil
 }
 
-// LockSlot takes the lock of a slot's first start, which lives as long as the connection, and tells whether it was free.
+// LockSlot takes the lock of a slot's first start, which lives as long as the connection, and reports whether it was free.
 func (d *DB) LockSlot(ctx context.Context, slot string) (locked bool, err error) {
 	err = d.QueryRow(ctx, `select pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended('walpost slot ' || $1, 0))`, slot).Scan(&locked)
 	if err != nil {

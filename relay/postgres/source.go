@@ -29,7 +29,8 @@ func (c *Config) CurrentConnString() string {
 
 // Source is the configured outbox, slot and publication in their database. It connects, reads and checks; it carries no events.
 //
-// One goroutine calls Open, Classify and what begins with Check. What begins with Read may be called from any.
+// Names and Connected belong to one goroutine, which calls Open, Classify, MayNotPublish and what begins with Check. Everything else reads only
+// the configuration and may be called from any.
 type Source struct {
 	Config
 	Names     pgerror.Names // for the texts of errors; Open sets the role

@@ -48,7 +48,7 @@ func (src *Source) noTable(ctx context.Context, db *DB, absent error, state *Rel
 			return err
 		}
 	}
-	return src.AbsentTable(absent, elsewhere)
+	return src.absentTable(absent, elsewhere)
 }
 
 // CheckReadable checks that a backfill may read all rows of the table.
@@ -70,7 +70,7 @@ func (src *Source) CheckReadable(ctx context.Context, db *DB, p *Found) error {
 	return nil
 }
 
-// readPlaces returns the table's columns as [decoder.Decoder.Follow] takes them: nil if some were dropped or are generated.
+// readPlaces returns the table's columns as the decoder's Follow takes them: nil if some were dropped or are generated.
 func readPlaces(ctx context.Context, db *DB, table catalog.Described) ([]schema.TableColumn, error) {
 	var moved bool
 	err := db.QueryRow(ctx, `select exists (select from pg_catalog.pg_attribute where attrelid = $1 and attnum > 0 and (attisdropped or attgenerated <> ''))`,
@@ -98,8 +98,8 @@ func tableName(ctx context.Context, db *DB, oid uint32) (string, error) {
 	return t.String(), nil
 }
 
-// AbsentTable returns the fault of an outbox whose name leads nowhere, with what is known of the table that the relay streamed last.
-func (src *Source) AbsentTable(absent error, elsewhere string) error {
+// absentTable returns the fault of an outbox whose name leads nowhere, with what is known of the table that the relay streamed last.
+func (src *Source) absentTable(absent error, elsewhere string) error {
 	if elsewhere == "" {
 		return pgerror.Permanent(absent, "")
 	}

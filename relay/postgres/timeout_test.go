@@ -18,14 +18,14 @@ func TestTimeout(t *testing.T) {
 			<-ctx.Done()
 			return ctx.Err()
 		})
-		if err == nil || !strings.Contains(err.Error(), "has not answered for 30s") || time.Since(begun) != QueryTimeout {
+		if err == nil || !strings.Contains(err.Error(), "has not answered for 30s") || time.Since(begun) != queryTimeout {
 			t.Errorf("no answer: %v after %v", err, time.Since(begun))
 		}
 		err = a.Within(t.Context(), func(ctx context.Context) error {
 			a.Suspend()
 			time.Sleep(time.Hour)
 			a.Resume()
-			time.Sleep(QueryTimeout - 1)
+			time.Sleep(queryTimeout - 1)
 			return ctx.Err()
 		})
 		if err != nil {

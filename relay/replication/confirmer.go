@@ -85,7 +85,7 @@ func (c *Confirmer) End(goodbye bool) {
 	<-c.done
 }
 
-// Run confirms until end is called or the connection fails.
+// Run confirms until End is called or the connection fails.
 func (c *Confirmer) Run() {
 	defer close(c.done)
 	tick := time.NewTicker(c.period)

@@ -20,5 +20,7 @@
 // and no position is computed. Memory grows with the largest message that came, not with the length that a message claims. Errors of the
 // server are *pgconn.PgError, not yet classified; a notice that tells of loss is a *pgerror.Fault.
 //
+// It imports package postgres for the settings that every connection has, and for what relay_state records of a server.
+//
 // What it leaves to its caller: what may be confirmed, what messages mean, when to stop.
 package replication

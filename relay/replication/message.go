@@ -24,10 +24,10 @@ const (
 	Ended                  // the server ended the stream
 )
 
-// Message is one message of the stream. data is a slice of the stream's buffer, valid until the next fill.
+// Message is one message of the stream. data is a slice of the stream's buffer, valid until the next Fill.
 type Message struct {
 	Kind   Kind
-	Data   []byte        // xlogData
+	Data   []byte        // of XLogData
 	WALEnd pglogrepl.LSN // keepalive: everything before it was sent
 	Reply  bool          // keepalive: the server wants a status at once
 }
@@ -54,7 +54,7 @@ func (s *Stream) Next() (Message, error) {
 	}
 }
 
-// parse makes a message of a body; incomplete means that it says nothing to the relay.
+// parse makes a message of a body; Incomplete means that it says nothing to the relay.
 func (s *Stream) parse(typ byte, body []byte) (Message, error) {
 	switch typ {
 	case 'd':

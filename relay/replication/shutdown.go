@@ -17,11 +17,11 @@ type ShutdownDetector struct {
 
 // Ping counts a request for a status, by a server whose WAL ends at walEnd. It reports whether the server is shutting down: ten requests and
 // more, for four seconds, without a second's pause and without new WAL.
-func (p *ShutdownDetector) Ping(now time.Time, walEnd pglogrepl.LSN) bool {
-	if walEnd != p.walEnd || now.Sub(p.last) > time.Second {
-		*p = ShutdownDetector{walEnd: walEnd, first: now}
+func (d *ShutdownDetector) Ping(now time.Time, walEnd pglogrepl.LSN) bool {
+	if walEnd != d.walEnd || now.Sub(d.last) > time.Second {
+		*d = ShutdownDetector{walEnd: walEnd, first: now}
 	}
-	p.last = now
-	p.count++
-	return p.count >= 10 && now.Sub(p.first) >= 4*time.Second
+	d.last = now
+	d.count++
+	return d.count >= 10 && now.Sub(d.first) >= 4*time.Second
 }

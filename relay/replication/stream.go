@@ -30,10 +30,11 @@ const readBuffer = 2 << 20
 // Incomplete, then Fill. pgconn's own reader is not used because it copies through 8 KiB and turns a context's deadline into a deadline
 // for writes too, which cuts a concurrent status in half.
 //
-// One goroutine, the reader, calls Next, Fill, Drain and Resume; any may call Interrupt.
+// One goroutine, the reader, calls Next, Fill, Flowing, Resume, Drain and TakeLeave, and, while it waits for something else, receives from Woken
+// and calls Interrupted. Any goroutine may call Interrupt and Close.
 type Stream struct {
 	conn   net.Conn
-	notice func(*pgconn.Notice) error // called by next, which returns its error
+	notice func(*pgconn.Notice) error // called by Next, which returns its error
 	mark   func(bytes int) error      // sets the low-water mark; nil: plain reads
 	surge  surge
 	buf    []byte

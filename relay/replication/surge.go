@@ -29,7 +29,7 @@ type surge struct {
 	since time.Time // when counting began
 }
 
-// read counts one read and tells whether it begins a surge.
+// read counts one read and reports whether it begins a surge.
 func (s *surge) read() bool {
 	if s.on {
 		return false

@@ -23,11 +23,11 @@ type Status struct {
 }
 
 // Holder returns who streams from the slot, "" if nobody does.
-func (o *Status) Holder() string {
-	if o.PID == 0 {
+func (s *Status) Holder() string {
+	if s.PID == 0 {
 		return ""
 	}
-	return holder(o.PID, o.Application, o.Address)
+	return holder(s.PID, s.Application, s.Address)
 }
 
 // ReadStatus asks Postgres, over one short connection. Of cfg it needs ConnString and Slot.

@@ -11,7 +11,7 @@ import (
 // TestStuck: an output that takes nothing for a minute ends the tail.
 func TestStuck(t *testing.T) {
 	stuck := &tail{Source: postgres.NewSource(postgres.Config{})}
-	stuck.busy.Store(time.Now().Add(-outputPatience - time.Second).UnixNano())
+	stuck.busy.Store(time.Now().Add(-outputTimeout - time.Second).UnixNano())
 	if err := stuck.stuck(t.Context()); err == nil || !strings.Contains(err.Error(), "the output has taken nothing for 1m1s") {
 		t.Errorf("after a minute: %v", err)
 	}

@@ -82,8 +82,8 @@ func (t *tail) run(ctx context.Context) error {
 }
 
 const (
-	outputPatience = time.Minute // how long an output may take nothing
-	outputFarewell = time.Second // the same when the tail is to end
+	outputTimeout = time.Minute // how long an output may take nothing
+	leaveTimeout  = time.Second // the same when the tail is to end
 )
 
 // await waits for the reader, unless its output is stuck. The confirmer ends with the connection, which whoever called closes.
@@ -96,7 +96,7 @@ func (t *tail) await(ctx context.Context, ended <-chan error) error {
 		case err := <-ended:
 			return err
 		case <-leaving:
-			leaving, late = nil, time.After(outputFarewell)
+			leaving, late = nil, time.After(leaveTimeout)
 		case <-late:
 			if t.busy.Load() != 0 { // else it is taking its leave of the server
 				return replication.ErrLeave
@@ -117,7 +117,7 @@ func (t *tail) stuck(ctx context.Context) error {
 		return nil
 	}
 	waited := time.Since(time.Unix(0, since))
-	if waited > outputPatience {
+	if waited > outputTimeout {
 		return fmt.Errorf("the output has taken nothing for %v, and the server keeps WAL meanwhile: start walpost tail again when it is read", waited.Round(time.Second))
 	}
 	if waited < postgres.ProbeEvery {

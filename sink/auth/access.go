@@ -15,11 +15,11 @@ type Access struct {
 	settings func() Security
 	log      *slog.Logger
 
-	mu     sync.Mutex     // innermost
-	last   *tls.Config    // what was last found right; nil: plain text
-	said   string         // what was last found wrong
-	client Security       // what tokens are asked for with
-	tokens *tokenProvider // nil until one is asked for
+	mu          sync.Mutex     // innermost
+	last        *tls.Config    // what was last found right; nil: plain text
+	lastWarning string         // what was last found wrong
+	client      Security       // what tokens are asked for with
+	tokens      *tokenProvider // nil until one is asked for
 }
 
 // New returns access by settings that [Security.Check] found nothing wrong with. renew returns those of the moment; nil: they never
@@ -49,10 +49,10 @@ func (a *Access) TLS() *tls.Config {
 	defer a.mu.Unlock()
 	switch {
 	case err == nil:
-		a.last, a.said = fresh, ""
-	case a.said != err.Error():
-		a.said = err.Error()
-		a.log.Warn("certificates cannot be read again, so those of before stay in use", "err", "kafka."+a.said)
+		a.last, a.lastWarning = fresh, ""
+	case a.lastWarning != err.Error():
+		a.lastWarning = err.Error()
+		a.log.Warn("certificates cannot be read again, so those of before stay in use", "err", "kafka."+a.lastWarning)
 	}
 	return a.last
 }

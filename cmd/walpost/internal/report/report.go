@@ -1,8 +1,8 @@
 // Package report is the JSON of GET /api/status, which `walpost status --json` prints: the admin server writes it, its client reads it.
 //
-// It promises that names and meanings stay as they are; more names may come. null stands for what is not known, never for zero: for
-// everything that only a relay knows, when it has just begun or status had to ask Postgres instead. Who may see a report is for the server
-// to decide.
+// It promises that names and meanings stay as they are; more names may come. null never stands for zero: it stands for what is not known (all
+// that only a relay knows, when status had to ask Postgres instead), for a moment that has not come yet, and for a limit that is not set, as
+// each field says. Who may see a report is for the server to decide.
 package report
 
 import (
