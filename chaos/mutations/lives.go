@@ -79,8 +79,8 @@ var lives = []Mutation{
 		Prevents: "one that broke without a word of the server's is, too",
 		Guard:    "a broken connection is nothing for a person; instead it ends the relay",
 		File:     "relay/session_read.go",
-		Old:      "\treturn s.relay.source.Classify(err, pgerror.Streaming)\n",
-		New:      "\tif !s.streamFailed {\n\t\treturn pgerror.Permanent(err, \"start walpost again\")\n\t}\n\treturn err\n",
+		Old:      "\terr := s.stream.Fill()\n",
+		New:      "\terr := s.stream.Fill()\n\tif err != nil && strings.Contains(err.Error(), \"read replication stream\") {\n\t\terr = pgerror.Permanent(err, \"start walpost again\")\n\t}\n",
 		Module:   ".", Package: "./relay", Test: "TestLostConnectionIsMadeAnew",
 	},
 	{
