@@ -93,7 +93,7 @@ func (r *firstStart) make(ctx context.Context, db *postgres.DB) error {
 		return err
 	}
 	if err := postgres.WritePhase(ctx, db, r.cfg.Slot, postgres.PhaseBackfilling, srv.Identity(), r.found.Table.OID); err != nil {
-		return err
+		return r.source.Classify(err, pgerror.Recording)
 	}
 	r.begun = r.unrecorded
 	r.firstStartIsOurs = r.firstStartIsOurs || r.begun && r.found.Slot == nil

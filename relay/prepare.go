@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"walpost/relay/pgerror"
 	"walpost/relay/postgres"
 )
 
@@ -29,7 +30,7 @@ func (r *Relay) prepare(ctx context.Context, db *postgres.DB) (*postgres.Found, 
 	}
 	state, err := postgres.ReadState(ctx, db, r.cfg.Slot)
 	if err != nil {
-		return nil, err
+		return nil, r.source.Classify(err, pgerror.Recording)
 	}
 	if err := r.source.CheckTable(ctx, db, p, state); err != nil {
 		return nil, err

@@ -77,7 +77,7 @@ func (r *Relay) openSession(ctx context.Context, db *postgres.DB, p *postgres.Fo
 	s.decoder.Follow(p.Table.OID, p.Places, p.At)
 	if err := s.claim(ctx, db, &srv, p); err != nil {
 		stream.Close()
-		return nil, err
+		return nil, r.source.Classify(err, pgerror.Recording)
 	}
 	s.confirmer = replication.NewConfirmer(stream, s.position, r.tracker.Progress, srv.StatusPeriod(), s.noteConfirmed)
 	return s, nil

@@ -24,6 +24,23 @@ func TestSlotWithoutState(t *testing.T) {
 	}
 }
 
+// TestStateThatMayNotBeWritten: a role that may read what is recorded and not write it ends the relay. It would take the slot and let it go
+// once a second.
+func TestStateThatMayNotBeWritten(t *testing.T) {
+	f := newFixture(t)
+	role := f.reader()
+	f.Exec("revoke insert, update on walpost.relay_state from " + role)
+	f.Exec("select pg_create_logical_replication_slot($1, 'pgoutput')", f.cfg.Slot) // of another tool: no phase is written before it is taken
+	dbtest.WantFailed(t, f.diagnose(), "relay_state")
+	cure := "GRANT SELECT, INSERT, UPDATE, DELETE ON walpost.relay_state TO " + role
+	dbtest.WantPermanent(t, f.launch().wait(), "42501", "relay_state", "run: "+cure)
+	f.Exec(cure)
+	f.Insert(1)
+	r := f.start()
+	dbtest.Until(t, "1 event", func() bool { return f.sink.count() == 1 })
+	r.stop()
+}
+
 // TestMissingSlotIsNeverMadeAnewSilently: a slot that was there is never made again silently.
 func TestMissingSlotIsNeverMadeAnewSilently(t *testing.T) {
 	f := newFixture(t)

@@ -16,7 +16,8 @@ type Stage uint8
 // The stages of a relay's life with a server.
 const (
 	Connecting Stage = iota // opening a connection
-	Preparing               // checks, state and backfill, in SQL
+	Preparing               // checks and backfill, in SQL
+	Recording               // reading and writing walpost.relay_state, in SQL
 	Creating                // CREATE_REPLICATION_SLOT
 	Starting                // START_REPLICATION, until the server agrees
 	Streaming               // the stream itself
@@ -46,18 +47,22 @@ func Classify(err error, at Stage, first bool, n Names) error {
 	if !errors.As(err, &e) {
 		return err // the connection broke
 	}
+	sql := at == Preparing || at == Recording
 	switch e.Code {
 	case "42501": // insufficient_privilege
+		if at == Recording {
+			return Permanent(err, "run: GRANT SELECT, INSERT, UPDATE, DELETE ON walpost.relay_state TO %s", schema.QuoteIdent(n.Role))
+		}
 		if at == Preparing {
 			return Permanent(err, "grant it: %s --relay-role %s prints the grants", schema.Command("print", n.Table), schema.QuoteIdent(n.Role))
 		}
 		return Permanent(err, "%s", mayStream(n))
 	case "42P01", "3F000", "42883": // undefined_table, invalid_schema_name, undefined_function: something of schema walpost is not there
-		if at == Preparing {
+		if sql {
 			return Permanent(err, "run: %s", schema.Command("apply", n.Table))
 		}
 	case "42703": // undefined_column: of a table of schema walpost, or of the outbox while a backfill begins
-		if at == Preparing {
+		if sql {
 			return Permanent(err, "run: %s, which prints what is missing and the SQL that adds it", schema.Command("check", n.Table))
 		}
 	case "42704": // undefined_object

@@ -20,7 +20,7 @@ func TestClassify(t *testing.T) {
 	n := Names{Slot: "shop", Publication: "Shop", Table: schema.DefaultTable, Role: "relay", database: "Shop"}
 	pg := func(code string) error { return fmt.Errorf("ask: %w", &pgconn.PgError{Code: code, Message: "m"}) }
 	refused := &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
-	every := []Stage{Connecting, Preparing, Creating, Starting, Streaming}
+	every := []Stage{Connecting, Preparing, Recording, Creating, Starting, Streaming}
 	for _, c := range []struct {
 		err   error
 		at    []Stage
@@ -54,6 +54,7 @@ func TestClassify(t *testing.T) {
 		{&pgconn.PgError{Code: "42501", Routine: "set_config_with_handle"}, []Stage{Connecting}, true, "take the parameter out"},
 		{pg("42501"), []Stage{Creating, Starting}, false, "ALTER ROLE relay REPLICATION"},
 		{pg("42501"), []Stage{Preparing}, false, "--relay-role relay"},
+		{pg("42501"), []Stage{Recording}, false, "run: GRANT SELECT, INSERT, UPDATE, DELETE ON walpost.relay_state TO relay"},
 		{x509.UnknownAuthorityError{}, []Stage{Connecting}, true, "sslrootcert"},
 		{x509.UnknownAuthorityError{}, []Stage{Connecting}, false, "wait: make sslmode, sslrootcert"},
 		{errors.New("server refused TLS connection"), []Stage{Connecting}, true, "sslmode"},
@@ -63,13 +64,13 @@ func TestClassify(t *testing.T) {
 		{&pgconn.ParseConfigError{}, []Stage{Connecting}, true, "connection string"},
 		{&pgconn.ParseConfigError{}, []Stage{Connecting}, false, "wait: correct the connection string"},
 
-		{pg("42P01"), []Stage{Preparing}, false, "walpost schema apply"},
+		{pg("42P01"), []Stage{Preparing, Recording}, false, "walpost schema apply"},
 		{pg("42P01"), []Stage{Streaming}, false, ""},
-		{pg("42703"), []Stage{Preparing}, false, "run: walpost schema check"},
+		{pg("42703"), []Stage{Preparing, Recording}, false, "run: walpost schema check"},
 		{pg("42703"), []Stage{Streaming}, false, ""},
 		{pg("42704"), []Stage{Starting}, false, "somebody dropped it"},
 		{pg("42704"), []Stage{Streaming}, false, "publication \"Shop\""},
-		{pg("42704"), []Stage{Preparing}, false, ""},
+		{pg("42704"), []Stage{Preparing, Recording}, false, ""},
 		{pg("55000"), []Stage{Creating}, false, "wal_level = logical"},
 		{pg("55000"), []Stage{Starting}, false, "slot shop is lost"},
 		{pg("55000"), []Stage{Streaming}, false, ""}, // classified at the next start
