@@ -13,11 +13,17 @@ import (
 )
 
 // TestPublicationGap: a part of the WAL for which there was no publication stops the relay, by an error up to 17 and by a warning since
-// 18, and what precedes it is confirmed.
+// 18, and what precedes it is confirmed. A role that wants no warnings gets this one.
 func TestPublicationGap(t *testing.T) {
-	for _, major := range []int{0, 18} {
-		t.Run(fmt.Sprintf("Postgres %d", major), func(t *testing.T) {
-			f := fixtureOn(t, pgtest.NewMajor(t, major).DSN)
+	for _, c := range []struct {
+		major    int
+		messages string // client_min_messages of the role
+	}{{0, "notice"}, {18, "notice"}, {18, "error"}} {
+		t.Run(fmt.Sprintf("Postgres %d, %s", c.major, c.messages), func(t *testing.T) {
+			f := fixtureOn(t, pgtest.NewMajor(t, c.major).DSN)
+			role := f.Role("quiet", "login superuser")
+			f.Exec("alter role " + role + " set client_min_messages = " + c.messages)
+			f.cfg.ConnString = f.As(role)
 			f.start().stop()
 			f.Insert(1)
 			f.Exec("drop publication walpost")

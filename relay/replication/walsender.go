@@ -37,8 +37,21 @@ func Connect(ctx context.Context, connString string, n pgerror.Names, log *slog.
 	if w.conn, err = pgconn.ConnectConfig(ctx, cfg); err != nil {
 		return nil, pgerror.ConnectError(err, cfg)
 	}
+	if err := w.conn.Exec(ctx, sessionSettings).Close(); err != nil {
+		w.Close()
+		return nil, fmt.Errorf("set up the walsender: %w", err)
+	}
 	return w, nil
 }
+
+// sessionSettings overrides what the role, the database or the connection string may have set for services.
+//
+// Since 18, a warning is all that a server says of a publication that is missing at a point of the WAL. Since 17, a time limit for
+// transactions ends a walsender that is sending a long one. A slot's snapshot is exported by a transaction that idles until it is imported.
+// What a server does not know is left out.
+const sessionSettings = `SELECT pg_catalog.set_config(s.name, v.value, false)
+	FROM (VALUES ('client_min_messages', 'warning'), ('transaction_timeout', '0'), ('idle_in_transaction_session_timeout', '0')) v (name, value)
+	JOIN pg_catalog.pg_settings s ON s.name = v.name`
 
 // PID returns the server's process.
 func (w *Walsender) PID() uint32 { return w.conn.PID() }
