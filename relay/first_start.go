@@ -34,6 +34,9 @@ func (r *firstStart) run(ctx context.Context, db *postgres.DB) error {
 		return err
 	}
 	defer lock.Close()
+	if err := lock.RequirePrimary(ctx); err != nil { // a standby would give the lock to anybody
+		return err
+	}
 	if err := r.lock(ctx, lock); err != nil {
 		return err
 	}
@@ -83,6 +86,9 @@ func (r *firstStart) make(ctx context.Context, db *postgres.DB) error {
 		return err
 	}
 	defer reader.Close()
+	if err := reader.RequirePrimary(ctx); err != nil { // a standby does not know the snapshot
+		return err
+	}
 	w, err := replication.Connect(ctx, r.cfg.CurrentConnString(), r.source.Names, r.log)
 	if err != nil {
 		return r.source.Classify(err, pgerror.Connecting)

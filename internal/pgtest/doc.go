@@ -3,7 +3,8 @@
 // [New] is what most tests want: a database of their own on the server of
 // this test run, dropped when the test ends. [NewMajor] does the same on a
 // server of a given major version, [Start] gives a test a server to itself,
-// to stop, crash and restart, and [Launch] does that without a test, for the
+// to stop, crash and restart, [Server.Standby] gives that server a physical
+// standby, and [Launch] does that without a test, for the
 // demo and for the command behind `make test`.
 //
 // Where a server comes from, in this order: the DSN in WALPOST_TEST_POSTGRES

@@ -57,15 +57,18 @@ func Start(t testing.TB, o Options) *Server {
 	t.Helper()
 	s, err := Launch(t.Context(), o)
 	need.Met(t, err)
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("Postgres's log:\n%s", s.Log())
-		}
-		if err := s.Close(); err != nil {
-			t.Errorf("close Postgres: %v", err)
-		}
-	})
+	t.Cleanup(func() { closeWith(t, s) })
 	return s
+}
+
+// closeWith ends a server with its test.
+func closeWith(t testing.TB, s *Server) {
+	if t.Failed() {
+		t.Logf("Postgres's log:\n%s", s.Log())
+	}
+	if err := s.Close(); err != nil {
+		t.Errorf("close Postgres: %v", err)
+	}
 }
 
 // Connect opens a session in the database, closed with the test.

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"walpost/internal/testenv/need"
 )
 
 // value asks the server one thing.
@@ -153,6 +155,27 @@ func TestTLSAndPasswords(t *testing.T) {
 		if (err == nil) != (c.code == "") || err != nil && !hasCode(err, c.code) {
 			t.Errorf("%s: %v", c.name, err)
 		}
+	}
+}
+
+// A standby has what the server had and follows what it writes, and can be
+// promoted.
+func TestStandby(t *testing.T) {
+	for _, major := range []int{0, OldestMajor} {
+		s := Start(t, Options{Major: major})
+		db := &DB{DSN: s.DSN(maintenance)}
+		db.Exec(t, "CREATE TABLE t (n int)", "INSERT INTO t VALUES (1)")
+		standby := s.Standby(t)
+		if !value[bool](t, standby.DSN(maintenance), "SELECT pg_is_in_recovery()") || standby.Port() == s.Port() {
+			t.Fatal("it is no standby")
+		}
+		db.Exec(t, "INSERT INTO t VALUES (2)")
+		for deadline := time.Now().Add(need.Patience()); value[int](t, standby.DSN(maintenance), "SELECT count(*)::int FROM t") != 2; {
+			if time.Now().After(deadline) {
+				t.Fatal("it does not follow")
+			}
+		}
+		(&DB{DSN: standby.DSN(maintenance)}).Exec(t, "SELECT pg_promote()", "INSERT INTO t VALUES (3)")
 	}
 }
 

@@ -14,6 +14,24 @@ import (
 // errInRecovery says that the server is a standby.
 var errInRecovery error = &pgerror.Wait{Err: errors.New("the server is a standby: waiting for its promotion"), Cure: pgerror.Promote}
 
+// ErrElsewhere says that a connection reached a standby although the relay's own reached the primary: one host name leads to both.
+var ErrElsewhere error = &pgerror.Wait{
+	Err:  errors.New("the host in postgres.url leads to a standby as well as to the primary, and this connection reached a standby"),
+	Cure: "name the primary alone, or a name that leads nowhere else; of several hosts, target_session_attrs=read-write in postgres.url finds it",
+}
+
+// RequirePrimary returns [ErrElsewhere] if the connection leads to a standby.
+func (d *DB) RequirePrimary(ctx context.Context) error {
+	var standby bool
+	if err := d.QueryRow(ctx, "select pg_catalog.pg_is_in_recovery()").Scan(&standby); err != nil {
+		return fmt.Errorf("ask whether the server is a standby: %w", err)
+	}
+	if standby {
+		return ErrElsewhere
+	}
+	return nil
+}
+
 // CheckServer checks what the server is and what it was set up for. A standby is a wait for its promotion.
 func (src *Source) CheckServer(ctx context.Context, db *DB, p *Found) error {
 	var level, at string

@@ -61,7 +61,7 @@ func (src *Source) LostSlot(s *Slot) error {
 	return pgerror.LostSlot(s.lostError(src.Slot), pgerror.Names{Slot: src.Slot, Publication: src.Publication, Table: src.Table})
 }
 
-// ReadSlot reads the slot. It returns nil if there is no slot.
+// ReadSlot reads the slot. It returns nil if there is no slot. A standby is an error: what is not there may be on its primary.
 func (src *Source) ReadSlot(ctx context.Context, db *DB) (*Slot, error) {
 	var s Slot
 	err := db.QueryRow(ctx, `
@@ -77,7 +77,7 @@ func (src *Source) ReadSlot(ctx context.Context, db *DB) (*Slot, error) {
 	s.Lost = s.Status == "lost"
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
-		return nil, nil
+		return nil, db.RequirePrimary(ctx)
 	case err != nil:
 		return nil, fmt.Errorf("look up slot %s: %w", src.Slot, err)
 	}

@@ -33,7 +33,8 @@ func (s *Server) StatusPeriod() time.Duration {
 	return statusPeriod
 }
 
-// Identify asks the server who it is: system identifier, timelines, version.
+// Identify asks the server who it is: system identifier, timelines, version. A standby is [postgres.ErrElsewhere], whatever server other
+// connections have reached: slots are neither made nor streamed there.
 func (w *Walsender) Identify(ctx context.Context) (s Server, err error) {
 	row, err := w.query(ctx, "IDENTIFY_SYSTEM", 4)
 	if err != nil {
@@ -45,10 +46,13 @@ func (w *Walsender) Identify(ctx context.Context) (s Server, err error) {
 	}
 	s = Server{SystemID: string(row[0]), database: string(row[3]), History: History{Current: uint32(timeline)}}
 	row, err = w.query(ctx, `SELECT current_setting('server_version_num'), setting, `+
-		`(SELECT backend_start::text FROM pg_catalog.pg_stat_activity WHERE pid = pg_catalog.pg_backend_pid()) `+
-		`FROM pg_catalog.pg_settings WHERE name = 'wal_sender_timeout'`, 3)
+		`(SELECT backend_start::text FROM pg_catalog.pg_stat_activity WHERE pid = pg_catalog.pg_backend_pid()), pg_catalog.pg_is_in_recovery() `+
+		`FROM pg_catalog.pg_settings WHERE name = 'wal_sender_timeout'`, 4)
 	if err != nil {
 		return s, fmt.Errorf("read settings: %w", err)
+	}
+	if string(row[3]) == "t" {
+		return s, fmt.Errorf("identify system: %w", postgres.ErrElsewhere)
 	}
 	version, err1 := strconv.Atoi(string(row[0]))
 	timeout, err2 := strconv.Atoi(string(row[1]))

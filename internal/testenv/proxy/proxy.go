@@ -10,6 +10,7 @@ import (
 	"net"
 	"sync"
 	"testing"
+	"time"
 )
 
 // Proxy carries connections to one server. Its methods are for any
@@ -17,6 +18,7 @@ import (
 type Proxy struct {
 	listener net.Listener
 	target   string
+	route    func(first []byte) string // if not nil, target is where it says
 	carriers sync.WaitGroup
 
 	mu    sync.Mutex
@@ -34,13 +36,28 @@ func Start(t testing.TB, target string) *Proxy {
 	return p
 }
 
+// StartRouter starts a proxy that carries each connection to the address that
+// route gives for the first bytes that the client sends. It is for protocols
+// in which the client speaks first, and its route for any goroutine.
+func StartRouter(t testing.TB, route func(first []byte) string) *Proxy {
+	t.Helper()
+	p, err := launch("a routed server", route)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Close)
+	return p
+}
+
 // Launch is [Start] without a test: Close ends the proxy.
-func Launch(target string) (*Proxy, error) {
+func Launch(target string) (*Proxy, error) { return launch(target, nil) }
+
+func launch(target string, route func([]byte) string) (*Proxy, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("start a proxy: %w", err)
 	}
-	p := &Proxy{listener: listener, target: target, links: make(map[*link]bool)}
+	p := &Proxy{listener: listener, target: target, route: route, links: make(map[*link]bool)}
 	p.carriers.Go(p.accept)
 	return p, nil
 }
@@ -109,7 +126,7 @@ func (p *Proxy) accept() {
 
 // carry carries one connection to its end.
 func (p *Proxy) carry(client *net.TCPConn) {
-	conn, err := net.Dial("tcp", p.target)
+	conn, err := p.dial(client)
 	if err != nil { // a server that is not there resets
 		client.SetLinger(0)
 		client.Close()
@@ -128,6 +145,33 @@ func (p *Proxy) carry(client *net.TCPConn) {
 	p.mu.Lock()
 	delete(p.links, l)
 	p.mu.Unlock()
+}
+
+// silence is how long a client that has to speak first may say nothing.
+const silence = 5 * time.Second
+
+// dial connects to the client's server, which may be chosen by what the
+// client says first.
+func (p *Proxy) dial(client net.Conn) (net.Conn, error) {
+	if p.route == nil {
+		return net.Dial("tcp", p.target)
+	}
+	first := make([]byte, 64<<10)
+	client.SetReadDeadline(time.Now().Add(silence))
+	n, err := client.Read(first)
+	client.SetReadDeadline(time.Time{})
+	if err != nil {
+		return nil, err
+	}
+	server, err := net.Dial("tcp", p.route(first[:n]))
+	if err != nil {
+		return nil, err
+	}
+	if _, err := server.Write(first[:n]); err != nil {
+		server.Close()
+		return nil, err
+	}
+	return server, nil
 }
 
 // String tells where it carries to.

@@ -126,3 +126,30 @@ func TestCut(t *testing.T) {
 		t.Errorf("no server: %v", err)
 	}
 }
+
+// A router's clients come to the server that they ask for, which gets all
+// that they have said.
+func TestRoute(t *testing.T) {
+	one, takenOne := serve(t)
+	two, takenTwo := serve(t)
+	p := StartRouter(t, func(first []byte) string {
+		if string(first) == "one" {
+			return one
+		}
+		return two
+	})
+	for word, taken := range map[string]<-chan net.Conn{"one": takenOne, "two": takenTwo} {
+		client := dial(t, p)
+		if _, err := client.Write([]byte(word)); err != nil {
+			t.Fatal(err)
+		}
+		server := <-taken
+		if err := say(t, server, client, "hello"); err != nil {
+			t.Errorf("%s: %v", word, err)
+		}
+		got := make([]byte, len(word))
+		if _, err := io.ReadFull(server, got); err != nil || string(got) != word {
+			t.Errorf("%s got %q, %v", word, got, err)
+		}
+	}
+}
