@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -39,6 +40,52 @@ func TestStateThatMayNotBeWritten(t *testing.T) {
 	r := f.start()
 	dbtest.Until(t, "1 event", func() bool { return f.sink.count() == 1 })
 	r.stop()
+}
+
+// TestTwoPhaseSlot: since 15 a slot that was made with two_phase sends prepared transactions when they are prepared, whatever protocol is
+// asked for. It is refused before anything is streamed, with a way that loses nothing, a transaction that is prepared at this moment included.
+// Postgres 14 sends them when they are committed.
+func TestTwoPhaseSlot(t *testing.T) {
+	for _, major := range []int{0, 14, 18} {
+		t.Run(fmt.Sprintf("Postgres %d", major), func(t *testing.T) {
+			f := fixtureOn(t, pgtest.NewMajor(t, major).DSN)
+			f.Exec("select pg_create_logical_replication_slot($1, 'pgoutput', false, true)", f.cfg.Slot)
+			prepare := func(name string) {
+				f.Exec("begin")
+				f.Insert(1)
+				f.Exec("prepare transaction '" + f.Slot + name + "'")
+			}
+			prepare("1")
+			f.Insert(1)
+			if major != 14 {
+				const cure = "SELECT pg_copy_logical_replication_slot('%s', '%[1]s_copy')"
+				words := []string{"slot " + f.cfg.Slot, "two_phase", fmt.Sprintf(cure, f.cfg.Slot), "postgres.slot: " + f.cfg.Slot + "_copy"}
+				dbtest.WantFailed(t, f.diagnose(), words...)
+				dbtest.WantPermanent(t, f.launch().wait(), words...)
+				if n := f.sink.count(); n != 0 || f.Phase() != "" {
+					t.Errorf("%d events, phase %q", n, f.Phase())
+				}
+				f.Exec(fmt.Sprintf(cure, f.cfg.Slot))
+				f.cfg.Slot += "_copy"
+			}
+			r := f.start()
+			f.Exec("commit prepared '" + f.Slot + "1'")
+			prepare("2")
+			f.Exec("rollback prepared '" + f.Slot + "2'")
+			prepare("3")
+			f.Exec("commit prepared '" + f.Slot + "3'")
+			r.await("3 events", func() bool { return f.sink.count() == 3 })
+			r.stop()
+			if got, want := f.sink.ids(), f.IDs(); !sameElements(got, want) {
+				t.Errorf("published %q, want %q", got, want)
+			}
+		})
+	}
+}
+
+func sameElements(a, b []string) bool {
+	a, b = slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b))
+	return slices.Equal(a, b)
 }
 
 // TestMissingSlotIsNeverMadeAnewSilently: a slot that was there is never made again silently.

@@ -22,6 +22,7 @@ type Slot struct {
 	Confirmed              string // confirmed_flush_lsn
 	beyond                 bool   // it stands beyond the end of the server's WAL
 	ahead                  bool   // it stands beyond what was recorded at a clean stop
+	twoPhase               bool   // it sends a prepared transaction when that is prepared: since 15, where it was made so
 	Lost                   bool
 	Status                 string    // wal_status
 	Reason                 string    // why it is lost, since 17
@@ -68,12 +69,12 @@ func (src *Source) ReadSlot(ctx context.Context, db *DB) (*Slot, error) {
 		select coalesce(plugin, ''), slot_type, coalesce(database, ''), coalesce(database <> pg_catalog.current_database(), false), active, coalesce(active_pid, 0), coalesce(confirmed_flush_lsn::text, ''),
 		       coalesce(confirmed_flush_lsn > pg_catalog.pg_current_wal_flush_lsn(), false),
 		       coalesce(confirmed_flush_lsn > (select confirmed_lsn from walpost.relay_state where slot = slot_name and clean_stop), false),
-		       coalesce(wal_status, ''), coalesce(to_jsonb(s) ->> 'invalidation_reason', ''),
+		       two_phase and current_setting('server_version_num')::int >= 150000, coalesce(wal_status, ''), coalesce(to_jsonb(s) ->> 'invalidation_reason', ''),
 		       greatest(pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), restart_lsn), 0)::bigint,
 		       case when safe_wal_size is null then -1 else greatest(safe_wal_size, 0) end, pg_catalog.clock_timestamp()
 		from pg_catalog.pg_replication_slots s where slot_name = $1`, src.Slot).
 		Scan(&s.plugin, &s.kind, &s.database, &s.Foreign, &s.Active, &s.PID, &s.Confirmed, &s.beyond, &s.ahead,
-			&s.Status, &s.Reason, &s.Retained, &s.Safe, &s.Seen)
+			&s.twoPhase, &s.Status, &s.Reason, &s.Retained, &s.Safe, &s.Seen)
 	s.Lost = s.Status == "lost"
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
@@ -96,6 +97,10 @@ func (src *Source) CheckSlot(s *Slot, state *RelayState) error {
 		return pgerror.Permanent(fmt.Errorf("slot %s is of %s and not of pgoutput", name, s.plugin), "choose another name for walpost's slot, or drop this one")
 	case s.Lost:
 		return src.LostSlot(s)
+	case s.twoPhase: // pgoutput does so whatever protocol is asked for, and a rollback may follow
+		return pgerror.Permanent(fmt.Errorf("slot %s was created with two_phase: it sends transactions that are only prepared", name),
+			"make a copy, which has no two_phase and stands at the same place: SELECT pg_copy_logical_replication_slot(%s, %s); set postgres.slot: %s, start walpost, and drop the old slot",
+			schema.QuoteLiteral(name), schema.QuoteLiteral(name+"_copy"), name+"_copy")
 	case s.beyond:
 		return pgerror.Permanent(fmt.Errorf("slot %s stands at %s, beyond the end of the server's WAL: the server is another one or was restored from a backup", name, s.Confirmed),
 			"publish what is missing from %s, then drop the slot and the row of walpost.relay_state", src.Table)
