@@ -106,6 +106,42 @@ func TestBackfillDiedHalfWay(t *testing.T) {
 	}
 }
 
+// TestRepeatedBackfillKeepsItsPosition: rows that a repeated backfill publishes stand before all that the slot brings, as those of the first
+// did, whether the first attempt came to record where the slot began or not.
+func TestRepeatedBackfillKeepsItsPosition(t *testing.T) {
+	for name, forget := range map[string]bool{"recorded": false, "not recorded": true} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t)
+			f.sink.setAuto(false)
+			f.Insert(3)
+			r := f.launch()
+			dbtest.Until(t, "the backfill's rows", func() bool { return f.sink.count() == 3 })
+			r.stop()
+			began := f.sink.all()[0].position
+			if forget {
+				f.Exec("update walpost.relay_state set snapshot_lsn = null")
+			}
+			f.Insert(2) // in the slot, and in the next snapshot
+			r = f.launch()
+			dbtest.Until(t, "the backfill's rows again", func() bool { return f.sink.count() == 3+5 })
+			r.stop()
+			f.sink.setAuto(true)
+			r = f.start()
+			dbtest.Until(t, "all events", func() bool { return f.sink.count() == 3+5+5+2 })
+			r.stop()
+			for i, e := range f.sink.all()[3:] {
+				want := schema.Position{Timeline: 1, LSN: began.LSN, Index: uint32(i % 5)}
+				if i < 10 && e.position != want {
+					t.Errorf("row %d of a repeated backfill: position %v, want %v", i, e.position, want)
+				}
+				if i >= 10 && e.position.Compare(want) <= 0 {
+					t.Errorf("what the slot brought stands at %v, not above %v", e.position, want)
+				}
+			}
+		})
+	}
+}
+
 func TestBackfillSkip(t *testing.T) {
 	f := newFixture(t)
 	f.cfg.Backfill = "skip"

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5"
 
 	"walpost/relay/backfill"
@@ -23,8 +24,9 @@ import (
 type firstStart struct {
 	*Relay
 	found      *postgres.Found
-	unrecorded bool // walpost.relay_state had nothing of the slot when the lock was had
-	begun      bool // and now it has, from this attempt
+	snapshot   pglogrepl.LSN // where the slot began, as an earlier attempt recorded it; 0: it did not
+	unrecorded bool          // walpost.relay_state had nothing of the slot when the lock was had
+	begun      bool          // and now it has, from this attempt
 }
 
 // run makes the first start, under the lock.
@@ -160,7 +162,9 @@ func (r *firstStart) lock(ctx context.Context, lock *postgres.DB) error {
 	if state != nil && state.Phase == postgres.PhaseStreaming || (slot == nil) != (r.found.Slot == nil) {
 		return errStandby // it was made meanwhile: look again
 	}
-	r.unrecorded = state == nil
+	if r.unrecorded = state == nil; state != nil {
+		r.snapshot = state.Snapshot
+	}
 	if r.found.Slot = slot; slot != nil && slot.Active {
 		// Whoever had the lock died, and a server that waits for transactions has not noticed yet. Its slot may still come to nothing.
 		return fmt.Errorf("slot %s is held by server process %d, of a first start that did not end: waiting until that is gone", r.cfg.Slot, slot.PID)
@@ -202,7 +206,7 @@ func guard(ctx context.Context, lock *postgres.DB) (locked context.Context, rele
 }
 
 // createSlot creates the slot with a snapshot of the moment at which it begins. If it is there already, from a first start that died, a
-// temporary one gives a snapshot: the slot itself keeps everything since it was made.
+// temporary one gives a later snapshot: the slot itself keeps everything since it was made. The position is that at which the slot began.
 func (r *firstStart) createSlot(ctx context.Context, w *replication.Walsender, version int) (replication.Snapshot, error) {
 	waiting := func(reason string) { r.state.set(Starting, reason) }
 	if r.found.Slot == nil {
@@ -217,7 +221,16 @@ func (r *firstStart) createSlot(ctx context.Context, w *replication.Walsender, v
 	}
 	r.warnOfRepeat()
 	name := fmt.Sprintf("walpost_backfill_%d", w.PID())
-	return w.CreateSlot(ctx, name, true, version, waiting)
+	s, err := w.CreateSlot(ctx, name, true, version, waiting)
+	if err != nil {
+		return s, err
+	}
+	// Positions count from where the slot began. Those of the later snapshot would be above what the slot brings afterwards, and whoever
+	// remembers the highest position would drop that.
+	if s.LSN = r.snapshot; s.LSN == 0 {
+		s.LSN, err = pglogrepl.ParseLSN(r.found.Slot.Confirmed)
+	}
+	return s, err
 }
 
 // warnOfRepeat logs once that the backfill begins again, unless nothing can have been published by the start that did not end.

@@ -19,21 +19,26 @@ const (
 type RelayState struct {
 	Phase     string
 	SystemID  string
-	Table     uint32 // oid of the outbox; 0: unknown
-	confirmed string // LSN; "": none yet
-	committed string // commit time of the last confirmed transaction
+	Table     uint32        // oid of the outbox; 0: unknown
+	Snapshot  pglogrepl.LSN // where the slot began; 0: unknown
+	confirmed string        // LSN; "": none yet
+	committed string        // commit time of the last confirmed transaction
 }
 
 // ReadState reads the slot's row. It returns nil if there is none.
 func ReadState(ctx context.Context, db *DB, slot string) (*RelayState, error) {
 	var s RelayState
+	var snapshot string
 	err := db.QueryRow(ctx, `
-		select phase, coalesce(system_id, ''), coalesce(table_oid, 0), coalesce(confirmed_lsn::text, ''), coalesce(confirmed_commit_time::text, '')
-		from walpost.relay_state where slot = $1`, slot).Scan(&s.Phase, &s.SystemID, &s.Table, &s.confirmed, &s.committed)
+		select phase, coalesce(system_id, ''), coalesce(table_oid, 0), coalesce(snapshot_lsn, '0/0')::text, coalesce(confirmed_lsn::text, ''), coalesce(confirmed_commit_time::text, '')
+		from walpost.relay_state where slot = $1`, slot).Scan(&s.Phase, &s.SystemID, &s.Table, &snapshot, &s.confirmed, &s.committed)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
 	}
 	if err != nil {
+		return nil, fmt.Errorf("read state of slot %s: %w", slot, err)
+	}
+	if s.Snapshot, err = pglogrepl.ParseLSN(snapshot); err != nil {
 		return nil, fmt.Errorf("read state of slot %s: %w", slot, err)
 	}
 	return &s, nil
@@ -46,11 +51,13 @@ type Identity struct {
 	Database string
 }
 
-// WritePhase records the phase and what the slot belongs to. A relay that is at work is not one that stopped cleanly.
+// WritePhase records the phase and what the slot belongs to. A relay that is at work is not one that stopped cleanly, and where there is no
+// slot, what is recorded of its beginning was of another one.
 func WritePhase(ctx context.Context, db *DB, slot, phase string, id Identity, tableOID uint32) error {
 	_, err := db.Exec(ctx, `
 		insert into walpost.relay_state (slot, phase, system_id, timeline, database, table_oid) values ($1, $2, $3, $4, $5, $6)
 		on conflict (slot) do update set phase = excluded.phase, system_id = excluded.system_id, timeline = excluded.timeline,
+		  snapshot_lsn = case when exists (select from pg_catalog.pg_replication_slots where slot_name = $1) then relay_state.snapshot_lsn end,
 		  database = excluded.database, table_oid = excluded.table_oid, clean_stop = false, updated_at = clock_timestamp()`,
 		slot, phase, id.SystemID, int64(id.Timeline), id.Database, tableOID)
 	if err != nil {
