@@ -1,5 +1,7 @@
 package schema
 
+import "fmt"
+
 // Live describes a database as far as it matters to walpost. Whoever has a connection fills it with the queries of this package; Diff
 // compares it with what is wanted.
 type Live struct {
@@ -20,6 +22,39 @@ type LiveTable struct {
 	Columns  []LiveColumn
 	Unique   [][]string // the columns of every unique index, primary key included, that has no condition
 	Indexes  []string   // names of all its indexes
+	Outside  []OutsideTable
+}
+
+// OutsideTable is a child or a partition of a table, whose rows a stream of that table does not have.
+type OutsideTable struct {
+	Table  Table
+	Reason OutsideReason
+}
+
+// OutsideReason is why a stream does not have a table's rows.
+type OutsideReason uint8
+
+// Why the rows of an [OutsideTable] are not in a stream.
+const (
+	Inherits OutsideReason = iota // a child by inheritance: the stream shows its rows, if at all, as those of another table
+	Unlogged                      // a partition that is not in the WAL
+	Foreign                       // a partition on another server
+)
+
+// Cure returns the SQL that takes the table away from parent, or brings it into the WAL.
+func (o OutsideTable) Cure(parent Table) string {
+	switch o.Reason {
+	case Inherits:
+		return fmt.Sprintf("ALTER TABLE %s NO INHERIT %s", o.Table, parent)
+	case Unlogged:
+		return fmt.Sprintf("ALTER TABLE %s SET LOGGED", o.Table)
+	}
+	return fmt.Sprintf("ALTER TABLE %s DETACH PARTITION %s", parent, o.Table)
+}
+
+// String says what the table is.
+func (r OutsideReason) String() string {
+	return [...]string{"an inheritance child", "unlogged", "a foreign table"}[r]
 }
 
 // LiveColumn describes a column of such a table.

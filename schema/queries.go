@@ -10,6 +10,21 @@ select c.oid, c.relkind::text, c.relpersistence <> 'p'
 from pg_catalog.pg_class c
 where c.oid = pg_catalog.to_regclass($1)`
 
+// QueryOutside takes a table's oid and returns the tables that belong to it and whose rows a stream of it does not have: the children of a
+// table, by inheritance, and of a partitioned one the partitions, of any depth, that are outside the WAL. Of each: schema, name, relkind,
+// whether it is a partition. A child's own children leave with it.
+const QueryOutside = `
+with recursive part as (
+  select i.inhrelid from pg_catalog.pg_inherits i where i.inhparent = $1
+  union
+  select i.inhrelid from part p join pg_catalog.pg_class c on c.oid = p.inhrelid join pg_catalog.pg_inherits i on i.inhparent = c.oid
+  where c.relkind = 'p'
+)
+select n.nspname::text, c.relname::text, c.relkind::text, c.relispartition
+from part p join pg_catalog.pg_class c on c.oid = p.inhrelid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+where not c.relispartition or c.relkind <> 'p' and (c.relkind <> 'r' or c.relpersistence <> 'p')
+order by 1, 2`
+
 // QueryColumns takes a table's oid and returns, column by column in the table's order: name, oid of the base type, type, not null,
 // default.
 //

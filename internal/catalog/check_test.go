@@ -52,6 +52,7 @@ func TestCheckFindsAndCures(t *testing.T) {
 		{`revoke delete on walpost.inbox from APP`, "role app", "DELETE on table walpost.inbox"},
 		{`revoke select on walpost.outbox from RELAY`, "role relay", "SELECT on table walpost.outbox"},
 		{`revoke update on walpost.relay_state from RELAY`, "role relay", "UPDATE on table walpost.relay_state"},
+		{`create table walpost.child () inherits (walpost.outbox)`, "table walpost.outbox, child walpost.child", "an inheritance child"},
 		{`alter role RELAY noreplication`, "role relay", "no replication"},
 		{`alter role RELAY nologin`, "role relay", "no login"},
 		{`revoke connect on database DATABASE from public, RELAY`, "role relay", "no right to connect"},
@@ -169,6 +170,32 @@ func TestCheckFindsWhatAPublicationLeavesOut(t *testing.T) {
 		list[1].Found != "a column list without headers" || list[2].Found != "a column list without created_at" {
 		t.Errorf("a column list and a row filter: %v, %v", list, err)
 	}
+}
+
+// TestCheckFindsPartitionsOutsideTheWAL: of any depth, and no other.
+func TestCheckFindsPartitionsOutsideTheWAL(t *testing.T) {
+	onEachMajor(t, func(t *testing.T, db *pgtest.DB) {
+		conn := connect(t, db)
+		mustApply(t, conn, schema.Options{})
+		execSQL(t, conn, `create table box (like walpost.outbox including defaults) partition by list (type);
+			create table good partition of box for values in ('placed');
+			create table half partition of box default partition by list (aggregatetype);
+			create unlogged table leaf partition of half default;
+			create publication box for table box with (publish = 'insert', publish_via_partition_root = true)`)
+		o := schema.Options{Table: schema.Table{Schema: "public", Name: "box"}, Publication: "box"}
+		mustApply(t, conn, o)
+		list, err := Check(deadline(t), conn, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(list) != 1 || list[0].Object != "table public.box, partition public.leaf" || list[0].Found != "unlogged" {
+			t.Fatalf("found %v", list)
+		}
+		cureAll(t, conn, o, list)
+		if list, err := Check(deadline(t), conn, o); err != nil || len(list) > 0 {
+			t.Errorf("after the cure: %v, %v", list, err)
+		}
+	})
 }
 
 // Check works for a role that owns nothing.

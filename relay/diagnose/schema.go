@@ -58,7 +58,8 @@ func (d *diagnosing) weigh(one schema.Difference) diagnosis.Level {
 		case strings.HasSuffix(one.Found, " on table walpost.relay_state") && one.Found != "no DELETE on table walpost.relay_state":
 			return diagnosis.Failed
 		}
-	case one.Object == "table "+table, strings.HasPrefix(one.Object, "table "+table+", ") && strings.HasPrefix(one.Cure, "name another"):
+	case one.Object == "table "+table, strings.HasPrefix(one.Object, "table "+table+", ") && strings.HasPrefix(one.Cure, "name another"),
+		strings.HasPrefix(one.Object, "table "+table+", child "), strings.HasPrefix(one.Object, "table "+table+", partition "):
 		return diagnosis.OK
 	}
 	return diagnosis.Warning

@@ -49,6 +49,9 @@ func (src *Source) Compare(known, found *Outbox) error {
 	if found.Found.OID == 0 {
 		return src.absentTable(found.Absent, found.Elsewhere)
 	}
+	if err := src.checkOutside(&found.Found, known.Seen); err != nil {
+		return err
+	}
 	p := found.Publication
 	if p == nil {
 		return src.withGap(src.NoPublication(), known.Seen)

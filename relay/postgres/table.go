@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -27,6 +28,9 @@ func (src *Source) CheckTable(ctx context.Context, db *DB, p *Found, state *Rela
 	}
 	if _, err := src.Mapping.Plan(src.Table, p.Table.Columns); err != nil {
 		return pgerror.Permanent(err, "")
+	}
+	if err := src.checkOutside(&p.Table, time.Time{}); err != nil {
+		return err
 	}
 	if p.Places, err = readPlaces(ctx, db, p.Table); err != nil {
 		return err
