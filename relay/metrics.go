@@ -17,6 +17,7 @@ type metrics struct {
 	leader, connected          prometheus.Gauge
 	events, transactions       atomic.Int64
 	retries, reconnects        prometheus.Counter
+	watchFailures              prometheus.Counter
 	backfillRows, backfillDone prometheus.Counter
 	lastEvent, lastConfirm     instant
 	serverEnd, confirmed       atomic.Uint64                    // how far the server and the confirmations are in this session
@@ -63,6 +64,7 @@ func newMetrics(reg prometheus.Registerer, f *inflight.Tracker, b *inflight.Budg
 	m.connected = gauge("connected", "Whether there is a connection to the target.", postgres)
 	m.retries = counter("retries_total", "What was tried again after it had failed: batches to Kafka, connections and sessions with Postgres.", postgres)
 	m.reconnects = counter("reconnects_total", "Attempts to connect to the target again.", postgres)
+	m.watchFailures = counter("watch_failures_total", "Looks at slot, outbox and publication that failed. While they fail, rows that reach no slot go unnoticed.", nil)
 	count("events_received_total", "Outbox rows received from the slot, redeliveries included.", &m.events)
 	count("transactions_total", "Transactions received from the slot whole, those without outbox rows included where the server sends them.", &m.transactions)
 	m.backfillRows = counter("backfill_rows_total", "Rows found in the outbox by backfills.", nil)

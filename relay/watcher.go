@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -14,6 +15,7 @@ import (
 const (
 	watchEvery = 10 * time.Second
 	lookLimit  = 5 * time.Second // one look, connecting included
+	blindAfter = 3               // so many looks in a row that fail are worth a warning
 )
 
 // watcher looks at what the stream does not tell: a slot that keeps more and more WAL, and rows that never reach the slot, because the table is
@@ -47,10 +49,12 @@ func (w *watcher) start(ctx context.Context) (end func()) {
 	return func() { cancel(); <-ended }
 }
 
-// run looks at intervals until ctx is done. A look that fails is only logged: the relay itself finds out what is wrong with Postgres.
+// run looks at intervals until ctx is done. A look that fails changes nothing: the relay itself finds out what is wrong with Postgres. But the
+// stream may run on while all looks fail, and then what they are for goes unnoticed, so that is told once.
 func (w *watcher) run(ctx context.Context, look func(context.Context) error) {
 	tick := time.NewTicker(w.every)
 	defer tick.Stop()
+	failed := 0 // looks in a row
 	for {
 		select {
 		case <-ctx.Done():
@@ -58,10 +62,31 @@ func (w *watcher) run(ctx context.Context, look func(context.Context) error) {
 		case <-tick.C:
 		case <-w.wake:
 		}
-		if err := look(ctx); err != nil && ctx.Err() == nil {
-			w.relay.log.Debug("could not look at slot and publication", "reason", err)
+		err := look(ctx)
+		if ctx.Err() != nil {
+			return
 		}
+		failed = w.count(err, failed)
 	}
+}
+
+// count counts a look and returns how many in a row have failed, of which before had failed before it.
+func (w *watcher) count(err error, before int) (failed int) {
+	r := w.relay
+	if err == nil {
+		if before >= blindAfter {
+			r.log.Info("slot, outbox and publication are looked at again", "failed_looks", before)
+		}
+		return 0
+	}
+	r.metrics.watchFailures.Inc()
+	failed = before + 1
+	if failed == blindAfter {
+		r.log.Warn("could not look at slot, outbox and publication: while that lasts, rows that reach no slot go unnoticed", "looks", failed, "reason", err)
+	} else {
+		r.log.Debug("could not look at slot, outbox and publication", "looks", failed, "reason", err)
+	}
+	return failed
 }
 
 // allowLogin notes that the server lets this process in, and makes a first look due.
@@ -139,15 +164,15 @@ func (w *watcher) look(ctx context.Context) error {
 	}
 	r.state.see(slot.State())
 	w.warnOfPressure(slot)
-	if s == nil || slot == nil {
+	if s == nil {
 		return nil // the checks before each session see the rest
 	}
-	if slot.Lost {
+	if slot != nil && slot.Lost {
 		w.stop(s, r.source.LostSlot(slot))
 		return nil
 	}
-	if !slot.Active {
-		return nil // the session has just ended, or behind its address another server has taken over
+	if slot == nil || !slot.Active { // the session has just ended, or another server has taken over its address
+		return fmt.Errorf("slot %s is not streamed from on the server at %v", r.cfg.Slot, addr)
 	}
 	// The catalog is not read in one moment, so what is found in the middle of somebody's work counts when it is found a second time.
 	for said := ""; ; {

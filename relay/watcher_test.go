@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"walpost/internal/pgtest"
 	"walpost/relay/internal/dbtest"
@@ -178,6 +181,77 @@ func TestHoleInThePublication(t *testing.T) {
 	r.stop()
 }
 
+// TestHoleInASchemasPublication: a schema's tables that are taken out of the publication and put back between two looks stop the relay, too.
+// Neither the publication's own row nor one for the table changes.
+func TestHoleInASchemasPublication(t *testing.T) {
+	for _, major := range []int{15, 18} {
+		t.Run(fmt.Sprintf("Postgres %d", major), func(t *testing.T) {
+			t.Parallel()
+			f := fixtureOn(t, pgtest.NewMajor(t, major).DSN)
+			f.Exec("create schema app")
+			f.Exec("create table app.outbox (like walpost.outbox including defaults)")
+			f.Exec("create publication app for tables in schema app with (publish = 'insert')")
+			f.cfg.Table, f.cfg.Publication = schema.Table{Schema: "app", Name: "outbox"}, "app"
+			r := f.start()
+			dbtest.Until(t, "a look", func() bool { return r.relay.State().Slot.Active })
+			f.Exec("begin")
+			f.Exec("alter publication app drop tables in schema app")
+			f.put("app.outbox", "payload", "missed")
+			f.Exec("alter publication app add tables in schema app")
+			f.Exec("commit")
+			r.look()
+			dbtest.WantPermanent(t, r.wait(), "publication app was altered", "for a while it may not have published", "INSERT INTO app.outbox")
+			r = f.start()
+			f.put("app.outbox", "payload", "next")
+			dbtest.Until(t, "the next event", func() bool { return f.sink.count() == 1 })
+			r.stop()
+		})
+	}
+}
+
+// TestFailedLooks: looks that fail while the stream runs on are counted, and told of once, and so is their end.
+func TestFailedLooks(t *testing.T) {
+	f := newFixture(t)
+	var astray atomic.Bool
+	f.cfg.Renew = func() string {
+		if astray.Load() {
+			return f.As("nobody_knows")
+		}
+		return f.DSN
+	}
+	r := f.start()
+	failures := func() int { return int(gather(t, r.registry)["walpost_watch_failures_total"]) }
+	if _, ok := gather(t, r.registry)["walpost_watch_failures_total"]; !ok || failures() != 0 {
+		t.Errorf("%d failed looks at the start, or no metric", failures())
+	}
+	dbtest.Until(t, "a look", func() bool { return r.relay.State().Slot.Active })
+	astray.Store(true)
+	const told, ended = "rows that reach no slot go unnoticed", "slot, outbox and publication are looked at again"
+	for i := range 5 {
+		r.look()
+		r.await("another failed look", func() bool { return failures() > i })
+		if got, enough := f.Logs.Has(told), failures() >= 3; got && !enough {
+			t.Errorf("told of %d failed looks", failures())
+		}
+	}
+	if n := f.Logs.Count(told); n != 1 || !f.Logs.Has("nobody_knows") || !f.Logs.Has("looks=3") {
+		t.Errorf("told %d times of failed looks, or not of the reason", n)
+	}
+	if f.Logs.Has(ended) {
+		t.Error("told of an end of failed looks that there was not")
+	}
+	astray.Store(false)
+	r.look()
+	r.await("the end of failed looks is told of", func() bool { return f.Logs.Has(ended) })
+	before := r.relay.State().Slot.Seen
+	r.look()
+	r.await("another look", func() bool { return r.relay.State().Slot.Seen.After(before) })
+	if n := f.Logs.Count(ended); n != 1 {
+		t.Errorf("told %d times of the end of failed looks", n)
+	}
+	r.stop()
+}
+
 // TestWatchGoesOn: another table under the old name is the outbox from then on, and is recorded.
 func TestWatchGoesOn(t *testing.T) {
 	for _, major := range []int{0, 14, 18} {
@@ -245,7 +319,7 @@ func watchGoesOn(t *testing.T, f *fixture) {
 // TestWatcherRuns: it looks again and again, at once when it is woken, and a look that fails changes nothing.
 func TestWatcherRuns(t *testing.T) {
 	f := newFixture(t)
-	w := newWatcher(&Relay{log: f.Logs.Logger()})
+	w := newWatcher(&Relay{log: f.Logs.Logger(), metrics: &metrics{watchFailures: prometheus.NewCounter(prometheus.CounterOpts{Name: "failures"})}})
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	looks := make(chan struct{})

@@ -20,6 +20,7 @@ type Publication struct {
 	oid      uint32
 	version  uint32 // the transaction that wrote its row of pg_publication: another one has altered it
 	row      uint32 // of pg_publication_rel for the table; 0: it is in it otherwise, or not at all
+	schema   uint32 // of pg_publication_namespace for the table's schema; 0: that is not in it
 	inserts  bool
 	viaRoot  bool
 	member   bool     // the table is in it
@@ -30,6 +31,7 @@ type Publication struct {
 // ReadPublication reads the publication and what it has of the table with the oid. It returns nil if there is no publication.
 func (src *Source) ReadPublication(ctx context.Context, db *DB, table uint32) (*Publication, error) {
 	var p Publication
+	var schemas bool // publications may have schemas, since 15
 	// prqual, prattrs and attnames are there since 15, so they are asked for in a way that needs no column.
 	err := db.QueryRow(ctx, `
 		select p.oid, p.xmin::text::bigint, pubinsert, pubviaroot, coalesce((select m.oid from pg_catalog.pg_publication_rel m where m.prpubid = p.oid and m.prrelid = $4), 0), exists (
@@ -38,14 +40,23 @@ func (src *Source) ReadPublication(ctx context.Context, db *DB, table uint32) (*
 		           and (m.prrelid = $4 or m.prrelid in (select i.inhrelid from pg_catalog.pg_inherits i where i.inhparent = $4))), (
 		         select array(select jsonb_array_elements_text(to_jsonb(t) -> 'attnames')) from pg_catalog.pg_publication_tables t
 		         where t.pubname = p.pubname and t.schemaname = $2 and t.tablename = $3 and exists (
-		           select from pg_catalog.pg_publication_rel m where m.prpubid = p.oid and m.prrelid = $4 and to_jsonb(m) ->> 'prattrs' is not null))
+		           select from pg_catalog.pg_publication_rel m where m.prpubid = p.oid and m.prrelid = $4 and to_jsonb(m) ->> 'prattrs' is not null)),
+		       pg_catalog.to_regclass('pg_catalog.pg_publication_namespace') is not null
 		from pg_catalog.pg_publication p where pubname = $1`, src.Publication, src.Table.Schema, src.Table.Name, table).Scan(
-		&p.oid, &p.version, &p.inserts, &p.viaRoot, &p.row, &p.member, &p.filtered, &p.listed)
+		&p.oid, &p.version, &p.inserts, &p.viaRoot, &p.row, &p.member, &p.filtered, &p.listed, &schemas)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return nil, nil
 	case err != nil:
 		return nil, fmt.Errorf("look up publication %s: %w", schema.QuoteIdent(src.Publication), err)
+	case !schemas:
+		return &p, nil
+	}
+	err = db.QueryRow(ctx, `
+		select m.oid from pg_catalog.pg_publication_namespace m join pg_catalog.pg_class c on c.relnamespace = m.pnnspid
+		where m.pnpubid = $1 and c.oid = $2`, p.oid, table).Scan(&p.schema)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return nil, fmt.Errorf("look up the schemas of publication %s: %w", schema.QuoteIdent(src.Publication), err)
 	}
 	return &p, nil
 }
@@ -115,9 +126,9 @@ func (src *Source) PublicationSQL() string {
 	return schema.PublicationSQL(schema.Options{Table: src.Table, Publication: src.Publication})
 }
 
-// same reports whether p and o are one publication that nobody altered in between, and from which nobody took the table.
+// same reports whether p and o are one publication that nobody altered in between, and from which nobody took the table or its schema.
 func (p *Publication) same(o *Publication) bool {
-	return p.oid == o.oid && p.version == o.version && p.row == o.row
+	return p.oid == o.oid && p.version == o.version && p.row == o.row && p.schema == o.schema
 }
 
 // CheckPublication checks the publication, and makes it for a first start where the role may. It has to be there before the slot: it is
