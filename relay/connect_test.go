@@ -34,16 +34,18 @@ func TestVerdictOfEverySSLMode(t *testing.T) {
 	}
 }
 
-// A wait says what a person can do about it, in the log and to whoever asks; what was well once is waited for, a server closed to writers
-// too.
+// A wait says what a person can do about it, in the log and to whoever asks; what was well once is waited for.
 func TestWaitsNameTheCure(t *testing.T) {
 	server := pgtest.Start(t, pgtest.Options{})
 	f := fixtureOn(t, server.DSN("postgres"))
-	f.Exec("create role relay superuser login")
+	f.Exec("create role relay replication login")
+	if err := grantRelay(t.Context(), f); err != nil {
+		t.Fatal(err)
+	}
 	f.cfg.ConnString = f.As("relay")
 	r := f.start()
 	for _, c := range []struct{ take, back, cure string }{
-		{"alter role relay set default_transaction_read_only = on", "alter role relay reset default_transaction_read_only", "run: ALTER ROLE relay RESET default_transaction_read_only"},
+		{"alter role relay connection limit 0", "alter role relay connection limit -1", "walpost needs up to 5 connections"},
 		{"alter role relay nologin", "alter role relay login", "check user and password"},
 	} {
 		f.Exec(c.take)

@@ -63,10 +63,7 @@ func (r *firstStart) run(ctx context.Context, db *postgres.DB) error {
 func (r *firstStart) undo(ctx context.Context, lock *postgres.DB) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoLimit)
 	defer cancel()
-	_, err := lock.Exec(ctx, `
-		delete from walpost.relay_state where slot = $1 and phase = $2
-		  and not exists (select from pg_catalog.pg_replication_slots where slot_name = $1)`, r.cfg.Slot, postgres.PhaseBackfilling)
-	if err != nil {
+	if err := postgres.DeletePhase(ctx, lock, r.cfg.Slot); err != nil {
 		r.log.Warn("a first start that came to nothing stays recorded in walpost.relay_state", "slot", r.cfg.Slot, "reason", err)
 	}
 }

@@ -29,20 +29,6 @@ func TestPreflight(t *testing.T) {
 			func(f *fixture) { f.Exec("alter table walpost.relay_state drop column confirmed_commit_time") },
 			[]string{"confirmed_commit_time", "42703", "run: walpost schema check"},
 		},
-		"role that may not write": {
-			func(f *fixture) { f.Exec("alter role " + f.reader() + " set default_transaction_read_only = on") },
-			[]string{"may not write: default_transaction_read_only is on", "run: ALTER ROLE", "_reader RESET default_transaction_read_only"},
-		},
-		"role that may not write in the database": {
-			func(f *fixture) {
-				f.Exec("alter role " + f.reader() + " in database " + f.Conn.Config().Database + " set default_transaction_read_only = on")
-			},
-			[]string{"run: ALTER ROLE", "_reader IN DATABASE ", " RESET default_transaction_read_only"},
-		},
-		"connection string that may not write": {
-			func(f *fixture) { f.cfg.ConnString += "&default_transaction_read_only=on" },
-			[]string{"take default_transaction_read_only out of the connection string"},
-		},
 		"no such table": {
 			func(f *fixture) { f.cfg.Table = schema.Table{Schema: "public", Name: "events"} },
 			[]string{"public.events", "does not exist"},

@@ -25,7 +25,7 @@ func (r *Relay) prepare(ctx context.Context, db *postgres.DB) (*postgres.Found, 
 	if err := postgres.CheckSchema(ctx, db, r.cfg.Table); err != nil {
 		return nil, err
 	}
-	if err := r.source.CheckWritable(ctx, db, r.streamed); err != nil {
+	if err := r.lookForReadOnly(ctx, db); err != nil {
 		return nil, err
 	}
 	state, err := postgres.ReadState(ctx, db, r.cfg.Slot)
@@ -66,4 +66,20 @@ func (r *Relay) prepare(ctx context.Context, db *postgres.DB) (*postgres.Found, 
 		return p, err
 	}
 	return p, r.source.CheckSlot(p.Slot, state)
+}
+
+// lookForReadOnly logs that transactions are read-only by default, and that they are no longer, once each. The relay goes on: what it writes
+// is only its own state.
+func (r *Relay) lookForReadOnly(ctx context.Context, db *postgres.DB) error {
+	closed, err := postgres.ReadReadOnly(ctx, db)
+	switch {
+	case err != nil:
+		return err
+	case closed != nil && !r.readOnly.Swap(true):
+		r.log.Warn("the database takes no writes unless told to; walpost goes on, and writes only its own state, in READ WRITE transactions",
+			"reason", closed.Err, "cure", closed.Cure)
+	case closed == nil && r.readOnly.Swap(false):
+		r.log.Info("transactions may write again")
+	}
+	return nil
 }

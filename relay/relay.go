@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"walpost/relay/inflight"
@@ -27,6 +28,8 @@ type Relay struct {
 	streamed bool        // this process has had the slot once
 	previous walsenderID // its last session with the server
 	timeout  postgres.Timeout
+
+	readOnly atomic.Bool // that transactions are read-only by default has been logged, and not yet that they may write again
 
 	firstStartIsOurs bool // this process began the slot's first start: nothing was there of an earlier one
 	backfillHanded   bool // a backfill of this process has handed rows to the sink

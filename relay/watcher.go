@@ -164,6 +164,9 @@ func (w *watcher) look(ctx context.Context) error {
 	}
 	r.state.see(slot.State())
 	w.warnOfPressure(slot)
+	if err := r.lookForReadOnly(ctx, db); err != nil {
+		return err
+	}
 	if s == nil {
 		return nil // the checks before each session see the rest
 	}

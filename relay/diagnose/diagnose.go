@@ -104,8 +104,13 @@ func (d *diagnosing) server(ctx context.Context, db *postgres.DB) bool {
 	err := d.CheckServer(ctx, db, &d.found)
 	switch {
 	case err == nil:
-		if err := d.CheckWritable(ctx, db, false); err != nil {
+		closed, err := postgres.ReadReadOnly(ctx, db)
+		switch {
+		case err != nil:
 			d.fail("server", d.Classify(err, pgerror.Preparing), unasked)
+			return true
+		case closed != nil:
+			d.list.Add("server", diagnosis.Warning, closed.Err.Error()+": run goes on, and writes only its own state", closed.Cure)
 			return true
 		}
 		d.list.OK("server", "Postgres %s, wal_level logical", db.PgConn().ParameterStatus("server_version"))

@@ -88,6 +88,9 @@ func (d *diagnosing) publication(ctx context.Context, db *postgres.DB) {
 		if err == nil && !may {
 			err = d.MayNotPublish(errors.New("it needs CREATE on the database, and to own the table"))
 		}
+		if err == nil {
+			err = d.CheckCreatable(ctx, db)
+		}
 	}
 	if err != nil {
 		d.fail(check, d.Classify(err, pgerror.Preparing), unasked)

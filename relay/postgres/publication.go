@@ -144,6 +144,9 @@ func (src *Source) CheckPublication(ctx context.Context, db *DB, p *Found) error
 	case p.Slot != nil:
 		return src.NoPublication()
 	}
+	if err := src.CheckCreatable(ctx, db); err != nil {
+		return err
+	}
 	return src.createPublication(ctx, db)
 }
 

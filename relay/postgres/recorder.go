@@ -40,7 +40,7 @@ func (r *Recorder) Record(ctx context.Context, confirmed pglogrepl.LSN, commit i
 	}
 	defer db.Close()
 	// A session that has confirmed nothing leaves the slot where it was found.
-	_, err = db.Exec(ctx, `
+	err = db.write(ctx, `
 		update walpost.relay_state set clean_stop = $4, updated_at = clock_timestamp(),
 		  confirmed_lsn = greatest($2::text::pg_lsn, case when $4 then (select confirmed_flush_lsn from pg_catalog.pg_replication_slots where slot_name = $1) end),
 		  confirmed_commit_time = coalesce($3, confirmed_commit_time)

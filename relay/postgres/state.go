@@ -54,7 +54,7 @@ type Identity struct {
 // WritePhase records the phase and what the slot belongs to. A relay that is at work is not one that stopped cleanly, and where there is no
 // slot, what is recorded of its beginning was of another one.
 func WritePhase(ctx context.Context, db *DB, slot, phase string, id Identity, tableOID uint32) error {
-	_, err := db.Exec(ctx, `
+	err := db.write(ctx, `
 		insert into walpost.relay_state (slot, phase, system_id, timeline, database, table_oid) values ($1, $2, $3, $4, $5, $6)
 		on conflict (slot) do update set phase = excluded.phase, system_id = excluded.system_id, timeline = excluded.timeline,
 		  snapshot_lsn = case when exists (select from pg_catalog.pg_replication_slots where slot_name = $1) then relay_state.snapshot_lsn end,
@@ -68,7 +68,7 @@ func WritePhase(ctx context.Context, db *DB, slot, phase string, id Identity, ta
 
 // WriteSnapshot records where the slot begins.
 func WriteSnapshot(ctx context.Context, db *DB, slot string, lsn pglogrepl.LSN) error {
-	_, err := db.Exec(ctx, `update walpost.relay_state set snapshot_lsn = $2::text::pg_lsn, updated_at = clock_timestamp() where slot = $1`, slot, lsn.String())
+	err := db.write(ctx, `update walpost.relay_state set snapshot_lsn = $2::text::pg_lsn, updated_at = clock_timestamp() where slot = $1`, slot, lsn.String())
 	if err != nil {
 		return fmt.Errorf("record the snapshot of slot %s: %w", slot, err)
 	}
@@ -77,9 +77,20 @@ func WriteSnapshot(ctx context.Context, db *DB, slot string, lsn pglogrepl.LSN) 
 
 // WriteTable records which table the slot streams.
 func WriteTable(ctx context.Context, db *DB, slot string, table uint32) error {
-	_, err := db.Exec(ctx, `update walpost.relay_state set table_oid = $2, updated_at = clock_timestamp() where slot = $1`, slot, table)
+	err := db.write(ctx, `update walpost.relay_state set table_oid = $2, updated_at = clock_timestamp() where slot = $1`, slot, table)
 	if err != nil {
 		return fmt.Errorf("record the table of slot %s: %w", slot, err)
+	}
+	return nil
+}
+
+// DeletePhase removes the slot's row if a first start recorded it and there is no slot.
+func DeletePhase(ctx context.Context, db *DB, slot string) error {
+	err := db.write(ctx, `
+		delete from walpost.relay_state where slot = $1 and phase = $2
+		  and not exists (select from pg_catalog.pg_replication_slots where slot_name = $1)`, slot, PhaseBackfilling)
+	if err != nil {
+		return fmt.Errorf("remove phase %s of slot %s: %w", PhaseBackfilling, slot, err)
 	}
 	return nil
 }

@@ -1,0 +1,156 @@
+package relay
+
+import (
+	"testing"
+	"time"
+
+	"walpost/internal/diagnosis"
+	"walpost/internal/pgtest"
+	"walpost/relay/internal/dbtest"
+	"walpost/relay/postgres"
+)
+
+// TestReadOnlyDatabase: where transactions are read-only unless they say otherwise, as on a managed server whose disk is full, walpost makes
+// its first start, streams, records and leaves as anywhere. Otherwise the slot that fills the disk would never be drained. It says so once,
+// with the cure.
+func TestReadOnlyDatabase(t *testing.T) {
+	for name, c := range map[string]struct {
+		close func(f *fixture)
+		cure  string
+	}{
+		"role": {
+			func(f *fixture) { f.Exec("alter role " + f.writer() + " set default_transaction_read_only = on") },
+			"_reader RESET default_transaction_read_only",
+		},
+		"role in the database": {
+			func(f *fixture) {
+				f.Exec("alter role " + f.writer() + " in database " + f.Conn.Config().Database + " set default_transaction_read_only = on")
+			},
+			"_reader IN DATABASE ",
+		},
+		"database": {
+			func(f *fixture) {
+				f.Exec("alter database " + f.Conn.Config().Database + " set default_transaction_read_only = on")
+			},
+			"run: ALTER DATABASE ",
+		},
+		"connection string": {
+			func(f *fixture) { f.cfg.ConnString += "&default_transaction_read_only=on" },
+			"take default_transaction_read_only out of the connection string",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t)
+			f.Insert(2)
+			c.close(f)
+			list := f.diagnose()
+			dbtest.WantFinding(t, list, "server", "warning", "default_transaction_read_only", c.cure)
+			if failed, text := dbtest.FindingsOf(list, diagnosis.Failed); failed != nil {
+				t.Errorf("failed: %s", text)
+			}
+			r := f.start()
+			dbtest.Until(t, "the backfill", func() bool { return f.sink.count() == 2 })
+			f.Insert(1)
+			dbtest.Until(t, "3 events", func() bool { return f.sink.count() == 3 })
+			f.kill()
+			f.Insert(1)
+			dbtest.Until(t, "4 events", func() bool { return f.sink.distinct() == 4 })
+
+			// The watcher records another table under the old name.
+			f.Exec("create table walpost.next (like walpost.outbox including all)")
+			f.Exec("begin")
+			f.Exec("drop table walpost.outbox cascade")
+			f.Exec("alter table walpost.next rename to outbox")
+			f.Exec("alter publication walpost add table walpost.outbox")
+			f.Exec("commit")
+			r.look()
+			r.await("the new table is recorded", func() bool {
+				return f.Ask("select (table_oid = 'walpost.outbox'::regclass)::text from walpost.relay_state") == "true"
+			})
+			// So does the recorder, and a clean stop.
+			r.await("a confirmation is recorded", func() bool {
+				return f.Ask("select (confirmed_lsn is not null)::text from walpost.relay_state") == "true"
+			})
+			r.stop()
+			if got := f.Ask("select clean_stop::text from walpost.relay_state"); got != "true" {
+				t.Errorf("clean_stop is %s", got)
+			}
+			if n := f.Logs.Count("read-only by default"); n != 1 || !f.Logs.Has(c.cure) {
+				t.Errorf("told %d times of read-only transactions, or not of the cure", n)
+			}
+			for _, said := range []string{"state is not up to date", "the stop is not recorded"} {
+				if f.Logs.Has(said) {
+					t.Errorf("logged %q", said)
+				}
+			}
+		})
+	}
+}
+
+// writer makes a role that may do what a relay does, and returns its name. The relay logs in as it from now on.
+func (f *fixture) writer() string {
+	f.T.Helper()
+	role := f.reader()
+	f.Exec("grant select on walpost.outbox to " + role)
+	f.Exec("grant delete on walpost.relay_state to " + role)
+	return role
+}
+
+// TestTurnedReadOnly: a database that is closed to writers while walpost streams is told of, and so is its opening. State is recorded all the
+// while.
+func TestTurnedReadOnly(t *testing.T) {
+	f := newFixture(t)
+	r := f.start()
+	look := func(what, want string) {
+		t.Helper()
+		r.look()
+		r.await(what, func() bool { return f.Logs.Has(want) })
+	}
+	alter := "alter database " + f.Conn.Config().Database
+	f.Exec(alter + " set default_transaction_read_only = on")
+	look("the closing is told of", "read-only by default")
+	f.Insert(1)
+	dbtest.Until(t, "1 event", func() bool { return f.sink.count() == 1 })
+	rec := postgres.NewRecorder(f.cfg.Slot, r.relay.source.Open)
+	if err := rec.Record(t.Context(), f.Confirmed(), time.Now().UnixMicro(), false); err != nil {
+		t.Error(err)
+	}
+	f.Exec(alter + " reset default_transaction_read_only")
+	look("the opening is told of", "transactions may write again")
+	r.stop()
+}
+
+// TestReadOnlyWithoutPublication: to create the publication is not walpost's to force. It waits and says how to go on.
+func TestReadOnlyWithoutPublication(t *testing.T) {
+	f := newFixture(t)
+	f.Exec("drop publication walpost")
+	alter := "alter database " + f.Conn.Config().Database
+	f.Exec(alter + " set default_transaction_read_only = on")
+	cure := []string{"publication walpost does not exist", "read-only by default", "run: ALTER DATABASE "}
+	dbtest.WantFailed(t, f.diagnose(), cure...)
+	r := f.launch()
+	r.await("it waits", func() bool { return r.relay.State().Role == Waiting })
+	for _, word := range cure {
+		dbtest.Until(t, "the reason says "+word, func() bool { return f.Logs.Has(word) })
+	}
+	if f.Slots() > 0 {
+		t.Error("a slot was made")
+	}
+	f.Exec(alter + " reset default_transaction_read_only")
+	r.await("it streams", func() bool { return r.relay.State().Role == Leader })
+	r.stop()
+}
+
+// TestReadOnlyUndo: a first start whose slot the server refuses takes back there, too, what it recorded.
+func TestReadOnlyUndo(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Start(t, pgtest.Options{Settings: map[string]string{"max_replication_slots": "1"}})
+	f := fixtureOn(t, server.DSN("postgres"))
+	f.Exec("select pg_create_physical_replication_slot('taken')")
+	f.cfg.ConnString += "&default_transaction_read_only=on"
+	dbtest.WantPermanent(t, f.launch().wait(), "max_replication_slots")
+	if phase := f.Phase(); phase != "" || f.Logs.Has("stays recorded") {
+		t.Errorf("phase %q stays recorded", phase)
+	}
+}
