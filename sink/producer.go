@@ -188,10 +188,7 @@ func (p *Producer) Flush(flowing bool) {
 			s.release(urgent)
 		}
 	}()
-	for _, t := range p.dirty {
-		t.handOver(p, now)
-	}
-	p.dirty = p.dirty[:0]
+	// What a topic held goes to lanes behind what the pass wrote into them, so these end their pass first.
 	for _, part := range p.entered {
 		route, full := part.lane.HandOver(now)
 		urgent = urgent || full
@@ -200,6 +197,10 @@ func (p *Producer) Flush(flowing bool) {
 		}
 	}
 	p.entered = p.entered[:0]
+	for _, t := range p.dirty {
+		t.handOver(p, now)
+	}
+	p.dirty = p.dirty[:0]
 }
 
 // holdSenders keeps all senders from sending until each is released. The slice is valid until the next call.

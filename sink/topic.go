@@ -77,6 +77,7 @@ func (t *topic) handOver(p *Producer, now time.Time) {
 			return
 		}
 		t.place(p, *partitions)
+		t.wake(p, *partitions)
 	}
 }
 
@@ -116,7 +117,7 @@ func (u *unplaced) eachHeld(f func(i int, r recordbatch.Raw, tx uint64, held int
 	})
 }
 
-// place moves the waiting events to their lanes, in order. t.mu is held.
+// place moves the waiting events to their lanes, in order. No pass writes to one of these meanwhile. t.mu is held.
 func (t *topic) place(p *Producer, partitions []*partition) {
 	limit := int(t.limit.Load())
 	for _, u := range t.waiting {
@@ -135,6 +136,10 @@ func (t *topic) place(p *Producer, partitions []*partition) {
 		u.Reset() // its buffer may serve the next one's records already
 	}
 	t.waiting, t.needs = nil, 0
+}
+
+// wake routes the lanes that were idle and have got work. t.mu is held.
+func (t *topic) wake(p *Producer, partitions []*partition) {
 	for _, part := range partitions {
 		if part.lane.Wake() {
 			p.route(part)

@@ -103,10 +103,13 @@ func (t *topic) rearrange(p *Producer, count int) bool {
 	}
 	t.count = count
 	partitions := t.all[:count:count]
+	// What waited is placed before the lanes open: the publishing goroutine may have loaded the partitions before they changed, and enters
+	// a lane as soon as that is open.
+	t.place(p, partitions)
 	for _, part := range partitions {
 		part.lane.Accept(count)
 	}
-	t.place(p, partitions)
+	t.wake(p, partitions)
 	t.partitions.Store(&partitions)
 	return true
 }

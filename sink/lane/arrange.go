@@ -7,7 +7,7 @@ import (
 )
 
 // AppendWaiting adds an event that waited until its partition was known. It is a record already, holds so many bytes, and was handed over
-// at since. The lane is not routed: see Wake.
+// at since. No pass is open, see Refuse and AtRest. The lane is not routed: see Wake.
 func (l *Lane) AppendWaiting(r recordbatch.Raw, tx uint64, held int, named bool, since time.Time, limit int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

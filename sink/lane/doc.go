@@ -36,7 +36,7 @@
 //	sender, for lanes in its queue        Take
 //	whoever has the answer                Settle
 //	driver, between two requests          SetSender, Failing, Renumber, StopIfGone
-//	arranger of the topic                 Refuse, SetGone, AtRest, GiveBack, Accept, AppendWaiting, Wake
+//	arranger of the topic                 Refuse, SetGone, AtRest, GiveBack, AppendWaiting, Accept, Wake
 //	anybody                               Sender, Waiting
 //
 // The arranger is whoever holds the lock of the lane's topic. It calls GiveBack only once AtRest has reported true.

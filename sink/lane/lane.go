@@ -96,11 +96,14 @@ func (l *Lane) writable(size, limit int) *Batch {
 }
 
 // HandOver ends a pass: its events may be sent from now on. route reports whether the lane was idle, so that the caller has to route it;
-// full, whether the events fill a batch.
+// full, whether the events fill a batch. It panics if AppendWaiting was called since Enter.
 func (l *Lane) HandOver(now time.Time) (route, full bool) {
 	full = len(l.filled) > 0
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.open != nil {
+		panic("lane: events were placed in the middle of a pass") // one of the two open batches would be nobody's
+	}
 	for _, b := range l.filled {
 		b.HandedOver(now)
 	}

@@ -231,3 +231,19 @@ func TestNothingWaitsOnceAcked(t *testing.T) {
 		t.Errorf("an empty lane waits since %v", since)
 	}
 }
+
+// An open batch that came to a lane in the middle of a pass would be nobody's behind it. It is not lost in silence.
+func TestHandOverFindsItsPlaceTaken(t *testing.T) {
+	b := newBench(t, Identity{})
+	b.write("a", math.MaxInt)
+	waiting := &recordbatch.Batch{}
+	r := &recordbatch.Record{Value: []byte("b")}
+	waiting.Append(r, r.Size())
+	waiting.Each(func(_ int, r recordbatch.Raw) { b.lane.AppendWaiting(r, 2, r.Len, false, time.Now(), math.MaxInt) })
+	defer func() {
+		if recover() == nil {
+			t.Error("one of two open batches was dropped")
+		}
+	}()
+	b.lane.HandOver(time.Now())
+}
