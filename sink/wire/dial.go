@@ -69,7 +69,7 @@ func (s *Splicer) Dial(network, addr string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &spliceConn{Conn: conn, splicer: s, addr: addr}
+	c := newSpliceConn(conn, s, addr)
 	if cfg := s.access.TLS(); cfg != nil {
 		if cfg.ServerName == "" {
 			cfg = cfg.Clone()

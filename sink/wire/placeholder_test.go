@@ -112,7 +112,7 @@ func TestWhatPasses(t *testing.T) {
 	s := NewSplicer(nil)
 	near, far := net.Pipe()
 	defer far.Close()
-	c := &spliceConn{Conn: near, splicer: s}
+	c := newSpliceConn(near, s, "pipe:0")
 	defer c.Close()
 	got := make(chan []byte, 10)
 	go func() {

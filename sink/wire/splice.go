@@ -30,12 +30,17 @@ func placeholder(parts []Part, number int64) *sarama.ProduceRequest {
 // spliceConn is a connection to a broker that sarama uses.
 type spliceConn struct {
 	net.Conn
+	raw     net.Conn // what Conn encrypts, or Conn itself
 	splicer *Splicer
 	addr    string        // as it was dialed
 	joined  *bufio.Writer // under TLS, so that small pieces do not become records of their own
 
 	head []byte      // what is written of a request besides the batches
 	bufs net.Buffers // head in pieces, and the batches between them
+}
+
+func newSpliceConn(raw net.Conn, s *Splicer, addr string) *spliceConn {
+	return &spliceConn{Conn: raw, raw: raw, splicer: s, addr: addr}
 }
 
 func (c *spliceConn) Close() error {
@@ -52,8 +57,17 @@ var (
 )
 
 // Write writes b, or, if b is a placeholder, the request that it stands for. sarama writes each request by one call, and never two at
-// a time.
+// a time. A write that fails may have left half a request, and a broker would take the next one for the rest of it: so it ends the
+// connection.
 func (c *spliceConn) Write(b []byte) (int, error) {
+	n, err := c.write(b)
+	if err != nil {
+		_ = c.raw.Close() // and not Conn, which waits until it has told the peer of the end
+	}
+	return n, err
+}
+
+func (c *spliceConn) write(b []byte) (int, error) {
 	switch {
 	case isRequest(b, saslAuthenticateKey) && c.splicer.access.UsesPlain():
 		return c.login(b)

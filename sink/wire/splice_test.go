@@ -3,9 +3,11 @@ package wire
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"slices"
 	"testing"
 	"time"
@@ -124,7 +126,7 @@ func spliced(t testing.TB, s *Splicer) (*sarama.Broker, net.Conn) {
 	cfg := sarama.NewConfig()
 	cfg.ClientID = "walpost-test"
 	cfg.ApiVersionsRequest = false
-	cfg.Net.Proxy.Enable, cfg.Net.Proxy.Dialer = true, pipeDialer{&spliceConn{Conn: near, splicer: s}}
+	cfg.Net.Proxy.Enable, cfg.Net.Proxy.Dialer = true, pipeDialer{newSpliceConn(near, s, "pipe:0")}
 	b := sarama.NewBroker("pipe:0")
 	if err := b.Open(cfg); err != nil {
 		t.Fatal(err)
@@ -188,5 +190,47 @@ func TestEveryProduceWaitsForAllReplicas(t *testing.T) {
 	go s.Produce(b, parts, func([]Answer, error) {})
 	if p := readProduce(t, far); p.acks != -1 {
 		t.Errorf("acks=%d, want -1, which is all", p.acks)
+	}
+}
+
+// A write that ends in the middle of a request leaves a connection on which nothing can follow: the broker would take the next request for
+// the rest of this one. So nothing does, whatever the request and whatever its error.
+func TestNothingFollowsAHalfWrittenRequest(t *testing.T) {
+	for _, what := range []string{"produce", "other"} {
+		t.Run(what, func(t *testing.T) {
+			near, far := net.Pipe()
+			defer far.Close()
+			s := NewSplicer(nil)
+			c := newSpliceConn(near, s, "pipe:0")
+			parts := partsOf(t, "a/0", "a/1")
+			b := placeholderBytes(t, parts, s.add(parts))
+			if what == "other" {
+				be := binary.BigEndian
+				b = append(be.AppendUint32(nil, 100), make([]byte, 100)...)
+				be.PutUint16(b[4:], apiVersionsKey)
+			}
+			if err := c.SetWriteDeadline(time.Now().Add(50 * time.Millisecond)); err != nil {
+				t.Fatal(err)
+			}
+			if err := far.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+				t.Fatal(err)
+			}
+			begun := make(chan error, 1)
+			go func() {
+				_, err := io.ReadFull(far, make([]byte, 20)) // and not the rest
+				begun <- err
+			}()
+			if _, err := c.Write(b); !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Fatalf("a request that nobody reads: %v", err)
+			}
+			if err := <-begun; err != nil {
+				t.Fatal(err)
+			}
+			_ = c.SetWriteDeadline(time.Now().Add(5 * time.Second)) // as sarama does before each request
+			go func() { _, _ = c.Write([]byte("next")) }()
+			if n, err := far.Read(make([]byte, 1)); n > 0 || err != io.EOF {
+				t.Errorf("behind half of a request %d bytes came, %v", n, err)
+			}
+		})
 	}
 }
