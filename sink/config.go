@@ -69,5 +69,6 @@ const (
 	maxBackoff = time.Second            // last: a partition that has a leader again gets its events within two
 	warnAfter  = 2 * time.Second        // a wait that time cures is logged from here on
 	warnEvery  = time.Minute            // how often a wait that only an operator can end is logged
+	closeWait  = time.Second            // how long Close waits for what cannot report any more
 	idBackoff  = 500 * time.Millisecond // most that passes between two attempts to get a producer id
 )

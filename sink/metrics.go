@@ -71,7 +71,9 @@ func (m *sinkMetrics) blocked(topic string, d time.Duration) {
 func (m *sinkMetrics) addProducer(p *Producer) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.producers[p] = struct{}{}
+	if p.ctx.Err() == nil { // else Close has forgotten it, or is about to
+		m.producers[p] = struct{}{}
+	}
 }
 
 // removeProducer forgets a producer that is closed. What it held waits for Kafka no longer.

@@ -122,6 +122,11 @@ func (p *Producer) finish(part *partition, b *lane.Batch, o lane.Outcome) {
 
 // acked reports a batch that is in the log.
 func (p *Producer) acked(part *partition, b *lane.Batch) {
+	p.reports.RLock()
+	defer p.reports.RUnlock()
+	if p.silent {
+		return
+	}
 	part.topic.published.Add(float64(b.Count()))
 	part.topic.bytes.Add(float64(len(b.Wire())))
 	p.metrics.connected.Set(1)

@@ -45,11 +45,15 @@ type Producer struct {
 	cancel context.CancelFunc
 	work   sync.WaitGroup
 
+	reports sync.RWMutex // held, shared, while something is reported; see mu
+	silent  bool         // nothing is reported any more: Close has been called; guarded by reports
+
 	// mu guards what is below.
 	//
 	// While a lock of the sink is held, only locks that the arrows lead to from there are taken:
 	//
-	//	topic.mu ─┬─▶ a lane's
+	//	topic.mu ─┬─▶ reports
+	//	          ├─▶ a lane's
 	//	          └─▶ Producer.mu ──▶ sender.mu
 	//	                  ▲
 	//	sinkMetrics.mu ───┘
@@ -215,7 +219,8 @@ func (p *Producer) holdSenders() []*sender {
 	return p.held
 }
 
-// Close ends all sending and closes the connections. What was not acked by then never will be reported. It does not wait for brokers.
+// Close ends all sending and closes the connections. What was not acked by then never will be reported. It waits for a report that is being
+// made, and for no broker and no issuer.
 func (p *Producer) Close() error {
 	p.cancel()
 	p.mu.Lock()
@@ -224,18 +229,35 @@ func (p *Producer) Close() error {
 	}
 	p.mu.Unlock()
 	p.splicer.Close() // first, so that nothing below waits for a broker
-	err := p.client.Close()
-	p.work.Wait()
-	if err != nil {
-		return fmt.Errorf("close the Kafka client: %w", err)
+	p.reports.Lock()
+	p.silent = true
+	p.reports.Unlock()
+	p.metrics.removeProducer(p)
+	ended := make(chan error, 1)
+	go func() {
+		err := p.client.Close()
+		p.work.Wait()
+		ended <- err
+	}()
+	select {
+	case err := <-ended:
+		if err != nil {
+			return fmt.Errorf("close the Kafka client: %w", err)
+		}
+	case <-time.After(closeWait):
+		// sarama waits out a throttle with the broker's lock held, and nothing ends that. What still runs ends with it, and reports nothing.
 	}
 	return nil
 }
 
 // rejected reports an event that was published and can never be a record.
 func (p *Producer) rejected(tx uint64, e *record.BadEvent) {
-	_ = p.bad(e)
-	p.acks.Rejected(tx, e)
+	p.reports.RLock()
+	defer p.reports.RUnlock()
+	if !p.silent {
+		_ = p.bad(e)
+		p.acks.Rejected(tx, e)
+	}
 }
 
 // start runs f in a goroutine of its own unless the producer is closed.

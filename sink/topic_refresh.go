@@ -28,7 +28,6 @@ func (p *Producer) register(t *topic) {
 
 // refreshTopics looks at all topics every so often, until the producer is closed.
 func (p *Producer) refreshTopics() {
-	defer p.metrics.removeProducer(p)
 	for p.sleep(p.refreshEvery) {
 		var names []string
 		topics := p.knownTopics()

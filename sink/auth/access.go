@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"context"
 	"crypto/tls"
 	"log/slog"
 	"sync"
@@ -57,8 +58,8 @@ func (a *Access) TLS() *tls.Config {
 	return a.last
 }
 
-// Token returns a token to log in with. One that is kept is for the client that it was given to.
-func (a *Access) Token() (*sarama.AccessToken, error) {
+// Token returns a token to log in with. One that is kept is for the client that it was given to. It waits for the issuer until ctx ends.
+func (a *Access) Token(ctx context.Context) (*sarama.AccessToken, error) {
 	s := a.settings()
 	a.mu.Lock()
 	if a.tokens == nil || a.client != s {
@@ -66,7 +67,7 @@ func (a *Access) Token() (*sarama.AccessToken, error) {
 	}
 	tokens := a.tokens
 	a.mu.Unlock()
-	return tokens.Token()
+	return tokens.Token(ctx)
 }
 
 // UsesPlain reports whether logins are made by PLAIN.

@@ -14,8 +14,8 @@ import (
 	"golang.org/x/oauth2/clientcredentials"
 )
 
-// ApplySASL sets how sarama logs in. It leaves Net.TLS alone: the dialer encrypts.
-func (a *Access) ApplySASL(c *sarama.Config) {
+// ApplySASL sets how sarama logs in, and waits for no issuer once ctx has ended. It leaves Net.TLS alone: the dialer encrypts.
+func (a *Access) ApplySASL(ctx context.Context, c *sarama.Config) {
 	s := a.settings()
 	if !s.SASL() {
 		return
@@ -30,7 +30,7 @@ func (a *Access) ApplySASL(c *sarama.Config) {
 	case sarama.SASLTypeSCRAMSHA512:
 		sasl.SCRAMClientGeneratorFunc = func() sarama.SCRAMClient { return &scramClient{hash: scram.SHA512, access: a} }
 	case sarama.SASLTypeOAuth:
-		sasl.TokenProvider = a
+		sasl.TokenProvider = tokensUntil{ctx, a}
 	case sarama.SASLTypePlaintext: // see plain.go
 	}
 }
@@ -65,38 +65,58 @@ const (
 	tokenEarly = time.Minute
 )
 
-// tokens gets tokens with the client's credentials and keeps each until shortly before its end.
-func (s Security) tokens() *tokenProvider {
-	cfg := &clientcredentials.Config{ClientID: s.ClientID, ClientSecret: s.ClientSecret, TokenURL: s.TokenURL, Scopes: strings.Fields(s.Scope)}
-	ctx := context.WithValue(context.Background(), oauth2.HTTPClient, &http.Client{Timeout: tokenTimeout})
-	return &tokenProvider{url: s.TokenURL, tokens: oauth2.ReuseTokenSourceWithExpiry(nil, cfg.TokenSource(ctx), tokenEarly)}
-}
-
-type tokenProvider struct {
-	url    string
-	tokens oauth2.TokenSource
+// tokensUntil is what sarama asks for tokens.
+type tokensUntil struct {
+	ctx    context.Context
+	access *Access
 }
 
 // Token is called at each login, from any goroutine.
-func (p *tokenProvider) Token() (*sarama.AccessToken, error) {
-	t, err := p.tokens.Token()
-	if err != nil {
-		return nil, p.describe(err)
+func (t tokensUntil) Token() (*sarama.AccessToken, error) { return t.access.Token(t.ctx) }
+
+// tokens gets tokens with the client's credentials and keeps each until shortly before its end.
+func (s Security) tokens() *tokenProvider {
+	cfg := clientcredentials.Config{ClientID: s.ClientID, ClientSecret: s.ClientSecret, TokenURL: s.TokenURL, Scopes: strings.Fields(s.Scope)}
+	return &tokenProvider{cfg: cfg, client: &http.Client{Timeout: tokenTimeout}, turn: make(chan struct{}, 1)}
+}
+
+// tokenProvider is not oauth2's source: that one asks on for a caller who has left, and has the others wait for it.
+type tokenProvider struct {
+	cfg    clientcredentials.Config
+	client *http.Client
+	turn   chan struct{} // has room for the one who may look at last, and ask
+	last   *oauth2.Token
+}
+
+// Token may be called from any goroutine. One at a time asks, and the others get what it was given.
+func (p *tokenProvider) Token(ctx context.Context) (*sarama.AccessToken, error) {
+	select {
+	case p.turn <- struct{}{}:
+		defer func() { <-p.turn }()
+	case <-ctx.Done():
+		return nil, p.describe(ctx.Err())
 	}
-	return &sarama.AccessToken{Token: t.AccessToken}, nil
+	if p.last == nil || !p.last.Expiry.IsZero() && time.Until(p.last.Expiry) <= tokenEarly {
+		t, err := p.cfg.Token(context.WithValue(ctx, oauth2.HTTPClient, p.client))
+		if err != nil {
+			return nil, p.describe(err)
+		}
+		p.last = t
+	}
+	return &sarama.AccessToken{Token: p.last.AccessToken}, nil
 }
 
 // describe says what became of the request. The answer's body is left out unless it is in OAuth's own form: a proxy's page helps nobody.
 func (p *tokenProvider) describe(err error) error {
 	var answer *oauth2.RetrieveError
 	if !errors.As(err, &answer) {
-		return fmt.Errorf("get a token from kafka.sasl.oauthbearer.token.endpoint.url %s: %w", p.url, err)
+		return fmt.Errorf("get a token from kafka.sasl.oauthbearer.token.endpoint.url %s: %w", p.cfg.TokenURL, err)
 	}
 	said := answer.Response.Status
 	if answer.ErrorCode != "" {
 		said = strings.TrimSpace(answer.ErrorCode + " " + answer.ErrorDescription)
 	}
-	err = fmt.Errorf("get a token from kafka.sasl.oauthbearer.token.endpoint.url %s: %s; check kafka.sasl.oauthbearer.client.id, .client.secret and .scope", p.url, said)
+	err = fmt.Errorf("get a token from kafka.sasl.oauthbearer.token.endpoint.url %s: %s; check kafka.sasl.oauthbearer.client.id, .client.secret and .scope", p.cfg.TokenURL, said)
 	if code := answer.Response.StatusCode; code == http.StatusBadRequest || code == http.StatusUnauthorized || code == http.StatusForbidden {
 		return &refusedToken{err}
 	}

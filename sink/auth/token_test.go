@@ -1,7 +1,10 @@
 package auth
 
 import (
+	"context"
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -23,7 +26,7 @@ func TestTokensAreRefreshedEarly(t *testing.T) {
 		p := securityOf(i).tokens()
 		i.Asked.Store(0)
 		for range 3 {
-			if _, err := p.Token(); err != nil {
+			if _, err := p.Token(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -37,13 +40,13 @@ func TestRefusedTokens(t *testing.T) {
 	i := sinktest.NewIssuer(t, time.Hour)
 	s := securityOf(i)
 	s.ClientSecret = "canary"
-	_, err := s.tokens().Token()
+	_, err := s.tokens().Token(t.Context())
 	want := "get a token from kafka.sasl.oauthbearer.token.endpoint.url " + i.URL + ": invalid_client no such client; check kafka.sasl.oauthbearer.client.id, .client.secret and .scope"
 	if message(err) != want || !errors.Is(err, sarama.ErrSASLAuthenticationFailed) || !Refused(err) {
 		t.Errorf("got\n%v\nwant\n%s", err, want)
 	}
 	i.Close()
-	if _, err = s.tokens().Token(); err == nil || Refused(err) || strings.Contains(err.Error(), "canary") {
+	if _, err = s.tokens().Token(t.Context()); err == nil || Refused(err) || strings.Contains(err.Error(), "canary") {
 		t.Errorf("issuer gone: %v", err)
 	}
 }
@@ -54,12 +57,53 @@ func TestTokensFollowTheClient(t *testing.T) {
 	s := securityOf(i)
 	a := &Access{settings: func() Security { return s }}
 	for range 2 {
-		if _, err := a.Token(); err != nil {
+		if _, err := a.Token(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
 	s.ClientSecret = "canary"
-	if _, err := a.Token(); err == nil {
+	if _, err := a.Token(t.Context()); err == nil {
 		t.Error("a token of before, for a secret that the issuer does not know")
+	}
+}
+
+// Whoever leaves while the issuer is silent leaves at once, the one who asked and those who wait behind it; the next one asks again.
+func TestTokensAreNotWaitedFor(t *testing.T) {
+	i := sinktest.NewIssuer(t, time.Hour)
+	asked, answer := make(chan struct{}), make(chan struct{})
+	silent := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case asked <- struct{}{}:
+		case <-answer:
+		}
+		select {
+		case <-r.Context().Done():
+		case <-answer:
+			i.ServeHTTP(w, r)
+		}
+	}))
+	defer silent.Close()
+	s := securityOf(i)
+	s.TokenURL = silent.URL
+	tokens := s.tokens()
+	ctx, cancel := context.WithCancel(t.Context())
+	left := make(chan error, 2)
+	for range 2 {
+		go func() {
+			_, err := tokens.Token(ctx)
+			left <- err
+		}()
+	}
+	<-asked
+	begin := time.Now()
+	cancel()
+	for range 2 {
+		if err := <-left; !errors.Is(err, context.Canceled) || time.Since(begin) > tokenTimeout/2 {
+			t.Errorf("after %v: %v", time.Since(begin), err)
+		}
+	}
+	close(answer)
+	if _, err := tokens.Token(t.Context()); err != nil {
+		t.Error(err)
 	}
 }

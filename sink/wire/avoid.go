@@ -9,12 +9,21 @@ import (
 // Avoid ends all connections to an address, and lets none be made for a while.
 func (s *Splicer) Avoid(addr string, d time.Duration) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.avoidUntil[addr] = time.Now().Add(d)
+	var conns []*spliceConn
 	for c := range s.conns {
 		if c.addr == addr {
-			_ = c.Conn.Close()
+			conns = append(conns, c)
 		}
+	}
+	s.mu.Unlock()
+	cut(conns)
+}
+
+// cut ends connections without telling the peers, who may read nothing.
+func cut(conns []*spliceConn) {
+	for _, c := range conns {
+		_ = c.raw.Close()
 	}
 }
 

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"io"
 	"net"
 	"testing"
 	"time"
@@ -47,5 +48,52 @@ func TestAvoid(t *testing.T) {
 		t.Errorf("dialed later: %v", err)
 	} else {
 		again.Close()
+	}
+}
+
+// politeConn takes its time to close, as a TLS connection does that tells a peer of the end which reads nothing.
+type politeConn struct {
+	net.Conn
+	leave chan struct{}
+}
+
+func (c politeConn) Close() error {
+	<-c.leave
+	return c.Conn.Close()
+}
+
+// Connections end at once, and whoever needs the splicer meanwhile does not wait for a peer.
+func TestNobodyIsToldOfTheEnd(t *testing.T) {
+	for what, end := range map[string]func(*Splicer){
+		"avoid": func(s *Splicer) { s.Avoid("pipe:0", time.Hour) },
+		"close": (*Splicer).Close,
+	} {
+		t.Run(what, func(t *testing.T) {
+			s := NewSplicer(nil)
+			near, far := net.Pipe()
+			defer far.Close()
+			if err := far.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+				t.Fatal(err)
+			}
+			c := newSpliceConn(near, s, "pipe:0")
+			leave := make(chan struct{})
+			defer close(leave)
+			c.Conn = politeConn{near, leave}
+			s.conns[c] = struct{}{}
+			ended := make(chan struct{})
+			go func() {
+				end(s)
+				s.claim(1) // takes the lock
+				close(ended)
+			}()
+			select {
+			case <-ended:
+			case <-time.After(5 * time.Second):
+				t.Fatal("the splicer waits for a peer")
+			}
+			if _, err := far.Read(make([]byte, 1)); err != io.EOF {
+				t.Errorf("the connection has not ended: %v", err)
+			}
+		})
 	}
 }

@@ -27,7 +27,7 @@ func (s *Splicer) SaramaConfig(clientID string, autoCreateTopics bool) (*sarama.
 	c.Net.MaxOpenRequests = MaxOpenRequests
 	c.Net.Proxy.Enable, c.Net.Proxy.Dialer = true, s
 	c.Producer.RequiredAcks = sarama.WaitForAll
-	s.access.ApplySASL(c)
+	s.access.ApplySASL(s.ctx, c)
 	if err := c.Validate(); err != nil {
 		return nil, fmt.Errorf("kafka configuration: %w", err)
 	}

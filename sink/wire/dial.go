@@ -4,7 +4,9 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,7 +21,7 @@ type Splicer struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 
-	mu         sync.Mutex // innermost: sarama holds a lock of its own when it dials, writes and closes; only connections are closed under it
+	mu         sync.Mutex // innermost: sarama holds a lock of its own when it dials, writes and closes; nothing waits for a peer under it
 	last       int64
 	requests   map[int64][]Part
 	conns      map[*spliceConn]struct{}
@@ -97,9 +99,8 @@ func (s *Splicer) Dial(network, addr string) (net.Conn, error) {
 func (s *Splicer) Close() {
 	s.cancel()
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	for c := range s.conns {
-		c.Conn.Close()
-	}
+	conns := slices.Collect(maps.Keys(s.conns))
 	clear(s.conns)
+	s.mu.Unlock()
+	cut(conns)
 }
