@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
+	"net/url"
 	"strings"
 	"time"
 
@@ -77,7 +79,26 @@ func (t tokensUntil) Token() (*sarama.AccessToken, error) { return t.access.Toke
 // tokens gets tokens with the client's credentials and keeps each until shortly before its end.
 func (s Security) tokens() *tokenProvider {
 	cfg := clientcredentials.Config{ClientID: s.ClientID, ClientSecret: s.ClientSecret, TokenURL: s.TokenURL, Scopes: strings.Fields(s.Scope)}
-	return &tokenProvider{cfg: cfg, client: &http.Client{Timeout: tokenTimeout}, turn: make(chan struct{}, 1)}
+	return &tokenProvider{cfg: cfg, client: &http.Client{Timeout: tokenTimeout, CheckRedirect: staysEncrypted}, turn: make(chan struct{}, 1)}
+}
+
+var errClearText = errors.New("http would send the client's secret in clear")
+
+// staysEncrypted lets a request follow a redirect as net/http does by itself, but to where encrypted says no.
+func staysEncrypted(r *http.Request, via []*http.Request) error {
+	if !encrypted(r.URL) {
+		return fmt.Errorf("redirected to %s: %w", r.URL.Host, errClearText)
+	}
+	if len(via) >= 10 {
+		return errors.New("stopped after 10 redirects")
+	}
+	return nil
+}
+
+// encrypted reports whether what is sent to u can be read by nobody else: by TLS, or because it does not leave this machine.
+func encrypted(u *url.URL) bool {
+	ip, err := netip.ParseAddr(u.Hostname())
+	return u.Scheme == "https" || strings.EqualFold(u.Hostname(), "localhost") || err == nil && ip.Unmap().IsLoopback()
 }
 
 // tokenProvider is not oauth2's source: that one asks on for a caller who has left, and has the others wait for it.

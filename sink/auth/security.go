@@ -107,8 +107,13 @@ func (s Security) checkSASL() (errs []*KeyError) {
 		need("sasl.oauthbearer.token.endpoint.url", s.TokenURL)
 		need("sasl.oauthbearer.client.id", s.ClientID)
 		need("sasl.oauthbearer.client.secret", s.ClientSecret)
-		if u, err := url.Parse(s.TokenURL); s.TokenURL != "" && (err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil) {
-			errs = append(errs, wrong("sasl.oauthbearer.token.endpoint.url", "is no address of the form https://host/path"))
+		const key = "sasl.oauthbearer.token.endpoint.url"
+		switch u, err := url.Parse(s.TokenURL); {
+		case s.TokenURL == "":
+		case err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil:
+			errs = append(errs, wrong(key, "is no address of the form https://host/path"))
+		case !encrypted(u):
+			errs = append(errs, wrong(key, "http would send the client's secret to %s in clear; write https://, which only a loopback address may do without", u.Hostname()))
 		}
 	default:
 		errs = append(errs, wrong("sasl.mechanism", "%q is none of %s", s.Mechanism, strings.Join(mechanisms, ", ")))

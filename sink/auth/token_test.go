@@ -107,3 +107,33 @@ func TestTokensAreNotWaitedFor(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// The client's secret leaves this machine by TLS only: the address says so, and no redirect leads out of it.
+func TestTokenEndpointIsEncrypted(t *testing.T) {
+	for address, want := range map[string]bool{
+		"https://id.example/token": true, "http://id.example/token": false, "http://10.0.0.1/token": false, "http://localhost.example/token": false,
+		"http://127.0.0.1:8080/token": true, "http://127.1.2.3/token": true, "http://[::1]:8080/token": true, "http://localhost:8080/token": true,
+		"http://LOCALHOST/token": true, "http://[::ffff:10.0.0.1]/token": false, "http://0.0.0.0/token": false,
+	} {
+		s := Security{Protocol: "SASL_SSL", Mechanism: "OAUTHBEARER", TokenURL: address, ClientID: "walpost", ClientSecret: "canary"}
+		errs := s.Check()
+		if (len(errs) == 0) != want {
+			t.Errorf("%s: %v", address, errs)
+		}
+		if len(errs) > 0 && errs[0].Key != "sasl.oauthbearer.token.endpoint.url" {
+			t.Errorf("%s: key %s", address, errs[0].Key)
+		}
+	}
+
+	i := sinktest.NewIssuer(t, time.Hour)
+	for _, to := range []string{"http://id.example/token", "http://localhost:1/token"} {
+		redirects := httptest.NewServer(http.RedirectHandler(to, http.StatusTemporaryRedirect))
+		defer redirects.Close()
+		s := securityOf(i)
+		s.TokenURL = redirects.URL
+		_, err := s.tokens().Token(t.Context())
+		if refused := errors.Is(err, errClearText); refused != (to == "http://id.example/token") || err == nil {
+			t.Errorf("redirected to %s: %v", to, err)
+		}
+	}
+}

@@ -103,6 +103,10 @@ func TestMistakes(t *testing.T) {
 		{name: "authority without encryption", file: "kafka: {ssl.ca.location: /ca.pem}\n",
 			want: `walpost.yaml:1:26: kafka.ssl.ca.location: is set, but security.protocol is PLAINTEXT, which does not encrypt; set SSL or SASL_SSL`},
 
+		{name: "a client's secret in clear", file: "kafka:\n  security.protocol: SASL_SSL\n  sasl.mechanism: OAUTHBEARER\n" +
+			"  sasl.oauthbearer.client.id: walpost\n  sasl.oauthbearer.client.secret: canary\n" +
+			"  sasl.oauthbearer.token.endpoint.url: http://id.example/token\n",
+			want: "walpost.yaml:6:40: kafka.sasl.oauthbearer.token.endpoint.url: http would send the client's secret to id.example in clear; write https://, which only a loopback address may do without"},
 		{name: "partitioner", file: "kafka: {partitioner: random}\n", want: `walpost.yaml:1:22: kafka.partitioner: "random": unknown; one of murmur2, crc32, fnv1a`},
 		{name: "client", flags: []Flag{{"-X client.id", "kafka.client.id", strings.Repeat("x", 40_000)}}, want: `-X client.id: kafka.client.id: has 40000 bytes; Kafka takes up to 32767`},
 		{name: "position header", file: "outbox: {position_header: maybe}\n", want: `walpost.yaml:1:27: outbox.position_header: "maybe" is neither true nor false`},
