@@ -72,6 +72,9 @@ func TestSecondSignal(t *testing.T) {
 		}
 		return "it runs"
 	})
+	if code := r.exit(t); code != 130 {
+		t.Errorf("exit %d", code)
+	}
 
 	topic := p.topic(t, "order", 1, nil)
 	r = p.start(t)

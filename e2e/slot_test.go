@@ -44,7 +44,7 @@ func TestSlotByHand(t *testing.T) {
 		t.Errorf("drop in use: exit %d\n%s%s", r.code, r.stdout, r.stderr)
 	}
 	relay.stop(t)
-	if r := p.cli(t, nil, "slot", "drop", "walpost"); r.code != 1 || !strings.Contains(r.stderr, "the configured slot is "+p.db.Name+" and not walpost") {
+	if r := p.cli(t, nil, "slot", "drop", "walpost"); r.code != 2 || !strings.Contains(r.stderr, "the configured slot is "+p.db.Name+" and not walpost") {
 		t.Errorf("drop another: exit %d\n%s%s", r.code, r.stdout, r.stderr)
 	}
 

@@ -57,7 +57,7 @@ func New(cfg Config) (*Relay, error) {
 }
 
 // Run relays until ctx is done, and then leaves cleanly: it reads on to the end of the transaction at hand, waits for acks, confirms and
-// ends the stream, all within ShutdownTimeout and a few seconds, and returns nil. A relay that waits or stands by leaves at once.
+// ends the stream, all within ShutdownTimeout and about four seconds, and returns nil. A relay that waits or stands by leaves at once.
 //
 // Any error it returns is permanent. It is called once.
 func (r *Relay) Run(ctx context.Context) error {

@@ -30,11 +30,12 @@ func (s *session) conclude(err error) error {
 		s.confirmer.End(false) // the connection is going
 		return err
 	}
+	by := time.Now().Add(replication.DrainLimit) // for both together, or a stop would take longer than is documented
 	if errors.Is(err, replication.ErrLeave) && s.windowBegun.Load() && s.tracker.Drained() {
-		s.recordStop()
+		s.recordStop(by)
 	}
 	s.confirmer.End(true)
-	s.stream.TakeLeave()
+	s.stream.TakeLeave(by)
 	return err
 }
 
@@ -148,9 +149,9 @@ func (s *session) refused() bool {
 }
 
 // recordStop records where a clean stop leaves the slot: only the last status moves it any more, and says the same. The session still has the
-// slot, so a relay that takes it next writes later.
-func (s *session) recordStop() {
-	ctx, cancel := context.WithTimeout(context.Background(), replication.DrainLimit)
+// slot, so a relay that takes it next writes later. It gives up at by.
+func (s *session) recordStop(by time.Time) {
+	ctx, cancel := context.WithDeadline(context.Background(), by)
 	defer cancel()
 	lsn, commit := s.tracker.Confirmed()
 	if err := s.recorder.Record(ctx, lsn, commit, true); err != nil {

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"net/url"
 	"sync"
 	"testing"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5"
 
+	"walpost/internal/testenv/proxy"
 	"walpost/relay/internal/dbtest"
 	"walpost/relay/replication"
 )
@@ -89,6 +91,28 @@ func TestRelayShutdownTimeout(t *testing.T) {
 	r = f.start()
 	dbtest.Until(t, "the events again", func() bool { return f.sink.count() == 4 })
 	r.stop()
+}
+
+// TestStopIsBounded: a server that takes no record of the stop and does not answer its end holds a stop up for DrainLimit, once for both.
+func TestStopIsBounded(t *testing.T) {
+	f := newFixture(t)
+	u, err := url.Parse(f.DSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	network := proxy.Start(t, u.Host)
+	u.Host = network.Address()
+	f.cfg.ConnString = u.String()
+	r := f.start()
+	f.Exec("begin")
+	f.Exec("lock table walpost.relay_state in access exclusive mode")
+	network.Stall(true, true)
+	begun := time.Now()
+	r.stop()
+	if took := time.Since(begun); took > replication.DrainLimit+2*time.Second {
+		t.Errorf("the stop took %v", took)
+	}
+	f.Exec("rollback")
 }
 
 // TestStopInsideATransactionConfirmsNothingOfIt: a stop inside a transaction that takes longer than leaving may gives up on it. A stream

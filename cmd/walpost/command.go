@@ -21,7 +21,8 @@ publishes them to Kafka, and tells Postgres what it may forget once all in-sync 
 have acknowledged them.
 
 Configuration: flags over WALPOST_* variables over a YAML file over defaults.
-Exit codes: 0 done, 1 failed, 2 wrong command line or configuration, 3 a check found something.`,
+Exit codes: 0 done, 1 failed, 2 wrong command line or configuration, 3 a check found something,
+130 a second signal.`,
 		Example: `  walpost schema apply --app-role shop_app --relay-role walpost
   walpost run --kafka kafka:9092
   walpost run -c walpost.yaml -X compression.type=lz4`,

@@ -9,9 +9,12 @@ import (
 
 // Exit codes. Scripts rely on them.
 const (
-	exitRuntime   = 1
+	exitRuntime   = 1 // of run: a person is needed, and another start will not help
 	exitUsage     = 2 // a command line or a configuration that cannot work
 	exitDifferent = 3 // a check that found something
+
+	// exitSecondSignal is what shells say of a program that a SIGINT ended: nobody has to do anything about it.
+	exitSecondSignal = 130
 )
 
 // exitError is an error that chooses the exit code.
@@ -20,7 +23,13 @@ type exitError struct {
 	err  error // nil: what there is to say has been said
 }
 
-func (e *exitError) Error() string { return fmt.Sprintf("exit %d: %v", e.code, e.err) }
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit %d", e.code)
+	}
+	return e.err.Error()
+}
+
 func (e *exitError) Unwrap() error { return e.err }
 
 // verb gives the errors of a verb the code for what goes wrong while it works, unless they have one.
@@ -32,6 +41,14 @@ func verb(do func(cmd *cobra.Command) error) func(*cobra.Command, []string) erro
 		}
 		return &exitError{exitRuntime, err}
 	}
+}
+
+// exitCode returns the code that an error chose, else that of what went wrong while the program worked.
+func exitCode(err error) int {
+	if exit := (*exitError)(nil); errors.As(err, &exit) {
+		return exit.code
+	}
+	return exitRuntime
 }
 
 // unjoin takes apart what errors.Join put together.

@@ -26,6 +26,13 @@ func (a *app) runCommand() *cobra.Command {
 role may. SIGTERM or SIGINT: it stops reading, waits for what is on its way, confirms, and
 leaves with 0; a second signal leaves at once. Schema walpost must be there: walpost schema apply.
 
+A stop takes relay.shutdown_timeout and 5 s at most. docker stop kills after 10 s: give it more
+(docker stop -t 20, stop_grace_period: 20s), or lower relay.shutdown_timeout to 5s.
+
+Exit codes: 0 a clean stop; 1 a person is needed, and another start will not help: the last line of
+the log says what to do; 2 a wrong command line or configuration, or an admin.listen that is taken;
+130 a second signal.
+
 Passwords in files of their own and certificates are read anew for each connection. SIGHUP: the
 configuration is read again; log.level and what logs in (users, passwords, certificates) is taken
 over, and the keys of what needs a restart are logged.`,
@@ -50,7 +57,7 @@ func (a *app) run(cmd *cobra.Command) error {
 	l := &liveConfig{load: func() (*config.Config, error) { return a.loadConfig(cmd) }, level: level, log: log, cfg: cfg}
 	if err := a.runRelay(cmd.Context(), cfg, l, log); err != nil {
 		log.Error("walpost ends", "err", err)
-		return &exitError{exitRuntime, nil}
+		return &exitError{exitCode(err), nil}
 	}
 	log.Info("walpost stopped")
 	return nil
@@ -67,7 +74,7 @@ func (a *app) runRelay(ctx context.Context, cfg *config.Config, l *liveConfig, l
 	}
 	server, err := admin.Start(cfg.Admin, thisBuild().version, registry, log) // first, so that waiting for the others is visible
 	if err != nil {
-		return fmt.Errorf("start admin server: %w", err)
+		return &exitError{exitUsage, fmt.Errorf("start admin server: %w", err)}
 	}
 	defer server.Close()
 	kafka, err := newSink(cfg, l.security, log, registry)
@@ -143,4 +150,4 @@ func newRelay(cfg *config.Config, l *liveConfig, kafka *sink.Kafka, log *slog.Lo
 	return relay.New(c)
 }
 
-var errSecondSignal = errors.New("left at once on a second signal; what was on its way is sent again by the next run")
+var errSecondSignal error = &exitError{exitSecondSignal, errors.New("left at once on a second signal; what was on its way is sent again by the next run")}

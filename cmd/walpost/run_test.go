@@ -69,7 +69,7 @@ func TestSecondSignalLeavesAtOnce(t *testing.T) {
 			return errors.New("it is still leaving")
 		}
 	})
-	if code != 1 {
+	if code != exitSecondSignal {
 		t.Errorf("exit %d", code)
 	}
 	if line := p.logged(t, "walpost ends"); line["err"] != errSecondSignal.Error() {
@@ -163,7 +163,7 @@ func TestAddressInUse(t *testing.T) {
 	t.Setenv("WALPOST_ADMIN_LISTEN", taken.Addr().String())
 	fake := newFake(func(context.Context) error { return nil })
 	p := start(t.Context(), fake.instead, "run")
-	if code := p.exit(t); code != 1 {
+	if code := p.exit(t); code != exitUsage {
 		t.Errorf("exit %d", code)
 	}
 	want := "start admin server: admin.listen: " + taken.Addr().String() + " is taken by another process, perhaps another walpost; " +

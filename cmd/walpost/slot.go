@@ -155,7 +155,7 @@ func (a *app) slotDrop(cmd *cobra.Command, named string) error {
 		return err
 	}
 	if named != cfg.Postgres.Slot {
-		return &exitError{exitRuntime, fmt.Errorf("slot drop: the configured slot is %s and not %s: type its name, or choose another slot by --slot", cfg.Postgres.Slot, config.PrintableName(named))}
+		return &exitError{exitUsage, fmt.Errorf("slot drop: the configured slot is %s and not %s: type its name, or choose another slot by --slot", cfg.Postgres.Slot, config.PrintableName(named))}
 	}
 	c.Logger = slog.New(slog.DiscardHandler)
 	s, err := slotadmin.Drop(cmd.Context(), c)

@@ -26,11 +26,7 @@ func TestSlotDropWantsTheName(t *testing.T) {
 		"slot create postgres://u:secret@db/sho": "slot create takes flags only",
 	} {
 		code, stdout, stderr := command(t, strings.Fields(args)...)
-		exit := exitUsage
-		if strings.HasPrefix(want, "the configured slot") {
-			exit = exitRuntime
-		}
-		if code != exit || stdout != "" || !strings.Contains(stderr, want) || strings.Contains(stderr, "secret") {
+		if code != exitUsage || stdout != "" || !strings.Contains(stderr, want) || strings.Contains(stderr, "secret") {
 			t.Errorf("%s: exit %d\n%s%s", args, code, stdout, stderr)
 		}
 	}

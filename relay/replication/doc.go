@@ -11,7 +11,7 @@
 //		…                       // m.Kind: Incomplete → stream.Fill(), XLogData, Keepalive, Ended
 //	}
 //	confirmer.End(true) // a last status, CopyDone
-//	stream.TakeLeave()  // read until the server ends the stream
+//	stream.TakeLeave(by)  // read until the server ends the stream
 //
 // Two goroutines share the connection and nothing else. The reader alone reads it, by [Stream.Next] and [Stream.Fill]. The [Confirmer] alone
 // writes it, on a goroutine and a timer of its own. Anybody may stop the reader by [Stream.Interrupt].

@@ -20,7 +20,7 @@ var (
 	ErrStopping = errors.New("the server is shutting down")
 )
 
-// DrainLimit bounds how long a stream that this side has ended is read until the server ends it, too.
+// DrainLimit bounds how long a stream that this side has ended is read until the server ends it, too, and what is recorded of the end.
 const DrainLimit = 3 * time.Second
 
 // readBuffer is the size of a stream's buffer. Larger messages let it grow for as long as they are there.
@@ -216,9 +216,10 @@ func (s *Stream) Drain(by time.Time) error {
 	}
 }
 
-// TakeLeave ends the connection in good order, when the end of the stream has been asked for. What comes of it does not matter any more.
-func (s *Stream) TakeLeave() {
-	s.Drain(time.Now().Add(DrainLimit))          // a socket closed with unread bytes may swallow the last status
+// TakeLeave ends the connection in good order, when the end of the stream has been asked for. It gives up at by. What comes of it does not
+// matter any more.
+func (s *Stream) TakeLeave(by time.Time) {
+	s.Drain(by)                                  // a socket closed with unread bytes may swallow the last status
 	s.send([]byte{'X', 0, 0, 0, 4}, time.Second) // Terminate: the server logs no broken connection
 }
 

@@ -244,7 +244,7 @@ func (t *tail) conclude(err error) error {
 	if t.confirmer.End(!t.broken); t.broken {
 		return err
 	}
-	t.stream.TakeLeave()
+	t.stream.TakeLeave(time.Now().Add(replication.DrainLimit))
 	for by := time.Now().Add(time.Second); t.stream.Drain(by) == nil; {
 		// A server says twice that the stream has ended. It closes the connection when its process is gone, and the slot with it.
 	}
