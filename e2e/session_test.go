@@ -57,9 +57,9 @@ var breaks = []struct {
 }{
 	{"the server ends it", []string{"target_session_attrs=read-write"}, "127.0.0.1:1,%s", terminate, 2 * time.Second, ""},
 	{"reset", []string{"options=-c wal_sender_timeout=1min"}, "%s", cut, 2 * time.Second, ""},
-	{"nothing comes", []string{"wal_sender_timeout=3s"}, "%s", stall(false, true), 6 * time.Second, "said nothing for"},
+	{"nothing comes", []string{"wal_sender_timeout=3s"}, "%s", stall(false, true), 9 * time.Second, "said nothing for"},
 	{"nothing goes", []string{"options=-c wal_sender_timeout=3s"}, "%s", stall(true, false), 6 * time.Second, ""},
-	{"half open, no time-out", []string{"wal_sender_timeout=0"}, "%s", stall(true, true), 22 * time.Second, "said nothing for"},
+	{"half open, no time-out", []string{"wal_sender_timeout=0"}, "%s", stall(true, true), 9 * time.Second, "said nothing for"},
 }
 
 func terminate(t *testing.T, p *pipe, _ *proxy.Proxy) {
@@ -84,7 +84,7 @@ func TestBrokenSessions(t *testing.T) {
 			p := newPipe(t).withSchema(t)
 			way := proxy.Start(t, hostOf(t, p.db.DSN))
 			topic := p.topic(t, "order", 2, nil)
-			r := p.start(t, "WALPOST_POSTGRES_URL="+address(t, p.db.DSN, fmt.Sprintf(c.hosts, way.Address()), c.params...))
+			r := p.start(t, "WALPOST_POSTGRES_SILENCE=3s", "WALPOST_POSTGRES_URL="+address(t, p.db.DSN, fmt.Sprintf(c.hosts, way.Address()), c.params...))
 			truth := newOracle(t, p)
 			p.exec(t, "INSERT INTO walpost.outbox (aggregatetype, aggregateid, type) SELECT 'order', 'k'||i, 'before' FROM generate_series(1, 20) i")
 			p.settle(t)

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -34,6 +35,9 @@ type fakeServer struct {
 	cancel  context.CancelFunc
 	ended   chan error
 
+	activity atomic.Pointer[postgres.Activity] // what a look at the walsender finds; nil: the look gets no answer
+	logs     *dbtest.Logs
+
 	mu       sync.Mutex
 	flushes  []pglogrepl.LSN // of the statuses, in order
 	writers  map[string]bool // goroutines that wrote statuses, or the end of the stream
@@ -41,14 +45,14 @@ type fakeServer struct {
 	finished chan struct{}   // closed when the server has, too
 }
 
-// startSession starts a session.
-func startSession(t *testing.T) *fakeServer {
+// startSession starts a session, which adapted may change before.
+func startSession(t *testing.T, adapted ...func(*session)) *fakeServer {
 	client, peer := net.Pipe()
-	server := &fakeServer{t: t, sink: newFakeSink(false), conn: peer, ended: make(chan error, 1), writers: map[string]bool{},
+	server := &fakeServer{t: t, logs: dbtest.NewLogs(t), sink: newFakeSink(false), conn: peer, ended: make(chan error, 1), writers: map[string]bool{},
 		leaving: make(chan struct{}), finished: make(chan struct{})}
 	r, err := New(Config{
 		Config: postgres.Config{Slot: "walpost", Publication: "walpost", Table: schema.DefaultTable, Mapping: schema.DefaultMapping(),
-			Logger: dbtest.NewLogs(t).Logger()},
+			Logger: server.logs.Logger()},
 		ShutdownTimeout: time.Minute, OpenSink: server.sink.open, Registerer: prometheus.NewRegistry(),
 	})
 	if err != nil {
@@ -64,7 +68,17 @@ func startSession(t *testing.T) *fakeServer {
 			return nil, errors.New("this server takes no other connection")
 		}),
 	}
-	s.confirmer = replication.NewConfirmer(s.stream, s.position, r.tracker.Progress, (&replication.Server{}).StatusPeriod(), s.noteConfirmed)
+	s.confirmer = replication.NewConfirmer(s.stream, s.position, r.tracker.Progress, (&replication.Server{}).StatusPeriod(postgres.DefaultSilence), s.noteConfirmed)
+	s.silence = replication.Silence{Limit: postgres.DefaultSilence, Kept: s.noteKept, Look: func(ctx context.Context) (postgres.Activity, error) {
+		if a := server.activity.Load(); a != nil {
+			return *a, nil
+		}
+		<-ctx.Done()
+		return postgres.Activity{}, ctx.Err()
+	}}
+	for _, adapt := range adapted {
+		adapt(s)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	server.session, server.cancel = s, cancel
 	done := make(chan struct{})

@@ -18,6 +18,7 @@ func TestSinkOutageNeverCostsTheSession(t *testing.T) {
 		separator = "&"
 	}
 	f.cfg.ConnString = f.DSN + separator + "wal_sender_timeout=1s"
+	f.cfg.Silence = time.Second
 	r := f.start()
 	before := f.walsender()
 	// More than the budget, the relay's buffer and the sockets' take together, so that the server is blocked too.

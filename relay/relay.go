@@ -25,8 +25,8 @@ type Relay struct {
 	state   liveState
 	watcher *watcher
 
-	streamed bool        // this process has had the slot once
-	previous walsenderID // its last session with the server
+	streamed bool                 // this process has had the slot once
+	previous postgres.WalsenderID // its last session with the server
 	timeout  postgres.Timeout
 
 	readOnly atomic.Bool // that transactions are read-only by default has been logged, and not yet that they may write again

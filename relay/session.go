@@ -32,6 +32,7 @@ type session struct {
 	stream    *replication.Stream
 	decoder   *decoder.Decoder
 	confirmer *replication.Confirmer
+	silence   replication.Silence
 	history   replication.History
 	addr      net.Addr // of the server
 	recorder  *postgres.Recorder
@@ -60,7 +61,7 @@ func (r *Relay) openSession(ctx context.Context, db *postgres.DB, p *postgres.Fo
 		w.Close()
 		return nil, r.source.Classify(err, pgerror.Preparing)
 	}
-	r.previous = walsenderID{pid: w.PID(), backendStart: srv.BackendStart}
+	r.previous = postgres.WalsenderID{PID: w.PID(), BackendStart: srv.BackendStart}
 	addr := w.RemoteAddr()
 	stream, err := w.Start(ctx, r.cfg.Slot, r.cfg.Publication, p.Binary)
 	if err != nil {
@@ -79,7 +80,8 @@ func (r *Relay) openSession(ctx context.Context, db *postgres.DB, p *postgres.Fo
 		stream.Close()
 		return nil, r.source.Classify(err, pgerror.Recording)
 	}
-	s.confirmer = replication.NewConfirmer(stream, s.position, r.tracker.Progress, srv.StatusPeriod(), s.noteConfirmed)
+	s.confirmer = replication.NewConfirmer(stream, s.position, r.tracker.Progress, srv.StatusPeriod(r.cfg.SilenceLimit()), s.noteConfirmed)
+	s.silence = replication.Silence{Limit: r.cfg.SilenceLimit(), Look: replication.LookAt(r.cfg.CurrentConnString, addr, r.previous), Kept: s.noteKept}
 	return s, nil
 }
 
@@ -124,6 +126,16 @@ func (s *session) noteConfirmed(lsn pglogrepl.LSN) {
 	s.relay.metrics.lastConfirm.set(time.Now())
 }
 
+// noteKept makes it visible that the walsender says nothing and is kept all the same; "": it has spoken again.
+func (s *session) noteKept(why string) {
+	s.relay.state.set(Leader, why)
+	if why == "" {
+		s.relay.log.Info("the walsender speaks again")
+		return
+	}
+	s.relay.log.Warn(why, "cause", "decoding a large transaction, such as one of REFRESH MATERIALIZED VIEW or of an ALTER TABLE that rewrites a table")
+}
+
 // run streams until ctx is done or something ends the session.
 func (s *session) run(ctx context.Context) error {
 	r := s.relay
@@ -143,6 +155,7 @@ func (s *session) run(ctx context.Context) error {
 	defer cancel()
 	others.Go(s.confirmer.Run)
 	others.Go(func() { s.probe(side) })
+	others.Go(func() { s.silence.Watch(side, s.confirmer) })
 	s.record(side)
 	defer s.recording()
 	r.watcher.watch(s)

@@ -99,7 +99,7 @@ func benchSession(tb testing.TB, conn *endlessConn, n int) {
 		decoder: decoder.New(schema.DefaultTable, schema.DefaultMapping()),
 		history: replication.History{Current: 1},
 	}
-	s.confirmer = replication.NewConfirmer(s.stream, s.position, f.Progress, (&replication.Server{}).StatusPeriod(), s.noteConfirmed)
+	s.confirmer = replication.NewConfirmer(s.stream, s.position, f.Progress, (&replication.Server{}).StatusPeriod(postgres.DefaultSilence), s.noteConfirmed)
 	s.sink = &immediateSink{acks: f, limit: n, stop: func() { s.stream.Interrupt(replication.ErrLeave) }}
 	if err := s.read(); !errors.Is(err, replication.ErrLeave) && !errors.Is(err, replication.ErrTooLate) {
 		tb.Fatal(err)

@@ -21,7 +21,7 @@ const (
 // State is what a relay is doing at a moment, for readiness and status pages.
 type State struct {
 	Role   Role
-	Reason string    // why it does not lead; "" for a leader
+	Reason string    // why it does not lead; of a leader, why nothing comes from Postgres though it streams, mostly ""
 	Since  time.Time // since when
 
 	Unacked       int64     // events that the sink holds

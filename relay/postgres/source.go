@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	"walpost/relay/pgerror"
 	"walpost/schema"
@@ -16,7 +17,19 @@ type Config struct {
 	Publication string
 	Table       schema.Table
 	Mapping     schema.Mapping
-	Logger      *slog.Logger // of what is done besides asking, which is to create a publication
+	Silence     time.Duration // after so long without a word the walsender is looked at. 0: [DefaultSilence]
+	Logger      *slog.Logger  // of what is done besides asking, which is to create a publication
+}
+
+// DefaultSilence is how long a walsender may say nothing before somebody looks at it.
+const DefaultSilence = 15 * time.Second
+
+// SilenceLimit returns how long a walsender may say nothing before somebody looks at it.
+func (c *Config) SilenceLimit() time.Duration {
+	if c.Silence == 0 {
+		return DefaultSilence
+	}
+	return c.Silence
 }
 
 // CurrentConnString returns what the next connection uses.

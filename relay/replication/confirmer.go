@@ -14,15 +14,14 @@ import (
 const StatusGap = 100 * time.Millisecond
 
 const (
-	statusPeriod  = 5 * time.Second  // a status goes out at least so often
-	silentPeriods = 3                // a server that says nothing for so many periods is gone
-	sendLimit     = 10 * time.Second // a connection that does not take a status for so long is dead
+	statusPeriod = 5 * time.Second  // a status goes out at least so often
+	sendLimit    = 10 * time.Second // a connection that does not take a status for so long is dead
 )
 
 // Confirmer tells the server how far it may forget. It is the only writer of the replication connection, on a goroutine and a timer of
 // its own: a full budget or a slow Kafka never costs the session.
 //
-// Each timed status asks for a reply, which a healthy walsender gives at once, so silence means that the server or the way to it is gone.
+// Each timed status asks for a reply, which a walsender gives at once unless it is at work. What its silence means is for [Silence] to find out.
 type Confirmer struct {
 	send     func(p []byte, limit time.Duration) error
 	position func() pglogrepl.LSN    // what may be confirmed: never falls
@@ -43,8 +42,8 @@ type Confirmer struct {
 }
 
 // NewConfirmer returns a confirmer of what position returns, which never falls. It sends a status soon after progress has a token, and each
-// period. It calls told with each higher position that was sent. The session ends, by an interruption of s, when the server is silent for
-// three periods.
+// period. It calls told with each higher position that was sent. The session ends, by an interruption of s, when the connection takes no
+// status.
 func NewConfirmer(s *Stream, position func() pglogrepl.LSN, progress <-chan struct{}, period time.Duration, told func(pglogrepl.LSN)) *Confirmer {
 	c := &Confirmer{
 		send:     s.send,
@@ -76,6 +75,14 @@ func (c *Confirmer) Hold(on bool) {
 	c.held.Store(on)
 }
 
+// Silence returns for how long the server has said nothing to a reader that listens.
+func (c *Confirmer) Silence() time.Duration {
+	if c.held.Load() {
+		return 0
+	}
+	return time.Since(time.Unix(0, c.heard.Load()))
+}
+
 // End ends the confirmer and waits for it. With a goodbye it confirms a last time and ends the stream from this side.
 func (c *Confirmer) End(goodbye bool) {
 	select {
@@ -102,10 +109,6 @@ func (c *Confirmer) Run() {
 			}
 			return
 		case <-tick.C:
-			if silence := time.Since(time.Unix(0, c.heard.Load())); silence >= silentPeriods*c.period && !c.held.Load() {
-				c.fail(fmt.Errorf("the server has said nothing for %v", silence.Round(time.Millisecond)))
-				return
-			}
 			err = c.status(true)
 			asked = false
 		case <-c.pings:

@@ -6,6 +6,7 @@
 //	stream, err := w.Start(ctx, slot, publication, binary)     // START_REPLICATION at 0/0: from where the slot stands
 //	confirmer := replication.NewConfirmer(stream, position, …)
 //	go confirmer.Run()
+//	go silence.Watch(ctx, confirmer) // a walsender that says nothing is kept while it works
 //	for {
 //		m, err := stream.Next() // slices of the buffer, valid until Fill
 //		…                       // m.Kind: Incomplete → stream.Fill(), XLogData, Keepalive, Ended
@@ -20,7 +21,8 @@
 // and no position is computed. Memory grows with the largest message that came, not with the length that a message claims. Errors of the
 // server are *pgconn.PgError, not yet classified; a notice that tells of loss is a *pgerror.Fault.
 //
-// It imports package postgres for the settings that every connection has, and for what relay_state records of a server.
+// It imports package postgres for the settings that every connection has, for what relay_state records of a server, and to
+// look at a walsender from outside.
 //
 // What it leaves to its caller: what may be confirmed, what messages mean, when to stop.
 package replication

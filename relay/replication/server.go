@@ -25,12 +25,14 @@ func (s *Server) Identity() postgres.Identity {
 	return postgres.Identity{SystemID: s.SystemID, Timeline: s.History.Current, Database: s.database}
 }
 
-// StatusPeriod returns how often a status has to go out: three times within wal_sender_timeout, and every 5 s at least.
-func (s *Server) StatusPeriod() time.Duration {
+// StatusPeriod returns how often a status has to go out: three times within wal_sender_timeout, or the server takes this side for dead; three
+// times within silence, so that a walsender that has nothing to do is heard within that; and every 5 s at least.
+func (s *Server) StatusPeriod(silence time.Duration) time.Duration {
+	period := min(statusPeriod, silence/3)
 	if s.Timeout > 0 {
-		return min(statusPeriod, s.Timeout/3)
+		period = min(period, s.Timeout/3)
 	}
-	return statusPeriod
+	return period
 }
 
 // Identify asks the server who it is: system identifier, timelines, version. A standby is [postgres.ErrElsewhere], whatever server other

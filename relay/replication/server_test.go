@@ -5,13 +5,20 @@ import (
 	"time"
 )
 
-// TestStatusPeriod: a status goes out three times within wal_sender_timeout.
+// TestStatusPeriod: a status goes out three times within wal_sender_timeout and within what silence may last.
 func TestStatusPeriod(t *testing.T) {
-	for timeout, want := range map[time.Duration]time.Duration{
-		0: 5 * time.Second, time.Minute: 5 * time.Second, 15 * time.Second: 5 * time.Second, 9 * time.Second: 3 * time.Second, time.Second: time.Second / 3,
+	for _, c := range []struct{ timeout, silence, want time.Duration }{
+		{0, 15 * time.Second, 5 * time.Second},
+		{time.Minute, 15 * time.Second, 5 * time.Second},
+		{15 * time.Second, 15 * time.Second, 5 * time.Second},
+		{9 * time.Second, 15 * time.Second, 3 * time.Second},
+		{time.Second, 15 * time.Second, time.Second / 3},
+		{15 * time.Second, time.Hour, 5 * time.Second},
+		{15 * time.Second, time.Second, time.Second / 3},
+		{0, 9 * time.Second, 3 * time.Second},
 	} {
-		if got := (&Server{Timeout: timeout}).StatusPeriod(); got != want {
-			t.Errorf("wal_sender_timeout %v: every %v, want %v", timeout, got, want)
+		if got := (&Server{Timeout: c.timeout}).StatusPeriod(c.silence); got != c.want {
+			t.Errorf("wal_sender_timeout %v, silence %v: every %v, want %v", c.timeout, c.silence, got, c.want)
 		}
 	}
 }

@@ -58,7 +58,8 @@ func (t *tail) create(ctx context.Context, w *replication.Walsender) (slot strin
 	if err != nil {
 		return "", t.Classify(err, pgerror.Preparing)
 	}
-	t.history, t.period, t.addr = srv.History, srv.StatusPeriod(), w.RemoteAddr()
+	t.history, t.period, t.addr = srv.History, srv.StatusPeriod(t.SilenceLimit()), w.RemoteAddr()
+	t.walsender = postgres.WalsenderID{PID: w.PID(), BackendStart: srv.BackendStart}
 	slot = fmt.Sprintf("walpost_tail_%d", w.PID())
 	t.Names.Slot = slot
 	_, err = w.CreateSlot(ctx, slot, true, srv.Version, nil)

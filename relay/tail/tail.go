@@ -58,6 +58,7 @@ type tail struct {
 	history   replication.History
 	period    time.Duration // of statuses
 	addr      net.Addr      // of the server
+	walsender postgres.WalsenderID
 
 	timeline uint32        // of the open transaction
 	inside   bool          // a transaction is open
@@ -76,9 +77,20 @@ func (t *tail) run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { t.stream.Interrupt(replication.ErrLeave) })
 	defer stop()
 	go t.confirmer.Run()
+	beside, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	silence := replication.Silence{Limit: t.SilenceLimit(), Look: replication.LookAt(t.CurrentConnString, t.addr, t.walsender), Kept: t.noteKept}
+	go silence.Watch(beside, t.confirmer)
 	ended := make(chan error, 1)
 	go func() { ended <- t.conclude(t.read()) }()
 	return t.await(ctx, ended)
+}
+
+// noteKept logs that the walsender says nothing and is kept all the same; "": it has spoken again.
+func (t *tail) noteKept(why string) {
+	if why != "" {
+		t.Logger.Warn(why)
+	}
 }
 
 const (

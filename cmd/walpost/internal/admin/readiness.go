@@ -37,7 +37,11 @@ func (a *Server) readiness(now time.Time) (int, map[string]string) {
 		case overdue != "":
 			reason = overdue
 		default:
-			return http.StatusOK, map[string]string{"role": string(s.Role)}
+			body := map[string]string{"role": string(s.Role)}
+			if s.Role == relay.Leader && s.Reason != "" { // it streams, and the server is at work on something large
+				body["reason"] = s.Reason
+			}
+			return http.StatusOK, body
 		}
 	}
 	return http.StatusServiceUnavailable, map[string]string{"reason": reason}

@@ -25,6 +25,7 @@ func TestReadiness(t *testing.T) {
 		{name: "starting", state: &relay.State{Role: relay.Starting, Reason: "connecting to Postgres"}, code: 503, body: `{"reason":"connecting to Postgres"}`},
 		{name: "waiting without a word", state: &relay.State{Role: relay.Waiting}, code: 503, body: `{"reason":"waiting"}`},
 		{name: "leader", state: &relay.State{Role: relay.Leader}, code: 200, body: `{"role":"leader"}`},
+		{name: "leader with a silent walsender", state: &relay.State{Role: relay.Leader, Reason: "it works"}, code: 200, body: `{"reason":"it works","role":"leader"}`},
 		{name: "standby", state: &relay.State{Role: relay.Standby, Reason: "another holds the slot"}, code: 200, body: `{"role":"standby"}`},
 		{name: "acks come", state: &relay.State{Role: relay.Leader, Unacked: 5, UnackedSince: now.Add(-9 * time.Second)}, code: 200, body: `{"role":"leader"}`},
 		{name: "acks stay away", state: &relay.State{Role: relay.Leader, Unacked: 5, UnackedSince: now.Add(-12 * time.Second)}, code: 503,

@@ -10,6 +10,7 @@ package config
 import (
 	"time"
 
+	"walpost/relay/postgres"
 	"walpost/schema"
 )
 
@@ -37,6 +38,9 @@ type Postgres struct {
 	Slot string `key:"slot"`
 	// Publication names the publication that the slot is read through.
 	Publication string `key:"publication"`
+	// Silence is how long the walsender may say nothing. Then it is looked at over another connection: kept while it works, else left
+	// within five seconds.
+	Silence time.Duration `key:"silence"`
 }
 
 // Outbox is the table and what its rows become.
@@ -138,7 +142,7 @@ type Log struct {
 func Default() *Config {
 	names := schema.DefaultMapping().Names
 	return &Config{
-		Postgres: Postgres{Slot: "walpost", Publication: "walpost"},
+		Postgres: Postgres{Slot: "walpost", Publication: "walpost", Silence: postgres.DefaultSilence},
 		Outbox: Outbox{
 			Table: schema.DefaultTable.String(),
 			Columns: Columns{

@@ -78,7 +78,8 @@ func (c *Config) Sink() (sink.Config, error) {
 // PostgresConfig returns what says where and what to read, but for a logger.
 func (c *Config) PostgresConfig() (postgres.Config, error) {
 	table, err := c.Table()
-	return postgres.Config{ConnString: string(c.Postgres.URL), Slot: c.Postgres.Slot, Publication: c.Postgres.Publication, Table: table, Mapping: c.Mapping()}, err
+	return postgres.Config{ConnString: string(c.Postgres.URL), Slot: c.Postgres.Slot, Publication: c.Postgres.Publication, Table: table, Mapping: c.Mapping(),
+		Silence: c.Postgres.Silence}, err
 }
 
 // RelayConfig returns what a relay is made with, but for logger, sink and registerer.

@@ -48,7 +48,7 @@ func other(c *Config, k *key, suffix string) string {
 	switch text := c.text(k); {
 	case text == "true" || text == "false":
 		return map[string]string{"1": "false", "2": "true", "3": "false"}[suffix]
-	case c.set(k, "1s") == nil && k.path == "relay.shutdown_timeout":
+	case c.set(k, "1s") == nil && (k.path == "relay.shutdown_timeout" || k.path == "postgres.silence"):
 		return suffix + "s"
 	case c.set(k, "100") == nil:
 		return suffix + "00"
@@ -110,7 +110,7 @@ func (c *Config) raw(k *key) string {
 // The names are a promise: they are spelt out here, in the order of the file.
 func TestVariables(t *testing.T) {
 	want := strings.Fields(`
-		WALPOST_POSTGRES_URL WALPOST_POSTGRES_SLOT WALPOST_POSTGRES_PUBLICATION
+		WALPOST_POSTGRES_URL WALPOST_POSTGRES_SLOT WALPOST_POSTGRES_PUBLICATION WALPOST_POSTGRES_SILENCE
 		WALPOST_OUTBOX_TABLE WALPOST_OUTBOX_COLUMNS_ID WALPOST_OUTBOX_COLUMNS_AGGREGATETYPE WALPOST_OUTBOX_COLUMNS_AGGREGATEID
 		WALPOST_OUTBOX_COLUMNS_TYPE WALPOST_OUTBOX_COLUMNS_PAYLOAD WALPOST_OUTBOX_COLUMNS_HEADERS WALPOST_OUTBOX_COLUMNS_CREATED_AT
 		WALPOST_OUTBOX_COLUMNS_TIMESTAMP WALPOST_OUTBOX_COLUMNS_TOPIC WALPOST_OUTBOX_COLUMNS_PARTITION

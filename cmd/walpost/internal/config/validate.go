@@ -65,6 +65,9 @@ func (v *validator) postgres() {
 	if n := len(v.Postgres.Publication); n == 0 || n > 63 {
 		v.wrong("postgres.publication", fmt.Errorf("%q is no name for a publication: 1 to 63 bytes", v.Postgres.Publication))
 	}
+	if v.Postgres.Silence < time.Second { // a healthy walsender answers a third of it later
+		v.wrong("postgres.silence", fmt.Errorf("%s is less than 1s", v.Postgres.Silence))
+	}
 }
 
 func (v *validator) outbox() {

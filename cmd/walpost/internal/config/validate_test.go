@@ -67,6 +67,7 @@ func TestMistakes(t *testing.T) {
 			want: "walpost.yaml:1:17: postgres.url: has the parameter replication, which makes each connection one for replication; " +
 				"take it out: walpost asks for replication itself, where it streams"},
 		{name: "publication", file: "postgres: {publication: \"\"}\n", want: `walpost.yaml:1:25: postgres.publication: "" is no name for a publication: 1 to 63 bytes`},
+		{name: "silence", file: "postgres: {silence: 999ms}\n", want: `walpost.yaml:1:21: postgres.silence: 999ms is less than 1s`},
 		{name: "column", file: "outbox: {columns: {payload: \"\"}}\n",
 			want: `walpost.yaml:1:29: outbox.columns.payload: is empty; an outbox must have this column, so name the table's`},
 		{name: "topic", file: "outbox: {topic: \"orders.{tenant}\"}\n",

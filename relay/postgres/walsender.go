@@ -1,0 +1,57 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// WalsenderID identifies a walsender: its process and when that began. No other process has both.
+type WalsenderID struct {
+	PID          uint32
+	BackendStart string
+}
+
+// Activity is what pg_stat_activity shows of a walsender at one moment.
+type Activity struct {
+	Present   bool   // the process is there
+	Visible   bool   // and the role may see what it does
+	EventType string // wait_event_type; "": it waits for nothing
+	Event     string // wait_event
+}
+
+// ReadActivity reads what a walsender does.
+func ReadActivity(ctx context.Context, db *DB, id WalsenderID) (a Activity, err error) {
+	// Of a process whose role this one is not a member of, only pid, database and role are shown.
+	err = db.QueryRow(ctx, `
+		select true, state is not null, coalesce(wait_event_type, ''), coalesce(wait_event, '')
+		from pg_catalog.pg_stat_activity where pid = $1 and (backend_start::text = $2 or backend_start is null)`, int32(id.PID), id.BackendStart).
+		Scan(&a.Present, &a.Visible, &a.EventType, &a.Event)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return a, fmt.Errorf("look at the walsender with pid %d: %w", id.PID, err)
+	}
+	return a, nil
+}
+
+// Works reports whether the walsender works, and so has a reason to say nothing: it runs, or waits for the disk, a lock or another process. A
+// walsender that waits for its client, or for something to do, would have answered.
+func (a Activity) Works() bool {
+	return a.Present && a.Visible && a.EventType != "Client" && a.EventType != "Activity"
+}
+
+// String says what the walsender does.
+func (a Activity) String() string {
+	switch {
+	case !a.Present:
+		return "it is gone"
+	case !a.Visible:
+		return "the role may not see what it does"
+	case a.EventType == "":
+		return "it works"
+	case a.Works():
+		return fmt.Sprintf("it works (%s: %s)", a.EventType, a.Event)
+	}
+	return fmt.Sprintf("it waits for walpost (%s: %s)", a.EventType, a.Event)
+}

@@ -1,0 +1,190 @@
+package replication
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"walpost/relay/postgres"
+)
+
+var (
+	working = postgres.Activity{Present: true, Visible: true}
+	waiting = postgres.Activity{Present: true, Visible: true, EventType: "Client", Event: "WalSenderWaitForWAL"}
+)
+
+// silentServer is a server that says nothing, and what looks at its walsender find.
+type silentServer struct {
+	*recordedConfirmer
+	end func()
+
+	mu       sync.Mutex
+	activity postgres.Activity
+	err      error
+	hangs    bool // a look gets no answer
+	looks    int
+	kept     []string
+}
+
+const silenceLimit = 15 * time.Second
+
+func startSilence(t *testing.T, found postgres.Activity) *silentServer {
+	s := &silentServer{recordedConfirmer: startConfirmer(t), activity: found}
+	w := Silence{Limit: silenceLimit, Look: s.answer, Kept: func(why string) { s.mu.Lock(); s.kept = append(s.kept, why); s.mu.Unlock() }}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() { defer close(ended); w.Watch(ctx, s.Confirmer) }()
+	s.end = func() { cancel(); <-ended }
+	t.Cleanup(s.end)
+	return s
+}
+
+func (s *silentServer) answer(ctx context.Context) (postgres.Activity, error) {
+	s.mu.Lock()
+	s.looks++
+	activity, err, hangs := s.activity, s.err, s.hangs
+	s.mu.Unlock()
+	if hangs {
+		<-ctx.Done()
+		return postgres.Activity{}, ctx.Err()
+	}
+	return activity, err
+}
+
+func (s *silentServer) set(activity postgres.Activity, err error, hangs bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.activity, s.err, s.hangs = activity, err, hangs
+}
+
+// looked returns how often somebody looked so far.
+func (s *silentServer) looked() int {
+	synctest.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.looks
+}
+
+func (s *silentServer) wantKept(t *testing.T, n int) {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.kept) != n {
+		t.Errorf("told %q, want %d", s.kept, n)
+	}
+}
+
+// TestSilentAtWork: a walsender that works is kept for as long as that lasts, which is told once, and so is its end.
+func TestSilentAtWork(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := startSilence(t, working)
+		time.Sleep(silenceLimit - time.Millisecond)
+		if n := s.looked(); n > 0 {
+			t.Errorf("%d looks before it was silent for long", n)
+		}
+		time.Sleep(time.Hour)
+		sent, _, failed := s.look()
+		if failed != nil {
+			t.Fatalf("left: %v", failed)
+		}
+		if len(sent) < 720 {
+			t.Errorf("%d statuses in an hour", len(sent))
+		}
+		s.wantKept(t, 1)
+		s.Hear()
+		time.Sleep(2 * lookEvery)
+		synctest.Wait()
+		s.wantKept(t, 2)
+		if !strings.Contains(s.kept[0], "is kept: it works") || s.kept[1] != "" {
+			t.Errorf("told %q", s.kept)
+		}
+		looks := s.looked()
+		for range 10 {
+			s.Hear()
+			time.Sleep(silenceLimit - time.Second)
+		}
+		if n := s.looked() - looks; n > 0 {
+			t.Errorf("%d looks at a walsender that speaks", n)
+		}
+		s.wantKept(t, 2)
+	})
+}
+
+// TestSilentForNoReason: what is gone, waits, cannot be seen or does not answer is left, within five seconds.
+func TestSilentForNoReason(t *testing.T) {
+	for name, c := range map[string]struct {
+		activity postgres.Activity
+		err      error
+		hangs    bool
+		says     string
+	}{
+		"waits":         {activity: waiting, says: "waits for walpost (Client: WalSenderWaitForWAL)"},
+		"gone":          {says: "it is gone"},
+		"not visible":   {activity: postgres.Activity{Present: true}, says: "may not see"},
+		"refused":       {err: errors.New("connection refused"), says: "connection refused"},
+		"not answering": {hangs: true, says: "cannot be asked"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				for _, worked := range []bool{false, true} { // it was kept before
+					s := startSilence(t, working)
+					from := silenceLimit
+					if worked {
+						time.Sleep(silenceLimit + time.Minute)
+						synctest.Wait()
+						from = time.Since(s.begun) + lookEvery
+					}
+					s.set(c.activity, c.err, c.hangs)
+					time.Sleep(from - time.Since(s.begun) - time.Millisecond)
+					if _, _, failed := s.look(); !worked && failed != nil {
+						t.Errorf("left too early: %v", failed)
+					}
+					time.Sleep(5 * time.Second)
+					_, _, failed := s.look()
+					if failed == nil || !strings.Contains(failed.Error(), "the server has said nothing for") || !strings.Contains(failed.Error(), c.says) {
+						t.Errorf("kept before: %v; left with %v", worked, failed)
+					}
+					s.end()
+					s.End(false)
+				}
+			})
+		})
+	}
+}
+
+// TestSilentBetweenLooks: one look that finds a walsender waiting proves nothing, for it may just have ended its work: its next word or its
+// next work clears it.
+func TestSilentBetweenLooks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := startSilence(t, waiting)
+		time.Sleep(silenceLimit + lookPause/2)
+		synctest.Wait()
+		s.Hear()
+		time.Sleep(silenceLimit - time.Second)
+		if _, _, failed := s.look(); failed != nil || s.looked() != 1 {
+			t.Fatalf("left though it spoke: %v, %d looks", failed, s.looked())
+		}
+		s.set(working, nil, false)
+		time.Sleep(time.Minute)
+		for _, found := range []postgres.Activity{waiting, working, waiting, working} {
+			n := s.looked() // the look of this moment, if there is one, is over
+			s.set(found, nil, false)
+			for s.looked() == n {
+				time.Sleep(lookPause / 5)
+			}
+		}
+		if _, _, failed := s.look(); failed != nil {
+			t.Errorf("left for looks that were not in a row: %v", failed)
+		}
+		s.Hold(true) // the reader listens no more: its silence means nothing
+		s.set(waiting, nil, false)
+		time.Sleep(time.Hour)
+		if _, _, failed := s.look(); failed != nil {
+			t.Errorf("left while the reader was held: %v", failed)
+		}
+	})
+}
