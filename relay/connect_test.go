@@ -1,9 +1,15 @@
 package relay
 
 import (
+	"io"
+	"net"
+	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgproto3"
 
 	"walpost/internal/pgtest"
 	"walpost/relay/internal/dbtest"
@@ -38,7 +44,7 @@ func TestVerdictOfEverySSLMode(t *testing.T) {
 func TestWaitsNameTheCure(t *testing.T) {
 	server := pgtest.Start(t, pgtest.Options{})
 	f := fixtureOn(t, server.DSN("postgres"))
-	f.Exec("create role relay replication login")
+	f.Exec("create role relay login replication")
 	if err := grantRelay(t.Context(), f); err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +52,9 @@ func TestWaitsNameTheCure(t *testing.T) {
 	r := f.start()
 	for _, c := range []struct{ take, back, cure string }{
 		{"alter role relay connection limit 0", "alter role relay connection limit -1", "walpost needs up to 5 connections"},
+		{"revoke connect on database postgres from public, relay", "grant connect on database postgres to public, relay", "run: GRANT CONNECT ON DATABASE postgres TO relay"},
 		{"alter role relay nologin", "alter role relay login", "check user and password"},
+		{"alter role relay noreplication", "alter role relay replication", "run: ALTER ROLE relay REPLICATION"},
 	} {
 		f.Exec(c.take)
 		f.kill()
@@ -63,6 +71,75 @@ func TestWaitsNameTheCure(t *testing.T) {
 	f.Insert(1)
 	dbtest.Until(t, "1 event", func() bool { return f.sink.count() == 1 })
 	r.stop()
+}
+
+// A pooler that does not know the startup parameter replication, and drops it, makes an ordinary connection of a replication connection: there
+// IDENTIFY_SYSTEM is a syntax error. No retry helps, and nothing is made before that.
+func TestPoolerThatDropsReplication(t *testing.T) {
+	f := newFixture(t)
+	u, err := url.Parse(f.DSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Host = dropsReplication(t, u.Host)
+	f.cfg.ConnString = u.String()
+	words := []string{"42601", "a pooler in between drops the startup parameter replication", "postgres.url name the server itself"}
+	dbtest.WantFailed(t, f.diagnose(), words...)
+	dbtest.WantPermanent(t, f.launch().wait(), words...)
+	if f.Slots() != 0 || f.Phase() != "" {
+		t.Errorf("%d slots, phase %q", f.Slots(), f.Phase())
+	}
+}
+
+// dropsReplication starts a pooler before a server and returns its address.
+func dropsReplication(t *testing.T, server string) string {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var links sync.WaitGroup
+	t.Cleanup(func() { listener.Close(); links.Wait() })
+	carry := func(client net.Conn) {
+		defer client.Close()
+		said, err := pgproto3.NewBackend(client, client).ReceiveStartupMessage()
+		behind, dialed := net.Dial("tcp", server)
+		if err != nil || dialed != nil {
+			return
+		}
+		defer behind.Close()
+		var first []byte
+		switch m := said.(type) {
+		case *pgproto3.StartupMessage:
+			delete(m.Parameters, "replication")
+			first, err = m.Encode(nil)
+		case *pgproto3.CancelRequest:
+			first, err = m.Encode(nil)
+		}
+		if _, sent := behind.Write(first); err != nil || sent != nil {
+			return
+		}
+		go func() { io.Copy(behind, client); behind.Close() }()
+		io.Copy(client, behind)
+	}
+	links.Go(func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			links.Go(func() { carry(client) })
+		}
+	})
+	return listener.Addr().String()
+}
+
+// A server without the library of a plugin says so with the SQLSTATE of a segment of WAL that is gone. The source file tells them apart.
+func TestAbsentLibraryIsNoLostSlot(t *testing.T) {
+	for _, major := range []int{0, 14, 18} {
+		f := fixtureOn(t, pgtest.NewMajor(t, major).DSN)
+		_, err := f.Conn.Exec(t.Context(), "select pg_create_logical_replication_slot($1, 'pgoutput_that_is_not_installed')", f.Slot)
+		dbtest.WantPermanent(t, pgerror.Classify(err, pgerror.Starting, false, pgerror.Names{Slot: f.Slot}), "58P01", "lacks the library", "is unharmed, keep it")
+	}
 }
 
 // TestLogin: a refused login ends a relay that has never been connected; later it is waited for, as is anything else that time cures.

@@ -88,15 +88,11 @@ func (r *firstStart) make(ctx context.Context, db *postgres.DB) error {
 	if err := reader.RequirePrimary(ctx); err != nil { // a standby does not know the snapshot
 		return err
 	}
-	w, err := replication.Connect(ctx, r.cfg.CurrentConnString(), r.source.Names, r.log)
-	if err != nil {
-		return r.source.Classify(err, pgerror.Connecting)
-	}
-	defer w.Close()
-	srv, err := w.Identify(ctx)
+	w, srv, err := r.connectWalsender(ctx)
 	if err != nil {
 		return err
 	}
+	defer w.Close()
 	if err := postgres.WritePhase(ctx, db, r.cfg.Slot, postgres.PhaseBackfilling, srv.Identity(), r.found.Table.OID); err != nil {
 		return r.source.Classify(err, pgerror.Recording)
 	}

@@ -16,6 +16,7 @@ import (
 	"walpost/relay/pgerror"
 	"walpost/relay/postgres"
 	"walpost/relay/replication"
+	"walpost/schema"
 )
 
 // What stops a session that is not broken, besides the reasons of package replication.
@@ -52,14 +53,9 @@ type session struct {
 
 // openSession starts replication, which takes the slot.
 func (r *Relay) openSession(ctx context.Context, db *postgres.DB, p *postgres.Found) (*session, error) {
-	w, err := replication.Connect(ctx, r.cfg.CurrentConnString(), r.source.Names, r.log)
+	w, srv, err := r.connectWalsender(ctx)
 	if err != nil {
-		return nil, r.source.Classify(err, pgerror.Connecting)
-	}
-	srv, err := w.Identify(ctx)
-	if err != nil {
-		w.Close()
-		return nil, r.source.Classify(err, pgerror.Preparing)
+		return nil, err
 	}
 	r.previous = postgres.WalsenderID{PID: w.PID(), BackendStart: srv.BackendStart}
 	addr := w.RemoteAddr()
@@ -85,6 +81,20 @@ func (r *Relay) openSession(ctx context.Context, db *postgres.DB, p *postgres.Fo
 	return s, nil
 }
 
+// connectWalsender connects for replication, to the primary.
+func (r *Relay) connectWalsender(ctx context.Context) (w *replication.Walsender, srv replication.Server, err error) {
+	w, err = replication.Connect(ctx, r.cfg.CurrentConnString(), r.source.Names, r.log)
+	if err != nil {
+		return nil, srv, r.source.Classify(err, pgerror.Connecting)
+	}
+	if srv, err = w.Identify(ctx); err != nil {
+		w.Close()
+		return nil, srv, r.source.Classify(err, pgerror.Identifying)
+	}
+	r.source.Replicated = true
+	return w, srv, nil
+}
+
 // claim records that this relay has the slot now. It has, so no other relay can write at the same time.
 func (s *session) claim(ctx context.Context, db *postgres.DB, srv *replication.Server, p *postgres.Found) error {
 	r := s.relay
@@ -94,7 +104,8 @@ func (s *session) claim(ctx context.Context, db *postgres.DB, srv *replication.S
 	}
 	if state != nil && state.SystemID != "" && state.SystemID != srv.SystemID {
 		return pgerror.Permanent(fmt.Errorf("the server's system identifier is %s, and slot %s was streamed from %s: this is another server", srv.SystemID, r.cfg.Slot, state.SystemID),
-			"connect to the right one; or publish what is missing from %s and run: DELETE FROM walpost.relay_state WHERE slot = '%s'", r.cfg.Table, r.cfg.Slot)
+			"connect to the right one; after pg_upgrade, which gives the server a new identifier and from 17 on keeps its slots, run: UPDATE walpost.relay_state SET system_id = '%s' WHERE slot = %s; "+
+				"after anything else publish what is missing from %s and run: DELETE FROM walpost.relay_state WHERE slot = %[2]s", srv.SystemID, schema.QuoteLiteral(r.cfg.Slot), r.cfg.Table)
 	}
 	if state != nil && state.Table != 0 && state.Table != p.Table.OID {
 		r.log.Warn("the outbox is another table than the one that was streamed before; rows that were committed before it was in the publication are in no slot",

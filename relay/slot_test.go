@@ -88,6 +88,23 @@ func sameElements(a, b []string) bool {
 	return slices.Equal(a, b)
 }
 
+// TestAnotherServer: a slot of another server's is refused. After pg_upgrade, which gives the server a new identifier and from 17 on keeps its
+// slots, the cure that is named goes on from where the slot stands.
+func TestAnotherServer(t *testing.T) {
+	f := newFixture(t)
+	f.start().stop()
+	f.Exec("update walpost.relay_state set system_id = '42'")
+	f.Insert(1)
+	err := f.launch().wait()
+	dbtest.WantPermanent(t, err, "this is another server", "after pg_upgrade", "DELETE FROM walpost.relay_state")
+	_, cure, _ := strings.Cut(err.Error(), "run: ")
+	cure, _, _ = strings.Cut(cure, ";")
+	f.Exec(cure)
+	r := f.start()
+	dbtest.Until(t, "1 event", func() bool { return f.sink.count() == 1 })
+	r.stop()
+}
+
 // TestMissingSlotIsNeverMadeAnewSilently: a slot that was there is never made again silently.
 func TestMissingSlotIsNeverMadeAnewSilently(t *testing.T) {
 	f := newFixture(t)

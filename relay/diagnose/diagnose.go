@@ -138,7 +138,7 @@ func (d *diagnosing) replication(ctx context.Context) {
 	s, err := w.Identify(ctx)
 	switch {
 	case err != nil:
-		d.fail(check, d.Classify(err, pgerror.Preparing), unasked)
+		d.fail(check, d.Classify(err, pgerror.Identifying), unasked)
 	case s.Timeout == 0:
 		d.list.Add(check, diagnosis.Warning, fmt.Sprintf("the role %s may stream the WAL, but wal_sender_timeout is 0 for it: a relay that freezes keeps the slot, and no other can take over", d.Names.Role),
 			"take wal_sender_timeout out of postgres.url, so that 15s holds")

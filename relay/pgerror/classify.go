@@ -3,6 +3,7 @@ package pgerror
 import (
 	"errors"
 	"io"
+	"path"
 	"syscall"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -15,12 +16,13 @@ type Stage uint8
 
 // The stages of a relay's life with a server.
 const (
-	Connecting Stage = iota // opening a connection
-	Preparing               // checks and backfill, in SQL
-	Recording               // reading and writing walpost.relay_state, in SQL
-	Creating                // CREATE_REPLICATION_SLOT
-	Starting                // START_REPLICATION, until the server agrees
-	Streaming               // the stream itself
+	Connecting  Stage = iota // opening a connection
+	Preparing                // checks and backfill, in SQL
+	Recording                // reading and writing walpost.relay_state, in SQL
+	Identifying              // IDENTIFY_SYSTEM and settings, on a replication connection
+	Creating                 // CREATE_REPLICATION_SLOT
+	Starting                 // START_REPLICATION, until the server agrees
+	Streaming                // the stream itself
 )
 
 // Names are the objects that the texts of errors name.
@@ -79,9 +81,13 @@ func Classify(err error, at Stage, first bool, n Names) error {
 		if at == Starting { // invalidated: WAL that it needed is gone, or rows of the catalog are
 			return LostSlot(err, n)
 		}
-	case "58P01": // undefined_file: a WAL segment that the slot needs was removed
-		if at == Starting || at == Streaming {
-			return LostSlot(err, n)
+	case "58P01": // undefined_file
+		if at == Creating || at == Starting || at == Streaming {
+			return classifyAbsentFile(err, e, n)
+		}
+	case "42601": // syntax_error: the connection is no replication connection, whatever was asked for
+		if at == Identifying {
+			return Permanent(err, "a pooler in between drops the startup parameter replication: let postgres.url name the server itself, or a pooler that passes replication connections through")
 		}
 	case "53400": // configuration_limit_exceeded: max_replication_slots
 		if at == Creating {
@@ -97,6 +103,18 @@ func Classify(err error, at Stage, first bool, n Names) error {
 		}
 	}
 	return err // 55006 slot held, 53300 too many connections, 57P01 and 57P03 stopping or starting, and whatever is not listed
+}
+
+// classifyAbsentFile classifies a file that the server misses. Only WAL that was removed loses a slot, and dropping a slot that is not lost
+// loses events. The source file decides: texts are translated.
+func classifyAbsentFile(err error, e *pgconn.PgError, n Names) error {
+	switch path.Base(e.File) {
+	case "walsender.c", "xlogreader.c", "xlogutils.c": // which open segments of WAL
+		return LostSlot(err, n)
+	case "dfmgr.c":
+		return Permanent(err, "the server lacks the library of its plugin pgoutput, which comes with Postgres: repair the server's installation; slot %s is unharmed, keep it", n.Slot)
+	}
+	return err // such as a spilled transaction: a new session makes it again, and the checks before that see whether the slot is lost
 }
 
 // mayStream returns the cure of a role that may not stream the WAL.

@@ -19,8 +19,11 @@ import (
 func TestClassify(t *testing.T) {
 	n := Names{Slot: "shop", Publication: "Shop", Table: schema.DefaultTable, Role: "relay", database: "Shop"}
 	pg := func(code string) error { return fmt.Errorf("ask: %w", &pgconn.PgError{Code: code, Message: "m"}) }
+	absent := func(file string) error {
+		return fmt.Errorf("ask: %w", &pgconn.PgError{Code: "58P01", Message: "m", File: file})
+	}
 	refused := &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
-	every := []Stage{Connecting, Preparing, Recording, Creating, Starting, Streaming}
+	every := []Stage{Connecting, Preparing, Recording, Identifying, Creating, Starting, Streaming}
 	for _, c := range []struct {
 		err   error
 		at    []Stage
@@ -50,7 +53,16 @@ func TestClassify(t *testing.T) {
 		{pg("28000"), []Stage{Connecting}, false, "wait: check user and password"},
 		{pg("3D000"), []Stage{Connecting}, true, "create the database"},
 		{pg("3D000"), []Stage{Connecting}, false, "create the database"},
-		{pg("42501"), []Stage{Connecting}, false, "run: GRANT CONNECT ON DATABASE \"Shop\" TO relay"},
+		{pg("42501"), []Stage{Connecting}, true, "run: GRANT CONNECT ON DATABASE \"Shop\" TO relay"},
+		{pg("42501"), []Stage{Connecting}, false, "wait: run: GRANT CONNECT ON DATABASE \"Shop\" TO relay"}, // roles that are being moved
+		{&pgconn.PgError{Code: "42501", Routine: "set_config_with_handle"}, []Stage{Connecting}, false, "wait: take the parameter out"},
+		{pg("08P01"), []Stage{Connecting}, true, "wait: a pooler in between says so"}, // of PgBouncer: its server is away, its pool is full, a parameter it does not know
+		{pg("08P01"), []Stage{Connecting}, false, "wait: a pooler in between says so"},
+		{pg("42704"), []Stage{Connecting}, true, "take the parameter out"},
+		{pg("42704"), []Stage{Connecting}, false, "wait: take the parameter out"},
+		{pg("42601"), []Stage{Identifying}, true, "a pooler in between drops the startup parameter replication"},
+		{pg("42601"), []Stage{Identifying}, false, "a pooler in between drops the startup parameter replication"},
+		{pg("42601"), []Stage{Preparing, Recording}, false, ""},
 		{&pgconn.PgError{Code: "42501", Routine: "set_config_with_handle"}, []Stage{Connecting}, true, "take the parameter out"},
 		{pg("42501"), []Stage{Creating, Starting}, false, "ALTER ROLE relay REPLICATION"},
 		{pg("42501"), []Stage{Preparing}, false, "--relay-role relay"},
@@ -74,7 +86,11 @@ func TestClassify(t *testing.T) {
 		{pg("55000"), []Stage{Creating}, false, "wal_level = logical"},
 		{pg("55000"), []Stage{Starting}, false, "slot shop is lost"},
 		{pg("55000"), []Stage{Streaming}, false, ""}, // classified at the next start
-		{pg("58P01"), []Stage{Starting, Streaming}, false, "slot shop is lost"},
+		{absent("walsender.c"), []Stage{Starting, Streaming}, false, "slot shop is lost"},
+		{absent("./build/../src/backend/replication/walsender.c"), []Stage{Starting, Streaming}, false, "slot shop is lost"},
+		{absent("dfmgr.c"), []Stage{Creating, Starting, Streaming}, false, "slot shop is unharmed"},
+		{absent("reorderbuffer.c"), []Stage{Starting, Streaming}, false, ""}, // a spilled transaction: the next session makes it again
+		{absent("walsender.c"), []Stage{Preparing}, false, ""},
 		{pg("53400"), []Stage{Creating}, false, "max_replication_slots"},
 		{pg("42602"), []Stage{Creating}, false, "another name"},
 

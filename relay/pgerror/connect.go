@@ -35,6 +35,12 @@ func ConnectError(err error, cfg *pgconn.Config) error {
 func (e *connectError) Error() string { return e.text }
 func (e *connectError) Unwrap() error { return e.err }
 
+// OfWalsender reports whether err, of a connection that was not made, is one of a replication connection.
+func OfWalsender(err error) bool {
+	var e *connectError
+	return errors.As(err, &e) && e.walsender
+}
+
 // reasons returns the errors of a connection's attempts, in their order, without those that decide nothing: errors of TLS, where the same was
 // tried without TLS, and of an address that nobody listens at (as ::1 of localhost), where another address of the only host answered. So
 // sslmode does not change how connection errors are classified.
@@ -191,13 +197,15 @@ func classifyRefusal(e *pgconn.PgError, first bool, n Names) (cure string, hopel
 	case "42501": // insufficient_privilege
 		switch {
 		case strings.HasPrefix(e.Routine, "set_config"): // texts are translated, names of functions are not
-			return "take the parameter out of the connection string, or let the role " + role + " set it", true
+			return "take the parameter out of the connection string, or let the role " + role + " set it", first
 		case n.walsender:
-			return mayStream(n), true
+			return mayStream(n), first
 		}
-		return "run: GRANT CONNECT ON DATABASE " + database + " TO " + role, true
-	case "22023", "42704", "08P01": // a parameter that the server does not know, or may not be set by this role
+		return "run: GRANT CONNECT ON DATABASE " + database + " TO " + role, first
+	case "22023", "42704": // a parameter that the server does not know, or may not be set by this role
 		return "take the parameter out of the connection string; a pooler must pass replication connections through", first
+	case "08P01": // protocol_violation: what PgBouncer says of anything, a server that is away and a full pool included
+		return "a pooler in between says so: let postgres.url name the server itself; or see to the pooler, which must know the startup parameters of its message and pass replication connections through", false
 	case "57P03": // starting, stopping, or in recovery and not to be asked
 		return "the server's log says how far it is; a standby that lets nobody in never will: name the primary", false
 	case "53300": // of the server, the role or the database; for the stream also max_wal_senders

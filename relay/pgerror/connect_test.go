@@ -45,8 +45,10 @@ func TestVerdictIsOfTheAnswer(t *testing.T) {
 		fatal bool
 		cure  string
 	}{
-		"no CONNECT, later":                {"host=db", []error{refusedTLS, pg("42501")}, false, true, "run: GRANT CONNECT ON DATABASE shop TO relay"},
-		"no REPLICATION, later":            {"host=db replication=database", []error{refusedTLS, pg("42501")}, false, true, "run: ALTER ROLE relay REPLICATION"},
+		"no CONNECT":                       {"host=db", []error{refusedTLS, pg("42501")}, true, true, "run: GRANT CONNECT ON DATABASE shop TO relay"},
+		"no CONNECT, later":                {"host=db", []error{refusedTLS, pg("42501")}, false, false, "run: GRANT CONNECT ON DATABASE shop TO relay"},
+		"no REPLICATION":                   {"host=db replication=database", []error{refusedTLS, pg("42501")}, true, true, "run: ALTER ROLE relay REPLICATION"},
+		"no REPLICATION, later":            {"host=db replication=database", []error{refusedTLS, pg("42501")}, false, false, "run: ALTER ROLE relay REPLICATION"},
 		"no database, later":               {"host=db", []error{refusedTLS, pg("3D000")}, false, true, "create the database"},
 		"password":                         {"host=db", []error{refusedTLS, pg("28P01")}, true, true, "check user and password"},
 		"password, later":                  {"host=db", []error{refusedTLS, pg("28P01")}, false, false, "check user and password"},

@@ -42,12 +42,13 @@ func (c *Config) CurrentConnString() string {
 
 // Source is the configured outbox, slot and publication in their database. It connects, reads and checks; it carries no events.
 //
-// Names and Connected belong to one goroutine, which calls Open, Classify, MayNotPublish and what begins with Check. Everything else reads only
+// Names, Connected and Replicated belong to one goroutine, which calls Open, Classify, MayNotPublish and what begins with Check. Everything else reads only
 // the configuration and may be called from any.
 type Source struct {
 	Config
-	Names     pgerror.Names // for the texts of errors; Open sets the role
-	Connected bool          // this process has been connected once; CheckServer sets it
+	Names      pgerror.Names // for the texts of errors; Open sets the role
+	Connected  bool          // this process has been connected once; CheckServer sets it
+	Replicated bool          // and once for replication; whoever connects so sets it
 }
 
 // NewSource returns a source. It connects to nothing.
@@ -65,7 +66,12 @@ func (src *Source) Open(ctx context.Context) (*DB, error) {
 	return db, nil
 }
 
-// Classify returns err as a fault or a wait where it is one, for the life of this process.
+// Classify returns err as a fault or a wait where it is one, for the life of this process. What a role may do for replication shows when it
+// first connects for that.
 func (src *Source) Classify(err error, at pgerror.Stage) error {
-	return pgerror.Classify(err, at, !src.Connected, src.Names)
+	first := !src.Connected
+	if pgerror.OfWalsender(err) {
+		first = !src.Replicated
+	}
+	return pgerror.Classify(err, at, first, src.Names)
 }

@@ -89,7 +89,7 @@ func (v *verb) create(ctx context.Context) error {
 	var srv replication.Server
 	err = v.do(ctx, func(ctx context.Context) (err error) {
 		srv, err = w.Identify(ctx)
-		return err
+		return v.Classify(err, pgerror.Identifying)
 	})
 	if err != nil {
 		return err

@@ -56,7 +56,7 @@ func (t *tail) create(ctx context.Context, w *replication.Walsender) (slot strin
 		return err
 	})
 	if err != nil {
-		return "", t.Classify(err, pgerror.Preparing)
+		return "", t.Classify(err, pgerror.Identifying)
 	}
 	t.history, t.period, t.addr = srv.History, srv.StatusPeriod(t.SilenceLimit()), w.RemoteAddr()
 	t.walsender = postgres.WalsenderID{PID: w.PID(), BackendStart: srv.BackendStart}
