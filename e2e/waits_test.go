@@ -36,7 +36,7 @@ func TestWaits(t *testing.T) {
 		"too many connections": {
 			take: "ALTER ROLE {role} CONNECTION LIMIT 0", back: "ALTER ROLE {role} CONNECTION LIMIT -1",
 			says: "53300",
-			cure: "walpost needs up to 5 connections, one of them a walsender: end sessions that nobody needs, or raise the limit that the server names",
+			cure: "walpost needs up to 4 connections, one of them a walsender: end sessions that nobody needs, or raise the limit that the server names",
 		},
 		"database closed for maintenance": {
 			take: "UPDATE pg_database SET datallowconn = false WHERE datname = '{database}'", back: "UPDATE pg_database SET datallowconn = true WHERE datname = '{database}'",

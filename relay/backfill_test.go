@@ -2,14 +2,17 @@ package relay
 
 import (
 	"context"
+	"net/url"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5"
 
 	"walpost/internal/diagnosis"
 	"walpost/internal/pgtest"
+	"walpost/internal/testenv/proxy"
 	"walpost/relay/internal/dbtest"
 	"walpost/relay/postgres"
 	"walpost/schema"
@@ -103,6 +106,38 @@ func TestBackfillDiedHalfWay(t *testing.T) {
 		if !slices.Contains(again, id) {
 			t.Errorf("event %s was lost", id)
 		}
+	}
+}
+
+// TestBackfillLongerThanAnIdleLimit: a balancer in between gives up connections that are idle for 2 s, and a backfill waits longer than that for
+// its acks. The relay goes on into the stream all the same, without an error; else the whole table would be published again, each time.
+func TestBackfillLongerThanAnIdleLimit(t *testing.T) {
+	t.Parallel() // mostly waiting
+	f := newFixture(t)
+	u, err := url.Parse(f.DSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	network := proxy.Start(t, u.Host)
+	network.LimitIdle(2 * time.Second)
+	u.Host = network.Address()
+	f.cfg.ConnString = u.String()
+	f.sink.setAuto(false)
+	f.Insert(3)
+	r := f.launch()
+	r.await("the backfill's rows", func() bool { return f.sink.count() == 3 })
+	// The backfill's own connection has no more to say, and is the only one that may go.
+	r.await("a connection is given up", func() bool { return network.Expired() > 0 })
+	f.sink.setAuto(true)
+	r.await("the relay leads", func() bool { return r.relay.State().Role == Leader })
+	f.Insert(1)
+	r.await("4 events", func() bool { return f.sink.count() >= 4 })
+	r.stop()
+	if got, want := f.sink.ids(), f.IDs(); !slices.Equal(got, want) {
+		t.Errorf("published %q, want each of %q once", got, want)
+	}
+	if f.Logs.Has("waiting") || f.Logs.Has("level=ERROR") {
+		t.Error("the relay met an error between backfill and stream")
 	}
 }
 

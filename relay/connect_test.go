@@ -51,7 +51,7 @@ func TestWaitsNameTheCure(t *testing.T) {
 	f.cfg.ConnString = f.As("relay")
 	r := f.start()
 	for _, c := range []struct{ take, back, cure string }{
-		{"alter role relay connection limit 0", "alter role relay connection limit -1", "walpost needs up to 5 connections"},
+		{"alter role relay connection limit 0", "alter role relay connection limit -1", "walpost needs up to 4 connections"},
 		{"revoke connect on database postgres from public, relay", "grant connect on database postgres to public, relay", "run: GRANT CONNECT ON DATABASE postgres TO relay"},
 		{"alter role relay nologin", "alter role relay login", "check user and password"},
 		{"alter role relay noreplication", "alter role relay replication", "run: ALTER ROLE relay REPLICATION"},

@@ -19,8 +19,8 @@ import (
 // firstStart is one attempt to make the slot and to publish the rows that were in the outbox before it: they are unsent messages.
 //
 // The phase is recorded first. If this relay dies half-way, the next one knows by it to begin the backfill again, from a new snapshot: rows
-// that are published twice are duplicates, and rows that were never published would be lost. The lock keeps two relays apart. It lives on a
-// connection of its own and ends with it.
+// that are published twice are duplicates, and rows that were never published would be lost. The lock keeps two relays apart. It lives on
+// the relay's own connection, over which the phases are recorded, so that nobody records one without it.
 type firstStart struct {
 	*Relay
 	found      *postgres.Found
@@ -29,41 +29,27 @@ type firstStart struct {
 	begun      bool          // and now it has, from this attempt
 }
 
-// run makes the first start, under the lock.
+// run makes the first start, under the lock, which db keeps until it is closed.
 func (r *firstStart) run(ctx context.Context, db *postgres.DB) error {
-	lock, err := r.source.Open(ctx)
-	if err != nil {
-		return err
-	}
-	defer lock.Close()
-	if err := lock.RequirePrimary(ctx); err != nil { // a standby would give the lock to anybody
-		return err
-	}
-	if err := r.lock(ctx, lock); err != nil {
+	if err := r.lock(ctx, db); err != nil {
 		return err
 	}
 	r.timeout.Suspend()
 	defer r.timeout.Resume()
 	r.metrics.connected.Set(1)
-	locked, release := guard(ctx, lock)
-	defer release()
-	err = r.make(locked, db)
-	if err != nil && ctx.Err() == nil && locked.Err() != nil {
-		return context.Cause(locked)
-	}
+	err := r.make(ctx, db)
 	if r.begun && pgerror.IsServerError(err) {
-		release() // which has the connection to itself
-		r.undo(ctx, lock)
+		r.undo(ctx, db)
 	}
 	return err
 }
 
 // undo removes the phase that this first start recorded, when the server refused the slot and so will not make it later. It needs the lock, or
 // the phase could be that of another relay's first start. It does no harm if it fails.
-func (r *firstStart) undo(ctx context.Context, lock *postgres.DB) {
+func (r *firstStart) undo(ctx context.Context, db *postgres.DB) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoLimit)
 	defer cancel()
-	if err := postgres.DeletePhase(ctx, lock, r.cfg.Slot); err != nil {
+	if err := postgres.DeletePhase(ctx, db, r.cfg.Slot); err != nil {
 		r.log.Warn("a first start that came to nothing stays recorded in walpost.relay_state", "slot", r.cfg.Slot, "reason", err)
 	}
 }
@@ -71,10 +57,14 @@ func (r *firstStart) undo(ctx context.Context, lock *postgres.DB) {
 // undoLimit is how long undo may take, also while walpost is leaving.
 const undoLimit = 2 * time.Second
 
-// make makes the first start. The caller has the lock.
+// make makes the first start. The caller has the lock, by db.
 func (r *firstStart) make(ctx context.Context, db *postgres.DB) error {
 	// Before the slot, which keeps WAL from its first moment: where Kafka is away, or refuses the relay, nothing is made yet.
-	b, err := r.openBackfill(ctx)
+	var b *backfill.Backfill
+	err := guarded(ctx, db, lockConnection, func(ctx context.Context) (err error) {
+		b, err = r.openBackfill(ctx)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -98,14 +88,21 @@ func (r *firstStart) make(ctx context.Context, db *postgres.DB) error {
 	}
 	r.begun = r.unrecorded
 	r.firstStartIsOurs = r.firstStartIsOurs || r.begun && r.found.Slot == nil
-	snap, err := r.createSlot(ctx, w, srv.Version)
+	var snap replication.Snapshot
+	err = guarded(ctx, db, lockConnection, func(ctx context.Context) error {
+		return guarded(ctx, reader, "the backfill's connection", func(ctx context.Context) (err error) {
+			snap, err = r.createSlot(ctx, w, srv.Version)
+			return err
+		})
+	})
 	if err != nil {
 		return r.source.Classify(err, pgerror.Creating)
 	}
 	if err := postgres.WriteSnapshot(ctx, db, r.cfg.Slot, snap.LSN); err != nil {
 		return err
 	}
-	if err := b.Run(ctx, reader, r.found, &srv, snap, w.Close); err != nil {
+	err = guarded(ctx, db, lockConnection, func(ctx context.Context) error { return b.Run(ctx, reader, r.found, &srv, snap, w.Close) })
+	if err != nil {
 		return err
 	}
 	return postgres.WritePhase(ctx, db, r.cfg.Slot, postgres.PhaseStreaming, srv.Identity(), r.found.Table.OID)
@@ -136,19 +133,19 @@ func (r *firstStart) closeBackfill(b *backfill.Backfill) {
 }
 
 // lock takes the lock and makes sure that nothing had changed by then.
-func (r *firstStart) lock(ctx context.Context, lock *postgres.DB) error {
-	locked, err := lock.LockSlot(ctx, r.cfg.Slot)
+func (r *firstStart) lock(ctx context.Context, db *postgres.DB) error {
+	locked, err := db.LockSlot(ctx, r.cfg.Slot)
 	if err != nil {
 		return err
 	}
 	if !locked {
 		return errStandby
 	}
-	state, err := postgres.ReadState(ctx, lock, r.cfg.Slot)
+	state, err := postgres.ReadState(ctx, db, r.cfg.Slot)
 	if err != nil {
 		return err
 	}
-	slot, err := r.source.ReadSlot(ctx, lock)
+	slot, err := r.source.ReadSlot(ctx, db)
 	if err != nil {
 		return err
 	}
@@ -165,37 +162,50 @@ func (r *firstStart) lock(ctx context.Context, lock *postgres.DB) error {
 	return nil
 }
 
-// How often a first start makes sure that it still has the lock, and how long the server may take to answer.
+// How often a connection is looked after by guarded, and how long the server may take to answer. Something in between may give an
+// idle connection up after seconds.
 const (
-	guardEvery = 5 * time.Second
+	guardEvery = time.Second
 	guardLimit = 10 * time.Second
 )
 
-// guard watches the connection that has the lock. Without the lock another relay may be making the same first start; and when this connection
-// is dead, the backfill's own is dead too, even if nobody reads it at the moment. The context that guard returns ends with the connection.
-// release ends the watch.
-func guard(ctx context.Context, lock *postgres.DB) (locked context.Context, release func()) {
+// lockConnection is the name of a first start's connection in errors. Without the lock another relay may be making the same first start; and
+// when this connection is dead, the backfill's own is dead too, even if nobody reads it at the moment.
+const lockConnection = "the connection that has the lock of the first start"
+
+// guarded calls do, which may take long and does not use db, and watches db meanwhile: the context of do ends with that connection. name is that
+// of the connection in errors. A connection that is asked something every second is not idle to anybody, so it is there to be used afterwards.
+func guarded(ctx context.Context, db *postgres.DB, name string, do func(context.Context) error) error {
 	locked, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	ended := make(chan struct{})
 	var watch sync.WaitGroup
 	watch.Go(func() {
 		tick := time.NewTicker(guardEvery)
 		defer tick.Stop()
 		for {
 			select {
-			case <-locked.Done():
+			case <-ended:
 				return
 			case <-tick.C:
 			}
-			limited, done := context.WithTimeout(locked, guardLimit)
-			_, err := lock.Exec(limited, "select 1", pgx.QueryExecModeSimpleProtocol)
+			// A question that is broken off costs the connection, so it is not when do ends.
+			limited, done := context.WithTimeout(ctx, guardLimit)
+			_, err := db.Exec(limited, "select 1", pgx.QueryExecModeSimpleProtocol)
 			done()
-			if err != nil && locked.Err() == nil {
-				cancel(fmt.Errorf("the connection that has the lock of the first start broke: %w", err))
+			if err != nil {
+				cancel(fmt.Errorf("%s broke: %w", name, err))
 				return
 			}
 		}
 	})
-	return locked, func() { cancel(nil); watch.Wait() }
+	err := do(locked)
+	close(ended)
+	watch.Wait()
+	if err != nil && ctx.Err() == nil && locked.Err() != nil {
+		return context.Cause(locked)
+	}
+	return err
 }
 
 // createSlot creates the slot with a snapshot of the moment at which it begins. If it is there already, from a first start that died, a

@@ -146,7 +146,8 @@ func (r *Relay) connect(ctx context.Context) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := r.openSink(ctx); err != nil {
+	// Kafka may be away for long.
+	if err := guarded(ctx, db, "the connection to Postgres", r.openSink); err != nil {
 		return nil, err
 	}
 	err = r.timeout.Within(ctx, func(ctx context.Context) (err error) {

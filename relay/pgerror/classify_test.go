@@ -38,8 +38,8 @@ func TestClassify(t *testing.T) {
 		{context.DeadlineExceeded, every, true, ""},
 
 		{pg("57P03"), []Stage{Connecting}, true, "wait: the server's log says how far it is"},
-		{pg("53300"), []Stage{Connecting}, true, "wait: walpost needs up to 5 connections"}, // too many connections, too many walsenders
-		{pg("53300"), []Stage{Connecting}, false, "wait: walpost needs up to 5 connections"},
+		{pg("53300"), []Stage{Connecting}, true, "wait: walpost needs up to 4 connections"}, // too many connections, too many walsenders
+		{pg("53300"), []Stage{Connecting}, false, "wait: walpost needs up to 4 connections"},
 		{pg("55000"), []Stage{Connecting}, true, "wait: run: ALTER DATABASE \"Shop\" ALLOW_CONNECTIONS true"},
 		{refused, []Stage{Connecting}, true, "wait: start the server"},
 		{&net.DNSError{Err: "no such host", IsNotFound: true}, []Stage{Connecting}, true, "wait: correct the host's name"},

@@ -182,9 +182,9 @@ func classifyCause(err error, first bool, n Names) (cure string, hopeless bool) 
 // Promote is the cure of a standby.
 const Promote = "promote it (SELECT pg_promote()), or name the primary; of several hosts, target_session_attrs=read-write in postgres.url finds it"
 
-// SessionsNeeded is the largest number of sessions that a relay has at the same time. It has them in a first start: its own, that of the
-// lock, the backfill's, the watcher's, and one walsender.
-const SessionsNeeded = 5
+// SessionsNeeded is the largest number of sessions that a relay has at the same time. It has them in a first start: its own,
+// which has the lock, the backfill's, the watcher's, and one walsender.
+const SessionsNeeded = 4
 
 // classifyRefusal classifies the error of a server that was reached and refused the connection.
 func classifyRefusal(e *pgconn.PgError, first bool, n Names) (cure string, hopeless bool) {

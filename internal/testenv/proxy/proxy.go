@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -20,6 +21,9 @@ type Proxy struct {
 	target   string
 	route    func(first []byte) string // if not nil, target is where it says
 	carriers sync.WaitGroup
+	once     sync.Once
+	closed   chan struct{}
+	expired  atomic.Int64 // connections that were idle for too long
 
 	mu    sync.Mutex
 	links map[*link]bool
@@ -57,13 +61,14 @@ func launch(target string, route func([]byte) string) (*Proxy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start a proxy: %w", err)
 	}
-	p := &Proxy{listener: listener, target: target, route: route, links: make(map[*link]bool)}
+	p := &Proxy{listener: listener, target: target, route: route, closed: make(chan struct{}), links: make(map[*link]bool)}
 	p.carriers.Go(p.accept)
 	return p, nil
 }
 
 // Close cuts all connections and carries no more.
 func (p *Proxy) Close() {
+	p.once.Do(func() { close(p.closed) })
 	p.listener.Close()
 	p.Cut()
 	p.carriers.Wait()
@@ -97,6 +102,31 @@ func (p *Proxy) Stall(up, down bool) {
 		}
 	}
 }
+
+// LimitIdle resets, from now on, each connection on which neither side has
+// said anything for so long, as balancers do. It is called once.
+func (p *Proxy) LimitIdle(limit time.Duration) {
+	p.carriers.Go(func() {
+		tick := time.NewTicker(limit / 10)
+		defer tick.Stop()
+		for {
+			select {
+			case <-p.closed:
+				return
+			case now := <-tick.C:
+				for _, l := range p.all() {
+					if now.Sub(time.Unix(0, l.active.Load())) > limit {
+						p.expired.Add(1)
+						l.reset()
+					}
+				}
+			}
+		}
+	})
+}
+
+// Expired is how many connections were reset because they were idle.
+func (p *Proxy) Expired() int { return int(p.expired.Load()) }
 
 // Connections is how many connections are carried or stalled.
 func (p *Proxy) Connections() int { return len(p.all()) }
@@ -133,6 +163,7 @@ func (p *Proxy) carry(client *net.TCPConn) {
 		return
 	}
 	l := &link{client: client, server: conn.(*net.TCPConn), up: newGate(), down: newGate(), ended: make(chan struct{})}
+	l.active.Store(time.Now().UnixNano())
 	p.mu.Lock()
 	p.links[l] = true
 	p.mu.Unlock()
@@ -181,6 +212,7 @@ func (p *Proxy) String() string { return fmt.Sprintf("proxy %s → %s", p.Addres
 type link struct {
 	client, server *net.TCPConn
 	up, down       *gate
+	active         atomic.Int64 // when it last carried something, ns since 1970
 	once           sync.Once
 	ended          chan struct{} // closed by reset
 }
@@ -190,6 +222,7 @@ func (l *link) copy(to, from *net.TCPConn, through *gate) {
 	buf := make([]byte, 64<<10)
 	for {
 		n, err := from.Read(buf)
+		l.active.Store(time.Now().UnixNano())
 		select {
 		case <-through.stalled: // what was read is lost with what is to come, its end included
 			<-l.ended

@@ -153,3 +153,25 @@ func TestRoute(t *testing.T) {
 		}
 	}
 }
+
+// A connection that is used stays, one that is idle is reset.
+func TestLimitIdle(t *testing.T) {
+	address, taken := serve(t)
+	p := Start(t, address)
+	busy := dial(t, p)
+	behindBusy := <-taken
+	idle := dial(t, p)
+	<-taken
+	p.LimitIdle(time.Second)
+	stop := time.Now().Add(3 * time.Second)
+	for p.Expired() == 0 || time.Now().Before(stop) {
+		if err := say(t, busy, behindBusy, "ask"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	idle.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if _, err := idle.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) || p.Expired() != 1 {
+		t.Errorf("%v, %d connections were idle", err, p.Expired())
+	}
+}
