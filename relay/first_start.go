@@ -101,8 +101,24 @@ func (r *firstStart) make(ctx context.Context, db *postgres.DB) error {
 	if err := postgres.WriteSnapshot(ctx, db, r.cfg.Slot, snap.LSN); err != nil {
 		return err
 	}
-	err = guarded(ctx, db, lockConnection, func(ctx context.Context) error { return b.Run(ctx, reader, r.found, &srv, snap, w.Close) })
+	began, err := r.began(snap)
 	if err != nil {
+		return err
+	}
+	var held *slotHold
+	err = guarded(ctx, db, lockConnection, func(ctx context.Context) error {
+		return b.Run(ctx, reader, r.found, &srv, snap, func() (err error) {
+			held, err = r.hold(ctx, w, &srv)
+			return err
+		})
+	})
+	if held != nil {
+		held.release(ctx, db)
+	}
+	if err != nil {
+		return err
+	}
+	if err := r.checkHeld(ctx, db, began); err != nil {
 		return err
 	}
 	return postgres.WritePhase(ctx, db, r.cfg.Slot, postgres.PhaseStreaming, srv.Identity(), r.found.Table.OID)

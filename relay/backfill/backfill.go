@@ -52,8 +52,8 @@ type Backfill struct {
 func New(cfg Config) *Backfill { return &Backfill{Config: cfg} }
 
 // Run publishes the rows of the snapshot and returns when all are acked. It reads them by reader, as the table was found, and calls imported
-// as soon as that has the snapshot: the connection that made it may go then. What only a person can cure is a fault of package pgerror.
-func (b *Backfill) Run(ctx context.Context, reader *postgres.DB, p *postgres.Found, srv *replication.Server, snap replication.Snapshot, imported func()) error {
+// as soon as that has the snapshot, whose maker is free then. What only a person can cure is a fault of package pgerror.
+func (b *Backfill) Run(ctx context.Context, reader *postgres.DB, p *postgres.Found, srv *replication.Server, snap replication.Snapshot, imported func() error) error {
 	// A role or database may have limits that suit services: this transaction takes as long as Kafka does.
 	// Where a policy would hide rows, an error is wanted and not their silence.
 	statements := []string{"set idle_in_transaction_session_timeout = 0", "set statement_timeout = 0", "set row_security = off"}
@@ -66,7 +66,9 @@ func (b *Backfill) Run(ctx context.Context, reader *postgres.DB, p *postgres.Fou
 			return fmt.Errorf("open the snapshot of slot %s: %w", b.Source.Slot, err)
 		}
 	}
-	imported()
+	if err := imported(); err != nil {
+		return err
+	}
 	b.Status(fmt.Sprintf("backfill: counting the rows of %s", b.Source.Table))
 	var count int64
 	err := reader.QueryRow(ctx, "select count(*) from "+b.Source.Table.String()).Scan(&count)

@@ -21,6 +21,7 @@ func (w *Walsender) Start(ctx context.Context, slot, publication string, binary 
 	if err != nil {
 		return nil, fmt.Errorf("take over the connection: %w", err)
 	}
+	w.conn = nil
 	s := NewStream(hijacked.Conn, w.notices.take)
 	w.notices.streaming = true
 	stop := context.AfterFunc(ctx, func() { s.Interrupt(ErrLeave) })

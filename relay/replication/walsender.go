@@ -17,7 +17,7 @@ import (
 
 // Walsender is a replication connection before it streams: it takes the protocol's commands. It belongs to one goroutine.
 type Walsender struct {
-	conn    *pgconn.PgConn
+	conn    *pgconn.PgConn // nil: a stream has it
 	notices *notices
 }
 
@@ -59,8 +59,11 @@ func (w *Walsender) PID() uint32 { return w.conn.PID() }
 // RemoteAddr returns where the server is.
 func (w *Walsender) RemoteAddr() net.Addr { return w.conn.Conn().RemoteAddr() }
 
-// Close closes the connection. A command that is under way is cancelled.
+// Close closes the connection, unless a stream has taken it over. A command that is under way is cancelled.
 func (w *Walsender) Close() {
+	if w.conn == nil {
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	w.conn.Close(ctx)

@@ -1,0 +1,74 @@
+package relay
+
+import (
+	"testing"
+
+	"walpost/internal/pgtest"
+	"walpost/relay/internal/dbtest"
+	"walpost/relay/postgres"
+)
+
+// TestSlotIsHeldDuringBackfill: a server that gives idle slots up leaves one alone whose first start is still at work.
+func TestSlotIsHeldDuringBackfill(t *testing.T) {
+	t.Parallel() // mostly waiting
+	server := pgtest.Start(t, pgtest.Options{Major: 18, Settings: map[string]string{"idle_replication_slot_timeout": "1s"}})
+	f := fixtureOn(t, server.DSN("postgres"))
+	f.sink.setAuto(false)
+	f.Insert(3)
+	r := f.launch()
+	r.await("the backfill's rows", func() bool { return f.sink.count() == 3 })
+	f.Insert(2)
+	// A slot that is as idle as ours would be shows when the server has looked.
+	f.Exec("select pg_create_logical_replication_slot('idle', 'pgoutput')")
+	r.await("an idle slot is given up", func() bool {
+		f.Exec("checkpoint")
+		return f.Ask("select coalesce(wal_status, '') from pg_replication_slots where slot_name = 'idle'") == "lost"
+	})
+	f.sink.setAuto(true)
+	r.await("the relay leads", func() bool { return r.relay.State().Role == Leader })
+	r.await("5 events", func() bool { return f.sink.count() >= 5 })
+	r.stop()
+	if n := len(f.sink.ids()); n != 5 || f.sink.distinct() != 5 {
+		t.Errorf("published %d events, %d different ones, want 5", n, f.sink.distinct())
+	}
+	if f.Logs.Has("waiting") || f.Logs.Has("standing by") {
+		t.Error("the relay met an error between backfill and stream")
+	}
+}
+
+// TestSlotGoneDuringBackfill: whoever drops the slot while the rows from before it are published, or puts another one in its place, does not
+// leave a gap: the relay stops, nothing says that it streams, and the way out that it names publishes everything.
+func TestSlotGoneDuringBackfill(t *testing.T) {
+	for name, c := range map[string]struct {
+		again bool // it is created again
+		says  string
+	}{
+		"dropped":           {says: "was dropped while the rows from before it were published"},
+		"dropped and again": {again: true, says: "dropped and created again"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t)
+			f.sink.setAuto(false)
+			f.Insert(3)
+			r := f.launch()
+			r.await("the backfill's rows", func() bool { return f.sink.count() == 3 })
+			f.kill()
+			f.Insert(2)
+			f.Exec("select pg_drop_replication_slot($1)", f.cfg.Slot)
+			if c.again {
+				f.Exec("select pg_create_logical_replication_slot($1, 'pgoutput')", f.cfg.Slot)
+			}
+			f.sink.setAuto(true)
+			dbtest.WantPermanent(t, r.wait(), c.says, "start walpost again", "Patroni")
+			if got := f.Phase(); got != postgres.PhaseBackfilling {
+				t.Errorf("phase %q", got)
+			}
+			if c.again {
+				f.Exec("select pg_drop_replication_slot($1)", f.cfg.Slot)
+			}
+			r = f.start()
+			r.await("all events", func() bool { return f.sink.distinct() == 5 })
+			r.stop()
+		})
+	}
+}
