@@ -2,8 +2,12 @@ package relay
 
 import (
 	"context"
+	"fmt"
+	"net"
 	"net/url"
+	"os/exec"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 
@@ -12,6 +16,8 @@ import (
 
 	"walpost/internal/diagnosis"
 	"walpost/internal/pgtest"
+	"walpost/internal/testenv/child"
+	"walpost/internal/testenv/need"
 	"walpost/internal/testenv/proxy"
 	"walpost/relay/internal/dbtest"
 	"walpost/relay/postgres"
@@ -112,33 +118,88 @@ func TestBackfillDiedHalfWay(t *testing.T) {
 // TestBackfillLongerThanAnIdleLimit: a balancer in between gives up connections that are idle for 2 s, and a backfill waits longer than that for
 // its acks. The relay goes on into the stream all the same, without an error; else the whole table would be published again, each time.
 func TestBackfillLongerThanAnIdleLimit(t *testing.T) {
-	t.Parallel() // mostly waiting
-	f := newFixture(t)
-	u, err := url.Parse(f.DSN)
+	for name, balance := range map[string]func(t *testing.T, server string) (address string){
+		"proxy": func(t *testing.T, server string) string {
+			p := proxy.Start(t, server)
+			p.LimitIdle(2 * time.Second)
+			return p.Address()
+		},
+		"HAProxy": startHAProxy,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel() // mostly waiting
+			f := newFixture(t)
+			u, err := url.Parse(f.DSN)
+			if err != nil {
+				t.Fatal(err)
+			}
+			u.Host = balance(t, u.Host)
+			f.cfg.ConnString = u.String()
+			f.sink.setAuto(false)
+			f.Insert(3)
+			r := f.launch()
+			r.await("the backfill's rows", func() bool { return f.sink.count() == 3 })
+			// The backfill's own connection has no more to say, and may go.
+			r.await("an idle connection is given up", func() bool {
+				return f.Ask(`select count(*)::text from pg_stat_activity
+					where datname = current_database() and application_name = 'walpost' and state = 'idle in transaction'`) == "0"
+			})
+			f.sink.setAuto(true)
+			r.await("the relay leads", func() bool { return r.relay.State().Role == Leader })
+			f.Insert(1)
+			r.await("4 events", func() bool { return f.sink.count() >= 4 })
+			r.stop()
+			if got, want := f.sink.ids(), f.IDs(); !slices.Equal(got, want) {
+				t.Errorf("published %q, want each of %q once", got, want)
+			}
+			if f.Logs.Has("waiting") || f.Logs.Has("level=ERROR") {
+				t.Error("the relay met an error between backfill and stream")
+			}
+		})
+	}
+}
+
+// startHAProxy starts an HAProxy before a server, with idle time-outs of 2 s, and returns its address.
+func startHAProxy(t *testing.T, server string) (address string) {
+	t.Helper()
+	program, err := exec.LookPath("haproxy")
+	if err != nil {
+		need.Met(t, &need.Lack{What: "HAProxy", Tried: []string{err.Error()}, Ways: []string{"install the package (apt-get install haproxy, dnf install haproxy, brew install haproxy)"}})
+	}
+	home, err := child.NewHome("walpost-haproxy-", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	network := proxy.Start(t, u.Host)
-	network.LimitIdle(2 * time.Second)
-	u.Host = network.Address()
-	f.cfg.ConnString = u.String()
-	f.sink.setAuto(false)
-	f.Insert(3)
-	r := f.launch()
-	r.await("the backfill's rows", func() bool { return f.sink.count() == 3 })
-	// The backfill's own connection has no more to say, and is the only one that may go.
-	r.await("a connection is given up", func() bool { return network.Expired() > 0 })
-	f.sink.setAuto(true)
-	r.await("the relay leads", func() bool { return r.relay.State().Role == Leader })
-	f.Insert(1)
-	r.await("4 events", func() bool { return f.sink.count() >= 4 })
-	r.stop()
-	if got, want := f.sink.ids(), f.IDs(); !slices.Equal(got, want) {
-		t.Errorf("published %q, want each of %q once", got, want)
+	t.Cleanup(func() { home.Close() })
+	port, err := child.FreePort()
+	if err != nil {
+		t.Fatal(err)
 	}
-	if f.Logs.Has("waiting") || f.Logs.Has("level=ERROR") {
-		t.Error("the relay met an error between backfill and stream")
+	config, err := home.WriteFile("haproxy.cfg", fmt.Appendf(nil, `
+defaults
+	mode tcp
+	timeout connect 5s
+	timeout client 2s
+	timeout server 2s
+listen postgres
+	bind %s
+	server postgres %s
+`, child.Address(port), server))
+	if err != nil {
+		t.Fatal(err)
 	}
+	if _, err := home.Start(child.Spec{Path: program, Args: []string{"-db", "-f", config}, Log: home.Path("log"), Death: syscall.SIGTERM}); err != nil {
+		t.Fatal(err)
+	}
+	dbtest.Until(t, "HAProxy answers", func() bool {
+		c, err := net.Dial("tcp", child.Address(port))
+		if err != nil {
+			return false
+		}
+		c.Close()
+		return true
+	})
+	return child.Address(port)
 }
 
 // TestRepeatedBackfillKeepsItsPosition: rows that a repeated backfill publishes stand before all that the slot brings, as those of the first
