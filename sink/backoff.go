@@ -3,8 +3,6 @@ package sink
 import (
 	"math/rand/v2"
 	"time"
-
-	"walpost/sink/kafkaerror"
 )
 
 // backoff pauses between attempts, while time or an operator cures what is in the way, and says in the log what is waited for.
@@ -41,13 +39,13 @@ func (b *backoff) warn(err error) {
 	if err == nil || b.p.ctx.Err() != nil {
 		return
 	}
-	urgent := kafkaerror.Classify(err) == kafkaerror.Alarm
+	cure, urgent := b.p.cfg.cure(err, b.topic)
 	if !urgent && time.Since(b.since) < warnAfter || time.Since(*b.warned) < warnEvery {
 		return
 	}
 	*b.warned = time.Now()
 	if urgent {
-		b.p.log.Warn("waiting for "+b.what, "err", err, "cure", b.p.cfg.withNames(kafkaerror.Cure(err), b.topic))
+		b.p.log.Warn("waiting for "+b.what, "err", err, "cure", cure)
 		return
 	}
 	b.p.log.Warn("waiting for "+b.what, "err", err, "for", time.Since(b.since).Round(time.Second))

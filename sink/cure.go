@@ -32,6 +32,20 @@ func (c *Config) security() auth.Security {
 	return c.Security
 }
 
+// cure returns what an operator can do about an error that is waited out, and whether there is anything: passwords are rotated and
+// certificates end while relays run.
+func (c *Config) cure(err error, topic string) (cure string, needed bool) {
+	switch {
+	case err == nil:
+		return "", false
+	case permanent(err):
+		return c.refusalCure(err), true
+	case kafkaerror.Classify(err) == kafkaerror.Alarm:
+		return c.withNames(kafkaerror.Cure(err), topic), true
+	}
+	return "", false
+}
+
 // waitCure returns the cure of a connection that is waited for. Brokers only hang up when the protocol is not the one they expect.
 func waitCure(err error) string {
 	if kafkaerror.Classify(err) == kafkaerror.Alarm {

@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"slices"
 	"time"
-
-	"walpost/sink/kafkaerror"
 )
 
 // Wait is a topic whose events wait for Kafka.
@@ -23,9 +21,7 @@ func (m *sinkMetrics) waits() []Wait {
 		for _, t := range p.knownTopics() {
 			w := t.wait()
 			if other, ok := longest[t.name]; !w.Since.IsZero() && (!ok || w.Since.Before(other.Since)) {
-				if kafkaerror.Classify(w.Err) == kafkaerror.Alarm {
-					w.Cure = p.cfg.withNames(kafkaerror.Cure(w.Err), t.name)
-				}
+				w.Cure, _ = p.cfg.cure(w.Err, t.name)
 				longest[t.name] = w
 			}
 		}

@@ -27,13 +27,32 @@ const (
 	Lost                 // the broker and the lane disagree on the sequence
 )
 
-// Classify returns the class of the error that one partition answered a produce request with. What a code means in the field is said
-// beside it. An error without a known code of Kafka's is Unclear.
+// Classify returns the class of the error that one partition answered a produce request with, or that ended the request. What a code means
+// in the field is said beside it. An error without a known code of Kafka's is Unclear, unless it has a method NotSent that returns true:
+// then nothing of the request was written, and the class is Wait.
 func Classify(err error) Class {
-	var code sarama.KError
-	if !errors.As(err, &code) {
-		return Unclear // the connection ended, or no answer for the partition came
+	c := Unclear // the connection ended, or no answer for the partition came
+	if code, ok := codeOf(err); ok {
+		c = classOf(code)
 	}
+	var sent interface{ NotSent() bool }
+	if c == Unclear && errors.As(err, &sent) && sent.NotSent() {
+		return Wait
+	}
+	return c
+}
+
+// codeOf returns the code in err. sarama wraps those of a login so that they answer to Is and not to As.
+func codeOf(err error) (code sarama.KError, ok bool) {
+	for _, code := range []sarama.KError{sarama.ErrSASLAuthenticationFailed, sarama.ErrUnsupportedSASLMechanism, sarama.ErrIllegalSASLState} {
+		if errors.Is(err, code) {
+			return code, true
+		}
+	}
+	return code, errors.As(err, &code)
+}
+
+func classOf(code sarama.KError) Class {
 	switch code {
 	case sarama.ErrNoError,
 		sarama.ErrDuplicateSequenceNumber: // brokers before 4.0, for a resend of one of the last five batches
@@ -56,16 +75,17 @@ func Classify(err error) Class {
 
 	case sarama.ErrUnknownTopicOrPartition, // deleted, or not there yet
 		sarama.ErrTopicAuthorizationFailed, sarama.ErrClusterAuthorizationFailed, // an ACL; parking for that would park everything
-		sarama.ErrSASLAuthenticationFailed,
+		sarama.ErrSASLAuthenticationFailed, sarama.ErrUnsupportedSASLMechanism, sarama.ErrIllegalSASLState, // a connection made later than at the start
 		sarama.ErrPolicyViolation,
-		sarama.ErrUnsupportedCompressionType, // a setting, and so for every event
+		sarama.ErrUnsupportedForMessageFormat, // the topic's format is older than headers are
+		sarama.ErrInvalidTopic,                // one of Kafka's own; brokers of other makes have names of theirs
+		sarama.ErrUnsupportedCompressionType,  // a setting, and so for every event
 		sarama.ErrUnsupportedVersion, sarama.ErrInvalidRequiredAcks:
 		return Alarm
 
 	case sarama.ErrMessageSizeTooLarge, sarama.ErrMessageSetSizeTooLarge, // max.message.bytes; no record is named
 		sarama.ErrInvalidRecord,    // a null key on a compacted topic, for one; records are named
-		sarama.ErrInvalidTimestamp, // message.timestamp.before/after.max.ms; records are named
-		sarama.ErrUnsupportedForMessageFormat, sarama.ErrInvalidTopic:
+		sarama.ErrInvalidTimestamp: // message.timestamp.before/after.max.ms; records are named
 		return Refused
 
 	case sarama.ErrOutOfOrderSequenceNumber, // state lost, or another writer under our producer id
@@ -78,8 +98,8 @@ func Classify(err error) Class {
 
 // Reason returns the name that metrics and messages give to a refusal.
 func Reason(err error) string {
-	var code sarama.KError
-	if !errors.As(err, &code) {
+	code, ok := codeOf(err)
+	if !ok {
 		return "invalid_event"
 	}
 	switch code {
@@ -89,16 +109,13 @@ func Reason(err error) string {
 		return "invalid_record"
 	case sarama.ErrInvalidTimestamp:
 		return "invalid_timestamp"
-	case sarama.ErrInvalidTopic:
-		return "invalid_topic"
 	}
 	return "refused"
 }
 
 // Cure returns what an operator can do about a refusal or an alarm. User:NAME and --topic NAME in it stand for the names at hand.
 func Cure(err error) string {
-	var code sarama.KError
-	errors.As(err, &code)
+	code, _ := codeOf(err)
 	switch code {
 	case sarama.ErrMessageSizeTooLarge, sarama.ErrMessageSetSizeTooLarge:
 		return "raise the topic's max.message.bytes (and message.max.bytes of the brokers), or publish a reference instead of the content"
@@ -108,6 +125,12 @@ func Cure(err error) string {
 		return "raise the topic's message.timestamp.before.max.ms or message.timestamp.after.max.ms, or correct the clock or the timestamp column"
 	case sarama.ErrUnknownTopicOrPartition:
 		return "create the topic (kafka-topics.sh --create --topic NAME), or set kafka.allow.auto.create.topics if the brokers may do it"
+	case sarama.ErrInvalidTopic:
+		return "change outbox.topic, or what fills the columns that it names: the brokers take no events for a topic of this name, which may be one of Kafka's own"
+	case sarama.ErrUnsupportedForMessageFormat:
+		return "raise message.format.version of the topic (log.message.format.version of the brokers) to 0.11.0 or newer: older formats have no headers"
+	case sarama.ErrSASLAuthenticationFailed, sarama.ErrUnsupportedSASLMechanism, sarama.ErrIllegalSASLState:
+		return "check the login: kafka.sasl.mechanism, the user and its password, and that the brokers know them"
 	case sarama.ErrUnsupportedCompressionType:
 		return "set kafka.compression.type to a codec that the brokers know"
 	case sarama.ErrTopicAuthorizationFailed:

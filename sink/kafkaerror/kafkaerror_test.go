@@ -17,8 +17,8 @@ func TestClassify(t *testing.T) {
 		0: Done, 46: Done,
 		2: Wait, 5: Wait, 8: Wait, 9: Wait, 19: Wait, 51: Wait, 74: Wait, 75: Wait, 89: Wait,
 		-1: Unclear, 6: Unclear, 7: Unclear, 13: Unclear, 20: Unclear, 56: Unclear,
-		3: Alarm, 21: Alarm, 29: Alarm, 31: Alarm, 35: Alarm, 44: Alarm, 58: Alarm, 76: Alarm,
-		10: Refused, 17: Refused, 18: Refused, 32: Refused, 43: Refused, 87: Refused,
+		3: Alarm, 17: Alarm, 21: Alarm, 29: Alarm, 31: Alarm, 33: Alarm, 34: Alarm, 35: Alarm, 43: Alarm, 44: Alarm, 58: Alarm, 76: Alarm,
+		10: Refused, 18: Refused, 32: Refused, 87: Refused,
 		45: Lost, 47: Lost, 49: Lost, 59: Lost, 90: Lost,
 	}
 	for code := sarama.KError(-1); code < 150; code++ {
@@ -30,8 +30,15 @@ func TestClassify(t *testing.T) {
 			if got := Classify(err); got != v {
 				t.Errorf("%d (%v): class %d, want %d", code, err, got, v)
 			}
+			unsent := v
+			if v == Unclear {
+				unsent = Wait
+			}
+			if got := Classify(notSent{err}); got != unsent {
+				t.Errorf("%d (%v): class %d before anything was sent, want %d", code, err, got, unsent)
+			}
 		}
-		if v == Alarm && Cure(code) == Cure(errors.New("anything")) && code != 21 && code != 35 && code != 44 && code != 58 {
+		if v == Alarm && Cure(code) == Cure(errors.New("anything")) && code != 21 && code != 35 && code != 44 {
 			t.Errorf("%d (%v): an alarm without a cure", code, code)
 		}
 		if v == Refused && Reason(code) == Reason(errors.New("anything")) {
@@ -42,5 +49,20 @@ func TestClassify(t *testing.T) {
 		if got := Classify(err); got != Unclear {
 			t.Errorf("%v: class %d", err, got)
 		}
+		if got := Classify(fmt.Errorf("wrapped: %w", notSent{err})); got != Wait {
+			t.Errorf("%v: class %d before anything was sent", err, got)
+		}
+	}
+	// As sarama returns what a broker answered a login with.
+	for _, code := range []sarama.KError{33, 34, 58} {
+		if err := sarama.Wrap(code, errors.New("no such user")); Classify(err) != Alarm || Cure(err) != Cure(sarama.ErrSASLAuthenticationFailed) {
+			t.Errorf("%v: class %d, %s", err, Classify(err), Cure(err))
+		}
 	}
 }
+
+// notSent is an error that says so.
+type notSent struct{ error }
+
+func (notSent) NotSent() bool   { return true }
+func (e notSent) Unwrap() error { return e.error }

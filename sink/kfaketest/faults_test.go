@@ -21,9 +21,9 @@ type faults struct {
 // Codes that leave the log as it is and that time or an operator cures, codes that come although the batch was appended, codes that refuse
 // a record, and codes of brokers that disagree on the sequence.
 var (
-	codesBefore  = []int16{2, 3, 5, 6, 8, 9, 19, 21, 29, 31, 35, 44, 51, 58, 74, 75, 76, 89}
+	codesBefore  = []int16{2, 3, 5, 6, 8, 9, 17, 19, 21, 29, 31, 35, 43, 44, 51, 58, 74, 75, 76, 89}
 	codesAfter   = []int16{-1, 6, 7, 13, 20, 56} // 6: whoever waited for followers when the lead was lost is told so
-	codesRefused = []int16{10, 17, 18, 32, 43, 87}
+	codesRefused = []int16{10, 18, 32, 87}
 	codesLost    = []int16{45, 47, 49, 59, 90}
 )
 

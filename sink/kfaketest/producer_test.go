@@ -123,8 +123,8 @@ func TestEveryAnswer(t *testing.T) {
 		}
 		return poison, met
 	}
-	named, namedMet := refusals(true, codesRefused[:partitions])
-	unnamed, unnamedMet := refusals(false, codesRefused[2:2+partitions])
+	named, namedMet := refusals(true, codesRefused)
+	unnamed, unnamedMet := refusals(false, codesRefused)
 	for i, test := range []struct {
 		name   string
 		faults faults

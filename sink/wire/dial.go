@@ -49,8 +49,8 @@ func (s *Splicer) add(parts []Part) int64 {
 	return s.last
 }
 
-// drop forgets a request that was not written.
-func (s *Splicer) drop(number int64) { s.claim(number) }
+// drop forgets a request. It reports whether nobody has begun to write it.
+func (s *Splicer) drop(number int64) bool { return s.claim(number) != nil }
 
 func (s *Splicer) claim(number int64) []Part {
 	s.mu.Lock()

@@ -22,7 +22,8 @@ type Answer struct {
 var errNoAnswer = errors.New("the broker's answer leaves the partition out")
 
 // Produce sends one produce request, and calls answered once with an answer for each part, in their order, or with the error that ended
-// the wait. An error that it returns means that the request could not be sent: answered is not called then.
+// the wait. An error that it returns means that the request could not be sent: answered is not called then. Such an error has a method
+// NotSent, which reports whether nothing was written either.
 //
 // Parts of one topic stand next to each other, and no batch changes until the answer is there. answered may run in sarama's receiving
 // goroutine, so it must not call the broker.
@@ -40,10 +41,21 @@ func (s *Splicer) Produce(b *sarama.Broker, parts []Part, answered func([]Answer
 		answered(answers, nil)
 	})
 	if err != nil {
-		s.drop(number)
+		return &unsentError{err, s.drop(number)}
 	}
-	return err
+	return nil
 }
+
+// unsentError is why a request could not be sent.
+type unsentError struct {
+	error
+	nothing bool // was written: there was no connection, or no login
+}
+
+func (e *unsentError) Unwrap() error { return e.error }
+
+// NotSent reports whether nothing was written, so that no broker can have the request.
+func (e *unsentError) NotSent() bool { return e.nothing }
 
 func answerOf(block *sarama.ProduceResponseBlock) Answer {
 	switch {

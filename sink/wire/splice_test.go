@@ -9,11 +9,13 @@ import (
 	"net"
 	"os"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/IBM/sarama"
 
+	"walpost/sink/auth"
 	"walpost/sink/recordbatch"
 )
 
@@ -232,5 +234,39 @@ func TestNothingFollowsAHalfWrittenRequest(t *testing.T) {
 				t.Errorf("behind half of a request %d bytes came, %v", n, err)
 			}
 		})
+	}
+}
+
+// Whoever could not send a request knows whether anything of it can have arrived.
+func TestNothingWritten(t *testing.T) {
+	var sent interface{ NotSent() bool }
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	s := NewSplicer(over(t, auth.Security{}))
+	cfg, err := s.SaramaConfig("walpost-test", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused := sarama.NewBroker(l.Addr().String())
+	if err := refused.Open(cfg); err != nil {
+		t.Fatal(err)
+	}
+	unexpected := func([]Answer, error) { t.Error("an answer to what was not sent") }
+	if err := s.Produce(refused, partsOf(t, "a/0"), unexpected); !errors.Is(err, syscall.ECONNREFUSED) || !errors.As(err, &sent) || !sent.NotSent() {
+		t.Errorf("nobody listens: %v", err)
+	}
+	gone, far := spliced(t, s)
+	go func() {
+		_, _ = io.ReadFull(far, make([]byte, 10))
+		far.Close()
+	}()
+	if err := s.Produce(gone, partsOf(t, "a/0"), unexpected); err == nil || !errors.As(err, &sent) || sent.NotSent() {
+		t.Errorf("a write that failed: %v", err)
+	}
+	if len(s.requests) > 0 {
+		t.Errorf("%d requests are remembered", len(s.requests))
 	}
 }
