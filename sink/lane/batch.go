@@ -3,6 +3,7 @@ package lane
 import (
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"walpost/schema"
@@ -16,6 +17,9 @@ type Batch struct {
 	seq   int32     // of its first record, once sealed
 	since time.Time // when its first event was handed over
 	named []int32   // indices of the records whose row names the partition itself
+
+	reserved, unused int   // bytes of room that it began with; how many of them its pool counts as empty
+	pool             *Pool // where unused is counted
 }
 
 // HandedOver notes when the first event was handed over. Later calls change nothing.
@@ -59,7 +63,17 @@ func (b *Batch) AppendRaw(r recordbatch.Raw, tx uint64, held int) {
 // Reset empties the batch and gives its memory back.
 func (b *Batch) Reset() {
 	b.records.Reset()
+	b.reserved = 0
+	b.recount()
 	b.runs, b.held, b.seq, b.since, b.named = b.runs[:0], 0, 0, time.Time{}, b.named[:0]
+}
+
+// recount has the pool count what is still empty of the room that the batch began with.
+func (b *Batch) recount() {
+	if unused := max(b.reserved-b.Len(), 0); unused != b.unused {
+		b.pool.unused.Add(int64(unused - b.unused))
+		b.unused = unused
+	}
 }
 
 // markNamed marks the last record as one whose row names the partition.
@@ -136,7 +150,26 @@ func (b *Batch) divide(pool *Pool, cuts ...int) []*Batch {
 
 // Pool keeps emptied batches for the next use. It leaves their buffers to package recordbatch. The zero value is ready, and its methods may
 // be called from any goroutine.
-type Pool struct{ free sync.Pool }
+type Pool struct {
+	free   sync.Pool
+	unused atomic.Int64 // bytes of room that batches have been given and do not use, maxUnused at most
+}
+
+// maxUnused bounds the room that all batches of a pool have been given and do not use. No budget counts that room, so lanes that get
+// little after much, a thousand of them, must not each begin with as much as they had.
+const maxUnused = 8 << 20
+
+// reserve gives an empty batch room for n bytes, unless too much is reserved for others already: then it grows as it is filled. It reports
+// whether it did.
+func (p *Pool) reserve(b *Batch, n int) bool {
+	if p.unused.Add(int64(n)) > maxUnused {
+		p.unused.Add(-int64(n))
+		return false
+	}
+	b.records.Reserve(n)
+	b.reserved, b.unused, b.pool = n, n, p
+	return true
+}
 
 func (p *Pool) get() *Batch {
 	if b, ok := p.free.Get().(*Batch); ok {

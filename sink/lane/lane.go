@@ -90,7 +90,7 @@ func (l *Lane) writable(size, limit int) *Batch {
 	}
 	if l.current == nil {
 		l.current = l.pool.get()
-		l.current.records.Reserve(l.reserve)
+		l.pool.reserve(l.current, l.reserve)
 	}
 	return l.current
 }
@@ -106,9 +106,11 @@ func (l *Lane) HandOver(now time.Time) (route, full bool) {
 	}
 	for _, b := range l.filled {
 		b.HandedOver(now)
+		b.recount()
 	}
 	if l.current != nil {
 		l.current.HandedOver(now)
+		l.current.recount()
 	}
 	l.full = append(l.full, l.filled...)
 	l.open, l.taken, l.takenSince = l.current, false, time.Time{}

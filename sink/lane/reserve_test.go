@@ -1,0 +1,99 @@
+package lane
+
+import (
+	"runtime"
+	"testing"
+	"time"
+
+	"walpost/sink/recordbatch"
+)
+
+// After a bulk load each lane remembers large batches. One small event on each of many lanes must not take the memory of those: nobody's
+// budget counts what is reserved and empty.
+func TestSmallEventsBehindABulkLoad(t *testing.T) {
+	const lanes, limit = 1000, 256 << 10
+	var pool Pool
+	s := newBench(t, Identity{}).sender
+	all := make([]*Lane, lanes)
+	pass := func(l *Lane, value []byte, records int) {
+		if !l.Enter(1) {
+			t.Fatal("the lane is closed")
+		}
+		r := &recordbatch.Record{Value: value}
+		for range records {
+			l.Append(r, r.Size(), limit, 1, false)
+		}
+		l.HandOver(time.Now())
+	}
+	send := func(l *Lane) {
+		l.SetSender(s)
+		for {
+			b, err := l.Take(s, s.encoder)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if b == nil {
+				return
+			}
+			l.Settle(Outcome{})
+			pool.Put(b)
+		}
+	}
+	large, small := make([]byte, 10_000), make([]byte, 100)
+	for i := range all {
+		all[i] = New(Identity{}, &pool)
+		all[i].Accept(1)
+		pass(all[i], large, limit/10_100)
+		send(all[i])
+	}
+	for round := range 3 { // what was reserved comes back, and may be reserved again
+		before := heap()
+		for _, l := range all {
+			pass(l, small, 1)
+		}
+		if took := int(heap()) - int(before); took > maxUnused+lanes*(5<<10) {
+			t.Errorf("round %d: %d events of 100 bytes take %d KiB", round, lanes, took>>10)
+		}
+		if unused := pool.unused.Load(); unused <= 0 && round == 0 || unused > maxUnused {
+			t.Errorf("round %d: %d bytes are reserved, which is not between 1 and %d", round, unused, maxUnused)
+		}
+		for _, l := range all {
+			send(l)
+		}
+		if unused := pool.unused.Load(); unused != 0 {
+			t.Errorf("round %d: %d bytes are reserved while no event is there", round, unused)
+		}
+		for _, l := range all {
+			l.sealedLen = limit
+		}
+	}
+}
+
+// heap returns the bytes that are in use.
+func heap() uint64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC() // pools give up what two collections found unused
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+// What an event uses is not reserved any more, so a lane whose batches fill up as before always gets its room at once.
+func TestReservedRoomIsUsed(t *testing.T) {
+	var pool Pool
+	b := pool.get()
+	pool.reserve(b, maxUnused)
+	if other := pool.get(); pool.reserve(other, 1) {
+		t.Error("more was reserved than may be")
+	}
+	r := &recordbatch.Record{Value: make([]byte, 1<<20)}
+	b.Append(r, r.Size(), 1)
+	b.recount()
+	if want := int64(maxUnused - b.Len()); pool.unused.Load() != want {
+		t.Errorf("%d bytes are reserved, want %d", pool.unused.Load(), want)
+	}
+	pool.Put(b)
+	if pool.unused.Load() != 0 {
+		t.Errorf("%d bytes are reserved for nobody", pool.unused.Load())
+	}
+}
