@@ -41,6 +41,7 @@ func TestAdmin(t *testing.T) {
 	t.Parallel() // mostly waiting
 	p := newPipe(t)
 	waiting := p.launch(t, "WALPOST_POSTGRES_URL=postgres://127.0.0.1:1/shop?sslmode=disable")
+	waiting.awaitCode(t, "postgres_unreachable")
 	waiting.awaitUnready(t, "127.0.0.1:1")
 	// Everything is there from the start, at 0.
 	atStart := waiting.metrics(t)
@@ -102,7 +103,8 @@ func TestAdmin(t *testing.T) {
 	// again when it is gone.
 	p.exec(t, "INSERT INTO walpost.outbox (aggregatetype, type) VALUES ('absent', 'waits')")
 	r.awaitMetric(t, "walpost_inflight_events", 1)
-	r.awaitUnready(t, "")
+	r.awaitCode(t, "topic_missing")
+	r.awaitUnready(t, p.prefix+".absent")
 	if blocked := r.metrics(t)[fmt.Sprintf("walpost_topic_blocked_seconds{topic=%q}", p.prefix+".absent")]; blocked <= 0 {
 		t.Errorf("walpost_topic_blocked_seconds is %v", blocked)
 	}

@@ -253,7 +253,11 @@ func TestFirstStartOfTwo(t *testing.T) {
 		case status == http.StatusOK:
 			return body.Role
 		}
-		return body.Reason
+		text, err := r.reason()
+		if err != nil {
+			return err.Error()
+		}
+		return text
 	}
 	const progress = "backfill: 40 of 80 rows"
 	first := -1

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -15,6 +16,9 @@ type refusal struct {
 	says []string // whatever the case
 }
 
+// ended is the last line of a relay's log.
+var ended = regexp.MustCompile(`msg="walpost ends" reason=([a-z_]+) err=[^\n]*\n$`)
+
 // check looks at what a run printed at its end.
 func (want refusal) check(t testing.TB, code int, printed string) {
 	t.Helper()
@@ -25,6 +29,9 @@ func (want refusal) check(t testing.TB, code int, printed string) {
 		if !strings.Contains(strings.ToLower(printed), strings.ToLower(part)) {
 			t.Errorf("it does not say %q", part)
 		}
+	}
+	if ends := ended.FindStringSubmatch(printed); want.code == 1 && strings.Contains(printed, "walpost ends") && (ends == nil || ends[1] == "unexpected") {
+		t.Error("its last line has no reason")
 	}
 	noTrace(t, printed)
 	noSecret(t, printed)

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -107,18 +108,51 @@ func (r *relay) awaitReady(t testing.TB, role string) {
 	})
 }
 
-// awaitUnready waits until it is not ready, for a reason that contains a
-// text, whatever its case.
-func (r *relay) awaitUnready(t testing.TB, reason string) {
+// code is what /readyz may say of a reason.
+var code = regexp.MustCompile(`^[a-z]+(_[a-z]+)*$`)
+
+// awaitUnready waits until it is not ready, for a reason whose text contains
+// another, whatever its case. The text is in /api/status; /readyz has a code.
+func (r *relay) awaitUnready(t testing.TB, text string) {
 	t.Helper()
-	eventually(t, "unready because of "+reason, func() string {
+	eventually(t, "unready because of "+text, func() string {
 		r.mustRun(t)
 		status, body, err := r.readiness()
-		if err == nil && status == http.StatusServiceUnavailable && strings.Contains(strings.ToLower(body.Reason), strings.ToLower(reason)) {
+		if err == nil && status == http.StatusServiceUnavailable && !code.MatchString(body.Reason) {
+			t.Fatalf("/readyz says %q, which is no code", body.Reason)
+		}
+		reason, err := r.reason()
+		if err == nil && status == http.StatusServiceUnavailable && strings.Contains(strings.ToLower(reason), strings.ToLower(text)) {
+			return ""
+		}
+		return fmt.Sprintf("status %d, %+v, %q, %v", status, body, reason, err)
+	})
+}
+
+// awaitCode waits until /readyz gives a code.
+func (r *relay) awaitCode(t testing.TB, code string) {
+	t.Helper()
+	eventually(t, "unready with "+code, func() string {
+		r.mustRun(t)
+		status, body, err := r.readiness()
+		if err == nil && status == http.StatusServiceUnavailable && body.Reason == code {
 			return ""
 		}
 		return fmt.Sprintf("status %d, %+v, %v", status, body, err)
 	})
+}
+
+// reason is the text that /api/status has of why it is not ready.
+func (r *relay) reason() (string, error) {
+	_, text, err := r.get("/api/status")
+	if err != nil {
+		return "", err
+	}
+	var s struct{ Reason string }
+	if err := json.Unmarshal([]byte(text), &s); err != nil {
+		return "", fmt.Errorf("/api/status says %q: %w", text, err)
+	}
+	return s.Reason, nil
 }
 
 // awaitOutput waits until it has printed something.

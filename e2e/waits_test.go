@@ -7,39 +7,45 @@ import (
 	"testing"
 )
 
-// What time can cure is waited for, and that is visible: /readyz and the log
-// name the object, the cause and the cure, /livez is well, nothing is made.
+// What time can cure is waited for, and that is visible: /readyz has a code,
+// /api/status and the log name the object, the cause and the cure, /livez is well, nothing is made.
 // When it is cured the relay streams.
 func TestWaits(t *testing.T) {
 	for name, c := range map[string]struct {
 		env  []string // {role} is a role with the relay's rights
 		take string   // SQL that makes it wait
 		back string
+		code string
 		says string
 		cure string
 	}{
 		"broker's name unknown": {
 			env:  []string{"WALPOST_KAFKA_BOOTSTRAP_SERVERS=no-such-broker.invalid:9092"},
+			code: "kafka_unreachable",
 			says: "no-such-broker.invalid",
 			cure: "is the address right, and does a broker listen there?",
 		},
 		"nobody listens at Postgres's address": {
 			env:  []string{"WALPOST_POSTGRES_URL=postgres://{role}:hidden-word@127.0.0.1:1/shop"},
+			code: "postgres_unreachable",
 			says: "connect to 127.0.0.1 port 1 as {role}",
 			cure: "start the server, open the way to it, or correct host and port",
 		},
 		"Postgres's name unknown": {
 			env:  []string{"WALPOST_POSTGRES_URL=postgres://{role}:hidden-word@no-such-host.invalid/shop"},
+			code: "postgres_unreachable",
 			says: "no-such-host.invalid",
 			cure: "correct the host's name in the connection string",
 		},
 		"too many connections": {
 			take: "ALTER ROLE {role} CONNECTION LIMIT 0", back: "ALTER ROLE {role} CONNECTION LIMIT -1",
+			code: "too_many_connections",
 			says: "53300",
 			cure: "walpost needs up to 4 connections, one of them a walsender: end sessions that nobody needs, or raise the limit that the server names",
 		},
 		"database closed for maintenance": {
 			take: "UPDATE pg_database SET datallowconn = false WHERE datname = '{database}'", back: "UPDATE pg_database SET datallowconn = true WHERE datname = '{database}'",
+			code: "database_closed",
 			says: "is not currently accepting connections",
 			cure: "run: ALTER DATABASE {database} ALLOW_CONNECTIONS true",
 		},
@@ -66,9 +72,10 @@ func TestWaits(t *testing.T) {
 				env = append(env, fill(variable))
 			}
 			r := p.launch(t, env...)
+			r.awaitCode(t, c.code)
 			r.awaitUnready(t, fill(c.says))
 			r.awaitUnready(t, fill(c.cure))
-			r.awaitOutput(t, fill(c.says), "cure=", fill(c.cure))
+			r.awaitOutput(t, "reason="+c.code, fill(c.says), "cure=", fill(c.cure))
 			if status, _, err := r.get("/livez"); err != nil || status != http.StatusOK {
 				t.Errorf("/livez: %d, %v", status, err)
 			}

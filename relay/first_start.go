@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5"
 
+	"walpost/internal/reason"
 	"walpost/relay/backfill"
 	"walpost/relay/inflight"
 	"walpost/relay/pgerror"
@@ -50,7 +51,7 @@ func (r *firstStart) undo(ctx context.Context, db *postgres.DB) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoLimit)
 	defer cancel()
 	if err := postgres.DeletePhase(ctx, db, r.cfg.Slot); err != nil {
-		r.log.Warn("a first start that came to nothing stays recorded in walpost.relay_state", "slot", r.cfg.Slot, "reason", err)
+		r.log.Warn("a first start that came to nothing stays recorded in walpost.relay_state", "slot", r.cfg.Slot, "err", err)
 	}
 }
 
@@ -127,7 +128,7 @@ func (r *firstStart) make(ctx context.Context, db *postgres.DB) error {
 // openBackfill opens the sink of a first start: the backfill's own, or the stream's if there is nothing to fill.
 func (r *firstStart) openBackfill(ctx context.Context) (*backfill.Backfill, error) {
 	cfg := backfill.Config{
-		Source: r.source, Tracker: inflight.NewTracker(r.budget), Status: func(text string) { r.state.set(Starting, text) },
+		Source: r.source, Tracker: inflight.NewTracker(r.budget), Status: func(text string) { r.state.set(Starting, reason.Backfill, text) },
 		Rows: r.metrics.backfillRows, Done: r.metrics.backfillDone, Logger: r.log,
 	}
 	r.metrics.filling.Store(cfg.Tracker)
@@ -227,7 +228,7 @@ func guarded(ctx context.Context, db *postgres.DB, name string, do func(context.
 // createSlot creates the slot with a snapshot of the moment at which it begins. If it is there already, from a first start that died, a
 // temporary one gives a later snapshot: the slot itself keeps everything since it was made. The position is that at which the slot began.
 func (r *firstStart) createSlot(ctx context.Context, w *replication.Walsender, version int) (replication.Snapshot, error) {
-	waiting := func(reason string) { r.state.set(Starting, reason) }
+	waiting := func(text string) { r.state.set(Starting, reason.SlotWaits, text) }
 	if r.found.Slot == nil {
 		s, err := w.CreateSlot(ctx, r.cfg.Slot, false, version, waiting)
 		if err == nil {

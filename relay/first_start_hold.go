@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pglogrepl"
 
+	"walpost/internal/reason"
 	"walpost/relay/pgerror"
 	"walpost/relay/postgres"
 	"walpost/relay/replication"
@@ -58,7 +59,7 @@ func (r *firstStart) checkHeld(ctx context.Context, db *postgres.DB, began pglog
 	const again = "start walpost again, which makes a first start anew and publishes all rows that are in %s, those again that have been published; " +
 		"and see to it that nothing drops slot %s: Patroni, for one, drops slots that are neither in its slots nor in its ignore_slots"
 	if slot == nil {
-		return pgerror.Permanent(fmt.Errorf("slot %s was dropped while the rows from before it were published: what was committed meanwhile is in no slot", r.cfg.Slot),
+		return pgerror.Permanent(reason.SlotMissing, fmt.Errorf("slot %s was dropped while the rows from before it were published: what was committed meanwhile is in no slot", r.cfg.Slot),
 			again, r.cfg.Table, r.cfg.Slot)
 	}
 	if err := r.source.CheckSlot(slot, nil); err != nil {
@@ -69,7 +70,7 @@ func (r *firstStart) checkHeld(ctx context.Context, db *postgres.DB, began pglog
 		return fmt.Errorf("look up slot %s: %w", r.cfg.Slot, err)
 	}
 	if stands > began {
-		return pgerror.Permanent(fmt.Errorf("slot %s stands at %s and stood at %s when the rows from before it were read: it was moved, or dropped and created again, and what was committed in between is not published",
+		return pgerror.Permanent(reason.SlotMoved, fmt.Errorf("slot %s stands at %s and stood at %s when the rows from before it were read: it was moved, or dropped and created again, and what was committed in between is not published",
 			r.cfg.Slot, stands, began), "drop the slot and "+again, r.cfg.Table, r.cfg.Slot)
 	}
 	return nil

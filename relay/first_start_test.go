@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"walpost/internal/pgtest"
+	"walpost/internal/reason"
 	"walpost/relay/internal/dbtest"
 	"walpost/relay/pgerror"
 	"walpost/schema"
@@ -188,7 +189,7 @@ func TestPublicationMade(t *testing.T) {
 func TestRefusedSinkMakesNoSlot(t *testing.T) {
 	f := newFixture(t)
 	f.cfg.OpenSink = func(context.Context, Acks) (Sink, error) {
-		return nil, pgerror.Permanent(errors.New("login refused"), "log in")
+		return nil, pgerror.Permanent(reason.KafkaLogin, errors.New("login refused"), "log in")
 	}
 	if err := f.launch().wait(); err == nil || !strings.Contains(err.Error(), "login refused") {
 		t.Fatalf("ended with %v", err)

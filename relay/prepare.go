@@ -5,12 +5,13 @@ import (
 	"errors"
 	"fmt"
 
+	"walpost/internal/reason"
 	"walpost/relay/pgerror"
 	"walpost/relay/postgres"
 )
 
 // errStandby says that another relay makes the first start.
-var errStandby = errors.New("another relay is making the first start of this slot")
+var errStandby = reason.With(reason.SlotHeld, errors.New("another relay is making the first start of this slot"))
 
 // prepare makes sure that the slot can be streamed. It checks what is there, and makes a first start, backfill included, if that is due.
 func (r *Relay) prepare(ctx context.Context, db *postgres.DB) (*postgres.Found, error) {
@@ -77,7 +78,7 @@ func (r *Relay) lookForReadOnly(ctx context.Context, db *postgres.DB) error {
 		return err
 	case closed != nil && !r.readOnly.Swap(true):
 		r.log.Warn("the database takes no writes unless told to; walpost goes on, and writes only its own state, in READ WRITE transactions",
-			"reason", closed.Err, "cure", closed.Cure)
+			"reason", reason.PostgresReadOnly, "err", closed.Err, "cure", closed.Cure)
 	case closed == nil && r.readOnly.Swap(false):
 		r.log.Info("transactions may write again")
 	}

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"walpost/internal/reason"
 	"walpost/relay/inflight"
 	"walpost/relay/pgerror"
 	"walpost/relay/postgres"
@@ -50,7 +51,7 @@ func New(cfg Config) (*Relay, error) {
 	b := inflight.NewBudget(cfg.MaxInFlightBytes)
 	r := &Relay{cfg: cfg, log: cfg.Logger, source: postgres.NewSource(cfg.Config), budget: b, tracker: inflight.NewTracker(b)}
 	r.watcher = newWatcher(r)
-	r.state.set(Starting, "connecting to Postgres")
+	r.state.set(Starting, reason.Starting, "connecting to Postgres")
 	var err error
 	r.metrics, err = newMetrics(cfg.Registerer, r.tracker, b)
 	return r, errors.Join(err, registerSlot(cfg.Registerer, r.state.slot))
@@ -97,21 +98,22 @@ func (r *Relay) Run(ctx context.Context) error {
 
 // report makes a wait visible: the first time and whenever the reason changes, it is worth a line.
 func (r *Relay) report(err error, standby bool, pause time.Duration) {
+	code := pgerror.Reason(err)
 	if standby {
-		if r.state.set(Standby, err.Error()) {
-			r.log.Info("standing by", "reason", err)
+		if r.state.set(Standby, code, err.Error()) {
+			r.log.Info("standing by", "reason", code, "err", err)
 		}
 		return
 	}
-	if !r.state.set(Waiting, err.Error()) {
+	if !r.state.set(Waiting, code, err.Error()) {
 		return
 	}
 	pause = pause.Round(time.Millisecond)
 	if w := (*pgerror.Wait)(nil); errors.As(err, &w) {
-		r.log.Warn("waiting", "reason", w.Err, "cure", w.Cure, "retry_in", pause)
+		r.log.Warn("waiting", "reason", code, "err", w.Err, "cure", w.Cure, "retry_in", pause)
 		return
 	}
-	r.log.Warn("waiting", "reason", err, "retry_in", pause)
+	r.log.Warn("waiting", "reason", code, "err", err, "retry_in", pause)
 }
 
 // attempt connects, makes a first start if this is one, and streams until something ends that.
@@ -123,6 +125,9 @@ func (r *Relay) attempt(ctx context.Context, retry *backoff) error {
 	r.streamed = true
 	begun := time.Now()
 	err = s.run(ctx)
+	if reason.Of(err) == "" && !pgerror.IsServerError(err) {
+		err = reason.With(reason.StreamLost, err)
+	}
 	if time.Since(begun) > retryMost {
 		retry.reset()
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pglogrepl"
 
 	"walpost/decoder"
+	"walpost/internal/reason"
 	"walpost/relay/inflight"
 	"walpost/relay/pgerror"
 	"walpost/relay/postgres"
@@ -103,7 +104,7 @@ func (s *session) claim(ctx context.Context, db *postgres.DB, srv *replication.S
 		return err
 	}
 	if state != nil && state.SystemID != "" && state.SystemID != srv.SystemID {
-		return pgerror.Permanent(fmt.Errorf("the server's system identifier is %s, and slot %s was streamed from %s: this is another server", srv.SystemID, r.cfg.Slot, state.SystemID),
+		return pgerror.Permanent(reason.AnotherServer, fmt.Errorf("the server's system identifier is %s, and slot %s was streamed from %s: this is another server", srv.SystemID, r.cfg.Slot, state.SystemID),
 			"connect to the right one; after pg_upgrade, which gives the server a new identifier and from 17 on keeps its slots, run: UPDATE walpost.relay_state SET system_id = '%s' WHERE slot = %s; "+
 				"after anything else publish what is missing from %s and run: DELETE FROM walpost.relay_state WHERE slot = %[2]s", srv.SystemID, schema.QuoteLiteral(r.cfg.Slot), r.cfg.Table)
 	}
@@ -117,7 +118,7 @@ func (s *session) claim(ctx context.Context, db *postgres.DB, srv *replication.S
 // stopFor stops the session for good. What was read is still acked and confirmed.
 func (s *session) stopFor(err error) {
 	if s.stopReason.CompareAndSwap(nil, &err) {
-		s.relay.log.Error("walpost will stop as soon as what is under way is acked and confirmed", "reason", err)
+		s.relay.log.Error("walpost will stop as soon as what is under way is acked and confirmed", "reason", pgerror.Reason(err), "err", err)
 		s.stream.Interrupt(errStopped)
 	}
 }
@@ -139,12 +140,13 @@ func (s *session) noteConfirmed(lsn pglogrepl.LSN) {
 
 // noteKept makes it visible that the walsender says nothing and is kept all the same; "": it has spoken again.
 func (s *session) noteKept(why string) {
-	s.relay.state.set(Leader, why)
 	if why == "" {
+		s.relay.state.set(Leader, "", "")
 		s.relay.log.Info("the walsender speaks again")
 		return
 	}
-	s.relay.log.Warn(why, "cause", "decoding a large transaction, such as one of REFRESH MATERIALIZED VIEW or of an ALTER TABLE that rewrites a table")
+	s.relay.state.set(Leader, reason.WalsenderSilent, why)
+	s.relay.log.Warn(why, "reason", reason.WalsenderSilent, "cause", "decoding a large transaction, such as one of REFRESH MATERIALIZED VIEW or of an ALTER TABLE that rewrites a table")
 }
 
 // run streams until ctx is done or something ends the session.
@@ -186,7 +188,7 @@ func (s *session) record(ctx context.Context) {
 	s.recording = func() { cancel(); <-ended }
 	go func() {
 		defer close(ended)
-		s.recorder.Run(ctx, s.tracker.Confirmed, func(err error) { s.relay.log.Warn("state is not up to date", "reason", err) })
+		s.recorder.Run(ctx, s.tracker.Confirmed, func(err error) { s.relay.log.Warn("state is not up to date", "err", err) })
 	}()
 }
 

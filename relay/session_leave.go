@@ -95,7 +95,7 @@ func (s *session) halt() error {
 		fault = refused.Err // a stream that cannot be decoded: it says so itself
 	}
 	if err != nil {
-		s.relay.log.Warn("events before the refused one are not all confirmed and will come again", "reason", err)
+		s.relay.log.Warn("events before the refused one are not all confirmed and will come again", "err", err)
 	}
 	return fault
 }
@@ -103,6 +103,7 @@ func (s *session) halt() error {
 // refusedEvent returns the fault of an event that the sink can never deliver. Its row is in the WAL, so what is done to the table does not help.
 func (s *session) refusedEvent(r *inflight.Refusal) error {
 	err := fmt.Errorf("event refused: %w", r.Err)
+	code := pgerror.Reason(r.Err)
 	cure := "nothing from its transaction on is confirmed, and all of it comes again"
 	pass := ""
 	if lsn := s.tracker.Beyond(r.Tx); lsn != 0 {
@@ -110,11 +111,11 @@ func (s *session) refusedEvent(r *inflight.Refusal) error {
 	}
 	switch {
 	case isIncurable(r.Err) && pass != "":
-		return pgerror.Permanent(err, "%s as it stands in the WAL, whatever is done to the row: %s", cure, pass)
+		return pgerror.Permanent(code, err, "%s as it stands in the WAL, whatever is done to the row: %s", cure, pass)
 	case pass != "":
-		return pgerror.Permanent(err, "%s as it stands in the WAL: remove the cause and start walpost; where that cannot be done, %s", cure, pass)
+		return pgerror.Permanent(code, err, "%s as it stands in the WAL: remove the cause and start walpost; where that cannot be done, %s", cure, pass)
 	}
-	return pgerror.Permanent(err, "%s: remove the cause and start walpost", cure)
+	return pgerror.Permanent(code, err, "%s: remove the cause and start walpost", cure)
 }
 
 // isIncurable reports whether a sink's error says that no setting can be corrected to have the event delivered.
@@ -155,6 +156,6 @@ func (s *session) recordStop(by time.Time) {
 	defer cancel()
 	lsn, commit := s.tracker.Confirmed()
 	if err := s.recorder.Record(ctx, lsn, commit, true); err != nil {
-		s.relay.log.Warn("the stop is not recorded", "reason", err)
+		s.relay.log.Warn("the stop is not recorded", "err", err)
 	}
 }

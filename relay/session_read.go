@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pglogrepl"
 
 	"walpost/decoder"
+	"walpost/internal/reason"
 	"walpost/relay/inflight"
 	"walpost/relay/pgerror"
 	"walpost/relay/replication"
@@ -71,7 +72,7 @@ func (s *session) decode(msg []byte) error {
 	case *decoder.Relation:
 		s.columns = columnNames(c)
 		if c.Err != nil { // a row in this shape would stop the relay: somebody may still alter it back
-			s.relay.log.Warn("the outbox's columns no longer fit", "reason", c.Err)
+			s.relay.log.Warn("the outbox's columns no longer fit", "err", c.Err)
 		}
 	}
 	return nil
@@ -83,13 +84,13 @@ func (s *session) unfit(err error) error {
 	var column *schema.ColumnError
 	var at *decoder.Error
 	if !errors.As(err, &column) || !errors.As(err, &at) {
-		return err
+		return reason.With(reason.StreamUnreadable, err)
 	}
 	pass := s.passBy(inflight.JustBeyond(at.LSN))
 	if column.Found != "" {
-		return pgerror.Permanent(err, "this row was written with that type, which altering the table again does not change, and everything before it is confirmed: %s", pass)
+		return pgerror.Permanent(reason.RowUnreadable, err, "this row was written with that type, which altering the table again does not change, and everything before it is confirmed: %s", pass)
 	}
-	return pgerror.Permanent(err, "this row was written when the table had the columns %s, and everything before it is confirmed: set outbox.columns to fit them and start walpost; "+
+	return pgerror.Permanent(reason.RowUnreadable, err, "this row was written when the table had the columns %s, and everything before it is confirmed: set outbox.columns to fit them and start walpost; "+
 		"where it then says that the table has others, give them these names (ALTER TABLE ... RENAME COLUMN) until walpost has read on; where no names help, %s", s.columns, pass)
 }
 

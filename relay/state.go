@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"walpost/internal/reason"
 	"walpost/relay/postgres"
 )
 
@@ -21,8 +22,9 @@ const (
 // State is what a relay is doing at a moment, for readiness and status pages.
 type State struct {
 	Role   Role
-	Reason string    // why it does not lead; of a leader, why nothing comes from Postgres though it streams, mostly ""
-	Since  time.Time // since when
+	Code   reason.Code // why it does not lead, without names; of a leader, why nothing comes from Postgres though it streams, mostly ""
+	Reason string      // the same for people, with hosts, roles and cures
+	Since  time.Time   // since when
 
 	Unacked       int64     // events that the sink holds
 	UnackedSince  time.Time // since when it holds events without having acked one; zero: it holds none
@@ -62,16 +64,16 @@ type liveState struct {
 }
 
 // set changes role and reason, and reports whether they are new.
-func (s *liveState) set(role Role, reason string) bool {
+func (s *liveState) set(role Role, code reason.Code, text string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.state.Role == role && s.state.Reason == reason {
+	if s.state.Role == role && s.state.Code == code && s.state.Reason == text {
 		return false
 	}
 	if s.state.Role != role {
 		s.state.Since = time.Now()
 	}
-	s.state.Role, s.state.Reason = role, reason
+	s.state.Role, s.state.Code, s.state.Reason = role, code, text
 	return true
 }
 
@@ -88,9 +90,9 @@ func (s *liveState) slot() postgres.SlotState { return s.get().Slot }
 // lead makes the relay a leader, or, if it is one, no longer.
 func (s *liveState) lead(on bool) {
 	if on {
-		s.set(Leader, "")
+		s.set(Leader, "", "")
 	} else if s.get().Role == Leader {
-		s.set(Waiting, "the session ended")
+		s.set(Waiting, reason.StreamLost, "the session ended")
 	}
 }
 

@@ -82,9 +82,9 @@ func (w *watcher) count(err error, before int) (failed int) {
 	r.metrics.watchFailures.Inc()
 	failed = before + 1
 	if failed == blindAfter {
-		r.log.Warn("could not look at slot, outbox and publication: while that lasts, rows that reach no slot go unnoticed", "looks", failed, "reason", err)
+		r.log.Warn("could not look at slot, outbox and publication: while that lasts, rows that reach no slot go unnoticed", "looks", failed, "err", err)
 	} else {
-		r.log.Debug("could not look at slot, outbox and publication", "looks", failed, "reason", err)
+		r.log.Debug("could not look at slot, outbox and publication", "looks", failed, "err", err)
 	}
 	return failed
 }

@@ -1,6 +1,9 @@
 package relay
 
-import "walpost/relay/postgres"
+import (
+	"walpost/internal/reason"
+	"walpost/relay/postgres"
+)
 
 // warnOfPressure logs that Postgres will give the slot up, once for each change. A relay that stands by leaves that to the leader.
 func (w *watcher) warnOfPressure(s *postgres.Slot) {
@@ -22,6 +25,6 @@ func (w *watcher) warnOfPressure(s *postgres.Slot) {
 		r.log.Error("the slot keeps more WAL than max_slot_wal_keep_size, and the next checkpoint may cost it", "slot", r.cfg.Slot,
 			"retained_bytes", s.Retained, "wal_status", s.Status, "cure", cure)
 	case w.pressure == postgres.PressureLost:
-		r.log.Error("the slot is lost: Postgres removed WAL that it needed", "slot", r.cfg.Slot, "reason", s.Reason)
+		r.log.Error("the slot is lost: Postgres removed WAL that it needed", "slot", r.cfg.Slot, "reason", reason.SlotLost, "invalidation_reason", s.Reason)
 	}
 }

@@ -15,14 +15,14 @@ func (w *watcher) compare(ctx context.Context, db *postgres.DB, s *session, foun
 	}
 	if found.Found.OID != known.Table {
 		if err := postgres.WriteTable(ctx, db, r.cfg.Slot, found.Found.OID); err != nil {
-			r.log.Debug("the outbox is another table, which the next look records", "reason", err)
+			r.log.Debug("the outbox is another table, which the next look records", "err", err)
 			return nil
 		}
 		r.log.Warn("the outbox is another table under the same name; rows that were committed before it was in the publication are in no slot",
 			"table", r.cfg.Table.String(), "oid", found.Found.OID, "before", known.Table, "old_table_is_now", found.Elsewhere, "last_seen", known.Seen)
 		known.Table = found.Found.OID
 		if _, err := r.cfg.Mapping.Plan(r.cfg.Table, found.Found.Columns); err != nil {
-			r.log.Warn("the outbox's columns no longer fit", "reason", err)
+			r.log.Warn("the outbox's columns no longer fit", "err", err)
 		}
 	}
 	known.Publication, known.Seen = found.Publication, found.Seen

@@ -44,11 +44,12 @@ func (b *backoff) warn(err error) {
 		return
 	}
 	*b.warned = time.Now()
+	code := waitReason(err)
 	if urgent {
-		b.p.log.Warn("waiting for "+b.what, "err", err, "cure", cure)
+		b.p.log.Warn("waiting for "+b.what, "reason", code, "err", err, "cure", cure)
 		return
 	}
-	b.p.log.Warn("waiting for "+b.what, "err", err, "for", time.Since(b.since).Round(time.Second))
+	b.p.log.Warn("waiting for "+b.what, "reason", code, "err", err, "for", time.Since(b.since).Round(time.Second))
 }
 
 // pauseAfter returns the pause after so many attempts. It is doubled each time, and drawn between three quarters of that and the whole, so

@@ -6,6 +6,7 @@ import (
 
 	"github.com/IBM/sarama"
 
+	"walpost/internal/reason"
 	"walpost/sink/auth"
 	"walpost/sink/kafkaerror"
 	"walpost/sink/wire"
@@ -14,6 +15,22 @@ import (
 // permanent reports whether only a person can cure err, as long as no connection has been made yet.
 func permanent(err error) bool {
 	return auth.Refused(err) || errors.As(err, new(*wire.Mismatch))
+}
+
+// refusalReason returns the code of an error that is permanent.
+func refusalReason(err error) reason.Code {
+	if errors.As(err, new(*wire.Mismatch)) {
+		return reason.KafkaListener
+	}
+	return auth.Reason(err)
+}
+
+// waitReason returns the code of a connection that is waited for. A login that is refused may be waited for, too.
+func waitReason(err error) reason.Code {
+	if permanent(err) {
+		return refusalReason(err)
+	}
+	return kafkaerror.WaitReason(err)
 }
 
 // refusalCure returns the cure of an error that is permanent.
@@ -73,7 +90,11 @@ func (c *Config) withNames(cure, topic string) string {
 }
 
 // permanentError marks what no retry can cure.
-type permanentError struct{ error }
+type permanentError struct {
+	error
+	code reason.Code
+}
 
-func (e *permanentError) Permanent() bool { return true }
-func (e *permanentError) Unwrap() error   { return e.error }
+func (e *permanentError) Permanent() bool     { return true }
+func (e *permanentError) Reason() reason.Code { return e.code }
+func (e *permanentError) Unwrap() error       { return e.error }

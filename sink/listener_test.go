@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"walpost/internal/kafkatest"
+	"walpost/internal/reason"
 	"walpost/internal/testenv/certs"
 	"walpost/sink/auth"
 	"walpost/sink/internal/sinktest"
@@ -46,7 +47,7 @@ func TestPlainListenerMismatches(t *testing.T) {
 		_, err = k.Open(ctx, newLedger())
 		cancel()
 		var perm interface{ Permanent() bool }
-		if err == nil || !errors.As(err, &perm) || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "canary") {
+		if err == nil || !errors.As(err, &perm) || reason.Of(err) != reason.KafkaListener || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "canary") {
 			t.Errorf("%s: %v", protocol, err)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/IBM/sarama"
 
+	"walpost/internal/reason"
 	"walpost/sink/kafkaerror"
 	"walpost/sink/lane"
 	"walpost/sink/record"
@@ -100,7 +101,7 @@ func (p *Producer) finish(part *partition, b *lane.Batch, o lane.Outcome) {
 	case lane.Empty, lane.SendNext:
 		if head != nil {
 			p.acked(part, head)
-		} else if kafkaerror.Reason(o.Err) == "message_too_large" {
+		} else if kafkaerror.Reason(o.Err) == reason.MessageTooLarge {
 			p.start(func() { part.topic.shrink(p, size) })
 		}
 		if next == lane.SendNext {

@@ -168,7 +168,7 @@ func (p *Producer) bad(e *record.BadEvent) error {
 	if record.CheckTopic([]byte(topic)) != nil {
 		topic = "" // made up by rows: no label, and one that is not UTF-8 would panic
 	}
-	p.metrics.failed.WithLabelValues(topic, e.Reason).Inc()
+	p.metrics.failed.WithLabelValues(topic, string(e.Code)).Inc()
 	return e
 }
 

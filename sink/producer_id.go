@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"walpost/internal/reason"
 	"walpost/sink/lane"
 	"walpost/sink/wire"
 )
@@ -28,7 +29,7 @@ func (p *Producer) newIdentity(ctx context.Context) (lane.Identity, error) {
 			}
 			err = p.splicer.CheckListener(addr, err)
 			if permanent(err) && hopeless == nil {
-				hopeless = &permanentError{fmt.Errorf("connect to Kafka at %s: %w; %s", addr, err, p.cfg.refusalCure(err))}
+				hopeless = &permanentError{fmt.Errorf("connect to Kafka at %s: %w; %s", addr, err, p.cfg.refusalCure(err)), refusalReason(err)}
 			}
 			failed = fmt.Errorf("connect to Kafka at %s: %w", addr, err)
 		}
@@ -36,11 +37,12 @@ func (p *Producer) newIdentity(ctx context.Context) (lane.Identity, error) {
 			return lane.Identity{}, hopeless
 		}
 		cure := p.cfg.withNames(waitCure(err), "")
-		failed = fmt.Errorf("%w; %s", failed, cure)
+		code := waitReason(err)
+		failed = reason.With(code, fmt.Errorf("%w; %s", failed, cure))
 		p.metrics.opening.Store(&failed)
 		if time.Since(since) > time.Second && time.Since(warned) > 10*time.Second {
 			warned = time.Now()
-			p.log.Warn("waiting for Kafka", "bootstrap.servers", strings.Join(p.cfg.Brokers, ","), "err", err, "cure", cure)
+			p.log.Warn("waiting for Kafka", "bootstrap.servers", strings.Join(p.cfg.Brokers, ","), "reason", code, "err", err, "cure", cure)
 		}
 		timer := time.NewTimer(min(pauseAfter(tries+1), idBackoff))
 		select {

@@ -76,10 +76,10 @@ func TestEventsThatGoNowhere(t *testing.T) {
 		if curable := test.name == "no aggregatetype" || test.name == "NUL"; bad != nil && bad.Incurable() == curable { // outbox.topic
 			t.Errorf("%s: incurable is %v", test.name, bad.Incurable())
 		}
-		if test.name == "large" && (bad.Reason != "message_too_large" || !errors.Is(err, sarama.ErrMessageSizeTooLarge)) {
-			t.Errorf("%s: reason %s", test.name, bad.Reason)
-		} else if test.name != "large" && bad.Reason != "invalid_event" {
-			t.Errorf("%s: reason %s", test.name, bad.Reason)
+		if test.name == "large" && (bad.Code != "message_too_large" || !errors.Is(err, sarama.ErrMessageSizeTooLarge)) {
+			t.Errorf("%s: reason %s", test.name, bad.Code)
+		} else if test.name != "large" && bad.Code != "invalid_event" {
+			t.Errorf("%s: reason %s", test.name, bad.Code)
 		}
 	}
 	if n, _ := sample(t, cfg, "walpost_events_failed_total", "orders", "invalid_event"); n != 3 {

@@ -101,8 +101,8 @@ func TestRefusedEvents(t *testing.T) {
 					t.Errorf("the message lacks %q: %s", part, message)
 				}
 			}
-			if e.Reason != test.reason || e.Position != (schema.Position{Timeline: 1, LSN: bad + 1}).String() || strings.Contains(message, "\n") {
-				t.Errorf("reason %s, position %s: %s", e.Reason, e.Position, message)
+			if string(e.Code) != test.reason || e.Position != (schema.Position{Timeline: 1, LSN: bad + 1}).String() || strings.Contains(message, "\n") {
+				t.Errorf("reason %s, position %s: %s", e.Code, e.Position, message)
 			}
 			if n, _ := sample(t, cfg, "walpost_events_failed_total", topic, test.reason); n != 1 {
 				t.Errorf("%v counted as failed", n)

@@ -11,7 +11,7 @@ import (
 
 // Status is what a person asks of a [Kafka] first.
 type Status struct {
-	Opening   error          // why a producer that is being opened waits, and the cure; nil: none is, or the first attempt is not over
+	Opening   error          // why a producer that is being opened waits, with the cure and a reason code; nil: none is, or the first attempt is not over
 	Published int64          // events that all in-sync replicas have acknowledged, since the process began
 	Blocked   []BlockedTopic // the one that waits longest first
 	Waits     []Wait         // all topics with unacked events, likewise; in a healthy stream each waits for milliseconds

@@ -4,14 +4,17 @@ import (
 	"cmp"
 	"slices"
 	"time"
+
+	"walpost/internal/reason"
 )
 
 // Wait is a topic whose events wait for Kafka.
 type Wait struct {
 	Topic string
-	Since time.Time // when the oldest of them was handed over
-	Err   error     // what Kafka said last of it; nil: nothing bad
-	Cure  string    // what an operator can do about Err; "": time cures it
+	Since time.Time   // when the oldest of them was handed over
+	Err   error       // what Kafka said last of it; nil: nothing bad
+	Code  reason.Code // the same as a code; "": nothing bad
+	Cure  string      // what an operator can do about Err; "": time cures it
 }
 
 // waits returns the topics that have unacked events, those that have waited longest first.
@@ -21,6 +24,9 @@ func (m *sinkMetrics) waits() []Wait {
 		for _, t := range p.knownTopics() {
 			w := t.wait()
 			if other, ok := longest[t.name]; !w.Since.IsZero() && (!ok || w.Since.Before(other.Since)) {
+				if w.Err != nil {
+					w.Code = waitReason(w.Err)
+				}
 				w.Cure, _ = p.cfg.cure(w.Err, t.name)
 				longest[t.name] = w
 			}

@@ -9,6 +9,7 @@ import (
 	"github.com/IBM/sarama"
 
 	"walpost/internal/kafkatest"
+	"walpost/internal/reason"
 	"walpost/sink/record"
 )
 
@@ -60,7 +61,7 @@ func TestAbsentTopic(t *testing.T) {
 		t.Error("looks for an absent topic do not count as retries")
 	}
 	if w := p.metrics.waits(); !slices.ContainsFunc(w, func(w Wait) bool {
-		return w.Topic == absent && w.Err != nil && strings.Contains(w.Cure, "kafka-topics.sh --create --topic "+absent)
+		return w.Topic == absent && w.Code == reason.TopicMissing && w.Err != nil && strings.Contains(w.Cure, "kafka-topics.sh --create --topic "+absent)
 	}) {
 		t.Errorf("waits: %+v", w)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 
 	"walpost/cmd/walpost/internal/admin"
 	"walpost/cmd/walpost/internal/config"
+	"walpost/internal/reason"
 	"walpost/relay"
 	"walpost/sink"
 	"walpost/sink/auth"
@@ -56,7 +58,7 @@ func (a *app) run(cmd *cobra.Command) error {
 	limitMemory(cfg)
 	l := &liveConfig{load: func() (*config.Config, error) { return a.loadConfig(cmd) }, level: level, log: log, cfg: cfg}
 	if err := a.runRelay(cmd.Context(), cfg, l, log); err != nil {
-		log.Error("walpost ends", "err", err)
+		log.Error("walpost ends", "reason", cmp.Or(reason.Of(err), reason.Unexpected), "err", err)
 		return &exitError{exitCode(err), nil}
 	}
 	log.Info("walpost stopped")
@@ -74,7 +76,7 @@ func (a *app) runRelay(ctx context.Context, cfg *config.Config, l *liveConfig, l
 	}
 	server, err := admin.Start(cfg.Admin, thisBuild().version, registry, log) // first, so that waiting for the others is visible
 	if err != nil {
-		return &exitError{exitUsage, fmt.Errorf("start admin server: %w", err)}
+		return &exitError{exitUsage, reason.With(reason.AdminServer, fmt.Errorf("start admin server: %w", err))}
 	}
 	defer server.Close()
 	kafka, err := newSink(cfg, l.security, log, registry)
@@ -150,4 +152,5 @@ func newRelay(cfg *config.Config, l *liveConfig, kafka *sink.Kafka, log *slog.Lo
 	return relay.New(c)
 }
 
-var errSecondSignal error = &exitError{exitSecondSignal, errors.New("left at once on a second signal; what was on its way is sent again by the next run")}
+var errSecondSignal error = &exitError{exitSecondSignal, reason.With(reason.SecondSignal,
+	errors.New("left at once on a second signal; what was on its way is sent again by the next run"))}

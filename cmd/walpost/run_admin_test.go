@@ -71,7 +71,7 @@ func TestMetricsFromTheStart(t *testing.T) {
 	at := p.address(t)
 	eventually(t, func() error {
 		code, body := get(t, at+"/readyz")
-		if code != 503 || body == "{\"reason\":\"starting\"}\n" {
+		if code != 503 || body != "{\"reason\":\"postgres_unreachable\"}\n" {
 			return fmt.Errorf("/readyz: %d %s", code, body)
 		}
 		return nil

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"walpost/cmd/walpost/internal/admin"
+	"walpost/internal/reason"
 )
 
 // catchSignals takes the signals that ask to stop from now on; release gives them back.
@@ -38,7 +39,7 @@ func runUntilStopped(ctx context.Context, r runner, server *admin.Server, signal
 		case err := <-server.Failed():
 			stop()
 			<-ended
-			return fmt.Errorf("serve admin.listen: %w", err)
+			return reason.With(reason.AdminServer, fmt.Errorf("serve admin.listen: %w", err))
 		case s := <-signals:
 			switch {
 			case asked.IsZero():

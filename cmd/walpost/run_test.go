@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"walpost/cmd/walpost/internal/admin"
+	"walpost/internal/reason"
 )
 
 // quietly is a command line of run that needs no port.
@@ -72,7 +74,7 @@ func TestSecondSignalLeavesAtOnce(t *testing.T) {
 	if code != exitSecondSignal {
 		t.Errorf("exit %d", code)
 	}
-	if line := p.logged(t, "walpost ends"); line["err"] != errSecondSignal.Error() {
+	if line := p.logged(t, "walpost ends"); line["err"] != errSecondSignal.Error() || line["reason"] != "second_signal" {
 		t.Errorf("said: %v", line["err"])
 	}
 }
@@ -118,12 +120,14 @@ func TestEndOfContextIsASignal(t *testing.T) {
 
 func TestRelayThatFails(t *testing.T) {
 	quiet(t)
-	fake := newFake(func(context.Context) error { return errors.New("slot walpost: lost; run: walpost resync") })
+	fake := newFake(func(context.Context) error {
+		return fmt.Errorf("relay: %w", reason.With(reason.SlotLost, errors.New("slot walpost: lost; run: walpost resync")))
+	})
 	p := start(t.Context(), fake.instead, quietly...)
 	if code := p.exit(t); code != 1 {
 		t.Errorf("exit %d", code)
 	}
-	if line := p.logged(t, "walpost ends"); line["err"] != "slot walpost: lost; run: walpost resync" || line["level"] != "ERROR" {
+	if line := p.logged(t, "walpost ends"); line["err"] != "relay: slot walpost: lost; run: walpost resync" || line["reason"] != "slot_lost" || line["level"] != "ERROR" {
 		t.Errorf("said: %v", line)
 	}
 	if p.stdout.String() != "" {
@@ -168,7 +172,7 @@ func TestAddressInUse(t *testing.T) {
 	}
 	want := "start admin server: admin.listen: " + taken.Addr().String() + " is taken by another process, perhaps another walpost; " +
 		`stop that, or name another address ("" for no server)`
-	if line := p.logged(t, "walpost ends"); line["err"] != want {
+	if line := p.logged(t, "walpost ends"); line["err"] != want || line["reason"] != "admin_server" {
 		t.Errorf("said\n%v\nwant\n%s", line["err"], want)
 	}
 }

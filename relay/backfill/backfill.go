@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"walpost/internal/reason"
 	"walpost/relay/inflight"
 	"walpost/relay/pgerror"
 	"walpost/relay/postgres"
@@ -140,14 +141,14 @@ func (b *Backfill) publishAll(ctx context.Context, reader *postgres.DB, p *postg
 	var ev schema.Event
 	for size := 0; result.NextRow(); rows++ {
 		if rows > math.MaxUint32 {
-			return rows, pgerror.Permanent(errors.New("more rows than positions have numbers"), "set outbox.backfill: skip, and publish old rows otherwise")
+			return rows, pgerror.Permanent(reason.BackfillTooLarge, errors.New("more rows than positions have numbers"), "set outbox.backfill: skip, and publish old rows otherwise")
 		}
 		plan.Reset(&ev)
 		width := 0
 		for i, v := range result.Values() {
 			width += len(v)
 			if err := plan.Set(&ev, i, schema.TextFormat, v); err != nil {
-				return rows, pgerror.Permanent(fmt.Errorf("row %d: %w", rows, err), "correct or delete the row")
+				return rows, pgerror.Permanent(reason.RowUnreadable, fmt.Errorf("row %d: %w", rows, err), "correct or delete the row")
 			}
 		}
 		ev.CommitTime = schema.NoTime
@@ -222,7 +223,7 @@ func (b *Backfill) refused() error {
 }
 
 func refusedRow(err error) error {
-	return pgerror.Permanent(fmt.Errorf("event refused: %w", err), "the backfill begins again at the next start: correct or delete the row, or set outbox.backfill: skip")
+	return pgerror.Permanent(pgerror.Reason(err), fmt.Errorf("event refused: %w", err), "the backfill begins again at the next start: correct or delete the row, or set outbox.backfill: skip")
 }
 
 // query reads the rows in the order in which they were most likely inserted: by created_at, else by an integer id, then by place.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"walpost/internal/reason"
 	"walpost/schema"
 )
 
@@ -53,30 +54,30 @@ func Classify(err error, at Stage, first bool, n Names) error {
 	switch e.Code {
 	case "42501": // insufficient_privilege
 		if at == Recording {
-			return Permanent(err, "run: GRANT SELECT, INSERT, UPDATE, DELETE ON walpost.relay_state TO %s", schema.QuoteIdent(n.Role))
+			return Permanent(reason.PrivilegeMissing, err, "run: GRANT SELECT, INSERT, UPDATE, DELETE ON walpost.relay_state TO %s", schema.QuoteIdent(n.Role))
 		}
 		if at == Preparing {
-			return Permanent(err, "grant it: %s --relay-role %s prints the grants", schema.Command("print", n.Table), schema.QuoteIdent(n.Role))
+			return Permanent(reason.PrivilegeMissing, err, "grant it: %s --relay-role %s prints the grants", schema.Command("print", n.Table), schema.QuoteIdent(n.Role))
 		}
-		return Permanent(err, "%s", mayStream(n))
+		return Permanent(reason.PrivilegeMissing, err, "%s", mayStream(n))
 	case "42P01", "3F000", "42883": // undefined_table, invalid_schema_name, undefined_function: something of schema walpost is not there
 		if sql {
-			return Permanent(err, "run: %s", schema.Command("apply", n.Table))
+			return Permanent(reason.SchemaOutdated, err, "run: %s", schema.Command("apply", n.Table))
 		}
 	case "42703": // undefined_column: of a table of schema walpost, or of the outbox while a backfill begins
 		if sql {
-			return Permanent(err, "run: %s, which prints what is missing and the SQL that adds it", schema.Command("check", n.Table))
+			return Permanent(reason.SchemaOutdated, err, "run: %s, which prints what is missing and the SQL that adds it", schema.Command("check", n.Table))
 		}
 	case "42704": // undefined_object
 		if at == Starting { // the slot: it was there a moment ago
-			return Permanent(err, "somebody dropped it while walpost was starting: what was committed since its last confirmation is not in any slot")
+			return Permanent(reason.SlotMissing, err, "somebody dropped it while walpost was starting: what was committed since its last confirmation is not in any slot")
 		}
 		if at == Streaming { // up to 17: the publication, looked up in the catalog as it was at that point of the WAL
 			return PublicationGap(err, n)
 		}
 	case "55000": // object_not_in_prerequisite_state
 		if at == Creating { // wal_level; checked before, so it was changed meanwhile or the server is a standby
-			return Permanent(err, "set wal_level = logical in postgresql.conf and restart the server")
+			return Permanent(reason.WALLevel, err, "set wal_level = logical in postgresql.conf and restart the server")
 		}
 		if at == Starting { // invalidated: WAL that it needed is gone, or rows of the catalog are
 			return LostSlot(err, n)
@@ -87,19 +88,19 @@ func Classify(err error, at Stage, first bool, n Names) error {
 		}
 	case "42601": // syntax_error: the connection is no replication connection, whatever was asked for
 		if at == Identifying {
-			return Permanent(err, "a pooler in between drops the startup parameter replication: let postgres.url name the server itself, or a pooler that passes replication connections through")
+			return Permanent(reason.PoolerBetween, err, "a pooler in between drops the startup parameter replication: let postgres.url name the server itself, or a pooler that passes replication connections through")
 		}
 	case "53400": // configuration_limit_exceeded: max_replication_slots
 		if at == Creating {
-			return Permanent(err, "raise max_replication_slots and restart the server, or drop a slot that nobody uses (pg_replication_slots, active = false)")
+			return Permanent(reason.NoFreeSlot, err, "raise max_replication_slots and restart the server, or drop a slot that nobody uses (pg_replication_slots, active = false)")
 		}
 	case "42602", "42939": // invalid_name, reserved_name
 		if at == Creating {
-			return Permanent(err, "choose another name for the slot: lower-case letters, digits and underscores")
+			return Permanent(reason.SlotName, err, "choose another name for the slot: lower-case letters, digits and underscores")
 		}
 	case "0A000", "22023": // feature_not_supported, invalid_parameter_value: an option of pgoutput, or a server that only looks like Postgres
 		if at == Creating || at == Starting {
-			return Permanent(err, "walpost needs Postgres 14 or later itself, without a pooler in between that changes the protocol")
+			return Permanent(reason.PostgresUnsuitable, err, "walpost needs Postgres 14 or later itself, without a pooler in between that changes the protocol")
 		}
 	}
 	return err // 55006 slot held, 53300 too many connections, 57P01 and 57P03 stopping or starting, and whatever is not listed
@@ -112,7 +113,7 @@ func classifyAbsentFile(err error, e *pgconn.PgError, n Names) error {
 	case "walsender.c", "xlogreader.c", "xlogutils.c": // which open segments of WAL
 		return LostSlot(err, n)
 	case "dfmgr.c":
-		return Permanent(err, "the server lacks the library of its plugin pgoutput, which comes with Postgres: repair the server's installation; slot %s is unharmed, keep it", n.Slot)
+		return Permanent(reason.PostgresUnsuitable, err, "the server lacks the library of its plugin pgoutput, which comes with Postgres: repair the server's installation; slot %s is unharmed, keep it", n.Slot)
 	}
 	return err // such as a spilled transaction: a new session makes it again, and the checks before that see whether the slot is lost
 }
@@ -125,7 +126,7 @@ func mayStream(n Names) string {
 
 // LostSlot returns the fault of a slot that Postgres gave up.
 func LostSlot(err error, n Names) error {
-	return Permanent(err, "slot %s is lost: Postgres removed WAL that it needed, so events are missing from the stream. "+
+	return Permanent(reason.SlotLost, err, "slot %s is lost: Postgres removed WAL that it needed, so events are missing from the stream. "+
 		"Those that are still in %s are published from there when walpost begins anew: SELECT pg_drop_replication_slot(%s); DELETE FROM walpost.relay_state WHERE slot = %[3]s; start walpost, "+
 		"which publishes all rows that are in the table, those again that had been published. "+
 		"Raise max_slot_wal_keep_size (or what the reason names, such as idle_replication_slot_timeout)", n.Slot, n.Table, schema.QuoteLiteral(n.Slot))
@@ -133,7 +134,7 @@ func LostSlot(err error, n Names) error {
 
 // PublicationGap returns the fault of a publication that is missing at this point of the WAL, although it may exist now.
 func PublicationGap(err error, n Names) error {
-	return Permanent(err, "publication %s did not exist when this part of the WAL was written, and creating it now does not help. "+
+	return Permanent(reason.PublicationGap, err, "publication %s did not exist when this part of the WAL was written, and creating it now does not help. "+
 		"Once it is there, advance the slot over the gap (SELECT pg_replication_slot_advance(%s, pg_current_wal_lsn())) and insert the rows of %s again that were committed since it was dropped: "+
 		"they are only in the table. Never drop a publication that a slot uses",
 		schema.QuoteIdent(n.Publication), schema.QuoteLiteral(n.Slot), n.Table)
@@ -157,6 +158,24 @@ func IsSQLState(err error, codes ...string) bool {
 func IsServerError(err error) bool {
 	var e *pgconn.PgError
 	return errors.As(err, &e)
+}
+
+// Reason returns the code of an error that ended an attempt: its own where it was classified, else what the server's answer means. Only what
+// is unknown is [reason.Unexpected].
+func Reason(err error) reason.Code {
+	switch code := reason.Of(err); {
+	case code != "":
+		return code
+	case SlotBusy(err):
+		return reason.SlotHeld
+	case IsSQLState(err, "57P01", "57P02", "57P03"): // admin_shutdown, crash_shutdown, cannot_connect_now
+		return reason.PostgresNotReady
+	case IsSQLState(err, "53300"):
+		return reason.TooManyConnections
+	case IsServerError(err):
+		return reason.PostgresError
+	}
+	return reason.Unexpected
 }
 
 // SlotBusy reports whether err says that another process holds the slot.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"walpost/internal/reason"
 	"walpost/schema"
 )
 
@@ -105,7 +106,7 @@ func TestClassify(t *testing.T) {
 				t.Errorf("%v at stage %d: %v does not wrap it", c.err, at, got)
 			}
 			cure, waits := strings.CutPrefix(c.cure, "wait: ")
-			if IsPermanent(got) != (cure != "" && !waits) || !strings.Contains(got.Error(), cure) || cure == "" && got != c.err {
+			if IsPermanent(got) != (cure != "" && !waits) || !strings.Contains(got.Error(), cure) || cure == "" && got.Error() != c.err.Error() {
 				t.Errorf("%v at stage %d, first %v: %q, permanent %v; want the cure %q", c.err, at, c.first, got, IsPermanent(got), c.cure)
 			}
 			if again := Classify(got, at, c.first, n); again.Error() != got.Error() {
@@ -115,6 +116,58 @@ func TestClassify(t *testing.T) {
 	}
 	if Classify(nil, Starting, true, n) != nil {
 		t.Error("no error is an error")
+	}
+}
+
+// TestReason: each error has a code, whether it was classified or is only retried, and none of them is made of a text.
+func TestReason(t *testing.T) {
+	n := Names{Slot: "shop", Publication: "Shop", Table: schema.DefaultTable, Role: "relay", database: "Shop"}
+	pg := func(code string) error { return fmt.Errorf("ask: %w", &pgconn.PgError{Code: code, Message: "m"}) }
+	refused := &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
+	for _, c := range []struct {
+		err  error
+		at   Stage
+		want reason.Code
+	}{
+		{pg("28P01"), Connecting, reason.PostgresLogin},
+		{pg("28000"), Connecting, reason.PostgresLogin},
+		{pg("3D000"), Connecting, reason.DatabaseMissing},
+		{pg("42501"), Connecting, reason.PrivilegeMissing},
+		{pg("08P01"), Connecting, reason.PoolerBetween},
+		{pg("22023"), Connecting, reason.ConnectionParameter},
+		{pg("53300"), Connecting, reason.TooManyConnections},
+		{pg("55000"), Connecting, reason.DatabaseClosed},
+		{pg("57P01"), Connecting, reason.PostgresNotReady},
+		{pg("57P03"), Connecting, reason.PostgresNotReady},
+		{pg("XX000"), Connecting, reason.PostgresError},
+		{refused, Connecting, reason.PostgresUnreachable},
+		{&net.DNSError{}, Connecting, reason.PostgresUnreachable},
+		{x509.UnknownAuthorityError{}, Connecting, reason.PostgresTLS},
+		{&pgconn.ParseConfigError{}, Connecting, reason.ConnectionString},
+		{io.ErrUnexpectedEOF, Connecting, reason.PostgresUnreachable},
+		{errors.Join(pg("28P01"), refused), Connecting, reason.PostgresUnreachable}, // several hosts: what is waited for
+		{errors.Join(refused, pg("28P01")), Connecting, reason.PostgresUnreachable},
+		{pg("42501"), Preparing, reason.PrivilegeMissing},
+		{pg("42P01"), Preparing, reason.SchemaOutdated},
+		{pg("55000"), Creating, reason.WALLevel},
+		{pg("53400"), Creating, reason.NoFreeSlot},
+		{pg("42602"), Creating, reason.SlotName},
+		{pg("0A000"), Starting, reason.PostgresUnsuitable},
+		{pg("55000"), Starting, reason.SlotLost},
+		{&pgconn.PgError{Code: "58P01", File: "walsender.c"}, Streaming, reason.SlotLost},
+		{pg("58P01"), Streaming, reason.PostgresError}, // such as a spilled transaction
+		{pg("42601"), Identifying, reason.PoolerBetween},
+		{pg("42704"), Starting, reason.SlotMissing},
+		{pg("42704"), Streaming, reason.PublicationGap},
+		{pg("55006"), Starting, reason.SlotHeld},
+		{pg("53300"), Starting, reason.TooManyConnections},
+		{pg("57P01"), Streaming, reason.PostgresNotReady},
+		{pg("XX000"), Streaming, reason.PostgresError},
+		{errors.New("what nobody has heard of"), Streaming, reason.Unexpected},
+	} {
+		if got := Reason(fmt.Errorf("around: %w", Classify(c.err, c.at, true, n))); got != c.want {
+			t.Errorf("%v at stage %d: %s, want %s", c.err, c.at, got, c.want)
+		}
 	}
 }
 

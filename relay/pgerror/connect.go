@@ -12,6 +12,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"walpost/internal/reason"
 	"walpost/schema"
 )
 
@@ -128,27 +129,38 @@ func classifyConnect(err error, first bool, n Names) error {
 		n.Role, n.database, n.walsender = d.role, d.database, d.walsender // who was refused may never have been in
 	}
 	hopeless := true
+	var code reason.Code
 	var cures []string
 	for _, leaf := range all {
-		cure, never := classifyCause(leaf, first, n)
-		hopeless = hopeless && never
-		if cure != "" && !slices.Contains(cures, cure) {
-			cures = append(cures, cure)
+		c := classifyCause(leaf, first, n)
+		if code == "" || hopeless && !c.hopeless { // what is waited for decides
+			code = c.code
+		}
+		hopeless = hopeless && c.hopeless
+		if c.cure != "" && !slices.Contains(cures, c.cure) {
+			cures = append(cures, c.cure)
 		}
 	}
 	cure := strings.Join(cures, "; or ")
 	switch {
 	case hopeless:
-		return Permanent(err, "%s", cure)
+		return Permanent(code, err, "%s", cure)
 	case cure != "":
-		return &Wait{err, cure}
+		return &Wait{err, code, cure}
 	}
-	return err
+	return reason.With(code, err)
 }
 
-// classifyCause returns what a person can do about one reason, and whether nothing else helps. first says that this process has not been
-// connected yet: later, what was well once may be changing at this moment, and is waited for.
-func classifyCause(err error, first bool, n Names) (cure string, hopeless bool) {
+// cause is what one error means.
+type cause struct {
+	code     reason.Code
+	cure     string // what a person can do about it
+	hopeless bool   // nothing else helps
+}
+
+// classifyCause classifies one error. first says that this process has not been connected yet: later, what was well once may be changing at
+// this moment, and is waited for.
+func classifyCause(err error, first bool, n Names) cause {
 	var e *pgconn.PgError
 	var parse *pgconn.ParseConfigError
 	var cert *tls.CertificateVerificationError
@@ -160,23 +172,23 @@ func classifyCause(err error, first bool, n Names) (cure string, hopeless bool) 
 		return classifyRefusal(e, first, n)
 	case errors.As(err, &parse):
 		// A service file or a password file may be replaced at this very moment, and a process that has run goes on trying.
-		return "correct the connection string", first
+		return cause{reason.ConnectionString, "correct the connection string", first}
 	case errors.As(err, &cert), errors.As(err, &unknown), errors.As(err, &header), refusedTLS(err):
 		// The two sides do not agree on TLS. While a certificate is being replaced that passes.
-		return "make sslmode, sslrootcert and the host name fit the server's certificate", first
+		return cause{reason.PostgresTLS, "make sslmode, sslrootcert and the host name fit the server's certificate", first}
 	case says(err, "channel binding"), says(err, "require_auth check failed"), says(err, "sslcertmode check failed"), says(err, "protocol version too low"):
 		// The client's own demands.
-		return "let the server do what channel_binding, require_auth, sslcertmode or min_protocol_version asks of it (channel_binding=require: TLS, and the password as SCRAM), or take that out of the connection string", first
+		return cause{reason.ConnectionParameter, "let the server do what channel_binding, require_auth, sslcertmode or min_protocol_version asks of it (channel_binding=require: TLS, and the password as SCRAM), or take that out of the connection string", first}
 	case errors.Is(err, pgconn.ErrStandbyConnection), errors.Is(err, pgconn.ErrReadOnlyConnection):
-		return Promote, false
+		return cause{reason.PostgresIsStandby, Promote, false}
 	case errors.Is(err, pgconn.ErrPrimaryConnection), errors.Is(err, pgconn.ErrReadWriteConnection):
-		return "take target_session_attrs out of the connection string: walpost works on the primary", first
+		return cause{reason.ConnectionParameter, "take target_session_attrs out of the connection string: walpost works on the primary", first}
 	case errors.As(err, &name):
-		return "correct the host's name in the connection string, or have the name resolved", false
+		return cause{reason.PostgresUnreachable, "correct the host's name in the connection string, or have the name resolved", false}
 	case undialed(err), pgconn.Timeout(err):
-		return "start the server, open the way to it, or correct host and port in the connection string", false
+		return cause{reason.PostgresUnreachable, "start the server, open the way to it, or correct host and port in the connection string", false}
 	}
-	return "", false
+	return cause{reason.PostgresUnreachable, "", false}
 }
 
 // Promote is the cure of a standby.
@@ -187,34 +199,34 @@ const Promote = "promote it (SELECT pg_promote()), or name the primary; of sever
 const SessionsNeeded = 4
 
 // classifyRefusal classifies the error of a server that was reached and refused the connection.
-func classifyRefusal(e *pgconn.PgError, first bool, n Names) (cure string, hopeless bool) {
+func classifyRefusal(e *pgconn.PgError, first bool, n Names) cause {
 	role, database := schema.QuoteIdent(n.Role), schema.QuoteIdent(n.database)
 	switch e.Code {
 	case "28P01", "28000": // wrong password; unknown role, or nothing in pg_hba.conf. Later a password is being rotated: it is waited for.
-		return "check user and password, and that pg_hba.conf lets the role " + role + " in to this database (the line's database is its name, not the word replication)", first
+		return cause{reason.PostgresLogin, "check user and password, and that pg_hba.conf lets the role " + role + " in to this database (the line's database is its name, not the word replication)", first}
 	case "3D000": // no such database
-		return "create the database or correct its name", true
+		return cause{reason.DatabaseMissing, "create the database or correct its name", true}
 	case "42501": // insufficient_privilege
 		switch {
 		case strings.HasPrefix(e.Routine, "set_config"): // texts are translated, names of functions are not
-			return "take the parameter out of the connection string, or let the role " + role + " set it", first
+			return cause{reason.ConnectionParameter, "take the parameter out of the connection string, or let the role " + role + " set it", first}
 		case n.walsender:
-			return mayStream(n), first
+			return cause{reason.PrivilegeMissing, mayStream(n), first}
 		}
-		return "run: GRANT CONNECT ON DATABASE " + database + " TO " + role, first
+		return cause{reason.PrivilegeMissing, "run: GRANT CONNECT ON DATABASE " + database + " TO " + role, first}
 	case "22023", "42704": // a parameter that the server does not know, or may not be set by this role
-		return "take the parameter out of the connection string; a pooler must pass replication connections through", first
+		return cause{reason.ConnectionParameter, "take the parameter out of the connection string; a pooler must pass replication connections through", first}
 	case "08P01": // protocol_violation: what PgBouncer says of anything, a server that is away and a full pool included
-		return "a pooler in between says so: let postgres.url name the server itself; or see to the pooler, which must know the startup parameters of its message and pass replication connections through", false
+		return cause{reason.PoolerBetween, "a pooler in between says so: let postgres.url name the server itself; or see to the pooler, which must know the startup parameters of its message and pass replication connections through", false}
 	case "57P03": // starting, stopping, or in recovery and not to be asked
-		return "the server's log says how far it is; a standby that lets nobody in never will: name the primary", false
+		return cause{reason.PostgresNotReady, "the server's log says how far it is; a standby that lets nobody in never will: name the primary", false}
 	case "53300": // of the server, the role or the database; for the stream also max_wal_senders
-		return fmt.Sprintf("walpost needs up to %d connections, one of them a walsender: end sessions that nobody needs, or raise the limit that the server names "+
-			"(max_connections, max_wal_senders, ALTER ROLE %s CONNECTION LIMIT, ALTER DATABASE %s CONNECTION LIMIT)", SessionsNeeded, role, database), false
+		return cause{reason.TooManyConnections, fmt.Sprintf("walpost needs up to %d connections, one of them a walsender: end sessions that nobody needs, or raise the limit that the server names "+
+			"(max_connections, max_wal_senders, ALTER ROLE %s CONNECTION LIMIT, ALTER DATABASE %s CONNECTION LIMIT)", SessionsNeeded, role, database), false}
 	case "55000": // closed for maintenance
-		return "run: ALTER DATABASE " + database + " ALLOW_CONNECTIONS true", false
+		return cause{reason.DatabaseClosed, "run: ALTER DATABASE " + database + " ALLOW_CONNECTIONS true", false}
 	}
-	return "", false
+	return cause{Reason(e), "", false}
 }
 
 // SeveralHosts reports whether a connection string names more than one server. One that is tried with TLS and without counts once.

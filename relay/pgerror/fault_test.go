@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+
+	"walpost/internal/reason"
 )
 
 // temporary is an error of another package that says of itself that a retry can help.
@@ -14,11 +16,11 @@ func (temporary) Permanent() bool { return false }
 // TestFault: a fault is on one line with its cure, is permanent however it is wrapped, and wraps what it was made of.
 func TestFault(t *testing.T) {
 	cause := errors.New("one")
-	fault := Permanent(errors.Join(cause, errors.New("two")), "run: %s", "this")
+	fault := Permanent(reason.SlotLost, errors.Join(cause, errors.New("two")), "run: %s", "this")
 	if got := fault.Error(); got != "one; two; run: this" {
 		t.Errorf("%q", got)
 	}
-	if got := Permanent(cause, "").Error(); got != "one" {
+	if got := Permanent(reason.SlotLost, cause, "").Error(); got != "one" {
 		t.Errorf("without a cure: %q", got)
 	}
 	wait := &Wait{Err: cause, Cure: "start it"}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"walpost/internal/reason"
 	"walpost/relay/pgerror"
 	"walpost/schema"
 )
@@ -12,7 +13,7 @@ import (
 // alteredPublication returns the fault of a publication that is well now, and was altered since it was last seen. What it published in between
 // nobody can tell any more.
 func (src *Source) alteredPublication(since time.Time) error {
-	return pgerror.Permanent(fmt.Errorf("publication %s was altered, or table %s was taken out and put back: for a while it may not have published what was inserted",
+	return pgerror.Permanent(reason.PublicationGap, fmt.Errorf("publication %s was altered, or table %s was taken out and put back: for a while it may not have published what was inserted",
 		schema.QuoteIdent(src.Publication), src.Table),
 		"rows committed since %s that were not published are in no slot, only in the table: %s; then, or if inserts were published all the time, start walpost: it goes on from here",
 		since.UTC().Format(time.RFC3339), src.again(since))
@@ -29,10 +30,10 @@ func (src *Source) withGap(err error, since time.Time) error {
 		where = "in the slot without these columns, and whole only in the table"
 	}
 	if since.IsZero() {
-		return &pgerror.Fault{Err: f.Err, Cure: fmt.Sprintf("%s; rows committed before that are %s: insert them again", f.Cure, where)}
+		return &pgerror.Fault{Err: f.Err, Code: f.Code, Cure: fmt.Sprintf("%s; rows committed before that are %s: insert them again", f.Cure, where)}
 	}
 	at := since.UTC().Format(time.RFC3339)
-	return &pgerror.Fault{Err: f.Err, Cure: fmt.Sprintf("%s; rows committed from %s until then are %s: %s", f.Cure, at, where, src.again(since))}
+	return &pgerror.Fault{Err: f.Err, Code: f.Code, Cure: fmt.Sprintf("%s; rows committed from %s until then are %s: %s", f.Cure, at, where, src.again(since))}
 }
 
 // again says how rows that are in the table only come into the slot.

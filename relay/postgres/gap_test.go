@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"walpost/internal/reason"
 	"walpost/relay/pgerror"
 	"walpost/schema"
 )
@@ -14,7 +15,7 @@ import (
 func TestWithGap(t *testing.T) {
 	since := time.Date(2026, 1, 2, 3, 4, 5, 0, time.FixedZone("", 3600))
 	const again = "insert them again, such as by WITH gone AS (DELETE FROM walpost.outbox WHERE created_at >= '2026-01-02T02:04:05Z' RETURNING *) INSERT INTO walpost.outbox SELECT * FROM gone"
-	rows, columns := pgerror.Permanent(errors.New("no rows"), "cure"), pgerror.Permanent(&columnsError{"no columns"}, "cure")
+	rows, columns := pgerror.Permanent(reason.PublicationIncomplete, errors.New("no rows"), "cure"), pgerror.Permanent(reason.PublicationIncomplete, &columnsError{"no columns"}, "cure")
 	plain := errors.New("no connection")
 	for name, c := range map[string]struct {
 		err   error

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"walpost/internal/catalog"
+	"walpost/internal/reason"
 	"walpost/relay/pgerror"
 	"walpost/schema"
 )
@@ -35,7 +36,7 @@ func (src *Source) checkOutside(table *catalog.Described, since time.Time) error
 	if named[0].Reason == schema.Inherits {
 		before = "drop the trigger or rule that inserts rows there; "
 	}
-	return pgerror.Permanent(errors.New(strings.Join(found, "; ")),
+	return pgerror.Permanent(reason.RowsOutside, errors.New(strings.Join(found, "; ")),
 		"%srun: %s; rows that were inserted there while slot %s existed are in no slot, only in the table: insert them again, such as by %s",
 		before, strings.Join(run, "; "), src.Slot, strings.Join(again, "; "))
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"walpost/internal/catalog"
+	"walpost/internal/reason"
 	"walpost/relay/pgerror"
 	"walpost/schema"
 )
@@ -74,14 +75,14 @@ func (p *Publication) checkRows(src *Source, partitioned bool) error {
 	name, table := schema.QuoteIdent(src.Publication), src.Table
 	switch {
 	case partitioned && !p.viaRoot: // then pg_publication_tables lists the partitions and not the root
-		return pgerror.Permanent(fmt.Errorf("publication %s shows partitions of %s and not the table", name, table),
+		return pgerror.Permanent(reason.PublicationIncomplete, fmt.Errorf("publication %s shows partitions of %s and not the table", name, table),
 			"run: ALTER PUBLICATION %s SET (publish_via_partition_root = true)", name)
 	case !p.member:
-		return pgerror.Permanent(fmt.Errorf("publication %s does not have table %s", name, table), "run: ALTER PUBLICATION %s ADD TABLE %s", name, table)
+		return pgerror.Permanent(reason.PublicationIncomplete, fmt.Errorf("publication %s does not have table %s", name, table), "run: ALTER PUBLICATION %s ADD TABLE %s", name, table)
 	case p.filtered: // committed rows would be left out, and nobody told
-		return pgerror.Permanent(fmt.Errorf("publication %s has a row filter on table %s", name, table), "run: %s", src.publishedWhole())
+		return pgerror.Permanent(reason.PublicationIncomplete, fmt.Errorf("publication %s has a row filter on table %s", name, table), "run: %s", src.publishedWhole())
 	case !p.inserts:
-		return pgerror.Permanent(fmt.Errorf("publication %s does not publish inserts", name), "run: ALTER PUBLICATION %s SET (publish = 'insert')", name)
+		return pgerror.Permanent(reason.PublicationIncomplete, fmt.Errorf("publication %s does not publish inserts", name), "run: ALTER PUBLICATION %s SET (publish = 'insert')", name)
 	}
 	return nil
 }
@@ -100,7 +101,7 @@ func (p *Publication) checkColumns(src *Source, columns []schema.TableColumn) er
 	if lacking == nil {
 		return nil
 	}
-	return pgerror.Permanent(&columnsError{fmt.Sprintf("publication %s has a column list on table %s without %s, which outbox.columns maps",
+	return pgerror.Permanent(reason.PublicationIncomplete, &columnsError{fmt.Sprintf("publication %s has a column list on table %s without %s, which outbox.columns maps",
 		schema.QuoteIdent(src.Publication), src.Table, strings.Join(lacking, ", "))}, "run: %s", src.publishedWhole())
 }
 
@@ -116,7 +117,7 @@ func (src *Source) publishedWhole() string {
 
 // NoPublication returns the fault of a slot without its publication.
 func (src *Source) NoPublication() error {
-	return pgerror.Permanent(fmt.Errorf("publication %s does not exist, but slot %s does", schema.QuoteIdent(src.Publication), src.Slot),
+	return pgerror.Permanent(reason.PublicationMissing, fmt.Errorf("publication %s does not exist, but slot %s does", schema.QuoteIdent(src.Publication), src.Slot),
 		"run: %s; events committed before that cannot be read from the slot: advance it (SELECT pg_replication_slot_advance(%s, pg_current_wal_lsn())) and publish them from the table",
 		src.PublicationSQL(), schema.QuoteLiteral(src.Slot))
 }
@@ -161,7 +162,7 @@ func (src *Source) CheckPublished(pub *Publication, p *Found) error {
 
 // MayNotPublish returns the fault of a publication that a first start would have to create and may not.
 func (src *Source) MayNotPublish(err error) error {
-	return pgerror.Permanent(fmt.Errorf("publication %s does not exist, and the role %s may not create it: %w", src.Publication, src.Names.Role, err),
+	return pgerror.Permanent(reason.PublicationMissing, fmt.Errorf("publication %s does not exist, and the role %s may not create it: %w", src.Publication, src.Names.Role, err),
 		"run as the owner of %s: %s", src.Table, src.PublicationSQL())
 }
 
@@ -184,7 +185,7 @@ func (src *Source) CheckVisible(ctx context.Context, db *DB, found *Found) error
 	case err != nil:
 		return err
 	case pub == nil:
-		return pgerror.Permanent(fmt.Errorf("publication %s does not exist", schema.QuoteIdent(src.Publication)),
+		return pgerror.Permanent(reason.PublicationMissing, fmt.Errorf("publication %s does not exist", schema.QuoteIdent(src.Publication)),
 			"run as the owner of %s: %s", src.Table, src.PublicationSQL())
 	}
 	return src.checkComplete(pub, &found.Table)

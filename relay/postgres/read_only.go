@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"walpost/internal/reason"
 	"walpost/relay/pgerror"
 	"walpost/schema"
 )
@@ -57,7 +58,7 @@ func ReadReadOnly(ctx context.Context, db *DB) (*ReadOnly, error) {
 
 // noPublicationMade returns why a first start waits that would have to create the publication, which is not walpost's own state.
 func (r *ReadOnly) noPublicationMade(src *Source) error {
-	return &pgerror.Wait{Err: fmt.Errorf("publication %s does not exist, and %w", schema.QuoteIdent(src.Publication), r.Err), Cure: r.Cure}
+	return &pgerror.Wait{Err: fmt.Errorf("publication %s does not exist, and %w", schema.QuoteIdent(src.Publication), r.Err), Code: reason.PostgresReadOnly, Cure: r.Cure}
 }
 
 // CheckCreatable checks that a publication which does not exist may be created, as far as transactions may write.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"walpost/internal/catalog"
+	"walpost/internal/reason"
 	"walpost/relay/pgerror"
 	"walpost/schema"
 )
@@ -21,9 +22,9 @@ func CheckSchema(ctx context.Context, db *DB, outbox schema.Table) error {
 	case err != nil:
 		return err
 	case !there:
-		return pgerror.Permanent(errors.New("schema walpost is not in this database"), "run: %s", schema.Command("apply", outbox))
+		return pgerror.Permanent(reason.SchemaMissing, errors.New("schema walpost is not in this database"), "run: %s", schema.Command("apply", outbox))
 	case version < schema.Version:
-		return pgerror.Permanent(fmt.Errorf("schema walpost is of version %d, and this walpost needs %d", version, schema.Version), "run: %s", schema.Command("apply", outbox))
+		return pgerror.Permanent(reason.SchemaOutdated, fmt.Errorf("schema walpost is of version %d, and this walpost needs %d", version, schema.Version), "run: %s", schema.Command("apply", outbox))
 	}
 	return nil
 }

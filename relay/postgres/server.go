@@ -7,14 +7,16 @@ import (
 
 	"github.com/jackc/pglogrepl"
 
+	"walpost/internal/reason"
 	"walpost/relay/pgerror"
 )
 
 // errInRecovery says that the server is a standby.
-var errInRecovery error = &pgerror.Wait{Err: errors.New("the server is a standby: waiting for its promotion"), Cure: pgerror.Promote}
+var errInRecovery error = &pgerror.Wait{Err: errors.New("the server is a standby: waiting for its promotion"), Code: reason.PostgresIsStandby, Cure: pgerror.Promote}
 
 // ErrElsewhere says that a connection reached a standby although the relay's own reached the primary: one host name leads to both.
 var ErrElsewhere error = &pgerror.Wait{
+	Code: reason.PostgresIsStandby,
 	Err:  errors.New("the host in postgres.url leads to a standby as well as to the primary, and this connection reached a standby"),
 	Cure: "name the primary alone, or a name that leads nowhere else; of several hosts, target_session_attrs=read-write in postgres.url finds it",
 }
@@ -48,11 +50,11 @@ func (src *Source) CheckServer(ctx context.Context, db *DB, p *Found) error {
 	src.Connected = true
 	switch {
 	case p.Version < 14_00_00:
-		return pgerror.Permanent(fmt.Errorf("the server is Postgres %d", p.Version/10000), "walpost needs 14 or later")
+		return pgerror.Permanent(reason.PostgresUnsuitable, fmt.Errorf("the server is Postgres %d", p.Version/10000), "walpost needs 14 or later")
 	case standby: // a promotion makes it the one
 		return errInRecovery
 	case level != "logical" && p.Version < 19_00_00:
-		return pgerror.Permanent(fmt.Errorf("wal_level is %s", level), "run: ALTER SYSTEM SET wal_level = logical, and restart the server")
+		return pgerror.Permanent(reason.WALLevel, fmt.Errorf("wal_level is %s", level), "run: ALTER SYSTEM SET wal_level = logical, and restart the server")
 	}
 	return nil
 }
@@ -61,7 +63,7 @@ func (src *Source) CheckServer(ctx context.Context, db *DB, p *Found) error {
 func (src *Source) CheckPrimary(ctx context.Context, db *DB, found *Found) error {
 	err := src.CheckServer(ctx, db, found)
 	if errors.Is(err, errInRecovery) {
-		return pgerror.Permanent(errors.New("the server is a standby"), "connect to its primary")
+		return pgerror.Permanent(reason.PostgresIsStandby, errors.New("the server is a standby"), "connect to its primary")
 	}
 	return err
 }

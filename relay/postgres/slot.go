@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"walpost/internal/reason"
 	"walpost/relay/pgerror"
 	"walpost/schema"
 )
@@ -90,22 +91,22 @@ func (src *Source) CheckSlot(s *Slot, state *RelayState) error {
 	name := src.Slot
 	switch {
 	case s.kind != "logical":
-		return pgerror.Permanent(fmt.Errorf("slot %s is %s and not of pgoutput", name, s.kind), "choose another name for walpost's slot, or drop this one")
+		return pgerror.Permanent(reason.SlotUnsuitable, fmt.Errorf("slot %s is %s and not of pgoutput", name, s.kind), "choose another name for walpost's slot, or drop this one")
 	case s.Foreign: // the server would say no more than that it is held, which is what a standby waits for, or that it cannot be streamed
-		return pgerror.Permanent(fmt.Errorf("slot %s is of database %s: slots have one name in the whole server", name, s.database), "choose another name for walpost's slot by postgres.slot")
+		return pgerror.Permanent(reason.SlotUnsuitable, fmt.Errorf("slot %s is of database %s: slots have one name in the whole server", name, s.database), "choose another name for walpost's slot by postgres.slot")
 	case s.plugin != "pgoutput":
-		return pgerror.Permanent(fmt.Errorf("slot %s is of %s and not of pgoutput", name, s.plugin), "choose another name for walpost's slot, or drop this one")
+		return pgerror.Permanent(reason.SlotUnsuitable, fmt.Errorf("slot %s is of %s and not of pgoutput", name, s.plugin), "choose another name for walpost's slot, or drop this one")
 	case s.Lost:
 		return src.LostSlot(s)
 	case s.twoPhase: // pgoutput does so whatever protocol is asked for, and a rollback may follow
-		return pgerror.Permanent(fmt.Errorf("slot %s was created with two_phase: it sends transactions that are only prepared", name),
+		return pgerror.Permanent(reason.SlotUnsuitable, fmt.Errorf("slot %s was created with two_phase: it sends transactions that are only prepared", name),
 			"make a copy, which has no two_phase and stands at the same place: SELECT pg_copy_logical_replication_slot(%s, %s); set postgres.slot: %s, start walpost, and drop the old slot",
 			schema.QuoteLiteral(name), schema.QuoteLiteral(name+"_copy"), name+"_copy")
 	case s.beyond:
-		return pgerror.Permanent(fmt.Errorf("slot %s stands at %s, beyond the end of the server's WAL: the server is another one or was restored from a backup", name, s.Confirmed),
+		return pgerror.Permanent(reason.SlotAhead, fmt.Errorf("slot %s stands at %s, beyond the end of the server's WAL: the server is another one or was restored from a backup", name, s.Confirmed),
 			"publish what is missing from %s, then drop the slot and the row of walpost.relay_state", src.Table)
 	case s.ahead && !s.Active: // an active one is being moved by a relay that has begun anew
-		return pgerror.Permanent(fmt.Errorf("slot %s stands at %s, ahead of where walpost left it (%s): somebody moved it, and what lies between was not published",
+		return pgerror.Permanent(reason.SlotMoved, fmt.Errorf("slot %s stands at %s, ahead of where walpost left it (%s): somebody moved it, and what lies between was not published",
 			name, s.Confirmed, state.confirmed), "publish what is missing from %s, then run: UPDATE walpost.relay_state SET clean_stop = false WHERE slot = %s",
 			src.Table, schema.QuoteLiteral(name))
 	}
@@ -121,7 +122,7 @@ func (src *Source) missingSlot(state *RelayState) error {
 			known += ", of a transaction committed at " + state.committed
 		}
 	}
-	return pgerror.Permanent(fmt.Errorf("slot %s does not exist, but walpost has streamed from it: events committed since are in no slot (%s)", src.Slot, known),
+	return pgerror.Permanent(reason.SlotMissing, fmt.Errorf("slot %s does not exist, but walpost has streamed from it: events committed since are in no slot (%s)", src.Slot, known),
 		"publish the rows of %s created since from the table; to begin anew with all rows that are in it, run: DELETE FROM walpost.relay_state WHERE slot = %s",
 		src.Table, schema.QuoteLiteral(src.Slot))
 }
@@ -137,7 +138,7 @@ func (src *Source) CheckNoSlot(state *RelayState) error {
 	case state != nil && state.Phase == PhaseStreaming:
 		return src.missingSlot(state)
 	case !LegalSlotName(src.Slot):
-		return pgerror.Permanent(fmt.Errorf("no slot can have the name %q", src.Slot), "choose another one: up to 63 lower-case letters, digits and underscores")
+		return pgerror.Permanent(reason.SlotName, fmt.Errorf("no slot can have the name %q", src.Slot), "choose another one: up to 63 lower-case letters, digits and underscores")
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"walpost/internal/catalog"
+	"walpost/internal/reason"
 	"walpost/relay/pgerror"
 	"walpost/schema"
 )
@@ -27,7 +28,7 @@ func (src *Source) CheckTable(ctx context.Context, db *DB, p *Found, state *Rela
 		return err
 	}
 	if _, err := src.Mapping.Plan(src.Table, p.Table.Columns); err != nil {
-		return pgerror.Permanent(err, "")
+		return pgerror.Permanent(reason.TableUnsuitable, err, "")
 	}
 	if err := src.checkOutside(&p.Table, time.Time{}); err != nil {
 		return err
@@ -64,10 +65,10 @@ func (src *Source) CheckReadable(ctx context.Context, db *DB, p *Found) error {
 	case err != nil:
 		return fmt.Errorf("look up the rights on %s: %w", src.Table, err)
 	case !may:
-		return pgerror.Permanent(fmt.Errorf("the role %s may not read %s, which the first start does", src.Names.Role, src.Table),
+		return pgerror.Permanent(reason.PrivilegeMissing, fmt.Errorf("the role %s may not read %s, which the first start does", src.Names.Role, src.Table),
 			"run: GRANT SELECT ON %s TO %s; or set outbox.backfill: skip", src.Table, role)
 	case hidden: // rows that a policy hides would never be published, and nobody told
-		return pgerror.Permanent(fmt.Errorf("row level security of %s applies to the role %s, and the first start has to read every row", src.Table, src.Names.Role),
+		return pgerror.Permanent(reason.RowSecurity, fmt.Errorf("row level security of %s applies to the role %s, and the first start has to read every row", src.Table, src.Names.Role),
 			"run: ALTER ROLE %s BYPASSRLS; or, as the table's owner: ALTER TABLE %s DISABLE ROW LEVEL SECURITY (no policy is enough); or set outbox.backfill: skip",
 			role, src.Table)
 	}
@@ -105,8 +106,8 @@ func tableName(ctx context.Context, db *DB, oid uint32) (string, error) {
 // absentTable returns the fault of an outbox whose name leads nowhere, with what is known of the table that the relay streamed last.
 func (src *Source) absentTable(absent error, elsewhere string) error {
 	if elsewhere == "" {
-		return pgerror.Permanent(absent, "")
+		return pgerror.Permanent(reason.TableMissing, absent, "")
 	}
-	return pgerror.Permanent(fmt.Errorf("table %s was renamed to %s", src.Table, elsewhere),
+	return pgerror.Permanent(reason.TableMissing, fmt.Errorf("table %s was renamed to %s", src.Table, elsewhere),
 		"set outbox.table: %s (rows that are still in the slot are read as the table's, whatever its name was), or give the table its old name back by ALTER TABLE", elsewhere)
 }

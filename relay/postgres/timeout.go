@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"walpost/internal/reason"
 )
 
 // queryTimeout bounds how long the checks before a session, or the queries of a verb, may take together: SQL that takes milliseconds. A server
@@ -20,7 +22,7 @@ func (t *Timeout) Within(ctx context.Context, do func(context.Context) error) er
 	limited, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	t.timer = time.AfterFunc(queryTimeout, func() {
-		cancel(fmt.Errorf("the server has not answered for %v, though the connection stands", queryTimeout))
+		cancel(reason.With(reason.PostgresSilent, fmt.Errorf("the server has not answered for %v, though the connection stands", queryTimeout)))
 	})
 	defer t.timer.Stop()
 	err := do(limited)

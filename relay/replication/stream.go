@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"walpost/internal/reason"
 	"walpost/relay/internal/wake"
 )
 
@@ -17,7 +18,7 @@ import (
 var (
 	ErrLeave    = errors.New("walpost is leaving")
 	ErrEnded    = errors.New("the server ended the stream")
-	ErrStopping = errors.New("the server is shutting down")
+	ErrStopping = reason.With(reason.PostgresNotReady, errors.New("the server is shutting down"))
 )
 
 // DrainLimit bounds how long a stream that this side has ended is read until the server ends it, too, and what is recorded of the end.

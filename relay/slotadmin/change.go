@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"walpost/internal/reason"
 	"walpost/relay/pgerror"
 	"walpost/relay/postgres"
 	"walpost/relay/replication"
@@ -71,7 +72,7 @@ func (v *verb) mayCreate(ctx context.Context) error {
 		return err
 	}
 	if state != nil {
-		return pgerror.Permanent(fmt.Errorf("a first start of slot %s did not end", v.Slot),
+		return pgerror.Permanent(reason.FirstStartUnfinished, fmt.Errorf("a first start of slot %s did not end", v.Slot),
 			"walpost run makes the slot and begins the backfill again; to do without a backfill, run: DELETE FROM walpost.relay_state WHERE slot = %s", schema.QuoteLiteral(v.Slot))
 	}
 	if err := v.CheckTable(ctx, v.db, found, nil); err != nil {

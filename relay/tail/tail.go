@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pglogrepl"
 
 	"walpost/decoder"
+	"walpost/internal/reason"
 	"walpost/relay/internal/wake"
 	"walpost/relay/pgerror"
 	"walpost/relay/postgres"
@@ -178,14 +179,14 @@ func (t *tail) decode(msg []byte) error {
 	case *decoder.Insert:
 		c.Event.Position.Timeline = t.timeline
 		if err := t.printer.Print(c.Event); err != nil {
-			t.Logger.Error("an event that could not be published", "reason", err)
+			t.Logger.Error("an event that could not be published", "reason", pgerror.Reason(err), "err", err)
 		}
 	case *decoder.Commit:
 		t.inside = false
 		t.whole = max(t.whole, c.EndLSN)
 	case *decoder.Relation:
 		if c.Err != nil { // a row in this shape would end this
-			t.Logger.Warn("the outbox's columns no longer fit", "reason", c.Err)
+			t.Logger.Warn("the outbox's columns no longer fit", "err", c.Err)
 		}
 	}
 	return nil
@@ -243,7 +244,7 @@ func (t *tail) ending(err error) error {
 		if lost != nil {
 			cause = lost.Err
 		}
-		return pgerror.Permanent(fmt.Errorf("publication %s was dropped: %w", schema.QuoteIdent(t.Publication), cause),
+		return pgerror.Permanent(reason.PublicationMissing, fmt.Errorf("publication %s was dropped: %w", schema.QuoteIdent(t.Publication), cause),
 			"run: %s; then start walpost tail again", t.PublicationSQL())
 	}
 	t.broken = true

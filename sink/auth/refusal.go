@@ -7,6 +7,8 @@ import (
 	"fmt"
 
 	"github.com/IBM/sarama"
+
+	"walpost/internal/reason"
 )
 
 // Refused reports whether err is a refusal that only a person can cure: of a login, or of a certificate on either side.
@@ -25,6 +27,14 @@ func Refused(err error) bool {
 func refusedLogin(err error) bool {
 	return errors.Is(err, sarama.ErrSASLAuthenticationFailed) || errors.Is(err, sarama.ErrUnsupportedSASLMechanism) ||
 		errors.Is(err, sarama.ErrIllegalSASLState)
+}
+
+// Reason returns the code of an error that is [Refused].
+func Reason(err error) reason.Code {
+	if refusedLogin(err) {
+		return reason.KafkaLogin
+	}
+	return reason.KafkaTLS
 }
 
 // Cure returns what a person can do about an error that is [Refused].

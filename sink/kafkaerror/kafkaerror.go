@@ -12,6 +12,8 @@ import (
 	"errors"
 
 	"github.com/IBM/sarama"
+
+	"walpost/internal/reason"
 )
 
 // Class is what an error means for the batch that it answers.
@@ -96,21 +98,47 @@ func classOf(code sarama.KError) Class {
 	return Unclear
 }
 
-// Reason returns the name that metrics and messages give to a refusal.
-func Reason(err error) string {
+// Reason returns the code of a refusal, for metrics and messages.
+func Reason(err error) reason.Code {
 	code, ok := codeOf(err)
 	if !ok {
-		return "invalid_event"
+		return reason.InvalidEvent
 	}
 	switch code {
 	case sarama.ErrMessageSizeTooLarge, sarama.ErrMessageSetSizeTooLarge:
-		return "message_too_large"
+		return reason.MessageTooLarge
 	case sarama.ErrInvalidRecord:
-		return "invalid_record"
+		return reason.InvalidRecord
 	case sarama.ErrInvalidTimestamp:
-		return "invalid_timestamp"
+		return reason.InvalidTimestamp
 	}
-	return "refused"
+	return reason.Refused
+}
+
+// WaitReason returns the code of an error that is waited for.
+func WaitReason(err error) reason.Code {
+	code, ok := codeOf(err)
+	if !ok {
+		return reason.KafkaUnreachable
+	}
+	switch code {
+	case sarama.ErrUnknownTopicOrPartition:
+		return reason.TopicMissing
+	case sarama.ErrTopicAuthorizationFailed:
+		return reason.TopicNotAuthorized
+	case sarama.ErrClusterAuthorizationFailed:
+		return reason.KafkaNotAuthorized
+	case sarama.ErrSASLAuthenticationFailed, sarama.ErrUnsupportedSASLMechanism, sarama.ErrIllegalSASLState:
+		return reason.KafkaLogin
+	case sarama.ErrInvalidTopic:
+		return reason.InvalidTopic
+	case sarama.ErrNotEnoughReplicas, sarama.ErrNotEnoughReplicasAfterAppend:
+		return reason.NotEnoughReplicas
+	}
+	if Classify(err) == Alarm {
+		return reason.KafkaUnsuitable
+	}
+	return reason.KafkaNotReady
 }
 
 // Cure returns what an operator can do about a refusal or an alarm. User:NAME and --topic NAME in it stand for the names at hand.

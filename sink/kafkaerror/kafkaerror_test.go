@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/IBM/sarama"
+
+	"walpost/internal/reason"
 )
 
 // Every code that a produce request may be answered with, by number as the protocol has it. What is not here counts as unclear.
@@ -41,6 +43,9 @@ func TestClassify(t *testing.T) {
 		if v == Alarm && Cure(code) == Cure(errors.New("anything")) && code != 21 && code != 35 && code != 44 {
 			t.Errorf("%d (%v): an alarm without a cure", code, code)
 		}
+		if r := WaitReason(code); v == Alarm && (r == reason.KafkaNotReady || r == reason.KafkaUnreachable) {
+			t.Errorf("%d (%v): an alarm with the reason %s", code, code, r)
+		}
 		if v == Refused && Reason(code) == Reason(errors.New("anything")) {
 			t.Errorf("%d (%v): refused without a reason", code, code)
 		}
@@ -52,10 +57,13 @@ func TestClassify(t *testing.T) {
 		if got := Classify(fmt.Errorf("wrapped: %w", notSent{err})); got != Wait {
 			t.Errorf("%v: class %d before anything was sent", err, got)
 		}
+		if got := WaitReason(err); got != reason.KafkaUnreachable {
+			t.Errorf("%v: reason %s", err, got)
+		}
 	}
 	// As sarama returns what a broker answered a login with.
 	for _, code := range []sarama.KError{33, 34, 58} {
-		if err := sarama.Wrap(code, errors.New("no such user")); Classify(err) != Alarm || Cure(err) != Cure(sarama.ErrSASLAuthenticationFailed) {
+		if err := sarama.Wrap(code, errors.New("no such user")); Classify(err) != Alarm || Cure(err) != Cure(sarama.ErrSASLAuthenticationFailed) || WaitReason(err) != reason.KafkaLogin {
 			t.Errorf("%v: class %d, %s", err, Classify(err), Cure(err))
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"walpost/internal/reason"
 	"walpost/schema"
 	"walpost/sink/kafkaerror"
 	"walpost/sink/recordbatch"
@@ -15,7 +16,7 @@ import (
 type BadEvent struct {
 	ID, Type, Topic, Key string // as far as they are known
 	Position             string // the text of its position, as in ce_sequence
-	Reason               string // one word, as metrics have it
+	Code                 reason.Code
 	Err                  error
 	Cure                 string
 
@@ -41,6 +42,9 @@ func (e *BadEvent) Error() string {
 // Unwrap returns Err.
 func (e *BadEvent) Unwrap() error { return e.Err }
 
+// Reason returns the code, which metrics have as a label.
+func (e *BadEvent) Reason() reason.Code { return e.Code }
+
 // Incurable reports whether there is no setting to correct, neither of walpost nor of the topic: only another row would be a record.
 func (e *BadEvent) Incurable() bool { return e.incurable }
 
@@ -54,7 +58,7 @@ func orNull(s string) string {
 // BadRow returns the error of an outbox row that can never be a record. Its cure is another row, unless the caller knows a better one.
 func BadRow(ev *schema.Event, topic string, err error) *BadEvent {
 	return &BadEvent{ID: clip(ev.Values[schema.ID]), Type: clip(ev.TypeOrAggregate()), Topic: topic, Key: clip(ev.Values[schema.AggregateID]),
-		Position: ev.Position.String(), Reason: kafkaerror.Reason(err), Err: err, Cure: "correct what writes such rows", incurable: true}
+		Position: ev.Position.String(), Code: kafkaerror.Reason(err), Err: err, Cure: "correct what writes such rows", incurable: true}
 }
 
 // BadTopic returns the error of an outbox row whose topic has no name or one that no topic can have. It becomes a record where outbox.topic
@@ -72,7 +76,7 @@ func BadTopic(ev *schema.Event, name []byte, err error) *BadEvent {
 // BadRecord returns the error of an event that is a record already. The cure follows from err.
 func BadRecord(topic string, r recordbatch.Raw, err error) *BadEvent {
 	rec := r.Record()
-	e := &BadEvent{Topic: topic, Key: clip(rec.Key), Reason: kafkaerror.Reason(err), Err: err, Cure: kafkaerror.Cure(err)}
+	e := &BadEvent{Topic: topic, Key: clip(rec.Key), Code: kafkaerror.Reason(err), Err: err, Cure: kafkaerror.Cure(err)}
 	for _, h := range rec.Headers {
 		switch h.Text() {
 		case "id":

@@ -2,10 +2,10 @@ package admin
 
 import (
 	"fmt"
-	"net/http"
 	"strings"
 	"time"
 
+	"walpost/internal/reason"
 	"walpost/relay"
 	"walpost/sink"
 )
@@ -13,61 +13,58 @@ import (
 // maxAckWait is how long events may wait for an ack before the relay counts as not ready.
 const maxAckWait = 10 * time.Second
 
-// readiness returns the answer of /readyz: whether the relay does what it is there for, which is to stream, or to stand by behind one that
-// does.
-func (a *Server) readiness(now time.Time) (int, map[string]string) {
-	reason := ""
+// readiness is whether the relay does what it is there for, which is to stream, or to stand by behind one that does.
+type readiness struct {
+	role relay.Role  // "": it is not ready
+	code reason.Code // why it is not ready
+	text string      // the same for people: it names hosts, roles and topics
+}
+
+// readiness returns whether the relay is ready at a moment.
+func (a *Server) readiness(now time.Time) readiness {
 	state, ok := a.relay.Load().(func() relay.State)
 	switch {
 	case a.leaving.Load():
-		reason = "stopping"
+		return readiness{code: reason.Stopping, text: "stopping"}
 	case !ok:
-		reason = "starting"
-	default:
-		s := state()
-		overdue := a.overdue(now, &s)
-		switch {
-		case s.Role != relay.Leader && s.Role != relay.Standby:
-			if reason = a.sinkOpening(); reason == "" {
-				reason = s.Reason
-			}
-			if reason == "" {
-				reason = string(s.Role)
-			}
-		case overdue != "":
-			reason = overdue
-		default:
-			body := map[string]string{"role": string(s.Role)}
-			if s.Role == relay.Leader && s.Reason != "" { // it streams, and the server is at work on something large
-				body["reason"] = s.Reason
-			}
-			return http.StatusOK, body
-		}
+		return readiness{code: reason.Starting, text: "starting"}
 	}
-	return http.StatusServiceUnavailable, map[string]string{"reason": reason}
+	s := state()
+	if s.Role != relay.Leader && s.Role != relay.Standby {
+		if err := a.sinkOpening(); err != nil {
+			return readiness{code: reason.Of(err), text: oneLine(err)}
+		}
+		return readiness{code: s.Code, text: s.Reason}
+	}
+	if code, text := a.overdue(now, &s); code != "" {
+		return readiness{code: code, text: text}
+	}
+	return readiness{role: s.Role}
 }
 
-// sinkOpening says what a sink that is being opened waits for, which the relay cannot know; "": none is.
-func (a *Server) sinkOpening() string {
+// ready reports whether the relay is ready.
+func (r *readiness) ready() bool { return r.role != "" }
+
+// sinkOpening returns what a sink that is being opened waits for, which the relay cannot know; nil: none is.
+func (a *Server) sinkOpening() error {
 	if w, ok := a.sink.Load().(watchedSink); ok {
-		if err := w.status().Opening; err != nil {
-			return oneLine(err)
-		}
+		return w.status().Opening
 	}
-	return ""
+	return nil
 }
 
 // oneLine writes an error on one line: some that libraries put together have several.
 func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
 
-// overdue says which events have waited too long for their ack; "": none has. A topic that flows does not make up for one that does not.
-func (a *Server) overdue(now time.Time, s *relay.State) string {
+// overdue says which events have waited too long for their ack; the code is that of the topic that has waited longest, empty when none has. A
+// topic that flows does not make up for one that does not.
+func (a *Server) overdue(now time.Time, s *relay.State) (reason.Code, string) {
 	var waits []sink.Wait
 	if w, ok := a.sink.Load().(watchedSink); ok {
 		waits = w.status().Waits
 	}
 	var parts []string
-	more := 0
+	code, more := reason.AcksOverdue, 0
 	for _, w := range waits {
 		age := now.Sub(w.Since)
 		switch {
@@ -79,6 +76,9 @@ func (a *Server) overdue(now time.Time, s *relay.State) string {
 			if w.Cure != "" {
 				why += "; " + w.Cure
 			}
+			if len(parts) == 0 {
+				code = w.Code
+			}
 			parts = append(parts, fmt.Sprintf("topic %s for %s (%s)", w.Topic, age.Round(time.Second), why))
 		default:
 			parts = append(parts, fmt.Sprintf("topic %s for %s", w.Topic, age.Round(time.Second)))
@@ -89,11 +89,11 @@ func (a *Server) overdue(now time.Time, s *relay.State) string {
 	}
 	switch age := now.Sub(s.UnackedSince); {
 	case len(parts) > 0:
-		return fmt.Sprintf("Kafka has not acknowledged events of %s; %d events wait", strings.Join(parts, ", "), s.Unacked)
+		return code, fmt.Sprintf("Kafka has not acknowledged events of %s; %d events wait", strings.Join(parts, ", "), s.Unacked)
 	case !s.UnackedSince.IsZero() && age >= maxAckWait:
-		return fmt.Sprintf("Kafka has acknowledged nothing for %s; %d events wait", age.Round(time.Second), s.Unacked)
+		return code, fmt.Sprintf("Kafka has acknowledged nothing for %s; %d events wait", age.Round(time.Second), s.Unacked)
 	}
-	return ""
+	return "", ""
 }
 
 // topicsNamed is how many topics a reason names.

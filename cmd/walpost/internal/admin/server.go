@@ -25,6 +25,7 @@ import (
 	"github.com/prometheus/exporter-toolkit/web"
 
 	"walpost/cmd/walpost/internal/config"
+	"walpost/internal/reason"
 	"walpost/relay"
 	"walpost/sink"
 )
@@ -84,8 +85,11 @@ func (a *Server) routes(registry *prometheus.Registry) http.Handler {
 		writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		code, body := a.readiness(time.Now())
-		writeJSON(w, code, body)
+		if r := a.readiness(time.Now()); r.ready() {
+			writeJSON(w, http.StatusOK, map[string]relay.Role{"role": r.role})
+		} else { // and no text: probes are for everybody on the network
+			writeJSON(w, http.StatusServiceUnavailable, map[string]reason.Code{"reason": r.code})
+		}
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry}))
 	if a.showsStatus { // the rest tells of tables, topics and errors, which is not for everybody on the network

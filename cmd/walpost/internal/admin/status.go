@@ -10,8 +10,8 @@ import (
 
 // report puts together what is known at this moment.
 func (a *Server) report(now time.Time) report.Report {
-	code, body := a.readiness(now)
-	r := report.Report{Version: a.version, Role: string(relay.Starting), Ready: code == http.StatusOK, Reason: body["reason"],
+	ready := a.readiness(now)
+	r := report.Report{Version: a.version, Role: string(relay.Starting), Ready: ready.ready(), ReasonCode: ready.code, Reason: ready.text,
 		BlockedTopics: []report.BlockedTopic{}}
 	if w, ok := a.sink.Load().(watchedSink); ok {
 		s := w.status()
@@ -35,7 +35,7 @@ func (a *Server) report(now time.Time) report.Report {
 // of a browser can have: a page whose own name suddenly means 127.0.0.1 could read the answer.
 func (a *Server) serveStatus(w http.ResponseWriter, r *http.Request) {
 	if !a.hasLogin && !isAddressOrLocalhost(r.Host) {
-		writeJSON(w, http.StatusForbidden, map[string]string{"reason": "ask by an IP address or as localhost"})
+		writeJSON(w, http.StatusForbidden, map[string]string{"error": "ask by an IP address or as localhost"})
 		return
 	}
 	writeJSON(w, http.StatusOK, a.report(time.Now()))

@@ -9,6 +9,7 @@ import (
 
 	"walpost/cmd/walpost/internal/config"
 	"walpost/cmd/walpost/internal/report"
+	"walpost/internal/reason"
 	"walpost/relay"
 	"walpost/relay/postgres"
 	"walpost/sink"
@@ -20,7 +21,7 @@ func TestReport(t *testing.T) {
 	before := func(seconds int) time.Time { return now.Add(-time.Duration(seconds) * time.Second) }
 	a := &Server{version: "1.2.3"}
 	text := show(t, a.report(now))
-	for _, want := range []string{`"role":"starting"`, `"ready":false`, `"reason":"starting"`, `"lag_seconds":null`, `"in_flight":null`, `"blocked_topics":[]`, `"safe_bytes":null`} {
+	for _, want := range []string{`"role":"starting"`, `"ready":false`, `"reason":"starting","reason_code":"starting"`, `"lag_seconds":null`, `"in_flight":null`, `"blocked_topics":[]`, `"safe_bytes":null`} {
 		if !strings.Contains(text, want) {
 			t.Errorf("at the start: no %s in %s", want, text)
 		}
@@ -39,7 +40,7 @@ func TestReport(t *testing.T) {
 	a.WatchRelay(func() relay.State { return state })
 	a.publishedRate.add(before(60), 40)
 	a.publishedRate.add(before(10), 60)
-	want := `{"version":"1.2.3","role":"leader","ready":true,"reason":"","since":"2026-05-04T03:00:21Z",` +
+	want := `{"version":"1.2.3","role":"leader","ready":true,"reason":"","reason_code":"","since":"2026-05-04T03:00:21Z",` +
 		`"slot":{"name":"shop","seen":"2026-05-04T03:01:57Z","active":true,"wal_status":"reserved","retained_bytes":4096,"safe_bytes":null,"confirmed_lsn":"0/16B3748","confirmed_lag_bytes":77},` +
 		`"lag_seconds":3,"events_per_second":{"last_10s":4,"last_1m":1},"in_flight":{"events":5,"bytes":1000,"limit_bytes":33554432},` +
 		`"events":{"received":105,"published":100},"last_event":"2026-05-04T03:02:00Z","last_ack":"2026-05-04T03:01:59Z","last_confirm":null,` +
@@ -51,12 +52,12 @@ func TestReport(t *testing.T) {
 	if got := show(t, a.report(now)); !strings.Contains(got, `"safe_bytes":0`) {
 		t.Errorf("nothing is safe: %s", got)
 	}
-	state.Role, state.Reason = relay.Standby, "another holds the slot"
-	if got := show(t, a.report(now)); !strings.Contains(got, `"role":"standby","ready":true,"reason":"another holds the slot"`) {
+	state.Role, state.Code, state.Reason = relay.Standby, reason.SlotHeld, "another holds the slot"
+	if got := show(t, a.report(now)); !strings.Contains(got, `"role":"standby","ready":true,"reason":"another holds the slot","reason_code":"slot_held"`) {
 		t.Errorf("standby: %s", got)
 	}
 	a.Leave()
-	if got := show(t, a.report(now)); !strings.Contains(got, `"role":"stopping","ready":false,"reason":"stopping","since":null`) {
+	if got := show(t, a.report(now)); !strings.Contains(got, `"role":"stopping","ready":false,"reason":"stopping","reason_code":"stopping","since":null`) {
 		t.Errorf("leaving: %s", got)
 	}
 }

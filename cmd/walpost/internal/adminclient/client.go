@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"walpost/cmd/walpost/internal/report"
+	"walpost/internal/reason"
 )
 
 // requestTimeout is how long a relay may take to answer.
@@ -126,6 +127,7 @@ func (c *Client) readiness(ctx context.Context) (r report.Report, _ []byte, err 
 	if err != nil || code != http.StatusOK && code != http.StatusServiceUnavailable || json.Unmarshal(text, &body) != nil || body.Role == "" && body.Reason == "" {
 		return r, nil, errors.New("what answers there is no walpost")
 	}
-	r.Role, r.Reason, r.Ready = body.Role, body.Reason, code == http.StatusOK
+	r.Role, r.Ready = body.Role, code == http.StatusOK
+	r.Reason, r.ReasonCode = body.Reason, reason.Code(body.Reason)
 	return r, nil, ErrHidden
 }

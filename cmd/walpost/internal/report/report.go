@@ -8,17 +8,22 @@ package report
 import (
 	"time"
 
+	"walpost/internal/reason"
 	"walpost/relay"
 	"walpost/relay/postgres"
 )
 
 // Report is the state of one relay at one moment.
 type Report struct {
-	Version string     `json:"version"` // of the relay's binary; "" when no relay answered
-	Role    string     `json:"role"`    // leader, standby, starting, waiting, stopping; "none" when no relay answered
-	Ready   bool       `json:"ready"`   // what /readyz says
-	Reason  string     `json:"reason"`  // why it is not ready, or does not lead; "" for a leader that is well
-	Since   *time.Time `json:"since"`   // since when it has had the role; null: not known
+	Version string `json:"version"` // of the relay's binary; "" when no relay answered
+	Role    string `json:"role"`    // leader, standby, starting, waiting, stopping; "none" when no relay answered
+	Ready   bool   `json:"ready"`   // what /readyz says
+	Reason  string `json:"reason"`  // why it is not ready, or does not lead; "" for a leader that is well
+
+	// ReasonCode is the same in one word that stays, as /readyz has it; "" when no relay answered.
+	ReasonCode reason.Code `json:"reason_code"`
+
+	Since *time.Time `json:"since"` // since when it has had the role; null: not known
 
 	Slot Slot `json:"slot"`
 
@@ -72,8 +77,8 @@ type BlockedTopic struct {
 // SetRelay takes over what the relay says of itself. A reason that is already there stays.
 func (r *Report) SetRelay(s relay.State, now time.Time) {
 	r.Role, r.Since = string(s.Role), timeOrNull(s.Since)
-	if r.Reason == "" {
-		r.Reason = s.Reason
+	if r.ReasonCode == "" {
+		r.ReasonCode, r.Reason = s.Code, s.Reason
 	}
 	r.Slot.Set(s.Slot)
 	r.Slot.ConfirmedLagBytes = &s.LagBytes
