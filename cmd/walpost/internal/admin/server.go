@@ -3,7 +3,8 @@
 //
 // It answers from its start on: before there is a relay, /readyz says that it is starting. It asks neither Postgres nor Kafka, it reports
 // what the functions given to [Server.WatchRelay] and [Server.WatchSink] return; those must return at once and may be called from any
-// goroutine. Beyond loopback it shows /api/status only with admin.web_config.
+// goroutine. Beyond loopback it shows /api/status only to
+// whom admin.web_config asked for a password or a certificate.
 //
 // Its caller ends the process when the server fails ([Server.Failed]), says when the relay stops ([Server.Leave]), and closes the server.
 package admin
@@ -39,8 +40,7 @@ type Server struct {
 	done    chan struct{} // closed when the server is about to end
 	served  chan struct{} // closed when the server has ended
 
-	hasLogin    bool // admin.web_config says who may ask
-	showsStatus bool // it shows more than health and metrics
+	webConfig string // the file of admin.web_config; "": none
 
 	relay         atomic.Value // func() relay.State, once there is a relay
 	sink          atomic.Value // watchedSink, once there is a sink
@@ -63,8 +63,7 @@ func Start(cfg config.Admin, version string, registry *prometheus.Registry, log 
 		return nil, fmt.Errorf("admin.listen: %w; name an address of this machine", err)
 	}
 	a.addr = listener.Addr()
-	a.hasLogin = cfg.WebConfig != ""
-	a.showsStatus = a.hasLogin || isLoopback(a.addr)
+	a.webConfig = cfg.WebConfig
 	a.server = &http.Server{Handler: a.routes(registry), ReadHeaderTimeout: 5 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
 	toolkit := slog.New(slog.DiscardHandler) // it greets with three lines where one does
 	log.Info("admin server listens", "address", a.addr.String(), "web_config", cfg.WebConfig)
@@ -92,9 +91,7 @@ func (a *Server) routes(registry *prometheus.Registry) http.Handler {
 		}
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry}))
-	if a.showsStatus { // the rest tells of tables, topics and errors, which is not for everybody on the network
-		mux.HandleFunc("GET /api/status", a.serveStatus)
-	}
+	mux.HandleFunc("GET /api/status", a.serveStatus)
 	return mux
 }
 

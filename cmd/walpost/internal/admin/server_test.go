@@ -82,7 +82,7 @@ func TestWebConfig(t *testing.T) {
 func TestAdminTakesNoOtherMethod(t *testing.T) {
 	for _, path := range []string{"/readyz", "/api/status"} {
 		w := httptest.NewRecorder()
-		(&Server{showsStatus: true}).routes(prometheus.NewRegistry()).ServeHTTP(w, httptest.NewRequest(http.MethodPost, path, nil))
+		(&Server{}).routes(prometheus.NewRegistry()).ServeHTTP(w, httptest.NewRequest(http.MethodPost, path, nil))
 		if w.Code != http.StatusMethodNotAllowed {
 			t.Errorf("POST %s: %d", path, w.Code)
 		}

@@ -1,8 +1,12 @@
 package admin
 
 import (
+	"crypto/tls"
 	"encoding/json"
+	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +14,7 @@ import (
 	"walpost/cmd/walpost/internal/config"
 	"walpost/cmd/walpost/internal/report"
 	"walpost/internal/reason"
+	"walpost/internal/testenv/certs"
 	"walpost/relay"
 	"walpost/relay/postgres"
 	"walpost/sink"
@@ -73,7 +78,10 @@ func show(t *testing.T, r report.Report) string {
 
 // On the network, without a login, there is nothing but health and metrics; on loopback, nothing for a page that pretends to be local.
 func TestWhoIsShownTheStatus(t *testing.T) {
-	web := writeWebConfig(t)
+	web, empty := writeWebConfig(t), filepath.Join(t.TempDir(), "empty.yaml")
+	if err := os.WriteFile(empty, []byte("http_server_config:\n  http2: false\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, test := range []struct {
 		listen, web, host string
 		login             []string
@@ -85,6 +93,10 @@ func TestWhoIsShownTheStatus(t *testing.T) {
 		{listen: "127.0.0.1:0", host: "evil.example:8488", code: 403},
 		{listen: "127.0.0.1:0", web: web, code: 401},
 		{listen: "127.0.0.1:0", web: web, login: []string{"me", "secret"}, host: "relay.example", code: 200},
+		{listen: "127.0.0.1:0", web: empty, code: 200}, // a file that asks nobody who he is changes nothing
+		{listen: "127.0.0.1:0", web: empty, host: "evil.example:8488", code: 403},
+		{listen: ":0", web: empty, code: 404},
+		{listen: ":0", web: empty, login: []string{"me", "secret"}, code: 404},
 		{listen: "0.0.0.0:0", code: 404},
 		{listen: ":0", code: 404},
 		{listen: ":0", web: web, login: []string{"me", "secret"}, code: 200},
@@ -116,5 +128,81 @@ func TestWhoIsShownTheStatus(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestStatusWithClientCertificates: on the network, a client certificate shows the status when it was verified, whatever the file asks of others.
+// One that anybody can make for himself does not.
+func TestStatusWithClientCertificates(t *testing.T) {
+	issue := func(ca *certs.Authority, name string) *certs.Files {
+		files, err := ca.Issue(t.TempDir(), name, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &files
+	}
+	authority := func() *certs.Authority {
+		ca, err := certs.NewAuthority("test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ca
+	}
+	ca := authority()
+	server, client, stranger := issue(ca, "server"), issue(ca, "client"), issue(authority(), "client")
+	for _, test := range []struct {
+		auth string
+		with *certs.Files
+		code int
+	}{
+		{auth: "RequireAndVerifyClientCert", with: client, code: 200},
+		{auth: "VerifyClientCertIfGiven", with: client, code: 200},
+		{auth: "VerifyClientCertIfGiven", code: 404},
+		{auth: "RequireAnyClientCert", with: stranger, code: 404},
+		{auth: "NoClientCert", code: 404},
+	} {
+		text := "tls_server_config:\n  cert_file: " + server.Cert + "\n  key_file: " + server.Key + "\n  client_auth_type: " + test.auth + "\n"
+		if test.auth != "NoClientCert" {
+			text += "  client_ca_file: " + server.CA + "\n"
+		}
+		web := filepath.Join(t.TempDir(), "web.yaml")
+		if err := os.WriteFile(web, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		a := start(t, config.Admin{Listen: "0.0.0.0:0", WebConfig: web})
+		config := &tls.Config{InsecureSkipVerify: true} // who the server is does not matter here
+		if test.with != nil {
+			pair, err := tls.LoadX509KeyPair(test.with.Cert, test.with.Key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			config.Certificates = []tls.Certificate{pair}
+		}
+		transport := &http.Transport{TLSClientConfig: config}
+		defer transport.CloseIdleConnections()
+		_, port, _ := net.SplitHostPort(a.addr.String())
+		res, err := (&http.Client{Transport: transport}).Get("https://127.0.0.1:" + port + "/api/status")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res.Body.Close(); res.StatusCode != test.code {
+			t.Errorf("%s, a certificate: %v: %d, want %d", test.auth, test.with != nil, res.StatusCode, test.code)
+		}
+	}
+}
+
+// TestUsersMayBeTakenAway: the file is read for each request, so the status is hidden as soon as nobody is asked for a password any more.
+func TestUsersMayBeTakenAway(t *testing.T) {
+	web := writeWebConfig(t)
+	_, port, _ := net.SplitHostPort(start(t, config.Admin{Listen: ":0", WebConfig: web}).addr.String())
+	at := "http://127.0.0.1:" + port
+	if code, _ := get(t, at+"/api/status", "me", "secret"); code != http.StatusOK {
+		t.Fatalf("with users: %d", code)
+	}
+	if err := os.WriteFile(web, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, body := get(t, at+"/api/status"); code != http.StatusNotFound {
+		t.Errorf("without users: %d %s", code, body)
 	}
 }

@@ -72,7 +72,7 @@ func dialAddress(hostport string) string {
 }
 
 // ErrHidden is the error of a relay that answers but does not show its state to this client.
-var ErrHidden = errors.New("it shows its state on loopback only, or with admin.web_config")
+var ErrHidden = errors.New("it shows its state on loopback only, or to whom its admin.web_config asks for a password or a client certificate")
 
 // get returns the answer's status and body.
 func (c *Client) get(ctx context.Context, path string) (int, []byte, error) {

@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"regexp"
 	"strings"
 
 	"github.com/prometheus/exporter-toolkit/web"
+	"go.yaml.in/yaml/v2"
 )
 
 // checkWebConfig returns, on one line, what is wrong with the file of admin.web_config.
@@ -21,6 +23,20 @@ func checkWebConfig(name string) error {
 		return fmt.Errorf("%s: %w; name a file that this user may read", name, err)
 	}
 	return fmt.Errorf("%s: %s; %s", name, webConfigReason(err.Error()), format)
+}
+
+// WebConfigHasUsers reports whether the file of admin.web_config asks for a user and a password. It is read with the parser of the server that
+// asks, so that the two cannot disagree.
+func WebConfigHasUsers(name string) (bool, error) {
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return false, err
+	}
+	var c web.Config
+	if err := yaml.UnmarshalStrict(text, &c); err != nil {
+		return false, errors.New(webConfigReason(err.Error()))
+	}
+	return len(c.Users) > 0, nil
 }
 
 // webConfigReason is what the library's error says, in words of our own: its words quote the file, which holds hashes of passwords and
