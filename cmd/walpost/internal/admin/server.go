@@ -24,6 +24,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/prometheus/exporter-toolkit/web"
+	"golang.org/x/net/netutil"
 
 	"walpost/cmd/walpost/internal/config"
 	"walpost/internal/reason"
@@ -48,9 +49,30 @@ type Server struct {
 	leaving       atomic.Bool  // the relay is stopping
 }
 
+// limits bound what clients can take of the relay: its descriptors and its memory. Connections that are not closed live for ever otherwise, be
+// it by a slow client, a broken one, or one that is gone without a word.
+type limits struct {
+	connections int           // at the same time; more wait, which net/http has no setting for
+	header      time.Duration // for the TLS handshake, and for a request's header
+	read        time.Duration // for a whole request
+	write       time.Duration // from the header on, for the answer
+	idle        time.Duration // between two requests
+}
+
+// defaultLimits leave room for a scrape of many topics over a slow line. Idle connections go soon, so that probes never wait for long behind
+// them.
+var defaultLimits = limits{connections: 64, header: 5 * time.Second, read: 10 * time.Second, write: 30 * time.Second, idle: 10 * time.Second}
+
+// maxHeader is how large a request's header may be, in bytes.
+const maxHeader = 16 << 10
+
 // Start listens at cfg.Listen and serves; the error of an address that cannot be had is returned here. With an empty cfg.Listen there is no
 // server, and the methods do nothing. version is what the status reports.
 func Start(cfg config.Admin, version string, registry *prometheus.Registry, log *slog.Logger) (*Server, error) {
+	return startLimited(cfg, version, registry, log, defaultLimits)
+}
+
+func startLimited(cfg config.Admin, version string, registry *prometheus.Registry, log *slog.Logger, limits limits) (*Server, error) {
 	a := &Server{version: version, failed: make(chan error, 1), served: make(chan struct{}), done: make(chan struct{})}
 	if cfg.Listen == "" {
 		return a, nil
@@ -64,7 +86,12 @@ func Start(cfg config.Admin, version string, registry *prometheus.Registry, log 
 	}
 	a.addr = listener.Addr()
 	a.webConfig = cfg.WebConfig
-	a.server = &http.Server{Handler: a.routes(registry), ReadHeaderTimeout: 5 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
+	listener = netutil.LimitListener(listener, limits.connections)
+	a.server = &http.Server{
+		Handler:           a.routes(registry),
+		ReadHeaderTimeout: limits.header, ReadTimeout: limits.read, WriteTimeout: limits.write, IdleTimeout: limits.idle, MaxHeaderBytes: maxHeader,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
 	toolkit := slog.New(slog.DiscardHandler) // it greets with three lines where one does
 	log.Info("admin server listens", "address", a.addr.String(), "web_config", cfg.WebConfig)
 	go func() {
