@@ -28,6 +28,9 @@ func (a *app) loadConfigAndClient(cmd *cobra.Command, flags adminFlags) (*config
 	if err != nil {
 		return nil, nil, err
 	}
+	if warning := config.OpenToOthers(flags.loginFile); warning != "" {
+		a.warn("--login-file: " + warning)
+	}
 	client, err := newAdminClient(cfg, flags)
 	return cfg, client, err
 }
@@ -55,7 +58,9 @@ func newAdminClient(cfg *config.Config, flags adminFlags) (*adminclient.Client, 
 		if !ok {
 			return nil, &exitError{exitUsage, fmt.Errorf("--login-file %s does not hold user:password", flags.loginFile)}
 		}
-		client.SetLogin(user, password)
+		if err := client.SetLogin(user, password); err != nil {
+			return nil, &exitError{exitUsage, fmt.Errorf("%s: %w", from, err)}
+		}
 	}
 	return client, nil
 }

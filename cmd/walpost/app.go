@@ -55,8 +55,23 @@ func (a *app) execute(ctx context.Context, args []string) int {
 	return exit.code
 }
 
-// loadConfig loads and checks the configuration.
+// warn says on stderr what a verb that does not log has to warn of.
+func (a *app) warn(text string) { fmt.Fprintf(a.stderr, "walpost: warning: %s\n", text) }
+
+// loadConfig loads and checks the configuration, and says what it warns of.
 func (a *app) loadConfig(cmd *cobra.Command) (*config.Config, error) {
+	cfg, err := a.readConfig(cmd)
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range cfg.Warnings() {
+		a.warn(w)
+	}
+	return cfg, nil
+}
+
+// readConfig loads and checks the configuration.
+func (a *app) readConfig(cmd *cobra.Command) (*config.Config, error) {
 	sources := config.Sources{File: a.flags.config, Environ: os.Environ()}
 	set := func(flag, path, value string) {
 		if cmd.Flags().Changed(flag) {

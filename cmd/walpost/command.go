@@ -44,7 +44,7 @@ func (a *app) addFlags(root *cobra.Command) {
 	f.StringVar(&v.slot, "slot", "", "replication slot's `name`")
 	f.StringVar(&v.kafka, "kafka", "", "Kafka's bootstrap servers, `host:port` with commas between several")
 	f.StringVar(&v.table, "table", "", "outbox table, as `schema.table`")
-	f.StringArrayVarP(&v.properties, "property", "X", nil, "set a Kafka property, as `linger.ms=5`; may be repeated")
+	f.StringArrayVarP(&v.properties, "property", "X", nil, "set a Kafka property, as `linger.ms=5`; may be repeated; takes no passwords")
 	f.StringVar(&v.logFormat, "log-format", "", "`text` or json (default text on a terminal, else json)")
 	f.StringVar(&v.logLevel, "log-level", "info", "`level` of the log: debug, info, warn or error")
 	for flag, complete := range map[string]cobra.CompletionFunc{

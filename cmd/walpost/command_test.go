@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"os"
 	"strings"
 	"testing"
@@ -108,5 +109,21 @@ func TestFlagsReachTheConfiguration(t *testing.T) {
 		if !strings.Contains(stdout, line+"\n") {
 			t.Errorf("no line %q in\n%s", line, stdout)
 		}
+	}
+}
+
+// Warnings go to stderr, and data alone to stdout; a relay has them in its log.
+func TestWarnings(t *testing.T) {
+	quiet(t)
+	const says = "--postgres-url: everybody on this machine sees the password in the process list"
+	url := "postgres://me:canary@127.0.0.1:1/shop"
+	code, stdout, stderr := command(t, "config", "print", "-c", "quiet.yaml", "--postgres-url", url)
+	if code != 0 || !strings.HasPrefix(stdout, "postgres:\n") || strings.Contains(stdout, says) || !strings.HasPrefix(stderr, "walpost: warning: "+says) {
+		t.Errorf("config print: exit %d\n%s%s", code, stdout, stderr)
+	}
+	p := start(t.Context(), newFake(func(context.Context) error { return nil }).instead, append(quietly, "--postgres-url", url)...)
+	p.exit(t)
+	if out := p.stderr.String(); strings.Count(out, says) != 1 || !strings.Contains(out, `"level":"WARN","msg":"configuration: `+says) {
+		t.Errorf("run:\n%s", out)
 	}
 }

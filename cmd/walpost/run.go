@@ -46,7 +46,7 @@ over, and the keys of what needs a restart are logged.`,
 
 // run is the relay's life, from its configuration to its exit code.
 func (a *app) run(cmd *cobra.Command) error {
-	cfg, err := a.loadConfig(cmd)
+	cfg, err := a.readConfig(cmd)
 	if err != nil {
 		return err
 	}
@@ -56,7 +56,7 @@ func (a *app) run(cmd *cobra.Command) error {
 	}
 	logStart(cfg, log)
 	limitMemory(cfg)
-	l := &liveConfig{load: func() (*config.Config, error) { return a.loadConfig(cmd) }, level: level, log: log, cfg: cfg}
+	l := &liveConfig{load: func() (*config.Config, error) { return a.readConfig(cmd) }, level: level, log: log, cfg: cfg}
 	if err := a.runRelay(cmd.Context(), cfg, l, log); err != nil {
 		log.Error("walpost ends", "reason", cmp.Or(reason.Of(err), reason.Unexpected), "err", err)
 		return &exitError{exitCode(err), nil}
@@ -96,6 +96,9 @@ func (a *app) runRelay(ctx context.Context, cfg *config.Config, l *liveConfig, l
 func logStart(cfg *config.Config, log *slog.Logger) {
 	log.Info("walpost starts", "version", thisBuild().version, "slot", cfg.Postgres.Slot, "publication", cfg.Postgres.Publication,
 		"table", cfg.Outbox.Table, "topic", cfg.Outbox.Topic, "bootstrap.servers", cfg.Kafka.BootstrapServers)
+	for _, w := range cfg.Warnings() {
+		log.Warn("configuration: " + w)
+	}
 	if cfg.Relay.ReadBack {
 		log.Info("relay.read_back has no effect in this version: after a crash, events that were not confirmed are sent again")
 	}

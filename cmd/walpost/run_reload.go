@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -74,6 +75,11 @@ func (l *liveConfig) reload() {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	for _, w := range fresh.Warnings() {
+		if !slices.Contains(l.cfg.Warnings(), w) {
+			l.log.Warn("configuration: " + w)
+		}
+	}
 	next, taken, left := l.cfg.Adopt(fresh)
 	l.cfg = next
 	_ = l.level.UnmarshalText([]byte(next.Log.Level)) // knows all that are valid

@@ -86,6 +86,7 @@ func TestStatusWantsALogin(t *testing.T) {
 		{[]string{"--address", address, "--login-file", "login"}, 0, "relay        leader"},
 		{[]string{"--address", address, "--login-file", "nologin"}, 2, "--login-file nologin does not hold user:password"},
 		{[]string{"--address", address, "--login-file", "nofile"}, 2, "--login-file: open nofile: no such file"},
+		{[]string{"--address", "relay.example:8488", "--login-file", "login"}, 2, "--address: the password would go to relay.example:8488 unencrypted; name it as https://relay.example:8488"},
 		{[]string{"--address", "http://me:canary@" + address}, 2, "--address is no address of the form"},
 		{[]string{"--address", hidden}, 0, "relay        leader\n"},
 		{[]string{"--address", "127.0.0.1:1"}, 1, "no relay answers at 127.0.0.1:1: dial tcp 127.0.0.1:1: connect: connection refused; and Postgres does not tell of the slot: connect to 127.0.0.1 port 1"},

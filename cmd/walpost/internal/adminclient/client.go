@@ -26,8 +26,12 @@ const requestTimeout = 5 * time.Second
 // maxBody is how much of an answer is read, in bytes.
 const maxBody = 1 << 20
 
-// withoutProxy is the HTTP client: what is asked is on this machine, or near.
-var withoutProxy = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+// withoutProxy is the HTTP client: what is asked is on this machine, or near. An admin server sends nobody elsewhere, and the login is for none
+// but the one that was named.
+var withoutProxy = &http.Client{
+	Transport:     &http.Transport{DisableKeepAlives: true},
+	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+}
 
 // Client asks a running relay's admin server.
 type Client struct {
@@ -50,8 +54,20 @@ func New(address string) (*Client, error) {
 	return &Client{base: base}, nil
 }
 
-// SetLogin makes the client log in, as a user of the server's admin.web_config.
-func (c *Client) SetLogin(user, password string) { c.user, c.password = user, password }
+// SetLogin makes the client log in, as a user of the server's admin.web_config. A password goes unencrypted no further than this machine.
+func (c *Client) SetLogin(user, password string) error {
+	if c.base.Scheme != "https" && !isThisMachine(c.base.Hostname()) {
+		return fmt.Errorf("the password would go to %s unencrypted; name it as https://%[1]s, with TLS in its admin.web_config", c.base.Host)
+	}
+	c.user, c.password = user, password
+	return nil
+}
+
+// isThisMachine reports whether a host is this machine, whatever a name server says.
+func isThisMachine(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
 
 // Host returns the host and port that are asked.
 func (c *Client) Host() string { return c.base.Host }

@@ -27,6 +27,32 @@ func TestStatusOfSomethingElse(t *testing.T) {
 	}
 }
 
+// TestLoginStaysSecret: a password goes unencrypted to this machine only, and to no other server than the one that was named.
+func TestLoginStaysSecret(t *testing.T) {
+	for address, want := range map[string]bool{
+		"127.0.0.1:8488": true, "localhost:8488": true, "[::1]:8488": true, "0.0.0.0:8488": true, "127.1.2.3:1": true, "https://relay:8488": true,
+		"relay:8488": false, "http://relay:8488": false, "10.0.0.7:8488": false, "[2001:db8::1]:8488": false, "localhost.example:8488": false,
+	} {
+		c := client(t, address)
+		err := c.SetLogin("me", "canary")
+		if (err == nil) != want || (c.user != "") != want || err != nil && (!strings.Contains(err.Error(), "https://"+c.Host()) || strings.Contains(err.Error(), "canary")) {
+			t.Errorf("%s: %v", address, err)
+		}
+	}
+	var told string
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { told = r.Header.Get("Authorization") }))
+	defer elsewhere.Close()
+	s := httptest.NewServer(http.RedirectHandler(elsewhere.URL, http.StatusFound)) // the same host name: Go's client would repeat the login there
+	defer s.Close()
+	c := client(t, s.URL)
+	if err := c.SetLogin("me", "canary"); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := c.Report(t.Context()); err == nil || !strings.Contains(err.Error(), "it answers with status 302") || told != "" {
+		t.Errorf("a redirection: %v; the other server was told %q", err, told)
+	}
+}
+
 func client(t *testing.T, address string) *Client {
 	t.Helper()
 	c, err := New(address)

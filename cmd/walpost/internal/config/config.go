@@ -27,6 +27,8 @@ type Config struct {
 
 	origins map[string]string // of every key that is not at its default: where it was set
 	files   map[string]string // of every secret that stands in a file of its own: that file
+
+	warnings []string
 }
 
 // Postgres is the database that is read.

@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"iter"
 	"net/url"
 	"strings"
 
@@ -123,23 +124,38 @@ func redactURL(rest string) string {
 
 // redactKeywords takes keyword strings as libpq does: spaces around the equals sign, quotes, backslashes.
 func redactKeywords(s string) string {
-	const space = " \t\n\r\v\f"
 	var parts []string
-	for s = strings.Trim(s, space); s != ""; s = strings.TrimLeft(s, space) {
-		name, rest, ok := strings.Cut(s, "=")
-		name = strings.Trim(name, space)
-		if !ok || strings.ContainsAny(name, space) {
+	for name, value := range keywords(s) {
+		if name == "" {
 			return mask
 		}
-		rest = strings.TrimLeft(rest, space)
-		n := valueLength(rest)
-		value := rest[:n]
 		if !showable[name] {
 			value = mask
 		}
-		parts, s = append(parts, name+"="+value), rest[n:]
+		parts = append(parts, name+"="+value)
 	}
 	return strings.Join(parts, " ")
+}
+
+// keywords yields names and values of a keyword string, as they are written. An empty name is what is none of its form, and the last.
+func keywords(s string) iter.Seq2[string, string] {
+	const space = " \t\n\r\v\f"
+	return func(yield func(name, value string) bool) {
+		for s := strings.Trim(s, space); s != ""; s = strings.TrimLeft(s, space) {
+			name, rest, ok := strings.Cut(s, "=")
+			name = strings.Trim(name, space)
+			if !ok || name == "" || strings.ContainsAny(name, space) {
+				yield("", s)
+				return
+			}
+			rest = strings.TrimLeft(rest, space)
+			n := valueLength(rest)
+			if !yield(name, rest[:n]) {
+				return
+			}
+			s = rest[n:]
+		}
+	}
 }
 
 // valueLength returns how many bytes the value at the beginning of s has, quotes included.

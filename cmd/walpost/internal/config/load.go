@@ -44,6 +44,7 @@ func Load(s Sources) (*Config, error) {
 	}
 	l.databaseURL(s.Environ)
 	wrong := l.apply(c)
+	c.warnOfSecrets(s.Environ)
 	return c, errors.Join(append(l.errs, c.validate(wrong)...)...)
 }
 
@@ -64,13 +65,16 @@ func (l *loader) level(settings []setting, errs []error) {
 	}
 }
 
-func readFlag(f Flag) ([]setting, []error) {
+func readFlag(f Flag) (settings []setting, errs []error) {
 	k, file := lookup(f.Path)
 	if k == nil {
 		name := strings.TrimPrefix(f.Path, "kafka.")
 		return nil, []error{fmt.Errorf("%s: unknown property %s%s", f.Name, PrintableName(name), propertyMeant(name))}
 	}
-	return []setting{{key: k, text: f.Value, file: file, origin: f.Name}}, nil
+	if name, ok := strings.CutPrefix(f.Name, "-X "); ok && k.secret && !file {
+		errs = append(errs, fmt.Errorf("%s: everybody on this machine sees it in the process list; set %s, or name a file that holds it by -X %s%s=FILE", f.Name, k.env, name, fileSuffix))
+	}
+	return []setting{{key: k, text: f.Value, file: file, origin: f.Name}}, errs
 }
 
 // databaseURL takes DATABASE_URL, which many platforms set, where nothing says what the database is.

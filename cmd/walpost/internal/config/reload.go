@@ -51,6 +51,7 @@ func (c *Config) Adopt(fresh *Config) (next *Config, taken, left []string) {
 	copied := *c
 	next = &copied
 	next.origins, next.files = maps.Clone(c.origins), maps.Clone(c.files)
+	next.warnings = fresh.warnings
 	login := true
 	for _, path := range []string{"kafka.security.protocol", "kafka.sasl.mechanism", "kafka.sasl.oauthbearer.token.endpoint.url"} {
 		login = login && !c.differs(byPath[path], fresh)

@@ -1,0 +1,111 @@
+package config
+
+import (
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+)
+
+// Warnings returns what is not wrong with the configuration and still not well, a sentence each, without secrets.
+func (c *Config) Warnings() []string { return c.warnings }
+
+func (c *Config) warn(format string, args ...any) {
+	c.warnings = append(c.warnings, fmt.Sprintf(format, args...))
+}
+
+// place is an origin in the configuration file: its name, line and column.
+var place = regexp.MustCompile(`^(.*):\d+:\d+$`)
+
+// warnOfSecrets warns of secrets that others on this machine can read: in files, and in the process list.
+func (c *Config) warnOfSecrets(environ []string) {
+	for i := range keys {
+		k := &keys[i]
+		switch file, origin := c.files[k.path], c.origins[k.path]; {
+		case file != "":
+			c.warnOfFile(origin+": "+k.path, file)
+		case !k.secret || k.path == "postgres.url" && !hasPassword(string(c.Postgres.URL)):
+		case origin == "--postgres-url":
+			c.warn("--postgres-url: everybody on this machine sees the password in the process list; set WALPOST_POSTGRES_URL, or use libpq's password file")
+		default:
+			if in := place.FindStringSubmatch(origin); in != nil {
+				c.warnOfFile(origin+": "+k.path, in[1])
+			}
+		}
+	}
+	if file := c.Kafka.SSLKeyLocation; file != "" {
+		c.warnOfFile(c.origins["kafka.ssl.key.location"]+": kafka.ssl.key.location", file)
+	}
+	c.warnOfFile(passwordFile(string(c.Postgres.URL), environ))
+}
+
+// warnOfFile warns of a file that holds a secret and that others may read.
+func (c *Config) warnOfFile(what, name string) {
+	if warning := OpenToOthers(name); warning != "" {
+		c.warn("%s: %s", what, warning)
+	}
+}
+
+// OpenToOthers returns what is wrong with the rights of a file that holds a secret, with the cure; "" if others may not read it, or if there
+// is no such file. Its group may: that is how orchestrators give secrets to a process that does not own them.
+func OpenToOthers(name string) string {
+	if name == "" {
+		return ""
+	}
+	info, err := os.Stat(name)
+	if err != nil || info.IsDir() || info.Mode().Perm()&0o004 == 0 {
+		return ""
+	}
+	return fmt.Sprintf("others on this machine may read %s (mode %#o); run: chmod o-rwx %[1]s (a secret of Kubernetes: set defaultMode: 0440)", name, info.Mode().Perm())
+}
+
+// hasPassword reports whether a connection string itself has a password.
+func hasPassword(connString string) bool {
+	return parameter(connString, "password") != "" || parameter(connString, "sslpassword") != ""
+}
+
+// passwordFile returns libpq's password file, and who names it.
+func passwordFile(connString string, environ []string) (what, name string) {
+	if file := parameter(connString, "passfile"); file != "" {
+		return "passfile", file
+	}
+	home := ""
+	for _, v := range environ {
+		switch name, value, _ := strings.Cut(v, "="); {
+		case name == "PGPASSFILE" && value != "":
+			return name, value
+		case name == "HOME":
+			home = value
+		}
+	}
+	if home == "" {
+		return "", ""
+	}
+	return "~/.pgpass", filepath.Join(home, ".pgpass")
+}
+
+// parameter returns what a connection string says of one of libpq's parameters; "" if it says nothing.
+func parameter(connString, name string) string {
+	for _, scheme := range []string{"postgres://", "postgresql://"} {
+		if !strings.HasPrefix(connString, scheme) {
+			continue
+		}
+		u, err := url.Parse(connString)
+		if err != nil {
+			return ""
+		}
+		if password, ok := u.User.Password(); ok && name == "password" {
+			return password
+		}
+		return u.Query().Get(name)
+	}
+	value := ""
+	for key, v := range keywords(connString) {
+		if key == name {
+			value = v
+		}
+	}
+	return value
+}

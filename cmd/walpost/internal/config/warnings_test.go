@@ -1,0 +1,95 @@
+package config
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// warned fails unless these are the warnings, each told by a part of it.
+func warned(t *testing.T, c *Config, want ...string) {
+	t.Helper()
+	got := c.Warnings()
+	if len(got) != len(want) {
+		t.Errorf("warnings\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+		return
+	}
+	for i := range got {
+		if !strings.Contains(got[i], want[i]) || strings.Contains(got[i], canary) {
+			t.Errorf("warning\n%s\nwant\n%s", got[i], want[i])
+		}
+	}
+}
+
+// TestFilesThatOthersRead: whatever file a secret stands in, others on the machine should not read it. Who is in the file's group may.
+func TestFilesThatOthersRead(t *testing.T) {
+	const login = "kafka: {security.protocol: SASL_SSL, sasl.mechanism: PLAIN, sasl.username: me, "
+	for _, test := range []struct {
+		name, file string
+		environ    []string
+		open       []string // files that others may read
+		want       []string
+	}{
+		{name: "nothing secret", file: "relay: {}\n", open: []string{"walpost.yaml", "other"}},
+		{name: "the configuration", file: login + "sasl.password: canary}\n", open: []string{"walpost.yaml"},
+			want: []string{"walpost.yaml:1:95: kafka.sasl.password: others on this machine may read walpost.yaml (mode 0644); run: chmod o-rwx walpost.yaml"}},
+		{name: "the configuration, closed", file: login + "sasl.password: canary}\n"},
+		{name: "a secret's file", file: login + "sasl.password_file: ./pw}\n", open: []string{"walpost.yaml", "pw"},
+			want: []string{"kafka.sasl.password: others on this machine may read ./pw (mode 0644)"}},
+		{name: "a secret's file, closed", file: login + "sasl.password_file: ./pw}\n", open: []string{"walpost.yaml"}},
+		{name: "a URL with a password", file: "postgres: {url: 'postgres://me:canary@db/shop'}\n", open: []string{"walpost.yaml"},
+			want: []string{"walpost.yaml:1:17: postgres.url: others on this machine may read walpost.yaml"}},
+		{name: "a URL without", file: "postgres: {url: 'postgres://me@db/shop'}\n", open: []string{"walpost.yaml"}},
+		{name: "a private key", file: "kafka: {security.protocol: SSL, ssl.certificate.location: ./cert, ssl.key.location: ./pw}\n", open: []string{"pw"},
+			want: []string{"kafka.ssl.key.location: others on this machine may read ./pw"}},
+		{name: "libpq's password file", environ: []string{"PGPASSFILE=./pw"}, open: []string{"pw"}, want: []string{"PGPASSFILE: others on this machine may read ./pw"}},
+		{name: "libpq's password file, named in the URL", environ: []string{"DATABASE_URL=host=db passfile=./pw"}, open: []string{"pw"}, want: []string{"passfile: others on this machine may read ./pw"}},
+		{name: "libpq's password file, by parameter", environ: []string{"DATABASE_URL=postgres://db/shop?passfile=./pw"}, open: []string{"pw"}, want: []string{"passfile: others on this machine may read ./pw"}},
+		{name: "libpq's password file, at home", environ: []string{"HOME=."}, open: []string{".pgpass"}, want: []string{"~/.pgpass: others on this machine may read .pgpass"}},
+		{name: "libpq's password file, at home, closed", environ: []string{"HOME=."}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			write(t, test.file)
+			for _, name := range []string{"pw", "other", "cert", ".pgpass"} {
+				if err := os.WriteFile(name, []byte(canary), 0o640); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, name := range test.open {
+				if err := os.Chmod(name, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			c, err := Load(Sources{Environ: test.environ})
+			if err != nil && !strings.Contains(err.Error(), "ssl.") { // the key is none
+				t.Fatal(err)
+			}
+			warned(t, c, test.want...)
+		})
+	}
+}
+
+// TestSecretsOnTheCommandLine: everybody on the machine sees the command lines of all processes.
+func TestSecretsOnTheCommandLine(t *testing.T) {
+	write(t, "kafka: {security.protocol: SASL_SSL, sasl.mechanism: PLAIN, sasl.username: me}\n")
+	_, err := Load(Sources{Flags: []Flag{{"-X sasl.password", "kafka.sasl.password", canary}}})
+	check(t, err, "-X sasl.password: everybody on this machine sees it in the process list; set WALPOST_KAFKA_SASL_PASSWORD, or name a file that holds it by -X sasl.password_file=FILE")
+	if err := os.WriteFile("pw", []byte(canary), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := Load(Sources{Flags: []Flag{{"-X sasl.password_file", "kafka.sasl.password_file", "./pw"}}})
+	check(t, err, "")
+	warned(t, c)
+	const says = "--postgres-url: everybody on this machine sees the password in the process list"
+	for _, url := range []string{"postgres://me:canary@db/shop", "host=db user=me password=canary", "postgres://db/shop?password=canary"} {
+		c, err := Load(Sources{Flags: []Flag{{"--postgres-url", "postgres.url", url}, {"-X sasl.password_file", "kafka.sasl.password_file", "./pw"}}})
+		check(t, err, "")
+		warned(t, c, says)
+	}
+	c, err = Load(Sources{Environ: []string{"PGPASSWORD=canary"}, Flags: []Flag{{"--postgres-url", "postgres.url", "postgres://me@db/shop"}, {"-X sasl.password_file", "kafka.sasl.password_file", "./pw"}}})
+	check(t, err, "")
+	if slices.ContainsFunc(c.Warnings(), func(w string) bool { return strings.Contains(w, says) }) {
+		t.Error("a password that is not in the URL counts as in it")
+	}
+}
