@@ -23,6 +23,9 @@ func (r *Relay) prepare(ctx context.Context, db *postgres.DB) (*postgres.Found, 
 	if err != nil {
 		return nil, err
 	}
+	if err := r.warnOfRisks(ctx, db); err != nil {
+		return nil, err
+	}
 	if err := postgres.CheckSchema(ctx, db, r.cfg.Table); err != nil {
 		return nil, err
 	}

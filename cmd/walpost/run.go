@@ -38,7 +38,7 @@ the log says what to do; 2 a wrong command line or configuration, or an admin.li
 Passwords in files of their own and certificates are read anew for each connection. SIGHUP: the
 configuration is read again; log.level and what logs in (users, passwords, certificates) is taken
 over, and the keys of what needs a restart are logged.`,
-		Example: `  walpost run --postgres-url postgres://walpost@db/shop --kafka kafka:9092
+		Example: `  walpost run --postgres-url 'postgres://walpost@db/shop?sslmode=verify-full' --kafka kafka:9092
   WALPOST_POSTGRES_URL_FILE=/run/secrets/url walpost run -c walpost.yaml`,
 		RunE: verb(a.run),
 	})

@@ -96,6 +96,10 @@ func (d *diagnosing) connection(db *postgres.DB) {
 	if c, ok := db.PgConn().Conn().(*tls.Conn); ok {
 		manner = tls.VersionName(c.ConnectionState().Version)
 	}
+	if risk := db.UnencryptedRisk(); risk != nil {
+		d.list.Add("connection", diagnosis.Warning, risk.What, risk.Cure)
+		return
+	}
 	d.list.OK("connection", "connected to %s port %d as %s, database %s, %s", cfg.Host, cfg.Port, cfg.User, cfg.Database, manner)
 }
 

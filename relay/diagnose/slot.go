@@ -98,20 +98,24 @@ func (d *diagnosing) room(ctx context.Context, db *postgres.DB, setting, view st
 func (d *diagnosing) retention(ctx context.Context, db *postgres.DB) {
 	const check = "max_slot_wal_keep_size"
 	var keep, idle string
-	var unlimited, expires bool
+	var expires bool
 	// The second is there since 18.
-	err := db.QueryRow(ctx, `select current_setting('max_slot_wal_keep_size'), current_setting('max_slot_wal_keep_size') = '-1',
+	err := db.QueryRow(ctx, `select current_setting('max_slot_wal_keep_size'),
 		coalesce(current_setting('idle_replication_slot_timeout', true), '0'), coalesce(current_setting('idle_replication_slot_timeout', true), '0') not in ('0', '')`).
-		Scan(&keep, &unlimited, &idle, &expires)
+		Scan(&keep, &idle, &expires)
+	if err != nil {
+		d.fail(check, d.Classify(err, pgerror.Preparing), unasked)
+		return
+	}
+	risk, err := db.SlotLimitRisk(ctx)
 	if err != nil {
 		d.fail(check, d.Classify(err, pgerror.Preparing), unasked)
 		return
 	}
 	s := d.found.Slot
 	switch {
-	case unlimited:
-		d.list.Add(check, diagnosis.Warning, "max_slot_wal_keep_size is unlimited: while no relay runs, or Kafka is away, WAL piles up until the disk is full and the database stops",
-			"run: ALTER SYSTEM SET max_slot_wal_keep_size = '50GB' (less than the disk has left, and more than a long outage writes), then SELECT pg_reload_conf()")
+	case risk != nil:
+		d.list.Add(check, diagnosis.Warning, risk.What, risk.Cure)
 	case s != nil && postgres.PressureNone.Next(s) == postgres.PressureHigh:
 		d.list.Add(check, diagnosis.Warning, fmt.Sprintf("max_slot_wal_keep_size is %s, and slot %s is lost after %s more", keep, d.Slot, bytesize.Format(s.Safe)),
 			"let the relay catch up, or raise it: ALTER SYSTEM SET max_slot_wal_keep_size, then SELECT pg_reload_conf()")
