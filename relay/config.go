@@ -41,8 +41,7 @@ type Sink interface {
 type Config struct {
 	postgres.Config
 
-	Backfill   string // what happens to rows that are there at the first start: "publish" (or "") or "skip"
-	OnBadEvent string // "park" acts as "halt": the relay stops with a reason before the event
+	Backfill string // what happens to rows that are there at the first start: "publish" (or "") or "skip"
 
 	MaxInFlightBytes int64         // what the sink may hold; one event may be larger. 0: 32 MiB
 	ShutdownTimeout  time.Duration // how long leaving waits for acks. 0: 10 s

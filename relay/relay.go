@@ -65,9 +65,6 @@ func New(cfg Config) (*Relay, error) {
 //
 // Any error it returns is permanent. It is called once.
 func (r *Relay) Run(ctx context.Context) error {
-	if r.cfg.OnBadEvent == "park" {
-		r.log.Info("on_bad_event: park acts as halt: an event that Kafka can never take stops the relay with a reason")
-	}
 	defer r.closeSink()
 	defer r.watcher.start(ctx)()
 	var retry backoff

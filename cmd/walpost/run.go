@@ -99,9 +99,6 @@ func logStart(cfg *config.Config, log *slog.Logger) {
 	for _, w := range cfg.Warnings() {
 		log.Warn("configuration: " + w)
 	}
-	if cfg.Relay.ReadBack {
-		log.Info("relay.read_back has no effect in this version: after a crash, events that were not confirmed are sent again")
-	}
 	if !cfg.Outbox.PositionHeader && cfg.Outbox.Profile != "debezium" {
 		log.Info("outbox.position_header has no effect: it is for profile debezium, and ce_sequence is there all the same", "profile", cfg.Outbox.Profile)
 	}

@@ -84,7 +84,7 @@ func TestHangupLeavesTheFlagsLevel(t *testing.T) {
 	fake := newFake(func(ctx context.Context) error { <-ctx.Done(); return nil })
 	p := start(t.Context(), fake.instead, append(quietly, "--log-level", "warn")...)
 	fake.awaitRunning(t, p)
-	if err := os.WriteFile("quiet.yaml", []byte(noServer+"log: {level: debug}\nrelay: {read_back: false}\n"), 0o600); err != nil {
+	if err := os.WriteFile("quiet.yaml", []byte(noServer+"log: {level: debug}\nrelay: {shutdown_timeout: 3s}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	kill(t, syscall.SIGHUP)

@@ -16,7 +16,8 @@ import (
 
 // Config is the whole configuration. The key of a field is its place in the file, with dots between the levels, and makes the name of its
 // environment variable: WALPOST_ and the key in capitals, dots and minuses as underscores. An empty variable counts as not set, but for
-// the fields whose tag says that empty is off. What is tagged as live a running program takes over: see [Config.Adopt].
+// the fields whose tag says that empty is off. What is tagged as live a running program takes over: see [Config.Adopt]. A value that is tagged
+// as later is taken with a warning, and means what is tagged as now.
 type Config struct {
 	Postgres Postgres `key:"postgres"`
 	Outbox   Outbox   `key:"outbox"`
@@ -58,8 +59,8 @@ type Outbox struct {
 	Backfill string `key:"backfill"`
 	// Retention is what happens to rows that are confirmed: keep.
 	Retention string `key:"retention"`
-	// OnBadEvent is what happens to an event that Kafka can never take: halt. park acts as halt, and the relay says so at its start.
-	OnBadEvent string `key:"on_bad_event"`
+	// OnBadEvent is what happens to an event that Kafka can never take: halt. park is for a later version.
+	OnBadEvent string `key:"on_bad_event" later:"park" now:"halt"`
 	// PositionHeader gives records of profile debezium the header walpost_position. Other profiles have the position in ce_sequence, and
 	// it changes nothing there.
 	PositionHeader bool `key:"position_header"`
@@ -119,9 +120,8 @@ type Relay struct {
 	MaxInFlightBytes Size `key:"max_in_flight_bytes"`
 	// ShutdownTimeout is how long a clean stop waits for what is on its way.
 	ShutdownTimeout time.Duration `key:"shutdown_timeout"`
-	// ReadBack asks for restarts without duplicates. This version does not read back: a restart may send again what was not yet
-	// confirmed, and `run` says so at its start.
-	ReadBack bool `key:"read_back"`
+	// ReadBack asks for restarts without duplicates, which is for a later version: a restart may send again what was not yet confirmed.
+	ReadBack bool `key:"read_back" later:"true"`
 }
 
 // Admin is the HTTP server for health and metrics.
@@ -155,7 +155,7 @@ func Default() *Config {
 			Profile:        "cloudevents",
 			Backfill:       "publish",
 			Retention:      "keep",
-			OnBadEvent:     "park",
+			OnBadEvent:     "halt",
 			PositionHeader: true,
 		},
 		Kafka: Kafka{
@@ -166,7 +166,7 @@ func Default() *Config {
 			SecurityProtocol: "PLAINTEXT",
 			Partitioner:      "murmur2",
 		},
-		Relay:   Relay{MaxInFlightBytes: 32 << 20, ShutdownTimeout: 10 * time.Second, ReadBack: true},
+		Relay:   Relay{MaxInFlightBytes: 32 << 20, ShutdownTimeout: 10 * time.Second},
 		Admin:   Admin{Listen: "127.0.0.1:8488"},
 		Log:     Log{Level: "info"},
 		origins: map[string]string{},

@@ -86,8 +86,8 @@ func (c *Config) PostgresConfig() (postgres.Config, error) {
 func (c *Config) RelayConfig() (relay.Config, error) {
 	source, err := c.PostgresConfig()
 	return relay.Config{
-		Config:   source,
-		Backfill: c.Outbox.Backfill, OnBadEvent: c.Outbox.OnBadEvent,
+		Config:           source,
+		Backfill:         c.Outbox.Backfill,
 		MaxInFlightBytes: int64(c.Relay.MaxInFlightBytes), ShutdownTimeout: c.Relay.ShutdownTimeout,
 	}, err
 }

@@ -12,6 +12,8 @@ type key struct {
 	secret bool   // it may also be given as a file that holds it
 	live   bool   // a running program takes over a new value
 	off    bool   // an empty value turns off what the default has on
+	later  string // a value that only a later version knows; "": none
+	now    string // what that value means in this one; "": nothing, and the key is not shown
 	field  []int  // where it is in Config
 }
 
@@ -40,7 +42,8 @@ func collect(t reflect.Type, prefix string, field []int) (keys []key, sections [
 			keys, sections = append(keys, below...), append(append(sections, path), deeper...)
 			continue
 		}
-		keys = append(keys, key{path: path, env: envName(path), secret: f.Type == reflect.TypeFor[Secret](), live: f.Tag.Get("live") == "yes", off: f.Tag.Get("empty") == "off", field: index})
+		keys = append(keys, key{path: path, env: envName(path), secret: f.Type == reflect.TypeFor[Secret](), live: f.Tag.Get("live") == "yes", off: f.Tag.Get("empty") == "off",
+			later: f.Tag.Get("later"), now: f.Tag.Get("now"), field: index})
 	}
 	return keys, sections
 }

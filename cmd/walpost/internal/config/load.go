@@ -44,6 +44,7 @@ func Load(s Sources) (*Config, error) {
 	}
 	l.databaseURL(s.Environ)
 	wrong := l.apply(c)
+	c.warnOfLater()
 	c.warnOfSecrets(s.Environ)
 	return c, errors.Join(append(l.errs, c.validate(wrong)...)...)
 }

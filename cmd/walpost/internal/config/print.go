@@ -33,7 +33,14 @@ func (c *Config) print(b *strings.Builder, t reflect.Type, section string) {
 			c.print(b, f.Type, join(section, name))
 		default:
 			k := byPath[join(section, name)]
-			fmt.Fprintf(b, "%s%s: %s%s\n", indent, name, scalar(f.Type, c.text(k)), c.comment(k))
+			text := c.text(k)
+			switch {
+			case k.later != "" && k.now == "":
+				continue
+			case k.later == text && text != "":
+				text = k.now
+			}
+			fmt.Fprintf(b, "%s%s: %s%s\n", indent, name, scalar(f.Type, text), c.comment(k))
 		}
 	}
 }

@@ -16,6 +16,26 @@ func (c *Config) warn(format string, args ...any) {
 	c.warnings = append(c.warnings, fmt.Sprintf(format, args...))
 }
 
+// warnOfLater warns of what only a later version has, of all of it at once.
+func (c *Config) warnOfLater() {
+	var parts []string
+	for i := range keys {
+		k := &keys[i]
+		origin := c.origins[k.path]
+		if k.later == "" || origin == "" || c.text(k) != k.later {
+			continue
+		}
+		means := fmt.Sprintf(": %s acts as %s", k.later, k.now)
+		if k.now == "" {
+			means = " has no effect"
+		}
+		parts = append(parts, origin+": "+k.path+means)
+	}
+	if len(parts) > 0 {
+		c.warn("%s: this version of walpost does not have that yet", strings.Join(parts, "; "))
+	}
+}
+
 // place is an origin in the configuration file: its name, line and column.
 var place = regexp.MustCompile(`^(.*):\d+:\d+$`)
 

@@ -93,3 +93,33 @@ func TestSecretsOnTheCommandLine(t *testing.T) {
 		t.Error("a password that is not in the URL counts as in it")
 	}
 }
+
+// TestKeysOfALaterVersion: a file that was written for it is taken, with one warning; what is in force, and printed, is what this version does.
+func TestKeysOfALaterVersion(t *testing.T) {
+	const park, readBack = "outbox.on_bad_event: park acts as halt", "relay.read_back has no effect"
+	for _, test := range []struct {
+		file    string
+		environ []string
+		want    []string // parts of the one warning
+	}{
+		{},
+		{file: "outbox: {on_bad_event: halt}\nrelay: {read_back: false}\n"},
+		{file: "outbox: {on_bad_event: park}\nrelay: {read_back: true}\n", want: []string{"walpost.yaml:1:24: " + park, "walpost.yaml:2:20: " + readBack}},
+		{file: "relay: {read_back: true}\n", want: []string{"walpost.yaml:1:20: " + readBack}},
+		{environ: []string{"WALPOST_OUTBOX_ON_BAD_EVENT=park"}, want: []string{"WALPOST_OUTBOX_ON_BAD_EVENT: " + park}},
+	} {
+		write(t, test.file)
+		c, err := Load(Sources{Environ: test.environ})
+		check(t, err, "")
+		if warned(t, c, test.want[:min(1, len(test.want))]...); len(test.want) > 1 && !strings.Contains(c.Warnings()[0], test.want[1]) {
+			t.Errorf("no %s in %s", test.want[1], c.Warnings()[0])
+		}
+		var out strings.Builder
+		if err := c.Print(&out); err != nil {
+			t.Fatal(err)
+		}
+		if text := out.String(); strings.Contains(text, "park") || strings.Contains(text, "read_back") || !strings.Contains(text, "  on_bad_event: halt") {
+			t.Errorf("%s%q: printed as in force:\n%s", test.file, test.environ, text)
+		}
+	}
+}
