@@ -26,9 +26,11 @@ Exit codes: 0 done, 1 failed, 2 wrong command line or configuration, 3 a check f
 		Example: `  walpost schema apply --app-role shop_app --relay-role walpost
   walpost run --kafka kafka:9092
   walpost run -c walpost.yaml -X compression.type=lz4`,
+		Version:       thisBuild().String(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	})
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(flagError)
 	a.addFlags(root)
 	root.SetHelpCommand(helpCommand(root))

@@ -49,6 +49,7 @@ func TestExitCodes(t *testing.T) {
 		{args: "schema apply --postgres-url host=127.0.0.1,port=1", code: 1, stderr: "walpost: connect to 127.0.0.1 port 5432 as "},
 		{args: "schema check --postgres-url postgres://127.0.0.1:1/db", code: 1, stderr: "walpost: connect to 127.0.0.1 port 1 as "},
 		{args: "version", stdout: "walpost "},
+		{args: "--version", stdout: "walpost "},
 		{args: "completion bash", stdout: "# bash completion"},
 	} {
 		t.Run(test.args, func(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	"walpost/cmd/walpost/internal/config"
 	"walpost/internal/catalog"
 	"walpost/relay/pgerror"
+	"walpost/relay/postgres"
 	"walpost/schema"
 )
 
@@ -73,9 +74,9 @@ func (a *app) schemaPrint(_ *cobra.Command, _ *config.Config, o schema.Options) 
 func (a *app) schemaApply(cmd *cobra.Command, cfg *config.Config, o schema.Options) error {
 	return withDatabase(cmd.Context(), cfg, func(ctx context.Context, conn *pgx.Conn) error {
 		if err := catalog.Apply(ctx, conn, o); err != nil {
-			return fmt.Errorf("apply schema: %w", err)
+			return err
 		}
-		if _, err := fmt.Fprintf(a.stdout, "schema walpost is at version %d, outbox %s is there\n", schema.Version, o.Table); err != nil {
+		if _, err := fmt.Fprintf(a.stdout, "schema walpost is at version %d, outbox %s is there, in %s\n", schema.Version, o.Table, postgres.Place(conn)); err != nil {
 			return err
 		}
 		level, enough, err := catalog.WALLevel(ctx, conn)
@@ -93,7 +94,7 @@ func (a *app) schemaCheck(cmd *cobra.Command, cfg *config.Config, o schema.Optio
 	return withDatabase(cmd.Context(), cfg, func(ctx context.Context, conn *pgx.Conn) error {
 		differences, err := catalog.Check(ctx, conn, o)
 		if err != nil {
-			return fmt.Errorf("check schema: %w", err)
+			return err
 		}
 		for _, d := range differences {
 			if _, err := fmt.Fprintln(a.stdout, d); err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -22,7 +23,7 @@ func TestSchemaApplyAndCheck(t *testing.T) {
 	}
 	for range 2 {
 		code, stdout, stderr = command(t, "schema", "apply")
-		if code != 0 || stdout != "schema walpost is at version 1, outbox walpost.outbox is there\n" || stderr != "" {
+		if code != 0 || stdout != "schema walpost is at version 1, outbox walpost.outbox is there, in "+place(t, db.DSN)+"\n" || stderr != "" {
 			t.Fatalf("apply: exit %d\n%s%s", code, stdout, stderr)
 		}
 	}
@@ -82,7 +83,7 @@ func TestSchemaApplyTellsOfWALLevel(t *testing.T) {
 	clean(t)
 	t.Setenv("WALPOST_POSTGRES_URL", server.DSN("postgres"))
 	code, stdout, stderr := command(t, "schema", "apply")
-	if code != 0 || stdout != "schema walpost is at version 1, outbox walpost.outbox is there\n" ||
+	if code != 0 || stdout != "schema walpost is at version 1, outbox walpost.outbox is there, in "+place(t, server.DSN("postgres"))+"\n" ||
 		stderr != "walpost: wal_level is replica, and walpost run needs logical; run: ALTER SYSTEM SET wal_level = logical, and restart the server\n" {
 		t.Errorf("exit %d\n%s%s", code, stdout, stderr)
 	}
@@ -95,7 +96,7 @@ func TestSchemaApplyToAnUnsuitableTable(t *testing.T) {
 	t.Setenv("WALPOST_POSTGRES_URL", db.DSN)
 	db.Exec(t, "create table public.events (id int, aggregatetype text, aggregateid text, type text, payload int)")
 	code, stdout, stderr := command(t, "schema", "apply", "--table", "public.events")
-	if code != 1 || stdout != "" || !strings.Contains(stderr, "payload") || !strings.Contains(stderr, "integer") {
+	if code != 1 || stdout != "" || !strings.Contains(stderr, "payload") || !strings.Contains(stderr, "integer") || strings.Count(stderr, "apply schema") != 1 {
 		t.Errorf("exit %d\n%s%s", code, stdout, stderr)
 	}
 	var there bool
@@ -114,4 +115,14 @@ func TestSchemaPrintIsTheSchemas(t *testing.T) {
 	if want := schema.Script(schema.Options{}); code != 0 || stdout != want {
 		t.Errorf("exit %d\n%s", code, stdout)
 	}
+}
+
+// place is a database as verbs say where they changed something.
+func place(t *testing.T, dsn string) string {
+	t.Helper()
+	c, err := pgx.ParseConfig(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("database %s at %s:%d", c.Database, c.Host, c.Port)
 }

@@ -145,7 +145,7 @@ func (a *app) slotCreate(cmd *cobra.Command) error {
 		return err
 	}
 	fmt.Fprintf(a.stderr, "walpost: walpost run will publish what is committed from now on, and none of the rows that %s had before; start it soon, for the slot keeps WAL from now on\n", c.Table)
-	_, err = fmt.Fprintf(a.stdout, "created slot %s at %s\n", s.Name, s.ConfirmedFlushLSN)
+	_, err = fmt.Fprintf(a.stdout, "created slot %s at %s, in %s\n", s.Name, s.ConfirmedFlushLSN, s.Place)
 	return err
 }
 
@@ -163,7 +163,7 @@ func (a *app) slotDrop(cmd *cobra.Command, named string) error {
 		return err
 	}
 	fmt.Fprintf(a.stderr, "walpost: %s\n", afterDrop(s, c.Table))
-	_, err = fmt.Fprintf(a.stdout, "dropped slot %s, which stood at %s\n", s.Name, cmp.Or(s.ConfirmedFlushLSN, "none"))
+	_, err = fmt.Fprintf(a.stdout, "dropped slot %s, which stood at %s, from %s\n", s.Name, cmp.Or(s.ConfirmedFlushLSN, "none"), s.Place)
 	return err
 }
 

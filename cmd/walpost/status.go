@@ -34,7 +34,7 @@ or a relay runs that has to be asked elsewhere.`,
   walpost status --address 10.0.0.7:8488 --login-file /run/secrets/admin`,
 		RunE: verb(func(cmd *cobra.Command) error { return a.status(cmd, flags) }),
 	})
-	cmd.Flags().BoolVar(&flags.json, "json", false, "print the JSON of /api/status, on one line")
+	cmd.Flags().BoolVar(&flags.json, "json", false, "print the JSON of /api/status, on one line; with --watch one line a look")
 	cmd.Flags().BoolVar(&flags.watch, "watch", false, "print it again every two seconds, until told to stop; a line each where there is no terminal")
 	flags.add(cmd)
 	return cmd
@@ -72,7 +72,9 @@ func (a *app) watchStatus(ctx context.Context, cfg *config.Config, client *admin
 		text := ""
 		switch {
 		case err != nil && ctx.Err() == nil:
-			v, text = &statusView{}, fmt.Sprintf("%s cannot tell: %v\n", now.Format(time.TimeOnly), err)
+			if v, text = unknownStatus(cfg, err), fmt.Sprintf("%s cannot tell: %v\n", now.Format(time.TimeOnly), err); asJSON {
+				fmt.Fprint(a.stderr, "walpost: "+text)
+			}
 		case err != nil:
 			return nil
 		case terminal(a.stdout):
@@ -80,7 +82,7 @@ func (a *app) watchStatus(ctx context.Context, cfg *config.Config, client *admin
 		default:
 			text = v.line(now)
 		}
-		if err := a.printStatus(v, asJSON && err == nil, text); err != nil {
+		if err := a.printStatus(v, asJSON, text); err != nil {
 			return err
 		}
 		select {

@@ -181,3 +181,41 @@ func TestWatch(t *testing.T) {
 		t.Errorf("signs for a terminal: %q", text)
 	}
 }
+
+// With --json there is one object a look and nothing else, also while nothing can be told.
+func TestWatchJSON(t *testing.T) {
+	clean(t)
+	t.Setenv("WALPOST_POSTGRES_URL", "postgres://127.0.0.1:1/none")
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := silent.Addr().String()
+	silent.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	p := start(ctx, nil, "status", "--watch", "--json", "--address", address)
+	looks := func(role, reason string) {
+		t.Helper()
+		eventually(t, func() error {
+			text := p.stdout.String()
+			for line := range strings.Lines(text) {
+				var r report.Report
+				if err := json.Unmarshal([]byte(line), &r); err != nil {
+					t.Fatalf("%v in the line %s", err, line)
+				}
+				if r.Role == role && strings.Contains(r.Reason, reason) && r.Slot.Name == "walpost" {
+					return nil
+				}
+			}
+			return fmt.Errorf("no %s in\n%s%s", role, text, &p.stderr)
+		})
+	}
+	looks("none", "no relay answers at "+address)
+	t.Setenv("WALPOST_ADMIN_LISTEN", address)
+	running(t, relay.State{Role: relay.Leader})
+	looks("leader", "")
+	cancel()
+	if code := p.exit(t); code != 0 {
+		t.Errorf("exit %d", code)
+	}
+}

@@ -56,6 +56,14 @@ func queryStatus(ctx context.Context, cfg *config.Config, client *adminclient.Cl
 	return v, err
 }
 
+// unknownStatus is what there is to say when neither a relay nor Postgres answers.
+func unknownStatus(cfg *config.Config, why error) *statusView {
+	v := &statusView{Report: report.Report{Role: "none", Reason: why.Error(), Slot: report.Slot{Name: cfg.Postgres.Slot}, BlockedTopics: []report.BlockedTopic{}}}
+	v.text, _ = json.Marshal(v.Report) // as of every report, which has nothing that JSON has not
+	v.text = append(v.text, '\n')
+	return v
+}
+
 // exit is the exit code, as an error.
 func (v *statusView) exit() error {
 	switch {

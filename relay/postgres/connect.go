@@ -1,9 +1,11 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -43,6 +45,17 @@ func ConnectTo(ctx context.Context, connString string, addr net.Addr) (*DB, erro
 		return nil, pgerror.ConnectError(err, &cfg.Config)
 	}
 	return &DB{conn}, nil
+}
+
+// Place returns where a connection leads, for verbs that change something: the database and its server, as the connection string names them.
+// Of several hosts it is the address that was reached.
+func Place(conn *pgx.Conn) string {
+	cfg := conn.Config()
+	server := net.JoinHostPort(cfg.Host, strconv.Itoa(int(cfg.Port)))
+	if pgerror.SeveralHosts(&cfg.Config) {
+		server = conn.PgConn().Conn().RemoteAddr().String()
+	}
+	return "database " + cmp.Or(cfg.Database, cfg.User) + " at " + server
 }
 
 // Close closes the connection, and waits a second for that at most.

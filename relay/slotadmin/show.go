@@ -32,6 +32,8 @@ type Slot struct {
 
 	Recorded *Recorded `json:"relay_state"` // nil: no relay has begun with it
 
+	Place string `json:"-"` // the database and the server that were asked, for people
+
 	foreign bool // it is of another database than the connection
 }
 
@@ -143,7 +145,7 @@ func (v *verb) do(ctx context.Context, act func(context.Context) error) error {
 
 // look returns what is there; Type is "" if there is no slot.
 func (v *verb) look(ctx context.Context) (*Slot, error) {
-	s := &Slot{Name: v.Slot}
+	s := &Slot{Name: v.Slot, Place: postgres.Place(v.db.Conn)}
 	// What newer versions have more is asked for in a way that needs no column.
 	err := v.db.QueryRow(ctx, `
 		select coalesce(s.plugin, ''), s.slot_type, coalesce(s.database, ''), coalesce(s.database <> pg_catalog.current_database(), false), s.active, coalesce(s.active_pid, 0),

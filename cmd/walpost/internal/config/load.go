@@ -44,6 +44,7 @@ func Load(s Sources) (*Config, error) {
 	}
 	l.databaseURL(s.Environ)
 	wrong := l.apply(c)
+	c.warnOfOutranked(s.Environ)
 	c.warnOfLater()
 	c.warnOfSecrets(s.Environ)
 	return c, errors.Join(append(l.errs, c.validate(wrong)...)...)
@@ -78,6 +79,9 @@ func readFlag(f Flag) (settings []setting, errs []error) {
 	return []setting{{key: k, text: f.Value, file: file, origin: f.Name}}, errs
 }
 
+// databaseURL is the variable that many platforms set.
+const databaseURL = "DATABASE_URL"
+
 // databaseURL takes DATABASE_URL, which many platforms set, where nothing says what the database is.
 func (l *loader) databaseURL(environ []string) {
 	k := byPath["postgres.url"]
@@ -85,8 +89,8 @@ func (l *loader) databaseURL(environ []string) {
 		return
 	}
 	for _, v := range environ {
-		if url, ok := strings.CutPrefix(v, "DATABASE_URL="); ok && url != "" {
-			l.won[k] = setting{key: k, text: url, origin: "DATABASE_URL"}
+		if url, ok := strings.CutPrefix(v, databaseURL+"="); ok && url != "" {
+			l.won[k] = setting{key: k, text: url, origin: databaseURL}
 		}
 	}
 }

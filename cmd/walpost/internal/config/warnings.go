@@ -6,7 +6,10 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // Warnings returns what is not wrong with the configuration and still not well, a sentence each, without secrets.
@@ -14,6 +17,31 @@ func (c *Config) Warnings() []string { return c.warnings }
 
 func (c *Config) warn(format string, args ...any) {
 	c.warnings = append(c.warnings, fmt.Sprintf(format, args...))
+}
+
+// warnOfOutranked warns of libpq's variables that DATABASE_URL outranks: whoever set both meant one of them.
+func (c *Config) warnOfOutranked(environ []string) {
+	if c.origins["postgres.url"] != databaseURL {
+		return
+	}
+	pg, err := pgconn.ParseConfig(string(c.Postgres.URL))
+	if err != nil {
+		return // which is told elsewhere
+	}
+	var outranked []string
+	for _, v := range []struct{ name, inForce string }{
+		{"PGHOST", pg.Host}, {"PGPORT", strconv.Itoa(int(pg.Port))}, {"PGDATABASE", pg.Database}, {"PGUSER", pg.User},
+	} {
+		for _, set := range environ {
+			if value, ok := strings.CutPrefix(set, v.name+"="); ok && value != "" && value != v.inForce {
+				outranked = append(outranked, v.name)
+			}
+		}
+	}
+	if len(outranked) > 0 {
+		c.warn("%s outranks %s, which %s something else; unset it, or say by WALPOST_POSTGRES_URL what is meant", databaseURL, strings.Join(outranked, ", "),
+			map[bool]string{true: "names", false: "name"}[len(outranked) == 1])
+	}
 }
 
 // warnOfLater warns of what only a later version has, of all of it at once.

@@ -123,3 +123,28 @@ func TestKeysOfALaterVersion(t *testing.T) {
 		}
 	}
 }
+
+// TestDatabaseURLOutranksPGVariables: two sources that name different databases are told of, for one of them is not meant.
+func TestDatabaseURLOutranksPGVariables(t *testing.T) {
+	for _, test := range []struct {
+		env  map[string]string
+		want []string
+	}{
+		{map[string]string{"DATABASE_URL": "postgres://me:canary@platform:1/db", "PGHOST": "mine", "PGDATABASE": "other", "PGUSER": "me", "PGPORT": "1"},
+			[]string{"DATABASE_URL outranks PGHOST, PGDATABASE, which name something else; unset it, or say by WALPOST_POSTGRES_URL what is meant"}},
+		{map[string]string{"DATABASE_URL": "postgres://me@platform/db", "PGHOST": "platform", "PGUSER": "me", "PGPORT": "5432"}, nil},
+		{map[string]string{"DATABASE_URL": "postgres:///db", "PGHOST": "mine", "PGUSER": "me"}, nil}, // they fill in what it leaves open
+		{map[string]string{"PGHOST": "mine"}, nil},
+		{map[string]string{"DATABASE_URL": "postgres://platform/db", "WALPOST_POSTGRES_URL": "postgres://ours/db", "PGHOST": "mine"}, nil},
+	} {
+		write(t, "")
+		var environ []string
+		for name, value := range test.env {
+			t.Setenv(name, value)
+			environ = append(environ, name+"="+value)
+		}
+		c, err := Load(Sources{Environ: environ})
+		check(t, err, "")
+		warned(t, c, test.want...)
+	}
+}
