@@ -38,12 +38,16 @@ func Load(s Sources) (*Config, error) {
 	if s.File != "" {
 		l.level(readFile(s.File))
 	}
-	l.level(readEnvironment(s.Environ))
+	settings, errs, ignored := readEnvironment(s.Environ)
+	l.level(settings, errs)
 	for _, f := range s.Flags {
 		l.level(readFlag(f))
 	}
 	l.databaseURL(s.Environ)
 	wrong := l.apply(c)
+	for _, name := range ignored {
+		c.warn("environment: %s is none of walpost's variables and is ignored", PrintableName(name))
+	}
 	c.warnOfOutranked(s.Environ)
 	c.warnOfLater()
 	c.warnOfSecrets(s.Environ)

@@ -15,7 +15,10 @@ var foreign = regexp.MustCompile(`^WALPOST_(TEST_.*|(.*_)?(SERVICE_HOST|SERVICE_
 //
 // An empty one sets nothing: that is how libpq and OpenTelemetry have it, and what a compose file leaves of a variable that is not there
 // (WALPOST_KAFKA_CLIENT_ID: ${CLIENT_ID}). Only where empty says something, and nothing else would say it, it counts.
-func readEnvironment(environ []string) (settings []setting, errs []error) {
+//
+// A variable that is none of ours is an error where one of ours was meant. Else it is only returned: pods carry variables like
+// WALPOST_IMAGE_TAG, and a relay must not fail because of them.
+func readEnvironment(environ []string) (settings []setting, errs []error, ignored []string) {
 	names := map[string]*key{}
 	files := map[string]*key{}
 	for i := range keys {
@@ -35,12 +38,29 @@ func readEnvironment(environ []string) (settings []setting, errs []error) {
 			settings = append(settings, setting{key: files[name], text: value, file: true, origin: name})
 		case foreign.MatchString(name):
 		default:
-			errs = append(errs, fmt.Errorf("environment: unknown variable %s%s", PrintableName(name), didYouMean(nearestVariable(name))))
+			near := nearestVariable(name)
+			if near == "" && !inSection(name) {
+				ignored = append(ignored, name)
+				continue
+			}
+			errs = append(errs, fmt.Errorf("environment: unknown variable %s%s", PrintableName(name), didYouMean(near)))
 		}
 	}
-	return settings, errs
+	return settings, errs, ignored
 }
 
+// inSection reports whether a variable is named as those of one of our sections are.
+func inSection(name string) bool {
+	for _, s := range sections {
+		if strings.HasPrefix(name, envName(s)+"_") {
+			return true
+		}
+	}
+	return false
+}
+
+// nearestVariable returns the variable that was most likely meant by one that there is not: one of a similar name, or the one that has the
+// section besides. "" is none.
 func nearestVariable(name string) string {
 	const prefix = "WALPOST_"
 	var all []string
@@ -52,6 +72,11 @@ func nearestVariable(name string) string {
 	}
 	if near := Nearest(strings.TrimPrefix(name, prefix), all); near != "" {
 		return prefix + near
+	}
+	for _, known := range all {
+		if strings.HasSuffix(known, "_"+strings.TrimPrefix(name, prefix)) {
+			return prefix + known
+		}
 	}
 	return ""
 }

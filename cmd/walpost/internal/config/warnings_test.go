@@ -148,3 +148,27 @@ func TestDatabaseURLOutranksPGVariables(t *testing.T) {
 		warned(t, c, test.want...)
 	}
 }
+
+// TestUnknownVariables: one that is meant for walpost and misspelt is an error, for what it was to set is not set; one that only begins like ours
+// is somebody else's.
+func TestUnknownVariables(t *testing.T) {
+	for name, meant := range map[string]string{
+		"WALPOST_OUTBOX_TABEL": "WALPOST_OUTBOX_TABLE", "WALPOST_SLOT": "WALPOST_POSTGRES_SLOT", "WALPOST_POSTGRES_URL_FILES": "WALPOST_POSTGRES_URL_FILE",
+		"WALPOST_LOG_LEVL": "WALPOST_LOG_LEVEL", "WALPOST_LOGLEVEL": "WALPOST_LOG_LEVEL", "WALPOST_LINGER_MS": "WALPOST_KAFKA_LINGER_MS",
+		"WALPOST_KAFKA_BROKER_LIST_OF_OURS": "", "WALPOST_POSTGRES_CONNECTION_POOL": "", // of a section of ours
+	} {
+		write(t, "")
+		want := "environment: unknown variable " + name
+		if meant != "" {
+			want += "; did you mean " + meant + "?"
+		}
+		_, err := Load(Sources{Environ: []string{name + "=canary"}})
+		check(t, err, want)
+	}
+	for _, name := range []string{"WALPOST_IMAGE_TAG", "WALPOST_VERSION", "WALPOST_REPLICAS", "WALPOST_HELM_RELEASE", "WALPOST_DEPLOYED_AT", "WALPOST_GIT_SHA"} {
+		write(t, "")
+		c, err := Load(Sources{Environ: []string{name + "=canary"}})
+		check(t, err, "")
+		warned(t, c, "environment: "+name+" is none of walpost's variables and is ignored")
+	}
+}
