@@ -61,6 +61,8 @@ type Outbox struct {
 	Retention string `key:"retention"`
 	// OnBadEvent is what happens to an event that Kafka can never take: halt. park is for a later version.
 	OnBadEvent string `key:"on_bad_event" later:"park" now:"halt"`
+	// Source is ce_source, a URI reference; empty: /walpost/<database>/<schema>.<table>.
+	Source string `key:"source"`
 	// PositionHeader gives records of profile debezium the header walpost_position. Other profiles have the position in ce_sequence, and
 	// it changes nothing there.
 	PositionHeader bool `key:"position_header"`

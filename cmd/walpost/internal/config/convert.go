@@ -99,8 +99,11 @@ func (c *Config) servers() (list []string) {
 	return list
 }
 
-// source returns the events' ce_source: /walpost/<database>/<schema>.<table>, a URI reference.
+// source returns the events' ce_source, a URI reference: the configured one, else /walpost/<database>/<schema>.<table>.
 func (c *Config) source() (string, error) {
+	if c.Outbox.Source != "" {
+		return c.Outbox.Source, nil
+	}
 	table, err := c.Table()
 	if err != nil {
 		return "", err

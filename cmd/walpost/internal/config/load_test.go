@@ -115,7 +115,7 @@ func TestVariables(t *testing.T) {
 		WALPOST_OUTBOX_COLUMNS_TYPE WALPOST_OUTBOX_COLUMNS_PAYLOAD WALPOST_OUTBOX_COLUMNS_HEADERS WALPOST_OUTBOX_COLUMNS_CREATED_AT
 		WALPOST_OUTBOX_COLUMNS_TIMESTAMP WALPOST_OUTBOX_COLUMNS_TOPIC WALPOST_OUTBOX_COLUMNS_PARTITION
 		WALPOST_OUTBOX_TOPIC WALPOST_OUTBOX_PROFILE WALPOST_OUTBOX_BACKFILL WALPOST_OUTBOX_RETENTION WALPOST_OUTBOX_ON_BAD_EVENT
-		WALPOST_OUTBOX_POSITION_HEADER
+		WALPOST_OUTBOX_SOURCE WALPOST_OUTBOX_POSITION_HEADER
 		WALPOST_KAFKA_BOOTSTRAP_SERVERS WALPOST_KAFKA_CLIENT_ID WALPOST_KAFKA_COMPRESSION_TYPE WALPOST_KAFKA_LINGER_MS
 		WALPOST_KAFKA_MAX_REQUEST_SIZE WALPOST_KAFKA_SECURITY_PROTOCOL WALPOST_KAFKA_SASL_MECHANISM WALPOST_KAFKA_SASL_USERNAME
 		WALPOST_KAFKA_SASL_PASSWORD WALPOST_KAFKA_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL WALPOST_KAFKA_SASL_OAUTHBEARER_CLIENT_ID
@@ -292,6 +292,31 @@ func TestProfile(t *testing.T) {
 		got, err := c.Sink()
 		if err != nil || got.Record.Profile != test.profile || got.Record.PositionHeader != test.position {
 			t.Errorf("%v: profile %v, position header %t, %v", test.environ, got.Record.Profile, got.Record.PositionHeader, err)
+		}
+	}
+}
+
+// The source of events is the database and the table, unless somebody names another one.
+func TestSource(t *testing.T) {
+	write(t, "")
+	for _, test := range []struct {
+		environ []string
+		want    string
+	}{
+		{[]string{"WALPOST_POSTGRES_URL=postgres://me@db/shop"}, "/walpost/shop/walpost.outbox"},
+		{[]string{"WALPOST_POSTGRES_URL=postgres://me@db/shop", "WALPOST_OUTBOX_SOURCE=https://shop.example/orders"}, "https://shop.example/orders"},
+		{[]string{"WALPOST_OUTBOX_SOURCE=urn:shop"}, "urn:shop"},
+	} {
+		c, err := Load(Sources{Environ: test.environ})
+		check(t, err, "")
+		if got, err := c.Sink(); err != nil || got.Record.Source != test.want {
+			t.Errorf("%q: source %q, %v", test.environ, got.Record.Source, err)
+		}
+	}
+	for _, source := range []string{"my shop", "shop\t", "läden", "http://[::1", "%zz"} {
+		_, err := Load(Sources{Environ: []string{"WALPOST_OUTBOX_SOURCE=" + source}})
+		if err == nil || !strings.HasPrefix(err.Error(), "WALPOST_OUTBOX_SOURCE: outbox.source: ") || !strings.Contains(err.Error(), "is no URI reference") {
+			t.Errorf("%q: %v", source, err)
 		}
 	}
 }

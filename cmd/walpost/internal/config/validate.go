@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -85,7 +86,17 @@ func (v *validator) outbox() {
 	v.oneOf("outbox.backfill", v.Outbox.Backfill, "publish", "skip")
 	v.oneOf("outbox.retention", v.Outbox.Retention, "keep", "delete")
 	v.notYet("outbox.retention", v.Outbox.Retention == "delete", "the retention delete", "keep")
+	v.wrong("outbox.source", checkSource(v.Outbox.Source))
 	v.oneOf("outbox.on_bad_event", v.Outbox.OnBadEvent, "park", "halt")
+}
+
+// checkSource returns what keeps a text from being a ce_source, which CloudEvents wants to be a URI reference: consumers refuse others.
+func checkSource(source string) error {
+	foreign := func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune("\"<>\\^`{|}", r) }
+	if _, err := url.Parse(source); err != nil || strings.ContainsFunc(source, foreign) {
+		return fmt.Errorf("%q is no URI reference; write one such as /shop/orders or https://shop.example/orders, with %%20 for a space", source)
+	}
+	return nil
 }
 
 func (v *validator) kafka() {
