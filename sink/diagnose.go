@@ -13,11 +13,12 @@ import (
 	"github.com/IBM/sarama"
 
 	"walpost/internal/diagnosis"
+	"walpost/sink/recordbatch"
 	"walpost/sink/wire"
 )
 
 // Diagnose checks what a [Producer] needs, without stopping at the first thing that is wrong: each bootstrap server, with TLS and login as
-// configured, the right to produce idempotently, every broker under the address that the cluster gives for it, and the topics: the one
+// configured, the produce requests that it takes, the right to produce idempotently, every broker under the address that the cluster gives for it, and the topics: the one
 // that the template names, if it always names the same, and those of the arguments.
 //
 // It writes nothing and creates nothing; like every producer that opens, it is given a producer id. It returns when all is asked or
@@ -127,6 +128,7 @@ const idWait = 5 * time.Second
 // producerID asks for what every producer asks for first. It reports whether the broker answers at all.
 func (d *diagnosing) producerID(b *sarama.Broker) bool {
 	const check = "producer_id"
+	d.produce(b)
 	_, _, err := wire.ProducerID(b)
 	for began := time.Now(); errors.Is(err, sarama.ErrOffsetsLoadInProgress) && time.Since(began) < idWait; {
 		select {
@@ -145,6 +147,16 @@ func (d *diagnosing) producerID(b *sarama.Broker) bool {
 	return true
 }
 
+// produce checks whether batches can be sent to a broker. It reports whether they can, or nothing is known of it.
+func (d *diagnosing) produce(b *sarama.Broker) bool {
+	err := wire.CheckProduce(b, d.k.cfg.Codec == recordbatch.Zstd)
+	if m := (*wire.Mismatch)(nil); errors.As(err, &m) {
+		d.list.Add("produce", diagnosis.Failed, m.Error(), m.Cure)
+		return false
+	}
+	return true
+}
+
 // brokers connects to every broker where the cluster says that it is, which is where events go.
 func (d *diagnosing) brokers(b *sarama.Broker) {
 	const check = "brokers"
@@ -153,7 +165,7 @@ func (d *diagnosing) brokers(b *sarama.Broker) {
 		err = res.Err
 	}
 	if err != nil {
-		d.list.Add(check, diagnosis.Warning, fmt.Sprintf("%s does not tell of the cluster's brokers: %v", b.Addr(), err), "walpost needs Kafka 2.8 or newer")
+		d.list.Add(check, diagnosis.Warning, fmt.Sprintf("%s does not tell of the cluster's brokers: %v", b.Addr(), err), "none is needed if it is no Kafka; then nobody has checked that the addresses which brokers advertise can be reached from here")
 		return
 	}
 	var addrs []string
@@ -164,8 +176,10 @@ func (d *diagnosing) brokers(b *sarama.Broker) {
 	reached := 0
 	for i, one := range brokers {
 		if one != nil {
+			if addrs[i] == b.Addr() || d.produce(one) { // b was checked already
+				reached++
+			}
 			one.Close()
-			reached++
 			continue
 		}
 		d.list.Add(check, diagnosis.Failed, fmt.Sprintf("connect to broker %d at %s, which is where it advertises itself: %v", res.Brokers[i].BrokerID, addrs[i], errs[i]),

@@ -53,6 +53,7 @@ func (k *Kafka) Open(ctx context.Context, acks Acks) (*Producer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kafka client: %w", err)
 	}
+	cfg.Version = wire.Version // which sarama changes for host names of Azure's, whatever the brokers there offer
 	p := newProducer(&k.cfg, k.log, k.metrics, acks, client, s)
 	if p.id, err = p.newIdentity(ctx); err != nil {
 		_ = p.Close()

@@ -42,8 +42,12 @@ func newScripted(t testing.TB, topic string, partitions int32) *scripted {
 
 // apiVersions offers what a producer needs: Produce, Metadata, the SASL pair, InitProducerId, DescribeConfigs.
 func apiVersions(t testing.TB, produce int16) *sarama.MockApiVersionsResponse {
-	keys := []sarama.ApiVersionsResponseKey{{ApiKey: 0, MinVersion: 0, MaxVersion: produce}}
-	for key, highest := range map[int16]int16{3: 9, 17: 1, 36: 1, 22: 2, 32: 1} {
+	return apiVersionsFrom(t, 0, produce)
+}
+
+func apiVersionsFrom(t testing.TB, oldest, newest int16) *sarama.MockApiVersionsResponse {
+	keys := []sarama.ApiVersionsResponseKey{{ApiKey: 0, MinVersion: oldest, MaxVersion: newest}}
+	for key, highest := range map[int16]int16{3: 9, 18: 0, 17: 1, 36: 1, 22: 2, 32: 1} {
 		keys = append(keys, sarama.ApiVersionsResponseKey{ApiKey: key, MinVersion: 0, MaxVersion: highest})
 	}
 	return sarama.NewMockApiVersionsResponse(t).SetApiKeys(keys)
@@ -173,23 +177,6 @@ func TestAlarm(t *testing.T) {
 		}
 		b.answer("ProduceRequest", produceAnswer(t))
 		acks.wait(t, 20, 0)
-	}
-}
-
-// A broker that is too old for our requests is told of. Nothing goes to it that is not ours.
-func TestBrokerTooOld(t *testing.T) {
-	b := newScripted(t, "orders", 1)
-	b.answer("ApiVersionsRequest", apiVersions(t, 7))
-	var log logLines
-	acks := newLedger()
-	cfg := config(t, []string{b.Addr()})
-	cfg.Logger = log.logger()
-	p := open(t, cfg, acks)
-	publish(t, p, event("orders", "k", 1), 1)
-	p.Flush(false)
-	until(t, "a warning", log.says("Kafka 2.4 or newer is needed"))
-	if n := asked[*sarama.ProduceRequest](b); n > 0 || len(acks.order) > 0 {
-		t.Errorf("%d produce requests, acked %v", n, acks.order)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"walpost/internal/reason"
 	"walpost/sink/lane"
+	"walpost/sink/recordbatch"
 	"walpost/sink/wire"
 )
 
@@ -73,6 +74,9 @@ func (p *Producer) askIdentity(addr string) (lane.Identity, error) {
 		return lane.Identity{}, err
 	}
 	defer b.Close()
+	if err := wire.CheckProduce(b, p.cfg.Codec == recordbatch.Zstd); err != nil {
+		return lane.Identity{}, err
+	}
 	producer, epoch, err := wire.ProducerID(b)
 	if err != nil {
 		return lane.Identity{}, err

@@ -13,13 +13,17 @@ func init() {
 	metrics.UseNilMetrics = true
 }
 
+// Version is the version of Kafka's protocol up to which requests are made: all that is used here. Brokers of every later version take it,
+// and with others sarama agrees on less.
+var Version = sarama.V2_8_0_0
+
 // SaramaConfig returns what sarama's clients and brokers are made with so that the splicer dials their connections. Each has one of its
 // own, for sarama writes into it.
 func (s *Splicer) SaramaConfig(clientID string, autoCreateTopics bool) (*sarama.Config, error) {
 	c := sarama.NewConfig()
 	c.ClientID = clientID
-	c.Version = sarama.V2_8_0_0 // all that is used here; brokers of every later version take it
-	c.Metadata.Full = false     // only topics that events go to
+	c.Version = Version
+	c.Metadata.Full = false // only topics that events go to
 	c.Metadata.AllowAutoTopicCreation = autoCreateTopics
 	c.Metadata.Retry.Max = 0 // we retry ourselves: sarama's retries for one topic hold up the others
 	c.Metadata.RefreshFrequency = 2 * time.Minute

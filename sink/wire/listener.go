@@ -147,6 +147,7 @@ func (s *Splicer) asksForLogin(ctx context.Context, addr string) (mechanisms []s
 
 // API keys.
 const (
+	produceKey          = 0
 	saslHandshakeKey    = 17
 	apiVersionsKey      = 18
 	saslAuthenticateKey = 36

@@ -15,6 +15,10 @@ import (
 
 // placeholderBytes is what sarama writes for a request of these parts.
 func placeholderBytes(t testing.TB, parts []Part, number int64) []byte {
+	return placeholderOf(t, parts, number, usualProduce)
+}
+
+func placeholderOf(t testing.TB, parts []Part, number int64, version int16) []byte {
 	near, far := net.Pipe()
 	cfg := sarama.NewConfig()
 	cfg.ClientID = "walpost-test"
@@ -25,7 +29,7 @@ func placeholderBytes(t testing.TB, parts []Part, number int64) []byte {
 		t.Fatal(err)
 	}
 	defer b.Close()
-	go b.AsyncProduce(placeholder(parts, number), func(*sarama.ProduceResponse, error) {})
+	go b.AsyncProduce(placeholder(parts, number, version), func(*sarama.ProduceResponse, error) {})
 	buf := make([]byte, 1<<16)
 	n, err := far.Read(buf)
 	if err != nil {
@@ -37,7 +41,7 @@ func placeholderBytes(t testing.TB, parts []Part, number int64) []byte {
 func TestParsePlaceholder(t *testing.T) {
 	const number = 0x0102030405060708
 	whole := placeholderBytes(t, partsOf(t, "a/5"), number)
-	topics, got, ok := parsePlaceholder(whole)
+	topics, got, _, ok := parsePlaceholder(whole)
 	if !ok || got != number || !isProduce(whole) {
 		t.Fatalf("placeholder not recognised: %d, %v", got, ok)
 	}
@@ -60,8 +64,8 @@ func TestParsePlaceholder(t *testing.T) {
 	}
 	relength := func(b []byte) []byte { be.PutUint32(b, uint32(len(b)-4)); return b }
 	for name, spoil := range map[string]func([]byte) []byte{
-		"older version":      func(b []byte) []byte { be.PutUint16(b[6:], 7); return b },
-		"newer version":      func(b []byte) []byte { be.PutUint16(b[6:], 9); return b },
+		"older version":      func(b []byte) []byte { be.PutUint16(b[6:], 2); return b },
+		"newer version":      func(b []byte) []byte { be.PutUint16(b[6:], 10); return b },
 		"client beyond":      func(b []byte) []byte { be.PutUint16(b[12:], 5000); return b },
 		"no client":          func(b []byte) []byte { be.PutUint16(b[12:], 0xffff); return b },
 		"topic beyond":       func(b []byte) []byte { be.PutUint16(b[topics+4:], 5000); return b },
@@ -74,7 +78,7 @@ func TestParsePlaceholder(t *testing.T) {
 		if !isProduce(b) {
 			t.Errorf("%s: not taken for a produce request", name)
 		}
-		if _, _, ok := parsePlaceholder(b); ok {
+		if _, _, _, ok := parsePlaceholder(b); ok {
 			t.Errorf("%s: taken for a placeholder", name)
 		}
 	}
@@ -94,7 +98,7 @@ func FuzzParsePlaceholder(f *testing.F) {
 		if !isProduce(b) {
 			return
 		}
-		topics, number, ok := parsePlaceholder(b)
+		topics, number, _, ok := parsePlaceholder(b)
 		if !ok {
 			return
 		}
@@ -141,7 +145,7 @@ func TestWhatPasses(t *testing.T) {
 		t.Errorf("a placeholder of no request: %v", err)
 	}
 	older := bytes.Clone(whole)
-	binary.BigEndian.PutUint16(older[6:], 7)
+	binary.BigEndian.PutUint16(older[6:], 2)
 	if _, err := c.Write(older); !errors.Is(err, errNoPlaceholder) {
 		t.Errorf("a produce request of another version: %v", err)
 	}

@@ -28,8 +28,12 @@ var errNoAnswer = errors.New("the broker's answer leaves the partition out")
 // Parts of one topic stand next to each other, and no batch changes until the answer is there. answered may run in sarama's receiving
 // goroutine, so it must not call the broker.
 func (s *Splicer) Produce(b *sarama.Broker, parts []Part, answered func([]Answer, error)) error {
+	version, err := s.produceVersion(b)
+	if err != nil {
+		return &unsentError{err, true}
+	}
 	number := s.add(parts)
-	err := b.AsyncProduce(placeholder(parts, number), func(res *sarama.ProduceResponse, err error) {
+	err = b.AsyncProduce(placeholder(parts, number, version), func(res *sarama.ProduceResponse, err error) {
 		if err != nil {
 			answered(nil, err)
 			return

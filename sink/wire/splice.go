@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"net"
 	"time"
 
@@ -15,12 +14,11 @@ import (
 // placeholder whose base offset is a number; the connection that we dial for sarama knows the number's parts and, when the request
 // comes by, writes our topics and batches in the placeholder's stead. Correlation, time-outs and the answer stay sarama's.
 //
-// The request has version 8: the newest one that is not "flexible", so the layout below is plain, and one that names bad records.
-const produceVersion = 8
+// The request has the version that the broker takes, see produce_version.go.
 
 // placeholder is the request that stands for the parts.
-func placeholder(parts []Part, number int64) *sarama.ProduceRequest {
-	r := &sarama.ProduceRequest{RequiredAcks: sarama.WaitForAll, Timeout: int32(produceTimeout / time.Millisecond), Version: produceVersion}
+func placeholder(parts []Part, number int64, version int16) *sarama.ProduceRequest {
+	r := &sarama.ProduceRequest{RequiredAcks: sarama.WaitForAll, Timeout: int32(produceTimeout / time.Millisecond), Version: version}
 	epoch := time.Unix(0, 0)
 	r.AddBatch(parts[0].Topic, parts[0].Partition,
 		&sarama.RecordBatch{Version: 2, FirstOffset: number, FirstTimestamp: epoch, MaxTimestamp: epoch})
@@ -52,7 +50,7 @@ func (c *spliceConn) Close() error {
 
 // A produce request that cannot be replaced must not go out: were an empty batch taken, batches would count as acked that nobody has sent.
 var (
-	errNoPlaceholder = fmt.Errorf("the broker does not take produce requests of version %d: Kafka 2.4 or newer is needed", produceVersion)
+	errNoPlaceholder = errors.New("a produce request in another form than is known")
 	errNoRequest     = errors.New("a produce request whose batches are not known")
 )
 
@@ -74,7 +72,7 @@ func (c *spliceConn) write(b []byte) (int, error) {
 	case !isProduce(b):
 		return c.Conn.Write(b)
 	}
-	topics, number, ok := parsePlaceholder(b)
+	topics, number, flexible, ok := parsePlaceholder(b)
 	if !ok {
 		return 0, errNoPlaceholder
 	}
@@ -82,7 +80,11 @@ func (c *spliceConn) write(b []byte) (int, error) {
 	if parts == nil {
 		return 0, errNoRequest
 	}
-	c.layOut(b[:topics], parts)
+	if flexible {
+		c.layOutFlexible(b[:topics], parts)
+	} else {
+		c.layOut(b[:topics], parts)
+	}
 	if c.joined != nil {
 		for _, piece := range c.bufs {
 			if _, err := c.joined.Write(piece); err != nil {
@@ -137,17 +139,62 @@ func (c *spliceConn) layOut(head []byte, parts []Part) {
 		total += len(p.Batch)
 		ends[i] = len(h)
 	}
-	be.PutUint32(h, uint32(len(h)+total-4)) // the request's length, itself not counted
+	c.join(h, ends, parts, total)
+}
+
+// layOutFlexible is layOut for flexible versions. Lengths and counts are varints of one more, and behind each structure stand its tags, of
+// which there are none.
+//
+//	topics  => count [topic]        topic => name count [partition] tags      partition => index length batch tags      and then tags
+func (c *spliceConn) layOutFlexible(head []byte, parts []Part) {
+	h := append(c.head[:0], head...)
+	topics := 0
+	for i, p := range parts {
+		if i == 0 || parts[i-1].Topic != p.Topic {
+			topics++
+		}
+	}
+	h = binary.AppendUvarint(h, uint64(topics+1))
+	total := 0
+	ends := make([]int, len(parts))
+	for i, p := range parts {
+		if i == 0 || parts[i-1].Topic != p.Topic {
+			h = binary.AppendUvarint(h, uint64(len(p.Topic)+1))
+			h = append(h, p.Topic...)
+			count := 1
+			for i+count < len(parts) && parts[i+count].Topic == p.Topic {
+				count++
+			}
+			h = binary.AppendUvarint(h, uint64(count+1))
+		}
+		h = binary.BigEndian.AppendUint32(h, uint32(p.Partition))
+		h = binary.AppendUvarint(h, uint64(len(p.Batch)+1))
+		total += len(p.Batch)
+		ends[i] = len(h)
+		h = append(h, 0)
+		if i+1 == len(parts) || parts[i+1].Topic != p.Topic {
+			h = append(h, 0)
+		}
+	}
+	c.join(append(h, 0), ends, parts, total)
+}
+
+// join sets bufs to what stands in h, with each part's batch where ends says. total is the batches' length.
+func (c *spliceConn) join(h []byte, ends []int, parts []Part, total int) {
+	binary.BigEndian.PutUint32(h, uint32(len(h)+total-4)) // the request's length, itself not counted
 	c.head, c.bufs = h, c.bufs[:0]
 	from := 0
 	for i, p := range parts {
 		c.bufs = append(c.bufs, h[from:ends[i]], p.Batch)
 		from = ends[i]
 	}
+	if from < len(h) {
+		c.bufs = append(c.bufs, h[from:])
+	}
 }
 
 // isProduce recognises a produce request of any version.
-func isProduce(b []byte) bool { return isRequest(b, 0) }
+func isProduce(b []byte) bool { return isRequest(b, produceKey) }
 
 // isRequest recognises a request of any version by its API key.
 func isRequest(b []byte, key uint16) bool {
@@ -155,24 +202,70 @@ func isRequest(b []byte, key uint16) bool {
 	return len(b) >= 8 && be.Uint32(b) == uint32(len(b)-4) && be.Uint16(b[4:]) == key
 }
 
-// parsePlaceholder recognises, among produce requests, one of our version with a batch, and returns where its topics begin and the batch's base offset.
+// parsePlaceholder recognises, among produce requests, one of our versions with a batch, and returns where its topics begin, the batch's base
+// offset, and whether the version is flexible.
 //
-//	request => length api_key api_version correlation_id client_id   transactional_id acks timeout topics
-//	               4       2           2              4     2+n                  2    2       4
-func parsePlaceholder(b []byte) (topics int, number int64, ok bool) {
+//	request  => length api_key api_version correlation_id client_id [tags]   transactional_id acks timeout topics
+//	                4       2           2              4     2+n      1             2 or 1    2       4
+func parsePlaceholder(b []byte) (topics int, number int64, flexible, ok bool) {
 	be := binary.BigEndian
 	const clientAt = 12
-	if len(b) < clientAt+2 || be.Uint16(b[6:]) != produceVersion {
-		return 0, 0, false
+	if len(b) < clientAt+2 {
+		return 0, 0, false, false
 	}
-	topics = clientAt + 2 + int(be.Uint16(b[clientAt:])) + 2 + 2 + 4
+	version := int16(be.Uint16(b[6:]))
+	if version < oldestProduce || version > flexibleProduce {
+		return 0, 0, false, false
+	}
+	flexible = version >= flexibleProduce
+	var batchAt int
+	if topics = clientAt + 2 + int(be.Uint16(b[clientAt:])); flexible {
+		topics += 1 + 1 + 2 + 4
+		batchAt, ok = flexibleBatch(b, topics)
+	} else {
+		topics += 2 + 2 + 4
+		batchAt, ok = plainBatch(b, topics)
+	}
+	if !ok || len(b) < batchAt+8 {
+		return 0, 0, false, false
+	}
+	return topics, int64(be.Uint64(b[batchAt:])), flexible, true
+}
+
+// plainBatch returns where the first batch begins.
+func plainBatch(b []byte, topics int) (int, bool) {
 	nameAt := topics + 4
 	if len(b) < nameAt+2 {
-		return 0, 0, false
+		return 0, false
 	}
-	batchAt := nameAt + 2 + int(be.Uint16(b[nameAt:])) + 4 + 4 + 4 // count, index and length of the partitions
-	if len(b) < batchAt+8 {
-		return 0, 0, false
+	return nameAt + 2 + int(binary.BigEndian.Uint16(b[nameAt:])) + 4 + 4 + 4, true // count, index and length of the partitions
+}
+
+// flexibleBatch is plainBatch for flexible versions.
+func flexibleBatch(b []byte, topics int) (at int, ok bool) {
+	at = topics
+	varint := func() (v uint64) {
+		if at > len(b) {
+			return 0
+		}
+		v, n := binary.Uvarint(b[at:])
+		if n <= 0 || v == 0 || v > uint64(len(b)) {
+			return 0
+		}
+		at += n
+		return v
 	}
-	return topics, int64(be.Uint64(b[batchAt:])), true
+	if varint() == 0 { // topics
+		return 0, false
+	}
+	name := varint()
+	at += int(name) - 1
+	if name == 0 || varint() == 0 { // partitions
+		return 0, false
+	}
+	at += 4
+	if varint() == 0 { // the batch's length
+		return 0, false
+	}
+	return at, true
 }

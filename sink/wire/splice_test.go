@@ -20,7 +20,9 @@ import (
 )
 
 // partsOf makes a request's parts, with one sealed batch for each name of the form topic/partition.
-func partsOf(t testing.TB, places ...string) []Part {
+func partsOf(t testing.TB, places ...string) []Part { return partsOfProducer(t, 1, places...) }
+
+func partsOfProducer(t testing.TB, producer int64, places ...string) []Part {
 	e, err := recordbatch.NewEncoder(recordbatch.None)
 	if err != nil {
 		t.Fatal(err)
@@ -37,7 +39,7 @@ func partsOf(t testing.TB, places ...string) []Part {
 			r := &recordbatch.Record{Value: []byte(place)}
 			b.Append(r, r.Size())
 		}
-		if err := b.Seal(e, recordbatch.Stamp{ProducerID: 1, Sequence: int32(i)}); err != nil {
+		if err := b.Seal(e, recordbatch.Stamp{ProducerID: producer, Sequence: int32(i)}); err != nil {
 			t.Fatal(err)
 		}
 		parts = append(parts, Part{name, partition, b.Wire()})
@@ -55,8 +57,10 @@ type produced struct {
 	batches     map[string][]byte // by topic/partition
 }
 
-// readProduce reads one request and takes it apart; everything in it must add up.
-func readProduce(t testing.TB, r io.Reader) (p produced) {
+// readProduce reads one request of the usual version and takes it apart; everything in it must add up.
+func readProduce(t testing.TB, r io.Reader) (p produced) { return readProduceOf(t, r, usualProduce) }
+
+func readProduceOf(t testing.TB, r io.Reader, version int16) (p produced) {
 	t.Helper()
 	length := make([]byte, 4)
 	if _, err := io.ReadFull(r, length); err != nil {
@@ -76,25 +80,48 @@ func readProduce(t testing.TB, r io.Reader) (p produced) {
 	}
 	u16 := func() uint16 { return binary.BigEndian.Uint16(take(2)) }
 	u32 := func() uint32 { return binary.BigEndian.Uint32(take(4)) }
-	if key, version := u16(), u16(); key != 0 || version != 8 {
-		t.Fatalf("request %d of version %d", key, version)
+	// In flexible versions lengths and counts are varints of one more, and behind each structure comes the number of its tags.
+	flexible := version >= 9
+	varint := func() int {
+		v, n := binary.Uvarint(b)
+		take(n)
+		return int(v) - 1
+	}
+	size := func(plain func() int) int {
+		if flexible {
+			return varint()
+		}
+		return plain()
+	}
+	short, long := func() int { return int(int16(u16())) }, func() int { return int(int32(u32())) }
+	tags := func() {
+		if flexible && varint() != -1 {
+			t.Fatal("there are tags")
+		}
+	}
+	if key, got := u16(), u16(); key != 0 || int16(got) != version {
+		t.Fatalf("request %d of version %d", key, got)
 	}
 	p.correlation, p.client = u32(), string(take(int(u16())))
-	if transaction := int16(u16()); transaction != -1 {
+	tags()
+	if transaction := size(short); transaction != -1 {
 		t.Fatalf("transactional id of length %d", transaction)
 	}
 	p.acks, p.timeout, p.batches = int16(u16()), int32(u32()), map[string][]byte{}
-	for range u32() {
-		name := string(take(int(u16())))
+	for range size(long) {
+		name := string(take(size(short)))
 		p.topics = append(p.topics, name)
-		for range u32() {
+		for range size(long) {
 			place := fmt.Sprintf("%s/%d", name, u32())
 			if p.batches[place] != nil {
 				t.Fatalf("partition %s twice", place)
 			}
-			p.batches[place] = take(int(u32()))
+			p.batches[place] = take(size(long))
+			tags()
 		}
+		tags()
 	}
+	tags()
 	if len(b) > 0 {
 		t.Fatalf("%d bytes behind the request", len(b))
 	}
@@ -129,6 +156,7 @@ func spliced(t testing.TB, s *Splicer) (*sarama.Broker, net.Conn) {
 	cfg.ClientID = "walpost-test"
 	cfg.ApiVersionsRequest = false
 	cfg.Net.Proxy.Enable, cfg.Net.Proxy.Dialer = true, pipeDialer{newSpliceConn(near, s, "pipe:0")}
+	s.versions["pipe:0"] = usualProduce
 	b := sarama.NewBroker("pipe:0")
 	if err := b.Open(cfg); err != nil {
 		t.Fatal(err)
@@ -154,7 +182,7 @@ func TestSplicedRequest(t *testing.T) {
 		landed := make(chan landing, 1)
 		sent := make(chan error, 1)
 		go func() {
-			sent <- b.AsyncProduce(placeholder(parts, s.add(parts)), func(res *sarama.ProduceResponse, err error) { landed <- landing{res, err} })
+			sent <- b.AsyncProduce(placeholder(parts, s.add(parts), usualProduce), func(res *sarama.ProduceResponse, err error) { landed <- landing{res, err} })
 		}()
 		p := readProduce(t, far)
 		if err := <-sent; err != nil {

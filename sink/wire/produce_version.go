@@ -1,0 +1,106 @@
+package wire
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/IBM/sarama"
+)
+
+// Versions of produce requests. From 3 on a request has record batches, and up to 8 its layout is the same; 7 may have zstd in them, and
+// the answer to 8 names bad records. From 9 on requests are "flexible": lengths are varints, and tags follow.
+//
+// Brokers of other makes offer less than Kafka (Redpanda and Event Hubs 0 to 7), and one day Kafka will have dropped 8. A newer version than
+// 9 brings nothing that is used here.
+const (
+	oldestProduce   = 3
+	zstdProduce     = 7
+	usualProduce    = 8
+	flexibleProduce = 9
+)
+
+// produceRange is what a broker offers. The zero value is a broker that offers nothing.
+type produceRange struct{ oldest, newest int16 }
+
+// version returns the version that is sent to a broker with this range, 0 if there is none.
+func (r produceRange) version() int16 {
+	switch {
+	case r.newest < oldestProduce || r.oldest > flexibleProduce:
+		return 0
+	case r.oldest > usualProduce:
+		return flexibleProduce
+	}
+	return min(r.newest, usualProduce)
+}
+
+// mismatch returns why batches cannot be sent to a broker with this range, nil if they can.
+func (r produceRange) mismatch(addr string, zstd bool) error {
+	switch v := r.version(); {
+	case v == 0 && r.oldest > flexibleProduce:
+		return &Mismatch{fmt.Sprintf("%s offers produce requests of versions %d to %d, and walpost sends %d to %d", addr, r.oldest, r.newest, oldestProduce, flexibleProduce),
+			"use a newer walpost, or brokers of a version that it knows"}
+	case v == 0:
+		return &Mismatch{fmt.Sprintf("%s offers produce requests of versions %d to %d, and walpost sends %d to %d", addr, r.oldest, r.newest, oldestProduce, flexibleProduce),
+			"use brokers of Kafka 2.8 or newer, or others that offer at least what those do"}
+	case zstd && v < zstdProduce:
+		return &Mismatch{fmt.Sprintf("%s offers produce requests of versions %d to %d, and zstd needs %d", addr, r.oldest, r.newest, zstdProduce),
+			"set kafka.compression.type to another codec: lz4, snappy, gzip or none"}
+	}
+	return nil
+}
+
+// CheckProduce asks a broker which produce requests it takes. It returns a [*Mismatch] if batches cannot be sent there, of zstd if that is
+// what they are compressed by.
+func CheckProduce(b *sarama.Broker, zstd bool) error {
+	r, err := askProduceRange(b)
+	if err != nil {
+		return err
+	}
+	return r.mismatch(b.Addr(), zstd)
+}
+
+func askProduceRange(b *sarama.Broker) (produceRange, error) {
+	res, err := b.ApiVersions(&sarama.ApiVersionsRequest{}) // sarama has asked too, and tells nobody
+	if errors.Is(err, sarama.ErrUnsupportedVersion) {       // a broker that does not name this request among those that it takes; sarama knows the range
+		return produceRange{newest: usualProduce}, nil
+	}
+	if err != nil {
+		return produceRange{}, err
+	}
+	if code := sarama.KError(res.ErrorCode); code != sarama.ErrNoError {
+		return produceRange{}, code
+	}
+	for _, k := range res.ApiKeys {
+		if k.ApiKey == produceKey {
+			return produceRange{k.MinVersion, k.MaxVersion}, nil
+		}
+	}
+	return produceRange{}, nil
+}
+
+// produceVersion returns the version of the requests that a broker is sent. It asks once for every connection that was dialed to the
+// broker: it may be another version of it.
+func (s *Splicer) produceVersion(b *sarama.Broker) (int16, error) {
+	addr := b.Addr()
+	s.mu.Lock()
+	v := s.versions[addr]
+	s.mu.Unlock()
+	if v != 0 {
+		return v, nil
+	}
+	// Asked with a connection that is there: were it dialed meanwhile, what is learned here would be forgotten by that.
+	if _, err := b.Connected(); err != nil {
+		return 0, err
+	}
+	r, err := askProduceRange(b)
+	if err != nil {
+		return 0, err
+	}
+	if err := r.mismatch(addr, false); err != nil {
+		return 0, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.versions[addr] = r.version()
+	return r.version(), nil
+}
