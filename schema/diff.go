@@ -99,7 +99,7 @@ func (d *differ) outbox() {
 	case live.Unlogged:
 		d.add(object, "a table that is not in the WAL", "a logged table", fmt.Sprintf("alter table %s set logged", t))
 	}
-	for _, o := range live.Outside {
+	for _, o := range live.Unstreamed {
 		part, wanted := object+", partition "+o.Table.String(), "a table in the WAL"
 		if o.Reason == Inherits {
 			part, wanted = object+", child "+o.Table.String(), "no such child, whose rows the stream does not show as the outbox's"

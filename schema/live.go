@@ -16,33 +16,33 @@ type Live struct {
 
 // LiveTable describes a table of schema walpost, or the outbox wherever it is.
 type LiveTable struct {
-	OID      uint32
-	Kind     string // pg_class.relkind: r a table, p a partitioned one, anything else is none
-	Unlogged bool   // also a temporary one: not in the WAL
-	Columns  []LiveColumn
-	Unique   [][]string // the columns of every unique index, primary key included, that has no condition
-	Indexes  []string   // names of all its indexes
-	Outside  []OutsideTable
+	OID        uint32
+	Kind       string // pg_class.relkind: r a table, p a partitioned one, anything else is none
+	Unlogged   bool   // also a temporary one: not in the WAL
+	Columns    []LiveColumn
+	Unique     [][]string // the columns of every unique index, primary key included, that has no condition
+	Indexes    []string   // names of all its indexes
+	Unstreamed []UnstreamedTable
 }
 
-// OutsideTable is a child or a partition of a table, whose rows a stream of that table does not have.
-type OutsideTable struct {
+// UnstreamedTable is a child or a partition of a table, whose rows a stream of that table does not have.
+type UnstreamedTable struct {
 	Table  Table
-	Reason OutsideReason
+	Reason UnstreamedReason
 }
 
-// OutsideReason is why a stream does not have a table's rows.
-type OutsideReason uint8
+// UnstreamedReason is why a stream does not have a table's rows.
+type UnstreamedReason uint8
 
-// Why the rows of an [OutsideTable] are not in a stream.
+// Why the rows of an [UnstreamedTable] are not in a stream.
 const (
-	Inherits OutsideReason = iota // a child by inheritance: the stream shows its rows, if at all, as those of another table
-	Unlogged                      // a partition that is not in the WAL
-	Foreign                       // a partition on another server
+	Inherits UnstreamedReason = iota // a child by inheritance: the stream shows its rows, if at all, as those of another table
+	Unlogged                         // a partition that is not in the WAL
+	Foreign                          // a partition on another server
 )
 
 // Cure returns the SQL that takes the table away from parent, or brings it into the WAL.
-func (o OutsideTable) Cure(parent Table) string {
+func (o UnstreamedTable) Cure(parent Table) string {
 	switch o.Reason {
 	case Inherits:
 		return fmt.Sprintf("ALTER TABLE %s NO INHERIT %s", o.Table, parent)
@@ -53,7 +53,7 @@ func (o OutsideTable) Cure(parent Table) string {
 }
 
 // String says what the table is.
-func (r OutsideReason) String() string {
+func (r UnstreamedReason) String() string {
 	return [...]string{"an inheritance child", "unlogged", "a foreign table"}[r]
 }
 

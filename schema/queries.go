@@ -10,10 +10,10 @@ select c.oid, c.relkind::text, c.relpersistence <> 'p'
 from pg_catalog.pg_class c
 where c.oid = pg_catalog.to_regclass($1)`
 
-// QueryOutside takes a table's oid and returns the tables that belong to it and whose rows a stream of it does not have: the children of a
+// QueryUnstreamed takes a table's oid and returns the tables that belong to it and whose rows a stream of it does not have: the children of a
 // table, by inheritance, and of a partitioned one the partitions, of any depth, that are outside the WAL. Of each: schema, name, relkind,
 // whether it is a partition. A child's own children leave with it.
-const QueryOutside = `
+const QueryUnstreamed = `
 with recursive part as (
   select i.inhrelid from pg_catalog.pg_inherits i where i.inhparent = $1
   union

@@ -23,7 +23,7 @@ type Described struct {
 	OID         uint32
 	Partitioned bool                 // the root of partitions
 	Columns     []schema.TableColumn // in the table's order, as [schema.Mapping.Plan] takes them
-	Outside     []schema.OutsideTable
+	Unstreamed  []schema.UnstreamedTable
 }
 
 // TableError tells that there is no table to read under a name. Nothing but a person can cure it.
@@ -71,7 +71,7 @@ func Describe(ctx context.Context, db Querier, t schema.Table) (Described, error
 	case live.Unlogged:
 		return Described{}, &TableError{t, notInWAL}
 	}
-	return Described{OID: live.OID, Partitioned: live.Kind == "p", Columns: live.TableColumns(), Outside: live.Outside}, nil
+	return Described{OID: live.OID, Partitioned: live.Kind == "p", Columns: live.TableColumns(), Unstreamed: live.Unstreamed}, nil
 }
 
 // describe wraps pgx.ErrNoRows where there is no such table.
@@ -91,20 +91,20 @@ func describe(ctx context.Context, db Querier, t schema.Table) (schema.LiveTable
 	if err != nil {
 		return live, fmt.Errorf("describe the columns of table %s: %w", t, err)
 	}
-	live.Outside, err = outside(ctx, db, live.OID)
+	live.Unstreamed, err = unstreamed(ctx, db, live.OID)
 	if err != nil {
 		return live, fmt.Errorf("look up children and partitions of table %s: %w", t, err)
 	}
 	return live, nil
 }
 
-// outside returns the tables that belong to the one with the oid, and whose rows a stream of that one does not have.
-func outside(ctx context.Context, db Querier, oid uint32) ([]schema.OutsideTable, error) {
-	rows, err := db.Query(ctx, schema.QueryOutside, oid)
+// unstreamed returns the tables that belong to the one with the oid, and whose rows a stream of that one does not have.
+func unstreamed(ctx context.Context, db Querier, oid uint32) ([]schema.UnstreamedTable, error) {
+	rows, err := db.Query(ctx, schema.QueryUnstreamed, oid)
 	if err != nil {
 		return nil, err
 	}
-	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (o schema.OutsideTable, err error) {
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (o schema.UnstreamedTable, err error) {
 		var kind string
 		var partition bool
 		err = row.Scan(&o.Table.Schema, &o.Table.Name, &kind, &partition)

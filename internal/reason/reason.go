@@ -47,7 +47,7 @@ const (
 	RowSecurity          Code = "row_security"           // row level security would hide rows of the outbox
 	TableMissing         Code = "table_missing"          // outbox.table names no table
 	TableUnsuitable      Code = "table_unsuitable"       // its columns do not fit outbox.columns
-	RowsOutside          Code = "rows_outside_stream"    // rows are inserted into child tables or unlogged partitions, which the stream does not show
+	RowsUnstreamed       Code = "rows_outside_stream"    // rows are inserted into child tables or unlogged partitions, which the stream does not show
 	RowUnreadable        Code = "row_unreadable"         // a row does not fit outbox.columns
 	StreamUnreadable     Code = "stream_unreadable"      // a message of the stream could not be decoded
 	Backfill             Code = "backfill"               // rows that were in the table at the first start are being published

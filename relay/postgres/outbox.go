@@ -49,7 +49,7 @@ func (src *Source) Compare(known, found *Outbox) error {
 	if found.Found.OID == 0 {
 		return src.absentTable(found.Absent, found.Elsewhere)
 	}
-	if err := src.checkOutside(&found.Found, known.Seen); err != nil {
+	if err := src.checkUnstreamed(&found.Found, known.Seen); err != nil {
 		return err
 	}
 	p := found.Publication

@@ -30,7 +30,7 @@ func (src *Source) CheckTable(ctx context.Context, db *DB, p *Found, state *Rela
 	if _, err := src.Mapping.Plan(src.Table, p.Table.Columns); err != nil {
 		return pgerror.Permanent(reason.TableUnsuitable, err, "")
 	}
-	if err := src.checkOutside(&p.Table, time.Time{}); err != nil {
+	if err := src.checkUnstreamed(&p.Table, time.Time{}); err != nil {
 		return err
 	}
 	if p.Places, err = readPlaces(ctx, db, p.Table); err != nil {

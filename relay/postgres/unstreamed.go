@@ -12,44 +12,44 @@ import (
 	"walpost/schema"
 )
 
-// mostOutside is how many tables an error names. The next check names the others.
-const mostOutside = 3
+// mostUnstreamed is how many tables an error names. The next check names the others.
+const mostUnstreamed = 3
 
-// checkOutside returns the fault of tables whose rows belong to the outbox and are not in its stream; nil: there are none. since is when there
+// checkUnstreamed returns the fault of tables whose rows belong to the outbox and are not in its stream; nil: there are none. since is when there
 // were none, zero if nobody knows.
 //
 // A child by inheritance looks harmless: it is in the publication, and a backfill reads it as part of its parent. But the stream announces its
 // rows under its own name, so the decoder passes them over and they are confirmed.
-func (src *Source) checkOutside(table *catalog.Described, since time.Time) error {
-	if len(table.Outside) == 0 {
+func (src *Source) checkUnstreamed(table *catalog.Described, since time.Time) error {
+	if len(table.Unstreamed) == 0 {
 		return nil
 	}
-	named := table.Outside[:min(len(table.Outside), mostOutside)]
+	named := table.Unstreamed[:min(len(table.Unstreamed), mostUnstreamed)]
 	var found, run, again []string
 	for _, o := range named {
-		found, run, again = append(found, src.describeOutside(o)), append(run, o.Cure(src.Table)), append(again, src.moveOutside(o, table.Columns, since))
+		found, run, again = append(found, src.describeUnstreamed(o)), append(run, o.Cure(src.Table)), append(again, src.moveUnstreamed(o, table.Columns, since))
 	}
-	if more := len(table.Outside) - len(named); more > 0 {
+	if more := len(table.Unstreamed) - len(named); more > 0 {
 		found = append(found, fmt.Sprintf("and there are %d more", more))
 	}
 	before := ""
 	if named[0].Reason == schema.Inherits {
 		before = "drop the trigger or rule that inserts rows there; "
 	}
-	return pgerror.Permanent(reason.RowsOutside, errors.New(strings.Join(found, "; ")),
+	return pgerror.Permanent(reason.RowsUnstreamed, errors.New(strings.Join(found, "; ")),
 		"%srun: %s; rows that were inserted there while slot %s existed are in no slot, only in the table: insert them again, such as by %s",
 		before, strings.Join(run, "; "), src.Slot, strings.Join(again, "; "))
 }
 
-func (src *Source) describeOutside(o schema.OutsideTable) string {
+func (src *Source) describeUnstreamed(o schema.UnstreamedTable) string {
 	if o.Reason == schema.Inherits {
 		return fmt.Sprintf("table %s has the inheritance child %s, and rows that are inserted there do not reach walpost", src.Table, o.Table)
 	}
 	return fmt.Sprintf("partition %s of table %s is %s, so its rows are not in the WAL", o.Table, src.Table, o.Reason)
 }
 
-// moveOutside is SQL that inserts the rows of such a table into the outbox. A partition may have published older ones while it was logged.
-func (src *Source) moveOutside(o schema.OutsideTable, columns []schema.TableColumn, since time.Time) string {
+// moveUnstreamed is SQL that inserts the rows of such a table into the outbox. A partition may have published older ones while it was logged.
+func (src *Source) moveUnstreamed(o schema.UnstreamedTable, columns []schema.TableColumn, since time.Time) string {
 	where := ""
 	if created := src.Mapping.Names[schema.CreatedAt]; o.Reason != schema.Inherits && created != "" && !since.IsZero() {
 		where = fmt.Sprintf(" WHERE %s >= %s", schema.QuoteIdent(created), schema.QuoteLiteral(since.UTC().Format(time.RFC3339)))
