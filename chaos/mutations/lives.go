@@ -89,7 +89,7 @@ var lives = []Mutation{
 		Guard:    "a broken connection is nothing for a person; instead it ends the relay",
 		File:     "relay/session_read.go",
 		Old:      "\terr := s.stream.Fill()\n",
-		New:      "\terr := s.stream.Fill()\n\tif err != nil && strings.Contains(err.Error(), \"read replication stream\") {\n\t\terr = pgerror.Permanent(err, \"start walpost again\")\n\t}\n",
+		New:      "\terr := s.stream.Fill()\n\tif err != nil && strings.Contains(err.Error(), \"read replication stream\") {\n\t\terr = pgerror.Permanent(reason.SlotMissing, err, \"start walpost again\")\n\t}\n",
 		Module:   ".", Package: "./relay", Test: "TestLostConnectionIsMadeAnew",
 	},
 	{

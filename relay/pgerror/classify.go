@@ -54,7 +54,8 @@ func Classify(err error, at Stage, first bool, n Names) error {
 	switch e.Code {
 	case "42501": // insufficient_privilege
 		if at == Recording {
-			return Permanent(reason.PrivilegeMissing, err, "run: GRANT SELECT, INSERT, UPDATE, DELETE ON walpost.relay_state TO %s", schema.QuoteIdent(n.Role))
+			return Permanent(reason.PrivilegeMissing, err, "run: GRANT SELECT, INSERT, UPDATE, DELETE ON walpost.relay_state TO %s; every grant of the role: %s --relay-role %[1]s",
+				schema.QuoteIdent(n.Role), schema.Command("print", n.Table))
 		}
 		if at == Preparing {
 			return Permanent(reason.PrivilegeMissing, err, "grant it: %s --relay-role %s prints the grants", schema.Command("print", n.Table), schema.QuoteIdent(n.Role))
