@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"walpost/internal/testenv/need"
+	"walpost/internal/testenv/poll"
 )
 
 // patience is how long a fact may take to become true.
@@ -22,17 +23,12 @@ func within(t testing.TB, limit time.Duration, what string, check func() string)
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		missing := check()
-		if missing == "" {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			t.Fatalf("%s: not within %v: %s", what, limit, missing)
-		case <-tick.C:
-		}
+	missing := ""
+	err := poll.Until(ctx, func() (bool, error) {
+		missing = check()
+		return missing == "", nil
+	})
+	if err != nil {
+		t.Fatalf("%s: not within %v: %s", what, limit, missing)
 	}
 }

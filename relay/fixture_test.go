@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/jackc/pglogrepl"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"walpost/internal/testenv/proxy"
 	"walpost/relay/internal/dbtest"
 	"walpost/relay/internal/wake"
 	"walpost/schema"
@@ -133,6 +135,19 @@ func grantRelay(ctx context.Context, f *fixture) error {
 		}
 	}
 	return nil
+}
+
+// behindProxy makes relays that start from now on connect through a proxy.
+func (f *fixture) behindProxy() *proxy.Proxy {
+	f.T.Helper()
+	u, err := url.Parse(f.DSN)
+	if err != nil {
+		f.T.Fatal(err)
+	}
+	network := proxy.Start(f.T, u.Host)
+	u.Host = network.Address()
+	f.cfg.ConnString = u.String()
+	return network
 }
 
 // kill ends the walsender and waits until it is gone.

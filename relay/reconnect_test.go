@@ -2,13 +2,11 @@ package relay
 
 import (
 	"errors"
-	"net/url"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"walpost/internal/testenv/proxy"
 	"walpost/relay/internal/dbtest"
 	"walpost/relay/pgerror"
 )
@@ -22,13 +20,7 @@ func TestLostConnectionIsMadeAnew(t *testing.T) {
 	})
 	t.Run("cut", func(t *testing.T) {
 		f := newFixture(t)
-		u, err := url.Parse(f.DSN)
-		if err != nil {
-			t.Fatal(err)
-		}
-		network := proxy.Start(t, u.Host)
-		u.Host = network.Address()
-		f.cfg.ConnString = u.String()
+		network := f.behindProxy()
 		madeAnew(t, f, network.Cut)
 	})
 }

@@ -2,7 +2,6 @@ package relay
 
 import (
 	"context"
-	"net/url"
 	"sync"
 	"testing"
 	"time"
@@ -10,7 +9,6 @@ import (
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5"
 
-	"walpost/internal/testenv/proxy"
 	"walpost/relay/internal/dbtest"
 	"walpost/relay/replication"
 )
@@ -96,13 +94,7 @@ func TestRelayShutdownTimeout(t *testing.T) {
 // TestStopIsBounded: a server that takes no record of the stop and does not answer its end holds a stop up for DrainLimit, once for both.
 func TestStopIsBounded(t *testing.T) {
 	f := newFixture(t)
-	u, err := url.Parse(f.DSN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	network := proxy.Start(t, u.Host)
-	u.Host = network.Address()
-	f.cfg.ConnString = u.String()
+	network := f.behindProxy()
 	r := f.start()
 	f.Exec("begin")
 	f.Exec("lock table walpost.relay_state in access exclusive mode")

@@ -182,11 +182,7 @@ func TestBrokersComeAndGo(t *testing.T) {
 	defer cancel()
 	const topic, partitions = "orders", 6
 	kafkatest.Topic(t, c.Brokers(), topic, partitions, nil)
-	var log logLines
-	acks := newLedger()
-	cfg := config(t, c.Brokers())
-	cfg.Logger = log.logger()
-	p := open(t, cfg, acks)
+	p, acks, log := openLogged(t, c.Brokers())
 	s := startStream(t, p, acks, topic)
 	must := func(err error) {
 		t.Helper()

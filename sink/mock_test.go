@@ -100,6 +100,33 @@ func (l *logLines) says(parts ...string) func() bool {
 	}
 }
 
+// openLogged opens a producer whose log is read.
+func openLogged(t *testing.T, servers []string) (*Producer, *ledger, *logLines) {
+	t.Helper()
+	log, acks := new(logLines), newLedger()
+	cfg := config(t, servers)
+	cfg.Logger = log.logger()
+	return open(t, cfg, acks), acks, log
+}
+
+// refusedLogin opens a producer whose first event was acknowledged, and whose login is refused from then on. Its password is secret-of-u.
+func refusedLogin(t *testing.T) (*scripted, *Producer, *ledger, *logLines) {
+	t.Helper()
+	b := newScripted(t, "orders", 1)
+	b.answer("SaslHandshakeRequest", sarama.NewMockSaslHandshakeResponse(t).SetEnabledMechanisms([]string{sarama.SASLTypePlaintext}))
+	b.answer("SaslAuthenticateRequest", sarama.NewMockSaslAuthenticateResponse(t))
+	log, acks := new(logLines), newLedger()
+	cfg := config(t, []string{b.Addr()})
+	cfg.Logger = log.logger()
+	cfg.Security = auth.Security{Protocol: "SASL_PLAINTEXT", Mechanism: "PLAIN", Username: "u", Password: "secret-of-u"}
+	p := open(t, cfg, acks)
+	publish(t, p, event("orders", "k", 1), 1)
+	p.Flush(false)
+	acks.wait(t, 1, 0)
+	b.answer("SaslAuthenticateRequest", sarama.NewMockSaslAuthenticateResponse(t).SetError(sarama.ErrSASLAuthenticationFailed))
+	return b, p, acks, log
+}
+
 // A partition that takes no identity is not offered one after the other without a pause; when it takes one, events flow.
 func TestRenewPauses(t *testing.T) {
 	b := newScripted(t, "orders", 1)
@@ -124,19 +151,7 @@ func TestRenewPauses(t *testing.T) {
 
 // Passwords are rotated while relays run: a login that is refused later than at the start is waited out, visibly.
 func TestRenewOutlastsARefusedLogin(t *testing.T) {
-	b := newScripted(t, "orders", 1)
-	b.answer("SaslHandshakeRequest", sarama.NewMockSaslHandshakeResponse(t).SetEnabledMechanisms([]string{sarama.SASLTypePlaintext}))
-	b.answer("SaslAuthenticateRequest", sarama.NewMockSaslAuthenticateResponse(t))
-	var log logLines
-	acks := newLedger()
-	cfg := config(t, []string{b.Addr()})
-	cfg.Logger = log.logger()
-	cfg.Security = auth.Security{Protocol: "SASL_PLAINTEXT", Mechanism: "PLAIN", Username: "u", Password: "secret-of-u"}
-	p := open(t, cfg, acks)
-	publish(t, p, event("orders", "k", 1), 1)
-	p.Flush(false)
-	acks.wait(t, 1, 0)
-	b.answer("SaslAuthenticateRequest", sarama.NewMockSaslAuthenticateResponse(t).SetError(sarama.ErrSASLAuthenticationFailed))
+	b, p, acks, log := refusedLogin(t)
 	b.answer("ProduceRequest", produceAnswer(t).SetError("orders", 0, sarama.ErrUnknownProducerID))
 	publish(t, p, event("orders", "k", 2), 2)
 	p.Flush(false)
@@ -158,11 +173,7 @@ func TestAlarm(t *testing.T) {
 	} {
 		b := newScripted(t, "orders", 2)
 		b.answer("ProduceRequest", produceAnswer(t).SetError("orders", 0, code))
-		var log logLines
-		acks := newLedger()
-		cfg := config(t, []string{b.Addr()})
-		cfg.Logger = log.logger()
-		p := open(t, cfg, acks)
+		p, acks, log := openLogged(t, []string{b.Addr()})
 		for i := range 20 {
 			publish(t, p, event("orders", string(rune('a'+i)), i), uint64(i))
 		}

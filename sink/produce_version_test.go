@@ -105,11 +105,7 @@ func TestBrokerTakesNoRequestOfOurs(t *testing.T) {
 // A broker that takes no request of ours any more, because it is another one now, is named with the cure. Nothing goes to it that is not ours.
 func TestBrokerBecomesAnother(t *testing.T) {
 	b := newScripted(t, "orders", 1)
-	var log logLines
-	acks := newLedger()
-	cfg := config(t, []string{b.Addr()})
-	cfg.Logger = log.logger()
-	p := open(t, cfg, acks)
+	p, acks, log := openLogged(t, []string{b.Addr()})
 	publish(t, p, event("orders", "k", 1), 1)
 	p.Flush(false)
 	acks.wait(t, 1, 0)

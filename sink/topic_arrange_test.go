@@ -156,11 +156,7 @@ func TestPartitionsThatAreNoMore(t *testing.T) {
 // One broker that lags behind the others is not believed.
 func TestFewerPartitionsForAMoment(t *testing.T) {
 	b := newScripted(t, "orders", 3)
-	var log logLines
-	acks := newLedger()
-	cfg := config(t, []string{b.Addr()})
-	cfg.Logger = log.logger()
-	p := open(t, cfg, acks)
+	p, acks, log := openLogged(t, []string{b.Addr()})
 	p.refreshEvery, p.confirmFewer = 10*time.Millisecond, time.Hour
 	publish(t, p, event("orders", "k", 1), 1)
 	p.Flush(false)

@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
-
-	"walpost/sink/auth"
 )
 
 // tells checks that an operator is told what to do, in the log and in the status, while nothing is rejected.
@@ -36,11 +34,7 @@ func TestConditionsOfATopic(t *testing.T) {
 		t.Run(code.Error(), func(t *testing.T) {
 			b := newScripted(t, "orders", 1)
 			b.answer("ProduceRequest", produceAnswer(t).SetError("orders", 0, code))
-			var log logLines
-			acks := newLedger()
-			cfg := config(t, []string{b.Addr()})
-			cfg.Logger = log.logger()
-			p := open(t, cfg, acks)
+			p, acks, log := openLogged(t, []string{b.Addr()})
 			publish(t, p, event("orders", "k", 1), 1)
 			publish(t, p, event("orders", "k", 2), 2)
 			p.Flush(false)
@@ -56,11 +50,7 @@ func TestInvalidTopicInMetadata(t *testing.T) {
 	b := newScripted(t, "orders", 1)
 	meta := b.answers["MetadataRequest"].(*sarama.MockMetadataResponse)
 	b.answer("MetadataRequest", sarama.NewMockMetadataResponse(t).SetBroker(b.Addr(), 1).SetController(1).SetError("orders", sarama.ErrInvalidTopic))
-	var log logLines
-	acks := newLedger()
-	cfg := config(t, []string{b.Addr()})
-	cfg.Logger = log.logger()
-	p := open(t, cfg, acks)
+	p, acks, log := openLogged(t, []string{b.Addr()})
 	publish(t, p, event("orders", "k", 1), 1)
 	p.Flush(false)
 	log.tells(t, p, acks, "topic orders", "outbox.topic")
@@ -79,19 +69,7 @@ func (p *Producer) closeConnections() {
 
 // A password that is revoked while events flow is found out at the next connection. Nothing was sent, and only an operator can help.
 func TestRevokedPassword(t *testing.T) {
-	b := newScripted(t, "orders", 1)
-	b.answer("SaslHandshakeRequest", sarama.NewMockSaslHandshakeResponse(t).SetEnabledMechanisms([]string{sarama.SASLTypePlaintext}))
-	b.answer("SaslAuthenticateRequest", sarama.NewMockSaslAuthenticateResponse(t))
-	var log logLines
-	acks := newLedger()
-	cfg := config(t, []string{b.Addr()})
-	cfg.Logger = log.logger()
-	cfg.Security = auth.Security{Protocol: "SASL_PLAINTEXT", Mechanism: "PLAIN", Username: "u", Password: "secret-of-u"}
-	p := open(t, cfg, acks)
-	publish(t, p, event("orders", "k", 1), 1)
-	p.Flush(false)
-	acks.wait(t, 1, 0)
-	b.answer("SaslAuthenticateRequest", sarama.NewMockSaslAuthenticateResponse(t).SetError(sarama.ErrSASLAuthenticationFailed))
+	b, p, acks, log := refusedLogin(t)
 	p.closeConnections()
 	publish(t, p, event("orders", "k", 2), 2)
 	p.Flush(false)

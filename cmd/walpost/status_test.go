@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"strings"
 	"testing"
@@ -15,6 +14,7 @@ import (
 	"walpost/cmd/walpost/internal/config"
 	"walpost/cmd/walpost/internal/report"
 	"walpost/internal/pgtest"
+	"walpost/internal/testenv/child"
 	"walpost/relay"
 )
 
@@ -148,16 +148,21 @@ func TestStatusWithoutARelay(t *testing.T) {
 	}
 }
 
+// silentAddress returns an address where nobody listens.
+func silentAddress(t *testing.T) string {
+	t.Helper()
+	port, err := child.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return child.Address(port)
+}
+
 // Where there is no terminal, watching prints a line each time, also while nothing answers, and ends when told to.
 func TestWatch(t *testing.T) {
 	clean(t)
 	t.Setenv("WALPOST_POSTGRES_URL", "postgres://127.0.0.1:1/none")
-	silent, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := silent.Addr().String()
-	silent.Close()
+	address := silentAddress(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	p := start(ctx, nil, "status", "--watch", "--address", address)
 	said := func(what string) {
@@ -186,12 +191,7 @@ func TestWatch(t *testing.T) {
 func TestWatchJSON(t *testing.T) {
 	clean(t)
 	t.Setenv("WALPOST_POSTGRES_URL", "postgres://127.0.0.1:1/none")
-	silent, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := silent.Addr().String()
-	silent.Close()
+	address := silentAddress(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	p := start(ctx, nil, "status", "--watch", "--json", "--address", address)
 	looks := func(role, reason string) {

@@ -37,12 +37,7 @@ func Create(ctx context.Context, cfg postgres.Config) (*Slot, error) {
 	if err := v.create(ctx); err != nil {
 		return nil, err
 	}
-	var s *Slot
-	err := v.do(ctx, func(ctx context.Context) (err error) {
-		s, err = v.look(ctx)
-		return err
-	})
-	return s, err
+	return v.lookNow(ctx)
 }
 
 // mayCreate makes the checks of a relay's start.

@@ -74,11 +74,7 @@ func Show(ctx context.Context, cfg postgres.Config) (*Slot, error) {
 		return nil, err
 	}
 	defer v.close()
-	var s *Slot
-	err := v.do(ctx, func(ctx context.Context) (err error) {
-		s, err = v.look(ctx)
-		return err
-	})
+	s, err := v.lookNow(ctx)
 	if err == nil && s.Type == "" {
 		err = v.none(s)
 	}
@@ -141,6 +137,15 @@ func (v *verb) close() {
 // do does what takes milliseconds, and classifies its error.
 func (v *verb) do(ctx context.Context, act func(context.Context) error) error {
 	return postgres.WithTimeout(ctx, func(ctx context.Context) error { return v.Classify(act(ctx), pgerror.Preparing) })
+}
+
+// lookNow is look for a verb that does nothing else at that moment.
+func (v *verb) lookNow(ctx context.Context) (s *Slot, err error) {
+	err = v.do(ctx, func(ctx context.Context) (err error) {
+		s, err = v.look(ctx)
+		return err
+	})
+	return s, err
 }
 
 // look returns what is there; Type is "" if there is no slot.

@@ -3,8 +3,8 @@
 //
 // It answers from its start on: before there is a relay, /readyz says that it is starting. It asks neither Postgres nor Kafka, it reports
 // what the functions given to [Server.WatchRelay] and [Server.WatchSink] return; those must return at once and may be called from any
-// goroutine. Beyond loopback it shows /api/status only to
-// whom admin.web_config asked for a password or a certificate.
+// goroutine. Beyond loopback it shows /api/status only to whom
+// admin.web_config asked for a password or a certificate.
 //
 // Its caller ends the process when the server fails ([Server.Failed]), says when the relay stops ([Server.Leave]), and closes the server.
 package admin
