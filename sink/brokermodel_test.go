@@ -177,7 +177,7 @@ func dialPartition(t *testing.T, brokers []string, name string) func(batch []byt
 		t.Fatal(err)
 	}
 	s := wire.NewSplicer(k.access)
-	cfg, err := s.SaramaConfig(k.cfg.ClientID, k.cfg.AutoCreateTopics)
+	cfg, err := s.SaramaConfig(k.cfg.ClientID)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,10 +190,17 @@ func dialPartition(t *testing.T, brokers []string, name string) func(batch []byt
 	if err != nil {
 		t.Fatal(err)
 	}
+	if _, err := broker.Connected(); err != nil {
+		t.Fatal(err)
+	}
+	greeting, err := wire.Greet(broker, true)
+	if err != nil {
+		t.Fatal(err)
+	}
 	return func(batch []byte) wire.Answer {
 		t.Helper()
 		answered := make(chan wire.Answer, 1)
-		err := s.Produce(broker, []wire.Part{{Topic: name, Batch: batch}}, func(answers []wire.Answer, err error) {
+		err = s.Produce(broker, greeting, []wire.Part{{Topic: name, Batch: batch}}, func(answers []wire.Answer, err error) {
 			if err != nil {
 				t.Error(err)
 				answers = []wire.Answer{{Err: err, Named: -1}}

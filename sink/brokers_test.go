@@ -118,7 +118,7 @@ func wrapWhileLeadersMove(t *testing.T, c *kafkatest.Cluster) {
 	cfg := config(t, c.Brokers())
 	p := open(t, cfg, acks)
 	p.mu.Lock()
-	p.id.Next = 1<<31 - 100
+	p.ids.usual.Next = 1<<31 - 100
 	p.mu.Unlock()
 	s := startStream(t, p, acks, topic)
 	s.flows(t, 1)
@@ -141,7 +141,7 @@ func wrapWhileLeadersMove(t *testing.T, c *kafkatest.Cluster) {
 		t.Errorf("%v batches were sent again: this proves little", n)
 	}
 	states := producerState(t, c.Brokers(), topic, 0)
-	if len(states) != 1 || states[0].LastSequence > 1<<30 || !slices.ContainsFunc(states, func(s sarama.ProducerState) bool { return s.ProducerID == p.id.Producer }) {
+	if len(states) != 1 || states[0].LastSequence > 1<<30 || !slices.ContainsFunc(states, func(s sarama.ProducerState) bool { return s.ProducerID == p.ids.usual.Producer }) {
 		t.Errorf("partition 0 knows %+v: want one producer, over the end of its sequences", states)
 	}
 }

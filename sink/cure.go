@@ -49,18 +49,21 @@ func (c *Config) security() auth.Security {
 	return c.Security
 }
 
-// cure returns what an operator can do about an error that is waited out, and whether there is anything: passwords are rotated and
-// certificates end while relays run.
-func (c *Config) cure(err error, topic string) (cure string, needed bool) {
+// operatorCures reports whether only an operator can cure an error that is waited out: passwords are rotated and certificates end while relays
+// run.
+func operatorCures(err error) bool {
+	return permanent(err) || kafkaerror.Classify(err) == kafkaerror.Alarm
+}
+
+// cure returns what an operator can do about an error that is waited out; "": time cures it.
+func (c *Config) cure(err error, topic string) string {
 	switch {
-	case err == nil:
-		return "", false
+	case err == nil || !operatorCures(err):
+		return ""
 	case permanent(err):
-		return c.refusalCure(err), true
-	case kafkaerror.Classify(err) == kafkaerror.Alarm:
-		return c.withNames(kafkaerror.Cure(err), topic), true
+		return c.refusalCure(err)
 	}
-	return "", false
+	return c.withNames(kafkaerror.Cure(err), topic)
 }
 
 // waitCure returns the cure of a connection that is waited for. Brokers only hang up when the protocol is not the one they expect.

@@ -57,7 +57,7 @@ type diagnosing struct {
 
 // connect opens a connection, logged in.
 func (d *diagnosing) connect(addr string) (*sarama.Broker, error) {
-	cfg, err := d.splicer.SaramaConfig(d.k.cfg.ClientID, d.k.cfg.AutoCreateTopics) // its own: sarama writes into it
+	cfg, err := d.splicer.SaramaConfig(d.k.cfg.ClientID) // its own: sarama writes into it
 	if err != nil {
 		return nil, err
 	}

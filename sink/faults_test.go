@@ -208,11 +208,11 @@ func TestBrokerExpectsOtherSequences(t *testing.T) {
 	cfg := config(t, brokers)
 	cfg.Logger = log.logger()
 	p, other := open(t, cfg, acks), open(t, config(t, brokers), others)
-	other.id = p.id
+	other.ids.usual = p.ids.usual
 	publish(t, p, event(topic, "k", 0), 0)
 	p.Flush(false)
 	acks.wait(t, 1, 0)
-	other.id.Next = 1
+	other.ids.usual.Next = 1
 	for i := range 7 { // a broker remembers five batches
 		publish(t, other, event(topic, "k", 1+i), 1)
 		other.Flush(false)

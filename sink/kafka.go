@@ -5,9 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 
-	"github.com/IBM/sarama"
-
 	"walpost/sink/auth"
+	"walpost/sink/metadata"
 	"walpost/sink/recordbatch"
 	"walpost/sink/wire"
 )
@@ -33,7 +32,7 @@ func NewKafka(cfg Config) (*Kafka, error) {
 	if k.metrics, err = newMetrics(cfg.Registerer); err != nil {
 		return nil, fmt.Errorf("register the sink's metrics: %w", err)
 	}
-	if _, err := wire.NewSplicer(k.access).SaramaConfig(k.cfg.ClientID, k.cfg.AutoCreateTopics); err != nil {
+	if _, err := wire.NewSplicer(k.access).SaramaConfig(k.cfg.ClientID); err != nil {
 		return nil, err
 	}
 	return k, nil
@@ -45,17 +44,12 @@ func (k *Kafka) Open(ctx context.Context, acks Acks) (*Producer, error) {
 	s := wire.NewSplicer(k.access)
 	// A peer that took the connection and says nothing would hold a dial, a handshake or a first answer until its time-out.
 	defer context.AfterFunc(ctx, s.Close)()
-	cfg, err := s.SaramaConfig(k.cfg.ClientID, k.cfg.AutoCreateTopics)
+	cfg, err := s.SaramaConfig(k.cfg.ClientID)
 	if err != nil {
 		return nil, err
 	}
-	client, err := sarama.NewClient(k.cfg.Brokers, cfg)
-	if err != nil {
-		return nil, fmt.Errorf("kafka client: %w", err)
-	}
-	cfg.Version = wire.Version // which sarama changes for host names of Azure's, whatever the brokers there offer
-	p := newProducer(&k.cfg, k.log, k.metrics, acks, client, s)
-	if p.id, err = p.newIdentity(ctx); err != nil {
+	p := newProducer(&k.cfg, k.log, k.metrics, acks, s, cfg, metadata.NewBrokers(cfg, k.cfg.Brokers))
+	if p.ids.usual, err = p.newIdentity(ctx); err != nil {
 		_ = p.Close()
 		return nil, err
 	}

@@ -76,6 +76,21 @@ func (m *sinkMetrics) addProducer(p *Producer) {
 	}
 }
 
+// forget lets go of a topic's label values, unless another producer knows the topic.
+func (m *sinkMetrics) forget(topic string) {
+	for _, p := range m.openProducers() {
+		for _, t := range p.knownTopics() {
+			if t.name == topic {
+				return
+			}
+		}
+	}
+	for _, v := range []*prometheus.MetricVec{m.published.MetricVec, m.publishedBytes.MetricVec, m.topicBlocked.MetricVec} {
+		v.DeleteLabelValues(topic)
+	}
+	m.failed.DeletePartialMatch(prometheus.Labels{"topic": topic})
+}
+
 // removeProducer forgets a producer that is closed. What it held waits for Kafka no longer.
 func (m *sinkMetrics) removeProducer(p *Producer) {
 	m.mu.Lock()

@@ -1,12 +1,13 @@
 package sink
 
 import (
+	"context"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/IBM/sarama"
 	"github.com/prometheus/client_golang/prometheus"
@@ -16,71 +17,76 @@ import (
 	"walpost/sink/wire"
 )
 
-// stubClient knows partitions as a cluster without brokers would: topics are there, leaders are not.
-type stubClient struct {
-	sarama.Client // nil: nothing else is to be called
-
+// stubAsker answers as a cluster would whose topics are there and have no leaders.
+type stubAsker struct {
 	mu         sync.Mutex
 	partitions map[string]int
-	looked     chan string // a topic each time that a leader in it is looked for
+	limits     map[string]int64
+	looks      int
+	frozen     bool // answers nothing
 }
 
-func (c *stubClient) RefreshMetadata(...string) error   { return nil }
-func (c *stubClient) LeastLoadedBroker() *sarama.Broker { return nil }
-func (c *stubClient) Close() error                      { return nil }
-func (c *stubClient) create(topic string, partitions int) {
-	c.mu.Lock()
-	c.partitions[topic] = partitions
-	c.mu.Unlock()
-}
-func (c *stubClient) Partitions(topic string) ([]int32, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if n := c.partitions[topic]; n > 0 {
-		return make([]int32, n), nil
+func (a *stubAsker) Metadata(ctx context.Context, _, topics []string, _ bool) (*sarama.MetadataResponse, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.looks++
+	if a.frozen {
+		a.mu.Unlock()
+		<-ctx.Done()
+		a.mu.Lock()
 	}
-	return nil, sarama.ErrUnknownTopicOrPartition
+	res := &sarama.MetadataResponse{Version: 9}
+	for _, name := range topics {
+		if a.partitions[name] == 0 {
+			res.AddTopic(name, sarama.ErrUnknownTopicOrPartition)
+		}
+		for n := range a.partitions[name] {
+			res.AddTopicPartition(name, int32(n), -1, nil, nil, nil, sarama.ErrLeaderNotAvailable)
+		}
+	}
+	return res, nil
 }
 
-func (c *stubClient) Leader(topic string, _ int32) (*sarama.Broker, error) {
-	select {
-	case c.looked <- topic:
-	default:
-	}
-	return nil, sarama.ErrLeaderNotAvailable
+func (a *stubAsker) MaxMessageBytes(context.Context, []string, []string) (map[string]int64, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return maps.Clone(a.limits), nil
+}
+
+func (a *stubAsker) create(topic string, partitions int) {
+	a.mu.Lock()
+	a.partitions[topic] = partitions
+	a.mu.Unlock()
+}
+
+func (a *stubAsker) freeze() {
+	a.mu.Lock()
+	a.frozen = true
+	a.mu.Unlock()
 }
 
 // offline is a producer whose events get as far as their lanes.
-func offline(t testing.TB, cfg Config, acks Acks) (*Producer, *stubClient) {
+func offline(t testing.TB, cfg Config, acks Acks) (*Producer, *stubAsker) {
 	m, err := newMetrics(cfg.Registerer)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &stubClient{partitions: map[string]int{}, looked: make(chan string, 1000)}
-	p := newProducer(&cfg, cfg.Logger, m, acks, c, wire.NewSplicer(nil))
-	p.id = lane.Identity{Producer: 5, Epoch: 1}
+	a := &stubAsker{partitions: map[string]int{}, limits: map[string]int64{}}
+	p := newProducer(&cfg, cfg.Logger, m, acks, wire.NewSplicer(nil), sarama.NewConfig(), a)
+	p.ids.usual = lane.Identity{Producer: 5, Epoch: 1}
 	t.Cleanup(func() {
 		if err := p.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	return p, c
+	return p, a
 }
 
-// placed waits until events of the topic have come to their lanes.
-func (c *stubClient) placed(t testing.TB, topic string) {
+// placed waits until events of the topic have come to their lanes. Publishing goroutine.
+func (p *Producer) placed(t testing.TB, topic string) {
 	t.Helper()
-	deadline := time.After(30 * time.Second)
-	for {
-		select {
-		case name := <-c.looked:
-			if name == topic {
-				return
-			}
-		case <-deadline:
-			t.Fatalf("nothing came to a lane of topic %s", topic)
-		}
-	}
+	to := p.topics[topic]
+	until(t, "the partitions of topic "+topic, func() bool { return to.partitions.Load() != nil })
 }
 
 // takeQueued empties a topic's lanes and returns what they held, by partition.

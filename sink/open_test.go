@@ -38,8 +38,8 @@ func TestOpenWaitsForAnID(t *testing.T) {
 		if p == nil {
 			continue
 		}
-		if p.id.Producer != 77 {
-			t.Errorf("%v: id %+v", code, p.id)
+		if p.ids.usual.Producer != 77 {
+			t.Errorf("%v: id %+v", code, p.ids.usual)
 		}
 		if err := p.Close(); err != nil {
 			t.Error(err)

@@ -13,17 +13,23 @@ import (
 	"walpost/sink/recordbatch"
 )
 
-// partition joins the lane of a partition with what the lane does not know: its topic, its number, and when somebody was last warned.
+// partition joins the lane of a partition with what the lane does not know: its topic and its number.
 type partition struct {
-	lane   *lane.Lane
-	topic  *topic
-	index  int32
-	warned time.Time // when a wait was last logged; the lane's driver's
+	lane  *lane.Lane
+	topic *topic
+	index int32
+
+	// The lane's driver's.
+	searches int       // how often its leader was looked for in vain
+	searched time.Time // when that began
+}
+
+func (part *partition) String() string {
+	return fmt.Sprintf("partition %d of topic %s", part.index, part.topic.name)
 }
 
 // giveBack empties the lane of a partition that is no more. The lane is at rest, so it has no driver.
 func (part *partition) giveBack() []*unplaced {
-	part.warned = time.Time{}
 	var back []*unplaced
 	for _, b := range part.lane.GiveBack() {
 		u := &unplaced{Batch: *b, explicit: make([]int32, b.Count())}
@@ -42,33 +48,44 @@ func (part *partition) giveBack() []*unplaced {
 func (p *Producer) route(part *partition) {
 	on, full := part.lane.Sender()
 	if s, ok := on.(*sender); !ok || !s.push(part, full) {
-		p.start(func() { p.findLeader(part) })
+		p.resends.add(part, 0, nil, false)
 	}
 }
 
-// backoff returns the pauses of the lane's driver.
-func (part *partition) backoff(p *Producer, since time.Time, tries int) *backoff {
-	return &backoff{p: p, what: fmt.Sprintf("partition %d of topic %s", part.index, part.topic.name), topic: part.topic.name, since: since, tries: tries, warned: &part.warned}
+// findLeaders hands queued lanes to the senders of the brokers that lead their partitions. One without a leader waits for the next look at
+// its topic. It is called by one goroutine at a time for each lane, and does not block.
+func (p *Producer) findLeaders(parts []*partition) {
+	if len(parts) > 1 { // they share requests
+		for _, s := range p.holdSenders(nil) {
+			defer s.release(false)
+		}
+	}
+	for _, part := range parts {
+		if part.lane.StopIfGone() || p.toLeader(part) {
+			part.searches = 0
+			continue
+		}
+		_, err := p.meta.Leader(part.topic.name, part.index)
+		if part.searches++; part.searches == 1 {
+			part.searched = time.Now()
+		}
+		part.topic.warn(p, part, part.searched, err)
+		p.resends.add(part, pauseAfter(part.searches), p.look(part.topic), false)
+	}
 }
 
-// findLeader hands a queued lane to the sender of the broker that leads its partition, however long it takes to find that.
-func (p *Producer) findLeader(part *partition) {
-	wait := part.backoff(p, time.Now(), 0)
-	for !part.lane.StopIfGone() {
-		b, err := p.client.Leader(part.topic.name, part.index)
-		if err == nil {
-			if s := p.senderOf(b); s != nil {
-				part.lane.SetSender(s)
-				if s.push(part, true) {
-					return
-				}
-			}
-		}
-		if !wait.pause(err) {
-			return
-		}
-		p.refresh(part.topic)
+// toLeader hands a queued lane to the sender of the broker that leads its partition, and reports whether one is known.
+func (p *Producer) toLeader(part *partition) bool {
+	b, err := p.meta.Leader(part.topic.name, part.index)
+	if err != nil {
+		return false
 	}
+	s := p.senderOf(b)
+	if s == nil {
+		return false
+	}
+	part.lane.SetSender(s)
+	return s.push(part, true)
 }
 
 // senderOf returns the sender of a broker, nil once the producer is closed. A broker that got a new address is a new one.
@@ -93,9 +110,6 @@ func (p *Producer) senderOf(b *sarama.Broker) *sender {
 // finish settles b, the lane's head, and does what its outcome asks for.
 func (p *Producer) finish(part *partition, b *lane.Batch, o lane.Outcome) {
 	size := b.Len() // of what may be emptied or divided below
-	if o.Class() == kafkaerror.Done {
-		part.warned = time.Time{} // before Settle, after which somebody else may drive the lane
-	}
 	next, head := part.lane.Settle(o)
 	switch next {
 	case lane.Empty, lane.SendNext:
@@ -109,10 +123,10 @@ func (p *Producer) finish(part *partition, b *lane.Batch, o lane.Outcome) {
 		}
 	case lane.Resend:
 		p.metrics.retries.Inc()
-		p.start(func() { p.retry(part, o.Err) })
+		p.retry(part, o.Err)
 	case lane.Renew:
 		p.metrics.retries.Inc()
-		p.start(func() { p.renew(part, o.Err) })
+		p.renew(part, o.Err)
 	case lane.Reject:
 		var bad *record.BadEvent
 		var of uint64
@@ -135,43 +149,25 @@ func (p *Producer) acked(part *partition, b *lane.Batch) {
 	p.pool.Put(b)
 }
 
-// retry sends the lane's head again, after a pause that grows, to the broker that leads the partition then.
+// retry has the lane's head sent again, after a pause that grows, to the broker that leads the partition then. Who that is, is asked only
+// where the error may mean that it is another one.
 func (p *Producer) retry(part *partition, err error) {
 	failures, since := part.lane.Failing()
-	wait := part.backoff(p, since, failures-1)
-	if !wait.pause(err) {
-		return
+	part.topic.warn(p, part, since, err)
+	var look <-chan struct{}
+	if kafkaerror.Elsewhere(err) {
+		look = p.look(part.topic)
 	}
-	p.refresh(part.topic)
-	p.findLeader(part)
+	p.resends.add(part, pauseAfter(failures), look, false)
 }
 
-// refresh asks for a topic's leaders, and makes sure that its partitions are still those that its events go to.
-func (p *Producer) refresh(t *topic) {
-	_ = p.client.RefreshMetadata(t.name) // Leader and Partitions tell what came of it
-	t.checkCount(p)
-}
-
-// renew gives the lane a new producer id. What may be in the log already is then sent a second time: a duplicate, never a gap.
+// renew has the lane take a new producer id. What may be in the log already is then sent a second time: a duplicate, never a gap.
 func (p *Producer) renew(part *partition, err error) {
-	p.log.Warn("taking a new producer id for a partition: what was under way may arrive twice",
-		"topic", part.topic.name, "partition", part.index, "err", err)
-	failures, since := part.lane.Failing()
-	wait := part.backoff(p, since, failures-1)
+	part.topic.warnRenewal(p, part, err)
 	// A partition that takes no identity at all must not be offered one after the other without a pause.
-	if failures > 1 && !wait.pause(err) {
-		return
+	pause := time.Duration(0)
+	if failures, _ := part.lane.Failing(); failures > 1 {
+		pause = pauseAfter(failures)
 	}
-	for {
-		id, err := p.newIdentity(p.ctx)
-		if err == nil {
-			part.lane.Renumber(id)
-			p.findLeader(part)
-			return
-		}
-		// Later than at the start a login that is refused is waited out: passwords are rotated while relays run.
-		if !wait.pause(err) {
-			return
-		}
-	}
+	p.resends.add(part, pause, nil, true)
 }

@@ -127,7 +127,7 @@ func TestAzuresHostNames(t *testing.T) {
 	b := newScripted(t, "orders", 1)
 	cfg := config(t, []string{"namespace.servicebus.windows.net:9093", b.Addr()})
 	p := open(t, cfg, newLedger())
-	if v := p.client.Config().Version; v != sarama.V2_8_0_0 {
+	if v := p.brokerConfig().Version; v != sarama.V2_8_0_0 {
 		t.Errorf("requests are made for Kafka %s", v)
 	}
 }

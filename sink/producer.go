@@ -12,6 +12,7 @@ import (
 
 	"walpost/schema"
 	"walpost/sink/lane"
+	"walpost/sink/metadata"
 	"walpost/sink/record"
 	"walpost/sink/recordbatch"
 	"walpost/sink/wire"
@@ -23,14 +24,19 @@ type Producer struct {
 	log          *slog.Logger
 	metrics      *sinkMetrics
 	acks         Acks
-	client       sarama.Client
 	splicer      *wire.Splicer
+	connect      *sarama.Config // what brokers are connected to with, see brokerConfig
+	meta         *metadata.Cache
+	resends      resends
+	ids          identities
 	pool         lane.Pool
-	confirmFewer time.Duration // how long a broker has to tell of fewer partitions than are needed
-	refreshEvery time.Duration // how often topics are looked at although nothing has happened
-	flow         time.Duration // how long a batch that is not full waits while more is flowing
-	linger       atomic.Int64  // how long it waits now, in nanoseconds
-	id           lane.Identity // what lanes are opened with; set by Open
+	confirmFewer time.Duration            // how long a broker has to tell of fewer partitions than are needed
+	refreshEvery time.Duration            // how often topics are looked at although nothing has happened
+	flow         time.Duration            // how long a batch that is not full waits while more is flowing
+	forgetAfter  time.Duration            // how long a topic may be silent before it is forgotten
+	linger       atomic.Int64             // how long it waits now, in nanoseconds
+	registered   sync.Once                // whether status and metrics know of the producer
+	silentTopics atomic.Pointer[[]*topic] // that may be forgotten; nil: none
 
 	// The publishing goroutine's.
 	composer *record.Composer
@@ -54,25 +60,44 @@ type Producer struct {
 	//
 	//	topic.mu ─┬─▶ reports
 	//	          ├─▶ a lane's
-	//	          └─▶ Producer.mu ──▶ sender.mu
+	//	          └─▶ Producer.mu ──▶ sender.mu ──▶ resends.mu
 	//	                  ▲
 	//	sinkMetrics.mu ───┘
 	//
-	// Those of packages wire and auth stand alone: none of these is held when they are taken, nor the other way round. No lock of this package
-	// is held while a broker is waited for. sarama calls the splicer with a broker's lock held, so nothing here calls sarama with a lock of
-	// ours held, but for a broker's ID and Addr, which take none. Acks.Rejected may be called with topic.mu held, Acks.Acked never is.
+	// Those of resends, identities, warnings and package metadata are innermost: under them no other is taken. Those of packages wire and auth
+	// stand alone: none of these is held when they are taken, nor the other way round. No lock of this package is held while a broker is waited
+	// for. sarama calls the splicer with a broker's lock held, so nothing here calls sarama with a lock of ours held, but for a broker's ID and
+	// Addr, which take none. Acks.Rejected may be called with topic.mu held, Acks.Acked never is.
 	mu      sync.Mutex
 	senders map[int32]*sender
-	known   []*topic // the values of topics
+	known   map[string]*topic // as topics
 }
 
-// newProducer returns a producer without an identity. It does nothing by itself until events come.
-func newProducer(cfg *Config, log *slog.Logger, m *sinkMetrics, acks Acks, client sarama.Client, s *wire.Splicer) *Producer {
-	p := &Producer{cfg: cfg, log: log, metrics: m, acks: acks, client: client, splicer: s, confirmFewer: confirmFewerFor, refreshEvery: refreshTopicsEvery, flow: flowLinger,
-		topics: map[string]*topic{}, senders: map[int32]*sender{}}
+// newProducer returns a producer without an identity. It asks nothing by itself until events come. ask is closed with it, if it can be.
+func newProducer(cfg *Config, log *slog.Logger, m *sinkMetrics, acks Acks, s *wire.Splicer, connect *sarama.Config, ask metadata.Asker) *Producer {
+	p := &Producer{cfg: cfg, log: log, metrics: m, acks: acks, splicer: s, connect: connect, confirmFewer: confirmFewerFor, refreshEvery: refreshTopicsEvery,
+		flow: flowLinger, forgetAfter: forgetAfter, topics: map[string]*topic{}, senders: map[int32]*sender{}, known: map[string]*topic{}}
 	p.composer = record.NewComposer(cfg.Record, p.reservedHeader())
 	p.ctx, p.cancel = context.WithCancel(context.Background())
+	p.resends.p, p.resends.wake, p.ids.p = p, make(chan struct{}, 1), p
+	p.meta = metadata.New(ask, func(topics []string) {
+		p.told(topics)
+		p.resends.poke()
+	})
+	p.start(p.resends.run)
+	p.start(func() {
+		p.meta.Run(p.ctx)
+		if c, ok := ask.(interface{ Close() }); ok {
+			c.Close()
+		}
+	})
 	return p
+}
+
+// brokerConfig returns what a broker is connected to with. Each has one of its own, for sarama writes into it.
+func (p *Producer) brokerConfig() *sarama.Config {
+	c := *p.connect
+	return &c
 }
 
 // reservedHeader warns once of each reserved name in the headers column, up to a few.
@@ -151,8 +176,12 @@ func (p *Producer) topicOf(ev *schema.Event) (*topic, error) {
 		if err := record.CheckTopic(p.name); err != nil {
 			return nil, err
 		}
+		if len(p.topics) >= maxTopics {
+			return nil, record.TooManyTopics(maxTopics)
+		}
 		t = &topic{name: string(p.name)}
 		t.limit.Store(p.cfg.batchLimit())
+		t.used.Store(time.Now().Unix())
 		t.published, t.bytes = p.metrics.topic(t.name)
 		p.topics[t.name] = t
 		p.register(t)
@@ -182,19 +211,23 @@ func (p *Producer) Flush(flowing bool) {
 		linger = max(linger, p.flow)
 	}
 	p.linger.Store(int64(linger))
+	if silent := p.silentTopics.Swap(nil); silent != nil {
+		p.forget(*silent)
+	}
 	if len(p.entered)+len(p.dirty) == 0 {
 		return
 	}
 	urgent := linger == 0
-	held := p.holdSenders()
+	p.held = p.holdSenders(p.held[:0])
 	defer func() {
-		for _, s := range held {
+		for _, s := range p.held {
 			s.release(urgent)
 		}
 	}()
 	// What a topic held goes to lanes behind what the pass wrote into them, so these end their pass first.
 	for _, part := range p.entered {
 		route, full := part.lane.HandOver(now)
+		part.topic.used.Store(now.Unix())
 		urgent = urgent || full
 		if route {
 			p.route(part)
@@ -207,19 +240,18 @@ func (p *Producer) Flush(flowing bool) {
 	p.dirty = p.dirty[:0]
 }
 
-// holdSenders keeps all senders from sending until each is released. The slice is valid until the next call.
-func (p *Producer) holdSenders() []*sender {
+// holdSenders keeps all senders from sending until each is released, and appends them to held.
+func (p *Producer) holdSenders(held []*sender) []*sender {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.held = p.held[:0]
 	for _, s := range p.senders {
 		s.hold()
-		p.held = append(p.held, s)
+		held = append(held, s)
 	}
-	return p.held
+	return held
 }
 
-// Close ends all sending and closes the connections. What was not acked by then never will be reported. It waits for a report that is being
+// Close ends all sending and closes the connections. It always returns nil. What was not acked by then never will be reported. It waits for a report that is being
 // made, and for no broker and no issuer.
 func (p *Producer) Close() error {
 	p.cancel()
@@ -233,17 +265,13 @@ func (p *Producer) Close() error {
 	p.silent = true
 	p.reports.Unlock()
 	p.metrics.removeProducer(p)
-	ended := make(chan error, 1)
+	ended := make(chan struct{})
 	go func() {
-		err := p.client.Close()
+		defer close(ended)
 		p.work.Wait()
-		ended <- err
 	}()
 	select {
-	case err := <-ended:
-		if err != nil {
-			return fmt.Errorf("close the Kafka client: %w", err)
-		}
+	case <-ended:
 	case <-time.After(closeWait):
 		// sarama waits out a throttle with the broker's lock held, and nothing ends that. What still runs ends with it, and reports nothing.
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"walpost/internal/reason"
@@ -11,6 +12,100 @@ import (
 	"walpost/sink/recordbatch"
 	"walpost/sink/wire"
 )
+
+// identities are the producer ids of a producer's lanes. However many lanes need a new one, there is one request at a time, and one id for
+// all that wait for it.
+type identities struct {
+	p *Producer
+
+	mu      sync.Mutex    // innermost, see Producer.mu
+	usual   lane.Identity // what new lanes begin with
+	spent   bool          // a partition that was forgotten may have sequences of it: no new lane may begin with it
+	waiting []*partition
+	asking  bool // give is at work
+}
+
+// renew has queued lanes take a new producer id. It does not block.
+func (ids *identities) renew(parts []*partition) {
+	if len(parts) == 0 {
+		return
+	}
+	ids.mu.Lock()
+	ids.waiting = append(ids.waiting, parts...)
+	first := !ids.asking
+	ids.asking = true
+	ids.mu.Unlock()
+	if first {
+		ids.p.start(ids.give)
+	}
+}
+
+// give asks for ids until no lane waits for one. Lanes that come while it asks wait for the next: one of them may have the id already that
+// is being given, and need another.
+func (ids *identities) give() {
+	for tries := 1; ; tries++ {
+		ids.mu.Lock()
+		parts := ids.waiting
+		ids.waiting = nil
+		ids.asking = len(parts) > 0
+		ids.mu.Unlock()
+		if len(parts) == 0 {
+			return
+		}
+		id, err := ids.fresh(parts)
+		if err != nil {
+			return // closed
+		}
+		for _, part := range parts {
+			part.lane.Renumber(id)
+		}
+		ids.p.findLeaders(parts)
+	}
+}
+
+// fresh takes an id for lanes, however long that takes. Later than at the start a login that is refused is waited out: passwords are rotated
+// while relays run. An error means that the producer is closed.
+func (ids *identities) fresh(parts []*partition) (lane.Identity, error) {
+	began := time.Now()
+	for tries := 1; ; tries++ {
+		id, err := ids.p.newIdentity(ids.p.ctx)
+		if err == nil {
+			return id, nil
+		}
+		for _, part := range parts {
+			part.topic.warn(ids.p, part, began, err)
+		}
+		if !ids.p.sleep(pauseAfter(tries)) {
+			return lane.Identity{}, ids.p.ctx.Err()
+		}
+	}
+}
+
+// forNewLanes returns what new lanes begin with, and takes an id first if the last one is spent. It returns false once the producer is closed.
+func (ids *identities) forNewLanes() (lane.Identity, bool) {
+	for {
+		ids.mu.Lock()
+		id, spent := ids.usual, ids.spent
+		ids.mu.Unlock()
+		if !spent {
+			return id, true
+		}
+		id, err := ids.fresh(nil)
+		if err != nil {
+			return id, false
+		}
+		ids.mu.Lock()
+		ids.usual, ids.spent = id, false
+		ids.mu.Unlock()
+	}
+}
+
+// spend says that sequences of the usual id may stand in partitions that nobody knows of any more.
+func (ids *identities) spend() {
+	ids.mu.Lock()
+	defer ids.mu.Unlock()
+	ids.spent = true
+}
 
 // newIdentity takes a producer id from any broker, waiting until one gives it. A broker that has just started answers
 // COORDINATOR_LOAD_IN_PROGRESS until it has its first block of ids.
@@ -58,28 +153,24 @@ func (p *Producer) newIdentity(ctx context.Context) (lane.Identity, error) {
 	}
 }
 
-// addresses are the brokers that are known: those that told of themselves, then the configured ones.
-func (p *Producer) addresses() []string {
-	var addrs []string
-	for _, b := range p.client.Brokers() {
-		addrs = append(addrs, b.Addr())
-	}
-	return append(addrs, p.cfg.Brokers...)
-}
+// addresses are the brokers that are known: those that were told of, then the configured ones.
+func (p *Producer) addresses() []string { return append(p.meta.Addresses(), p.cfg.Brokers...) }
 
 // askIdentity asks one broker, over a connection of its own: the answer is worth the handshake, for it comes with the reason why not.
 func (p *Producer) askIdentity(addr string) (lane.Identity, error) {
-	b, err := wire.Connect(addr, p.client.Config())
+	b, cut, err := wire.ConnectWithin(addr, p.brokerConfig(), wire.ReadTimeout)
 	if err != nil {
 		return lane.Identity{}, err
 	}
 	defer b.Close()
-	if err := wire.CheckProduce(b, p.cfg.Codec == recordbatch.Zstd); err != nil {
+	defer time.AfterFunc(wire.ReadTimeout, cut).Stop()
+	greeting, err := wire.Greet(b, p.cfg.Codec == recordbatch.Zstd)
+	if err != nil {
 		return lane.Identity{}, err
 	}
 	producer, epoch, err := wire.ProducerID(b)
 	if err != nil {
 		return lane.Identity{}, err
 	}
-	return lane.Identity{Producer: producer, Epoch: epoch}, nil
+	return lane.Identity{Cluster: greeting.Cluster, Producer: producer, Epoch: epoch}, nil
 }

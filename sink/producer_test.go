@@ -119,7 +119,7 @@ func TestSeveralTopicsAndOneProducerID(t *testing.T) {
 			}
 		}
 		acks.wait(t, events, 0)
-		ids[p.id.Producer] = true
+		ids[p.ids.usual.Producer] = true
 		if len(ids) != round+1 {
 			t.Errorf("producer ids %v after %d producers", ids, round+1)
 		}
@@ -130,7 +130,7 @@ func TestSeveralTopicsAndOneProducerID(t *testing.T) {
 					if !ids[s.ProducerID] || s.ProducerEpoch != 0 {
 						t.Errorf("%s/%d: producer %d, epoch %d; known are %v", topic, n, s.ProducerID, s.ProducerEpoch, ids)
 					}
-					if s.ProducerID == p.id.Producer {
+					if s.ProducerID == p.ids.usual.Producer {
 						mine++
 						if want := sent[topic][n]/(round+1) - 1; s.LastSequence != int32(want) {
 							t.Errorf("%s/%d: last sequence %d, want %d", topic, n, s.LastSequence, want)
@@ -169,7 +169,7 @@ func TestSequencesWrapOnARealBroker(t *testing.T) {
 	acks := newLedger()
 	p := open(t, config(t, brokers), acks)
 	p.mu.Lock()
-	p.id.Next = 1<<31 - 25
+	p.ids.usual.Next = 1<<31 - 25
 	p.mu.Unlock()
 	const events = 100
 	for i := range events {

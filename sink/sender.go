@@ -1,6 +1,7 @@
 package sink
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -16,9 +17,13 @@ import (
 // sender sends the batches of the partitions that one broker leads. Their lanes queue with it. Those that are queued when a request can go
 // share it.
 type sender struct {
-	p       *Producer
-	broker  *sarama.Broker
-	encoder *recordbatch.Encoder // the loop's
+	p      *Producer
+	broker *sarama.Broker
+
+	// The loop's, which alone opens and closes the connection.
+	encoder  *recordbatch.Encoder
+	greeting wire.Greeting // of the connection
+	greeted  bool          // there is one
 
 	mu         sync.Mutex // innermost, see Producer.mu
 	cond       *sync.Cond
@@ -27,7 +32,8 @@ type sender struct {
 	timerRuns  bool                  // the linger's timer runs
 	requests   map[*request]struct{} // under way
 	holds      int                   // while it is above 0, lanes are being queued together and no request leaves
-	conn       int                   // number of the connection; each that failed is closed once
+	conn       int                   // number of the connection
+	broken     bool                  // it failed: the loop closes it
 	closed     bool
 }
 
@@ -117,29 +123,32 @@ func (s *sender) close() {
 	s.ready = nil
 	s.mu.Unlock()
 	s.cond.Broadcast()
-	if s.p.ctx.Err() == nil {
-		for _, part := range left {
-			s.p.work.Go(func() { s.p.findLeader(part) }) // p.mu is held, so the producer is open
-		}
+	for _, part := range left {
+		s.p.resends.add(part, 0, nil, false)
 	}
 }
 
 // run sends requests until the sender is closed.
 func (s *sender) run() {
+	defer func() { _ = s.broker.Close() }() // which waits for the answers that are under way
 	for {
-		queue := s.wait()
-		if queue == nil {
+		queue, closed := s.wait()
+		if closed {
 			return
 		}
+		err := s.connect()
 		for len(queue) > 0 {
 			r := &request{}
 			size := 0
 			for len(queue) > 0 && (size == 0 || size < maxRequest) {
 				next := queue[0]
 				queue = queue[1:]
-				b, err := next.lane.Take(s, s.encoder)
+				b, failed := next.lane.Take(s, s.encoder, s.greeting.Cluster)
 				if err != nil {
-					s.p.finish(next, b, lane.Outcome{Err: err, Named: -1})
+					failed = err
+				}
+				if b != nil && failed != nil {
+					s.p.finish(next, b, lane.Outcome{Err: failed, Named: -1})
 				} else if b != nil {
 					r.parts = append(r.parts, part{next, b})
 					size += len(b.Wire())
@@ -152,22 +161,66 @@ func (s *sender) run() {
 	}
 }
 
-// wait returns the partitions of the next requests, nil once the sender is closed.
-func (s *sender) wait() []*partition {
+// wait returns the partitions of the next requests. A connection that failed is closed meanwhile.
+func (s *sender) wait() (queue []*partition, closed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for (len(s.ready) == 0 || !s.skipLinger || s.holds > 0 || len(s.requests) >= wire.MaxOpenRequests) && !s.closed {
+		if s.broken {
+			s.mu.Unlock()
+			s.disconnect()
+			s.mu.Lock()
+			continue
+		}
 		if len(s.ready) == 0 {
 			s.skipLinger = false
 		}
 		s.cond.Wait()
 	}
 	if s.closed {
+		return nil, true
+	}
+	queue = s.ready
+	s.ready, s.skipLinger = nil, false
+	return queue, false
+}
+
+// disconnect closes a connection that failed. Its requests have failed with it.
+func (s *sender) disconnect() {
+	_ = s.broker.Close()
+	s.greeted = false
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.broken = false
+}
+
+// connect makes sure that there is a connection which has greeted us: whatever stands behind the broker's address by now, it takes our
+// requests, and is known to be of the cluster that gave the producer ids, or not. An error means that nothing was sent.
+func (s *sender) connect() error {
+	s.mu.Lock()
+	broken := s.broken
+	s.mu.Unlock()
+	if broken {
+		s.disconnect()
+	}
+	if s.greeted {
 		return nil
 	}
-	queue := s.ready
-	s.ready, s.skipLinger = nil, false
-	return queue
+	err := s.broker.Open(s.p.brokerConfig())
+	if err == nil || errors.Is(err, sarama.ErrAlreadyConnected) {
+		_, err = s.broker.Connected() // it waits for the opening
+	}
+	if err == nil {
+		s.greeting, err = wire.Greet(s.broker, false)
+	}
+	if err != nil {
+		_ = s.broker.Close()
+		s.p.metrics.connected.Set(0)
+		s.p.metrics.reconnects.Inc()
+		return wire.Unsent(err)
+	}
+	s.greeted = true
+	return nil
 }
 
 // send sends one request. Its parts of one topic are put together, as a request has them. answered is called in a goroutine of sarama's, or
@@ -179,6 +232,7 @@ func (s *sender) send(r *request) {
 	for len(s.requests) >= wire.MaxOpenRequests && !s.closed {
 		s.cond.Wait()
 	}
+	broken := s.broken
 	r.sent, r.conn = time.Now(), s.conn
 	s.requests[r] = struct{}{}
 	s.mu.Unlock()
@@ -188,7 +242,12 @@ func (s *sender) send(r *request) {
 	for i, p := range r.parts {
 		parts[i] = wire.Part{Topic: p.partition.topic.name, Partition: p.partition.index, Batch: p.batch.Wire()}
 	}
-	err := s.p.splicer.Produce(s.broker, parts, func(answers []wire.Answer, err error) { s.answered(r, answers, err) })
+	err := error(nil)
+	if broken { // what stands behind the address now may be another cluster
+		err = wire.Unsent(sarama.ErrNotConnected)
+	} else {
+		err = s.p.splicer.Produce(s.broker, s.greeting, parts, func(answers []wire.Answer, err error) { s.answered(r, answers, err) })
+	}
 	if err != nil {
 		s.answered(r, nil, err)
 	}
@@ -199,10 +258,11 @@ func (s *sender) answered(r *request, answers []wire.Answer, err error) {
 	defer s.p.work.Done()
 	s.mu.Lock()
 	delete(s.requests, r)
-	// All requests of a connection fail with it. Only the first of them may close it: by the second, it may have been made anew.
+	// All requests of a connection fail with it. Only the first of them says so: by the second, there may be a new one.
 	broken := err != nil && r.conn == s.conn
 	if broken {
 		s.conn++
+		s.broken = true
 	}
 	s.holds++
 	s.mu.Unlock()
@@ -210,7 +270,6 @@ func (s *sender) answered(r *request, answers []wire.Answer, err error) {
 	if broken {
 		s.p.metrics.connected.Set(0)
 		s.p.metrics.reconnects.Inc()
-		s.p.start(func() { _ = s.broker.Close() }) // the next look-up of a leader opens it again
 	}
 	if err == nil {
 		s.p.metrics.duration.Observe(time.Since(r.sent).Seconds())

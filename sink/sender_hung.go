@@ -1,13 +1,6 @@
 package sink
 
-import (
-	"slices"
-	"time"
-
-	"github.com/IBM/sarama"
-
-	"walpost/sink/wire"
-)
+import "time"
 
 // avoidFor is how long a broker that hangs is not connected to again.
 const avoidFor = 5 * time.Second
@@ -32,10 +25,9 @@ func (s *sender) watch() {
 	}
 }
 
-// leaveBroker leaves the broker if another one leads one of the partitions by now. What else waits for the broker is freed as well: sarama
-// asks whichever broker it likes for leaders, over the same connections, and would ask this one again as soon as it is rid of it.
+// leaveBroker leaves the broker if another one leads one of the partitions by now. What else waits for the broker is freed as well.
 func (s *sender) leaveBroker(stuck []*partition) {
-	part, leader := s.p.ledElsewhere(stuck, s.broker)
+	part, leader := s.p.ledElsewhere(stuck, s.broker.ID())
 	if part == nil {
 		return
 	}
@@ -43,31 +35,19 @@ func (s *sender) leaveBroker(stuck []*partition) {
 	s.p.splicer.Avoid(s.broker.Addr(), avoidFor)
 }
 
-// ledElsewhere asks the other brokers for a partition that another one leads, and for that one's id. It uses connections of its own, because
-// those that the client has may wait for the broker that hangs.
-func (p *Producer) ledElsewhere(partitions []*partition, hung *sarama.Broker) (*partition, int32) {
-	cfg := *p.client.Config()
-	cfg.Net.DialTimeout, cfg.Net.ReadTimeout, cfg.Net.WriteTimeout = stuckAfter, stuckAfter, stuckAfter
-	var topics []string
+// ledElsewhere looks for a partition that another broker leads than the one that hangs, and for that one's id.
+func (p *Producer) ledElsewhere(partitions []*partition, hung int32) (*partition, int32) {
+	var names []string
 	for _, part := range partitions {
-		if !slices.Contains(topics, part.topic.name) {
-			topics = append(topics, part.topic.name)
-		}
+		names = append(names, part.topic.name)
 	}
-	for _, addr := range p.addresses() {
-		if addr == hung.Addr() || p.ctx.Err() != nil {
-			continue
-		}
-		leaders, err := wire.Leaders(addr, &cfg, topics)
-		if err != nil {
-			continue
-		}
-		for _, part := range partitions {
-			if leader, ok := leaders[part.topic.name][part.index]; ok && leader != hung.ID() {
-				return part, leader
-			}
-		}
+	if !p.wait(p.meta.LookAll(names, 0)) {
 		return nil, 0
+	}
+	for _, part := range partitions {
+		if b, err := p.meta.Leader(part.topic.name, part.index); err == nil && b.ID() != hung {
+			return part, b.ID()
+		}
 	}
 	return nil, 0
 }

@@ -27,7 +27,7 @@ func (m *sinkMetrics) waits() []Wait {
 				if w.Err != nil {
 					w.Code = waitReason(w.Err)
 				}
-				w.Cure, _ = p.cfg.cure(w.Err, t.name)
+				w.Cure = p.cfg.cure(w.Err, t.name)
 				longest[t.name] = w
 			}
 		}

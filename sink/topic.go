@@ -17,6 +17,8 @@ type topic struct {
 	name       string
 	limit      atomic.Int64                 // bytes of a batch, uncompressed
 	partitions atomic.Pointer[[]*partition] // by index; nil: not known now, and arrange is at work
+	used       atomic.Int64                 // when it last got an event, in seconds since 1970
+	warned     warnings
 
 	published, bytes prometheus.Counter
 
@@ -30,7 +32,10 @@ type topic struct {
 	all     []*partition // by index, all that there ever were: the lane of one that is gone keeps its sequences, should it come back
 	count   int          // how many of them there are now; 0: not known yet
 	err     error        // why the partitions are not known
+	ended   bool         // it was forgotten: an event of the same name makes another topic
 }
+
+func (t *topic) String() string { return "topic " + t.name }
 
 // unplaced is a batch of events that have no partition yet.
 type unplaced struct {
@@ -58,6 +63,7 @@ func (t *topic) hold(r *recordbatch.Record, size int, explicit int32, tx uint64)
 // names a partition of which nobody has heard yet makes the topic ask again first.
 func (t *topic) handOver(p *Producer, now time.Time) {
 	t.dirty = false
+	t.used.Store(now.Unix())
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	partitions := t.partitions.Load()

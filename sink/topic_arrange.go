@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"walpost/sink/lane"
+	"walpost/sink/metadata"
 )
 
 // lookAgain is the longest pause between two looks at a topic's partitions while they are being arranged.
@@ -20,12 +21,12 @@ func (t *topic) reconsider(p *Producer) {
 	p.start(func() { t.arrange(p) })
 }
 
-// checkCount has the partitions arranged again if their number, as the client knows it by now, is another one.
+// checkCount has the partitions arranged again if their number, as brokers told it last, is another one.
 func (t *topic) checkCount(p *Producer) {
-	partitions, err := p.client.Partitions(t.name)
+	count, err := p.meta.Partitions(t.name)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if err == nil && len(partitions) > 0 && len(partitions) != t.count {
+	if err == nil && count != t.count {
 		t.reconsider(p)
 	}
 }
@@ -36,21 +37,30 @@ func (t *topic) checkCount(p *Producer) {
 // A key's partition depends on their number. So when that changes, everything that was placed by the old one is acked before the first
 // event is placed by the new one; a partition that is no more (the topic was deleted and created with fewer) gives back what it has.
 func (t *topic) arrange(p *Producer) {
-	wait := backoff{p: p, what: "topic " + t.name, topic: t.name, since: time.Now(), warned: new(time.Time)}
+	since := time.Now()
 	var fewer time.Time // since when there have been too few
-	limited := false
+	failures := 0
 	for tries := 1; ; tries++ {
-		_ = p.client.RefreshMetadata(t.name) // Partitions tells what came of it
-		partitions, err := p.client.Partitions(t.name)
-		count := len(partitions)
+		want := metadata.Settings
+		if p.cfg.AutoCreateTopics {
+			want |= metadata.Create
+		}
+		if !p.wait(p.meta.Look(t.name, want)) {
+			return
+		}
+		count, err := p.meta.Partitions(t.name)
 		t.mu.Lock()
 		t.err = err
-		before, needed := t.count, max(t.count, int(t.needs))
+		before, needed, ended := t.count, max(t.count, int(t.needs)), t.ended
 		t.mu.Unlock()
 		switch {
-		case err != nil || count == 0:
+		case ended:
+			return
+		case err != nil:
 			p.metrics.retries.Inc()
-			if !wait.pause(err) {
+			failures++
+			t.warn(p, t, since, err)
+			if !p.sleep(pauseAfter(failures)) {
 				return
 			}
 			tries, fewer = 0, time.Time{}
@@ -60,12 +70,16 @@ func (t *topic) arrange(p *Producer) {
 		case fewer.IsZero():
 			fewer = time.Now()
 		}
-		if before == 0 && !limited {
-			limited = true
+		failures = 0
+		if before == 0 {
 			t.readLimit(p)
 		}
+		id, ok := p.ids.forNewLanes()
+		if !ok {
+			return
+		}
 		// A broker that lags behind the others still tells of fewer: it has to be so for a while.
-		if (fewer.IsZero() || time.Since(fewer) >= p.confirmFewer) && t.rearrange(p, count) {
+		if (fewer.IsZero() || time.Since(fewer) >= p.confirmFewer) && t.rearrange(p, count, id) {
 			return
 		}
 		if !p.sleep(min(minBackoff<<min(tries, 10), lookAgain)) {
@@ -74,9 +88,9 @@ func (t *topic) arrange(p *Producer) {
 	}
 }
 
-// rearrange places what waits among so many partitions. It returns false if something that was placed among another number is left: then it
+// rearrange places what waits among so many partitions, new ones of which begin with id. It returns false if something that was placed among another number is left: then it
 // changes nothing.
-func (t *topic) rearrange(p *Producer, count int) bool {
+func (t *topic) rearrange(p *Producer, count int, id lane.Identity) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	had := t.all[:t.count]
@@ -99,7 +113,7 @@ func (t *topic) rearrange(p *Producer, count int) bool {
 	}
 	t.waiting = append(back, t.waiting...)
 	for i := len(t.all); i < count; i++ {
-		t.all = append(t.all, &partition{lane: lane.New(p.id, &p.pool), topic: t, index: int32(i)})
+		t.all = append(t.all, &partition{lane: lane.New(id, &p.pool), topic: t, index: int32(i)})
 	}
 	t.count = count
 	partitions := t.all[:count:count]

@@ -24,7 +24,7 @@ func TestNoPassBeginsWhileEventsArePlaced(t *testing.T) {
 	c.create("orders", 1)
 	publish(t, p, event("orders", "k", 1), 1)
 	p.Flush(false)
-	c.placed(t, "orders")
+	p.placed(t, "orders")
 	to := p.topics["orders"]
 	until(t, "the partitions", func() bool { return to.partitions.Load() != nil })
 
@@ -60,7 +60,7 @@ func TestAPassFindsSomeLanesOpen(t *testing.T) {
 	first, second := keyOf(t, 0, 2, 0, 2), keyOf(t, 1, 2, 1, 2)
 	publish(t, p, event("orders", first, 1), 1)
 	p.Flush(false)
-	c.placed(t, "orders")
+	p.placed(t, "orders")
 	to := p.topics["orders"]
 	until(t, "the partitions", func() bool { return to.partitions.Load() != nil })
 

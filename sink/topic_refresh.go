@@ -1,10 +1,11 @@
 package sink
 
 import (
-	"errors"
+	"maps"
+	"slices"
 	"time"
 
-	"github.com/IBM/sarama"
+	"walpost/sink/metadata"
 )
 
 // Times of looking at topics although no error says that they have changed.
@@ -16,17 +17,16 @@ const (
 // register makes a topic one of those that are refreshed, and that status and metrics know of. Publishing goroutine.
 func (p *Producer) register(t *topic) {
 	p.mu.Lock()
-	p.known = append(p.known, t)
-	first := len(p.known) == 1
+	p.known[t.name] = t
 	p.mu.Unlock()
-	if !first {
-		return
-	}
-	p.metrics.addProducer(p)
-	p.start(p.refreshTopics)
+	p.registered.Do(func() {
+		p.metrics.addProducer(p)
+		p.start(p.refreshTopics)
+	})
 }
 
-// refreshTopics looks at all topics every so often, until the producer is closed.
+// refreshTopics looks at all topics every so often, until the producer is closed. It creates none: one that was deleted, and gets no events,
+// would come back.
 func (p *Producer) refreshTopics() {
 	for p.sleep(p.refreshEvery) {
 		var names []string
@@ -34,20 +34,51 @@ func (p *Producer) refreshTopics() {
 		for _, t := range topics {
 			names = append(names, t.name)
 		}
-		if errors.Is(p.client.RefreshMetadata(names...), sarama.ErrOutOfBrokers) {
-			continue // any other error is of some topics only
+		if !p.wait(p.meta.LookAll(names, metadata.Settings)) {
+			return
 		}
 		for _, t := range topics {
 			if t.partitions.Load() != nil {
-				t.checkCount(p)
 				t.grow(p)
 			}
 		}
+		p.findSilent(topics)
+	}
+}
+
+// told is called after each look at topics, by the goroutine that looks.
+func (p *Producer) told(names []string) {
+	for _, name := range names {
+		p.mu.Lock()
+		t := p.known[name]
+		p.mu.Unlock()
+		if t != nil && t.partitions.Load() != nil {
+			t.checkCount(p)
+		}
+	}
+}
+
+// look joins the next look at a topic that has events. A topic that was deleted is created again where brokers may do that.
+func (p *Producer) look(t *topic) <-chan struct{} {
+	want := metadata.Want(0)
+	if p.cfg.AutoCreateTopics {
+		want = metadata.Create
+	}
+	return p.meta.Look(t.name, want)
+}
+
+// wait waits for the end of a look, and returns false once the producer is closed.
+func (p *Producer) wait(look <-chan struct{}) bool {
+	select {
+	case <-look:
+		return p.ctx.Err() == nil
+	case <-p.ctx.Done():
+		return false
 	}
 }
 
 func (p *Producer) knownTopics() []*topic {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.known[:len(p.known):len(p.known)]
+	return slices.Collect(maps.Values(p.known))
 }

@@ -82,7 +82,7 @@ func TestSealedBatchesWaitAsTheyAre(t *testing.T) {
 	l.Append(before, before.Size(), 64<<10, 1, false)
 	l.HandOver(time.Now())
 	l.SetSender(s)
-	if _, err := l.Take(s, encoder); err != nil {
+	if _, err := l.Take(s, encoder, ""); err != nil {
 		t.Fatal(err)
 	}
 	l.Settle(lane.Outcome{Err: io.EOF, Named: -1})

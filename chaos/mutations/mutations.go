@@ -11,7 +11,7 @@ import "slices"
 
 // Mode is a known failure: what some relay does to its users.
 type Mode struct {
-	ID      string // L1 to L11 lose events, D1 to D4 repeat them, O1 and O2 reorder them, A1 to A6 endanger the relay or its database
+	ID      string // L1 to L12 lose events, D1 to D4 repeat them, O1 and O2 reorder them, A1 to A6 endanger the relay or its database
 	Failure string
 }
 
@@ -28,6 +28,7 @@ var Modes = []Mode{
 	{"L9", "a row that cannot be decoded or delivered is skipped, and a later confirmation covers it"},
 	{"L10", "a missing slot is made again at the present position, and nobody is told of the gap"},
 	{"L11", "only the leader of a partition has to have an event when it is acknowledged"},
+	{"L12", "one sequence of a producer id means two events, and the broker's success for the first counts for the second"},
 	{"D1", "progress is confirmed so rarely that a crash repeats many seconds of events"},
 	{"D2", "the last transaction comes again after every clean restart"},
 	{"D3", "a retry after a lost answer is a second record"},

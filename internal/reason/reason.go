@@ -92,6 +92,7 @@ const (
 	InvalidRecord    Code = "invalid_record"    // the broker refuses the record, such as one without a key on a compacted topic
 	InvalidTimestamp Code = "invalid_timestamp" // the record's time is out of the topic's range
 	InvalidTopic     Code = "invalid_topic"     // no topic can have that name
+	TooManyTopics    Code = "too_many_topics"   // rows name more topics than walpost publishes to
 	MessageTooLarge  Code = "message_too_large" // the record is larger than its topic takes
 	Refused          Code = "refused"           // the broker refuses the record for another reason
 )

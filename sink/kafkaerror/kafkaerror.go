@@ -21,18 +21,26 @@ type Class uint8
 
 // The classes.
 const (
-	Done    Class = iota // the batch is in the log
-	Wait                 // time cures it: resend
-	Unclear              // time cures it: resend; but this attempt may have reached the log
-	Alarm                // an operator can cure it: resend, and warn
-	Refused              // a record in the batch can never be accepted
-	Lost                 // the broker and the lane disagree on the sequence
+	Done     Class = iota // the batch is in the log
+	Wait                  // time cures it: resend
+	Unclear               // time cures it: resend; but this attempt may have reached the log
+	Alarm                 // an operator can cure it: resend, and warn
+	Refused               // a record in the batch can never be accepted
+	Lost                  // the broker and the lane disagree on the sequence
+	Repeated              // the broker has seen the sequence: Done if an earlier attempt may have reached the log, else Lost
 )
+
+// ErrOtherCluster is the error of a batch that would go to another cluster than the one that gave its producer id. Nothing was sent: there
+// the same id belongs to somebody else, whose sequences would pass for those of the batch.
+var ErrOtherCluster = errors.New("the brokers belong to another cluster than before")
 
 // Classify returns the class of the error that one partition answered a produce request with, or that ended the request. What a code means
 // in the field is said beside it. An error without a known code of Kafka's is Unclear, unless it has a method NotSent that returns true:
 // then nothing of the request was written, and the class is Wait.
 func Classify(err error) Class {
+	if errors.Is(err, ErrOtherCluster) {
+		return Lost
+	}
 	c := Unclear // the connection ended, or no answer for the partition came
 	if code, ok := codeOf(err); ok {
 		c = classOf(code)
@@ -42,6 +50,22 @@ func Classify(err error) Class {
 		return Wait
 	}
 	return c
+}
+
+// Elsewhere reports whether err may mean that the partition is led by another broker than the one that was asked. Errors of a quota, of
+// followers or of a permission do not: to look for another leader before the resend would only cost time.
+func Elsewhere(err error) bool {
+	code, ok := codeOf(err)
+	if !ok {
+		return true // the connection
+	}
+	switch code {
+	case sarama.ErrLeaderNotAvailable, sarama.ErrNotLeaderForPartition, sarama.ErrBrokerNotAvailable, sarama.ErrReplicaNotAvailable,
+		sarama.ErrFencedLeaderEpoch, sarama.ErrUnknownLeaderEpoch, sarama.ErrUnknownTopicOrPartition, sarama.ErrNetworkException,
+		sarama.ErrKafkaStorageError, sarama.ErrRequestTimedOut, sarama.ErrUnknown:
+		return true
+	}
+	return false
 }
 
 // codeOf returns the code in err. sarama wraps those of a login so that they answer to Is and not to As.
@@ -56,9 +80,11 @@ func codeOf(err error) (code sarama.KError, ok bool) {
 
 func classOf(code sarama.KError) Class {
 	switch code {
-	case sarama.ErrNoError,
-		sarama.ErrDuplicateSequenceNumber: // brokers before 4.0, for a resend of one of the last five batches
+	case sarama.ErrNoError:
 		return Done
+
+	case sarama.ErrDuplicateSequenceNumber: // brokers before 4.0, for a resend of one of the last five batches
+		return Repeated
 
 	case sarama.ErrLeaderNotAvailable, // it is being elected
 		sarama.ErrBrokerNotAvailable, sarama.ErrReplicaNotAvailable,

@@ -16,7 +16,7 @@ import (
 // Every code that a produce request may be answered with, by number as the protocol has it. What is not here counts as unclear.
 func TestClassify(t *testing.T) {
 	want := map[sarama.KError]Class{
-		0: Done, 46: Done,
+		0: Done, 46: Repeated,
 		2: Wait, 5: Wait, 8: Wait, 9: Wait, 19: Wait, 51: Wait, 74: Wait, 75: Wait, 89: Wait,
 		-1: Unclear, 6: Unclear, 7: Unclear, 13: Unclear, 20: Unclear, 56: Unclear,
 		3: Alarm, 17: Alarm, 21: Alarm, 29: Alarm, 31: Alarm, 33: Alarm, 34: Alarm, 35: Alarm, 43: Alarm, 44: Alarm, 58: Alarm, 76: Alarm,

@@ -72,6 +72,14 @@ func (l *Lane) AtRest(same bool) bool {
 	return !l.taken && (same || l.state == idle || l.state == vacant && l.gone)
 }
 
+// Silent reports whether the lane has nothing and awaits nothing. Only the publishing goroutine can change that, so for it the answer stays
+// true until it enters the lane.
+func (l *Lane) Silent() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.taken && (l.state == idle || l.state == vacant) && len(l.numbered)+len(l.full) == 0 && l.open == nil
+}
+
 // GiveBack empties a lane that is at rest, and returns its batches in order. Its identity stays, should the partition come back.
 func (l *Lane) GiveBack() []*Batch {
 	l.mu.Lock()

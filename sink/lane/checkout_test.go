@@ -27,7 +27,7 @@ func TestTakeWhileTheOpenBatchIsOut(t *testing.T) {
 		t.Fatal("a lane with its first event is not queued")
 	}
 	add(1) // takes the open batch back while the lane is queued
-	if b, err := l.Take(s, nil); b != nil || err != nil {
+	if b, err := l.Take(s, nil, ""); b != nil || err != nil {
 		t.Fatalf("took %v, %v of a lane whose only batch is out", b, err)
 	}
 	if route, _ := l.HandOver(time.Now()); !route {

@@ -5,6 +5,7 @@ package lane
 //
 // One sequence of a producer always means one event: a broker answers "success" to a sequence that it has seen, whatever the content.
 type Identity struct {
+	Cluster  string // the cluster that gave the producer id, and alone knows it; "": it does not tell
 	Producer int64
 	Epoch    int16
 	Next     int32 // sequence of the next record that has none yet

@@ -127,7 +127,7 @@ func (j *journey) send(f fate) {
 		}
 	}
 	on := j.lane.sender.(*testSender)
-	head, err := j.lane.Take(on, on.encoder)
+	head, err := j.lane.Take(on, on.encoder, "")
 	if err != nil {
 		j.failf("take: %v", err)
 	}

@@ -64,7 +64,7 @@ func (b *bench) batchOf(n int) {
 
 func (b *bench) take() *Batch {
 	b.Helper()
-	head, err := b.lane.Take(b.sender, b.sender.encoder)
+	head, err := b.lane.Take(b.sender, b.sender.encoder, "")
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -142,7 +142,7 @@ func TestSenderComesWhileTheBatchIsWritten(t *testing.T) {
 func TestOnlyTheLanesSenderTakes(t *testing.T) {
 	b := newBench(t, Identity{})
 	b.batchOf(2)
-	if head, err := b.lane.Take(&testSender{}, b.sender.encoder); head != nil || err != nil {
+	if head, err := b.lane.Take(&testSender{}, b.sender.encoder, ""); head != nil || err != nil {
 		t.Errorf("another sender took %v, %v", head, err)
 	}
 	b.take()

@@ -28,7 +28,7 @@ func TestSmallEventsBehindABulkLoad(t *testing.T) {
 	send := func(l *Lane) {
 		l.SetSender(s)
 		for {
-			b, err := l.Take(s, s.encoder)
+			b, err := l.Take(s, s.encoder, "")
 			if err != nil {
 				t.Fatal(err)
 			}

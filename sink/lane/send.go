@@ -3,6 +3,7 @@ package lane
 import (
 	"time"
 
+	"walpost/sink/kafkaerror"
 	"walpost/sink/recordbatch"
 )
 
@@ -12,8 +13,9 @@ type Sender interface {
 }
 
 // Take returns the lane's head for a request of s, sealed by e. It returns nil if s has nothing to send for the lane: another sender has the
-// lane by now, or the publishing goroutine has its only batch. An error is that of e, and for Settle.
-func (l *Lane) Take(s Sender, e *recordbatch.Encoder) (*Batch, error) {
+// lane by now, or the publishing goroutine has its only batch. cluster is the one that the request would go to. An error is that of e, or
+// that the lane's identity is another cluster's, and for Settle.
+func (l *Lane) Take(s Sender, e *recordbatch.Encoder, cluster string) (*Batch, error) {
 	l.mu.Lock()
 	if l.sender != s || l.state != queued {
 		l.mu.Unlock()
@@ -37,7 +39,11 @@ func (l *Lane) Take(s Sender, e *recordbatch.Encoder) (*Batch, error) {
 	}
 	l.state = sending
 	head, stamp := l.numbered[0], recordbatch.Stamp{ProducerID: l.id.Producer, Epoch: l.id.Epoch, Sequence: l.numbered[0].seq}
+	other := l.id.Cluster != cluster
 	l.mu.Unlock()
+	if other {
+		return head, kafkaerror.ErrOtherCluster
+	}
 	// While a request with it is under way the head belongs to the sender: compressing needs no lock.
 	if head.Wire() == nil {
 		return head, head.records.Seal(e, stamp)

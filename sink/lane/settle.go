@@ -38,6 +38,12 @@ func (l *Lane) Settle(o Outcome) (Step, *Batch) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	v := o.Class()
+	if v == kafkaerror.Repeated {
+		// The broker has the sequence of something that this lane has not sent, unless an earlier attempt got there.
+		if v = kafkaerror.Lost; l.unclear {
+			v = kafkaerror.Done
+		}
+	}
 	head := l.numbered[0]
 	l.state = queued
 	switch v {

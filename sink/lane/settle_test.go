@@ -29,6 +29,7 @@ func TestSettle(t *testing.T) {
 		{"acked", nil, -1, 3, false, SendNext, queued, "[]", false, 0, true},
 		{"acked after an unclear attempt", nil, -1, 3, true, SendNext, queued, "[]", false, 0, true},
 		{"duplicate", sarama.ErrDuplicateSequenceNumber, -1, 3, true, SendNext, queued, "[]", false, 0, true},
+		{"duplicate of what was never sent", sarama.ErrDuplicateSequenceNumber, -1, 3, false, Renew, queued, "[10+3]", false, 1, true},
 
 		{"not the leader", sarama.ErrNotLeaderForPartition, -1, 3, false, Resend, queued, "[10+3]", true, 1, false},
 		{"not the leader, unclear before", sarama.ErrNotLeaderForPartition, -1, 3, true, Resend, queued, "[10+3]", true, 1, false},

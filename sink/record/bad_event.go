@@ -61,10 +61,20 @@ func BadRow(ev *schema.Event, topic string, err error) *BadEvent {
 		Position: ev.Position.String(), Code: kafkaerror.Reason(err), Err: err, Cure: "correct what writes such rows", incurable: true}
 }
 
+// TooManyTopics returns the error, for [BadTopic], of a row whose topic is one more than there may be.
+func TooManyTopics(most int) error {
+	return reason.With(reason.TooManyTopics, fmt.Errorf("rows of one day name more than %d topics, which is the most that walpost publishes to", most))
+}
+
 // BadTopic returns the error of an outbox row whose topic has no name or one that no topic can have. It becomes a record where outbox.topic
 // makes another name of it.
 func BadTopic(ev *schema.Event, name []byte, err error) *BadEvent {
 	e := BadRow(ev, clip(name), err)
+	if code := reason.Of(err); code != "" {
+		e.Code = code
+		e.Cure, e.incurable = "set outbox.topic to a template that makes fewer, and use the key or a header for the rest", ev.Values[schema.Topic] != nil
+		return e
+	}
 	if ev.Values[schema.Topic] != nil {
 		e.Cure = "correct what fills the column topic"
 		return e

@@ -2,10 +2,14 @@ package wire
 
 import (
 	"fmt"
+	"net"
+	"os"
+	"sync"
 	"time"
 
 	"github.com/IBM/sarama"
 	"github.com/rcrowley/go-metrics"
+	"golang.org/x/net/proxy"
 )
 
 func init() {
@@ -17,16 +21,11 @@ func init() {
 // and with others sarama agrees on less.
 var Version = sarama.V2_8_0_0
 
-// SaramaConfig returns what sarama's clients and brokers are made with so that the splicer dials their connections. Each has one of its
-// own, for sarama writes into it.
-func (s *Splicer) SaramaConfig(clientID string, autoCreateTopics bool) (*sarama.Config, error) {
+// SaramaConfig returns what sarama's brokers are opened with so that the splicer dials their connections.
+func (s *Splicer) SaramaConfig(clientID string) (*sarama.Config, error) {
 	c := sarama.NewConfig()
 	c.ClientID = clientID
 	c.Version = Version
-	c.Metadata.Full = false // only topics that events go to
-	c.Metadata.AllowAutoTopicCreation = autoCreateTopics
-	c.Metadata.Retry.Max = 0 // we retry ourselves: sarama's retries for one topic hold up the others
-	c.Metadata.RefreshFrequency = 2 * time.Minute
 	c.Net.DialTimeout, c.Net.ReadTimeout, c.Net.WriteTimeout = dialTimeout, ReadTimeout, ReadTimeout
 	c.Net.MaxOpenRequests = MaxOpenRequests
 	c.Net.Proxy.Enable, c.Net.Proxy.Dialer = true, s
@@ -50,6 +49,50 @@ func Connect(addr string, cfg *sarama.Config) (*sarama.Broker, error) {
 	return b, nil
 }
 
+// ConnectWithin is [Connect] with a limit for all of it. A broker that takes connections and says nothing would be waited for three times:
+// for the versions that it knows, for the same in an older form, and for the first answer. cut ends the connection at any time, and with it
+// what waits for an answer.
+func ConnectWithin(addr string, cfg *sarama.Config, limit time.Duration) (b *sarama.Broker, cut func(), err error) {
+	own := *cfg
+	d := &cutDialer{Dialer: cfg.Net.Proxy.Dialer}
+	own.Net.Proxy.Dialer = d
+	defer time.AfterFunc(limit, d.cut).Stop()
+	b, err = Connect(addr, &own)
+	return b, d.cut, err
+}
+
+// cutDialer remembers the connection that it dialed, to cut it.
+type cutDialer struct {
+	proxy.Dialer
+	mu    sync.Mutex
+	conn  net.Conn
+	ended bool
+}
+
+func (d *cutDialer) Dial(network, addr string) (net.Conn, error) {
+	conn, err := d.Dialer.Dial(network, addr)
+	if err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.ended {
+		_ = conn.Close()
+		return nil, os.ErrDeadlineExceeded
+	}
+	d.conn = conn
+	return conn, nil
+}
+
+func (d *cutDialer) cut() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.ended = true
+	if d.conn != nil {
+		_ = d.conn.Close()
+	}
+}
+
 // ProducerID asks a broker for a producer id.
 func ProducerID(b *sarama.Broker) (id int64, epoch int16, err error) {
 	res, err := b.InitProducerID(&sarama.InitProducerIDRequest{Version: 2, ProducerID: -1, ProducerEpoch: -1})
@@ -60,27 +103,4 @@ func ProducerID(b *sarama.Broker) (id int64, epoch int16, err error) {
 		return 0, 0, res.Err
 	}
 	return res.ProducerID, res.ProducerEpoch, nil
-}
-
-// Leaders asks one broker for the leaders of some topics' partitions, as far as these have any. It returns their ids by topic and partition.
-func Leaders(addr string, cfg *sarama.Config, topics []string) (map[string]map[int32]int32, error) {
-	b, err := Connect(addr, cfg)
-	if err != nil {
-		return nil, err
-	}
-	defer b.Close()
-	res, err := b.GetMetadata(sarama.NewMetadataRequest(cfg.Version, topics))
-	if err != nil {
-		return nil, err
-	}
-	leaders := map[string]map[int32]int32{}
-	for _, t := range res.Topics {
-		leaders[t.Name] = map[int32]int32{}
-		for _, p := range t.Partitions {
-			if p.Err == sarama.ErrNoError && p.Leader >= 0 {
-				leaders[t.Name][p.ID] = p.Leader
-			}
-		}
-	}
-	return leaders, nil
 }

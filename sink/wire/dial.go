@@ -26,14 +26,13 @@ type Splicer struct {
 	requests   map[int64][]Part
 	conns      map[*spliceConn]struct{}
 	probed     map[string]time.Time // when addresses were asked what they speak, see CheckListener
-	versions   map[string]int16     // of produce requests, by address; see produceVersion
 	avoidUntil map[string]time.Time // until when addresses are not dialed, see Avoid
 }
 
 // NewSplicer returns a splicer that encrypts and logs in by a. It connects to nothing by itself.
 func NewSplicer(a *auth.Access) *Splicer {
 	s := &Splicer{dialer: net.Dialer{KeepAlive: 30 * time.Second}, access: a, requests: map[int64][]Part{}, conns: map[*spliceConn]struct{}{},
-		probed: map[string]time.Time{}, versions: map[string]int16{}, avoidUntil: map[string]time.Time{}}
+		probed: map[string]time.Time{}, avoidUntil: map[string]time.Time{}}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
 }
@@ -93,7 +92,6 @@ func (s *Splicer) Dial(network, addr string) (net.Conn, error) {
 		return nil, net.ErrClosed
 	}
 	s.conns[c] = struct{}{}
-	delete(s.versions, addr)
 	return c, nil
 }
 

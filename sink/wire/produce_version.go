@@ -77,30 +77,3 @@ func askProduceRange(b *sarama.Broker) (produceRange, error) {
 	}
 	return produceRange{}, nil
 }
-
-// produceVersion returns the version of the requests that a broker is sent. It asks once for every connection that was dialed to the
-// broker: it may be another version of it.
-func (s *Splicer) produceVersion(b *sarama.Broker) (int16, error) {
-	addr := b.Addr()
-	s.mu.Lock()
-	v := s.versions[addr]
-	s.mu.Unlock()
-	if v != 0 {
-		return v, nil
-	}
-	// Asked with a connection that is there: were it dialed meanwhile, what is learned here would be forgotten by that.
-	if _, err := b.Connected(); err != nil {
-		return 0, err
-	}
-	r, err := askProduceRange(b)
-	if err != nil {
-		return 0, err
-	}
-	if err := r.mismatch(addr, false); err != nil {
-		return 0, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.versions[addr] = r.version()
-	return r.version(), nil
-}

@@ -96,7 +96,7 @@ func TestBrokerTakesEveryVersion(t *testing.T) {
 	}
 	s := NewSplicer(over(t, auth.Security{}))
 	defer s.Close()
-	cfg, err := s.SaramaConfig("walpost-test", false)
+	cfg, err := s.SaramaConfig("walpost-test")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,8 +108,8 @@ func TestBrokerTakesEveryVersion(t *testing.T) {
 	if err := CheckProduce(b, true); err != nil {
 		t.Fatal(err)
 	}
-	if v, err := s.produceVersion(b); err != nil || v != usualProduce || s.versions[b.Addr()] != v {
-		t.Fatalf("version %d, %v; %v are known", v, err, s.versions)
+	if g, err := Greet(b, true); err != nil || g.version != usualProduce || g.Cluster == "" {
+		t.Fatalf("greeting %+v, %v", g, err)
 	}
 	places := []string{"a/0", "a/2", "b/0", "b/1", "c/0"}
 	for version := int16(oldestProduce); version <= flexibleProduce; version++ {
@@ -117,11 +117,10 @@ func TestBrokerTakesEveryVersion(t *testing.T) {
 		for i := range parts {
 			parts[i].Topic = map[string]string{"a": names[0], "b": names[1], "c": "nowhere-" + names[0]}[parts[i].Topic]
 		}
-		s.versions[b.Addr()] = version
 		var answers []Answer
 		send := func() {
 			answered := make(chan error, 1)
-			err := s.Produce(b, parts, func(a []Answer, err error) {
+			err := s.Produce(b, Greeting{version: version}, parts, func(a []Answer, err error) {
 				answers = a
 				answered <- err
 			})
@@ -145,24 +144,5 @@ func TestBrokerTakesEveryVersion(t *testing.T) {
 				t.Errorf("version %d, %s: %v", version, places[i], a.Err)
 			}
 		}
-	}
-}
-
-// What is known of a broker is forgotten with a new connection: it may be another version of it.
-func TestVersionIsAskedForAgain(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	s := NewSplicer(nil)
-	defer s.Close()
-	s.versions[l.Addr().String()] = usualProduce
-	s.versions["elsewhere:1"] = usualProduce
-	if _, err := s.Dial("tcp", l.Addr().String()); err != nil {
-		t.Fatal(err)
-	}
-	if len(s.versions) != 1 {
-		t.Errorf("known are %v", s.versions)
 	}
 }

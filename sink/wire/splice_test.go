@@ -156,7 +156,6 @@ func spliced(t testing.TB, s *Splicer) (*sarama.Broker, net.Conn) {
 	cfg.ClientID = "walpost-test"
 	cfg.ApiVersionsRequest = false
 	cfg.Net.Proxy.Enable, cfg.Net.Proxy.Dialer = true, pipeDialer{newSpliceConn(near, s, "pipe:0")}
-	s.versions["pipe:0"] = usualProduce
 	b := sarama.NewBroker("pipe:0")
 	if err := b.Open(cfg); err != nil {
 		t.Fatal(err)
@@ -217,7 +216,7 @@ func TestEveryProduceWaitsForAllReplicas(t *testing.T) {
 	s := NewSplicer(nil)
 	b, far := spliced(t, s)
 	parts := partsOf(t, "a/0", "b/1")
-	go s.Produce(b, parts, func([]Answer, error) {})
+	go s.Produce(b, Greeting{version: usualProduce}, parts, func([]Answer, error) {})
 	if p := readProduce(t, far); p.acks != -1 {
 		t.Errorf("acks=%d, want -1, which is all", p.acks)
 	}
@@ -274,7 +273,7 @@ func TestNothingWritten(t *testing.T) {
 	}
 	l.Close()
 	s := NewSplicer(over(t, auth.Security{}))
-	cfg, err := s.SaramaConfig("walpost-test", false)
+	cfg, err := s.SaramaConfig("walpost-test")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -283,7 +282,7 @@ func TestNothingWritten(t *testing.T) {
 		t.Fatal(err)
 	}
 	unexpected := func([]Answer, error) { t.Error("an answer to what was not sent") }
-	if err := s.Produce(refused, partsOf(t, "a/0"), unexpected); !errors.Is(err, syscall.ECONNREFUSED) || !errors.As(err, &sent) || !sent.NotSent() {
+	if err := s.Produce(refused, Greeting{version: usualProduce}, partsOf(t, "a/0"), unexpected); !errors.Is(err, syscall.ECONNREFUSED) || !errors.As(err, &sent) || !sent.NotSent() {
 		t.Errorf("nobody listens: %v", err)
 	}
 	gone, far := spliced(t, s)
@@ -291,7 +290,7 @@ func TestNothingWritten(t *testing.T) {
 		_, _ = io.ReadFull(far, make([]byte, 10))
 		far.Close()
 	}()
-	if err := s.Produce(gone, partsOf(t, "a/0"), unexpected); err == nil || !errors.As(err, &sent) || sent.NotSent() {
+	if err := s.Produce(gone, Greeting{version: usualProduce}, partsOf(t, "a/0"), unexpected); err == nil || !errors.As(err, &sent) || sent.NotSent() {
 		t.Errorf("a write that failed: %v", err)
 	}
 	if len(s.requests) > 0 {

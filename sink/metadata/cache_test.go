@@ -1,0 +1,297 @@
+package metadata
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/IBM/sarama"
+)
+
+// asker answers what a test says, and remembers what it was asked, and when.
+type asker struct {
+	mu     sync.Mutex
+	took   time.Duration
+	err    error
+	answer func(names []string) *sarama.MetadataResponse
+	limits map[string]int64
+	asked  []question
+}
+
+type question struct {
+	at     time.Duration // since the test began
+	what   string        // metadata, create or settings
+	topics []string
+}
+
+var began time.Time
+
+func (a *asker) ask(what string, topics []string) error {
+	a.mu.Lock()
+	a.asked = append(a.asked, question{time.Since(began), what, slices.Clone(topics)})
+	took, err := a.took, a.err
+	a.mu.Unlock()
+	time.Sleep(took)
+	return err
+}
+
+func (a *asker) Metadata(_ context.Context, _, topics []string, create bool) (*sarama.MetadataResponse, error) {
+	what := "metadata"
+	if create {
+		what = "create"
+	}
+	if err := a.ask(what, topics); err != nil {
+		return nil, err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.answer(topics), nil
+}
+
+func (a *asker) MaxMessageBytes(_ context.Context, _, topics []string) (map[string]int64, error) {
+	if err := a.ask("settings", topics); err != nil {
+		return nil, err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.limits, nil
+}
+
+func (a *asker) set(change func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	change()
+}
+
+// takeAsked returns what was asked since the last call.
+func (a *asker) takeAsked() []question {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	q := a.asked
+	a.asked = nil
+	return q
+}
+
+// cluster answers that broker 1 leads the partitions of every topic.
+func cluster(addr string, partitions int) func([]string) *sarama.MetadataResponse {
+	return func(names []string) *sarama.MetadataResponse {
+		res := &sarama.MetadataResponse{Version: 9}
+		res.AddBroker(addr, 1)
+		for _, name := range names {
+			for i := range partitions {
+				res.AddTopicPartition(name, int32(i), 1, nil, nil, nil, sarama.ErrNoError)
+			}
+		}
+		return res
+	}
+}
+
+// start runs a cache until the test ends, within a bubble of synctest.
+func start(t *testing.T, a *asker) *Cache {
+	began = time.Now()
+	if a.answer == nil {
+		a.answer = cluster("b:9092", 2)
+	}
+	c := New(a, func([]string) {})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		c.Run(ctx)
+	}()
+	t.Cleanup(func() { cancel(); <-ended })
+	return c
+}
+
+// However many join, there is one request at a time for all of them, and a pause after it. Who joins while one is under way waits for the
+// next: the answer to the one that is on its way may be from before what has happened.
+func TestAllWhoJoinShareALook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &asker{took: 10 * time.Millisecond}
+		c := start(t, a)
+		first := c.Look("a", 0)
+		synctest.Wait() // until it is under way
+		var looks []<-chan struct{}
+		for i := range 1000 {
+			looks = append(looks, c.Look(fmt.Sprintf("t%03d", i%100), 0))
+		}
+		<-first
+		select {
+		case <-looks[0]:
+			t.Error("a look that began before somebody joined was taken for theirs")
+		default:
+		}
+		for _, look := range looks {
+			<-look
+		}
+		asked := a.takeAsked()
+		if len(asked) != 2 || len(asked[0].topics) != 1 || len(asked[1].topics) != 100 {
+			t.Fatalf("asked %v", asked)
+		}
+		if pause := asked[1].at - asked[0].at - a.took; pause < minPause {
+			t.Errorf("%v from one look to the next", pause)
+		}
+		if n, err := c.Partitions("t042"); n != 2 || err != nil {
+			t.Errorf("%d partitions, %v", n, err)
+		}
+	})
+}
+
+// While no broker answers, looks come to an end all the same, without an answer, and less and less often. What was known stays.
+func TestNoBrokerAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &asker{}
+		c := start(t, a)
+		<-c.Look("a", 0)
+		a.takeAsked()
+		down := errors.New("nobody is there")
+		a.set(func() { a.err = down })
+		for time.Since(began) < time.Minute {
+			<-c.Look("a", 0)
+			<-c.Look("b", Settings)
+		}
+		if n := len(a.takeAsked()); n < 50 || n > 70 {
+			t.Errorf("asked %d times in a minute", n)
+		}
+		if b, err := c.Leader("a", 1); b == nil || err != nil {
+			t.Errorf("what was known of a is gone: %v", err)
+		}
+		if _, err := c.Partitions("b"); err != down {
+			t.Errorf("b: %v", err)
+		}
+		a.set(func() { a.err = nil })
+		<-c.Look("b", 0)
+		if _, err := c.Leader("b", 1); err != nil {
+			t.Errorf("b: %v", err)
+		}
+	})
+}
+
+// A cluster that takes long to answer is not asked for more than half of the time.
+func TestSlowAnswersAreAskedForLess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &asker{took: 600 * time.Millisecond}
+		c := start(t, a)
+		for range 5 {
+			<-c.Look("a", 0)
+		}
+		asked := a.takeAsked()
+		for i := 1; i < len(asked); i++ {
+			if rest := asked[i].at - asked[i-1].at - a.took; rest < a.took {
+				t.Errorf("%v of rest after %v of work", rest, a.took)
+			}
+		}
+	})
+}
+
+// Settings are asked for where somebody wants them, for all topics at once; and a topic may be created only where somebody says so.
+func TestWhatIsAskedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &asker{limits: map[string]int64{"b": 2000, "d": 4000}}
+		c := start(t, a)
+		c.Look("a", 0)
+		c.Look("b", Settings)
+		c.Look("c", Create)
+		c.LookAll([]string{"d", "a"}, 0)
+		<-c.Look("d", Settings|Create)
+		want := []question{{0, "metadata", []string{"a", "b"}}, {0, "create", []string{"c", "d"}}, {0, "settings", []string{"b", "d"}}}
+		if asked := a.takeAsked(); fmt.Sprint(asked) != fmt.Sprint(want) {
+			t.Errorf("asked %v, want %v", asked, want)
+		}
+		if n, ok := c.MaxMessageBytes("d"); n != 4000 || !ok {
+			t.Errorf("d: %d, %v", n, ok)
+		}
+		a.set(func() { a.limits = nil }) // the right to read them was taken away
+		<-c.Look("d", Settings)
+		if n, ok := c.MaxMessageBytes("d"); ok {
+			t.Errorf("d: %d may still be read", n)
+		}
+		if n, ok := c.MaxMessageBytes("b"); n != 2000 || !ok {
+			t.Errorf("b, which was not asked about: %d, %v", n, ok)
+		}
+	})
+}
+
+// Who leads a partition, or why nobody does.
+func TestLeader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &asker{answer: func([]string) *sarama.MetadataResponse {
+			res := &sarama.MetadataResponse{Version: 9}
+			res.AddBroker("b:9092", 1)
+			res.AddTopic("absent", sarama.ErrUnknownTopicOrPartition)
+			res.AddTopic("forbidden", sarama.ErrTopicAuthorizationFailed)
+			res.AddTopic("new", sarama.ErrLeaderNotAvailable)
+			for i, err := range []sarama.KError{sarama.ErrNoError, sarama.ErrLeaderNotAvailable, sarama.ErrReplicaNotAvailable, sarama.ErrNoError} {
+				leader := int32(1)
+				if i == 3 {
+					leader = 7 // a broker that the answer does not name
+				}
+				res.AddTopicPartition("orders", int32(i), leader, nil, nil, nil, err)
+			}
+			return res
+		}}
+		c := start(t, a)
+		if _, err := c.Leader("orders", 0); err == nil {
+			t.Error("somebody leads before anybody was asked")
+		}
+		<-c.Look("orders", 0)
+		for _, test := range []struct {
+			topic     string
+			partition int32
+			want      error
+		}{
+			{"orders", 0, nil}, {"orders", 1, sarama.ErrLeaderNotAvailable}, {"orders", 2, nil}, {"orders", 3, sarama.ErrLeaderNotAvailable},
+			{"orders", 4, sarama.ErrUnknownTopicOrPartition}, {"absent", 0, sarama.ErrUnknownTopicOrPartition},
+			{"forbidden", 0, sarama.ErrTopicAuthorizationFailed}, {"new", 0, sarama.ErrLeaderNotAvailable},
+		} {
+			b, err := c.Leader(test.topic, test.partition)
+			if err != test.want || (b == nil) != (err != nil) {
+				t.Errorf("%s/%d: %v, %v; want %v", test.topic, test.partition, b, err, test.want)
+			}
+		}
+		if n, err := c.Partitions("orders"); n != 4 || err != nil {
+			t.Errorf("orders has %d partitions, %v", n, err)
+		}
+		if n, err := c.Partitions("new"); n != 0 || err != sarama.ErrLeaderNotAvailable {
+			t.Errorf("new has %d partitions, %v", n, err)
+		}
+		before, _ := c.Leader("orders", 0)
+		<-c.Look("orders", 0)
+		if b, _ := c.Leader("orders", 0); b != before {
+			t.Error("a broker became another value, and would be connected to once more")
+		}
+		a.set(func() { a.answer = cluster("moved:9092", 2) })
+		<-c.Look("orders", 0)
+		if b, _ := c.Leader("orders", 0); b == before || b.Addr() != "moved:9092" {
+			t.Errorf("the broker is still at %s", b.Addr())
+		}
+		if addrs := c.Addresses(); !slices.Equal(addrs, []string{"moved:9092"}) {
+			t.Errorf("the brokers are at %v", addrs)
+		}
+		c.Forget("orders")
+		if _, err := c.Partitions("orders"); err == nil {
+			t.Error("a topic was not forgotten")
+		}
+	})
+}
+
+// Who waits for a look when the cache ends does not wait for ever.
+func TestLooksEndWithTheCache(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &asker{took: time.Second, answer: cluster("b:9092", 1)}
+		c := New(a, func([]string) {})
+		ctx, cancel := context.WithCancel(t.Context())
+		go c.Run(ctx)
+		first := c.Look("a", 0)
+		synctest.Wait()
+		second := c.Look("b", 0)
+		cancel()
+		<-first
+		<-second
+	})
+}
