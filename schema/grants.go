@@ -57,7 +57,7 @@ func (o Options) grants() []Statement {
 	if o.RelayRole != "" {
 		t := o.roleTokens(o.RelayRole)
 		list = append(list, o.file("relay.sql", "grants to "+o.RelayRole, "", t)...)
-		list = append(list, o.file("relay_replication.sql", "role "+o.RelayRole, mayReplicate(o.RelayRole), t)...)
+		list = append(list, o.file("relay_replication.sql", "role "+o.RelayRole, "", t)...)
 		if o.Database != "" {
 			list = append(list, o.file("relay_connect.sql", "grants to "+o.RelayRole, mayConnect(o.RelayRole), t)...)
 		}
@@ -67,11 +67,12 @@ func (o Options) grants() []Statement {
 
 func (o Options) roleTokens(role string) tokens {
 	return tokens{
-		"role":      QuoteIdent(role),
-		"schemas":   strings.Join(quoteAll(o.schemas()), ", "),
-		"functions": strings.Join(o.functions(), ", "),
-		"version":   versionSignature,
-		"database":  QuoteIdent(o.Database),
+		"role":       QuoteIdent(role),
+		"schemas":    strings.Join(quoteAll(o.schemas()), ", "),
+		"functions":  strings.Join(o.functions(), ", "),
+		"version":    versionSignature,
+		"may_stream": mayReplicate(role),
+		"database":   QuoteIdent(o.Database),
 	}
 }
 
