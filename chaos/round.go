@@ -194,6 +194,7 @@ func (r *round) environment() ([]string, error) {
 		"WALPOST_OUTBOX_TOPIC=" + r.name + ".{aggregatetype}",
 		"WALPOST_OUTBOX_COLUMNS_TIMESTAMP=created_at",
 		"WALPOST_KAFKA_BOOTSTRAP_SERVERS=" + strings.Join(r.toKafka.Addresses(), ","),
+		"WALPOST_KAFKA_REQUEST_TIMEOUT_MS=10000", // so that a dead connection is noticed within a round
 		fmt.Sprintf("WALPOST_RELAY_MAX_IN_FLIGHT_BYTES=%d", r.budget),
 		"WALPOST_RELAY_SHUTDOWN_TIMEOUT=5s",
 	}, nil

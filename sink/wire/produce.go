@@ -33,7 +33,8 @@ func (s *Splicer) Produce(b *sarama.Broker, parts []Part, answered func([]Answer
 		return &unsentError{err, true}
 	}
 	number := s.add(parts)
-	err = b.AsyncProduce(placeholder(parts, number, version), func(res *sarama.ProduceResponse, err error) {
+	err = b.AsyncProduce(s.placeholder(parts, number, version), func(res *sarama.ProduceResponse, err error) {
+		s.drop(number)
 		if err != nil {
 			answered(nil, err)
 			return

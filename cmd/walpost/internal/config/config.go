@@ -12,6 +12,7 @@ import (
 
 	"walpost/relay/postgres"
 	"walpost/schema"
+	"walpost/sink"
 )
 
 // Config is the whole configuration. The key of a field is its place in the file, with dots between the levels, and makes the name of its
@@ -94,6 +95,8 @@ type Kafka struct {
 	LingerMS int `key:"linger.ms"`
 	// MaxRequestSize is bytes of one batch, uncompressed. A larger event travels alone.
 	MaxRequestSize Size `key:"max.request.size"`
+	// RequestTimeoutMS is how long, in milliseconds, a leader may wait for its followers. The answer is waited for up to 5 s longer.
+	RequestTimeoutMS int `key:"request.timeout.ms"`
 	// SecurityProtocol is PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.
 	SecurityProtocol string `key:"security.protocol"`
 	// SASLMechanism is PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER.
@@ -165,6 +168,7 @@ func Default() *Config {
 			ClientID:         "walpost",
 			CompressionType:  "zstd",
 			MaxRequestSize:   1_000_000,
+			RequestTimeoutMS: int(sink.DefaultRequestTimeout / time.Millisecond),
 			SecurityProtocol: "PLAINTEXT",
 			Partitioner:      "murmur2",
 		},

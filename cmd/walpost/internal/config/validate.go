@@ -113,12 +113,19 @@ func (v *validator) kafka() {
 	if n := k.MaxRequestSize; n < 1 || n > maxRequestSize {
 		v.wrong("kafka.max.request.size", fmt.Errorf("%d is not between 1 and %d bytes", int64(n), maxRequestSize))
 	}
+	if k.RequestTimeoutMS < minRequestTimeoutMS {
+		v.wrong("kafka.request.timeout.ms", fmt.Errorf("%d is less than %d, which leaves busy followers no time", k.RequestTimeoutMS, minRequestTimeoutMS))
+	}
 	_, err = record.ParsePartitioner(k.Partitioner)
 	v.wrong("kafka.partitioner", unprefixed(err, "partitioner "))
 	for _, e := range v.Security().Check() {
 		v.wrong("kafka."+e.Key, e.Err)
 	}
 }
+
+// minRequestTimeoutMS is what a cluster keeps to that is well. A leader that may wait less for its followers refuses what they copy a moment
+// later, and the batch is sent again and again.
+const minRequestTimeoutMS = 1000
 
 // maxRequestSize is what a broker takes by default, less what is around a batch.
 const maxRequestSize = 100_000_000

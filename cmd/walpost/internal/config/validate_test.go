@@ -89,6 +89,7 @@ func TestMistakes(t *testing.T) {
 		{name: "linger", file: "kafka: {linger.ms: -1}\n", want: `walpost.yaml:1:20: kafka.linger.ms: -1 is less than 0`},
 		{name: "request", file: "kafka: {max.request.size: 100MiB}\n",
 			want: "walpost.yaml:1:27: kafka.max.request.size: 104857600 is not between 1 and 100000000 bytes\nrelay.max_in_flight_bytes: 32MiB is less than twice kafka.max.request.size, which is 100MiB"},
+		{name: "request timeout", file: "kafka: {request.timeout.ms: 999}\n", want: "walpost.yaml:1:29: kafka.request.timeout.ms: 999 is less than 1000, which leaves busy followers no time"},
 		{name: "window", file: "relay: {max_in_flight_bytes: 1999999}\n",
 			want: "walpost.yaml:1:30: relay.max_in_flight_bytes: 1999999 is less than twice kafka.max.request.size, which is 1000000"},
 		{name: "timeout", file: "relay: {shutdown_timeout: 0s}\n", want: "walpost.yaml:1:27: relay.shutdown_timeout: 0s is less than 1ms"},
