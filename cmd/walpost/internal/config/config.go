@@ -64,6 +64,8 @@ type Outbox struct {
 	OnBadEvent string `key:"on_bad_event" later:"park" now:"halt"`
 	// Source is ce_source, a URI reference; empty: /walpost/<database>/<schema>.<table>.
 	Source string `key:"source"`
+	// HeadersStatic are headers that every record gets, unless the row's headers column has one of the name.
+	HeadersStatic Headers `key:"headers_static"`
 	// PositionHeader gives records of profile debezium the header walpost_position. Other profiles have the position in ce_sequence, and
 	// it changes nothing there.
 	PositionHeader bool `key:"position_header"`
@@ -161,6 +163,7 @@ func Default() *Config {
 			Backfill:       "publish",
 			Retention:      "keep",
 			OnBadEvent:     "halt",
+			HeadersStatic:  Headers{},
 			PositionHeader: true,
 		},
 		Kafka: Kafka{

@@ -72,7 +72,7 @@ func (c *Config) Sink() (sink.Config, error) {
 		Codec: codec, Linger: time.Duration(c.Kafka.LingerMS) * time.Millisecond, MaxRequestSize: int(c.Kafka.MaxRequestSize),
 		RequestTimeout:   time.Duration(c.Kafka.RequestTimeoutMS) * time.Millisecond,
 		AutoCreateTopics: c.Kafka.AllowAutoCreateTopics, Partitioner: partitioner,
-		Record: record.Config{Topic: topic, Source: source, Profile: profile, PositionHeader: c.Outbox.PositionHeader},
+		Record: record.Config{Topic: topic, Source: source, Profile: profile, PositionHeader: c.Outbox.PositionHeader, Static: c.Outbox.HeadersStatic},
 	}, nil
 }
 

@@ -3,9 +3,11 @@ package config
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"net"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -87,7 +89,23 @@ func (v *validator) outbox() {
 	v.oneOf("outbox.retention", v.Outbox.Retention, "keep", "delete")
 	v.notYet("outbox.retention", v.Outbox.Retention == "delete", "the retention delete", "keep")
 	v.wrong("outbox.source", checkSource(v.Outbox.Source))
+	for _, name := range slices.Sorted(maps.Keys(v.Outbox.HeadersStatic)) {
+		v.wrong("outbox.headers_static", v.checkHeader(name))
+	}
 	v.oneOf("outbox.on_bad_event", v.Outbox.OnBadEvent, "park", "halt")
+}
+
+// checkHeader returns what keeps a name from being one of a static header: walpost sets a header of that name itself.
+func (v *validator) checkHeader(name string) error {
+	switch {
+	case name == "":
+		return errors.New("a name is empty")
+	case record.Reserved(name):
+		return fmt.Errorf("%s is reserved: walpost sets id and the headers that begin with ce_ or walpost_ itself; take another name", PrintableName(name))
+	case name == "content-type" && v.Outbox.Profile == "cloudevents":
+		return errors.New("content-type follows from the type of the payload's column in profile cloudevents; a row can set another one in its headers column")
+	}
+	return nil
 }
 
 // checkSource returns what keeps a text from being a ce_source, which CloudEvents wants to be a URI reference: consumers refuse others.
