@@ -27,6 +27,7 @@ type guarantees struct {
 	Took, Rows, Table                 string
 	Tight, Usual, Headroom            string
 	Exempt, SenderTimeout, Glance     string
+	RequestTimeout                    string
 	Ended                             int
 	Sum                               line
 	Mutations                         []mutations.Outcome
@@ -38,7 +39,7 @@ func (l *ledger) guarantees(o options, r *rig) guarantees {
 		Postgres: r.postgres.Version(), Kafka: kafkatest.Version, Machine: fmt.Sprintf("%d cores", runtime.NumCPU()), Version: r.version,
 		Writers: writers, Largest: largest, Rounds: l.rounds, Command: o.command(), Seed: l.seed,
 		Took: strings.TrimSuffix(l.took.Round(time.Minute).String(), "0s"), Rows: grouped(l.rows), Table: l.table(),
-		Tight: mebibytes(tight), Usual: mebibytes(usual), Headroom: mebibytes(headroom), SenderTimeout: senderTimeout, Glance: glance.String(),
+		Tight: mebibytes(tight), Usual: mebibytes(usual), Headroom: mebibytes(headroom), SenderTimeout: senderTimeout, RequestTimeout: requestTimeout, Glance: glance.String(),
 		Exempt: grouped(l.sum.Exempt), Ended: l.sum.Unbidden, Sum: l.sum,
 	}
 }

@@ -49,6 +49,9 @@ const (
 // senderTimeout is what the relay's sessions ask for.
 const senderTimeout = "3s"
 
+// requestTimeout is the relays' kafka.request.timeout.ms.
+const requestTimeout = "10000"
+
 // partitions of the topics.
 var partitions = map[string]int32{orders: 6, payments: 2, doomed: 2, stamped: 2}
 
@@ -194,6 +197,7 @@ func (r *round) environment() ([]string, error) {
 		"WALPOST_OUTBOX_TOPIC=" + r.name + ".{aggregatetype}",
 		"WALPOST_OUTBOX_COLUMNS_TIMESTAMP=created_at",
 		"WALPOST_KAFKA_BOOTSTRAP_SERVERS=" + strings.Join(r.toKafka.Addresses(), ","),
+		"WALPOST_KAFKA_REQUEST_TIMEOUT_MS=" + requestTimeout, // so that a dead connection is noticed within a round
 		fmt.Sprintf("WALPOST_RELAY_MAX_IN_FLIGHT_BYTES=%d", r.budget),
 		"WALPOST_RELAY_SHUTDOWN_TIMEOUT=5s",
 	}, nil

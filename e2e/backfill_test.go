@@ -87,7 +87,8 @@ func TestBackfillSkip(t *testing.T) {
 }
 
 // The least privileges: schema apply's two roles, the relay as one of them,
-// a service as the other, the publication made by the owner.
+// a service as the other, the publication made by the owner. PUBLIC may not
+// execute new functions, so each that a role calls must be granted to it.
 func TestRoles(t *testing.T) {
 	p := newPipe(t)
 	app, relay := p.db.Name+"_app", p.db.Name+"_relay"
@@ -101,6 +102,7 @@ func TestRoles(t *testing.T) {
 			}
 		})
 	}
+	p.exec(t, "ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC")
 	p.withSchema(t, "--app-role", app, "--relay-role", relay)
 	topic := p.topic(t, "order", 2, nil)
 	p.exec(t, "INSERT INTO walpost.outbox (aggregatetype, type) VALUES ('order', 'from before')")
@@ -109,6 +111,7 @@ func TestRoles(t *testing.T) {
 	p.exec(t, "SET ROLE "+app,
 		"SELECT walpost.publish('order', 'k', 'by function', '{}')",
 		"INSERT INTO walpost.outbox (aggregatetype, type) VALUES ('order', 'by insert')",
+		"SELECT walpost.claim('stock', 'e1')",
 		"RESET ROLE")
 	p.settle(t)
 	r.stop(t)

@@ -245,6 +245,8 @@ func privileges(t *testing.T, p *pipe) {
 		{name: "no column of the state", take: "ALTER TABLE walpost.relay_state DROP COLUMN snapshot_lsn, DROP COLUMN confirmed_lsn",
 			back: "ALTER TABLE walpost.relay_state ADD COLUMN snapshot_lsn pg_lsn, ADD COLUMN confirmed_lsn pg_lsn",
 			says: []string{"snapshot_lsn", "42703", "run: walpost schema check"}},
+		{name: "no schema_version()", take: "REVOKE EXECUTE ON FUNCTION walpost.schema_version() FROM relay, public", back: "GRANT EXECUTE ON FUNCTION walpost.schema_version() TO relay",
+			says: []string{"permission denied", "schema_version", "walpost schema print --relay-role relay"}},
 		{name: "no SELECT", take: "REVOKE SELECT ON walpost.outbox FROM relay", back: "GRANT SELECT ON walpost.outbox TO relay",
 			says: []string{"relay may not read walpost.outbox", "GRANT SELECT ON walpost.outbox TO relay"}},
 		{name: "row level security", take: "ALTER TABLE walpost.outbox ENABLE ROW LEVEL SECURITY", back: "ALTER TABLE walpost.outbox DISABLE ROW LEVEL SECURITY",

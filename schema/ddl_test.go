@@ -66,7 +66,7 @@ func TestStatementsFollowTheOptions(t *testing.T) {
 			"drop function if exists walpost.publish", "execute on function walpost.claim(text, text) to app"},
 			[]string{"insert into walpost.outbox", "  timestamp ", "  headers "}},
 		{"a relay in a known database", Options{RelayRole: "r", Database: "d-b"},
-			[]string{`connect on database "d-b" to r`, "alter role r replication"}, []string{"to app"}},
+			[]string{`connect on database "d-b" to r`, "alter role r replication", "grant rds_replication to r"}, []string{"to app"}},
 		{"a relay in an unknown database", Options{RelayRole: "r"}, []string{"alter role r replication"}, []string{"on database"}},
 	} {
 		script := Script(c.options)

@@ -107,7 +107,11 @@ func (d *differ) roles() {
 			d.add("role "+d.o.RelayRole, "no login", "login", fmt.Sprintf("alter role %s login", role))
 		}
 		if !relay.Replication {
-			d.add("role "+d.o.RelayRole, "no replication", "replication", fmt.Sprintf("alter role %s replication", role))
+			cure := fmt.Sprintf("alter role %s replication", role)
+			if relay.RDS {
+				cure = "grant rds_replication to " + role
+			}
+			d.add("role "+d.o.RelayRole, "no replication", "replication", cure)
 		}
 		if !relay.Connect {
 			d.add("role "+d.o.RelayRole, "no right to connect", "connect", fmt.Sprintf("grant connect on database %s to %s", QuoteIdent(d.live.Database), role))

@@ -16,7 +16,8 @@ const (
 	versionSignature = "walpost.schema_version()"
 )
 
-// Grants lists the rights that the DDL gives to the two roles of o, as far as they are named.
+// Grants lists the rights that the DDL gives to the two roles of o, as far as they are named. It lists every function that a role calls:
+// a database need not let PUBLIC execute new functions.
 func Grants(o Options) []Grant {
 	o = o.WithDefaults()
 	var list []Grant
@@ -33,13 +34,14 @@ func Grants(o Options) []Grant {
 		for _, signature := range o.functions() {
 			add(o.AppRole, "function", signature, "EXECUTE")
 		}
-		add(o.AppRole, "table", "walpost.inbox", "SELECT", "INSERT", "DELETE")
+		add(o.AppRole, "table", "walpost.inbox", "INSERT")
 	}
 	if o.RelayRole != "" {
 		for _, name := range o.schemas() {
 			add(o.RelayRole, "schema", QuoteIdent(name), "USAGE")
 		}
-		add(o.RelayRole, "table", o.Table.String(), "SELECT", "DELETE")
+		add(o.RelayRole, "function", versionSignature, "EXECUTE")
+		add(o.RelayRole, "table", o.Table.String(), "SELECT")
 		add(o.RelayRole, "table", "walpost.relay_state", "SELECT", "INSERT", "UPDATE", "DELETE")
 		add(o.RelayRole, "table", "walpost.dead_letters", "SELECT", "INSERT", "UPDATE", "DELETE")
 	}
@@ -55,7 +57,7 @@ func (o Options) grants() []Statement {
 	if o.RelayRole != "" {
 		t := o.roleTokens(o.RelayRole)
 		list = append(list, o.file("relay.sql", "grants to "+o.RelayRole, "", t)...)
-		list = append(list, o.file("relay_replication.sql", "role "+o.RelayRole, mayReplicate(o.RelayRole), t)...)
+		list = append(list, o.file("relay_replication.sql", "role "+o.RelayRole, "", t)...)
 		if o.Database != "" {
 			list = append(list, o.file("relay_connect.sql", "grants to "+o.RelayRole, mayConnect(o.RelayRole), t)...)
 		}
@@ -65,10 +67,12 @@ func (o Options) grants() []Statement {
 
 func (o Options) roleTokens(role string) tokens {
 	return tokens{
-		"role":      QuoteIdent(role),
-		"schemas":   strings.Join(quoteAll(o.schemas()), ", "),
-		"functions": strings.Join(o.functions(), ", "),
-		"database":  QuoteIdent(o.Database),
+		"role":       QuoteIdent(role),
+		"schemas":    strings.Join(quoteAll(o.schemas()), ", "),
+		"functions":  strings.Join(o.functions(), ", "),
+		"version":    versionSignature,
+		"may_stream": mayReplicate(role),
+		"database":   QuoteIdent(o.Database),
 	}
 }
 

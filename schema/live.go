@@ -83,6 +83,7 @@ type LivePublication struct {
 // LiveRole describes a role; one that does not exist is the zero value.
 type LiveRole struct {
 	Exists, Login, Replication, Connect bool
+	RDS                                 bool // its server has the role rds_replication, as RDS and Aurora have; a grant of it stands for the attribute
 }
 
 // TableColumns returns the columns as a plan takes them.

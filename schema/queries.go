@@ -100,14 +100,15 @@ left join lateral (
 where p.pubname = $1`
 
 // QueryRoles takes an array of role names and returns of those that exist: name, may log in, may stream the WAL, may connect to this
-// database.
+// database, and whether the server is one of RDS or Aurora, where a grant gives the right to stream.
 const QueryRoles = `
 select r.rolname::text, r.rolcanlogin,
   r.rolreplication or r.rolsuper or exists (
     select from pg_catalog.pg_auth_members m join pg_catalog.pg_roles g on g.oid = m.roleid
     where m.member = r.oid and g.rolname = 'rds_replication'
   ),
-  pg_catalog.has_database_privilege(r.oid, pg_catalog.current_database(), 'CONNECT')
+  pg_catalog.has_database_privilege(r.oid, pg_catalog.current_database(), 'CONNECT'),
+  exists (select from pg_catalog.pg_roles where rolname = 'rds_replication')
 from pg_catalog.pg_roles r
 where r.rolname::text = any ($1)`
 

@@ -10,7 +10,11 @@ import (
 	"walpost/sink/auth"
 	"walpost/sink/record"
 	"walpost/sink/recordbatch"
+	"walpost/sink/wire"
 )
+
+// DefaultRequestTimeout is the RequestTimeout of a [Config] that sets none.
+const DefaultRequestTimeout = wire.DefaultRequestTimeout
 
 // Acks is what a sink reports to. Its methods are called from several goroutines and must not block. Each published event is reported
 // once: with Acked after all in-sync replicas have it, or with Rejected when it never can become a record.
@@ -35,6 +39,7 @@ type Config struct {
 	Codec            recordbatch.Codec // compression.type
 	Linger           time.Duration     // linger.ms: collected per broker
 	MaxRequestSize   int               // max.request.size: bytes of one batch, uncompressed
+	RequestTimeout   time.Duration     // request.timeout.ms: how long a leader may wait for its followers; 0: DefaultRequestTimeout
 	AutoCreateTopics bool              // allow.auto.create.topics
 	Partitioner      record.Partitioner
 

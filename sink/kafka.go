@@ -42,6 +42,7 @@ func NewKafka(cfg Config) (*Kafka, error) {
 // person can cure (SASL refused, a certificate that does not verify) is returned, with Permanent() true.
 func (k *Kafka) Open(ctx context.Context, acks Acks) (*Producer, error) {
 	s := wire.NewSplicer(k.access)
+	s.RequestTimeout = k.cfg.RequestTimeout
 	// A peer that took the connection and says nothing would hold a dial, a handshake or a first answer until its time-out.
 	defer context.AfterFunc(ctx, s.Close)()
 	cfg, err := s.SaramaConfig(k.cfg.ClientID)

@@ -49,7 +49,7 @@ func TestCheckFindsAndCures(t *testing.T) {
 		{`revoke insert on walpost.outbox from APP`, "role app", "INSERT on table walpost.outbox"},
 		{`revoke usage on schema walpost from APP`, "role app", "USAGE on schema walpost"},
 		{`revoke execute on function walpost.publish from APP`, "role app", "EXECUTE on function walpost.publish"},
-		{`revoke delete on walpost.inbox from APP`, "role app", "DELETE on table walpost.inbox"},
+		{`revoke insert on walpost.inbox from APP`, "role app", "INSERT on table walpost.inbox"},
 		{`revoke select on walpost.outbox from RELAY`, "role relay", "SELECT on table walpost.outbox"},
 		{`revoke update on walpost.relay_state from RELAY`, "role relay", "UPDATE on table walpost.relay_state"},
 		{`create table walpost.child () inherits (walpost.outbox)`, "table walpost.outbox, child walpost.child", "an inheritance child"},

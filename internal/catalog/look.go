@@ -104,7 +104,7 @@ func roles(ctx context.Context, db Querier, o schema.Options, found map[string]s
 	}
 	var name string
 	r := schema.LiveRole{Exists: true}
-	_, err = pgx.ForEachRow(rows, []any{&name, &r.Login, &r.Replication, &r.Connect}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&name, &r.Login, &r.Replication, &r.Connect, &r.RDS}, func() error {
 		found[name] = r
 		return nil
 	})

@@ -20,13 +20,12 @@ func TestThreeRoles(t *testing.T) {
 		mustApply(t, conn, o)
 
 		if got, want := rights(t, conn, o.AppRole), []string{
-			"claim EXECUTE", "inbox DELETE", "inbox INSERT", "inbox SELECT", "outbox INSERT", "publish EXECUTE", "schema_version EXECUTE",
-			"walpost USAGE",
+			"claim EXECUTE", "inbox INSERT", "outbox INSERT", "publish EXECUTE", "schema_version EXECUTE", "walpost USAGE",
 		}; !slices.Equal(got, want) {
 			t.Errorf("the application may %q, want %q", got, want)
 		}
 		if got, want := rights(t, conn, o.RelayRole), []string{
-			"dead_letters DELETE", "dead_letters INSERT", "dead_letters SELECT", "dead_letters UPDATE", "outbox DELETE", "outbox SELECT",
+			"dead_letters DELETE", "dead_letters INSERT", "dead_letters SELECT", "dead_letters UPDATE", "outbox SELECT",
 			"relay_state DELETE", "relay_state INSERT", "relay_state SELECT", "relay_state UPDATE", "schema_version EXECUTE", "walpost USAGE",
 		}; !slices.Equal(got, want) {
 			t.Errorf("the relay may %q, want %q", got, want)
@@ -43,7 +42,12 @@ func TestThreeRoles(t *testing.T) {
 		}
 		refused(t, app, "42501", `select id from walpost.outbox`)
 		refused(t, app, "42501", `insert into walpost.outbox (aggregatetype, type) values ('a', 'b') returning id`)
+		if queryOne[bool](t, app, `select walpost.claim('stock', $1)`, id) {
+			t.Error("the second claim is true")
+		}
 		refused(t, app, "42501", `delete from walpost.outbox`)
+		refused(t, app, "42501", `select * from walpost.inbox`)
+		refused(t, app, "42501", `delete from walpost.inbox`)
 		refused(t, app, "42501", `select * from walpost.relay_state`)
 		refused(t, app, "42501", `select * from walpost.dead_letters`)
 
@@ -51,7 +55,8 @@ func TestThreeRoles(t *testing.T) {
 		if got := queryOne[string](t, relay, `select aggregateid || type || payload::text || headers::text from walpost.outbox where id::text = $1`, id); got != `42OrderPlaced{"total": 9}{"a": "b"}` {
 			t.Errorf("the published row is %s", got)
 		}
-		execSQL(t, relay, `delete from walpost.outbox; insert into walpost.relay_state (slot, phase) values ('s', 'streaming');
+		refused(t, relay, "42501", `delete from walpost.outbox`)
+		execSQL(t, relay, `insert into walpost.relay_state (slot, phase) values ('s', 'streaming');
 			update walpost.relay_state set confirmed_lsn = '0/1'; delete from walpost.relay_state;
 			insert into walpost.dead_letters (slot, position, reason) values ('s', '0', 'too large')
 			on conflict (slot, position) do update set attempts = dead_letters.attempts + 1; delete from walpost.dead_letters`)
@@ -62,6 +67,57 @@ func TestThreeRoles(t *testing.T) {
 		refused(t, relay, "42501", `select * from public.orders`)
 		refused(t, relay, "42501", `create table walpost.x (i int)`)
 	})
+}
+
+// A database in which PUBLIC may not execute new functions: whatever a role calls is granted to it by name.
+func TestRolesNeedNothingOfPublic(t *testing.T) {
+	onEachMajor(t, func(t *testing.T, db *pgtest.DB) {
+		conn := connect(t, db)
+		execSQL(t, conn, `alter default privileges revoke execute on functions from public`)
+		o := withRoles(t, db, conn)
+		mustApply(t, conn, o)
+		clean(t, conn, o)
+		if got := rights(t, conn, o.AppRole); slices.Contains(got, "schema_version EXECUTE") {
+			t.Errorf("the application may %q, and needs no schema_version()", got)
+		}
+
+		app := as(t, db, o.AppRole)
+		id := queryOne[string](t, app, `select walpost.publish('orders', '42', 'OrderPlaced', '{}')::text`)
+		if !queryOne[bool](t, app, `select walpost.claim('stock', $1)`, id) {
+			t.Error("the first claim is false")
+		}
+		relay := as(t, db, o.RelayRole)
+		if version, err := Version(deadline(t), relay); err != nil || version != schema.Version {
+			t.Errorf("the relay reads version %d, %v", version, err)
+		}
+		clean(t, relay, o)
+
+		execSQL(t, conn, "revoke execute on function walpost.schema_version() from "+schema.QuoteIdent(o.RelayRole))
+		list, err := Check(deadline(t), conn, o)
+		if err != nil || len(list) != 1 || list[0].Found != "no EXECUTE on function walpost.schema_version()" {
+			t.Fatalf("without a right: %v, %v", list, err)
+		}
+		cureAll(t, conn, o, list)
+		clean(t, conn, o)
+	})
+}
+
+// Rights beyond those that are needed, such as an earlier version gave, are no difference, and stay.
+func TestMoreRightsThanNeeded(t *testing.T) {
+	db := pgtest.New(t)
+	conn := connect(t, db)
+	o := withRoles(t, db, conn)
+	mustApply(t, conn, o)
+	execSQL(t, conn, "grant delete on walpost.outbox to "+schema.QuoteIdent(o.RelayRole)+
+		"; grant select, delete on walpost.inbox to "+schema.QuoteIdent(o.AppRole))
+	clean(t, conn, o)
+	mustApply(t, conn, o)
+	if got := rights(t, conn, o.AppRole); !slices.Contains(got, "inbox DELETE") {
+		t.Errorf("apply left the application %q", got)
+	}
+	if got := rights(t, conn, o.RelayRole); !slices.Contains(got, "outbox DELETE") {
+		t.Errorf("apply left the relay %q", got)
+	}
 }
 
 // rights lists what a role may do in schema walpost, asked right by right.

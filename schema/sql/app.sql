@@ -1,8 +1,9 @@
--- The services: they insert events, and cannot read them. The same role consumes, if it consumes: claim() and what it works on.
+-- The services insert events and cannot read them. A service that consumes claims events by claim(), which only inserts into the inbox.
+-- Deleting old rows of the inbox is for another role: who may delete a claim can make an event happen twice.
 grant usage on schema {schemas} to {role};
 
 grant insert on table {outbox} to {role};
 
 grant execute on function {functions} to {role};
 
-grant select, insert, delete on table walpost.inbox to {role};
+grant insert on table walpost.inbox to {role};

@@ -1,2 +1,20 @@
--- The relay streams the WAL. Its role must also be able to log in. On RDS and Aurora grant rds_replication instead.
-alter role {role} replication;
+-- The relay streams the WAL. Its role must also be able to log in. On RDS and Aurora the right to stream is a role, rds_replication,
+-- elsewhere it is an attribute. A role that may stream already is left as it is. SQL has no conditional form of either command, so a
+-- function that lives for a moment makes them one.
+create or replace function walpost.setup_replication() returns void language sql volatile as $$
+  alter role {role} replication
+$$;
+
+select walpost.setup_replication() where not ({may_stream}) and not exists (
+  select from pg_catalog.pg_roles where rolname = 'rds_replication'
+);
+
+create or replace function walpost.setup_replication() returns void language sql volatile as $$
+  grant rds_replication to {role}
+$$;
+
+select walpost.setup_replication() where not ({may_stream}) and exists (
+  select from pg_catalog.pg_roles where rolname = 'rds_replication'
+);
+
+drop function walpost.setup_replication();

@@ -1,8 +1,11 @@
 package record
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"walpost/schema"
@@ -15,6 +18,8 @@ type Config struct {
 	Source         string          // ce_source
 	Profile        Profile         // style of the headers
 	PositionHeader bool            // profile Debezium: with the header walpost_position
+	// Static are headers of every record, unless the row's headers column has one of the name. None may be [Reserved].
+	Static map[string]string
 }
 
 // Composer makes records out of events. It belongs to one goroutine.
@@ -23,6 +28,7 @@ type Composer struct {
 	profile  Profile
 	position bool   // profile Debezium: with the header walpost_position
 	source   []byte // ce_source
+	static   []recordbatch.Header
 	now      time.Time
 
 	rec      recordbatch.Record
@@ -35,7 +41,11 @@ type Composer struct {
 // NewComposer returns a composer of records as cfg wants them. It calls reserved with each name in a headers column that is reserved: that
 // header is left out.
 func NewComposer(cfg Config, reserved func(name string)) *Composer {
-	return &Composer{topic: cfg.Topic, profile: cfg.Profile, position: cfg.PositionHeader, source: []byte(cfg.Source), now: time.Now(), reserved: reserved}
+	c := &Composer{topic: cfg.Topic, profile: cfg.Profile, position: cfg.PositionHeader, source: []byte(cfg.Source), now: time.Now(), reserved: reserved}
+	for _, name := range slices.Sorted(maps.Keys(cfg.Static)) {
+		c.static = append(c.static, recordbatch.Header{Name: recordbatch.EncodeName(name), Value: []byte(cfg.Static[name])})
+	}
+	return c
 }
 
 // SetNow sets the time that records without a time of their own get. The caller sets it for each read pass, so that the clock need not be
@@ -76,11 +86,14 @@ func (c *Composer) headers(h []recordbatch.Header, ev *schema.Event) (_ []record
 			return h, err
 		}
 	}
-	own := false // content-type from the headers column
+	row, own := len(h), false // where the headers column begins, and whether it has a content-type
 	if v := ev.Values[schema.Headers]; v != nil {
 		if h, own, err = c.user.append(h, v, c.reserved); err != nil {
 			return h, fmt.Errorf("column headers: %w", err)
 		}
+	}
+	if len(c.static) > 0 {
+		h = c.appendStatic(h, h[row:])
 	}
 	switch {
 	case c.profile == CloudEvents && ev.Values[schema.Payload] != nil && !own:
@@ -89,6 +102,16 @@ func (c *Composer) headers(h []recordbatch.Header, ev *schema.Event) (_ []record
 		h = c.appendPosition(h, ev)
 	}
 	return h, nil
+}
+
+// appendStatic adds the static headers but those whose names the row has.
+func (c *Composer) appendStatic(h, row []recordbatch.Header) []recordbatch.Header {
+	for _, s := range c.static {
+		if !slices.ContainsFunc(row, func(r recordbatch.Header) bool { return bytes.Equal(r.Name, s.Name) }) {
+			h = append(h, s)
+		}
+	}
+	return h
 }
 
 // timestamp is the record's time in milliseconds: the mapped column, else the commit, else now; never ahead of now, for brokers refuse

@@ -218,18 +218,69 @@ func TestTimestampOfAFreshCommit(t *testing.T) {
 	}
 }
 
-// The records of an event without headers of its own, and of one with some, come without an allocation.
+// Static headers come with every record, in the order of their names; a pair of the same name in the row's headers column wins, whatever
+// its value.
+func TestStaticHeaders(t *testing.T) {
+	static := map[string]string{"tenant": "eu", "region": "", "content-type": "application/avro"}
+	for _, test := range []struct {
+		headers string
+		want    string
+	}{
+		{"", "content-type=application/avro region= tenant=eu"},
+		{`{}`, "content-type=application/avro region= tenant=eu"},
+		{`{"tenant":"us","a":"1"}`, "tenant=us a=1 content-type=application/avro region="},
+		{`{"region":null,"content-type":"x/y"}`, "region content-type=x/y tenant=eu"},
+		{`{"Tenant":"us","ce_type":"x","tenan":"t"}`, "Tenant=us tenan=t content-type=application/avro region= tenant=eu"},
+	} {
+		c := NewComposer(Config{Profile: Debezium, Static: static}, func(string) {})
+		ev := sinktest.Row()
+		if test.headers != "" {
+			ev.Values[schema.Headers] = []byte(test.headers)
+		}
+		for range 2 { // the composer keeps nothing of a row
+			lines := sinktest.HeaderLines(compose(t, c, ev))
+			if got := strings.Join(lines[1:], " "); lines[0] != "id=0b51f0a0-9d6c-4b7e-9d5a-000000000001" || got != test.want {
+				t.Errorf("%s: %s, want %s behind the id", test.headers, got, test.want)
+			}
+		}
+	}
+	// Between what the row says of itself and what walpost says last.
+	c := NewComposer(Config{Static: map[string]string{"tenant": "eu"}}, nil)
+	if got := sinktest.HeaderLines(compose(t, c, sinktest.Row())); strings.Join(got[8:], " ") != "tenant=eu content-type=application/json" {
+		t.Errorf("a CloudEvent ends with %q", got[8:])
+	}
+	ev := sinktest.Row()
+	ev.Values[schema.Payload] = nil
+	if got := sinktest.HeaderLines(compose(t, c, ev)); got[len(got)-1] != "tenant=eu" {
+		t.Errorf("a tombstone ends with %q", got)
+	}
+}
+
+func TestReservedHeaders(t *testing.T) {
+	for name, want := range map[string]bool{
+		"id": true, "ce_": true, "ce_type": true, "walpost_": true, "walpost_position": true, "ID": false, "ce": false, "tenant": false, "content-type": false, "": false,
+	} {
+		if got := Reserved(name); got != want {
+			t.Errorf("%q is reserved: %t", name, got)
+		}
+	}
+}
+
+// The records of an event without headers of its own, and of one with some, come without an allocation, with static headers too.
 func TestComposeAllocatesNothing(t *testing.T) {
 	c, plain, with := testComposer(nil), sinktest.Row(), sinktest.Row()
 	with.Values[schema.Headers] = []byte(`{"traceparent": "00-1-2-01", "tenant": "t"}`)
-	if n := testing.AllocsPerRun(100, func() {
-		for _, ev := range []*schema.Event{plain, with} {
-			if _, err := c.Compose(ev); err != nil {
-				t.Fatal(err)
+	static := NewComposer(Config{Static: map[string]string{"region": "de", "tenant": "eu"}}, nil)
+	for _, c := range []*Composer{c, static} {
+		if n := testing.AllocsPerRun(100, func() {
+			for _, ev := range []*schema.Event{plain, with} {
+				if _, err := c.Compose(ev); err != nil {
+					t.Fatal(err)
+				}
 			}
+		}); n > 0 {
+			t.Errorf("%v allocations with %d static headers", n, len(c.static))
 		}
-	}); n > 0 {
-		t.Errorf("%v allocations", n)
 	}
 }
 

@@ -66,7 +66,9 @@ func (r *headerReader) encoded(name []byte) []byte {
 	return n
 }
 
-// isReserved names the headers that are walpost's own.
+// Reserved reports whether a header's name is one of walpost's own: id, and what begins with ce_ or walpost_.
+func Reserved(name string) bool { return isReserved([]byte(name)) }
+
 func isReserved(name []byte) bool {
 	return string(name) == "id" || bytes.HasPrefix(name, []byte("ce_")) || bytes.HasPrefix(name, []byte("walpost_"))
 }

@@ -83,7 +83,7 @@ func TestNobodyIsToldOfTheEnd(t *testing.T) {
 			ended := make(chan struct{})
 			go func() {
 				end(s)
-				s.claim(1) // takes the lock
+				s.drop(1) // takes the lock
 				close(ended)
 			}()
 			select {

@@ -29,7 +29,7 @@ func placeholderOf(t testing.TB, parts []Part, number int64, version int16) []by
 		t.Fatal(err)
 	}
 	defer b.Close()
-	go b.AsyncProduce(placeholder(parts, number, version), func(*sarama.ProduceResponse, error) {})
+	go b.AsyncProduce(NewSplicer(nil).placeholder(parts, number, version), func(*sarama.ProduceResponse, error) {})
 	buf := make([]byte, 1<<16)
 	n, err := far.Read(buf)
 	if err != nil {

@@ -29,7 +29,8 @@ var errNoAnswer = errors.New("the broker's answer leaves the partition out")
 // goroutine, so it must not call the broker.
 func (s *Splicer) Produce(b *sarama.Broker, g Greeting, parts []Part, answered func([]Answer, error)) error {
 	number := s.add(parts)
-	err := b.AsyncProduce(placeholder(parts, number, g.version), func(res *sarama.ProduceResponse, err error) {
+	err := b.AsyncProduce(s.placeholder(parts, number, g.version), func(res *sarama.ProduceResponse, err error) {
+		s.drop(number)
 		if err != nil {
 			answered(nil, err)
 			return

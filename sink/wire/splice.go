@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -17,8 +18,8 @@ import (
 // The request has the version that the broker takes, see produce_version.go.
 
 // placeholder is the request that stands for the parts.
-func placeholder(parts []Part, number int64, version int16) *sarama.ProduceRequest {
-	r := &sarama.ProduceRequest{RequiredAcks: sarama.WaitForAll, Timeout: int32(produceTimeout / time.Millisecond), Version: version}
+func (s *Splicer) placeholder(parts []Part, number int64, version int16) *sarama.ProduceRequest {
+	r := &sarama.ProduceRequest{RequiredAcks: sarama.WaitForAll, Timeout: int32(s.leaderTimeout() / time.Millisecond), Version: version}
 	epoch := time.Unix(0, 0)
 	r.AddBatch(parts[0].Topic, parts[0].Partition,
 		&sarama.RecordBatch{Version: 2, FirstOffset: number, FirstTimestamp: epoch, MaxTimestamp: epoch})
@@ -32,6 +33,7 @@ type spliceConn struct {
 	splicer *Splicer
 	addr    string        // as it was dialed
 	joined  *bufio.Writer // under TLS, so that small pieces do not become records of their own
+	awaits  atomic.Int32  // produce requests that were written and have no answer yet
 
 	head []byte      // what is written of a request besides the batches
 	bufs net.Buffers // head in pieces, and the batches between them
@@ -46,6 +48,16 @@ func (c *spliceConn) Close() error {
 	delete(c.splicer.conns, c)
 	c.splicer.mu.Unlock()
 	return c.Conn.Close()
+}
+
+// SetReadDeadline sets the deadline of the answer that is read next. sarama, which sets it before each, has one time-out for all requests.
+// While a produce request is under way the deadline is that of its answer: answers come in the order of their requests, so what was asked
+// behind one has to wait for it anyway.
+func (c *spliceConn) SetReadDeadline(t time.Time) error {
+	if c.awaits.Load() > 0 {
+		t = time.Now().Add(c.splicer.answerTimeout())
+	}
+	return c.Conn.SetReadDeadline(t)
 }
 
 // A produce request that cannot be replaced must not go out: were an empty batch taken, batches would count as acked that nobody has sent.
@@ -76,7 +88,7 @@ func (c *spliceConn) write(b []byte) (int, error) {
 	if !ok {
 		return 0, errNoPlaceholder
 	}
-	parts := c.splicer.claim(number)
+	parts := c.splicer.claim(number, c)
 	if parts == nil {
 		return 0, errNoRequest
 	}

@@ -151,9 +151,13 @@ func answer(correlation uint32, topic string, offsets ...uint64) []byte {
 
 // spliced is a sarama broker over a splicer's connection, and the other end of that.
 func spliced(t testing.TB, s *Splicer) (*sarama.Broker, net.Conn) {
-	near, far := net.Pipe()
 	cfg := sarama.NewConfig()
 	cfg.ClientID = "walpost-test"
+	return splicedBy(t, s, cfg)
+}
+
+func splicedBy(t testing.TB, s *Splicer, cfg *sarama.Config) (*sarama.Broker, net.Conn) {
+	near, far := net.Pipe()
 	cfg.ApiVersionsRequest = false
 	cfg.Net.Proxy.Enable, cfg.Net.Proxy.Dialer = true, pipeDialer{newSpliceConn(near, s, "pipe:0")}
 	b := sarama.NewBroker("pipe:0")
@@ -181,13 +185,13 @@ func TestSplicedRequest(t *testing.T) {
 		landed := make(chan landing, 1)
 		sent := make(chan error, 1)
 		go func() {
-			sent <- b.AsyncProduce(placeholder(parts, s.add(parts), usualProduce), func(res *sarama.ProduceResponse, err error) { landed <- landing{res, err} })
+			sent <- b.AsyncProduce(s.placeholder(parts, s.add(parts), usualProduce), func(res *sarama.ProduceResponse, err error) { landed <- landing{res, err} })
 		}()
 		p := readProduce(t, far)
 		if err := <-sent; err != nil {
 			t.Fatal(err)
 		}
-		if p.client != "walpost-test" || p.timeout != int32(produceTimeout/time.Millisecond) || p.correlation != uint32(round) {
+		if p.client != "walpost-test" || p.timeout != int32(s.leaderTimeout()/time.Millisecond) || p.correlation != uint32(round) {
 			t.Errorf("head %+v", p)
 		}
 		if len(p.batches) != len(parts) || !slices.IsSorted(p.topics) || len(slices.Compact(slices.Clone(p.topics))) != len(p.topics) {
@@ -293,7 +297,7 @@ func TestNothingWritten(t *testing.T) {
 	if err := s.Produce(gone, Greeting{version: usualProduce}, partsOf(t, "a/0"), unexpected); err == nil || !errors.As(err, &sent) || sent.NotSent() {
 		t.Errorf("a write that failed: %v", err)
 	}
-	if len(s.requests) > 0 {
-		t.Errorf("%d requests are remembered", len(s.requests))
+	if len(s.requests) > 0 || len(s.awaited) > 0 {
+		t.Errorf("%d requests are remembered, %d as sent", len(s.requests), len(s.awaited))
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"walpost/relay/postgres"
 	"walpost/schema"
+	"walpost/sink"
 )
 
 // Config is the whole configuration. The key of a field is its place in the file, with dots between the levels, and makes the name of its
@@ -63,6 +64,8 @@ type Outbox struct {
 	OnBadEvent string `key:"on_bad_event" later:"park" now:"halt"`
 	// Source is ce_source, a URI reference; empty: /walpost/<database>/<schema>.<table>.
 	Source string `key:"source"`
+	// HeadersStatic are headers that every record gets, unless the row's headers column has one of the name.
+	HeadersStatic Headers `key:"headers_static"`
 	// PositionHeader gives records of profile debezium the header walpost_position. Other profiles have the position in ce_sequence, and
 	// it changes nothing there.
 	PositionHeader bool `key:"position_header"`
@@ -94,6 +97,8 @@ type Kafka struct {
 	LingerMS int `key:"linger.ms"`
 	// MaxRequestSize is bytes of one batch, uncompressed. A larger event travels alone.
 	MaxRequestSize Size `key:"max.request.size"`
+	// RequestTimeoutMS is how long, in milliseconds, a leader may wait for its followers. The answer is waited for up to 5 s longer.
+	RequestTimeoutMS int `key:"request.timeout.ms"`
 	// SecurityProtocol is PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.
 	SecurityProtocol string `key:"security.protocol"`
 	// SASLMechanism is PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER.
@@ -158,6 +163,7 @@ func Default() *Config {
 			Backfill:       "publish",
 			Retention:      "keep",
 			OnBadEvent:     "halt",
+			HeadersStatic:  Headers{},
 			PositionHeader: true,
 		},
 		Kafka: Kafka{
@@ -165,6 +171,7 @@ func Default() *Config {
 			ClientID:         "walpost",
 			CompressionType:  "zstd",
 			MaxRequestSize:   1_000_000,
+			RequestTimeoutMS: int(sink.DefaultRequestTimeout / time.Millisecond),
 			SecurityProtocol: "PLAINTEXT",
 			Partitioner:      "murmur2",
 		},

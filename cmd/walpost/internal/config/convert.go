@@ -70,8 +70,9 @@ func (c *Config) Sink() (sink.Config, error) {
 	return sink.Config{
 		Brokers: c.servers(), ClientID: c.Kafka.ClientID, Security: c.Security(),
 		Codec: codec, Linger: time.Duration(c.Kafka.LingerMS) * time.Millisecond, MaxRequestSize: int(c.Kafka.MaxRequestSize),
+		RequestTimeout:   time.Duration(c.Kafka.RequestTimeoutMS) * time.Millisecond,
 		AutoCreateTopics: c.Kafka.AllowAutoCreateTopics, Partitioner: partitioner,
-		Record: record.Config{Topic: topic, Source: source, Profile: profile, PositionHeader: c.Outbox.PositionHeader},
+		Record: record.Config{Topic: topic, Source: source, Profile: profile, PositionHeader: c.Outbox.PositionHeader, Static: c.Outbox.HeadersStatic},
 	}, nil
 }
 

@@ -7,14 +7,15 @@ import (
 
 // key is one thing to set.
 type key struct {
-	path   string // as in the file, with dots between the levels
-	env    string // its environment variable
-	secret bool   // it may also be given as a file that holds it
-	live   bool   // a running program takes over a new value
-	off    bool   // an empty value turns off what the default has on
-	later  string // a value that only a later version knows; "": none
-	now    string // what that value means in this one; "": nothing, and the key is not shown
-	field  []int  // where it is in Config
+	path    string // as in the file, with dots between the levels
+	env     string // its environment variable
+	headers bool   // it holds headers
+	secret  bool   // it may also be given as a file that holds it
+	live    bool   // a running program takes over a new value
+	off     bool   // an empty value turns off what the default has on
+	later   string // a value that only a later version knows; "": none
+	now     string // what that value means in this one; "": nothing, and the key is not shown
+	field   []int  // where it is in Config
 }
 
 // keys lists all, in the order of the file; sections are the levels above them.
@@ -42,7 +43,7 @@ func collect(t reflect.Type, prefix string, field []int) (keys []key, sections [
 			keys, sections = append(keys, below...), append(append(sections, path), deeper...)
 			continue
 		}
-		keys = append(keys, key{path: path, env: envName(path), secret: f.Type == reflect.TypeFor[Secret](), live: f.Tag.Get("live") == "yes", off: f.Tag.Get("empty") == "off",
+		keys = append(keys, key{path: path, env: envName(path), headers: f.Type == reflect.TypeFor[Headers](), secret: f.Type == reflect.TypeFor[Secret](), live: f.Tag.Get("live") == "yes", off: f.Tag.Get("empty") == "off",
 			later: f.Tag.Get("later"), now: f.Tag.Get("now"), field: index})
 	}
 	return keys, sections

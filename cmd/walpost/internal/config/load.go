@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"reflect"
 	"strings"
 )
 
@@ -111,6 +112,10 @@ func (l *loader) apply(c *Config) (wrong map[string]bool) {
 		c.origins[k.path] = s.origin
 		if s.file {
 			c.files[k.path] = s.text
+		}
+		if s.pairs != nil {
+			reflect.ValueOf(c).Elem().FieldByIndex(k.field).Set(reflect.ValueOf(s.pairs))
+			continue
 		}
 		text, err := s.value()
 		if err == nil {

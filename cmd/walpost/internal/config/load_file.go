@@ -19,8 +19,9 @@ import (
 type setting struct {
 	key    *key
 	text   string
-	file   bool   // text is the name of the file that holds the value
-	origin string // where it was written, as people look for it
+	pairs  Headers // instead of text, of a key that holds headers
+	file   bool    // text is the name of the file that holds the value
+	origin string  // where it was written, as people look for it
 }
 
 // readFile returns what a YAML file sets.
@@ -134,12 +135,45 @@ func (f *file) pair(section string, pair *ast.MappingValueNode) {
 	if _, null := pair.Value.(*ast.NullNode); null {
 		return // "key:" with nothing behind it leaves the default
 	}
+	if k.headers {
+		f.headers(k, pair.Value)
+		return
+	}
 	text, ok := plainText(pair.Value)
 	if !ok {
 		f.fail(pair.Value.GetToken(), "%s: wants one plain value; found %s", path, kind(pair.Value))
 		return
 	}
 	f.settings = append(f.settings, setting{key: k, text: text, file: file, origin: f.origin(pair.Value.GetToken())})
+}
+
+// headers takes what stands below a key that holds headers, whose names may be any.
+func (f *file) headers(k *key, node ast.Node) {
+	var values []*ast.MappingValueNode
+	switch n := node.(type) {
+	case *ast.MappingNode:
+		values = n.Values
+	case *ast.MappingValueNode:
+		values = []*ast.MappingValueNode{n}
+	default:
+		f.fail(node.GetToken(), "%s holds names and values, each with a colon and a space between them; found %s", k.path, kind(node))
+		return
+	}
+	pairs := Headers{}
+	for _, v := range values {
+		name, ok := plainText(v.Key)
+		if !ok {
+			f.fail(v.Key.GetToken(), "%s: a header's name is a plain value; found %s", k.path, kind(v.Key))
+			continue
+		}
+		value, ok := plainText(v.Value)
+		if !ok {
+			f.fail(v.Value.GetToken(), `%s: the value of %s is one plain value, "" for an empty one; found %s`, k.path, PrintableName(name), kind(v.Value))
+			continue
+		}
+		pairs[name] = value // the parser has refused a name that stands twice
+	}
+	f.settings = append(f.settings, setting{key: k, pairs: pairs, origin: f.origin(node.GetToken())})
 }
 
 // plainText returns a scalar as it was written: a password of digits keeps its leading zeros, and one that reads no is not false.

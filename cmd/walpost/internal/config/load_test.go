@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -46,6 +47,8 @@ func check(t *testing.T, err error, want string) {
 // other is a value of the key's type that is neither the default nor, by the suffix, one of another level.
 func other(c *Config, k *key, suffix string) string {
 	switch text := c.text(k); {
+	case k.headers:
+		return "other=" + suffix
 	case text == "true" || text == "false":
 		return map[string]string{"1": "false", "2": "true", "3": "false"}[suffix]
 	case c.set(k, "1s") == nil && (k.path == "relay.shutdown_timeout" || k.path == "postgres.silence"):
@@ -68,7 +71,11 @@ func TestPrecedence(t *testing.T) {
 				yaml += indent + name + ":\n"
 				indent += "  "
 			}
-			write(t, yaml+indent+strings.TrimPrefix(k.path, section+".")+": "+inFile+"\n")
+			written := inFile
+			if k.headers {
+				written = "{" + strings.Replace(inFile, "=", ": ", 1) + "}"
+			}
+			write(t, yaml+indent+strings.TrimPrefix(k.path, section+".")+": "+written+"\n")
 			c := Default()
 			shows := func(level string, s Sources, want string) {
 				t.Helper()
@@ -115,9 +122,9 @@ func TestVariables(t *testing.T) {
 		WALPOST_OUTBOX_COLUMNS_TYPE WALPOST_OUTBOX_COLUMNS_PAYLOAD WALPOST_OUTBOX_COLUMNS_HEADERS WALPOST_OUTBOX_COLUMNS_CREATED_AT
 		WALPOST_OUTBOX_COLUMNS_TIMESTAMP WALPOST_OUTBOX_COLUMNS_TOPIC WALPOST_OUTBOX_COLUMNS_PARTITION
 		WALPOST_OUTBOX_TOPIC WALPOST_OUTBOX_PROFILE WALPOST_OUTBOX_BACKFILL WALPOST_OUTBOX_RETENTION WALPOST_OUTBOX_ON_BAD_EVENT
-		WALPOST_OUTBOX_SOURCE WALPOST_OUTBOX_POSITION_HEADER
+		WALPOST_OUTBOX_SOURCE WALPOST_OUTBOX_HEADERS_STATIC WALPOST_OUTBOX_POSITION_HEADER
 		WALPOST_KAFKA_BOOTSTRAP_SERVERS WALPOST_KAFKA_CLIENT_ID WALPOST_KAFKA_COMPRESSION_TYPE WALPOST_KAFKA_LINGER_MS
-		WALPOST_KAFKA_MAX_REQUEST_SIZE WALPOST_KAFKA_SECURITY_PROTOCOL WALPOST_KAFKA_SASL_MECHANISM WALPOST_KAFKA_SASL_USERNAME
+		WALPOST_KAFKA_MAX_REQUEST_SIZE WALPOST_KAFKA_REQUEST_TIMEOUT_MS WALPOST_KAFKA_SECURITY_PROTOCOL WALPOST_KAFKA_SASL_MECHANISM WALPOST_KAFKA_SASL_USERNAME
 		WALPOST_KAFKA_SASL_PASSWORD WALPOST_KAFKA_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL WALPOST_KAFKA_SASL_OAUTHBEARER_CLIENT_ID
 		WALPOST_KAFKA_SASL_OAUTHBEARER_CLIENT_SECRET WALPOST_KAFKA_SASL_OAUTHBEARER_SCOPE WALPOST_KAFKA_SSL_CA_LOCATION
 		WALPOST_KAFKA_SSL_CERTIFICATE_LOCATION WALPOST_KAFKA_SSL_KEY_LOCATION WALPOST_KAFKA_SSL_KEY_PASSWORD WALPOST_KAFKA_PARTITIONER
@@ -276,6 +283,60 @@ func TestDefaultPartitionerIsJavas(t *testing.T) {
 	}
 }
 
+func TestHeadersStatic(t *testing.T) {
+	for _, test := range []struct {
+		file    string
+		environ []string
+		want    map[string]string
+	}{
+		{"", nil, map[string]string{}},
+		{"outbox: {headers_static: {}}\n", nil, map[string]string{}},
+		{"outbox:\n  headers_static:\n", nil, map[string]string{}},
+		{"outbox:\n  headers_static:\n    tenant: eu\n", nil, map[string]string{"tenant": "eu"}},
+		{"outbox:\n  headers_static: # of every record\n    tenant: eu # of all\n\n    \"a key\": \"x, y=z\"\n    zone: 007\n    on: yes\n    empty: \"\"\n    Table: t\n    kafka.linger.ms: 5\n", nil,
+			map[string]string{"tenant": "eu", "a key": "x, y=z", "zone": "007", "on": "yes", "empty": "", "Table": "t", "kafka.linger.ms": "5"}},
+		{"", []string{"WALPOST_OUTBOX_HEADERS_STATIC=tenant=eu"}, map[string]string{"tenant": "eu"}},
+		{"", []string{"WALPOST_OUTBOX_HEADERS_STATIC= tenant = eu de , url=a?b=c,empty="}, map[string]string{"tenant": "eu de", "url": "a?b=c", "empty": ""}},
+		{"outbox: {headers_static: {tenant: eu, zone: a}}\n", []string{"WALPOST_OUTBOX_HEADERS_STATIC=tenant=us"}, map[string]string{"tenant": "us"}}, // not joined
+		{"outbox: {headers_static: {tenant: eu}}\n", []string{"WALPOST_OUTBOX_HEADERS_STATIC="}, map[string]string{"tenant": "eu"}},
+		{"outbox: {headers_static: {tenant: eu}}\n", []string{"WALPOST_OUTBOX_HEADERS_STATIC= "}, map[string]string{}},
+		{"outbox: {profile: debezium, headers_static: {content-type: application/avro}}\n", nil, map[string]string{"content-type": "application/avro"}},
+	} {
+		write(t, test.file)
+		c, err := Load(Sources{Environ: test.environ})
+		check(t, err, "")
+		got, err := c.Sink()
+		if err != nil || !reflect.DeepEqual(got.Record.Static, test.want) {
+			t.Errorf("%s%s: %q, %v, want %q", test.file, test.environ, got.Record.Static, err, test.want)
+		}
+		// What is printed is read as the same.
+		var out bytes.Buffer
+		if err := c.Print(&out); err != nil {
+			t.Fatal(err)
+		}
+		write(t, out.String())
+		again, err := Load(Sources{})
+		check(t, err, "")
+		if !reflect.DeepEqual(again.Outbox.HeadersStatic, c.Outbox.HeadersStatic) {
+			t.Errorf("%s%s: printed and read again %q\n%s", test.file, test.environ, again.Outbox.HeadersStatic, &out)
+		}
+	}
+}
+
+func TestRequestTimeout(t *testing.T) {
+	write(t, "")
+	for _, test := range []struct {
+		environ []string
+		want    time.Duration
+	}{{nil, 30 * time.Second}, {[]string{"WALPOST_KAFKA_REQUEST_TIMEOUT_MS=1000"}, time.Second}} {
+		c, err := Load(Sources{Environ: test.environ})
+		check(t, err, "")
+		if got, err := c.Sink(); err != nil || got.RequestTimeout != test.want {
+			t.Errorf("%v: %s, %v, want %s", test.environ, got.RequestTimeout, err, test.want)
+		}
+	}
+}
+
 func TestProfile(t *testing.T) {
 	write(t, "")
 	for _, test := range []struct {
@@ -326,6 +387,7 @@ func TestPrint(t *testing.T) {
 postgres: {url: "postgres://me:canary@db/shop"}
 outbox:
   topic: "{aggregatetype}"
+  headers_static: {tenant: eu, "a key": "1"}
 kafka:
   security.protocol: SASL_PLAINTEXT
   sasl.mechanism: PLAIN

@@ -3,8 +3,10 @@ package config
 import (
 	"fmt"
 	"io"
+	"maps"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -40,6 +42,13 @@ func (c *Config) print(b *strings.Builder, t reflect.Type, section string) {
 			case k.later == text && text != "":
 				text = k.now
 			}
+			if h, ok := reflect.ValueOf(c).Elem().FieldByIndex(k.field).Interface().(Headers); ok && len(h) > 0 {
+				fmt.Fprintf(b, "%s%s:%s\n", indent, name, c.comment(k))
+				for _, header := range slices.Sorted(maps.Keys(h)) {
+					fmt.Fprintf(b, "%s  %s: %s\n", indent, scalar(reflect.TypeFor[string](), header), scalar(reflect.TypeFor[string](), h[header]))
+				}
+				continue
+			}
 			fmt.Fprintf(b, "%s%s: %s%s\n", indent, name, scalar(f.Type, text), c.comment(k))
 		}
 	}
@@ -58,6 +67,8 @@ var bare = regexp.MustCompile(`^[A-Za-z/][A-Za-z0-9_./:@*?=&,-]*[A-Za-z0-9_/*]$`
 // scalar writes a value so that YAML reads it as what it is.
 func scalar(t reflect.Type, text string) string {
 	switch t {
+	case reflect.TypeFor[Headers]():
+		return "{}"
 	case reflect.TypeFor[bool](), reflect.TypeFor[int](), reflect.TypeFor[Size](), reflect.TypeFor[time.Duration]():
 		return text
 	}

@@ -76,7 +76,7 @@ func (c *Config) Adopt(fresh *Config) (next *Config, taken, left []string) {
 // differs reports whether a key has another value, or its value another file.
 func (c *Config) differs(k *key, other *Config) bool {
 	value := func(c *Config) any { return reflect.ValueOf(c).Elem().FieldByIndex(k.field).Interface() }
-	return value(c) != value(other) || c.files[k.path] != other.files[k.path]
+	return !reflect.DeepEqual(value(c), value(other)) || c.files[k.path] != other.files[k.path]
 }
 
 // move gives to what from has under the key, which may be nothing.

@@ -85,6 +85,7 @@ func TestAdopt(t *testing.T) {
 			taken: "kafka.sasl.username kafka.sasl.password"},
 		{name: "another way to log in", from: "sasl.mechanism: PLAIN, sasl.username: me, sasl.password: canary",
 			to: "sasl.mechanism: SCRAM-SHA-256, sasl.username: you, sasl.password: canary2", left: "kafka.sasl.mechanism kafka.sasl.username kafka.sasl.password"},
+		{name: "a static header", more: "outbox: {headers_static: {a: b}}\n", left: "outbox.headers_static"},
 		{name: "some of all", from: "shutdown_timeout: 3s", to: "shutdown_timeout: 4s", more: "log: {level: warn}\nadmin: {actions: false, listen: ''}\n",
 			taken: "log.level", left: "relay.shutdown_timeout admin.listen"},
 	} {

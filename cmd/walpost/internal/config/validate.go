@@ -3,9 +3,11 @@ package config
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"net"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -87,7 +89,23 @@ func (v *validator) outbox() {
 	v.oneOf("outbox.retention", v.Outbox.Retention, "keep", "delete")
 	v.notYet("outbox.retention", v.Outbox.Retention == "delete", "the retention delete", "keep")
 	v.wrong("outbox.source", checkSource(v.Outbox.Source))
+	for _, name := range slices.Sorted(maps.Keys(v.Outbox.HeadersStatic)) {
+		v.wrong("outbox.headers_static", v.checkHeader(name))
+	}
 	v.oneOf("outbox.on_bad_event", v.Outbox.OnBadEvent, "park", "halt")
+}
+
+// checkHeader returns what keeps a name from being one of a static header: walpost sets a header of that name itself.
+func (v *validator) checkHeader(name string) error {
+	switch {
+	case name == "":
+		return errors.New("a name is empty")
+	case record.Reserved(name):
+		return fmt.Errorf("%s is reserved: walpost sets id and the headers that begin with ce_ or walpost_ itself; take another name", PrintableName(name))
+	case name == "content-type" && v.Outbox.Profile == "cloudevents":
+		return errors.New("content-type follows from the type of the payload's column in profile cloudevents; a row can set another one in its headers column")
+	}
+	return nil
 }
 
 // checkSource returns what keeps a text from being a ce_source, which CloudEvents wants to be a URI reference: consumers refuse others.
@@ -113,12 +131,19 @@ func (v *validator) kafka() {
 	if n := k.MaxRequestSize; n < 1 || n > maxRequestSize {
 		v.wrong("kafka.max.request.size", fmt.Errorf("%d is not between 1 and %d bytes", int64(n), maxRequestSize))
 	}
+	if k.RequestTimeoutMS < minRequestTimeoutMS {
+		v.wrong("kafka.request.timeout.ms", fmt.Errorf("%d is less than %d, which leaves busy followers no time", k.RequestTimeoutMS, minRequestTimeoutMS))
+	}
 	_, err = record.ParsePartitioner(k.Partitioner)
 	v.wrong("kafka.partitioner", unprefixed(err, "partitioner "))
 	for _, e := range v.Security().Check() {
 		v.wrong("kafka."+e.Key, e.Err)
 	}
 }
+
+// minRequestTimeoutMS is what a cluster keeps to that is well. A leader that may wait less for its followers refuses what they copy a moment
+// later, and the batch is sent again and again.
+const minRequestTimeoutMS = 1000
 
 // maxRequestSize is what a broker takes by default, less what is around a batch.
 const maxRequestSize = 100_000_000

@@ -43,6 +43,29 @@ func TestMistakes(t *testing.T) {
 		{name: "another key twice", file: "hunter2: a\nhunter2: b\n", want: `walpost.yaml:2:1: no YAML: mapping key "…" already defined at [1:1]`},
 		{name: "no YAML", file: "postgres:\n  slot: \"a\n", want: `walpost.yaml:2:9: no YAML: could not find end character of double-quoted text`},
 
+		{name: "headers that are a value", file: "outbox: {headers_static: a=b}\n",
+			want: "walpost.yaml:1:26: outbox.headers_static holds names and values, each with a colon and a space between them; found a plain value"},
+		{name: "headers that are a list", file: "outbox: {headers_static: [a]}\n",
+			want: "walpost.yaml:1:26: outbox.headers_static holds names and values, each with a colon and a space between them; found a list"},
+		{name: "a header without a value", file: "outbox:\n  headers_static:\n    tenant:\n    zone: {a: b}\n",
+			want: "walpost.yaml:3:12: outbox.headers_static: the value of tenant is one plain value, \"\" for an empty one; found nothing\n" +
+				"walpost.yaml:4:11: outbox.headers_static: the value of zone is one plain value, \"\" for an empty one; found keys"},
+		{name: "a header twice", file: "outbox: {headers_static: {1: a, \"1\": b}}\n", want: `walpost.yaml:1:33: no YAML: mapping key "…" already defined at [1:27]`},
+		{name: "misspelt headers", file: "outbox: {header_static: {a: b}}\n", want: "walpost.yaml:1:10: unknown key outbox.header_static; did you mean outbox.headers_static?"},
+		{name: "headers at another place", file: "headers_static: {a: b}\n", want: "walpost.yaml:1:1: unknown key headers_static; did you mean outbox.headers_static?"},
+		{name: "a header's variable", environ: []string{"WALPOST_OUTBOX_HEADERS_STATIC_TENANT=eu"},
+			want: "environment: unknown variable WALPOST_OUTBOX_HEADERS_STATIC_TENANT; did you mean WALPOST_OUTBOX_HEADERS_STATIC?"},
+		{name: "headers without values", environ: []string{"WALPOST_OUTBOX_HEADERS_STATIC=a=b,c"},
+			want: `WALPOST_OUTBOX_HEADERS_STATIC: outbox.headers_static: "a=b,c" is no list of headers; write name=value,name2=value2, each name once, or set a value that has a comma in the file`},
+		{name: "headers twice", environ: []string{"WALPOST_OUTBOX_HEADERS_STATIC=a=b, a=c"},
+			want: `WALPOST_OUTBOX_HEADERS_STATIC: outbox.headers_static: "a=b, a=c" is no list of headers; write name=value,name2=value2, each name once, or set a value that has a comma in the file`},
+		{name: "reserved headers", file: "outbox: {headers_static: {walpost_a: x, id: x, ce_type: x, content-type: x, \"\": x, ce: x}}\n",
+			want: "walpost.yaml:1:26: outbox.headers_static: a name is empty\n" +
+				"walpost.yaml:1:26: outbox.headers_static: ce_type is reserved: walpost sets id and the headers that begin with ce_ or walpost_ itself; take another name\n" +
+				"walpost.yaml:1:26: outbox.headers_static: content-type follows from the type of the payload's column in profile cloudevents; a row can set another one in its headers column\n" +
+				"walpost.yaml:1:26: outbox.headers_static: id is reserved: walpost sets id and the headers that begin with ce_ or walpost_ itself; take another name\n" +
+				"walpost.yaml:1:26: outbox.headers_static: walpost_a is reserved: walpost sets id and the headers that begin with ce_ or walpost_ itself; take another name"},
+
 		{name: "no bool", file: "kafka:\n  allow.auto.create.topics: yes\n", want: `walpost.yaml:2:29: kafka.allow.auto.create.topics: "yes" is neither true nor false`},
 		{name: "no number", file: "kafka:\n  linger.ms: 5ms\n", want: `walpost.yaml:2:14: kafka.linger.ms: "5ms" is no whole number`},
 		{name: "no size", file: "relay:\n  max_in_flight_bytes: 32M\n",
@@ -89,6 +112,7 @@ func TestMistakes(t *testing.T) {
 		{name: "linger", file: "kafka: {linger.ms: -1}\n", want: `walpost.yaml:1:20: kafka.linger.ms: -1 is less than 0`},
 		{name: "request", file: "kafka: {max.request.size: 100MiB}\n",
 			want: "walpost.yaml:1:27: kafka.max.request.size: 104857600 is not between 1 and 100000000 bytes\nrelay.max_in_flight_bytes: 32MiB is less than twice kafka.max.request.size, which is 100MiB"},
+		{name: "request timeout", file: "kafka: {request.timeout.ms: 999}\n", want: "walpost.yaml:1:29: kafka.request.timeout.ms: 999 is less than 1000, which leaves busy followers no time"},
 		{name: "window", file: "relay: {max_in_flight_bytes: 1999999}\n",
 			want: "walpost.yaml:1:30: relay.max_in_flight_bytes: 1999999 is less than twice kafka.max.request.size, which is 1000000"},
 		{name: "timeout", file: "relay: {shutdown_timeout: 0s}\n", want: "walpost.yaml:1:27: relay.shutdown_timeout: 0s is less than 1ms"},

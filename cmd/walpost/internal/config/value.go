@@ -3,8 +3,10 @@ package config
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -61,6 +63,37 @@ func parseSize(text string) (Size, error) {
 	return Size(n * unit), nil
 }
 
+// Headers are names and values. In the file they stand as keys below the key; elsewhere they are one text, as String returns it.
+type Headers map[string]string
+
+// String returns name=value,name2=value2, in the order of the names.
+func (h Headers) String() string {
+	var pairs []string
+	for _, name := range slices.Sorted(maps.Keys(h)) {
+		pairs = append(pairs, name+"="+h[name])
+	}
+	return strings.Join(pairs, ",")
+}
+
+// parseHeaders reads name=value,name2=value2, with or without spaces around names and values. No value can have a comma there.
+func parseHeaders(text string) (Headers, error) {
+	h := Headers{}
+	if strings.TrimSpace(text) == "" {
+		return h, nil
+	}
+	for pair := range strings.SplitSeq(text, ",") {
+		name, value, ok := strings.Cut(pair, "=")
+		name = strings.TrimSpace(name)
+		if _, twice := h[name]; !ok || twice {
+			return nil, errHeaders
+		}
+		h[name] = strings.TrimSpace(value)
+	}
+	return h, nil
+}
+
+var errHeaders = errors.New("is no list of headers; write name=value,name2=value2, each name once, or set a value that has a comma in the file")
+
 // set gives the key the value that text stands for. The error says what is wrong with it and quotes it unless it is a secret.
 func (c *Config) set(k *key, text string) error {
 	field := reflect.ValueOf(c).Elem().FieldByIndex(k.field)
@@ -83,6 +116,8 @@ func (c *Config) set(k *key, text string) error {
 		*p = int(n)
 	case *Size:
 		*p, err = parseSize(text)
+	case *Headers:
+		*p, err = parseHeaders(text)
 	case *time.Duration:
 		if *p, err = time.ParseDuration(text); err != nil {
 			err = errors.New("is no duration; write a number with ms, s, m or h, as 10s")

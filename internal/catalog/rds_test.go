@@ -1,0 +1,101 @@
+package catalog
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"walpost/internal/pgtest"
+	"walpost/schema"
+)
+
+// On RDS and Aurora no user may set the attribute REPLICATION: the role rds_replication is granted instead, by a user who is no superuser.
+// Elsewhere there is no such role. The printed script and apply work on both, and each may run again.
+func TestReplicationOnRDSAndElsewhere(t *testing.T) {
+	for _, major := range []int{14, 18} {
+		t.Run(fmt.Sprint(major), func(t *testing.T) {
+			server := pgtest.Start(t, pgtest.Options{Major: major}) // of its own: roles belong to the whole server
+			db := &pgtest.DB{Name: "shop", DSN: server.DSN("shop"), Major: major}
+			admin := connect(t, &pgtest.DB{DSN: server.DSN("postgres")})
+			for _, sql := range []string{
+				"create role rds_replication", "create role master login createrole", "grant rds_replication to master with admin option",
+				"create role app", "create role printed login", "create role applied login", "create role early login replication",
+				"create role late login", "create role later login", "create database shop owner master",
+			} {
+				execSQL(t, admin, sql)
+			}
+			conn, err := pgx.ParseConfig(db.DSN)
+			if err != nil {
+				t.Fatal(err)
+			}
+			conn.User = "master"
+			master, err := pgx.ConnectConfig(deadline(t), conn)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer master.Close(t.Context())
+
+			for range 2 {
+				paste(t, master, schema.Options{AppRole: "app", RelayRole: "printed"})
+				mustApply(t, master, schema.Options{RelayRole: "applied"})
+			}
+			for role, wanted := range map[string]string{"printed": "granted", "applied": "granted"} {
+				if got := streams(t, admin, role); got != wanted {
+					t.Errorf("with rds_replication: %s is %s, want %s", role, got, wanted)
+				}
+				clean(t, master, schema.Options{AppRole: "app", RelayRole: role})
+			}
+			list, err := Check(deadline(t), master, schema.Options{RelayRole: "late"})
+			if err != nil || !cures(list, "grant rds_replication to late") {
+				t.Errorf("check with rds_replication: %v, %v", list, err)
+			}
+
+			execSQL(t, admin, "drop role rds_replication")
+			paste(t, master, schema.Options{RelayRole: "early"}) // whom an administrator gave the attribute: nothing to do
+			owner := connect(t, db)
+			for range 2 {
+				paste(t, owner, schema.Options{RelayRole: "late"})
+				mustApply(t, owner, schema.Options{RelayRole: "later"})
+			}
+			for role, wanted := range map[string]string{"early": "attribute", "late": "attribute", "later": "attribute", "printed": "neither"} {
+				if got := streams(t, admin, role); got != wanted {
+					t.Errorf("without rds_replication: %s is %s, want %s", role, got, wanted)
+				}
+			}
+			list, err = Check(deadline(t), master, schema.Options{RelayRole: "printed"})
+			if err != nil || !cures(list, "alter role printed replication") {
+				t.Errorf("check without rds_replication: %v, %v", list, err)
+			}
+			if n := queryOne[int](t, owner, `select count(*) from pg_proc where proname like 'setup_%'`); n != 0 {
+				t.Errorf("%d functions are left from setting up", n)
+			}
+		})
+	}
+}
+
+// paste runs the printed script as a migration tool does, one statement after the other.
+func paste(t *testing.T, conn *pgx.Conn, o schema.Options) {
+	t.Helper()
+	for statement := range strings.SplitSeq(schema.Script(o), ";\n") {
+		execSQL(t, conn, statement)
+	}
+}
+
+// streams says by what a role may stream the WAL.
+func streams(t *testing.T, conn *pgx.Conn, role string) string {
+	t.Helper()
+	return queryOne[string](t, conn, `select case when rolreplication then 'attribute' when exists (
+		select from pg_auth_members m join pg_roles g on g.oid = m.roleid where m.member = r.oid and g.rolname = 'rds_replication') then 'granted'
+		else 'neither' end from pg_roles r where rolname = $1`, role)
+}
+
+func cures(list []schema.Difference, cure string) bool {
+	for _, d := range list {
+		if d.Cure == cure {
+			return true
+		}
+	}
+	return false
+}
