@@ -8,6 +8,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"walpost/internal/latencytrace"
 	"walpost/relay/postgres"
 	"walpost/schema"
 )
@@ -52,6 +53,8 @@ type Config struct {
 	OpenSink func(ctx context.Context, acks Acks) (Sink, error)
 
 	Registerer prometheus.Registerer
+
+	Trace *latencytrace.Recorder // where transactions and passes are recorded; nil: nowhere
 }
 
 func (c *Config) check() error {

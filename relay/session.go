@@ -41,7 +41,8 @@ type session struct {
 	recording func() // stops the recorder's goroutine
 
 	pass         inflight.Pass
-	timeline     uint32 // of the open transaction
+	trace        *passTrace // nil: nothing is traced
+	timeline     uint32     // of the open transaction
 	shutdown     replication.ShutdownDetector
 	columns      string                // the outbox's, as last announced
 	outbox       postgres.Outbox       // as last seen; the watcher's
@@ -72,6 +73,7 @@ func (r *Relay) openSession(ctx context.Context, db *postgres.DB, p *postgres.Fo
 			return postgres.Connect(ctx, r.cfg.CurrentConnString())
 		}),
 	}
+	s.trace = newPassTrace(r.cfg.Trace)
 	s.decoder.Follow(p.Table.OID, p.Places, p.At)
 	if err := s.claim(ctx, db, &srv, p); err != nil {
 		stream.Close()
@@ -203,5 +205,6 @@ func (s *session) beginWindow() error {
 	}
 	s.tracker.Restart(func() { s.stream.Interrupt(errRefused) })
 	s.windowBegun.Store(true)
+	s.trace.session()
 	return nil
 }

@@ -62,6 +62,7 @@ func (s *session) decode(msg []byte) error {
 	case *decoder.Begin:
 		s.pass.Begin(c.FinalLSN, c.CommitTime)
 		s.timeline = s.history.Owner(c.FinalLSN)
+		s.trace.transaction(s, c, msg)
 	case *decoder.Insert:
 		return s.publish(c, len(msg))
 	case *decoder.Commit:
@@ -129,6 +130,7 @@ func (s *session) handOver(flowing bool) {
 	if s.pass.Empty() {
 		return
 	}
+	s.trace.handOver(&s.pass, flowing)
 	events, transactions := s.tracker.HandOver(&s.pass)
 	m := s.relay.metrics
 	m.transactions.Add(int64(transactions))
@@ -141,7 +143,9 @@ func (s *session) handOver(flowing bool) {
 
 // fill reads from the server.
 func (s *session) fill() error {
+	s.trace.begin(s.stream)
 	err := s.stream.Fill()
+	s.trace.read(s.stream)
 	s.confirmer.Hear()
 	return s.finishFirst(err)
 }

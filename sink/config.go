@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"walpost/internal/latencytrace"
 	"walpost/schema"
 	"walpost/sink/auth"
 	"walpost/sink/record"
@@ -47,6 +48,8 @@ type Config struct {
 
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
+
+	Trace *latencytrace.Recorder // where requests are recorded; nil: nowhere
 }
 
 // batchLimit is where a batch is full, in bytes, as long as its topic allows it.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/IBM/sarama"
 
+	"walpost/internal/latencytrace"
 	"walpost/internal/reason"
 	"walpost/sink/kafkaerror"
 	"walpost/sink/lane"
@@ -22,6 +23,9 @@ type partition struct {
 	// The lane's driver's.
 	searches int       // how often its leader was looked for in vain
 	searched time.Time // when that began
+
+	queued *latencytrace.Queue // when the lane was last queued, if that is traced
+	behind bool                // the lane is queued because the request before was answered, if that is traced
 }
 
 func (part *partition) String() string {
@@ -119,6 +123,7 @@ func (p *Producer) finish(part *partition, b *lane.Batch, o lane.Outcome) {
 			p.start(func() { part.topic.shrink(p, size) })
 		}
 		if next == lane.SendNext {
+			part.behind = p.cfg.Trace != nil
 			p.route(part)
 		}
 	case lane.Resend:

@@ -42,6 +42,7 @@ type request struct {
 	sent  time.Time
 	conn  int
 	parts []part
+	trace *requestTrace // nil: it is not traced
 }
 
 // part is a partition's batch in a request.
@@ -73,7 +74,12 @@ func (s *sender) push(part *partition, full bool) bool {
 		return false
 	}
 	s.ready = append(s.ready, part)
-	if linger := time.Duration(s.p.linger.Load()); linger > 0 && !s.skipLinger && !full {
+	linger := time.Duration(s.p.linger.Load())
+	if s.skipLinger || full {
+		linger = 0
+	}
+	s.traceQueue(part, linger)
+	if linger > 0 {
 		// The linger belongs to the broker, so that its lanes share requests: one timer for all, and whoever comes first starts it.
 		if !s.timerRuns {
 			s.timerRuns = true
@@ -138,7 +144,7 @@ func (s *sender) run() {
 		}
 		err := s.connect()
 		for len(queue) > 0 {
-			r := &request{}
+			r := &request{trace: s.traceRequest()}
 			size := 0
 			for len(queue) > 0 && (size == 0 || size < maxRequest) {
 				next := queue[0]
@@ -151,6 +157,7 @@ func (s *sender) run() {
 					s.p.finish(next, b, lane.Outcome{Err: failed, Named: -1})
 				} else if b != nil {
 					r.parts = append(r.parts, part{next, b})
+					r.trace.add(next, b)
 					size += len(b.Wire())
 				}
 			}
@@ -234,6 +241,7 @@ func (s *sender) send(r *request) {
 	}
 	broken := s.broken
 	r.sent, r.conn = time.Now(), s.conn
+	r.trace.sent(r.sent, len(s.requests))
 	s.requests[r] = struct{}{}
 	s.mu.Unlock()
 	s.p.work.Add(1) // so that Close returns when all has been reported; the loop that calls this counts itself, so Wait is not over
@@ -248,6 +256,7 @@ func (s *sender) send(r *request) {
 	} else {
 		err = s.p.splicer.Produce(s.broker, s.greeting, parts, func(answers []wire.Answer, err error) { s.answered(r, answers, err) })
 	}
+	r.trace.written()
 	if err != nil {
 		s.answered(r, nil, err)
 	}
@@ -256,6 +265,8 @@ func (s *sender) send(r *request) {
 // answered hands the outcomes of a request to its partitions. It may run in sarama's receiving goroutine, so it must not call the broker.
 func (s *sender) answered(r *request, answers []wire.Answer, err error) {
 	defer s.p.work.Done()
+	r.trace.answered(err)
+	defer r.trace.settled()
 	s.mu.Lock()
 	delete(s.requests, r)
 	// All requests of a connection fail with it. Only the first of them says so: by the second, there may be a new one.

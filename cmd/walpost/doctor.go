@@ -79,7 +79,7 @@ func diagnoseAll(ctx context.Context, cfg *config.Config, client *adminclient.Cl
 	if err != nil {
 		return nil, err
 	}
-	kafka, err := newSink(cfg, nil, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	kafka, err := newSink(cfg, nil, instruments{log: slog.New(slog.DiscardHandler), registry: prometheus.NewRegistry()})
 	if err != nil {
 		return nil, fmt.Errorf("set up Kafka: %w", err)
 	}

@@ -4,13 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"os"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 
 	"walpost/cmd/walpost/internal/config"
 	"walpost/internal/testenv/child"
@@ -127,7 +125,7 @@ func (f *fakeRelay) State() relay.State { return f.state }
 
 // instead puts the fake in the relay's place.
 func (f *fakeRelay) instead(a *app) {
-	a.newRelay = func(*config.Config, *liveConfig, *sink.Kafka, *slog.Logger, prometheus.Registerer) (runner, error) {
+	a.newRelay = func(*config.Config, *liveConfig, *sink.Kafka, instruments) (runner, error) {
 		return f, nil
 	}
 }

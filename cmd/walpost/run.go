@@ -14,6 +14,7 @@ import (
 
 	"walpost/cmd/walpost/internal/admin"
 	"walpost/cmd/walpost/internal/config"
+	"walpost/internal/latencytrace"
 	"walpost/internal/reason"
 	"walpost/relay"
 	"walpost/sink"
@@ -79,11 +80,21 @@ func (a *app) runRelay(ctx context.Context, cfg *config.Config, l *liveConfig, l
 		return &exitError{exitUsage, reason.With(reason.AdminServer, fmt.Errorf("start admin server: %w", err))}
 	}
 	defer server.Close()
-	kafka, err := newSink(cfg, l.security, log, registry)
+	trace, err := latencytrace.FromEnvironment()
+	if err != nil {
+		return &exitError{exitUsage, err}
+	}
+	defer func() {
+		if err := trace.Close(); err != nil {
+			log.Warn("the latency trace is not whole", "err", err)
+		}
+	}()
+	i := instruments{log, registry, trace}
+	kafka, err := newSink(cfg, l.security, i)
 	if err != nil {
 		return fmt.Errorf("set up Kafka: %w", err)
 	}
-	relay, err := a.newRelay(cfg, l, kafka, log, registry)
+	relay, err := a.newRelay(cfg, l, kafka, i)
 	if err != nil {
 		return fmt.Errorf("set up relay: %w", err)
 	}
@@ -118,13 +129,20 @@ func limitMemory(cfg *config.Config) {
 	}
 }
 
+// instruments are what the parts tell of themselves with.
+type instruments struct {
+	log      *slog.Logger
+	registry prometheus.Registerer
+	trace    *latencytrace.Recorder // nil: nothing is traced
+}
+
 // newSink makes the sink. renew returns how to log in at the moment; nil: as cfg says.
-func newSink(cfg *config.Config, renew func() auth.Security, log *slog.Logger, registry prometheus.Registerer) (*sink.Kafka, error) {
+func newSink(cfg *config.Config, renew func() auth.Security, i instruments) (*sink.Kafka, error) {
 	c, err := cfg.Sink()
 	if err != nil {
 		return nil, err
 	}
-	c.Renew, c.Logger, c.Registerer = renew, log, registry
+	c.Renew, c.Logger, c.Registerer, c.Trace = renew, i.log, i.registry, i.trace
 	return sink.NewKafka(c)
 }
 
@@ -134,14 +152,14 @@ type runner interface {
 	State() relay.State
 }
 
-type newRelayFunc func(*config.Config, *liveConfig, *sink.Kafka, *slog.Logger, prometheus.Registerer) (runner, error)
+type newRelayFunc func(*config.Config, *liveConfig, *sink.Kafka, instruments) (runner, error)
 
-func newRelay(cfg *config.Config, l *liveConfig, kafka *sink.Kafka, log *slog.Logger, registry prometheus.Registerer) (runner, error) {
+func newRelay(cfg *config.Config, l *liveConfig, kafka *sink.Kafka, i instruments) (runner, error) {
 	c, err := cfg.RelayConfig()
 	if err != nil {
 		return nil, err
 	}
-	c.Renew, c.Logger, c.Registerer = l.connString, log, registry
+	c.Renew, c.Logger, c.Registerer, c.Trace = l.connString, i.log, i.registry, i.trace
 	c.OpenSink = func(ctx context.Context, acks relay.Acks) (relay.Sink, error) {
 		p, err := kafka.Open(ctx, acks)
 		if err != nil {

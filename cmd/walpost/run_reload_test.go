@@ -9,7 +9,6 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/prometheus/client_golang/prometheus"
 
 	"walpost/cmd/walpost/internal/config"
 	"walpost/sink"
@@ -33,7 +32,7 @@ func TestHangupReadsTheConfigurationAgain(t *testing.T) {
 	fake := newFake(func(ctx context.Context) error { <-ctx.Done(); return nil })
 	lives := make(chan *liveConfig, 1)
 	p := start(t.Context(), func(a *app) {
-		a.newRelay = func(_ *config.Config, l *liveConfig, _ *sink.Kafka, log *slog.Logger, _ prometheus.Registerer) (runner, error) {
+		a.newRelay = func(_ *config.Config, l *liveConfig, _ *sink.Kafka, _ instruments) (runner, error) {
 			lives <- l
 			return fake, nil
 		}

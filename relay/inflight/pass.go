@@ -51,6 +51,20 @@ func (p *Pass) current() *passTx {
 // Empty reports whether nothing was seen since the last hand-over.
 func (p *Pass) Empty() bool { return len(p.txs) == 0 }
 
+// Events returns how many events the pass has, and the first and the last transaction that it has events of.
+func (p *Pass) Events() (n int, first, last uint64) {
+	for i, tx := range p.txs {
+		if tx.rows == 0 {
+			continue
+		}
+		if last = p.next - uint64(len(p.txs)-i); n == 0 {
+			first = last
+		}
+		n += tx.rows
+	}
+	return n, first, last
+}
+
 // Open reports whether a transaction waits for its commit.
 func (p *Pass) Open() bool { return p.inside }
 

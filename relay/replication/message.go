@@ -3,6 +3,7 @@ package replication
 import (
 	"encoding/binary"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -52,6 +53,12 @@ func (s *Stream) Next() (Message, error) {
 			return m, err
 		}
 	}
+}
+
+// SentAt returns when the server sent the XLogData message that Next returned last, by the server's clock. data is the message's Data.
+func (s *Stream) SentAt(data []byte) time.Time {
+	const sinceUnix = 946_684_800_000_000 // Postgres counts its microseconds from the year 2000 on
+	return time.UnixMicro(sinceUnix + int64(binary.BigEndian.Uint64(s.buf[s.r-len(data)-8:])))
 }
 
 // parse makes a message of a body; Incomplete means that it says nothing to the relay.

@@ -31,7 +31,7 @@ const readBuffer = 2 << 20
 // Incomplete, then Fill. pgconn's own reader is not used because it copies through 8 KiB and turns a context's deadline into a deadline
 // for writes too, which cuts a concurrent status in half.
 //
-// One goroutine, the reader, calls Next, Fill, Flowing, Resume, Drain and TakeLeave, and, while it waits for something else, receives from Woken
+// One goroutine, the reader, calls Next, SentAt, Fill, Flowing, MarkRaised, Buffered, Resume, Drain and TakeLeave, and, while it waits for something else, receives from Woken
 // and calls Interrupted. Any goroutine may call Interrupt and Close.
 type Stream struct {
 	conn   net.Conn
@@ -153,6 +153,12 @@ func (s *Stream) Close() error { return s.conn.Close() }
 
 // Flowing reports whether more will come within milliseconds, as far as anybody can tell.
 func (s *Stream) Flowing() bool { return s.surge.flowing() }
+
+// Buffered returns how many bytes have been read and not yet been returned by Next.
+func (s *Stream) Buffered() int { return s.w - s.r }
+
+// MarkRaised reports whether the next read waits for more than the first byte.
+func (s *Stream) MarkRaised() bool { return s.surge.on }
 
 // Interrupt makes the reader stop with cause, at once if it is waiting for the server or for Woken. The first cause stays.
 func (s *Stream) Interrupt(cause error) {
