@@ -96,7 +96,7 @@ func (r *rig) publish(ctx context.Context, b *backlog, file string) (d drained, 
 		return d, err
 	}
 	defer client.Close()
-	relay, err := r.start(file, b, slot, topic)
+	relay, err := r.start(file, b, slot, topic, "WALPOST_KAFKA_COMPRESSION_TYPE="+r.codec)
 	if err != nil {
 		return d, err
 	}

@@ -4,63 +4,122 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"golang.org/x/sync/errgroup"
 
+	"walpost/internal/latencytrace"
 	"walpost/internal/testenv/child"
 	"walpost/internal/testenv/program"
 )
 
-// latencies are times until a consumer had a row, in milliseconds, on one
-// clock.
-type latencies struct {
-	Rate            int // commits a second that were meant
-	Commits         int
-	Seconds         float64
-	Seen            quantiles // since COMMIT returned
-	Intended        quantiles // since the moment at which the commit was meant to begin
-	RelayPerMinute  float64   // CPU seconds of walpost
-	BrokerPerMinute float64
-	PeakRSS         int64
-	Foreign         float64
+// rated is what was measured at one rate.
+type rated struct {
+	Wanted int // commits a second that were asked for
+	Rate   int // that were tried
+	Arms   []armRuns
 }
+
+// armRuns are an arm's runs, one of each round.
+type armRuns struct {
+	Arm    string
+	Runs   []latencies
+	Stages *stageReport `json:",omitempty"` // of all runs together
+}
+
+// latencies are times until a consumer had a row, in milliseconds, on one clock, and what that cost.
+type latencies struct {
+	Commits   int
+	Seconds   float64   // from the first commit until the last had returned
+	Seen      quantiles // since COMMIT returned
+	Intended  quantiles // since the moment at which the commit was meant to begin
+	Relay     float64   // CPU seconds a minute
+	Broker    float64
+	Walsender float64
+	Requests  float64 // produce requests that were answered
+	Events    float64 // in these
+	PeakRSS   int64
+	Foreign   float64
+	traced    []delivery
+}
+
+// reached is how many commits a second there were.
+func (l *latencies) reached() float64 { return float64(l.Commits) / l.Seconds }
 
 type quantiles struct{ P50, P90, P99, P999, Max float64 }
 
-// writers commit side by side, so that a slow commit holds up none of the
-// others: the load is open, and a stall is seen as what it costs.
-const writers = 16
+// settle is how long a relay runs under load before it is measured, when the broker is warm.
+const settle = 3 * time.Second
 
-// latencies measures single-row commits at a steady rate: once, or, beside another binary, by turns in each round.
-func (r *rig) latencies(ctx context.Context) (own, others []latencies, err error) {
-	rounds := 1
-	if r.other != "" {
-		rounds = r.rounds
+// latencies measures all arms by turns, in as many rounds as asked for, at each rate.
+func (r *rig) latencies(ctx context.Context) (all []rated, err error) {
+	arms, err := r.arms()
+	if err != nil {
+		return nil, err
 	}
-	for round := range rounds {
-		for _, file := range r.turn(round) {
-			l, err := r.latency(ctx, file)
-			if err != nil {
-				return own, others, err
-			}
-			if file == r.walpost {
-				own = append(own, *l)
-			} else {
-				others = append(others, *l)
-			}
+	// Once and not counted, for the broker: a young one compiles its code beside everything else.
+	if r.warmUp > 0 {
+		progress("latency: warming up for %v", r.warmUp)
+		if _, err := r.latency(ctx, arms[0], 1000, 0, r.warmUp); err != nil {
+			return nil, err
 		}
 	}
-	return own, others, nil
+	for _, wanted := range r.rates {
+		one := rated{Wanted: wanted, Arms: make([]armRuns, len(arms))}
+		if one.Rate, err = r.reachable(ctx, arms[0], wanted); err != nil {
+			return all, err
+		}
+		for i, a := range arms {
+			one.Arms[i].Arm = a.name
+		}
+		for round := range r.rounds {
+			for _, i := range rotated(arms, round) {
+				l, err := r.latency(ctx, arms[i], one.Rate, min(settle, r.lasting), r.lasting)
+				if err != nil {
+					return all, fmt.Errorf("%s at %d/s: %w", arms[i].name, one.Rate, err)
+				}
+				progress("latency at %d/s: round %d: %s: p50 %.2f, p99 %.2f ms", one.Rate, round+1, arms[i].name, l.Seen.P50, l.Seen.P99)
+				one.Arms[i].Runs = append(one.Arms[i].Runs, *l)
+			}
+		}
+		for i := range one.Arms {
+			var traced []delivery
+			for j := range one.Arms[i].Runs {
+				run := &one.Arms[i].Runs[j]
+				traced, run.traced = append(traced, run.traced...), nil
+			}
+			one.Arms[i].Stages = reportStages(traced)
+		}
+		all = append(all, one)
+	}
+	return all, nil
 }
 
-// latency measures a binary.
-func (r *rig) latency(ctx context.Context, file string) (*latencies, error) {
-	ctx, cancel := context.WithTimeout(ctx, r.warmUp+r.lasting+2*time.Minute)
+// reachable returns the rate to measure at. Where the load cannot commit as fast as wanted, with the relay beside it, latencies would only
+// tell how long the backlog grew: then it is four fifths of what it can.
+func (r *rig) reachable(ctx context.Context, a arm, wanted int) (int, error) {
+	if wanted <= 2000 {
+		return wanted, nil
+	}
+	l, err := r.latency(ctx, a, wanted, 0, min(5*time.Second, r.lasting))
+	if err != nil {
+		return 0, err
+	}
+	if l.reached() > .97*float64(wanted) {
+		return wanted, nil
+	}
+	rate := max(100, int(.8*l.reached())/100*100)
+	progress("latency: the load reaches %.0f of %d commits a second: measuring at %d", l.reached(), wanted, rate)
+	return rate, nil
+}
+
+// latency measures an arm.
+func (r *rig) latency(ctx context.Context, a arm, rate int, before, lasting time.Duration) (*latencies, error) {
+	ctx, cancel := context.WithTimeout(ctx, before+lasting+2*time.Minute)
 	defer cancel()
 	b, err := r.newDatabase(ctx, fmt.Sprintf("bench_latency_%d", r.topics))
 	if err != nil {
@@ -70,88 +129,106 @@ func (r *rig) latency(ctx context.Context, file string) (*latencies, error) {
 	if err != nil {
 		return nil, err
 	}
-	relay, err := r.start(file, b, baseSlot, topic)
+	env, file := a.env, ""
+	if r.trace {
+		file = r.home.Path(topic + ".trace")
+		env = append(slices.Clone(env), latencytrace.Variable+"="+file)
+	}
+	relay, err := r.start(a.file, b, baseSlot, topic, env...)
 	if err != nil {
 		return nil, err
 	}
 	defer relay.Kill()
-	if _, err := b.awaitReader(ctx, baseSlot, relay.Done()); err != nil {
-		return nil, fmt.Errorf("%w\n%s", err, child.Tail(relay.Log))
-	}
-	progress("latency: %d commits a second for %v, after %v, by %s", r.rate, r.lasting, r.warmUp, file)
-	l, err := r.commitAndConsume(ctx, b, topic, relay)
+	told := func(err error) error { return fmt.Errorf("%w\n%s", err, child.Tail(relay.Log)) }
+	walsender, err := b.awaitReader(ctx, baseSlot, relay.Done())
 	if err != nil {
-		return nil, fmt.Errorf("%w\n%s", err, child.Tail(relay.Log))
+		return nil, told(err)
 	}
-	return l, errors.Join(stop(ctx, relay), b.drop(ctx, baseSlot), b.conn.Close(ctx))
-}
-
-// stamps are the moments of one commit; of two goroutines' making, read when
-// both are done.
-type stamps struct{ intended, committed, seen time.Time }
-
-func (r *rig) commitAndConsume(ctx context.Context, b *backlog, topic string, relay *program.Relay) (*latencies, error) {
-	warm := int(r.warmUp.Seconds() * float64(r.rate))
-	total := warm + int(r.lasting.Seconds()*float64(r.rate))
-	all := make([]stamps, total)
-	work := make(chan int, total)
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return r.consume(ctx, topic, all, relay.Done()) })
-	for range writers {
-		conn, err := pgx.Connect(ctx, b.dsn)
-		if err != nil {
-			return nil, err
-		}
-		defer conn.Close(context.WithoutCancel(ctx))
-		group.Go(func() error { return commit(ctx, conn, all, work) })
+	all := make([]stamps, int((before+lasting).Seconds()*float64(rate)))
+	first := int(before.Seconds() * float64(rate))
+	l, err := r.commitAndConsume(ctx, b, topic, relay, walsender, rate, all, first)
+	if err != nil {
+		return nil, told(err)
 	}
-	broker := childNamed("java")
-	var from machine
-	var relayCPU, brokerCPU time.Duration
-	begin := time.Now()
-	for i := range all {
-		if i == warm {
-			from, relayCPU, brokerCPU = look(), cpuOf(relay.PID()), cpuOf(broker)
-		}
-		at := begin.Add(time.Duration(i) * time.Second / time.Duration(r.rate))
-		if wait := time.Until(at); wait > 0 {
-			select {
-			case <-ctx.Done():
-				return nil, errors.Join(context.Cause(ctx), group.Wait())
-			case <-time.After(wait):
-			}
-		}
-		all[i].intended = at
-		work <- i
-	}
-	to := look()
-	minutes := to.at.Sub(from.at).Minutes()
-	l := &latencies{
-		Rate: r.rate, Commits: total - warm, Seconds: to.at.Sub(from.at).Seconds(),
-		RelayPerMinute:  (cpuOf(relay.PID()) - relayCPU).Seconds() / minutes,
-		BrokerPerMinute: (cpuOf(broker) - brokerCPU).Seconds() / minutes,
-		Foreign:         foreign(from, to),
-	}
-	close(work)
-	if err := group.Wait(); err != nil {
+	if err := errors.Join(stop(ctx, relay), b.drop(ctx, baseSlot), b.conn.Close(ctx)); err != nil {
 		return nil, err
 	}
-	l.PeakRSS = child.PeakRSS(relay.PID())
-	l.Seen = quantilesOf(all[warm:], func(s stamps) time.Duration { return s.seen.Sub(s.committed) })
-	l.Intended = quantilesOf(all[warm:], func(s stamps) time.Duration { return s.seen.Sub(s.intended) })
-	return l, nil
+	if file != "" {
+		l.traced, err = readTrace(file, all[first:])
+	}
+	return l, err
 }
 
-// commit commits the rows whose number comes in. The number is the type.
-func commit(ctx context.Context, conn *pgx.Conn, all []stamps, work <-chan int) error {
-	const insert = `INSERT INTO walpost.outbox (aggregatetype, aggregateid, type, payload) SELECT 'order', ($1 % 1000)::text, $1::text, ` + payloadSQL + ` FROM (SELECT $1::int AS i)`
-	for i := range work {
-		if _, err := conn.Exec(ctx, insert+" AS one", i); err != nil {
-			return fmt.Errorf("commit row %d: %w", i, err)
-		}
-		all[i].committed = time.Now()
+// usage is what the three processes have used so far, and what the relay has sent.
+type usage struct {
+	machine
+	relay, broker, walsender time.Duration
+	requests, events         float64
+}
+
+func (r *rig) usage(ctx context.Context, relay *program.Relay, walsender int) (u usage, err error) {
+	metrics, err := relay.Metrics(ctx)
+	if err != nil {
+		return u, err
 	}
-	return nil
+	for name, value := range metrics {
+		switch {
+		case name == "walpost_publish_duration_seconds_count":
+			u.requests = value
+		case strings.HasPrefix(name, "walpost_events_published_total"):
+			u.events += value
+		}
+	}
+	u.machine, u.relay, u.broker, u.walsender = look(), cpuOf(relay.PID()), cpuOf(childNamed("java")), cpuOf(walsender)
+	return u, nil
+}
+
+// commitAndConsume commits all rows and notes when each was seen. What it returns counts from row first on.
+func (r *rig) commitAndConsume(ctx context.Context, b *backlog, topic string, relay *program.Relay, walsender, rate int, all []stamps, first int) (*latencies, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	consumed := make(chan error, 1)
+	go func() {
+		err := r.consume(ctx, topic, all, relay.Done())
+		if err != nil {
+			cancel(err)
+		}
+		consumed <- err
+	}()
+	type look struct {
+		usage
+		err error
+	}
+	begun := make(chan look, 1)
+	err := load(ctx, b.dsn, all, rate, func(i int) {
+		if i == first {
+			go func() { // asking the relay takes a while, and the load must not wait
+				u, err := r.usage(ctx, relay, walsender)
+				begun <- look{u, err}
+			}()
+		}
+	})
+	if err != nil {
+		return nil, errors.Join(err, context.Cause(ctx))
+	}
+	to, err := r.usage(ctx, relay, walsender)
+	from := <-begun
+	if err := errors.Join(err, from.err, <-consumed); err != nil {
+		return nil, err
+	}
+	minutes := to.at.Sub(from.at).Minutes()
+	measured := all[first:]
+	last := slices.MaxFunc(measured, func(a, b stamps) int { return a.committed.Compare(b.committed) })
+	return &latencies{
+		Commits: len(measured), Seconds: last.committed.Sub(measured[0].intended).Seconds(),
+		Relay:     (to.relay - from.relay).Seconds() / minutes,
+		Broker:    (to.broker - from.broker).Seconds() / minutes,
+		Walsender: (to.walsender - from.walsender).Seconds() / minutes,
+		Requests:  to.requests - from.requests, Events: to.events - from.events,
+		PeakRSS: child.PeakRSS(relay.PID()), Foreign: foreign(from.machine, to.machine),
+		Seen:     quantilesOf(measured, func(s stamps) time.Duration { return s.seen.Sub(s.committed) }),
+		Intended: quantilesOf(measured, func(s stamps) time.Duration { return s.seen.Sub(s.intended) }),
+	}, nil
 }
 
 // consume notes when each row was first seen, until all were, and fails on a
@@ -181,24 +258,61 @@ func (r *rig) consume(ctx context.Context, topic string, all []stamps, ended <-c
 			return fmt.Errorf("consume: %w", err)
 		}
 		for records := fetches.RecordIter(); !records.Done(); left-- {
-			i, err := strconv.Atoi(header(records.Next(), "ce_type"))
+			record := records.Next()
+			i, err := strconv.Atoi(header(record, "ce_type"))
 			if err != nil || i >= len(all) || !all[i].seen.IsZero() {
 				return fmt.Errorf("row %d of %d: unknown, or seen twice (%v)", i, len(all), err)
 			}
 			all[i].seen = now
+			if all[i].lsn, err = commitLSN(header(record, "ce_sequence")); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-func quantilesOf(all []stamps, of func(stamps) time.Duration) quantiles {
-	var sorted []time.Duration
-	for _, s := range all {
-		sorted = append(sorted, of(s))
+// commitLSN takes the commit's LSN out of a ce_sequence: timeline, LSN and row, in hexadecimal digits, joined by "-".
+func commitLSN(sequence string) (uint64, error) {
+	parts := strings.Split(sequence, "-")
+	if len(parts) != 3 {
+		return 0, fmt.Errorf("ce_sequence %q", sequence)
+	}
+	return strconv.ParseUint(parts[1], 16, 64)
+}
+
+func quantilesOf[T any](all []T, of func(T) time.Duration) quantiles {
+	sorted := make([]time.Duration, len(all))
+	for i, s := range all {
+		sorted[i] = of(s)
 	}
 	slices.Sort(sorted)
-	at := func(q float64) float64 {
-		return float64(sorted[min(int(q*float64(len(sorted))), len(sorted)-1)].Microseconds()) / 1000
+	return quantiles{P50: at(sorted, .5), P90: at(sorted, .9), P99: at(sorted, .99), P999: at(sorted, .999), Max: at(sorted, 1)}
+}
+
+// at returns a quantile of sorted durations, in milliseconds; 0 of none.
+func at(sorted []time.Duration, q float64) float64 {
+	if len(sorted) == 0 {
+		return 0
 	}
-	return quantiles{P50: at(.5), P90: at(.9), P99: at(.99), P999: at(.999), Max: at(1)}
+	return milliseconds(sorted[min(int(q*float64(len(sorted))), len(sorted)-1)])
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// readTrace reads a relay's trace and joins it with what was seen from outside. A binary that writes none gives nil.
+func readTrace(file string, all []stamps) ([]delivery, error) {
+	f, err := os.Open(file)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	trace, err := latencytrace.Read(f)
+	if err != nil {
+		return nil, err
+	}
+	return join(trace, all)
 }

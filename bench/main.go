@@ -10,10 +10,13 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/signal"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -34,24 +37,39 @@ type options struct {
 	partitions        int
 	codec             string
 	major             int
-	rate              int // commits a second
+	rates             []int // commits a second
+	variants          []string
+	trace             bool
 	warmUp, lasting   time.Duration
 	other             string // a binary to compare with
 	raw               string
 }
 
 func parseFlags() options {
-	var o options
-	var short bool
+	o := options{rates: []int{50, 1000, 10_000}, variants: []string{"default"}}
+	var short, drains bool
 	flag.IntVar(&o.manyRows, "rows", 1_000_000, "rows of the backlog with 100-row transactions; 0: leave it out")
 	flag.IntVar(&o.oneRows, "single", 300_000, "rows of the backlog with 1-row transactions; 0: leave it out")
-	flag.IntVar(&o.rounds, "rounds", 3, "rounds of each drain; the table has medians")
+	flag.IntVar(&o.rounds, "rounds", 3, "rounds of each measurement; tables have medians")
 	flag.IntVar(&o.partitions, "partitions", 6, "partitions of the topic")
-	flag.StringVar(&o.codec, "codec", "none", "kafka.compression.type")
+	flag.StringVar(&o.codec, "codec", "none", "kafka.compression.type of the drains")
 	flag.IntVar(&o.major, "postgres", 0, "Postgres's major version; 0: the newest on this machine")
-	flag.IntVar(&o.rate, "rate", 1000, "single-row commits a second for the latency; 0: leave it out")
-	flag.DurationVar(&o.warmUp, "warm-up", 30*time.Second, "commits before the latency is measured: a young broker compiles its code beside everything else")
-	flag.DurationVar(&o.lasting, "duration", 20*time.Second, "how long the latency is measured")
+	flag.BoolVar(&drains, "drain", true, "measure drains")
+	flag.Func("rates", "single-row commits a second at which latency is measured, joined by commas; empty: leave it out (default 50,1000,10000)", func(text string) (err error) {
+		o.rates, err = parseRates(text)
+		return err
+	})
+	flag.Func("variants", "what is compared at each rate, joined by commas: default, lingerN, or properties such as linger.ms=5+compression.type=none (default default)", func(text string) (err error) {
+		o.variants = strings.Split(text, ",")
+		for _, name := range o.variants {
+			_, wrong := variant(name)
+			err = errors.Join(err, wrong)
+		}
+		return err
+	})
+	flag.BoolVar(&o.trace, "trace", false, "tell in which stage the time of deliveries went; that costs the relay some CPU")
+	flag.DurationVar(&o.warmUp, "warm-up", 30*time.Second, "commits before latency is measured, once: a young broker compiles its code beside everything else")
+	flag.DurationVar(&o.lasting, "duration", 20*time.Second, "how long latency is measured, each time")
 	flag.StringVar(&o.other, "other", "", "another walpost's binary, to be measured by turns with this one")
 	flag.StringVar(&o.raw, "raw", "", "a file for every single figure, as JSON")
 	flag.BoolVar(&short, "short", false, "small sizes and one round: does it run? The figures mean little")
@@ -59,15 +77,31 @@ func parseFlags() options {
 	if short {
 		o.manyRows, o.oneRows, o.rounds, o.warmUp, o.lasting = 50_000, 20_000, 1, time.Second, 3*time.Second
 	}
+	if !drains {
+		o.manyRows, o.oneRows = 0, 0
+	}
 	return o
+}
+
+func parseRates(text string) (rates []int, err error) {
+	if text == "" {
+		return nil, nil
+	}
+	for one := range strings.SplitSeq(text, ",") {
+		rate, err := strconv.Atoi(one)
+		if err != nil || rate < 1 {
+			return nil, fmt.Errorf("rate %q", one)
+		}
+		rates = append(rates, rate)
+	}
+	return rates, nil
 }
 
 // report is all that was measured.
 type report struct {
 	Setting string
 	Drains  []comparison
-	Latency []latencies `json:",omitempty"`
-	Other   []latencies `json:",omitempty"` // of the other binary, each beside the one of Latency
+	Latency []rated `json:",omitempty"`
 }
 
 func run(ctx context.Context) error {
@@ -92,8 +126,8 @@ func run(ctx context.Context) error {
 		}
 		r.Drains = append(r.Drains, c)
 	}
-	if o.rate > 0 {
-		if r.Latency, r.Other, err = rig.latencies(ctx); err != nil {
+	if len(o.rates) > 0 {
+		if r.Latency, err = rig.latencies(ctx); err != nil {
 			return fmt.Errorf("latency: %w", err)
 		}
 	}

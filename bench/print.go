@@ -21,18 +21,7 @@ func (r report) print(w io.Writer) {
 		c.ratios(w)
 	}
 	for i := range r.Latency {
-		r.Latency[i].print(w, "walpost")
-		if r.Other != nil {
-			r.Other[i].print(w, "the other walpost")
-		}
-	}
-	if r.Other != nil {
-		fmt.Fprint(w, "\nwalpost beside the other, pair by pair")
-		pairs(w, "p50", r.Latency, r.Other, func(l latencies) float64 { return l.Seen.P50 })
-		pairs(w, "p99", r.Latency, r.Other, func(l latencies) float64 { return l.Seen.P99 })
-		pairs(w, "CPU", r.Latency, r.Other, func(l latencies) float64 { return l.RelayPerMinute })
-		pairs(w, "CPU of the broker", r.Latency, r.Other, func(l latencies) float64 { return l.BrokerPerMinute })
-		fmt.Fprintln(w)
+		r.Latency[i].print(w)
 	}
 }
 
@@ -90,25 +79,11 @@ func pairs[T any](w io.Writer, name string, ours, others []T, of func(T) float64
 	fmt.Fprintf(w, "; %s %.3f × (%.2f–%.2f)", name, middle(ratios), ratios[0], ratios[len(ratios)-1])
 }
 
-func (l *latencies) print(w io.Writer, name string) {
-	fmt.Fprintf(w, "\nLatency of %s, %d single-row commits a second, %d commits in %.0f s, milliseconds until a consumer has the record\n", name, l.Rate, l.Commits, l.Seconds)
-	table := tabwriter.NewWriter(w, 0, 0, 3, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(table, "\tp50\tp90\tp99\tp99.9\tmax\t")
-	for _, q := range []struct {
-		name string
-		quantiles
-	}{{"since COMMIT returned", l.Seen}, {"since the intended begin", l.Intended}} {
-		fmt.Fprintf(table, "%s\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t\n", q.name, q.P50, q.P90, q.P99, q.P999, q.Max)
-	}
-	table.Flush()
-	fmt.Fprintf(w, "CPU seconds a minute: walpost %.1f, broker %.1f; peak RSS %d MB; foreign cores %.2f\n", l.RelayPerMinute, l.BrokerPerMinute, l.PeakRSS>>20, l.Foreign)
-}
-
 // spread is the median, the lowest and the highest of some runs.
-func spread(runs []drained, of func(drained) float64) (median, low, high float64) {
+func spread[T any](runs []T, of func(T) float64) (median, low, high float64) {
 	values := make([]float64, len(runs))
-	for i, d := range runs {
-		values[i] = of(d)
+	for i, run := range runs {
+		values[i] = of(run)
 	}
 	slices.Sort(values)
 	return middle(values), values[0], values[len(values)-1]

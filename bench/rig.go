@@ -92,7 +92,7 @@ func findReceiver(ctx context.Context) string {
 func (r *rig) setting() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "walpost on %d cores (%s), %s, everything on one machine over loopback\n", runtime.NumCPU(), cpuModel(), runtime.Version())
-	fmt.Fprintf(&b, "Postgres %s (%s), fsync on; Kafka, one broker, %d partitions, acks=all, idempotent, compression %s, all headers\n",
+	fmt.Fprintf(&b, "Postgres %s (%s), fsync on; Kafka, one broker, %d partitions, acks=all, idempotent, all headers; compression of the drains: %s\n",
 		r.postgres.Version(), r.postgres.Source(), r.partitions, r.codec)
 	if r.receiver == "" {
 		b.WriteString("pg_recvlogical is not on this machine (pg_config --bindir, PATH): rates only, no ratio\n")
@@ -100,14 +100,10 @@ func (r *rig) setting() string {
 	return b.String()
 }
 
-// start starts a relay's binary on a slot and a topic.
-func (r *rig) start(file string, b *backlog, slot, topic string) (*program.Relay, error) {
-	return program.Start(r.home, program.Options{
-		File: file,
-		Env: append(b.environment(), "WALPOST_POSTGRES_SLOT="+slot, "WALPOST_OUTBOX_TOPIC="+topic,
-			"WALPOST_KAFKA_BOOTSTRAP_SERVERS="+r.kafka.Brokers()[0], "WALPOST_KAFKA_COMPRESSION_TYPE="+r.codec),
-		Log: r.home.Path(slot + ".log"),
-	})
+// start starts a relay's binary on a slot and a topic, with env besides.
+func (r *rig) start(file string, b *backlog, slot, topic string, env ...string) (*program.Relay, error) {
+	env = append(env, "WALPOST_POSTGRES_SLOT="+slot, "WALPOST_OUTBOX_TOPIC="+topic, "WALPOST_KAFKA_BOOTSTRAP_SERVERS="+r.kafka.Brokers()[0])
+	return program.Start(r.home, program.Options{File: file, Env: append(b.environment(), env...), Log: r.home.Path(topic + ".log")})
 }
 
 // stop stops it cleanly.

@@ -1,0 +1,222 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"walpost/internal/latencytrace"
+)
+
+// stage is a part of an event's way.
+type stage int
+
+// The stages, in order. Each ends where the next one begins. The first begins with Postgres's commit timestamp, which is taken before the
+// commit is flushed.
+const (
+	stageWAL     stage = iota // flushed and decoded, until the walsender sent it
+	stageSocket               // until the reader had it
+	stageDecode               // until it was published; with it what the same read had brought before
+	stagePass                 // until the pass was handed over; with it what the same read had brought after
+	stageLane                 // until its lane was queued: its partition had a request under way
+	stageQueue                // until the sender took it: the linger, other lanes of the pass, or no request was free
+	stageSeal                 // until it was compressed, and the batches before it in the request
+	stageWrite                // until the request was written: the batches behind it, too
+	stageBroker               // until the answer had been acted on
+	stageConsume              // until the consumer had it; before the ack, it is less than 0
+	stages
+)
+
+var stageNames = [stages]string{"commit → sent by the walsender", "sent → read", "read → published", "published → handed over",
+	"handed over → queued", "queued → taken by the sender", "taken → sealed", "sealed → request written", "written → acked", "acked → consumer"}
+
+// delivery is the way of one event: how long each stage took, and what went on meanwhile.
+type delivery struct {
+	Took         [stages]time.Duration
+	Returned     time.Duration // from Postgres's commit timestamp until COMMIT returned to the session
+	MarkRaised   bool          // the read that brought it began with the low-water mark raised
+	MarkLifted   bool          // that read lifted it, at the end of its deadline
+	SurgeBegun   bool          // that read raised it for the next one
+	ReaderBusy   bool          // the reader was at work when the walsender sent it
+	Flowing      bool          // the sink was told that more was coming
+	Linger       bool          // its lane waited for a linger
+	LaneBusy     bool          // its partition had a request under way
+	AtQueue      int           // requests under way at its broker when its lane was queued
+	AtSend       int           // others when its own was sent
+	PassEvents   int
+	PassReads    int
+	BatchTxs     int // transactions in its batch
+	RequestParts int
+}
+
+// total is from Postgres's commit timestamp until a consumer had the record.
+func (d *delivery) total() (sum time.Duration) {
+	for _, took := range d.Took {
+		sum += took
+	}
+	return sum
+}
+
+// join finds the way of each row. Every row is a transaction of its own, and its commit's LSN tells which.
+func join(t *latencytrace.Trace, all []stamps) ([]delivery, error) {
+	if t.Sessions != 1 || t.Lost > 0 {
+		return nil, fmt.Errorf("the trace has %d sessions, and %d records were lost", t.Sessions, t.Lost)
+	}
+	byLSN := make(map[uint64]*latencytrace.Transaction, len(t.Transactions))
+	for i := range t.Transactions {
+		byLSN[t.Transactions[i].LSN] = &t.Transactions[i]
+	}
+	type place struct {
+		request *latencytrace.Request
+		part    *latencytrace.Part
+	}
+	requests := make(map[uint64]place, len(t.Transactions))
+	for i := range t.Requests {
+		q := &t.Requests[i]
+		if q.Failed {
+			continue
+		}
+		for j := range q.Parts {
+			for _, tx := range q.Parts[j].Txs {
+				requests[tx] = place{q, &q.Parts[j]}
+			}
+		}
+	}
+	var found []delivery
+	for i := range all {
+		s := &all[i]
+		tx := byLSN[s.lsn]
+		if tx == nil {
+			return nil, fmt.Errorf("row %d, commit LSN %X: no such transaction in the trace", i, s.lsn)
+		}
+		// The passes of a session cover the transactions in order.
+		n, _ := slices.BinarySearchFunc(t.Passes, tx.Tx, func(p latencytrace.Pass, tx uint64) int {
+			switch {
+			case p.Last < tx:
+				return -1
+			case p.First > tx:
+				return 1
+			}
+			return 0
+		})
+		at, there := requests[tx.Tx]
+		if n == len(t.Passes) || t.Passes[n].First > tx.Tx || !there {
+			return nil, fmt.Errorf("row %d, transaction %d: no pass or no request in the trace has it", i, tx.Tx)
+		}
+		found = append(found, deliveryOf(s, tx, &t.Passes[n], at.request, at.part))
+	}
+	return found, nil
+}
+
+func deliveryOf(s *stamps, tx *latencytrace.Transaction, p *latencytrace.Pass, q *latencytrace.Request, part *latencytrace.Part) delivery {
+	d := delivery{
+		Returned:   s.committed.Sub(tx.Committed),
+		MarkRaised: p.MarkAtBegin, MarkLifted: p.MarkAtBegin && !p.MarkAtReturn, SurgeBegun: !p.MarkAtBegin && p.MarkAtReturn,
+		ReaderBusy: tx.Sent.Before(p.Began), Flowing: p.Flowing, Linger: part.Linger > 0, LaneBusy: part.Behind,
+		AtQueue: part.UnderWay, AtSend: q.UnderWay, PassEvents: p.Events, PassReads: p.Reads, BatchTxs: len(part.Txs), RequestParts: len(q.Parts),
+	}
+	written := q.Written
+	if written.IsZero() {
+		written = q.Sent
+	}
+	// A moment before the one in front of it took no time: a lane that had been queued before it got the event, or an event whose Begin
+	// message came with an earlier read.
+	last := tx.Committed
+	for i, moment := range [stages]time.Time{tx.Sent, p.Read, tx.Decoded, p.HandedOver, part.At, q.Woken, part.Sealed, written, q.Settled, s.seen} {
+		if stage(i) == stageConsume || moment.After(last) {
+			d.Took[i] = moment.Sub(last)
+			last = moment
+		}
+	}
+	return d
+}
+
+// group is some deliveries in a report.
+type group struct {
+	Name       string
+	Deliveries int
+	Median     [stages]float64 // milliseconds
+	P90        [stages]float64
+	Longest    [stages]int // for so many deliveries this stage was the longest
+	Total      quantiles
+	Returned   float64            // median, until COMMIT returned
+	Facts      map[string]float64 // shares and means, by the names of facts
+}
+
+// stageReport tells where the time of deliveries went.
+type stageReport struct {
+	Groups  []group    // all, those beyond the 90th percentile, and those beyond 10 ms
+	Slowest []delivery // the ten slowest
+}
+
+// far is what counts as slow in any case.
+const far = 10 * time.Millisecond
+
+// reportStages reports on deliveries, which it sorts by their totals; nil if there are none.
+func reportStages(all []delivery) *stageReport {
+	if len(all) == 0 {
+		return nil
+	}
+	slices.SortFunc(all, func(a, b delivery) int { return int(a.total() - b.total()) })
+	slow := all[min(len(all)*9/10, len(all)-1):]
+	beyond, _ := slices.BinarySearchFunc(all, far, func(d delivery, far time.Duration) int {
+		if d.total() <= far {
+			return -1
+		}
+		return 1
+	})
+	r := &stageReport{Groups: []group{groupOf("all", all), groupOf("> p90", slow), groupOf("> 10 ms", all[beyond:])}}
+	for i := len(all) - 1; i >= 0 && len(r.Slowest) < 10; i-- {
+		r.Slowest = append(r.Slowest, all[i])
+	}
+	return r
+}
+
+func groupOf(name string, some []delivery) group {
+	g := group{Name: name, Deliveries: len(some), Facts: map[string]float64{}, Total: quantilesOf(some, func(d delivery) time.Duration { return d.total() })}
+	for i := range stages {
+		q := quantilesOf(some, func(d delivery) time.Duration { return d.Took[i] })
+		g.Median[i], g.P90[i] = q.P50, q.P90
+	}
+	g.Returned = quantilesOf(some, func(d delivery) time.Duration { return d.Returned }).P50
+	for i := range some {
+		longest := 0
+		for j, took := range some[i].Took {
+			if took > some[i].Took[longest] {
+				longest = j
+			}
+		}
+		g.Longest[longest]++
+		for _, f := range facts {
+			g.Facts[f.name] += f.of(&some[i]) / float64(len(some))
+		}
+	}
+	return g
+}
+
+// facts are what went on around a delivery: shares of deliveries in percent, and means.
+var facts = []struct {
+	name string
+	of   func(*delivery) float64
+}{
+	{"% low-water mark raised while it was waited for", func(d *delivery) float64 { return percent(d.MarkRaised) }},
+	{"% mark lifted at the deadline by that read", func(d *delivery) float64 { return percent(d.MarkLifted) }},
+	{"% mark raised by that read for the next", func(d *delivery) float64 { return percent(d.SurgeBegun) }},
+	{"% reader at work when it was sent", func(d *delivery) float64 { return percent(d.ReaderBusy) }},
+	{"% sink told that more is flowing", func(d *delivery) float64 { return percent(d.Flowing) }},
+	{"% lane waited for a linger", func(d *delivery) float64 { return percent(d.Linger) }},
+	{"% lane busy with the request before", func(d *delivery) float64 { return percent(d.LaneBusy) }},
+	{"requests under way at the broker when queued", func(d *delivery) float64 { return float64(d.AtQueue) }},
+	{"others under way when sent", func(d *delivery) float64 { return float64(d.AtSend) }},
+	{"events in its pass", func(d *delivery) float64 { return float64(d.PassEvents) }},
+	{"reads in its pass", func(d *delivery) float64 { return float64(d.PassReads) }},
+	{"events in its batch", func(d *delivery) float64 { return float64(d.BatchTxs) }},
+	{"batches in its request", func(d *delivery) float64 { return float64(d.RequestParts) }},
+}
+
+func percent(b bool) float64 {
+	if b {
+		return 100
+	}
+	return 0
+}
