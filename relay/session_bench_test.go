@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"walpost/decoder"
+	"walpost/internal/latencytrace"
 	"walpost/relay/inflight"
 	"walpost/relay/postgres"
 	"walpost/relay/replication"
@@ -84,7 +85,10 @@ func streamOf(transactions, rows int) *endlessConn {
 }
 
 // benchSession reads n events from a stream through window and budget into a sink that acks at once.
-func benchSession(tb testing.TB, conn *endlessConn, n int) {
+func benchSession(tb testing.TB, conn *endlessConn, n int) { traceSession(tb, conn, n, nil) }
+
+// traceSession does the same, traced.
+func traceSession(tb testing.TB, conn *endlessConn, n int, trace *latencytrace.Recorder) {
 	conn.at = 0
 	budget := inflight.NewBudget(32 << 20)
 	f := inflight.NewTracker(budget)
@@ -98,6 +102,7 @@ func benchSession(tb testing.TB, conn *endlessConn, n int) {
 		stream:  replication.NewStream(conn, nil),
 		decoder: decoder.New(schema.DefaultTable, schema.DefaultMapping()),
 		history: replication.History{Current: 1},
+		trace:   newPassTrace(trace),
 	}
 	s.confirmer = replication.NewConfirmer(s.stream, s.position, f.Progress, (&replication.Server{}).StatusPeriod(postgres.DefaultSilence), s.noteConfirmed)
 	s.sink = &immediateSink{acks: f, limit: n, stop: func() { s.stream.Interrupt(replication.ErrLeave) }}

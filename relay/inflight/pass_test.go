@@ -18,7 +18,14 @@ func TestPass(t *testing.T) {
 			t.Errorf("handed over %d events and %d transactions, want %d and %d", e, n, events, transactions)
 		}
 	}
+	events := func(n int, first, last uint64) {
+		t.Helper()
+		if e, f, l := p.Events(); e != n || f != first || l != last {
+			t.Errorf("%d events of transactions %d to %d; want %d, %d to %d", e, f, l, n, first, last)
+		}
+	}
 	want(0, false, true)
+	events(0, 0, 0)
 	p.Begin(0x10, 0)
 	if tx := p.Add(); tx != 0 {
 		t.Errorf("the first event is of transaction %d", tx)
@@ -26,6 +33,7 @@ func TestPass(t *testing.T) {
 	p.Seal(0x18)
 	p.Begin(0x20, 0)
 	want(1, true, false)
+	events(1, 0, 0)
 	handOver(1, 1)
 	want(1, true, true)
 	for range 2 {
@@ -35,7 +43,13 @@ func TestPass(t *testing.T) {
 	}
 	p.Seal(0x28)
 	want(2, false, false)
-	handOver(2, 1)
+	events(2, 1, 1)
+	p.Begin(0x30, 0)
+	p.Seal(0x38)
+	p.Begin(0x40, 0)
+	p.Add()
+	events(3, 1, 3)
+	handOver(3, 2)
 	handOver(0, 0)
-	want(2, false, true)
+	want(3, true, true)
 }

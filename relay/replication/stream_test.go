@@ -2,6 +2,7 @@ package replication
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -40,6 +41,34 @@ func (c *chunks) Read(p []byte) (int, error) {
 }
 
 func (c *chunks) SetReadDeadline(time.Time) error { return nil }
+
+// SentAt reads the head of the message at hand, also when it came in pieces and moved to the front of the buffer.
+func TestSentAt(t *testing.T) {
+	var stream []byte
+	begin := time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC)
+	const messages = 50
+	for i := range messages {
+		m := frame.WAL(bytes.Repeat([]byte{'x'}, i))
+		sent := begin.Add(time.Duration(i) * time.Microsecond).Sub(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)).Microseconds()
+		binary.BigEndian.PutUint64(m[5+1+8+8:], uint64(sent))
+		stream = append(stream, m...)
+	}
+	s := NewStream(&chunks{rest: stream, n: 101}, nil)
+	for i := 0; i < messages; {
+		m, err := s.Next()
+		if err == nil && m.Kind == Incomplete {
+			err = s.Fill()
+		} else if err == nil {
+			if got, want := s.SentAt(m.Data), begin.Add(time.Duration(i)*time.Microsecond); !got.Equal(want) {
+				t.Fatalf("message %d was sent at %v, want %v", i, got.UTC(), want)
+			}
+			i++
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
 
 // describe reads a stream to its end and tells what came.
 func describe(s *Stream) (got []string) {
