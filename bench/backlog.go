@@ -36,16 +36,16 @@ const baseSlot = "bench_base"
 
 // newDatabase makes a database of the name with an outbox in it.
 func (r *rig) newDatabase(ctx context.Context, name string) (*backlog, error) {
-	if err := r.postgres.CreateDatabase(ctx, name); err != nil {
+	dsn, err := r.database(ctx, name)
+	if err != nil {
 		return nil, err
 	}
-	b := &backlog{dsn: r.postgres.DSN(name)}
+	b := &backlog{dsn: dsn}
 	cmd := exec.CommandContext(ctx, r.walpost, "schema", "apply")
 	cmd.Env, cmd.Dir = b.environment(), r.home.Dir()
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("walpost schema apply: %w\n%s", err, out)
 	}
-	var err error
 	if b.conn, err = pgx.Connect(ctx, b.dsn); err != nil {
 		return nil, err
 	}

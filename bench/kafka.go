@@ -16,7 +16,7 @@ import (
 type client struct{ *kgo.Client }
 
 func (r *rig) newClient(opts ...kgo.Opt) (client, error) {
-	c, err := kgo.NewClient(append(opts, kgo.SeedBrokers(r.kafka.Brokers()...))...)
+	c, err := kgo.NewClient(append(opts, kgo.SeedBrokers(r.brokers...))...)
 	return client{c}, err
 }
 

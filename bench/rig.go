@@ -21,6 +21,9 @@ type rig struct {
 	home     *child.Home
 	postgres *pgtest.Server
 	kafka    *kafkatest.Cluster
+	database func(ctx context.Context, name string) (dsn string, err error) // makes one
+	brokers  []string
+	prefix   string // of topics
 	walpost  string // the binary
 	receiver string // pg_recvlogical; empty: there is none on this machine
 	topics   int    // how many were made: each run has a fresh one
@@ -56,6 +59,10 @@ func (r *rig) open(ctx context.Context) (err error) {
 	if r.kafka, err = kafkatest.Launch(ctx, kafkatest.Options{Java: []string{"-Xms1g", "-Xmx1g", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20"}}); err != nil {
 		return err
 	}
+	r.database = func(ctx context.Context, name string) (string, error) {
+		return r.postgres.DSN(name), r.postgres.CreateDatabase(ctx, name)
+	}
+	r.brokers, r.prefix = r.kafka.Brokers(), "bench"
 	r.receiver = findReceiver(ctx)
 	return nil
 }
@@ -102,7 +109,7 @@ func (r *rig) setting() string {
 
 // start starts a relay's binary on a slot and a topic, with env besides.
 func (r *rig) start(file string, b *backlog, slot, topic string, env ...string) (*program.Relay, error) {
-	env = append(env, "WALPOST_POSTGRES_SLOT="+slot, "WALPOST_OUTBOX_TOPIC="+topic, "WALPOST_KAFKA_BOOTSTRAP_SERVERS="+r.kafka.Brokers()[0])
+	env = append(env, "WALPOST_POSTGRES_SLOT="+slot, "WALPOST_OUTBOX_TOPIC="+topic, "WALPOST_KAFKA_BOOTSTRAP_SERVERS="+r.brokers[0])
 	return program.Start(r.home, program.Options{File: file, Env: append(b.environment(), env...), Log: r.home.Path(topic + ".log")})
 }
 
@@ -117,8 +124,8 @@ func stop(ctx context.Context, relay *program.Relay) error {
 // newTopic makes a topic for one run.
 func (r *rig) newTopic(ctx context.Context) (string, error) {
 	r.topics++
-	name := fmt.Sprintf("bench-%d", r.topics)
-	return name, kafkatest.CreateTopic(ctx, r.kafka.Brokers(), name, int32(r.partitions), nil)
+	name := fmt.Sprintf("%s-%d", r.prefix, r.topics)
+	return name, kafkatest.CreateTopic(ctx, r.brokers, name, int32(r.partitions), nil)
 }
 
 // turn returns the binaries in the order in which a round measures them: this one and, if there is one, the other, each first by turns.

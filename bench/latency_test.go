@@ -1,0 +1,204 @@
+package main
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"walpost/internal/kafkatest"
+	"walpost/internal/latencytrace"
+	"walpost/internal/pgtest"
+	"walpost/internal/testenv/child"
+	"walpost/internal/testenv/program"
+)
+
+// The whole way once, for a second: the load, two variants, the trace, and what is printed of it.
+func TestLatency(t *testing.T) {
+	if cpuModel() == "" || busy() == 0 {
+		t.Skip("no /proc here")
+	}
+	const rate = 200
+	r := &rig{
+		options: options{rounds: 1, partitions: 3, rates: []int{rate}, variants: []string{"default", "linger5"}, trace: true, lasting: time.Second / 2},
+		brokers: kafkatest.Brokers(t), prefix: kafkatest.Name(t),
+		database: func(context.Context, string) (string, error) { return pgtest.New(t).DSN, nil },
+	}
+	var err error
+	if r.home, err = child.NewHome("walpost-bench-", nil); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := r.home.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	r.walpost = r.home.Path("walpost")
+	if err := program.Build(t.Context(), r.walpost); err != nil {
+		t.Fatal(err)
+	}
+	all, err := r.latencies(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, a := range all[0].Arms {
+		l := a.Runs[0]
+		if l.Commits != rate/2 || l.Seen.P50 <= 0 || l.Intended.P50 < l.Seen.P50 || l.Seen.Max < l.Seen.P99 {
+			t.Errorf("%s: %+v", a.Arm, l)
+		}
+		// The first and the last events of a second may be counted or not.
+		if l.Requests < 1 || l.Events < rate/4 || l.Events > rate {
+			t.Errorf("%s: %v requests with %v events for %d commits", a.Arm, l.Requests, l.Events, rate)
+		}
+		g := a.Stages.Groups[0]
+		if g.Deliveries != rate/2 || g.Median[stageBroker] <= 0 || len(a.Stages.Slowest) != 10 {
+			t.Errorf("%s: %+v", a.Arm, g)
+		}
+		if lingered := g.Facts["% lane waited for a linger"]; (lingered > 50) != (i == 1) {
+			t.Errorf("%s: %v %% of deliveries waited for a linger", a.Arm, lingered)
+		}
+	}
+	var text strings.Builder
+	report{Latency: all}.print(&text)
+	for _, part := range []string{"Latency at 200 single-row commits a second: ", "since COMMIT returned", "default beside linger5, pair by pair", "Stages of linger5 at 200/s", "handed over → queued"} {
+		if !strings.Contains(text.String(), part) {
+			t.Errorf("what is printed has no %q:\n%s", part, &text)
+		}
+	}
+}
+
+func TestVariant(t *testing.T) {
+	for name, want := range map[string][]string{
+		"default":                           nil,
+		"linger5":                           {"WALPOST_KAFKA_LINGER_MS=5"},
+		"linger.ms=1+compression.type=none": {"WALPOST_KAFKA_LINGER_MS=1", "WALPOST_KAFKA_COMPRESSION_TYPE=none"},
+	} {
+		if env, err := variant(name); err != nil || !slices.Equal(env, want) {
+			t.Errorf("%s: %q, error %v", name, env, err)
+		}
+	}
+	for _, name := range []string{"", "lingerX", "linger.ms"} {
+		if env, err := variant(name); err == nil {
+			t.Errorf("%q: %q", name, env)
+		}
+	}
+}
+
+// Over as many rounds as there are arms, each is once at each place.
+func TestRotated(t *testing.T) {
+	all := make([]arm, 3)
+	for place := range all {
+		var there []int
+		for round := range all {
+			there = append(there, rotated(all, round)[place])
+		}
+		if slices.Sort(there); !slices.Equal(there, []int{0, 1, 2}) {
+			t.Errorf("place %d: %v", place, there)
+		}
+	}
+}
+
+func TestRates(t *testing.T) {
+	if got, err := parseRates("50,1000"); err != nil || !slices.Equal(got, []int{50, 1000}) {
+		t.Errorf("%v, error %v", got, err)
+	}
+	if got, err := parseRates(""); err != nil || got != nil {
+		t.Errorf("none: %v, error %v", got, err)
+	}
+	for _, text := range []string{"x", "0", "50,", "-1"} {
+		if got, err := parseRates(text); err == nil {
+			t.Errorf("%q: %v", text, got)
+		}
+	}
+}
+
+// after is a moment, some ms from the commit.
+func after(ms int) time.Time { return time.UnixMilli(1_800_000_000_000 + int64(ms)) }
+
+// way is a trace of two transactions in one pass, the second of which waits for the first's request, and what was seen of them from outside.
+func way() (*latencytrace.Trace, []stamps) {
+	pass := latencytrace.Pass{First: 0, Last: 1, Events: 2, Reads: 3, Began: after(4), Read: after(5), HandedOver: after(8), MarkAtBegin: true}
+	t := &latencytrace.Trace{
+		Sessions:     1,
+		Transactions: []latencytrace.Transaction{{Tx: 0, LSN: 100, Committed: after(0), Sent: after(3), Decoded: after(6)}, {Tx: 1, LSN: 200, Committed: after(0), Sent: after(4), Decoded: after(7)}},
+		Passes:       []latencytrace.Pass{pass, {First: 2, Last: 2, Events: 1}},
+		Requests: []latencytrace.Request{
+			{Woken: after(10), Sent: after(12), Written: after(13), Answered: after(20), Settled: after(21), Parts: []latencytrace.Part{{Queue: latencytrace.Queue{At: after(9)}, Sealed: after(11), Txs: []uint64{0}}}},
+			{Answered: after(30), Failed: true, Parts: []latencytrace.Part{{Txs: []uint64{1}}}}, // sent again below
+			{Woken: after(50), Sent: after(52), Answered: after(60), Settled: after(61), UnderWay: 2, Parts: []latencytrace.Part{
+				{Queue: latencytrace.Queue{At: after(40), Behind: true, UnderWay: 1}, Sealed: after(51), Txs: []uint64{1}}}},
+		},
+	}
+	return t, []stamps{{intended: after(-2), committed: after(1), seen: after(19), lsn: 100}, {intended: after(-2), committed: after(2), seen: after(70), lsn: 200}}
+}
+
+func TestJoin(t *testing.T) {
+	trace, all := way()
+	got, err := join(trace, all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range [][stages]int{{3, 2, 1, 2, 1, 1, 1, 2, 8, -2}, {4, 1, 2, 1, 32, 10, 1, 1, 9, 9}} {
+		for stage, ms := range want {
+			if took := got[i].Took[stage]; took != time.Duration(ms)*time.Millisecond {
+				t.Errorf("row %d: %s: %v, want %d ms", i, stageNames[stage], took, ms)
+			}
+		}
+		if total := all[i].seen.Sub(after(0)); got[i].total() != total {
+			t.Errorf("row %d: %v in all, want %v", i, got[i].total(), total)
+		}
+	}
+	first, second := got[0], got[1]
+	if !first.MarkRaised || !first.MarkLifted || !first.ReaderBusy || first.LaneBusy || first.PassEvents != 2 || first.Returned != time.Millisecond {
+		t.Errorf("%+v", first)
+	}
+	if second.ReaderBusy || !second.LaneBusy || second.AtQueue != 1 || second.AtSend != 2 {
+		t.Errorf("%+v", second)
+	}
+}
+
+// A trace that does not cover what was delivered is no basis for a report.
+func TestJoinRefusesGaps(t *testing.T) {
+	for name, spoil := range map[string]func(*latencytrace.Trace){
+		"another session": func(t *latencytrace.Trace) { t.Sessions = 2 },
+		"lost records":    func(t *latencytrace.Trace) { t.Lost = 1 },
+		"no transaction":  func(t *latencytrace.Trace) { t.Transactions = t.Transactions[:1] },
+		"no pass":         func(t *latencytrace.Trace) { t.Passes = t.Passes[1:] },
+		"no request":      func(t *latencytrace.Trace) { t.Requests = t.Requests[:2] },
+	} {
+		trace, all := way()
+		spoil(trace)
+		if got, err := join(trace, all); err == nil {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}
+
+func TestStageReport(t *testing.T) {
+	var all []delivery
+	for i := range 100 {
+		d := delivery{MarkRaised: i >= 95}
+		d.Took[stageDecode] = time.Duration(i) * time.Millisecond / 10
+		if i >= 95 {
+			d.Took[stageSocket] = 12 * time.Millisecond
+		}
+		all = append([]delivery{d}, all...)
+	}
+	r := reportStages(all)
+	for i, want := range []struct {
+		deliveries, longest int
+		raised              float64
+	}{{100, 5, 5}, {10, 5, 50}, {5, 5, 100}} {
+		g := r.Groups[i]
+		if g.Deliveries != want.deliveries || g.Longest[stageSocket] != want.longest || g.Facts[facts[0].name] != want.raised {
+			t.Errorf("%s: %d deliveries, %d longest in the socket, %v raised; want %+v", g.Name, g.Deliveries, g.Longest[stageSocket], g.Facts[facts[0].name], want)
+		}
+	}
+	if len(r.Slowest) != 10 || r.Slowest[0].total() != 21900*time.Microsecond {
+		t.Errorf("the slowest of %d: %v", len(r.Slowest), r.Slowest[0].total())
+	}
+	if reportStages(nil) != nil {
+		t.Error("a report on nothing")
+	}
+}
