@@ -40,8 +40,9 @@ type latencies struct {
 	Relay     float64   // CPU seconds a minute
 	Broker    float64
 	Walsender float64
-	Requests  float64 // produce requests that were answered
-	Events    float64 // in these
+	Requests  float64    // produce requests that were answered
+	Events    float64    // in these
+	Waited    [3]float64 // seconds a minute that relay, broker and walsender waited for a processor
 	PeakRSS   int64
 	Foreign   float64
 	traced    []delivery
@@ -144,17 +145,27 @@ func (r *rig) latency(ctx context.Context, a arm, rate int, before, lasting time
 	if err != nil {
 		return nil, told(err)
 	}
+	var watch *walsenderWatch
+	if r.trace {
+		watch = watchWalsender(ctx, b.dsn, walsender)
+		defer watch.end()
+	}
 	all := make([]stamps, int((before+lasting).Seconds()*float64(rate)))
 	first := int(before.Seconds() * float64(rate))
 	l, err := r.commitAndConsume(ctx, b, topic, relay, walsender, rate, all, first)
 	if err != nil {
 		return nil, told(err)
 	}
+	if watch != nil {
+		if err := watch.end(); err != nil {
+			return nil, err
+		}
+	}
 	if err := errors.Join(stop(ctx, relay), b.drop(ctx, baseSlot), b.conn.Close(ctx)); err != nil {
 		return nil, err
 	}
 	if file != "" {
-		l.traced, err = readTrace(file, all[first:])
+		l.traced, err = readTrace(file, watch, all[first:])
 	}
 	return l, err
 }
@@ -163,6 +174,7 @@ func (r *rig) latency(ctx context.Context, a arm, rate int, before, lasting time
 type usage struct {
 	machine
 	relay, broker, walsender time.Duration
+	waited                   [3]time.Duration
 	requests, events         float64
 }
 
@@ -179,7 +191,9 @@ func (r *rig) usage(ctx context.Context, relay *program.Relay, walsender int) (u
 			u.events += value
 		}
 	}
-	u.machine, u.relay, u.broker, u.walsender = look(), cpuOf(relay.PID()), cpuOf(childNamed("java")), cpuOf(walsender)
+	broker := childNamed("java")
+	u.machine, u.relay, u.broker, u.walsender = look(), cpuOf(relay.PID()), cpuOf(broker), cpuOf(walsender)
+	u.waited = [3]time.Duration{waitedForCPU(relay.PID()), waitedForCPU(broker), waitedForCPU(walsender)}
 	return u, nil
 }
 
@@ -219,7 +233,7 @@ func (r *rig) commitAndConsume(ctx context.Context, b *backlog, topic string, re
 	minutes := to.at.Sub(from.at).Minutes()
 	measured := all[first:]
 	last := slices.MaxFunc(measured, func(a, b stamps) int { return a.committed.Compare(b.committed) })
-	return &latencies{
+	l := &latencies{
 		Commits: len(measured), Seconds: last.committed.Sub(measured[0].intended).Seconds(),
 		Relay:     (to.relay - from.relay).Seconds() / minutes,
 		Broker:    (to.broker - from.broker).Seconds() / minutes,
@@ -228,7 +242,11 @@ func (r *rig) commitAndConsume(ctx context.Context, b *backlog, topic string, re
 		PeakRSS: child.PeakRSS(relay.PID()), Foreign: foreign(from.machine, to.machine),
 		Seen:     quantilesOf(measured, func(s stamps) time.Duration { return s.seen.Sub(s.committed) }),
 		Intended: quantilesOf(measured, func(s stamps) time.Duration { return s.seen.Sub(s.intended) }),
-	}, nil
+	}
+	for i := range l.Waited {
+		l.Waited[i] = max(0, (to.waited[i]-from.waited[i]).Seconds()/minutes) // less: threads have ended
+	}
+	return l, nil
 }
 
 // consume notes when each row was first seen, until all were, and fails on a
@@ -301,7 +319,7 @@ func at(sorted []time.Duration, q float64) float64 {
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 // readTrace reads a relay's trace and joins it with what was seen from outside. A binary that writes none gives nil.
-func readTrace(file string, all []stamps) ([]delivery, error) {
+func readTrace(file string, watch *walsenderWatch, all []stamps) ([]delivery, error) {
 	f, err := os.Open(file)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
@@ -314,5 +332,5 @@ func readTrace(file string, all []stamps) ([]delivery, error) {
 	if err != nil {
 		return nil, err
 	}
-	return join(trace, all)
+	return join(trace, watch, all)
 }

@@ -135,7 +135,7 @@ func way() (*latencytrace.Trace, []stamps) {
 
 func TestJoin(t *testing.T) {
 	trace, all := way()
-	got, err := join(trace, all)
+	got, err := join(trace, &walsenderWatch{}, all)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,9 +169,63 @@ func TestJoinRefusesGaps(t *testing.T) {
 	} {
 		trace, all := way()
 		spoil(trace)
-		if got, err := join(trace, all); err == nil {
+		if got, err := join(trace, &walsenderWatch{}, all); err == nil {
 			t.Errorf("%s: %+v", name, got)
 		}
+	}
+}
+
+// What a walsender did in a stretch of time is taken from the samples around it.
+func TestWalsenderWatch(t *testing.T) {
+	w := &walsenderWatch{}
+	for ms := range 100 {
+		w.times = append(w.times, timed[schedule]{after(ms), schedule{ran: time.Duration(ms) * time.Microsecond, waited: time.Duration(max(0, ms-50)) * time.Millisecond}})
+		event := ""
+		if ms >= 20 {
+			event = map[bool]string{true: "WalSenderMain", false: "SnapbuildSync"}[ms%3 == 0]
+		}
+		w.events = append(w.events, timed[string]{after(ms), event})
+	}
+	for _, test := range []struct {
+		from, to int
+		want     schedule
+		event    string
+	}{
+		{5, 15, schedule{ran: 11 * time.Microsecond}, ""},
+		{20, 40, schedule{ran: 21 * time.Microsecond}, "SnapbuildSync"},
+		{60, 70, schedule{ran: 11 * time.Microsecond, waited: 10 * time.Millisecond}, "SnapbuildSync"},
+		{-9, -5, schedule{ran: time.Microsecond}, ""},
+		{200, 210, schedule{}, ""},
+	} {
+		if got, event := w.between(after(test.from), after(test.to)); got != test.want || event != test.event {
+			t.Errorf("%d to %d ms: %v, %q; want %v, %q", test.from, test.to, got, event, test.want, test.event)
+		}
+	}
+	if waitedForCPU(1) < 0 {
+		t.Error("less than no time")
+	}
+	for _, text := range []string{"", "1", "a b c"} {
+		if s, err := parseSchedule([]byte(text)); err == nil {
+			t.Errorf("%q: %v", text, s)
+		}
+	}
+}
+
+// Slow deliveries whose ways overlap are one stretch.
+func TestStretches(t *testing.T) {
+	slow := func(at, took int, s stage) delivery {
+		d := delivery{Committed: after(at)}
+		d.Took[s] = time.Duration(took) * time.Millisecond
+		return d
+	}
+	got := stretches([]delivery{slow(1000, 20, stageLane), slow(10, 15, stageWAL), slow(20, 30, stageBroker), slow(51, 11, stageSocket)})
+	want := []stretch{
+		{Begin: after(10), Length: 40 * time.Millisecond, Deliveries: 2, Longest: stageBroker, slowest: 30 * time.Millisecond},
+		{Begin: after(51), Length: 11 * time.Millisecond, Deliveries: 1, Longest: stageSocket, slowest: 11 * time.Millisecond},
+		{Begin: after(1000), Length: 20 * time.Millisecond, Deliveries: 1, Longest: stageLane, slowest: 20 * time.Millisecond},
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
 }
 
@@ -186,13 +240,14 @@ func TestStageReport(t *testing.T) {
 		all = append([]delivery{d}, all...)
 	}
 	r := reportStages(all)
+	const raised = "% low-water mark raised while it was waited for"
 	for i, want := range []struct {
 		deliveries, longest int
 		raised              float64
 	}{{100, 5, 5}, {10, 5, 50}, {5, 5, 100}} {
 		g := r.Groups[i]
-		if g.Deliveries != want.deliveries || g.Longest[stageSocket] != want.longest || g.Facts[facts[0].name] != want.raised {
-			t.Errorf("%s: %d deliveries, %d longest in the socket, %v raised; want %+v", g.Name, g.Deliveries, g.Longest[stageSocket], g.Facts[facts[0].name], want)
+		if g.Deliveries != want.deliveries || g.Longest[stageSocket] != want.longest || g.Facts[raised] != want.raised {
+			t.Errorf("%s: %d deliveries, %d longest in the socket, %v raised; want %+v", g.Name, g.Deliveries, g.Longest[stageSocket], g.Facts[raised], want)
 		}
 	}
 	if len(r.Slowest) != 10 || r.Slowest[0].total() != 21900*time.Microsecond {

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"text/tabwriter"
 )
 
@@ -26,7 +29,7 @@ func (r *rated) print(w io.Writer) {
 	table.Flush()
 
 	table = tabwriter.NewWriter(w, 0, 0, 3, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(table, "CPU seconds a minute\twalpost\tbroker\twalpost + broker\twalsender\tproduce requests\tevents a request\tcommits/s\tpeak RSS MB\tforeign cores\t")
+	fmt.Fprintln(table, "CPU seconds a minute\twalpost\tbroker\twalpost + broker\twalsender\twaited for a processor\tproduce requests\tevents a request\tcommits/s\tpeak RSS MB\tforeign cores\t")
 	for _, a := range r.Arms {
 		fmt.Fprintf(table, "%s", a.Arm)
 		for _, of := range []func(latencies) float64{
@@ -39,6 +42,8 @@ func (r *rated) print(w io.Writer) {
 			fmt.Fprintf(table, "\t%.1f (%.1f–%.1f)", median, low, high)
 		}
 		median := func(of func(latencies) float64) float64 { m, _, _ := spread(a.Runs, of); return m }
+		fmt.Fprintf(table, "\t%.1f, %.1f, –, %.1f", median(func(l latencies) float64 { return l.Waited[0] }), median(func(l latencies) float64 { return l.Waited[1] }),
+			median(func(l latencies) float64 { return l.Waited[2] }))
 		fmt.Fprintf(table, "\t%.0f\t%.2f\t%.0f\t%.0f\t%.2f\t\n", median(func(l latencies) float64 { return l.Requests }),
 			median(func(l latencies) float64 { return l.Events / max(l.Requests, 1) }), median(func(l latencies) float64 { return l.reached() }),
 			median(func(l latencies) float64 { return float64(l.PeakRSS >> 20) }), median(func(l latencies) float64 { return l.Foreign }))
@@ -106,6 +111,21 @@ func (r *stageReport) print(w io.Writer, name string) {
 		fmt.Fprintln(table, "\t")
 	}
 	table.Flush()
+
+	for _, g := range r.Groups {
+		fmt.Fprintf(w, "Wait events of the walsender before it sent, by the share of deliveries, %s:", g.Name)
+		for _, event := range slices.SortedFunc(maps.Keys(g.Events), func(a, b string) int { return g.Events[b] - g.Events[a] }) {
+			fmt.Fprintf(w, " %s %.0f %%", cmp.Or(event, "none seen"), 100*float64(g.Events[event])/float64(g.Deliveries))
+		}
+		fmt.Fprintln(w)
+	}
+	if n := len(r.Stretches); n > 0 {
+		fmt.Fprintf(w, "Deliveries beyond 10 ms come in %d stretches; the largest:", n)
+		for _, s := range r.Stretches[:min(n, 5)] {
+			fmt.Fprintf(w, " %d in %.0f ms (%s);", s.Deliveries, milliseconds(s.Length), stageNames[s.Longest])
+		}
+		fmt.Fprintln(w)
+	}
 
 	fmt.Fprintln(w, "\nThe slowest (r: the mark was raised; l: lifted; b: reader at work; f: flowing; g: linger; p: lane busy)")
 	table = tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)

@@ -32,8 +32,12 @@ var stageNames = [stages]string{"commit → sent by the walsender", "sent → re
 
 // delivery is the way of one event: how long each stage took, and what went on meanwhile.
 type delivery struct {
+	Committed    time.Time // by Postgres
 	Took         [stages]time.Duration
 	Returned     time.Duration // from Postgres's commit timestamp until COMMIT returned to the session
+	SenderRan    time.Duration // how long the walsender ran before it sent it
+	SenderWaited time.Duration // how long it waited for a processor before that
+	SenderEvent  string        // the wait event that it was seen in most often before that
 	MarkRaised   bool          // the read that brought it began with the low-water mark raised
 	MarkLifted   bool          // that read lifted it, at the end of its deadline
 	SurgeBegun   bool          // that read raised it for the next one
@@ -58,7 +62,7 @@ func (d *delivery) total() (sum time.Duration) {
 }
 
 // join finds the way of each row. Every row is a transaction of its own, and its commit's LSN tells which.
-func join(t *latencytrace.Trace, all []stamps) ([]delivery, error) {
+func join(t *latencytrace.Trace, w *walsenderWatch, all []stamps) ([]delivery, error) {
 	if t.Sessions != 1 || t.Lost > 0 {
 		return nil, fmt.Errorf("the trace has %d sessions, and %d records were lost", t.Sessions, t.Lost)
 	}
@@ -103,14 +107,17 @@ func join(t *latencytrace.Trace, all []stamps) ([]delivery, error) {
 		if n == len(t.Passes) || t.Passes[n].First > tx.Tx || !there {
 			return nil, fmt.Errorf("row %d, transaction %d: no pass or no request in the trace has it", i, tx.Tx)
 		}
-		found = append(found, deliveryOf(s, tx, &t.Passes[n], at.request, at.part))
+		d := deliveryOf(s, tx, &t.Passes[n], at.request, at.part)
+		ran, event := w.between(tx.Committed, tx.Sent)
+		d.SenderRan, d.SenderWaited, d.SenderEvent = ran.ran, ran.waited, event
+		found = append(found, d)
 	}
 	return found, nil
 }
 
 func deliveryOf(s *stamps, tx *latencytrace.Transaction, p *latencytrace.Pass, q *latencytrace.Request, part *latencytrace.Part) delivery {
 	d := delivery{
-		Returned:   s.committed.Sub(tx.Committed),
+		Committed: tx.Committed, Returned: s.committed.Sub(tx.Committed),
 		MarkRaised: p.MarkAtBegin, MarkLifted: p.MarkAtBegin && !p.MarkAtReturn, SurgeBegun: !p.MarkAtBegin && p.MarkAtReturn,
 		ReaderBusy: tx.Sent.Before(p.Began), Flowing: p.Flowing, Linger: part.Linger > 0, LaneBusy: part.Behind,
 		AtQueue: part.UnderWay, AtSend: q.UnderWay, PassEvents: p.Events, PassReads: p.Reads, BatchTxs: len(part.Txs), RequestParts: len(q.Parts),
@@ -141,12 +148,23 @@ type group struct {
 	Total      quantiles
 	Returned   float64            // median, until COMMIT returned
 	Facts      map[string]float64 // shares and means, by the names of facts
+	Events     map[string]int     // of the walsender, for how many deliveries each was the one seen most often
 }
 
 // stageReport tells where the time of deliveries went.
 type stageReport struct {
-	Groups  []group    // all, those beyond the 90th percentile, and those beyond 10 ms
-	Slowest []delivery // the ten slowest
+	Groups    []group    // all, those beyond the 90th percentile, and those beyond 10 ms
+	Slowest   []delivery // the ten slowest
+	Stretches []stretch  // of those beyond 10 ms, the one with the most of them first
+}
+
+// stretch is a time in which deliveries were slow one after the other: what holds up many has one cause.
+type stretch struct {
+	Begin      time.Time
+	Length     time.Duration
+	Deliveries int
+	Longest    stage // of the slowest of them
+	slowest    time.Duration
 }
 
 // far is what counts as slow in any case.
@@ -166,27 +184,54 @@ func reportStages(all []delivery) *stageReport {
 		return 1
 	})
 	r := &stageReport{Groups: []group{groupOf("all", all), groupOf("> p90", slow), groupOf("> 10 ms", all[beyond:])}}
+	r.Stretches = stretches(all[beyond:])
 	for i := len(all) - 1; i >= 0 && len(r.Slowest) < 10; i-- {
 		r.Slowest = append(r.Slowest, all[i])
 	}
 	return r
 }
 
+// stretches finds out how slow deliveries hang together: those whose ways overlap.
+func stretches(slow []delivery) (found []stretch) {
+	slow = slices.SortedFunc(slices.Values(slow), func(a, b delivery) int { return a.Committed.Compare(b.Committed) })
+	for i := range slow {
+		d := &slow[i]
+		end := d.Committed.Add(d.total())
+		if len(found) == 0 || d.Committed.After(found[len(found)-1].Begin.Add(found[len(found)-1].Length)) {
+			found = append(found, stretch{Begin: d.Committed})
+		}
+		s := &found[len(found)-1]
+		s.Length = max(s.Length, end.Sub(s.Begin))
+		s.Deliveries++
+		if d.total() > s.slowest {
+			s.slowest, s.Longest = d.total(), d.longest()
+		}
+	}
+	slices.SortStableFunc(found, func(a, b stretch) int { return b.Deliveries - a.Deliveries })
+	return found
+}
+
+// longest is the stage that took the most time.
+func (d *delivery) longest() stage {
+	longest := 0
+	for i, took := range d.Took {
+		if took > d.Took[longest] {
+			longest = i
+		}
+	}
+	return stage(longest)
+}
+
 func groupOf(name string, some []delivery) group {
-	g := group{Name: name, Deliveries: len(some), Facts: map[string]float64{}, Total: quantilesOf(some, func(d delivery) time.Duration { return d.total() })}
+	g := group{Name: name, Deliveries: len(some), Facts: map[string]float64{}, Events: map[string]int{}, Total: quantilesOf(some, func(d delivery) time.Duration { return d.total() })}
 	for i := range stages {
 		q := quantilesOf(some, func(d delivery) time.Duration { return d.Took[i] })
 		g.Median[i], g.P90[i] = q.P50, q.P90
 	}
 	g.Returned = quantilesOf(some, func(d delivery) time.Duration { return d.Returned }).P50
 	for i := range some {
-		longest := 0
-		for j, took := range some[i].Took {
-			if took > some[i].Took[longest] {
-				longest = j
-			}
-		}
-		g.Longest[longest]++
+		g.Longest[some[i].longest()]++
+		g.Events[some[i].SenderEvent]++
 		for _, f := range facts {
 			g.Facts[f.name] += f.of(&some[i]) / float64(len(some))
 		}
@@ -199,6 +244,8 @@ var facts = []struct {
 	name string
 	of   func(*delivery) float64
 }{
+	{"ms that the walsender ran before it sent it", func(d *delivery) float64 { return milliseconds(d.SenderRan) }},
+	{"ms that it waited for a processor", func(d *delivery) float64 { return milliseconds(d.SenderWaited) }},
 	{"% low-water mark raised while it was waited for", func(d *delivery) float64 { return percent(d.MarkRaised) }},
 	{"% mark lifted at the deadline by that read", func(d *delivery) float64 { return percent(d.MarkLifted) }},
 	{"% mark raised by that read for the next", func(d *delivery) float64 { return percent(d.SurgeBegun) }},
