@@ -100,23 +100,32 @@ func (r *rig) latencies(ctx context.Context) (all []rated, err error) {
 	return all, nil
 }
 
-// reachable returns the rate to measure at. Where the load cannot commit as fast as wanted, with the relay beside it, latencies would only
-// tell how long the backlog grew: then it is four fifths of what it can.
+// reachable returns the rate to measure at. Where the load cannot commit as fast as wanted, or where the events do not arrive as fast, latencies
+// would only tell how long the backlog grew. Then four fifths of what was reached are tried, and so on.
 func (r *rig) reachable(ctx context.Context, a arm, wanted int) (int, error) {
-	if wanted <= 2000 {
-		return wanted, nil
+	for rate := wanted; ; {
+		if rate <= certain {
+			return rate, nil
+		}
+		l, err := r.latency(ctx, a, rate, 0, min(trial, r.lasting))
+		if err != nil {
+			return 0, err
+		}
+		if l.reached() > .97*float64(rate) && l.Seen.P50 < behind {
+			return rate, nil
+		}
+		next := max(certain, int(.8*l.reached())/100*100)
+		progress("latency: %.0f of %d commits a second, median until seen %.0f ms: trying %d", l.reached(), rate, l.Seen.P50, next)
+		rate = next
 	}
-	l, err := r.latency(ctx, a, wanted, 0, min(5*time.Second, r.lasting))
-	if err != nil {
-		return 0, err
-	}
-	if l.reached() > .97*float64(wanted) {
-		return wanted, nil
-	}
-	rate := max(100, int(.8*l.reached())/100*100)
-	progress("latency: the load reaches %.0f of %d commits a second: measuring at %d", l.reached(), wanted, rate)
-	return rate, nil
 }
+
+// Rates that are tried first.
+const (
+	certain = 2000            // rates up to this are not tried
+	trial   = 5 * time.Second // a try lasts so long
+	behind  = 50              // ms of a median that say that the relay does not keep up
+)
 
 // latency measures an arm.
 func (r *rig) latency(ctx context.Context, a arm, rate int, before, lasting time.Duration) (*latencies, error) {

@@ -25,8 +25,8 @@ type stamps struct {
 // writers are the sessions that commit side by side, so that a slow commit holds up none of the others: the load is open, and a stall is
 // seen as what it costs. The highest rates need more of them than the processors can run at once, for each waits for its commit to be on disk.
 func writers(rate int) int {
-	if rate > 2000 {
-		return 48
+	if rate > certain {
+		return 32
 	}
 	return 16
 }

@@ -14,7 +14,7 @@ func (r *rated) print(w io.Writer) {
 	first := r.Arms[0].Runs
 	fmt.Fprintf(w, "\nLatency at %d single-row commits a second", r.Rate)
 	if r.Rate != r.Wanted {
-		fmt.Fprintf(w, " (%d is more than the load reaches here)", r.Wanted)
+		fmt.Fprintf(w, " (at %d they do not get through here)", r.Wanted)
 	}
 	fmt.Fprintf(w, ": milliseconds until a consumer has the record, %d commits a round; medians (lowest–highest), rounds in turn: %d\n", first[0].Commits, len(first))
 	table := tabwriter.NewWriter(w, 0, 0, 3, ' ', tabwriter.AlignRight)
