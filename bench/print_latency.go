@@ -112,7 +112,7 @@ func (r *stageReport) print(w io.Writer, name string) {
 	}
 	table.Flush()
 
-	for _, g := range r.Groups {
+	for _, g := range r.Groups[:3] {
 		fmt.Fprintf(w, "Wait events of the walsender before it sent, by the share of deliveries, %s:", g.Name)
 		for _, event := range slices.SortedFunc(maps.Keys(g.Events), func(a, b string) int { return g.Events[b] - g.Events[a] }) {
 			fmt.Fprintf(w, " %s %.0f %%", cmp.Or(event, "none seen"), 100*float64(g.Events[event])/float64(g.Deliveries))

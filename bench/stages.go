@@ -61,6 +61,11 @@ func (d *delivery) total() (sum time.Duration) {
 	return sum
 }
 
+// relayed is from when the walsender sent it until it was acked: the part of relay and broker.
+func (d *delivery) relayed() time.Duration {
+	return d.total() - d.Took[stageWAL] - d.Took[stageConsume]
+}
+
 // join finds the way of each row. Every row is a transaction of its own, and its commit's LSN tells which.
 func join(t *latencytrace.Trace, w *walsenderWatch, all []stamps) ([]delivery, error) {
 	if t.Sessions != 1 || t.Lost > 0 {
@@ -153,7 +158,7 @@ type group struct {
 
 // stageReport tells where the time of deliveries went.
 type stageReport struct {
-	Groups    []group    // all, those beyond the 90th percentile, and those beyond 10 ms
+	Groups    []group    // all, those beyond the 90th percentile, those beyond 10 ms, and those that took so long from sent to acked
 	Slowest   []delivery // the ten slowest
 	Stretches []stretch  // of those beyond 10 ms, the one with the most of them first
 }
@@ -183,7 +188,13 @@ func reportStages(all []delivery) *stageReport {
 		}
 		return 1
 	})
-	r := &stageReport{Groups: []group{groupOf("all", all), groupOf("> p90", slow), groupOf("> 10 ms", all[beyond:])}}
+	var late []delivery
+	for i := range all {
+		if all[i].relayed() > far {
+			late = append(late, all[i])
+		}
+	}
+	r := &stageReport{Groups: []group{groupOf("all", all), groupOf("> p90", slow), groupOf("> 10 ms", all[beyond:]), groupOf("> 10 ms, sent → acked", late)}}
 	r.Stretches = stretches(all[beyond:])
 	for i := len(all) - 1; i >= 0 && len(r.Slowest) < 10; i-- {
 		r.Slowest = append(r.Slowest, all[i])
