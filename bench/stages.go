@@ -255,6 +255,7 @@ var facts = []struct {
 	name string
 	of   func(*delivery) float64
 }{
+	{"ms from commit to sent (mean)", func(d *delivery) float64 { return milliseconds(d.Took[stageWAL]) }},
 	{"ms that the walsender ran before it sent it", func(d *delivery) float64 { return milliseconds(d.SenderRan) }},
 	{"ms that it waited for a processor", func(d *delivery) float64 { return milliseconds(d.SenderWaited) }},
 	{"% low-water mark raised while it was waited for", func(d *delivery) float64 { return percent(d.MarkRaised) }},

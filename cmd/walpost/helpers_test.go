@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-
 	"walpost/cmd/walpost/internal/config"
 	"walpost/internal/testenv/child"
 	"walpost/relay"

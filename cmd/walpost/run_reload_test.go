@@ -9,7 +9,6 @@ import (
 	"syscall"
 	"testing"
 
-
 	"walpost/cmd/walpost/internal/config"
 	"walpost/sink"
 )
