@@ -61,7 +61,7 @@ func (p *Producer) route(part *partition) {
 func (p *Producer) findLeaders(parts []*partition) {
 	if len(parts) > 1 { // they share requests
 		for _, s := range p.holdSenders(nil) {
-			defer s.release(false)
+			defer s.release(false, false)
 		}
 	}
 	for _, part := range parts {

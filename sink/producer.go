@@ -217,18 +217,18 @@ func (p *Producer) Flush(flowing bool) {
 	if len(p.entered)+len(p.dirty) == 0 {
 		return
 	}
-	urgent := linger == 0
+	anyFull := false
 	p.held = p.holdSenders(p.held[:0])
 	defer func() {
 		for _, s := range p.held {
-			s.release(urgent)
+			s.release(anyFull, linger == 0)
 		}
 	}()
 	// What a topic held goes to lanes behind what the pass wrote into them, so these end their pass first.
 	for _, part := range p.entered {
 		route, full := part.lane.HandOver(now)
 		part.topic.used.Store(now.Unix())
-		urgent = urgent || full
+		anyFull = anyFull || full
 		if route {
 			p.route(part)
 		}

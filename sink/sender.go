@@ -32,6 +32,8 @@ type sender struct {
 	timerRuns  bool                  // the linger's timer runs
 	requests   map[*request]struct{} // under way
 	holds      int                   // while it is above 0, lanes are being queued together and no request leaves
+	lastSent   time.Time             // when the last request was sent
+	takes      time.Duration         // how long requests take, see gap
 	conn       int                   // number of the connection
 	broken     bool                  // it failed: the loop closes it
 	closed     bool
@@ -75,7 +77,7 @@ func (s *sender) push(part *partition, full bool) bool {
 	}
 	s.ready = append(s.ready, part)
 	linger := time.Duration(s.p.linger.Load())
-	if s.skipLinger || full {
+	if linger = max(linger, s.gap(time.Now())); s.skipLinger || full {
 		linger = 0
 	}
 	s.traceQueue(part, linger)
@@ -102,12 +104,12 @@ func (s *sender) hold() {
 	s.holds++
 }
 
-// release ends a hold. With urgent, what is queued does not wait for the linger any more.
-func (s *sender) release(urgent bool) {
+// release ends a hold. With full, or with urgent once the gap has passed, what is queued does not wait for the linger any more.
+func (s *sender) release(full, urgent bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.holds--
-	s.skipLinger = s.skipLinger || urgent
+	s.skipLinger = s.skipLinger || full || urgent && s.gap(time.Now()) == 0
 	if s.holds == 0 {
 		s.cond.Signal() // also for a request that waits for its turn
 	}
@@ -117,7 +119,16 @@ func (s *sender) release(urgent bool) {
 func (s *sender) endLinger() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.timerRuns, s.skipLinger = false, true
+	s.timerRuns = false
+	if len(s.ready) == 0 {
+		return // it went with a full batch
+	}
+	if gap := s.gap(time.Now()); gap > 0 { // a request has left since the timer was started
+		s.timerRuns = true
+		time.AfterFunc(gap, s.endLinger)
+		return
+	}
+	s.skipLinger = true
 	s.cond.Signal()
 }
 
@@ -241,6 +252,7 @@ func (s *sender) send(r *request) {
 	}
 	broken := s.broken
 	r.sent, r.conn = time.Now(), s.conn
+	s.lastSent = r.sent
 	r.trace.sent(r.sent, len(s.requests))
 	s.requests[r] = struct{}{}
 	s.mu.Unlock()
@@ -269,6 +281,9 @@ func (s *sender) answered(r *request, answers []wire.Answer, err error) {
 	defer r.trace.settled()
 	s.mu.Lock()
 	delete(s.requests, r)
+	if err == nil {
+		s.took(time.Since(r.sent))
+	}
 	// All requests of a connection fail with it. Only the first of them says so: by the second, there may be a new one.
 	broken := err != nil && r.conn == s.conn
 	if broken {
@@ -277,7 +292,7 @@ func (s *sender) answered(r *request, answers []wire.Answer, err error) {
 	}
 	s.holds++
 	s.mu.Unlock()
-	defer s.release(false)
+	defer s.release(false, false)
 	if broken {
 		s.p.metrics.connected.Set(0)
 		s.p.metrics.reconnects.Inc()
