@@ -6,19 +6,20 @@ import "time"
 // it is cheaper for both sides to let the messages pile up: the socket's low-water mark is set high and the read gets a deadline. When
 // the deadline passes, the mode ends, what is there is drained by normal reads, and if they come fast again, so does the mode.
 //
-// The first surge of a row needs many reads, for a few sessions that commit at once are no backlog and must not wait; the following
-// ones need few.
+// The first surge of a row needs many reads. A few sessions that commit at once are no backlog and must not wait, nor is what a walsender
+// catches up with after it had to wait for a processor. The following ones need few, as long as reads stay fast.
 //
 // The constants were measured over loopback; others lose the gain. Above all the wait must end by its deadline and not by bytes, and
 // the mode must be left each time: a reader that stays silent for the full wait keeps the server's congestion window small, so that
 // its messages queue and leave in large pieces.
 const (
-	surgeFirst     = 128                   // so many reads
-	surgeFirstSpan = 16 * time.Millisecond // within so long begin the first surge
-	surgeReads     = 24                    // so many reads
-	surgeSpan      = 5 * time.Millisecond  // within so long begin the next of a row
-	surgeMark      = 1 << 20               // low-water mark during a surge
-	surgeWait      = 12 * time.Millisecond // no read waits longer during it
+	surgeFirst     = 1024                   // so many reads
+	surgeFirstSpan = 128 * time.Millisecond // within so long begin the first surge
+	surgeReads     = 24                     // so many reads
+	surgeSpan      = 5 * time.Millisecond   // within so long begin the next of a row
+	surgeRowSpan   = 8 * time.Millisecond   // and so many within this keep the row
+	surgeMark      = 1 << 20                // low-water mark during a surge
+	surgeWait      = 12 * time.Millisecond  // no read waits longer during it
 )
 
 // surge counts reads. It is the reader's own.
@@ -43,7 +44,7 @@ func (s *surge) read() bool {
 	}
 	now := time.Now()
 	took := now.Sub(s.since)
-	*s = surge{on: took < span, row: s.row && took < surgeFirstSpan, since: now}
+	*s = surge{on: took < span, row: s.row && took < surgeRowSpan, since: now}
 	return s.on
 }
 

@@ -33,7 +33,7 @@ func TestStreamSurge(t *testing.T) {
 			t.Errorf("slow reads began a surge: %v", *marks)
 		}
 		time.Sleep(time.Second)
-		const burst = 100 // messages of sessions that commit at once
+		const burst = 800 // messages of a quarter of a second, that a walsender catches up with after it waited for a processor
 		go write(burst, 0)
 		fill(burst)
 		if s.surge.on || s.surge.flowing() || len(*marks) > 0 {
