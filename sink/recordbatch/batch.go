@@ -103,25 +103,30 @@ type Stamp struct {
 	Sequence   int32
 }
 
-// Seal closes the batch: compressed by e and stamped, it is ready to be sent as Wire returns it, any number of times.
+// Seal closes the batch: compressed by e and stamped, it is ready to be sent as Wire returns it, any number of times. A batch that would
+// not get smaller is sent as it is, so Wire is never longer than Len: whoever bounds the one bounds the other.
 func (b *Batch) Seal(e *Encoder, s Stamp) error {
 	if b.count == 0 {
 		panic("recordbatch: seal of an empty batch")
 	}
-	wire := b.buf
+	wire, codec := b.buf, None
 	if e.codec != None {
 		comp, err := e.compress(append(takeBuffer(len(b.buf)), b.buf[:HeadLen]...), b.buf[HeadLen:])
 		if err != nil {
 			return err
 		}
-		b.comp, wire = comp, comp
+		if len(comp) < len(b.buf) {
+			b.comp, wire, codec = comp, comp, e.codec
+		} else {
+			giveBuffer(comp)
+		}
 	}
 	be := binary.BigEndian
 	be.PutUint64(wire, 0) // base offset: the broker's to give
 	be.PutUint32(wire[atLength:], uint32(len(wire)-atEpoch))
 	be.PutUint32(wire[atEpoch:], 1<<32-1) // partition leader epoch: likewise
 	wire[atMagic] = 2
-	be.PutUint16(wire[atAttributes:], uint16(e.codec))
+	be.PutUint16(wire[atAttributes:], uint16(codec))
 	be.PutUint32(wire[atLastDelta:], uint32(b.count-1))
 	be.PutUint64(wire[atFirstTime:], uint64(b.first))
 	be.PutUint64(wire[atMaxTime:], uint64(b.max))

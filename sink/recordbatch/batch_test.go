@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"testing"
 
 	"walpost/sink/recordbatch"
@@ -175,4 +176,27 @@ func TestBrokenPreconditionsPanic(t *testing.T) {
 	seal(t, b, e, recordbatch.Stamp{})
 	r := generate.Record{}.Encode()
 	panics("append to a sealed batch", func() { b.Append(r, r.Size()) })
+}
+
+// What does not get smaller is sent as it is, so that a batch which fits into a limit fits into it as sent.
+func TestSealNeverMakesABatchLarger(t *testing.T) {
+	noise := rand.NewChaCha8([32]byte{7})
+	for _, codec := range codecs {
+		e := encoder(t, codec)
+		for _, size := range []int{0, 1, 50, 1000, 1<<15 - 1, 1 << 16, 250 << 10, 1 << 20} {
+			value := make([]byte, size)
+			_, _ = noise.Read(value)
+			records := []generate.Record{{Key: []byte("k"), Value: value}}
+			b := generate.Batch(records)
+			if wire := seal(t, b, e, recordbatch.Stamp{}); len(wire) > b.Len() {
+				t.Errorf("%v: %d bytes are sent as %d", codec, b.Len(), len(wire))
+			}
+			_, got := readPlain(t, b.Wire())
+			sameRecords(t, got, records)
+		}
+		b := generate.Batch(make([]generate.Record, 1000))
+		if wire := seal(t, b, e, recordbatch.Stamp{}); codec != recordbatch.None && len(wire) > b.Len()*3/4 {
+			t.Errorf("%v: %d bytes that compress well are sent as %d", codec, b.Len(), len(wire))
+		}
+	}
 }
