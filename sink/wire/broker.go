@@ -93,6 +93,17 @@ func (d *cutDialer) cut() {
 	}
 }
 
+// Answers reports whether a broker answers a plain question over a connection of its own: which requests it takes.
+func Answers(addr string, cfg *sarama.Config) bool {
+	b, err := Connect(addr, cfg)
+	if err != nil {
+		return false
+	}
+	defer b.Close()
+	_, err = askProduceRange(b)
+	return err == nil
+}
+
 // ProducerID asks a broker for a producer id.
 func ProducerID(b *sarama.Broker) (id int64, epoch int16, err error) {
 	res, err := b.InitProducerID(&sarama.InitProducerIDRequest{Version: 2, ProducerID: -1, ProducerEpoch: -1})

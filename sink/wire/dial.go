@@ -32,12 +32,13 @@ type Splicer struct {
 	conns      map[*spliceConn]struct{}
 	probed     map[string]time.Time // when addresses were asked what they speak, see CheckListener
 	avoidUntil map[string]time.Time // until when addresses are not dialed, see Avoid
+	failures   map[string]int       // attempts to connect, by address, see Failures
 }
 
 // NewSplicer returns a splicer that encrypts and logs in by a. It connects to nothing by itself.
 func NewSplicer(a *auth.Access) *Splicer {
 	s := &Splicer{dialer: net.Dialer{KeepAlive: 30 * time.Second}, access: a, requests: map[int64][]Part{}, awaited: map[int64]*spliceConn{}, conns: map[*spliceConn]struct{}{},
-		probed: map[string]time.Time{}, avoidUntil: map[string]time.Time{}}
+		probed: map[string]time.Time{}, avoidUntil: map[string]time.Time{}, failures: map[string]int{}}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
 }
@@ -89,6 +90,7 @@ func (s *Splicer) Dial(network, addr string) (net.Conn, error) {
 	defer cancel()
 	conn, err := s.dialer.DialContext(ctx, network, addr)
 	if err != nil {
+		s.failed(addr)
 		return nil, err
 	}
 	c := newSpliceConn(conn, s, addr)
@@ -100,6 +102,7 @@ func (s *Splicer) Dial(network, addr string) (net.Conn, error) {
 		t := tls.Client(conn, cfg)
 		if err := t.HandshakeContext(ctx); err != nil {
 			conn.Close()
+			s.failed(addr)
 			return nil, err
 		}
 		c.Conn = t
@@ -113,6 +116,20 @@ func (s *Splicer) Dial(network, addr string) (net.Conn, error) {
 	}
 	s.conns[c] = struct{}{}
 	return c, nil
+}
+
+// Failures returns how many attempts to connect to an address have failed: nobody listened, or the peer ended the connection before its first
+// word, as a load balancer does whose broker is gone. A broker that only ends connections that were in use has no more of them than before.
+func (s *Splicer) Failures(addr string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failures[addr]
+}
+
+func (s *Splicer) failed(addr string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failures[addr]++
 }
 
 // Close ends every connection and every attempt to make one, so that nobody waits for a broker any more.

@@ -9,6 +9,8 @@
 //	err = s.Produce(broker, parts, answered)    // a broker that was made with cfg
 //	s.Close()
 //
+// A request that is being gathered is measured by [Size], before it is known in which version it will be sent.
+//
 // The package also finds out why a listener hangs up ([Splicer.CheckListener]), leaves a broker that hangs ([Splicer.Avoid]), and asks the
 // few questions that a client does not answer. It retries nothing, keeps no order among requests and knows nothing of what is in a batch:
 // that is its caller's.

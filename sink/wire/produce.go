@@ -69,3 +69,41 @@ func answerOf(block *sarama.ProduceResponseBlock) Answer {
 	}
 	return Answer{Err: block.Err, Named: -1}
 }
+
+// Most bytes that a request takes besides its batches, in whatever layout. The two that there are differ by one byte or two for each part:
+//
+//	head    length key version correlation client [tags]   transaction acks timeout   topics [tags]
+//	topic   name partitions [tags]
+//	part    partition length [tags]
+const (
+	headBytes    = 4 + 2 + 2 + 4 + 2 + 2 + 2 + 4 + 4 + 1 // and the client id
+	topicBytes   = 2 + 4                                 // and the name
+	partBytes    = 4 + 4 + 1
+	longestTopic = 249
+)
+
+// Size counts the bytes of a request while its parts are gathered. A request is not larger, whatever its version and the order of its parts.
+type Size struct {
+	bytes int
+	topic string // of the last part
+}
+
+// NewSize returns the size of a request without parts.
+func NewSize(clientID string) Size { return Size{bytes: headBytes + len(clientID)} }
+
+// With returns the size with one more part, whose batch has so many bytes. A topic's name is counted again when parts of another topic came
+// in between, although the request has it once: parts are many, and nothing is to be looked up for each of them.
+func (s Size) With(topic string, batch int) Size {
+	if s.topic != topic {
+		s.bytes += topicBytes + len(topic)
+	}
+	return Size{s.bytes + partBytes + batch, topic}
+}
+
+// Bytes returns the size, with the four bytes of the request's length.
+func (s Size) Bytes() int { return s.bytes }
+
+// Overhead returns the most bytes that a request with one part takes besides the batch, whatever the topic.
+func Overhead(clientID string) int {
+	return NewSize(clientID).bytes + topicBytes + longestTopic + partBytes
+}

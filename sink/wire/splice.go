@@ -34,6 +34,7 @@ type spliceConn struct {
 	addr    string        // as it was dialed
 	joined  *bufio.Writer // under TLS, so that small pieces do not become records of their own
 	awaits  atomic.Int32  // produce requests that were written and have no answer yet
+	spoken  atomic.Bool   // the peer has said something
 
 	head []byte      // what is written of a request besides the batches
 	bufs net.Buffers // head in pieces, and the batches between them
@@ -60,6 +61,23 @@ func (c *spliceConn) SetReadDeadline(t time.Time) error {
 	return c.Conn.SetReadDeadline(t)
 }
 
+// Read reads what the peer says.
+func (c *spliceConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if n > 0 && !c.spoken.Load() {
+		c.spoken.Store(true)
+	}
+	c.noteEnd(err)
+	return n, err
+}
+
+// noteEnd counts a connection whose peer hung up before its first word as one that was not made, see [Splicer.Failures].
+func (c *spliceConn) noteEnd(err error) {
+	if err != nil && HungUp(err) && c.spoken.CompareAndSwap(false, true) {
+		c.splicer.failed(c.addr)
+	}
+}
+
 // A produce request that cannot be replaced must not go out: were an empty batch taken, batches would count as acked that nobody has sent.
 var (
 	errNoPlaceholder = errors.New("a produce request in another form than is known")
@@ -72,6 +90,7 @@ var (
 func (c *spliceConn) Write(b []byte) (int, error) {
 	n, err := c.write(b)
 	if err != nil {
+		c.noteEnd(err)
 		_ = c.raw.Close() // and not Conn, which waits until it has told the peer of the end
 	}
 	return n, err
