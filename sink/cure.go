@@ -52,7 +52,11 @@ func (c *Config) security() auth.Security {
 // operatorCures reports whether only an operator can cure an error that is waited out: passwords are rotated and certificates end while relays
 // run.
 func operatorCures(err error) bool {
-	return permanent(err) || kafkaerror.Classify(err) == kafkaerror.Alarm
+	if permanent(err) {
+		return true
+	}
+	class := kafkaerror.Classify(err)
+	return class == kafkaerror.Alarm || class == kafkaerror.Cut && kafkaerror.Cure(err) != "" // several events are divided
 }
 
 // cure returns what an operator can do about an error that is waited out; "": time cures it.

@@ -83,6 +83,7 @@ const (
 	TopicMissing       Code = "topic_missing"        // the topic does not exist
 	TopicNotAuthorized Code = "topic_not_authorized" // the right to write to the topic is missing
 	NotEnoughReplicas  Code = "not_enough_replicas"  // min.insync.replicas is not met
+	RequestCut         Code = "request_cut"          // the connection ends whenever a certain request is sent: it is too large for the brokers, or for what stands before them
 	AcksOverdue        Code = "acks_overdue"         // events have waited for ten seconds, and Kafka gives no reason
 )
 

@@ -10,6 +10,8 @@ package kafkaerror
 
 import (
 	"errors"
+	"fmt"
+	"time"
 
 	"github.com/IBM/sarama"
 
@@ -28,11 +30,41 @@ const (
 	Refused               // a record in the batch can never be accepted
 	Lost                  // the broker and the lane disagree on the sequence
 	Repeated              // the broker has seen the sequence: Done if an earlier attempt may have reached the log, else Lost
+	Cut                   // the connection ends whenever the batch is sent: divide it; a single event is resent, and an operator can cure it
 )
 
 // ErrOtherCluster is the error of a batch that would go to another cluster than the one that gave its producer id. Nothing was sent: there
 // the same id belongs to somebody else, whose sequences would pass for those of the batch.
 var ErrOtherCluster = errors.New("the brokers belong to another cluster than before")
+
+// RequestCut is the error of a request with one batch, each sending of which ended its connection while the broker answered other requests.
+// Brokers do so above socket.request.max.bytes, and so does what stands before them above a limit of its own. They name no reason, so this
+// is a conclusion, and for its caller to draw. The class is [Cut].
+type RequestCut struct {
+	Broker string // its address
+	Bytes  int    // of the request
+	Events int    // in it
+	Times  int    // how often the connection ended, one after the other
+	Err    error  // how it ended last
+}
+
+// Error says what happened, and how large the request is.
+func (e *RequestCut) Error() string {
+	return fmt.Sprintf("broker %s, or what stands before it, ended the connection %d times on getting this request of %d bytes, and answers others: %v", e.Broker, e.Times, e.Bytes, e.Err)
+}
+
+// Unwrap returns Err.
+func (e *RequestCut) Unwrap() error { return e.Err }
+
+// ResendCut is how often a single event is sent again that has ended its connection each time.
+const ResendCut = 30 * time.Second
+
+// cutOf returns the RequestCut in err, nil if there is none.
+func cutOf(err error) *RequestCut {
+	var cut *RequestCut
+	errors.As(err, &cut)
+	return cut
+}
 
 // Classify returns the class of the error that one partition answered a produce request with, or that ended the request. What a code means
 // in the field is said beside it. An error without a known code of Kafka's is Unclear, unless it has a method NotSent that returns true:
@@ -40,6 +72,9 @@ var ErrOtherCluster = errors.New("the brokers belong to another cluster than bef
 func Classify(err error) Class {
 	if errors.Is(err, ErrOtherCluster) {
 		return Lost
+	}
+	if cutOf(err) != nil {
+		return Cut
 	}
 	c := Unclear // the connection ended, or no answer for the partition came
 	if code, ok := codeOf(err); ok {
@@ -143,6 +178,9 @@ func Reason(err error) reason.Code {
 
 // WaitReason returns the code of an error that is waited for.
 func WaitReason(err error) reason.Code {
+	if cutOf(err) != nil {
+		return reason.RequestCut
+	}
 	code, ok := codeOf(err)
 	if !ok {
 		return reason.KafkaUnreachable
@@ -167,8 +205,14 @@ func WaitReason(err error) reason.Code {
 	return reason.KafkaNotReady
 }
 
-// Cure returns what an operator can do about a refusal or an alarm. User:NAME and --topic NAME in it stand for the names at hand.
+// Cure returns what an operator can do about a refusal, an alarm or a single event that is cut off. User:NAME and --topic NAME in it stand for the names at hand.
 func Cure(err error) string {
+	if cut := cutOf(err); cut != nil {
+		if cut.Events > 1 {
+			return "" // it is divided
+		}
+		return fmt.Sprintf("raise socket.request.max.bytes of the brokers above %d, or the limit of what stands between walpost and them, such as a proxy; the event is sent every %v until then", cut.Bytes, ResendCut)
+	}
 	code, _ := codeOf(err)
 	switch code {
 	case sarama.ErrMessageSizeTooLarge, sarama.ErrMessageSetSizeTooLarge:

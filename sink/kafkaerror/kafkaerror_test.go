@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"testing"
 
 	"github.com/IBM/sarama"
@@ -74,3 +75,17 @@ type notSent struct{ error }
 
 func (notSent) NotSent() bool   { return true }
 func (e notSent) Unwrap() error { return e.error }
+
+// A request that was cut off is a class of its own, whatever ended its connection. One event is named with a cure; several are divided, which
+// needs none.
+func TestRequestCut(t *testing.T) {
+	for events := 1; events <= 2; events++ {
+		err := fmt.Errorf("wrapped: %w", &RequestCut{Broker: "b:9092", Bytes: 123_456, Events: events, Times: 3, Err: notSent{io.EOF}})
+		if Classify(err) != Cut || WaitReason(err) != reason.RequestCut || !errors.Is(err, io.EOF) {
+			t.Errorf("class %d, reason %s", Classify(err), WaitReason(err))
+		}
+		if cure := Cure(err); (cure != "") != (events == 1) || events == 1 && !strings.Contains(cure, "socket.request.max.bytes of the brokers above 123456") {
+			t.Errorf("%d events: cure %q", events, cure)
+		}
+	}
+}

@@ -31,6 +31,7 @@ type journey struct {
 	resent   []byte                // what the next attempt has to be, nil: something else
 	delayed  []brokermodel.Request // cut off from us, and still on their way to the broker
 	doubt    bool                  // the head may be in the log under its present sequences: an attempt was not answered clearly
+	cuts     int                   // attempts in a row whose connection ended
 	strange  bool                  // the partition may know other sequences of the producer id than the lane does
 	leaked   map[uint64]bool
 	meaning  map[[2]int64]uint64 // which event a producer id's sequence stands for
@@ -150,6 +151,12 @@ func (j *journey) send(f fate) {
 	o, what := j.deliver(r, f)
 	// A leader that was deposed after the append answers as one that never was.
 	j.doubt = j.doubt || o.Err == errCut || f.way == answerIsUnclear && o.Err == f.code || o.Err == sarama.ErrNotLeaderForPartition
+	if o.Err != errCut {
+		j.cuts = 0
+	} else if j.cuts++; j.cuts >= 2 { // what the lane's driver concludes is wrong as often as not
+		o.Err = &kafkaerror.RequestCut{Times: j.cuts, Err: errCut}
+		what += ", once more"
+	}
 	j.tell("send %s to broker %d: %s", told(r), r.To, what)
 	next := j.settle(head, r, o)
 	j.history[len(j.history)-1] += " → " + next
@@ -262,6 +269,10 @@ func (j *journey) renew(o Outcome) string {
 	case kafkaerror.Refused:
 		if j.life.meet(&j.life.refused, refusalOf(o)); !j.doubt {
 			j.failf("a new producer id, although nothing of the head can be in the log")
+		}
+	case kafkaerror.Cut:
+		if len(j.lane.numbered) < 2 {
+			j.failf("a new producer id for one event, which was not divided")
 		}
 	default:
 		j.failf("a new producer id after %v", o.Err)

@@ -12,7 +12,7 @@ import (
 // No answer whatsoever but success lets go of a batch, however often it comes: it stays the lane's head, whole, with what is behind it
 // waiting. Only one event alone that Kafka refuses is reported, and stays too.
 func TestNoErrorDropsABatch(t *testing.T) {
-	answers := []error{io.EOF, errNoAnswer}
+	answers := []error{io.EOF, errNoAnswer, errCutOff}
 	for code := range sarama.KError(140) {
 		if code != sarama.ErrNoError && code != sarama.ErrDuplicateSequenceNumber { // which says that it is there
 			answers = append(answers, code)

@@ -73,6 +73,15 @@ func (l *Lane) Settle(o Outcome) (Step, *Batch) {
 		l.fail(o.Err)
 		return Renew, nil
 
+	case kafkaerror.Cut:
+		l.fail(o.Err)
+		if head.Count() > 1 {
+			l.divide(-1)
+			return Renew, nil // nobody has said what became of the head; what Refused says of that holds
+		}
+		l.unclear, l.sender = true, nil
+		return Resend, nil
+
 	default: // Wait, Unclear, Alarm
 		l.unclear = l.unclear || v == kafkaerror.Unclear
 		l.fail(o.Err)

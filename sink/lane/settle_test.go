@@ -8,7 +8,11 @@ import (
 	"testing"
 
 	"github.com/IBM/sarama"
+
+	"walpost/sink/kafkaerror"
 )
+
+var errCutOff = fmt.Errorf("wrapped: %w", &kafkaerror.RequestCut{Err: io.EOF})
 
 // Which answer leads to which step, from a clear and from an unclear state, for batches of one and of several records.
 func TestSettle(t *testing.T) {
@@ -58,6 +62,10 @@ func TestSettle(t *testing.T) {
 		{"named beyond the batch", sarama.ErrInvalidRecord, 4, 4, false, SendNext, queued, "[10+2 12+2]", false, 0, true},
 		{"named below the batch", sarama.ErrInvalidRecord, math.MinInt32, 4, false, SendNext, queued, "[10+2 12+2]", false, 0, true},
 		{"named alone", sarama.ErrInvalidRecord, 0, 1, false, Reject, stopped, "[10+1]", false, 0, true},
+
+		{"cut off for what it is", errCutOff, -1, 4, true, Renew, queued, "[10+2 12+2]", true, 1, true},
+		{"cut off, known before", errCutOff, -1, 5, false, Renew, queued, "[10+2 12+3]", false, 1, true},
+		{"cut off, alone", errCutOff, -1, 1, false, Resend, queued, "[10+1]", true, 1, false},
 
 		{"out of order", sarama.ErrOutOfOrderSequenceNumber, -1, 3, false, Renew, queued, "[10+3]", false, 1, true},
 		{"out of order, unclear before", sarama.ErrOutOfOrderSequenceNumber, -1, 3, true, Renew, queued, "[10+3]", true, 1, true},
