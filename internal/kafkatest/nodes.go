@@ -2,7 +2,9 @@ package kafkatest
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"syscall"
 	"time"
@@ -44,6 +46,20 @@ func (c *Cluster) StartNode(ctx context.Context, id int) error {
 		return err
 	}
 	return c.awaitUp(ctx, []node{n})
+}
+
+// Set changes a property of a node that is stopped, for its next start.
+func (c *Cluster) Set(id int, name, value string) error {
+	n, err := c.node(id)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(c.file(n, "properties"), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(f, "%s=%s\n", name, value) // the last line of a name counts
+	return errors.Join(err, f.Close())
 }
 
 // Freeze stops a node's process where it is: its connections stay open and
