@@ -39,7 +39,7 @@ type Config struct {
 
 	Codec            recordbatch.Codec // compression.type
 	Linger           time.Duration     // linger.ms: collected per broker
-	MaxRequestSize   int               // max.request.size: bytes of one batch, uncompressed
+	MaxRequestSize   int               // max.request.size: bytes of one request as sent, and of one batch uncompressed
 	RequestTimeout   time.Duration     // request.timeout.ms: how long a leader may wait for its followers; 0: DefaultRequestTimeout
 	AutoCreateTopics bool              // allow.auto.create.topics
 	Partitioner      record.Partitioner
@@ -52,8 +52,14 @@ type Config struct {
 	Trace *latencytrace.Recorder // where requests are recorded; nil: nowhere
 }
 
-// batchLimit is where a batch is full, in bytes, as long as its topic allows it.
-func (c *Config) batchLimit() int64 { return int64(min(c.MaxRequestSize, fullBatch)) }
+// batchLimit is where a batch is full, in bytes, as long as its topic allows it: alone in a request it fits into max.request.size, for it
+// never gets larger by being sealed. A batch of one event may be larger.
+func (c *Config) batchLimit() int64 {
+	return int64(max(min(c.MaxRequestSize-wire.Overhead(c.ClientID), fullBatch), recordbatch.HeadLen+1))
+}
+
+// requestLimit is the most bytes of a request as it is sent, unless it has one event alone.
+func (c *Config) requestLimit() int { return min(c.MaxRequestSize, maxRequest) }
 
 // Limits that follow from Kafka itself.
 const (
@@ -63,7 +69,7 @@ const (
 	// fullBatch is where a batch is full although max.request.size would let it grow. Larger ones are not faster, and a lane's buffer
 	// is a power of two: this one fits.
 	fullBatch = 256 << 10
-	// maxRequest bounds what several lanes put into one request.
+	// maxRequest is where a request is full although max.request.size would let it grow. Larger ones are not faster.
 	maxRequest = 4 << 20
 	// flowLinger is how long batches that are not full wait for more while the relay says that more is to come. Without it the small
 	// reads between two surges would become small requests, each of which costs a broker as much as a large one.

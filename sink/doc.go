@@ -6,6 +6,7 @@
 //   - Nothing is given up because of time: a batch is sent until the brokers' answer is definitive.
 //   - An event that a broker refuses for what it is (too large, invalid) is singled out and reported as rejected. Its lane stops there, so
 //     that nothing behind it overtakes it.
+//   - A request that a broker answers by ending the connection does not hold up other partitions for long: its lane is found and sent apart.
 //   - An ack means that all in-sync replicas have the event.
 //
 // # What it leaves to its caller

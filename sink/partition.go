@@ -23,6 +23,7 @@ type partition struct {
 	// The lane's driver's.
 	searches int       // how often its leader was looked for in vain
 	searched time.Time // when that began
+	apart    *apart    // how it is sent apart from the others, nil: with them
 
 	queued *latencytrace.Queue // when the lane was last queued, if that is traced
 	behind bool                // the lane is queued because the request before was answered, if that is traced
@@ -34,6 +35,7 @@ func (part *partition) String() string {
 
 // giveBack empties the lane of a partition that is no more. The lane is at rest, so it has no driver.
 func (part *partition) giveBack() []*unplaced {
+	part.apart = nil
 	var back []*unplaced
 	for _, b := range part.lane.GiveBack() {
 		u := &unplaced{Batch: *b, explicit: make([]int32, b.Count())}
@@ -65,12 +67,13 @@ func (p *Producer) findLeaders(parts []*partition) {
 		}
 	}
 	for _, part := range parts {
+		searches := part.searches
+		part.searches = 0 // whoever has the lane next is its driver
 		if part.lane.StopIfGone() || p.toLeader(part) {
-			part.searches = 0
 			continue
 		}
 		_, err := p.meta.Leader(part.topic.name, part.index)
-		if part.searches++; part.searches == 1 {
+		if part.searches = searches + 1; searches == 0 {
 			part.searched = time.Now()
 		}
 		part.topic.warn(p, part, part.searched, err)

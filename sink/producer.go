@@ -33,6 +33,7 @@ type Producer struct {
 	confirmFewer time.Duration            // how long a broker has to tell of fewer partitions than are needed
 	refreshEvery time.Duration            // how often topics are looked at although nothing has happened
 	flow         time.Duration            // how long a batch that is not full waits while more is flowing
+	lonePause    time.Duration            // see sender_narrow.go
 	forgetAfter  time.Duration            // how long a topic may be silent before it is forgotten
 	linger       atomic.Int64             // how long it waits now, in nanoseconds
 	registered   sync.Once                // whether status and metrics know of the producer
@@ -76,7 +77,7 @@ type Producer struct {
 // newProducer returns a producer without an identity. It asks nothing by itself until events come. ask is closed with it, if it can be.
 func newProducer(cfg *Config, log *slog.Logger, m *sinkMetrics, acks Acks, s *wire.Splicer, connect *sarama.Config, ask metadata.Asker) *Producer {
 	p := &Producer{cfg: cfg, log: log, metrics: m, acks: acks, splicer: s, connect: connect, confirmFewer: confirmFewerFor, refreshEvery: refreshTopicsEvery,
-		flow: flowLinger, forgetAfter: forgetAfter, topics: map[string]*topic{}, senders: map[int32]*sender{}, known: map[string]*topic{}}
+		flow: flowLinger, forgetAfter: forgetAfter, lonePause: lonePause, topics: map[string]*topic{}, senders: map[int32]*sender{}, known: map[string]*topic{}}
 	p.composer = record.NewComposer(cfg.Record, p.reservedHeader())
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.resends.p, p.resends.wake, p.ids.p = p, make(chan struct{}, 1), p

@@ -25,6 +25,9 @@ type sender struct {
 	greeting wire.Greeting // of the connection
 	greeted  bool          // there is one
 
+	empty wire.Size     // of a request without parts
+	woken chan struct{} // tells runApart that queue or due times have changed, or that the sender is closed
+
 	mu         sync.Mutex // innermost, see Producer.mu
 	cond       *sync.Cond
 	ready      []*partition          // queued
@@ -37,6 +40,9 @@ type sender struct {
 	conn       int                   // number of the connection
 	broken     bool                  // it failed: the loop closes it
 	closed     bool
+	hangUps    hangUps       // see sender_narrow.go
+	apart      []*apartEntry // what is sent apart, see sender_apart.go
+	apartRuns  bool          // runApart does
 }
 
 // request is a produce request under way.
@@ -44,6 +50,8 @@ type request struct {
 	sent  time.Time
 	conn  int
 	parts []part
+	size  wire.Size
+	alone bool          // it has one part, and nothing else is under way
 	trace *requestTrace // nil: it is not traced
 }
 
@@ -58,7 +66,10 @@ func newSender(p *Producer, b *sarama.Broker) *sender {
 	if err != nil {
 		panic(err) // NewKafka has made one of the same kind
 	}
-	s := &sender{p: p, broker: b, encoder: encoder, requests: map[*request]struct{}{}}
+	s := &sender{p: p, broker: b, encoder: encoder, empty: wire.NewSize(p.cfg.ClientID), woken: make(chan struct{}, 1), requests: map[*request]struct{}{}}
+	if before := p.senders[b.ID()]; before != nil { // p.mu is held
+		s.hangUps = before.inherited()
+	}
 	s.cond = sync.NewCond(&s.mu)
 	p.work.Go(s.run)
 	p.work.Go(s.watch)
@@ -70,6 +81,9 @@ func (s *sender) Addr() string { return s.broker.Addr() }
 
 // push queues a partition's lane, which waits for the linger unless it has a full batch. It returns false when the sender is closed.
 func (s *sender) push(part *partition, full bool) bool {
+	if part.apart != nil {
+		return s.pushApart(part, nil, "")
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -140,6 +154,7 @@ func (s *sender) close() {
 	s.ready = nil
 	s.mu.Unlock()
 	s.cond.Broadcast()
+	s.wakeApart()
 	for _, part := range left {
 		s.p.resends.add(part, 0, nil, false)
 	}
@@ -148,42 +163,71 @@ func (s *sender) close() {
 // run sends requests until the sender is closed.
 func (s *sender) run() {
 	defer func() { _ = s.broker.Close() }() // which waits for the answers that are under way
+	var kept part                           // taken for a request that it did not fit into: the first of the next one
 	for {
 		queue, closed := s.wait()
 		if closed {
 			return
 		}
 		err := s.connect()
-		for len(queue) > 0 {
-			r := &request{trace: s.traceRequest()}
-			size := 0
-			for len(queue) > 0 && (size == 0 || size < maxRequest) {
-				next := queue[0]
-				queue = queue[1:]
-				b, failed := next.lane.Take(s, s.encoder, s.greeting.Cluster)
-				if err != nil {
-					failed = err
-				}
-				if b != nil && failed != nil {
-					s.p.finish(next, b, lane.Outcome{Err: failed, Named: -1})
-				} else if b != nil {
-					r.parts = append(r.parts, part{next, b})
-					r.trace.add(next, b)
-					size += len(b.Wire())
-				}
-			}
-			if len(r.parts) > 0 {
+		for len(queue) > 0 || kept.batch != nil {
+			var r *request
+			if r, queue, kept = s.gather(queue, kept, err); len(r.parts) > 0 {
 				s.send(r)
 			}
 		}
 	}
 }
 
+// gather puts together the next request: kept, if that is one, and what the lanes at the head of the queue have, as long as it fits. It
+// returns the rest of the queue and the part that did not fit. That one is taken already, for its size is not known before it is sealed.
+// With an error of the connection, what is taken is settled with that.
+func (s *sender) gather(queue []*partition, kept part, failed error) (*request, []*partition, part) {
+	r := &request{size: s.empty, trace: s.traceRequest()}
+	b := s.bounds()
+	for len(queue) > 0 || kept.batch != nil {
+		next := kept
+		if kept = (part{}); next.batch == nil {
+			if len(r.parts) > 0 && r.size.Bytes() >= b.request {
+				break
+			}
+			next.partition, queue = queue[0], queue[1:]
+			var err error
+			next.batch, err = next.partition.lane.Take(s, s.encoder, s.greeting.Cluster)
+			if next.batch == nil {
+				continue
+			}
+			if failed != nil {
+				err = failed
+			}
+			if err != nil {
+				s.p.finish(next.partition, next.batch, lane.Outcome{Err: err, Named: -1})
+				continue
+			}
+		}
+		topic, length := next.partition.topic.name, len(next.batch.Wire())
+		if s.empty.With(topic, length).Bytes() >= b.apart {
+			s.setApart(next)
+			continue
+		}
+		size := r.size.With(topic, length)
+		if len(r.parts) > 0 && size.Bytes() > b.request {
+			return r, queue, next
+		}
+		r.parts, r.size = append(r.parts, next), size
+		r.trace.add(next.partition, next.batch)
+		if b.narrow {
+			break
+		}
+	}
+	return r, queue, part{}
+}
+
 // wait returns the partitions of the next requests. A connection that failed is closed meanwhile.
 func (s *sender) wait() (queue []*partition, closed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for (len(s.ready) == 0 || !s.skipLinger || s.holds > 0 || len(s.requests) >= wire.MaxOpenRequests) && !s.closed {
+	for (len(s.ready) == 0 || !s.skipLinger || s.holds > 0 || s.full()) && !s.closed {
 		if s.broken {
 			s.mu.Unlock()
 			s.disconnect()
@@ -200,7 +244,18 @@ func (s *sender) wait() (queue []*partition, closed bool) {
 	}
 	queue = s.ready
 	s.ready, s.skipLinger = nil, false
+	if s.hangUps.narrow(time.Now()) {
+		s.hangUps.order(queue)
+	}
 	return queue, false
+}
+
+// full reports whether so many requests are under way that none can go now. s.mu is held.
+func (s *sender) full() bool {
+	if s.hangUps.narrow(time.Now()) {
+		return len(s.requests) > 0
+	}
+	return len(s.requests) >= wire.MaxOpenRequests
 }
 
 // disconnect closes a connection that failed. Its requests have failed with it.
@@ -247,12 +302,13 @@ func (s *sender) send(r *request) {
 	slices.SortStableFunc(r.parts, func(a, b part) int { return strings.Compare(a.partition.topic.name, b.partition.topic.name) })
 	s.mu.Lock()
 	// Were AsyncProduce to wait for a free place, it would do so with the broker locked, and nobody could close a stuck connection.
-	for len(s.requests) >= wire.MaxOpenRequests && !s.closed {
+	for s.full() && !s.closed {
 		s.cond.Wait()
 	}
 	broken := s.broken
 	r.sent, r.conn = time.Now(), s.conn
 	s.lastSent = r.sent
+	r.alone = len(r.parts) == 1 && len(s.requests) == 0 && s.hangUps.narrow(r.sent)
 	r.trace.sent(r.sent, len(s.requests))
 	s.requests[r] = struct{}{}
 	s.mu.Unlock()
@@ -279,6 +335,11 @@ func (s *sender) answered(r *request, answers []wire.Answer, err error) {
 	defer s.p.work.Done()
 	r.trace.answered(err)
 	defer r.trace.settled()
+	ended := hungUp(err)
+	failures := 0
+	if ended {
+		failures = s.p.splicer.Failures(s.Addr())
+	}
 	s.mu.Lock()
 	delete(s.requests, r)
 	if err == nil {
@@ -290,12 +351,22 @@ func (s *sender) answered(r *request, answers []wire.Answer, err error) {
 		s.conn++
 		s.broken = true
 	}
+	var found finding
+	if ended {
+		found = s.hangUps.ended(r, failures, s.p.lonePause, time.Now())
+	} else if err == nil {
+		found = s.hangUps.answered(r, time.Now())
+	}
 	s.holds++
 	s.mu.Unlock()
 	defer s.release(false, false)
 	if broken {
 		s.p.metrics.connected.Set(0)
 		s.p.metrics.reconnects.Inc()
+	}
+	s.tell(found)
+	if found.suspect != nil {
+		found.suspect.apart = &apart{left: r.parts[0].batch.Count()}
 	}
 	if err == nil {
 		s.p.metrics.duration.Observe(time.Since(r.sent).Seconds())

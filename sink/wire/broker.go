@@ -95,11 +95,12 @@ func (d *cutDialer) cut() {
 
 // Answers reports whether a broker answers a plain question over a connection of its own: which requests it takes.
 func Answers(addr string, cfg *sarama.Config) bool {
-	b, err := Connect(addr, cfg)
+	b, cut, err := ConnectWithin(addr, cfg, ReadTimeout)
 	if err != nil {
 		return false
 	}
 	defer b.Close()
+	defer time.AfterFunc(ReadTimeout, cut).Stop()
 	_, err = askProduceRange(b)
 	return err == nil
 }

@@ -95,7 +95,7 @@ type Kafka struct {
 	CompressionType string `key:"compression.type"`
 	// LingerMS is how long, in milliseconds, a broker's events are collected before they are sent.
 	LingerMS int `key:"linger.ms"`
-	// MaxRequestSize is bytes of one batch, uncompressed. A larger event travels alone.
+	// MaxRequestSize is bytes of one request as sent, and of one batch, uncompressed. A larger event travels alone.
 	MaxRequestSize Size `key:"max.request.size"`
 	// RequestTimeoutMS is how long, in milliseconds, a leader may wait for its followers. The answer is waited for up to 5 s longer.
 	RequestTimeoutMS int `key:"request.timeout.ms"`

@@ -1,0 +1,264 @@
+package sink
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"time"
+
+	"github.com/IBM/sarama"
+
+	"walpost/internal/reason"
+	"walpost/sink/kafkaerror"
+	"walpost/sink/lane"
+	"walpost/sink/record"
+	"walpost/sink/recordbatch"
+	"walpost/sink/wire"
+)
+
+// apart is how a lane is sent whose requests have ended their connections, or would: one at a time, each over a connection of its own, so
+// that the others keep theirs. It belongs to the lane's driver.
+type apart struct {
+	left  int32 // events to be acked until the lane is sent with the others again: those of the batch that was suspected
+	cuts  int   // connections in a row that ended on its head, with the broker answering a question over another one after each
+	tries int   // the same, since it was last divided or answered: for pauses
+}
+
+// pause returns how long the lane's next attempt waits.
+func (a *apart) pause() time.Duration {
+	if a.tries == 0 {
+		return 0
+	}
+	d := min(50*time.Millisecond<<min(a.tries, 16), kafkaerror.ResendCut)
+	return d - rand.N(d/4)
+}
+
+// apartEntry is a lane that is to be sent apart.
+type apartEntry struct {
+	part
+	cluster string // under whose producer id the batch was taken, if there is one
+	due     time.Time
+}
+
+// setApart has a lane sent apart whose batch is taken already. The loop calls it.
+func (s *sender) setApart(p part) {
+	p.partition.apart = &apart{left: p.batch.Count()}
+	if !s.pushApart(p.partition, p.batch, s.greeting.Cluster) {
+		s.p.finish(p.partition, p.batch, lane.Outcome{Err: errSenderClosed, Named: -1})
+	}
+}
+
+// errSenderClosed is of a batch that was not sent any more.
+var errSenderClosed = wire.Unsent(fmt.Errorf("the broker has another address: %w", net.ErrClosed))
+
+// pushApart queues a lane to be sent apart, with its batch if that is taken already. It returns false when the sender is closed.
+func (s *sender) pushApart(p *partition, taken *lane.Batch, cluster string) bool {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return false
+	}
+	s.apart = append(s.apart, &apartEntry{part{p, taken}, cluster, time.Now().Add(p.apart.pause())})
+	runs := s.apartRuns
+	s.apartRuns = true
+	s.mu.Unlock()
+	if runs {
+		s.wakeApart()
+	} else {
+		s.p.start(s.runApart)
+	}
+	return true
+}
+
+func (s *sender) wakeApart() {
+	select {
+	case s.woken <- struct{}{}:
+	default:
+	}
+}
+
+// runApart sends what is queued to be sent apart, each when it is due, until there is nothing.
+func (s *sender) runApart() {
+	encoder, err := recordbatch.NewEncoder(s.p.cfg.Codec)
+	if err != nil {
+		panic(err) // newSender has made one of the same kind
+	}
+	for {
+		next, wait := s.nextApart()
+		switch {
+		case next != nil:
+			s.sendApart(next, encoder)
+		case wait < 0:
+			return
+		default:
+			timer := time.NewTimer(wait)
+			select {
+			case <-s.p.ctx.Done():
+			case <-s.woken:
+			case <-timer.C:
+			}
+			timer.Stop()
+		}
+	}
+}
+
+// nextApart takes the entry that is due, or returns how long it is until one is. The wait is negative when there is none any more: then
+// runApart has ended.
+func (s *sender) nextApart() (due *apartEntry, wait time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.p.ctx.Err() != nil || len(s.apart) == 0 {
+		s.apartRuns = false
+		return nil, -1
+	}
+	first, now := 0, time.Now()
+	for i, e := range s.apart {
+		if e.due.Before(s.apart[first].due) {
+			first = i
+		}
+	}
+	next := s.apart[first]
+	if next.due.After(now) && !s.closed {
+		return nil, next.due.Sub(now)
+	}
+	s.apart = append(s.apart[:first], s.apart[first+1:]...)
+	return next, 0
+}
+
+// sendApart sends one batch, waits for its answer, and settles it.
+func (s *sender) sendApart(e *apartEntry, encoder *recordbatch.Encoder) {
+	p, b := e.partition, e.batch
+	s.mu.Lock()
+	closed := s.closed
+	s.mu.Unlock()
+	switch {
+	case closed && b == nil:
+		s.p.resends.add(p, 0, nil, false)
+		return
+	case closed:
+		s.p.finish(p, b, lane.Outcome{Err: errSenderClosed, Named: -1})
+		return
+	}
+	conn, greeting, err := s.connectApart()
+	if conn != nil {
+		defer conn.Close()
+	}
+	var unsealed error
+	switch {
+	case b == nil:
+		if b, unsealed = p.lane.Take(s, encoder, greeting.Cluster); b == nil {
+			return // another sender has the lane, or nothing is there to be sent
+		}
+	case e.cluster != greeting.Cluster:
+		unsealed = kafkaerror.ErrOtherCluster
+	}
+	if err == nil {
+		err = unsealed
+	}
+	if err != nil {
+		s.p.finish(p, b, lane.Outcome{Err: err, Named: -1})
+		return
+	}
+	size := s.empty.With(p.topic.name, len(b.Wire())).Bytes()
+	answer, err := s.askApart(conn, greeting, p, b)
+	switch {
+	case err == nil:
+		s.passed(p, b, size, answer)
+		s.p.finish(p, b, lane.Outcome(answer))
+		return
+	case hungUp(err):
+		err = s.cut(p, b, size, err)
+	}
+	s.p.finish(p, b, lane.Outcome{Err: err, Named: -1})
+}
+
+// connectApart returns a connection that is used once, and what its broker told. The error is of a request of which nothing was written.
+func (s *sender) connectApart() (*sarama.Broker, wire.Greeting, error) {
+	conn, cut, err := wire.ConnectWithin(s.Addr(), s.p.brokerConfig(), wire.ReadTimeout)
+	if err != nil {
+		return nil, wire.Greeting{}, wire.Unsent(err)
+	}
+	defer time.AfterFunc(wire.ReadTimeout, cut).Stop()
+	greeting, err := wire.Greet(conn, false)
+	if err != nil {
+		return conn, greeting, wire.Unsent(err)
+	}
+	return conn, greeting, nil
+}
+
+// askApart sends a batch and waits for its answer.
+func (s *sender) askApart(conn *sarama.Broker, greeting wire.Greeting, p *partition, b *lane.Batch) (wire.Answer, error) {
+	type result struct {
+		answers []wire.Answer
+		err     error
+	}
+	ended := make(chan result, 1)
+	parts := []wire.Part{{Topic: p.topic.name, Partition: p.index, Batch: b.Wire()}}
+	if err := s.p.splicer.Produce(conn, greeting, parts, func(answers []wire.Answer, err error) { ended <- result{answers, err} }); err != nil {
+		return wire.Answer{}, err
+	}
+	r := <-ended
+	if r.err != nil {
+		return wire.Answer{}, r.err
+	}
+	return r.answers[0], nil
+}
+
+// passed notes that a batch was answered. Its lane is sent with the others again once all that was suspected is through, or was judged.
+func (s *sender) passed(p *partition, b *lane.Batch, size int, answer wire.Answer) {
+	a := p.apart
+	a.cuts, a.tries = 0, 0
+	if a.left -= b.Count(); a.left <= 0 || answer.Err != nil {
+		p.apart = nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.hangUps.bound == 0 || size < s.hangUps.bound {
+		return
+	}
+	// The limit was raised, or there never was one: what waits is tried at once.
+	s.hangUps.bound = 0
+	for _, e := range s.apart {
+		e.due = time.Time{}
+	}
+}
+
+// cut notes that the connection ended on a batch, and returns the error to settle it with. Only when that has happened before, and the broker
+// is there all the same, is the request held to be the cause.
+func (s *sender) cut(p *partition, b *lane.Batch, size int, err error) error {
+	a := p.apart
+	if !wire.Answers(s.Addr(), s.p.brokerConfig()) {
+		a.cuts = 0
+		return err
+	}
+	a.cuts++
+	a.tries++
+	s.mu.Lock()
+	h := &s.hangUps
+	known := h.bound > 0 && size >= h.bound
+	if known = known || a.cuts >= apartAfter; known && (h.bound == 0 || size < h.bound) {
+		h.bound = size
+	}
+	s.mu.Unlock()
+	if !known {
+		return err
+	}
+	cut := &kafkaerror.RequestCut{Broker: s.Addr(), Bytes: size, Events: int(b.Count()), Times: a.cuts, Err: err}
+	if b.Count() > 1 {
+		length := b.Len()
+		a.cuts, a.tries = 0, 0
+		s.p.start(func() { p.topic.shrink(s.p, length) })
+		return cut
+	}
+	return s.p.cutEvent(p, b, cut)
+}
+
+// cutEvent returns the error of a batch of one event that cannot be sent. The event is none that was refused: it waits.
+func (p *Producer) cutEvent(part *partition, b *lane.Batch, cut *kafkaerror.RequestCut) (err error) {
+	b.Each(func(_ int, r recordbatch.Raw, _ uint64) {
+		event := record.BadRecord(part.topic.name, r, cut)
+		event.Code, event.Cure = reason.RequestCut, "" // whoever logs it has the cure
+		err = fmt.Errorf("partition %d: %w", part.index, event)
+	})
+	return err
+}
