@@ -36,7 +36,6 @@ type sender struct {
 	requests   map[*request]struct{} // under way
 	holds      int                   // while it is above 0, lanes are being queued together and no request leaves
 	lastSent   time.Time             // when the last request was sent
-	takes      time.Duration         // how long requests take, see gap
 	conn       int                   // number of the connection
 	broken     bool                  // it failed: the loop closes it
 	closed     bool
@@ -342,9 +341,6 @@ func (s *sender) answered(r *request, answers []wire.Answer, err error) {
 	}
 	s.mu.Lock()
 	delete(s.requests, r)
-	if err == nil {
-		s.took(time.Since(r.sent))
-	}
 	// All requests of a connection fail with it. Only the first of them says so: by the second, there may be a new one.
 	broken := err != nil && r.conn == s.conn
 	if broken {
