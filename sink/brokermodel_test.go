@@ -1,6 +1,7 @@
 package sink
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 
 	"walpost/internal/kafkatest"
 	"walpost/sink/internal/brokermodel"
+	"walpost/sink/metadata"
 	"walpost/sink/recordbatch"
 	"walpost/sink/wire"
 )
@@ -181,26 +183,31 @@ func dialPartition(t *testing.T, brokers []string, name string) func(batch []byt
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := sarama.NewClient(brokers, cfg)
+	ask := metadata.NewBrokers(cfg, brokers)
+	defer ask.Close()
+	meta := metadata.New(ask, func([]string) {})
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		meta.Run(ctx)
+	}()
+	defer func() { stop(); <-ended }()
+	var leader *sarama.Broker
+	until(t, "the partition's leader", func() bool {
+		<-meta.Look(name, 0)
+		leader, err = meta.Leader(name, 0)
+		return err == nil
+	})
+	link, err := s.Link(leader.Addr(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { client.Close() })
-	broker, err := client.Leader(name, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := broker.Connected(); err != nil {
-		t.Fatal(err)
-	}
-	greeting, err := wire.Greet(broker, true)
-	if err != nil {
-		t.Fatal(err)
-	}
+	t.Cleanup(link.Close)
 	return func(batch []byte) wire.Answer {
 		t.Helper()
 		answered := make(chan wire.Answer, 1)
-		err = s.Produce(broker, greeting, []wire.Part{{Topic: name, Batch: batch}}, func(answers []wire.Answer, err error) {
+		err = link.Produce([]wire.Part{{Topic: name, Batch: batch}}, func(answers []wire.Answer, err error) {
 			if err != nil {
 				t.Error(err)
 				answers = []wire.Answer{{Err: err, Named: -1}}

@@ -1,7 +1,6 @@
 package sink
 
 import (
-	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -20,10 +19,9 @@ type sender struct {
 	p      *Producer
 	broker *sarama.Broker
 
-	// The loop's, which alone opens and closes the connection.
-	encoder  *recordbatch.Encoder
-	greeting wire.Greeting // of the connection
-	greeted  bool          // there is one
+	// The loop's, which alone makes and closes the connection.
+	encoder *recordbatch.Encoder
+	link    *wire.Link // nil: there is none
 
 	empty wire.Size     // of a request without parts
 	woken chan struct{} // tells runApart that queue or due times have changed, or that the sender is closed
@@ -161,8 +159,8 @@ func (s *sender) close() {
 
 // run sends requests until the sender is closed.
 func (s *sender) run() {
-	defer func() { _ = s.broker.Close() }() // which waits for the answers that are under way
-	var kept part                           // taken for a request that it did not fit into: the first of the next one
+	defer s.disconnect()
+	var kept part // taken for a request that it did not fit into: the first of the next one
 	for {
 		queue, closed := s.wait()
 		if closed {
@@ -192,7 +190,7 @@ func (s *sender) gather(queue []*partition, kept part, failed error) (*request, 
 			}
 			next.partition, queue = queue[0], queue[1:]
 			var err error
-			next.batch, err = next.partition.lane.Take(s, s.encoder, s.greeting.Cluster)
+			next.batch, err = next.partition.lane.Take(s, s.encoder, s.cluster())
 			if next.batch == nil {
 				continue
 			}
@@ -257,17 +255,19 @@ func (s *sender) full() bool {
 	return len(s.requests) >= wire.MaxOpenRequests
 }
 
-// disconnect closes a connection that failed. Its requests have failed with it.
+// disconnect closes the connection, if there is one. Of one that failed, the requests have failed with it.
 func (s *sender) disconnect() {
-	_ = s.broker.Close()
-	s.greeted = false
+	if s.link != nil {
+		s.link.Close()
+	}
+	s.link = nil
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.broken = false
 }
 
-// connect makes sure that there is a connection which has greeted us: whatever stands behind the broker's address by now, it takes our
-// requests, and is known to be of the cluster that gave the producer ids, or not. An error means that nothing was sent.
+// connect makes sure that there is a connection. Whatever stands behind the broker's address by now, it takes our requests, and is known to be
+// of the cluster that gave the producer ids, or not. An error means that nothing was sent.
 func (s *sender) connect() error {
 	s.mu.Lock()
 	broken := s.broken
@@ -275,24 +275,25 @@ func (s *sender) connect() error {
 	if broken {
 		s.disconnect()
 	}
-	if s.greeted {
+	if s.link != nil {
 		return nil
 	}
-	err := s.broker.Open(s.p.brokerConfig())
-	if err == nil || errors.Is(err, sarama.ErrAlreadyConnected) {
-		_, err = s.broker.Connected() // it waits for the opening
-	}
-	if err == nil {
-		s.greeting, err = wire.Greet(s.broker, false)
-	}
+	link, err := s.p.splicer.Link(s.Addr(), s.p.brokerConfig())
 	if err != nil {
-		_ = s.broker.Close()
 		s.p.metrics.connected.Set(0)
 		s.p.metrics.reconnects.Inc()
-		return wire.Unsent(err)
+		return err
 	}
-	s.greeted = true
+	s.link = link
 	return nil
+}
+
+// cluster returns the id of the cluster that is connected to.
+func (s *sender) cluster() string {
+	if s.link == nil {
+		return ""
+	}
+	return s.link.Cluster
 }
 
 // send sends one request. Its parts of one topic are put together, as a request has them. answered is called in a goroutine of sarama's, or
@@ -318,10 +319,10 @@ func (s *sender) send(r *request) {
 		parts[i] = wire.Part{Topic: p.partition.topic.name, Partition: p.partition.index, Batch: p.batch.Wire()}
 	}
 	err := error(nil)
-	if broken { // what stands behind the address now may be another cluster
+	if broken || s.link == nil { // what stands behind the address now may be another cluster
 		err = wire.Unsent(sarama.ErrNotConnected)
 	} else {
-		err = s.p.splicer.Produce(s.broker, s.greeting, parts, func(answers []wire.Answer, err error) { s.answered(r, answers, err) })
+		err = s.link.Produce(parts, func(answers []wire.Answer, err error) { s.answered(r, answers, err) })
 	}
 	r.trace.written()
 	if err != nil {

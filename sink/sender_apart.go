@@ -6,8 +6,6 @@ import (
 	"net"
 	"time"
 
-	"github.com/IBM/sarama"
-
 	"walpost/internal/reason"
 	"walpost/sink/kafkaerror"
 	"walpost/sink/lane"
@@ -43,7 +41,7 @@ type apartEntry struct {
 // setApart has a lane sent apart whose batch is taken already. The loop calls it.
 func (s *sender) setApart(p part) {
 	p.partition.apart = &apart{left: p.batch.Count()}
-	if !s.pushApart(p.partition, p.batch, s.greeting.Cluster) {
+	if !s.pushApart(p.partition, p.batch, s.cluster()) {
 		s.p.finish(p.partition, p.batch, lane.Outcome{Err: errSenderClosed, Named: -1})
 	}
 }
@@ -139,17 +137,19 @@ func (s *sender) sendApart(e *apartEntry, encoder *recordbatch.Encoder) {
 		s.p.finish(p, b, lane.Outcome{Err: errSenderClosed, Named: -1})
 		return
 	}
-	conn, greeting, err := s.connectApart()
-	if conn != nil {
-		defer conn.Close()
+	link, err := s.p.splicer.Link(s.Addr(), s.p.brokerConfig())
+	cluster := e.cluster
+	if err == nil {
+		defer link.Close()
+		cluster = link.Cluster
 	}
 	var unsealed error
 	switch {
 	case b == nil:
-		if b, unsealed = p.lane.Take(s, encoder, greeting.Cluster); b == nil {
+		if b, unsealed = p.lane.Take(s, encoder, cluster); b == nil {
 			return // another sender has the lane, or nothing is there to be sent
 		}
-	case e.cluster != greeting.Cluster:
+	case e.cluster != cluster:
 		unsealed = kafkaerror.ErrOtherCluster
 	}
 	if err == nil {
@@ -160,7 +160,7 @@ func (s *sender) sendApart(e *apartEntry, encoder *recordbatch.Encoder) {
 		return
 	}
 	size := s.empty.With(p.topic.name, len(b.Wire())).Bytes()
-	answer, err := s.askApart(conn, greeting, p, b)
+	answer, err := s.askApart(link, p, b)
 	switch {
 	case err == nil:
 		s.passed(p, b, size, answer)
@@ -172,29 +172,15 @@ func (s *sender) sendApart(e *apartEntry, encoder *recordbatch.Encoder) {
 	s.p.finish(p, b, lane.Outcome{Err: err, Named: -1})
 }
 
-// connectApart returns a connection that is used once, and what its broker told. The error is of a request of which nothing was written.
-func (s *sender) connectApart() (*sarama.Broker, wire.Greeting, error) {
-	conn, cut, err := wire.ConnectWithin(s.Addr(), s.p.brokerConfig(), wire.ReadTimeout)
-	if err != nil {
-		return nil, wire.Greeting{}, wire.Unsent(err)
-	}
-	defer time.AfterFunc(wire.ReadTimeout, cut).Stop()
-	greeting, err := wire.Greet(conn, false)
-	if err != nil {
-		return conn, greeting, wire.Unsent(err)
-	}
-	return conn, greeting, nil
-}
-
 // askApart sends a batch and waits for its answer.
-func (s *sender) askApart(conn *sarama.Broker, greeting wire.Greeting, p *partition, b *lane.Batch) (wire.Answer, error) {
+func (s *sender) askApart(link *wire.Link, p *partition, b *lane.Batch) (wire.Answer, error) {
 	type result struct {
 		answers []wire.Answer
 		err     error
 	}
 	ended := make(chan result, 1)
 	parts := []wire.Part{{Topic: p.topic.name, Partition: p.index, Batch: b.Wire()}}
-	if err := s.p.splicer.Produce(conn, greeting, parts, func(answers []wire.Answer, err error) { ended <- result{answers, err} }); err != nil {
+	if err := link.Produce(parts, func(answers []wire.Answer, err error) { ended <- result{answers, err} }); err != nil {
 		return wire.Answer{}, err
 	}
 	r := <-ended

@@ -63,7 +63,7 @@ func (p *Producer) closeConnections() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, s := range p.senders {
-		_ = s.broker.Close()
+		p.splicer.Avoid(s.Addr(), 0)
 	}
 }
 

@@ -28,7 +28,6 @@ type Splicer struct {
 	mu         sync.Mutex // innermost: sarama holds a lock of its own when it dials, writes and closes; nothing waits for a peer under it
 	last       int64
 	requests   map[int64][]Part
-	awaited    map[int64]*spliceConn // by the requests that were written there and have no answer yet
 	conns      map[*spliceConn]struct{}
 	probed     map[string]time.Time // when addresses were asked what they speak, see CheckListener
 	avoidUntil map[string]time.Time // until when addresses are not dialed, see Avoid
@@ -37,7 +36,7 @@ type Splicer struct {
 
 // NewSplicer returns a splicer that encrypts and logs in by a. It connects to nothing by itself.
 func NewSplicer(a *auth.Access) *Splicer {
-	s := &Splicer{dialer: net.Dialer{KeepAlive: 30 * time.Second}, access: a, requests: map[int64][]Part{}, awaited: map[int64]*spliceConn{}, conns: map[*spliceConn]struct{}{},
+	s := &Splicer{dialer: net.Dialer{KeepAlive: 30 * time.Second}, access: a, requests: map[int64][]Part{}, conns: map[*spliceConn]struct{}{},
 		probed: map[string]time.Time{}, avoidUntil: map[string]time.Time{}, failures: map[string]int{}}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
@@ -56,28 +55,14 @@ func (s *Splicer) add(parts []Part) int64 {
 }
 
 // drop forgets a request. It reports whether nobody has begun to write it.
-func (s *Splicer) drop(number int64) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	_, unwritten := s.requests[number]
-	delete(s.requests, number)
-	if c := s.awaited[number]; c != nil {
-		c.awaits.Add(-1)
-		delete(s.awaited, number)
-	}
-	return unwritten
-}
+func (s *Splicer) drop(number int64) bool { return s.claim(number) != nil }
 
-// claim returns what is written on c in place of a placeholder, nil if that is not known.
-func (s *Splicer) claim(number int64, c *spliceConn) []Part {
+// claim returns what is written in place of a placeholder, nil if that is not known. Nobody gets it a second time.
+func (s *Splicer) claim(number int64) []Part {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	parts, ok := s.requests[number]
-	if ok {
-		delete(s.requests, number)
-		s.awaited[number] = c
-		c.awaits.Add(1)
-	}
+	parts := s.requests[number]
+	delete(s.requests, number)
 	return parts
 }
 

@@ -21,16 +21,16 @@ type Answer struct {
 
 var errNoAnswer = errors.New("the broker's answer leaves the partition out")
 
-// Produce sends one produce request to a broker whose connection has greeted us with g, and calls answered once with an answer for each part, in their order, or with the error that ended
+// Produce sends one produce request, and calls answered once with an answer for each part, in their order, or with the error that ended
 // the wait. An error that it returns means that the request could not be sent: answered is not called then. Such an error has a method
 // NotSent, which reports whether nothing was written either.
 //
 // Parts of one topic stand next to each other, and no batch changes until the answer is there. answered may run in sarama's receiving
 // goroutine, so it must not call the broker.
-func (s *Splicer) Produce(b *sarama.Broker, g Greeting, parts []Part, answered func([]Answer, error)) error {
+func (l *Link) Produce(parts []Part, answered func([]Answer, error)) error {
+	s := l.splicer
 	number := s.add(parts)
-	err := b.AsyncProduce(s.placeholder(parts, number, g.version), func(res *sarama.ProduceResponse, err error) {
-		s.drop(number)
+	err := l.broker.AsyncProduce(s.placeholder(parts, number, l.version), func(res *sarama.ProduceResponse, err error) {
 		if err != nil {
 			answered(nil, err)
 			return

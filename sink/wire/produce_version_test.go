@@ -120,7 +120,7 @@ func TestBrokerTakesEveryVersion(t *testing.T) {
 		var answers []Answer
 		send := func() {
 			answered := make(chan error, 1)
-			err := s.Produce(b, Greeting{version: version}, parts, func(a []Answer, err error) {
+			err := (&Link{Greeting{version: version}, b, s}).Produce(parts, func(a []Answer, err error) {
 				answers = a
 				answered <- err
 			})

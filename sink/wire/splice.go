@@ -33,7 +33,6 @@ type spliceConn struct {
 	splicer *Splicer
 	addr    string        // as it was dialed
 	joined  *bufio.Writer // under TLS, so that small pieces do not become records of their own
-	awaits  atomic.Int32  // produce requests that were written and have no answer yet
 	spoken  atomic.Bool   // the peer has said something
 
 	head []byte      // what is written of a request besides the batches
@@ -49,16 +48,6 @@ func (c *spliceConn) Close() error {
 	delete(c.splicer.conns, c)
 	c.splicer.mu.Unlock()
 	return c.Conn.Close()
-}
-
-// SetReadDeadline sets the deadline of the answer that is read next. sarama, which sets it before each, has one time-out for all requests.
-// While a produce request is under way the deadline is that of its answer: answers come in the order of their requests, so what was asked
-// behind one has to wait for it anyway.
-func (c *spliceConn) SetReadDeadline(t time.Time) error {
-	if c.awaits.Load() > 0 {
-		t = time.Now().Add(c.splicer.answerTimeout())
-	}
-	return c.Conn.SetReadDeadline(t)
 }
 
 // Read reads what the peer says.
@@ -107,7 +96,7 @@ func (c *spliceConn) write(b []byte) (int, error) {
 	if !ok {
 		return 0, errNoPlaceholder
 	}
-	parts := c.splicer.claim(number, c)
+	parts := c.splicer.claim(number)
 	if parts == nil {
 		return 0, errNoRequest
 	}

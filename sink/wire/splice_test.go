@@ -220,7 +220,7 @@ func TestEveryProduceWaitsForAllReplicas(t *testing.T) {
 	s := NewSplicer(nil)
 	b, far := spliced(t, s)
 	parts := partsOf(t, "a/0", "b/1")
-	go s.Produce(b, Greeting{version: usualProduce}, parts, func([]Answer, error) {})
+	go (&Link{Greeting{version: usualProduce}, b, s}).Produce(parts, func([]Answer, error) {})
 	if p := readProduce(t, far); p.acks != -1 {
 		t.Errorf("acks=%d, want -1, which is all", p.acks)
 	}
@@ -286,7 +286,7 @@ func TestNothingWritten(t *testing.T) {
 		t.Fatal(err)
 	}
 	unexpected := func([]Answer, error) { t.Error("an answer to what was not sent") }
-	if err := s.Produce(refused, Greeting{version: usualProduce}, partsOf(t, "a/0"), unexpected); !errors.Is(err, syscall.ECONNREFUSED) || !errors.As(err, &sent) || !sent.NotSent() {
+	if err := (&Link{Greeting{version: usualProduce}, refused, s}).Produce(partsOf(t, "a/0"), unexpected); !errors.Is(err, syscall.ECONNREFUSED) || !errors.As(err, &sent) || !sent.NotSent() {
 		t.Errorf("nobody listens: %v", err)
 	}
 	gone, far := spliced(t, s)
@@ -294,10 +294,10 @@ func TestNothingWritten(t *testing.T) {
 		_, _ = io.ReadFull(far, make([]byte, 10))
 		far.Close()
 	}()
-	if err := s.Produce(gone, Greeting{version: usualProduce}, partsOf(t, "a/0"), unexpected); err == nil || !errors.As(err, &sent) || sent.NotSent() {
+	if err := (&Link{Greeting{version: usualProduce}, gone, s}).Produce(partsOf(t, "a/0"), unexpected); err == nil || !errors.As(err, &sent) || sent.NotSent() {
 		t.Errorf("a write that failed: %v", err)
 	}
-	if len(s.requests) > 0 || len(s.awaited) > 0 {
-		t.Errorf("%d requests are remembered, %d as sent", len(s.requests), len(s.awaited))
+	if len(s.requests) > 0 {
+		t.Errorf("%d requests are remembered", len(s.requests))
 	}
 }

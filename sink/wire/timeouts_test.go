@@ -26,44 +26,31 @@ func TestAnswersAreAwaited(t *testing.T) {
 		{10 * time.Minute, 10 * time.Minute, 10*time.Minute + 5*second},
 	} {
 		t.Run(test.configured.String(), func(t *testing.T) {
-			for _, after := range []string{"nothing", "a produce request", "an answered produce request"} {
-				synctest.Test(t, func(t *testing.T) {
-					s := NewSplicer(over(t, auth.Security{}))
-					s.RequestTimeout = test.configured
-					cfg, err := s.SaramaConfig("walpost-test")
-					if err != nil {
-						t.Fatal(err)
-					}
-					b, far := splicedBy(t, s, cfg)
-					parts := partsOf(t, "a/0")
-					if after != "nothing" {
-						began := time.Now()
-						done := make(chan error, 1)
-						go s.Produce(b, Greeting{version: usualProduce}, parts, func(_ []Answer, err error) { done <- err })
-						p := readProduce(t, far)
-						if got := time.Duration(p.timeout) * time.Millisecond; got != test.leader {
-							t.Errorf("the leader may wait for %s, want %s", got, test.leader)
-						}
-						if after == "a produce request" {
-							if err := <-done; !os.IsTimeout(err) || time.Since(began) != test.answer {
-								t.Errorf("a produce request: %v after %s, want a time-out after %s", err, time.Since(began), test.answer)
-							}
-							return
-						}
-						if _, err := far.Write(answer(p.correlation, "a", 0)); err != nil {
-							t.Fatal(err)
-						}
-						if err := <-done; err != nil {
-							t.Fatal(err)
-						}
-					}
-					began := time.Now()
-					go swallow(far)
-					if _, err := b.GetMetadata(&sarama.MetadataRequest{}); !os.IsTimeout(err) || time.Since(began) != ReadTimeout {
-						t.Errorf("metadata after %s: %v after %s, want a time-out after %s", after, err, time.Since(began), ReadTimeout)
-					}
-				})
-			}
+			synctest.Test(t, func(t *testing.T) {
+				s := NewSplicer(over(t, auth.Security{}))
+				s.RequestTimeout = test.configured
+				cfg, err := s.SaramaConfig("walpost-test")
+				if err != nil {
+					t.Fatal(err)
+				}
+				b, far := splicedBy(t, s, s.forProducing(cfg))
+				began := time.Now()
+				done := make(chan error, 1)
+				go (&Link{Greeting{version: usualProduce}, b, s}).Produce(partsOf(t, "a/0"), func(_ []Answer, err error) { done <- err })
+				p := readProduce(t, far)
+				if got := time.Duration(p.timeout) * time.Millisecond; got != test.leader {
+					t.Errorf("the leader may wait for %s, want %s", got, test.leader)
+				}
+				if err := <-done; !os.IsTimeout(err) || time.Since(began) != test.answer {
+					t.Errorf("a produce request: %v after %s, want a time-out after %s", err, time.Since(began), test.answer)
+				}
+				b, far = splicedBy(t, s, cfg)
+				began = time.Now()
+				go swallow(far)
+				if _, err := b.GetMetadata(&sarama.MetadataRequest{}); !os.IsTimeout(err) || time.Since(began) != ReadTimeout {
+					t.Errorf("metadata: %v after %s, want a time-out after %s", err, time.Since(began), ReadTimeout)
+				}
+			})
 		})
 	}
 }
