@@ -4,16 +4,22 @@ MODULES := $(patsubst %/go.mod,%,$(shell find . -name go.mod -not -path './tools
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 STATICCHECK := go tool -modfile=$(CURDIR)/tools/go.mod staticcheck
 
-.PHONY: build test lint demo bench chaos
+.PHONY: build test test-long lint demo bench chaos
 
 # bin/walpost, for any machine of this kind: no C library is linked.
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/walpost ./cmd/walpost
 
-# All tests of all modules against real servers, which are started once.
-# ARGS go to `go test`: make test ARGS='-run Restart'
+# The tests of all modules against real servers, which are started once: every
+# guarantee, in at most 12 minutes on two cores. ARGS go to `go test`:
+# make test ARGS='-run Restart'
 test:
 	go run ./internal/testenv $(ARGS)
+
+# The same and what make test leaves out: other versions, volumes, clusters. At
+# most an hour; for releases.
+test-long:
+	go run ./internal/testenv -long $(ARGS)
 
 lint:
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "gofmt would change:"; echo "$$unformatted"; exit 1; }

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
+
+	"walpost/internal/testenv/long"
 )
 
 // producer writes with every replica's consent.
@@ -83,9 +85,7 @@ func TestTopicsAreNotCreatedByAccident(t *testing.T) {
 
 // Three nodes go on when one has crashed, and take it back.
 func TestThreeNodesSurviveOne(t *testing.T) {
-	if testing.Short() {
-		t.Skip("three brokers take ten seconds: not with -short")
-	}
+	long.Only(t)
 	cluster := Start(t, Options{Nodes: 3})
 	Topic(t, cluster.Brokers(), "survivor", 1, nil)
 	leader := leaderOf(t, cluster.Brokers()[0], "survivor")

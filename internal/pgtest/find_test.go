@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"walpost/internal/testenv/child"
+	"walpost/internal/testenv/long"
 	"walpost/internal/testenv/need"
 )
 
@@ -35,9 +36,7 @@ func TestMachineBinaries(t *testing.T) {
 // Both kinds of fetched binaries start, the jar's too, which is only the
 // last resort elsewhere.
 func TestMavenBinariesStart(t *testing.T) {
-	if testing.Short() {
-		t.Skip("fetches a server by Maven: not with -short")
-	}
+	long.Only(t)
 	b, err := fromMaven(t.Context(), NewestMajor)
 	if err != nil {
 		need.Met(t, &need.Lack{What: "PostgreSQL server by Maven", Tried: []string{err.Error()}, Ways: []string{"install Maven and xz"}})

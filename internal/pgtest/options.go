@@ -14,8 +14,8 @@ type Options struct {
 	// newest that can be fetched where there is none.
 	Major int
 	// Settings go into postgresql.conf and win over the package's own:
-	// wal_level=logical, fsync=off, room for 50 slots and senders and 20
-	// prepared transactions.
+	// wal_level=logical, fsync=off, room for 200 connections, 50 slots and
+	// senders and 20 prepared transactions.
 	Settings map[string]string
 	// HBA are lines of pg_hba.conf for everybody but the superuser postgres,
 	// who is always trusted. None: everybody is.
@@ -46,6 +46,7 @@ func (m Mode) String() string {
 func (o Options) settings() map[string]string {
 	settings := map[string]string{
 		"wal_level":                 "logical",
+		"max_connections":           "200",
 		"max_replication_slots":     "50",
 		"max_wal_senders":           "50",
 		"max_prepared_transactions": "20",

@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"walpost/internal/testenv/long"
 	"walpost/internal/testenv/need"
 )
 
@@ -25,6 +26,11 @@ func MajorVariable(major int) string {
 	}
 	return fmt.Sprintf("%s_%d", Variable, major)
 }
+
+// Majors returns the major versions for a test of what is the same on all of
+// them: the server of this test run, which is 0, and in the long size the oldest
+// and the newest too. A test of what one version does names that version.
+func Majors() []int { return long.Or([]int{0}, []int{0, OldestMajor, NewestMajor}) }
 
 // DB is a database that one test has to itself. Replication slots, roles and
 // publications' names are not all as private: slots and roles belong to the

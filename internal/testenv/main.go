@@ -1,14 +1,15 @@
 // Command testenv runs all tests of the repository, in every module, against
-// real servers: it is what `make test` runs.
+// real servers: it is what `make test` runs, and with -long `make test-long`.
 //
 // It starts the servers once (the Postgres that most tests use, the oldest
 // and the newest supported Postgres, one Kafka broker), names them to the
 // tests in WALPOST_TEST_* variables, and runs `go test -race` in one module
 // after the other. A server named by such a variable already is used as it
 // is. WALPOST_TEST_REQUIRE=1 turns every test that would be skipped for want
-// of a component into a failure.
+// of a component into a failure. A test that is skipped all the same fails the
+// run, unless it is left to the long size: package long says what that is.
 //
-// Arguments go to `go test`: `go run ./internal/testenv -run Restart`.
+// Other arguments go to `go test`: `go run ./internal/testenv -run Restart`.
 package main
 
 import (
@@ -19,6 +20,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"walpost/internal/testenv/long"
 	"walpost/internal/testenv/servers"
 )
 
@@ -44,5 +46,9 @@ func run(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	return testModules(ctx, modules, set.Environment(), args)
+	if len(args) > 0 && args[0] == "-long" {
+		args = args[1:]
+		return runJobs(ctx, newReport(os.Stdout, args), longJobs(modules, args), append(set.Environment(), long.Variable+"=1"))
+	}
+	return runJobs(ctx, newReport(os.Stdout, args), shortJobs(modules, args), set.Environment())
 }

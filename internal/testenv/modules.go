@@ -4,14 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // findModules lists the folders below root that hold a go.mod, the root's
@@ -41,43 +45,88 @@ func skipped(folder string) bool {
 	return folder == "tools" || folder == "testdata" || strings.HasPrefix(folder, ".")
 }
 
-// testModules runs the tests of each module, all of them whatever comes of
-// the first, and says at the end how each went.
-func testModules(ctx context.Context, modules, env, args []string) error {
-	var summary strings.Builder
-	failed := 0
-	for _, module := range modules {
-		began := time.Now()
-		err := testModule(ctx, module, env, args)
-		if ctx.Err() != nil {
-			return errors.New("interrupted")
-		}
-		result := "ok"
-		if err != nil {
-			failed++
-			result = "FAILED: " + err.Error()
-		}
-		fmt.Fprintf(&summary, "module %-28s %4.0f s  %s\n", module, time.Since(began).Seconds(), result)
-	}
-	fmt.Printf("\n%s", &summary)
-	if failed > 0 {
-		return fmt.Errorf("tests failed in %d of %d modules", failed, len(modules))
-	}
-	return nil
+// sideBySide is how many go tests run at a time. Most tests wait for a
+// server most of the time, and the end of one module leaves a core idle.
+const sideBySide = 2
+
+// job is one go test.
+type job struct {
+	name, module string
+	args         []string // of go test
 }
 
-// testModule runs go test in one module. Vet is left to `make lint`: it
+// shortJobs are a go test for each module. Vet is left to `make lint`: it
 // shares nothing with a build for the race detector.
-func testModule(ctx context.Context, module string, env, args []string) error {
-	fmt.Printf("\ntests of module %s\n", module)
-	args = append([]string{"test", "-race", "-vet=off", "-count=1", "./..."}, args...)
+func shortJobs(modules, args []string) []job {
+	var jobs []job
+	for _, module := range modules {
+		jobs = append(jobs, job{"module " + module, module, append([]string{"-race", "./..."}, args...)})
+	}
+	return jobs
+}
+
+// longJobs are the same, with the time that long tests take. What the race
+// detector allows no test to count is tested without it, unless the arguments
+// choose tests.
+func longJobs(modules, args []string) []job {
+	jobs := shortJobs(modules, append([]string{"-timeout", "50m"}, args...))
+	if len(args) == 0 {
+		jobs = append(jobs, job{"allocations", ".", []string{"-run", "Allocates", "./..."}})
+	}
+	return jobs
+}
+
+// runJobs runs all of them, whatever comes of the first, and says at the end
+// how each went.
+func runJobs(ctx context.Context, r *report, jobs []job, env []string) error {
+	results := make([]string, len(jobs))
+	var failed atomic.Int64
+	var group errgroup.Group
+	group.SetLimit(sideBySide)
+	for i, job := range jobs {
+		group.Go(func() error {
+			began := time.Now()
+			err := job.run(ctx, r, env)
+			result := "ok"
+			if err != nil {
+				failed.Add(1)
+				result = "FAILED: " + err.Error()
+			}
+			results[i] = fmt.Sprintf("%-35s %4.0f s  %s\n", job.name, time.Since(began).Seconds(), result)
+			return nil
+		})
+	}
+	_ = group.Wait() // each says in its line what came of it
+	if ctx.Err() != nil {
+		return errors.New("interrupted")
+	}
+	r.say("\n" + strings.Join(results, ""))
+	var errs []error
+	if n := failed.Load(); n > 0 {
+		errs = append(errs, fmt.Errorf("tests failed in %d of %d go tests", n, len(jobs)))
+	}
+	return errors.Join(append(errs, r.unrun())...)
+}
+
+// parallel is how many tests of a package run at a time. Those that say
+// t.Parallel mostly wait, so it does not depend on the number of cores.
+const parallel = "4"
+
+// run runs go test and reports what it says.
+func (j job) run(ctx context.Context, r *report, env []string) error {
+	args := append([]string{"test", "-json", "-vet=off", "-count=1", "-parallel", parallel}, j.args...)
 	cmd := exec.CommandContext(ctx, "go", args...)
-	cmd.Dir, cmd.Env = module, env
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.Dir, cmd.Env = j.module, env
+	cmd.Stderr = os.Stderr
+	events, writer := io.Pipe()
+	cmd.Stdout = writer
 	// A group of its own, so that an interruption comes from here, once, to
 	// the go command and the test programs alike.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }
 	cmd.WaitDelay = 10 * time.Second
-	return cmd.Run()
+	read := make(chan error, 1)
+	go func() { read <- r.read(events) }()
+	err := cmd.Run()
+	return errors.Join(err, writer.CloseWithError(io.EOF), <-read)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -32,7 +33,7 @@ func TestFindModules(t *testing.T) {
 
 // One module's failure neither hides in the next one's success nor keeps it
 // from running.
-func TestTestModulesReportsFailure(t *testing.T) {
+func TestRunJobsReportsFailure(t *testing.T) {
 	t.Chdir(t.TempDir())
 	for module, test := range map[string]string{
 		"bad":  "package m\nimport \"testing\"\nfunc TestIt(t *testing.T) { t.Fail() }\n",
@@ -47,13 +48,13 @@ func TestTestModulesReportsFailure(t *testing.T) {
 			}
 		}
 	}
-	if err := testModules(t.Context(), []string{"bad", "good"}, os.Environ(), nil); err == nil {
+	if err := runJobs(t.Context(), newReport(io.Discard, nil), shortJobs([]string{"bad", "good"}, nil), os.Environ()); err == nil {
 		t.Error("the failure is not reported")
 	}
 	if _, err := os.Stat("good/ran"); err != nil {
 		t.Error("the second module's tests did not run")
 	}
-	if err := testModules(t.Context(), []string{"good"}, os.Environ(), nil); err != nil {
+	if err := runJobs(t.Context(), newReport(io.Discard, nil), shortJobs([]string{"good"}, nil), os.Environ()); err != nil {
 		t.Error(err)
 	}
 }
