@@ -17,8 +17,9 @@ import (
 )
 
 // patience is how long one step of a start may take: two seconds on a quiet
-// machine, ten times that on a busy one.
-const patience = 60 * time.Second
+// machine, and a minute was not enough on two cores with thirty processes that
+// wanted them. A broker that ends is not waited for.
+const patience = 3 * time.Minute
 
 // Cluster is one or more brokers of the caller's own. Nodes are numbered
 // from 1, as in Kafka's metadata. Its methods are for one goroutine at a

@@ -11,6 +11,7 @@ import (
 
 // TestDiagnoseTransactions: a transaction that stays open is named, with the command that ends it, whether there is a slot or not.
 func TestDiagnoseTransactions(t *testing.T) {
+	t.Parallel()
 	db := dbtest.New(t)
 	db.Exec("begin")
 	db.Insert(1)

@@ -10,6 +10,7 @@ import (
 
 // TestWeigh: a difference that stops a relay is a failure, and one that another check finds is not told twice.
 func TestWeigh(t *testing.T) {
+	t.Parallel()
 	d := &diagnosing{Source: postgres.NewSource(postgres.Config{Table: schema.DefaultTable})}
 	d.Names.Role = "relay"
 	for _, c := range []struct {
