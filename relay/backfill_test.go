@@ -17,6 +17,7 @@ import (
 	"walpost/internal/diagnosis"
 	"walpost/internal/pgtest"
 	"walpost/internal/testenv/child"
+	"walpost/internal/testenv/long"
 	"walpost/internal/testenv/need"
 	"walpost/internal/testenv/proxy"
 	"walpost/relay/internal/dbtest"
@@ -26,7 +27,8 @@ import (
 
 // TestBackfill: rows that were there come first, in order, each once, with positions before all that the slot brings, while others write.
 func TestBackfill(t *testing.T) {
-	for _, major := range []int{0, 14} {
+	t.Parallel()
+	for _, major := range pgtest.Majors() {
 		f := fixtureOn(t, pgtest.NewMajor(t, major).DSN)
 		f.Exec(`insert into walpost.outbox (aggregatetype, aggregateid, type, payload, created_at)
 			select 'order', g::text, 'placed', '{}', timestamptz '2026-01-01' - g * interval '1 minute' from generate_series(1, 2000) g`)
@@ -94,6 +96,7 @@ func TestBackfill(t *testing.T) {
 
 // TestBackfillDiedHalfWay: a first start that ended half-way is begun again, from the table as it is now and the slot as it was.
 func TestBackfillDiedHalfWay(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.sink.setAuto(false)
 	f.Insert(10)
@@ -118,6 +121,7 @@ func TestBackfillDiedHalfWay(t *testing.T) {
 // TestBackfillLongerThanAnIdleLimit: a balancer in between gives up connections that are idle for 2 s, and a backfill waits longer than that for
 // its acks. The relay goes on into the stream all the same, without an error; else the whole table would be published again, each time.
 func TestBackfillLongerThanAnIdleLimit(t *testing.T) {
+	t.Parallel()
 	for name, balance := range map[string]func(t *testing.T, server string) (address string){
 		"proxy": func(t *testing.T, server string) string {
 			p := proxy.Start(t, server)
@@ -127,6 +131,9 @@ func TestBackfillLongerThanAnIdleLimit(t *testing.T) {
 		"HAProxy": startHAProxy,
 	} {
 		t.Run(name, func(t *testing.T) {
+			if name == "HAProxy" {
+				long.Only(t) // the proxy limits idle connections as HAProxy does
+			}
 			t.Parallel() // mostly waiting
 			f := newFixture(t)
 			u, err := url.Parse(f.DSN)
@@ -205,6 +212,7 @@ listen postgres
 // TestRepeatedBackfillKeepsItsPosition: rows that a repeated backfill publishes stand before all that the slot brings, as those of the first
 // did, whether the first attempt came to record where the slot began or not.
 func TestRepeatedBackfillKeepsItsPosition(t *testing.T) {
+	t.Parallel()
 	for name, forget := range map[string]bool{"recorded": false, "not recorded": true} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)
@@ -239,6 +247,7 @@ func TestRepeatedBackfillKeepsItsPosition(t *testing.T) {
 }
 
 func TestBackfillSkip(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.cfg.Backfill = "skip"
 	f.Insert(5)
@@ -256,6 +265,7 @@ func TestBackfillSkip(t *testing.T) {
 
 // TestBackfillSkipUnread: rows that are not published need not be read either, whatever right is missing for that.
 func TestBackfillSkipUnread(t *testing.T) {
+	t.Parallel()
 	for name, prepare := range map[string]func(*fixture){
 		"no SELECT": func(f *fixture) { f.reader() },
 		"row level security": func(f *fixture) {
@@ -287,6 +297,7 @@ func TestBackfillSkipUnread(t *testing.T) {
 
 // TestBackfillNeverReadsLess: a policy that comes after the checks does not make rows disappear.
 func TestBackfillNeverReadsLess(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.Exec("grant select on walpost.outbox to " + f.reader())
 	f.Insert(3)

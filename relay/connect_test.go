@@ -18,6 +18,7 @@ import (
 
 // The verdict on a server without TLS is the same whatever way sslmode asks for it, where it allows for none.
 func TestVerdictOfEverySSLMode(t *testing.T) {
+	t.Parallel()
 	server := pgtest.Start(t, pgtest.Options{HBA: []string{"host all all 127.0.0.1/32 scram-sha-256"}})
 	f := fixtureOn(t, server.DSN("postgres"))
 	f.Exec("create role relay login password 'right'")
@@ -42,6 +43,7 @@ func TestVerdictOfEverySSLMode(t *testing.T) {
 
 // A wait says what a person can do about it, in the log and to whoever asks; what was well once is waited for.
 func TestWaitsNameTheCure(t *testing.T) {
+	t.Parallel()
 	server := pgtest.Start(t, pgtest.Options{})
 	f := fixtureOn(t, server.DSN("postgres"))
 	f.Exec("create role relay login replication")
@@ -76,6 +78,7 @@ func TestWaitsNameTheCure(t *testing.T) {
 // A pooler that does not know the startup parameter replication, and drops it, makes an ordinary connection of a replication connection: there
 // IDENTIFY_SYSTEM is a syntax error. No retry helps, and nothing is made before that.
 func TestPoolerThatDropsReplication(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	u, err := url.Parse(f.DSN)
 	if err != nil {
@@ -135,6 +138,7 @@ func dropsReplication(t *testing.T, server string) string {
 
 // A server without the library of a plugin says so with the SQLSTATE of a segment of WAL that is gone. The source file tells them apart.
 func TestAbsentLibraryIsNoLostSlot(t *testing.T) {
+	t.Parallel()
 	for _, major := range []int{0, 14, 18} {
 		f := fixtureOn(t, pgtest.NewMajor(t, major).DSN)
 		_, err := f.Conn.Exec(t.Context(), "select pg_create_logical_replication_slot($1, 'pgoutput_that_is_not_installed')", f.Slot)
@@ -144,6 +148,7 @@ func TestAbsentLibraryIsNoLostSlot(t *testing.T) {
 
 // TestLogin: a refused login ends a relay that has never been connected; later it is waited for, as is anything else that time cures.
 func TestLogin(t *testing.T) {
+	t.Parallel()
 	server := pgtest.Start(t, pgtest.Options{HBA: []string{"host all all 127.0.0.1/32 scram-sha-256"}})
 	f := fixtureOn(t, server.DSN("postgres"))
 	f.Exec("create role relay superuser login password 'old'")
@@ -169,6 +174,7 @@ func TestLogin(t *testing.T) {
 
 // TestUnreachable: nobody at the address is waited for, and left at once.
 func TestUnreachable(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.cfg.ConnString = "postgres://postgres@127.0.0.1:1/postgres"
 	r := f.launch()
@@ -181,6 +187,7 @@ func TestUnreachable(t *testing.T) {
 
 // TestFailedFirstAttempts: what fails before the first connection is tried again, and is no connection made again.
 func TestFailedFirstAttempts(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.cfg.ConnString = "postgres://127.0.0.1:1/shop?sslmode=disable"
 	r := f.launch()

@@ -19,7 +19,8 @@ func (f *fixture) diagnose() []diagnosis.Finding {
 
 // TestDiagnose: a relay's life as a diagnosis sees it: before the first start, beside a running relay, after its end.
 func TestDiagnose(t *testing.T) {
-	for _, major := range []int{0, 14} {
+	t.Parallel()
+	for _, major := range pgtest.Majors() {
 		t.Run(fmt.Sprintf("Postgres %d", major), func(t *testing.T) {
 			f := fixtureOn(t, pgtest.NewMajor(t, major).DSN)
 			list := f.diagnose()

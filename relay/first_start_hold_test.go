@@ -39,6 +39,7 @@ func TestSlotIsHeldDuringBackfill(t *testing.T) {
 // TestSlotGoneDuringBackfill: whoever drops the slot while the rows from before it are published, or puts another one in its place, does not
 // leave a gap: the relay stops, nothing says that it streams, and the way out that it names publishes everything.
 func TestSlotGoneDuringBackfill(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		again bool // it is created again
 		says  string

@@ -51,6 +51,7 @@ func TestFirstStartLosesItsLock(t *testing.T) {
 
 // TestFirstStartBehindAGhost: a slot that is held while the backfill is not done may come to nothing, so nothing is built on it.
 func TestFirstStartBehindAGhost(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.sink.setAuto(false)
 	f.Insert(3)
@@ -116,6 +117,7 @@ func TestFirstStartWithTooFewConnections(t *testing.T) {
 
 // TestFirstStartPublishedNothing: of rows that are there twice nothing is said when the start that did not end published none.
 func TestFirstStartPublishedNothing(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.Insert(3)
 	var once sync.Once
@@ -149,6 +151,7 @@ func (h *hook) Handle(ctx context.Context, r slog.Record) error {
 
 // TestPublicationMade: a first start makes the publication where the role may, also for a partitioned table, and else says how.
 func TestPublicationMade(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.Exec("drop publication walpost")
 	f.Exec("create table public.parts (like walpost.outbox including defaults) partition by list (type)")
@@ -187,6 +190,7 @@ func TestPublicationMade(t *testing.T) {
 
 // A sink that refuses the relay leaves nothing behind: a slot would keep WAL for a relay that cannot run.
 func TestRefusedSinkMakesNoSlot(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.cfg.OpenSink = func(context.Context, Acks) (Sink, error) {
 		return nil, pgerror.Permanent(reason.KafkaLogin, errors.New("login refused"), "log in")

@@ -6,16 +6,14 @@ import (
 	"testing"
 	"time"
 
+	"walpost/internal/testenv/long"
 	"walpost/relay/internal/dbtest"
 )
 
 // TestMemoryIsBoundedWhateverTheTransaction: one transaction of any size and a slow sink take no more memory than the budget and the
 // read buffer.
 func TestMemoryIsBoundedWhateverTheTransaction(t *testing.T) {
-	rows := 1_000_000
-	if testing.Short() || raceEnabled {
-		rows = 100_000
-	}
+	rows := long.Or(100_000, 1_000_000)
 	const budget = 1 << 20
 	f := newFixture(t)
 	f.sink.setAuto(false)
@@ -56,6 +54,7 @@ func TestMemoryIsBoundedWhateverTheTransaction(t *testing.T) {
 
 // TestRelayLargeEvent: an event larger than the budget and than the read buffer goes through, alone.
 func TestRelayLargeEvent(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.cfg.MaxInFlightBytes = 1 << 20
 	r := f.start()

@@ -7,6 +7,7 @@ import (
 )
 
 func TestMetrics(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.sink.setAuto(false)
 	f.Insert(4)

@@ -10,6 +10,7 @@ import (
 // TestSinkOutageNeverCostsTheSession: a sink that takes nothing for several times wal_sender_timeout costs neither the session nor a
 // duplicate. The reader stands still meanwhile, and the confirmer, on its own, goes on telling the server that the relay lives.
 func TestSinkOutageNeverCostsTheSession(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.sink.setAuto(false)
 	f.cfg.MaxInFlightBytes = 100 << 10

@@ -11,6 +11,7 @@ import (
 
 // TestPreflight: what only a person can cure ends the relay before it has made anything, with the object, the cause and the cure.
 func TestPreflight(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		prepare func(*fixture)
 		want    []string
@@ -151,6 +152,7 @@ func TestPreflight(t *testing.T) {
 
 // TestColumnListThatFits: a list that has the mapped columns is no fault, whatever else it leaves out.
 func TestColumnListThatFits(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.Exec("alter table walpost.outbox add note text")
 	f.Exec("alter publication walpost set table walpost.outbox (id, aggregatetype, aggregateid, type, payload, headers, created_at)")

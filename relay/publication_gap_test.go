@@ -15,6 +15,7 @@ import (
 // TestPublicationGap: a part of the WAL for which there was no publication stops the relay, by an error up to 17 and by a warning since
 // 18, and what precedes it is confirmed. A role that wants no warnings gets this one.
 func TestPublicationGap(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		major    int
 		messages string // client_min_messages of the role
@@ -44,6 +45,7 @@ func TestPublicationGap(t *testing.T) {
 // TestServerErrorEndsAtOnce: a stream that the server has ended with an error is not waited for. Up to 17, rows that were written without
 // the publication do that.
 func TestServerErrorEndsAtOnce(t *testing.T) {
+	t.Parallel()
 	f := fixtureOn(t, pgtest.NewMajor(t, 14).DSN)
 	r := f.start()
 	f.Insert(1)

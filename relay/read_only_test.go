@@ -14,6 +14,7 @@ import (
 // its first start, streams, records and leaves as anywhere. Otherwise the slot that fills the disk would never be drained. It says so once,
 // with the cure.
 func TestReadOnlyDatabase(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		close func(f *fixture)
 		cure  string
@@ -100,6 +101,7 @@ func (f *fixture) writer() string {
 // TestTurnedReadOnly: a database that is closed to writers while walpost streams is told of, and so is its opening. State is recorded all the
 // while.
 func TestTurnedReadOnly(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	r := f.start()
 	look := func(what, want string) {
@@ -123,6 +125,7 @@ func TestTurnedReadOnly(t *testing.T) {
 
 // TestReadOnlyWithoutPublication: to create the publication is not walpost's to force. It waits and says how to go on.
 func TestReadOnlyWithoutPublication(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.Exec("drop publication walpost")
 	alter := "alter database " + f.Conn.Config().Database

@@ -14,6 +14,7 @@ import (
 // TestLostConnectionIsMadeAnew: when the server ends the session, or the network does, the relay comes back by itself and what was not confirmed
 // comes again, but not before the sink has acked what it held.
 func TestLostConnectionIsMadeAnew(t *testing.T) {
+	t.Parallel()
 	t.Run("ended by the server", func(t *testing.T) {
 		f := newFixture(t)
 		madeAnew(t, f, f.kill)
@@ -49,6 +50,7 @@ func madeAnew(t *testing.T, f *fixture, lose func()) {
 
 // TestRelayRefusedBetweenSessions: an event of a session that is gone, refused while the next one waits for the sink, stops the relay.
 func TestRelayRefusedBetweenSessions(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.sink.setAuto(false)
 	r := f.start()
@@ -64,6 +66,7 @@ func TestRelayRefusedBetweenSessions(t *testing.T) {
 
 // TestRelayLeavesBetweenSessions: while a new session waits for the sink there is nothing to wait for at the end.
 func TestRelayLeavesBetweenSessions(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.sink.setAuto(false)
 	r := f.start()

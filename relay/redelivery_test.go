@@ -16,6 +16,7 @@ import (
 // TestInterleavedTransactionSurvivesARestart: rows that were written before the last confirmed transaction's, and committed after it,
 // arrive after a restart. The WAL position of a row tells nothing about what was published.
 func TestInterleavedTransactionSurvivesARestart(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	early, err := pgx.Connect(t.Context(), f.DSN)
 	if err != nil {
@@ -54,6 +55,7 @@ func TestInterleavedTransactionSurvivesARestart(t *testing.T) {
 // TestRowsOfOneCopyAreNotOnePosition: the rows of a COPY stand in one WAL record and share its position, and yet each is an event, with a
 // number of its own. A session that breaks in the middle of them loses none.
 func TestRowsOfOneCopyAreNotOnePosition(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	// Volatile defaults would make Postgres write record by record.
 	f.Exec("alter table walpost.outbox alter id drop default, alter created_at drop default")
@@ -99,6 +101,7 @@ func TestRowsOfOneCopyAreNotOnePosition(t *testing.T) {
 // TestNothingComesAgainAfterACleanRestart: a last event that is acked while the relay is already leaving is confirmed by the end of its
 // transaction. Of a server that is restarted, that holds since Postgres 17, which writes confirmations down at a clean stop.
 func TestNothingComesAgainAfterACleanRestart(t *testing.T) {
+	t.Parallel()
 	t.Run("of the relay", func(t *testing.T) {
 		f := newFixture(t)
 		f.sink.setAuto(false)
@@ -151,6 +154,7 @@ func (f *fixture) comesOnce(n int) {
 // TestRedeliveredEventsKeepTheirPositions: an event that comes again comes with the id and the position that it had, by which consumers
 // know it, although the new session begins elsewhere in the stream.
 func TestRedeliveredEventsKeepTheirPositions(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.sink.setAuto(false)
 	r := f.start()

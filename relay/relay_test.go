@@ -16,7 +16,8 @@ import (
 
 // TestRelay: rows arrive once, in commit order, and Postgres is told; a clean stop and a new start send nothing twice.
 func TestRelay(t *testing.T) {
-	for _, major := range []int{0, 14, 18} {
+	t.Parallel()
+	for _, major := range pgtest.Majors() {
 		t.Run(fmt.Sprintf("Postgres %d", major), func(t *testing.T) {
 			f := fixtureOn(t, pgtest.NewMajor(t, major).DSN)
 			r := f.start()
@@ -41,6 +42,7 @@ func TestRelay(t *testing.T) {
 
 // TestRelayTransactions: what is committed arrives as it was committed, and nothing else does.
 func TestRelayTransactions(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	r := f.start()
 	other := func() *pgx.Conn {
@@ -99,6 +101,7 @@ func TestRelayTransactions(t *testing.T) {
 
 // TestSlotNeverStandsBeyondAcks: the slot never stands beyond what was acked, whatever the order of acks.
 func TestSlotNeverStandsBeyondAcks(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.sink.setAuto(false)
 	r := f.start()
@@ -130,6 +133,7 @@ func TestSlotNeverStandsBeyondAcks(t *testing.T) {
 
 // TestIdleOutboxPinsNoWAL: an idle outbox in a busy database, and beside a busy one, holds no WAL back.
 func TestIdleOutboxPinsNoWAL(t *testing.T) {
+	t.Parallel()
 	for _, major := range []int{0, 14} { // 14 also sends a begin and a commit for every foreign transaction
 		t.Run(fmt.Sprintf("Postgres %d", major), func(t *testing.T) { idle(t, major) })
 	}

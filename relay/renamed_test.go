@@ -13,6 +13,7 @@ import (
 // TestRenamedColumn: rows that were written before a column was renamed are read by the new name, and a row that was written after it
 // stops a relay that does not know the name, with everything before it confirmed and a way out.
 func TestRenamedColumn(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.start().stop()
 	f.put("walpost.outbox", "payload", "a")
@@ -82,6 +83,7 @@ func TestRenamedColumn(t *testing.T) {
 
 // TestRenamedTable: an outbox that is renamed loses no row, neither one that is read after the renaming nor one that is read much later.
 func TestRenamedTable(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	r := f.start()
 	f.Exec("alter table walpost.outbox rename to events")

@@ -42,6 +42,7 @@ func beyondLoopback(t *testing.T, dsn, sslmode string) string {
 
 // TestUnencryptedConnectionIsTold: at each start, and by doctor, if it leaves this machine.
 func TestUnencryptedConnectionIsTold(t *testing.T) {
+	t.Parallel()
 	const says = "is not encrypted: whoever is on the way reads"
 	f := fixtureOn(t, pgtest.Start(t, everybody(map[string]string{"max_slot_wal_keep_size": "10GB"})).DSN("postgres"))
 	for _, c := range []struct {
@@ -72,6 +73,7 @@ func TestUnencryptedConnectionIsTold(t *testing.T) {
 
 // TestUnlimitedSlotIsTold: at every start, with the SQL, as long as nothing limits what a slot keeps.
 func TestUnlimitedSlotIsTold(t *testing.T) {
+	t.Parallel()
 	const says = "max_slot_wal_keep_size is unlimited"
 	f := newFixture(t)
 	for start := 1; start <= 2; start++ {

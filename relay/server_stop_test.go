@@ -11,6 +11,7 @@ import (
 
 // TestServerStops: a server that is stopped does not wait for Kafka, and the relay waits for the server.
 func TestServerStops(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		budget int64
 		auto   bool
@@ -54,6 +55,7 @@ func TestServerStops(t *testing.T) {
 
 // TestServerCrashes: after a crash all that is committed arrives, in order of the first deliveries.
 func TestServerCrashes(t *testing.T) {
+	t.Parallel()
 	server := pgtest.Start(t, pgtest.Options{})
 	f := fixtureOn(t, server.DSN("postgres"))
 	r := f.start()

@@ -124,16 +124,3 @@ func BenchmarkRead(b *testing.B) {
 		})
 	}
 }
-
-// TestReadAllocates: no event and no transaction costs an allocation.
-func TestReadAllocates(t *testing.T) {
-	if raceEnabled {
-		t.Skip("the race detector allocates")
-	}
-	data := streamOf(20_000, 1)
-	few := testing.AllocsPerRun(3, func() { benchSession(t, data, 20_000) })
-	many := testing.AllocsPerRun(3, func() { benchSession(t, data, 400_000) })
-	if perEvent := (many - few) / 380_000; perEvent > 0.001 {
-		t.Errorf("%.4f allocations per event", perEvent)
-	}
-}

@@ -14,6 +14,7 @@ import (
 // lies beyond what it said, and a transaction whose commit record begins there would be skipped at the next start. The start of the commit
 // record, on the other hand, would bring the transaction again.
 func TestNoConfirmedPositionIsComputed(t *testing.T) {
+	t.Parallel()
 	server := startSession(t)
 	long := `"` + strings.Repeat("x", 20_000) + `"` // what a sum of lengths would be off by
 	server.send(relationFrame(), beginFrame(0x1000), insertFrame(long), insertFrame(long), commitFrame(0x1000, 0x1030))
@@ -39,6 +40,7 @@ func TestNoConfirmedPositionIsComputed(t *testing.T) {
 // TestKeepaliveNeverConfirmsWhatIsPending: a keepalive tells how far the server is. It confirms nothing while an event is unacked, be it
 // one that came in the same read, and nothing inside a transaction, whose acks so far do not matter.
 func TestKeepaliveNeverConfirmsWhatIsPending(t *testing.T) {
+	t.Parallel()
 	server := startSession(t)
 	server.send(relationFrame(), beginFrame(0x1000), insertFrame("{}"), commitFrame(0x1000, 0x1030), frame.Keepalive(0x2000, 1))
 	dbtest.Until(t, "an answer", func() bool { return len(server.told()) > 0 })
@@ -63,6 +65,7 @@ func TestKeepaliveNeverConfirmsWhatIsPending(t *testing.T) {
 // TestUndecodableRowIsNeverSkipped: a row that cannot be decoded ends the session for good; what stands before it is confirmed, it and
 // what follows never is.
 func TestUndecodableRowIsNeverSkipped(t *testing.T) {
+	t.Parallel()
 	server := startSession(t)
 	server.sink.setAuto(true)
 	server.send(relationFrame(), beginFrame(0x1000), insertFrame("{}"), commitFrame(0x1000, 0x1030))
@@ -80,6 +83,7 @@ func TestUndecodableRowIsNeverSkipped(t *testing.T) {
 
 // TestStopIsHeededWhileDataFlows: a stream that never pauses does not keep the relay from leaving.
 func TestStopIsHeededWhileDataFlows(t *testing.T) {
+	t.Parallel()
 	server := startSession(t)
 	server.sink.setAuto(true)
 	server.send(relationFrame())
@@ -91,6 +95,7 @@ func TestStopIsHeededWhileDataFlows(t *testing.T) {
 
 // TestStopWaitsForTheTransactionAtHandOnly: a relay that is told to leave inside a transaction does so at its end, although more follows.
 func TestStopWaitsForTheTransactionAtHandOnly(t *testing.T) {
+	t.Parallel()
 	server := startSession(t)
 	server.sink.setAuto(true)
 	server.send(relationFrame(), beginFrame(0x1000), insertFrame("{}"))
@@ -105,6 +110,7 @@ func TestStopWaitsForTheTransactionAtHandOnly(t *testing.T) {
 // TestOnlyTheConfirmerWritesToTheServer: whatever the server asks for, whatever the sink acks and however the session ends, statuses come
 // from one goroutine, so that they cannot mix on the socket, and neither a full sink nor a busy reader holds them up.
 func TestOnlyTheConfirmerWritesToTheServer(t *testing.T) {
+	t.Parallel()
 	server := startSession(t)
 	server.sink.setAuto(true)
 	server.send(relationFrame())
@@ -129,6 +135,7 @@ func TestOnlyTheConfirmerWritesToTheServer(t *testing.T) {
 
 // TestSessionPosition: what an older session confirmed is nothing that a new one may say.
 func TestSessionPosition(t *testing.T) {
+	t.Parallel()
 	s := session{tracker: inflight.NewTracker(inflight.NewBudget(1))}
 	s.tracker.Idle(0x100)
 	if got := s.position(); got != 0 {

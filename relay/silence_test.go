@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"walpost/internal/pgtest"
+	"walpost/internal/testenv/long"
 	"walpost/relay/internal/dbtest"
 	"walpost/relay/internal/frame"
 	"walpost/relay/postgres"
@@ -17,6 +18,7 @@ import (
 // TestSilentServerIsKeptWhileItWorks: a walsender that says nothing and works keeps its session, which shows in state and log. When it waits,
 // the session is left. What was acked meanwhile has been told.
 func TestSilentServerIsKeptWhileItWorks(t *testing.T) {
+	t.Parallel()
 	server := startSession(t, func(s *session) { s.silence.Limit = 300 * time.Millisecond })
 	server.activity.Store(&postgres.Activity{Present: true, Visible: true, EventType: "IO", Event: "ReorderBufferRead"})
 	state := func() State { return server.session.relay.State() }
@@ -81,6 +83,7 @@ func TestFrozenWalsenderIsLeft(t *testing.T) {
 // TestBusyWalsenderIsKept: a walsender that has much to decode says nothing for as long as that takes: on 14 and 15 over the rows of a rewritten
 // table, anywhere with a long wal_sender_timeout. The session lives through it, and what stands behind it comes once.
 func TestBusyWalsenderIsKept(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		major  int
 		params string
@@ -92,8 +95,8 @@ func TestBusyWalsenderIsKept(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel() // Postgres has the work
-			if testing.Short() && strings.HasPrefix(name, "rewritten") {
-				t.Skip("short: the refreshed view is the same to the walsender")
+			if strings.HasPrefix(name, "rewritten") {
+				long.Only(t) // the refreshed view is the same to the walsender
 			}
 			f := fixtureOn(t, pgtest.NewMajor(t, c.major).DSN)
 			f.cfg.Silence = 300 * time.Millisecond

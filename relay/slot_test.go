@@ -7,12 +7,14 @@ import (
 	"testing"
 
 	"walpost/internal/pgtest"
+	"walpost/internal/testenv/long"
 	"walpost/relay/internal/dbtest"
 	"walpost/relay/pgerror"
 )
 
 // TestSlotWithoutState: a slot of another tool's is streamed as it is, without backfill.
 func TestSlotWithoutState(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.Insert(2)
 	f.Exec("select pg_create_logical_replication_slot($1, 'pgoutput')", f.cfg.Slot)
@@ -28,6 +30,7 @@ func TestSlotWithoutState(t *testing.T) {
 // TestStateThatMayNotBeWritten: a role that may read what is recorded and not write it ends the relay. It would take the slot and let it go
 // once a second.
 func TestStateThatMayNotBeWritten(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	role := f.reader()
 	f.Exec("revoke insert, update on walpost.relay_state from " + role)
@@ -46,7 +49,8 @@ func TestStateThatMayNotBeWritten(t *testing.T) {
 // asked for. It is refused before anything is streamed, with a way that loses nothing, a transaction that is prepared at this moment included.
 // Postgres 14 sends them when they are committed.
 func TestTwoPhaseSlot(t *testing.T) {
-	for _, major := range []int{0, 14, 18} {
+	t.Parallel()
+	for _, major := range long.Or([]int{0, 14}, []int{0, 14, 18}) {
 		t.Run(fmt.Sprintf("Postgres %d", major), func(t *testing.T) {
 			f := fixtureOn(t, pgtest.NewMajor(t, major).DSN)
 			f.Exec("select pg_create_logical_replication_slot($1, 'pgoutput', false, true)", f.cfg.Slot)
@@ -91,6 +95,7 @@ func sameElements(a, b []string) bool {
 // TestAnotherServer: a slot of another server's is refused. After pg_upgrade, which gives the server a new identifier and from 17 on keeps its
 // slots, the cure that is named goes on from where the slot stands.
 func TestAnotherServer(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.start().stop()
 	f.Exec("update walpost.relay_state set system_id = '42'")
@@ -107,6 +112,7 @@ func TestAnotherServer(t *testing.T) {
 
 // TestMissingSlotIsNeverMadeAnewSilently: a slot that was there is never made again silently.
 func TestMissingSlotIsNeverMadeAnewSilently(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	r := f.start()
 	f.Insert(1)
@@ -127,6 +133,7 @@ func TestMissingSlotIsNeverMadeAnewSilently(t *testing.T) {
 
 // TestMovedSlotIsNeverStreamedSilently: after a clean stop nobody else may move the slot forward.
 func TestMovedSlotIsNeverStreamedSilently(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	r := f.start()
 	f.Insert(1)
@@ -143,6 +150,7 @@ func TestMovedSlotIsNeverStreamedSilently(t *testing.T) {
 
 // TestLostSlot: a slot that Postgres gave up stops the relay, and the way out that it names is the whole of it.
 func TestLostSlot(t *testing.T) {
+	t.Parallel()
 	server := pgtest.Start(t, pgtest.Options{Settings: map[string]string{"max_slot_wal_keep_size": "1MB", "max_wal_size": "32MB", "min_wal_size": "32MB"}})
 	f := fixtureOn(t, server.DSN("postgres"))
 	f.start().stop()

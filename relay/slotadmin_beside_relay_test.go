@@ -13,6 +13,7 @@ import (
 // TestSlotLife: a slot that was made by hand is streamed without a backfill; it is not dropped while it is in use, and not made again as if
 // nothing was lost.
 func TestSlotLife(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	_, err := slotadmin.Show(t.Context(), f.cfg.Config)
 	dbtest.WantError(t, err, f.cfg.Slot, "does not exist", "no relay has begun")
@@ -69,6 +70,7 @@ func TestSlotLife(t *testing.T) {
 
 // TestSlotBackfill: while a first start is at work, which does not hold its slot, nobody else touches that.
 func TestSlotBackfill(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.Insert(3)
 	f.sink.setAuto(false)

@@ -9,6 +9,7 @@ import (
 
 // TestStandby: one of two relays leads, the other stands by and takes over.
 func TestStandby(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	first := f.start()
 	f.Insert(1)

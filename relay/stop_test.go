@@ -15,6 +15,7 @@ import (
 
 // TestRelayCleanStops stops and starts under load: each row arrives once, because a relay that leaves finishes the transaction at hand.
 func TestRelayCleanStops(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	stop := make(chan struct{})
 	var writers sync.WaitGroup
@@ -67,6 +68,7 @@ func TestRelayCleanStops(t *testing.T) {
 
 // TestRelayShutdownTimeout: a stop in an outage ends in time, confirms nothing unacked, and the events come again.
 func TestRelayShutdownTimeout(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.sink.setAuto(false)
 	f.cfg.ShutdownTimeout = 300 * time.Millisecond
@@ -93,6 +95,7 @@ func TestRelayShutdownTimeout(t *testing.T) {
 
 // TestStopIsBounded: a server that takes no record of the stop and does not answer its end holds a stop up for DrainLimit, once for both.
 func TestStopIsBounded(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	network := f.behindProxy()
 	r := f.start()
@@ -110,6 +113,7 @@ func TestStopIsBounded(t *testing.T) {
 // TestStopInsideATransactionConfirmsNothingOfIt: a stop inside a transaction that takes longer than leaving may gives up on it. A stream
 // that was broken off is no transaction that has ended: nothing of it is confirmed, and it comes again from its beginning.
 func TestStopInsideATransactionConfirmsNothingOfIt(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.sink.setAuto(false)
 	f.cfg.MaxInFlightBytes = 64 << 10
@@ -130,6 +134,7 @@ func TestStopInsideATransactionConfirmsNothingOfIt(t *testing.T) {
 
 // TestCleanStopIsRecorded: the position and the commit time of the last confirmation are recorded when a relay stops, and that it was clean.
 func TestCleanStopIsRecorded(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	r := f.start()
 	f.Insert(1)

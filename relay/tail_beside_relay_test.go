@@ -27,6 +27,7 @@ func (p *countingPrinter) Flush() error { p.printed.Store(p.pending.Load()); ret
 
 // TestTailBesideRelay: a tail does not move the slot that a relay streams from, nor take anything from it.
 func TestTailBesideRelay(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.sink.setAuto(false)
 	r := f.start()

@@ -75,7 +75,8 @@ func (o *outsideStream) addTo(f *fixture) {
 // TestRowsOutsideTheStream: a table whose rows belong to the outbox, and which the stream shows otherwise or not at all, is refused with the
 // cure: before anything is made, and when it appears while the relay streams. The cure brings its rows.
 func TestRowsOutsideTheStream(t *testing.T) {
-	for _, major := range []int{14, 18} {
+	t.Parallel()
+	for _, major := range pgtest.Majors() {
 		for _, o := range outsideStreams {
 			t.Run(fmt.Sprintf("%s, Postgres %d, at the start", o.name, major), func(t *testing.T) {
 				t.Parallel()

@@ -14,6 +14,7 @@ import (
 // TestWatchSlot: metrics and state show the slot, and a slot in danger is told of once, before Postgres gives it up.
 // No checkpoint comes by itself.
 func TestWatchSlot(t *testing.T) {
+	t.Parallel()
 	server := pgtest.Start(t, pgtest.Options{Settings: map[string]string{"max_slot_wal_keep_size": "64MB", "max_wal_size": "2GB", "checkpoint_timeout": "1h"}})
 	f := fixtureOn(t, server.DSN("postgres"))
 	f.sink.setAuto(false)
@@ -74,6 +75,7 @@ func TestWatchSlot(t *testing.T) {
 
 // TestWatchStandby: a relay that stands by shows the slot too.
 func TestWatchStandby(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	leader := f.start()
 	second := f.launch()

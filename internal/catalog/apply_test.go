@@ -16,6 +16,7 @@ import (
 
 // The printed script is run as people and migration tools do it, twice, and leaves what apply leaves.
 func TestScriptHoweverItIsSplit(t *testing.T) {
+	t.Parallel()
 	ways := map[string]func(script string) []string{
 		"in one go":            func(script string) []string { return []string{script} },
 		"at every semicolon":   func(script string) []string { return strings.Split(script, ";") },
@@ -43,6 +44,7 @@ func TestScriptHoweverItIsSplit(t *testing.T) {
 }
 
 func TestScriptInPsql(t *testing.T) {
+	t.Parallel()
 	psql, err := exec.LookPath("psql")
 	if err != nil {
 		t.Skip("no psql on this machine")
@@ -61,6 +63,7 @@ func TestScriptInPsql(t *testing.T) {
 }
 
 func TestApplyTwiceAndByEightAtOnce(t *testing.T) {
+	t.Parallel()
 	onEachMajor(t, func(t *testing.T, db *pgtest.DB) {
 		first := connect(t, db)
 		o := withRoles(t, db, first)
@@ -92,6 +95,7 @@ func TestApplyTwiceAndByEightAtOnce(t *testing.T) {
 
 // The outbox may have any name that SQL can quote, also one that would end a statement or a string.
 func TestApplyToOtherTables(t *testing.T) {
+	t.Parallel()
 	renamed := schema.DefaultMapping()
 	renamed.Names = [schema.NumColumns]string{"event id", "kind", "key", "kind", "body", "meta", "at", "at", "to;pic", "shard"}
 	for name, o := range map[string]schema.Options{
@@ -126,6 +130,7 @@ func TestApplyToOtherTables(t *testing.T) {
 }
 
 func TestApplyRefuses(t *testing.T) {
+	t.Parallel()
 	db := pgtest.New(t)
 	conn := connect(t, db)
 	execSQL(t, conn, `create table events (id numeric primary key, aggregatetype text, aggregateid date, type text);
@@ -170,6 +175,7 @@ func TestApplyRefuses(t *testing.T) {
 
 // An owner without the right to create anything more in the database can still apply what is there already.
 func TestApplyTakesNoRightThatItDoesNotUse(t *testing.T) {
+	t.Parallel()
 	onEachMajor(t, func(t *testing.T, db *pgtest.DB) {
 		conn := connect(t, db)
 		o := withRoles(t, db, conn)
@@ -190,6 +196,7 @@ func TestApplyTakesNoRightThatItDoesNotUse(t *testing.T) {
 
 // Another tool's publication is not altered, except that the outbox is added.
 func TestApplyLeavesAPublicationAsItIs(t *testing.T) {
+	t.Parallel()
 	db := pgtest.New(t)
 	conn := connect(t, db)
 	execSQL(t, conn, `create publication dbz for all tables; create table orders (id int primary key); create publication own for table orders`)
@@ -207,6 +214,7 @@ func TestApplyLeavesAPublicationAsItIs(t *testing.T) {
 }
 
 func TestPartitionedOutbox(t *testing.T) {
+	t.Parallel()
 	onEachMajor(t, func(t *testing.T, db *pgtest.DB) {
 		conn := connect(t, db)
 		execSQL(t, conn, `create table events (id uuid not null, aggregatetype text not null, aggregateid text, type text not null, payload jsonb,
@@ -233,6 +241,7 @@ func TestPartitionedOutbox(t *testing.T) {
 }
 
 func TestDescribeErrors(t *testing.T) {
+	t.Parallel()
 	conn := connect(t, pgtest.New(t))
 	execSQL(t, conn, `create view seen as select 1; create unlogged table fast (id uuid); create temporary table gone (id uuid)`)
 	for name, reason := range map[string]string{"seen": "view", "fast": "unlogged", "nothing": "does not exist"} {

@@ -12,6 +12,7 @@ import (
 
 // Every kind of difference is found, and its cure, taken literally, cures it.
 func TestCheckFindsAndCures(t *testing.T) {
+	t.Parallel()
 	damages := []struct {
 		sql    string
 		object string // of the difference
@@ -100,6 +101,7 @@ func cureAll(t *testing.T, conn *pgx.Conn, o schema.Options, list []schema.Diffe
 
 // Differences that only a person can decide on.
 func TestCheckFindsWhatAPersonMustDecide(t *testing.T) {
+	t.Parallel()
 	conn := connect(t, pgtest.New(t))
 	list, err := Check(deadline(t), conn, schema.Options{})
 	if err != nil || len(list) != 1 || list[0].Object != "schema walpost" || list[0].Cure != "walpost schema apply" {
@@ -162,6 +164,7 @@ func TestCheckFindsWhatAPersonMustDecide(t *testing.T) {
 }
 
 func TestCheckFindsWhatAPublicationLeavesOut(t *testing.T) {
+	t.Parallel()
 	conn := connect(t, pgtest.NewMajor(t, 18))
 	mustApply(t, conn, schema.Options{})
 	execSQL(t, conn, `alter publication walpost set table walpost.outbox (id, aggregatetype, aggregateid, type, payload) where (aggregatetype <> 'x')`)
@@ -174,6 +177,7 @@ func TestCheckFindsWhatAPublicationLeavesOut(t *testing.T) {
 
 // TestCheckFindsPartitionsOutsideTheWAL: of any depth, and no other.
 func TestCheckFindsPartitionsOutsideTheWAL(t *testing.T) {
+	t.Parallel()
 	onEachMajor(t, func(t *testing.T, db *pgtest.DB) {
 		conn := connect(t, db)
 		mustApply(t, conn, schema.Options{})
@@ -200,6 +204,7 @@ func TestCheckFindsPartitionsOutsideTheWAL(t *testing.T) {
 
 // Check works for a role that owns nothing.
 func TestCheckAsTheRelay(t *testing.T) {
+	t.Parallel()
 	onEachMajor(t, func(t *testing.T, db *pgtest.DB) {
 		conn := connect(t, db)
 		o := withRoles(t, db, conn)

@@ -10,6 +10,7 @@ import (
 )
 
 func TestClaim(t *testing.T) {
+	t.Parallel()
 	onEachMajor(t, func(t *testing.T, db *pgtest.DB) {
 		conn := connect(t, db)
 		mustApply(t, conn, schema.Options{})
@@ -36,6 +37,7 @@ func TestClaim(t *testing.T) {
 
 // A claim waits for the transaction that holds the event, and takes over what that one does not commit.
 func TestConcurrentClaims(t *testing.T) {
+	t.Parallel()
 	onEachMajor(t, func(t *testing.T, db *pgtest.DB) {
 		holder, watcher := connect(t, db), connect(t, db)
 		mustApply(t, holder, schema.Options{})

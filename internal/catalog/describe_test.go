@@ -14,6 +14,7 @@ import (
 )
 
 func TestDescribe(t *testing.T) {
+	t.Parallel()
 	onEachMajor(t, func(t *testing.T, db *pgtest.DB) {
 		conn := connect(t, db)
 		execSQL(t, conn, `create schema "S h"; set search_path = "S h"; create type mood as enum ('sad'); create domain d1 as varchar(10);
@@ -68,6 +69,7 @@ func TestDescribe(t *testing.T) {
 
 // A plan makes of what Postgres sends, in text and in binary format, what Postgres itself says the value is.
 func TestPlanReadsWhatPostgresSends(t *testing.T) {
+	t.Parallel()
 	const micros = `(extract(epoch from VALUE::timestamptz at time zone 'UTC') * 1000000)::bigint::text`
 	values := []struct {
 		column schema.Column
@@ -120,6 +122,7 @@ func TestPlanReadsWhatPostgresSends(t *testing.T) {
 }
 
 func TestPlanReadsBytea(t *testing.T) {
+	t.Parallel()
 	conn := connect(t, pgtest.New(t))
 	raw := make([]byte, 0, 512)
 	for i := range 512 {

@@ -15,11 +15,13 @@ import (
 	"walpost/schema"
 )
 
-// onEachMajor runs the test on the server of the run and on the oldest and the newest major.
+// onEachMajor runs the test on the server of the run and, in the long size, on the oldest and the newest major.
 func onEachMajor(t *testing.T, test func(t *testing.T, db *pgtest.DB)) {
-	t.Run("default", func(t *testing.T) { test(t, pgtest.New(t)) })
-	for _, major := range []int{14, 18} {
-		t.Run(fmt.Sprint(major), func(t *testing.T) { test(t, pgtest.NewMajor(t, major)) })
+	for _, major := range pgtest.Majors() {
+		t.Run(fmt.Sprintf("Postgres %d", major), func(t *testing.T) {
+			t.Parallel()
+			test(t, pgtest.NewMajor(t, major))
+		})
 	}
 }
 

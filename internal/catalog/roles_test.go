@@ -13,6 +13,7 @@ import (
 
 // Exactly these rights, and what they are good for.
 func TestThreeRoles(t *testing.T) {
+	t.Parallel()
 	onEachMajor(t, func(t *testing.T, db *pgtest.DB) {
 		conn := connect(t, db)
 		o := withRoles(t, db, conn)
@@ -147,6 +148,7 @@ func rights(t *testing.T, conn *pgx.Conn, role string) []string {
 
 // publish() into tables of every shape that the mapping allows under the default names.
 func TestPublishIntoAnyTable(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		columns string
 		call    string
@@ -201,6 +203,7 @@ func TestPublishIntoAnyTable(t *testing.T) {
 
 // An event that is published in a transaction that does not commit is none.
 func TestPublishBelongsToTheTransaction(t *testing.T) {
+	t.Parallel()
 	conn := connect(t, pgtest.New(t))
 	mustApply(t, conn, schema.Options{})
 	execSQL(t, conn, `begin; select walpost.publish('a', '1', 'c', '1'); savepoint s; select walpost.publish('a', '2', 'c', '1'); rollback to s; commit`)

@@ -27,6 +27,7 @@ func undoing(t *testing.T) string {
 
 // TestUndo: what the README says takes everything away again, of the services too; the service's own role and tables stay.
 func TestUndo(t *testing.T) {
+	t.Parallel()
 	onEachMajor(t, func(t *testing.T, db *pgtest.DB) {
 		conn := connect(t, db)
 		app, relay := "app "+db.Name, "relay "+db.Name

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/jackc/pglogrepl"
+
+	"walpost/internal/testenv/long"
 )
 
 var replayWindow = flag.Int("window", -1, "play only the window's script of this number, and print it")
@@ -313,10 +315,7 @@ func TestWindowModel(t *testing.T) {
 		}
 		return
 	}
-	scripts := 600
-	if testing.Short() {
-		scripts = 150
-	}
+	scripts := long.Or(600, 6000)
 	met := map[windowMeeting]int{}
 	for n := range scripts {
 		ops := drawWindow(n)

@@ -8,6 +8,7 @@ import (
 
 // TestLockIsGivenBack: what a verb kept away may begin as soon as the verb has returned.
 func TestLockIsGivenBack(t *testing.T) {
+	t.Parallel()
 	db := dbtest.New(t)
 	for range 100 {
 		v := newVerb(db.Config())

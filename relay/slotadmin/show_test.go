@@ -9,6 +9,7 @@ import (
 
 // TestRecordedBesides: the error of a slot that does not exist says what is recorded of it.
 func TestRecordedBesides(t *testing.T) {
+	t.Parallel()
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.FixedZone("", 3600))
 	for _, c := range []struct {
 		r    *Recorded
@@ -29,6 +30,7 @@ func TestRecordedBesides(t *testing.T) {
 
 // TestHolder: who streams from a slot is told as far as it is known.
 func TestHolder(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		slot Slot
 		want string

@@ -11,6 +11,7 @@ import (
 
 // TestDropForeign: a slot that is not walpost's is shown and not dropped.
 func TestDropForeign(t *testing.T) {
+	t.Parallel()
 	db := dbtest.New(t)
 	for kind, sql := range map[string]string{
 		"of test_decoding": "select pg_create_logical_replication_slot($1, 'test_decoding')",
@@ -34,6 +35,7 @@ func TestDropForeign(t *testing.T) {
 
 // TestCreateRefused: nothing is created where a relay could not stream.
 func TestCreateRefused(t *testing.T) {
+	t.Parallel()
 	role := dbtest.New(t).Role("plain", "login")
 	for what, c := range map[string]struct {
 		prepare string
@@ -74,6 +76,7 @@ func TestCreateRefused(t *testing.T) {
 
 // TestShowSafeWALSize: where Postgres limits the WAL that slots keep, the slot shows how much is left.
 func TestShowSafeWALSize(t *testing.T) {
+	t.Parallel()
 	server := pgtest.Start(t, pgtest.Options{Settings: map[string]string{"max_slot_wal_keep_size": "1GB"}})
 	db := dbtest.On(t, server.DSN("postgres"))
 	db.Exec("select pg_create_logical_replication_slot($1, 'pgoutput')", db.Slot)

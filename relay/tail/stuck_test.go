@@ -10,6 +10,7 @@ import (
 
 // TestStuck: an output that takes nothing for a minute ends the tail.
 func TestStuck(t *testing.T) {
+	t.Parallel()
 	stuck := &tail{Source: postgres.NewSource(postgres.Config{})}
 	stuck.busy.Store(time.Now().Add(-outputTimeout - time.Second).UnixNano())
 	if err := stuck.stuck(t.Context()); err == nil || !strings.Contains(err.Error(), "the output has taken nothing for 1m1s") {

@@ -102,7 +102,8 @@ func (r *running) wait() error {
 // TestTail: what is committed from now on is printed and confirmed, with nothing in the database but the table and its publication, and
 // nothing is left behind.
 func TestTail(t *testing.T) {
-	for _, major := range []int{0, 14} {
+	t.Parallel()
+	for _, major := range pgtest.Majors() {
 		db := dbtest.On(t, pgtest.NewMajor(t, major).DSN)
 		db.Exec("create table public.events (like walpost.outbox including defaults)")
 		db.Exec("drop publication walpost")
@@ -155,6 +156,7 @@ func TestTail(t *testing.T) {
 
 // TestTailOutput: an output that fails or is stuck ends nothing but the tail.
 func TestTailOutput(t *testing.T) {
+	t.Parallel()
 	db := dbtest.New(t)
 	torn := errors.New("torn")
 	r := start(t, db.Config(), &fakePrinter{torn: torn})
@@ -176,6 +178,7 @@ func TestTailOutput(t *testing.T) {
 
 // TestTailServerStops: a server that shuts down is not held up, whether the tail listens or its output is stuck.
 func TestTailServerStops(t *testing.T) {
+	t.Parallel()
 	for name, jam := range map[string]bool{"listening": false, "stuck": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
