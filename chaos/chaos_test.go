@@ -5,11 +5,14 @@ import (
 	"testing"
 	"time"
 
+	"walpost/internal/testenv/long"
 	"walpost/internal/testenv/need"
 )
 
-// TestShort is `make chaos` in short: one round, in which each fault that takes no more than seconds comes once, and one broker dies.
+// TestShort is `make chaos` in short: one round, in which each fault that takes no more than seconds comes once, and one broker dies. In the
+// short size each promise has the test that the table in mutations names.
 func TestShort(t *testing.T) {
+	long.Only(t)
 	rig, err := newRig(t.Context())
 	need.Met(t, err)
 	t.Cleanup(func() {

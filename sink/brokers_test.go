@@ -11,15 +11,16 @@ import (
 	"github.com/IBM/sarama"
 
 	"walpost/internal/kafkatest"
+	"walpost/internal/testenv/long"
 	"walpost/sink/kafkaerror"
 	"walpost/sink/wire"
 )
 
-// Three real brokers: what one alone cannot show of the answers that the lane's model goes by.
+// Three real brokers: what one alone cannot show of the answers that the lane's model goes by. In the short size the model's own tests
+// and the embedded cluster of kfaketest, whose leaders move too, go by those answers.
 func TestThreeBrokersAnswer(t *testing.T) {
-	if testing.Short() {
-		t.Skip("three brokers take twenty seconds: not with -short")
-	}
+	long.Only(t)
+	t.Parallel()
 	// A frozen broker is to be waited for, not put out of the cluster.
 	c := kafkatest.Start(t, kafkatest.Options{Nodes: 3, Properties: map[string]string{
 		"producer.id.expiration.check.interval.ms": "100", "broker.session.timeout.ms": "60000", "replica.lag.time.max.ms": "60000"}})

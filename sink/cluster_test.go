@@ -10,6 +10,7 @@ import (
 	"github.com/IBM/sarama"
 
 	"walpost/internal/kafkatest"
+	"walpost/internal/testenv/long"
 	"walpost/sink/wire"
 )
 
@@ -172,11 +173,11 @@ func leader(t testing.TB, brokers []string, topic string) int {
 }
 
 // Three brokers, of which leaders move, stop, crash and hang while events flow: nothing is lost, nothing comes twice, and every key is in
-// order. What hangs is left long before its time-out.
+// order. What hangs is left long before its time-out. In the short size kfaketest moves leaders and has a broker hang (TestHungBrokerIsLeft),
+// and TestAllBrokersGone has one that dies.
 func TestBrokersComeAndGo(t *testing.T) {
-	if testing.Short() {
-		t.Skip("three brokers take half a minute: not with -short")
-	}
+	long.Only(t)
+	t.Parallel()
 	c := kafkatest.Start(t, kafkatest.Options{Nodes: 3})
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()

@@ -10,6 +10,7 @@ import (
 // Connections are cut again and again while requests are under way, so answers are lost of batches that are in the log: each event comes
 // once and in order all the same.
 func TestConnectionsAreCut(t *testing.T) {
+	t.Parallel()
 	brokers := kafkatest.Brokers(t)
 	topic := kafkatest.Name(t)
 	kafkatest.Topic(t, brokers, topic, 6, nil)

@@ -120,6 +120,7 @@ func TestDiagnoseNobody(t *testing.T) {
 
 // A broker with ACLs: what is not granted fails, each with the command that grants it, and nothing shows the password.
 func TestDiagnoseRights(t *testing.T) {
+	t.Parallel()
 	cluster := kafkatest.Start(t, kafkatest.Options{Protocol: "SASL_PLAINTEXT", Properties: map[string]string{
 		"sasl.enabled.mechanisms":                     "PLAIN",
 		"listener.name.client.plain.sasl.jaas.config": `org.apache.kafka.common.security.plain.PlainLoginModule required user_alice="canary";`,

@@ -28,6 +28,7 @@ func admin(t testing.TB, brokers []string) sarama.ClusterAdmin {
 // Partitions are added while events flow: they are used without a restart, and each key's events in its old partition come before those
 // in its new one.
 func TestPartitionsAreAdded(t *testing.T) {
+	t.Parallel()
 	brokers := kafkatest.Brokers(t)
 	topic := kafkatest.Name(t)
 	kafkatest.Topic(t, brokers, topic, 3, map[string]string{"message.timestamp.type": "LogAppendTime"})
@@ -132,6 +133,7 @@ func TestRowNamesAnAddedPartition(t *testing.T) {
 
 // A topic is deleted and made anew with fewer partitions. What waited for the others goes where its key belongs now, in order.
 func TestTopicIsMadeAnewWithFewerPartitions(t *testing.T) {
+	t.Parallel()
 	brokers := kafkatest.Brokers(t)
 	topic := kafkatest.Name(t)
 	kafkatest.Topic(t, brokers, topic, 6, nil)
@@ -233,6 +235,7 @@ func TestBrokerExpectsOtherSequences(t *testing.T) {
 
 // All brokers are gone for some seconds: events wait and go on in order, none twice, within two seconds. A producer that is opened meanwhile waits for its id, however often a broker that starts refuses one.
 func TestAllBrokersGone(t *testing.T) {
+	t.Parallel()
 	c := kafkatest.Start(t, kafkatest.Options{})
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()

@@ -17,6 +17,7 @@ import (
 
 // One real broker with every way to log in, over TLS with certificates on both sides.
 func TestLogins(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	files, err := certs.Write(dir, "kafka")
 	if err != nil {

@@ -129,6 +129,7 @@ func refusedLogin(t *testing.T) (*scripted, *Producer, *ledger, *logLines) {
 
 // A partition that takes no identity is not offered one after the other without a pause; when it takes one, events flow.
 func TestRenewPauses(t *testing.T) {
+	t.Parallel()
 	b := newScripted(t, "orders", 1)
 	b.answer("ProduceRequest", produceAnswer(t).SetError("orders", 0, sarama.ErrOutOfOrderSequenceNumber))
 	acks := newLedger()
@@ -166,6 +167,7 @@ func TestRenewOutlastsARefusedLogin(t *testing.T) {
 
 // What an operator can cure is said at once, with the cure, and waited for.
 func TestAlarm(t *testing.T) {
+	t.Parallel()
 	for code, cure := range map[sarama.KError]string{
 		sarama.ErrTopicAuthorizationFailed:   "kafka-acls.sh --add --allow-principal User:NAME --producer --topic orders",
 		sarama.ErrClusterAuthorizationFailed: "IdempotentWrite",

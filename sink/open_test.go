@@ -11,6 +11,7 @@ import (
 
 // While brokers give no id, Open waits and says what helps.
 func TestOpenWaitsForAnID(t *testing.T) {
+	t.Parallel()
 	for code, says := range map[sarama.KError]string{
 		sarama.ErrClusterAuthorizationFailed: "--operation IdempotentWrite --cluster",
 		14:                                   "once the cluster is up", // COORDINATOR_LOAD_IN_PROGRESS
@@ -49,6 +50,7 @@ func TestOpenWaitsForAnID(t *testing.T) {
 
 // Nobody listens: Open waits until its context ends, and says where.
 func TestOpenWaitsForABroker(t *testing.T) {
+	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

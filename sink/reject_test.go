@@ -61,6 +61,7 @@ func onePartition(topic string, count, bad int, spoil func(*schema.Event)) []*sc
 // An event that a broker refuses is rejected, alone and with everything that one needs to know; those before it are in the log, and
 // nothing behind it leaves the lane. Other lanes flow.
 func TestRefusedEvents(t *testing.T) {
+	t.Parallel()
 	brokers := kafkatest.Brokers(t)
 	for _, test := range []struct {
 		name   string
@@ -130,6 +131,7 @@ func TestRefusedEvents(t *testing.T) {
 // A topic's limit is lowered while a producer runs: batches that are refused are divided, and later ones made smaller. Nothing is lost,
 // nothing comes twice, no event is blamed. When it is raised again, batches grow again.
 func TestLimitIsLowered(t *testing.T) {
+	t.Parallel()
 	brokers := kafkatest.Brokers(t)
 	topic := kafkatest.Name(t)
 	kafkatest.Topic(t, brokers, topic, 2, nil)

@@ -31,6 +31,7 @@ func topics(t testing.TB, brokers []string) []string {
 // Events of a topic that is not there wait, visibly and with the cure, while others flow; when an operator has created it they go on, in
 // order. Nobody creates it by accident.
 func TestAbsentTopic(t *testing.T) {
+	t.Parallel()
 	brokers := kafkatest.Brokers(t)
 	there, absent := kafkatest.Name(t), kafkatest.Name(t)
 	kafkatest.Topic(t, brokers, there, 3, nil)
@@ -93,6 +94,7 @@ func TestAbsentTopic(t *testing.T) {
 
 // A topic that is deleted under a running producer and created anew goes on behind what was acked; what was not acked is in the new one.
 func TestTopicIsMadeAnew(t *testing.T) {
+	t.Parallel()
 	brokers := kafkatest.Brokers(t)
 	topic := kafkatest.Name(t)
 	kafkatest.Topic(t, brokers, topic, 1, nil)

@@ -71,6 +71,7 @@ func (b *scripted) partitions(n int32) {
 // Partitions are added while one of the old ones does not get on. Nothing is placed by the new number before everything that was placed
 // by the old one is acked, or a key's later event could be read before its earlier one.
 func TestNothingOvertakesWhilePartitionsAreAdded(t *testing.T) {
+	t.Parallel()
 	b := newScripted(t, "orders", 1)
 	acks := newLedger()
 	p := open(t, config(t, []string{b.Addr()}), acks)
@@ -210,6 +211,7 @@ func TestRowNamesANewPartition(t *testing.T) {
 
 // While partitions come and go, each event is reported once and each key in order.
 func TestPartitionsComeAndGo(t *testing.T) {
+	t.Parallel()
 	b := newScripted(t, "orders", 3)
 	acks := newLedger()
 	p := open(t, config(t, []string{b.Addr()}), acks)

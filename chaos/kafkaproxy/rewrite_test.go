@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"walpost/internal/kafkatest"
+	"walpost/internal/testenv/long"
 )
 
 // Every version of each answer that tells where brokers are tells of the
@@ -152,9 +153,7 @@ func TestSarama(t *testing.T) {
 // Three brokers: each leader is reached through its own proxy, and faults meet
 // one broker's requests alone.
 func TestThreeBrokers(t *testing.T) {
-	if testing.Short() {
-		t.Skip("three brokers take ten seconds: not with -short")
-	}
+	long.Only(t)
 	cluster := kafkatest.Start(t, kafkatest.Options{Nodes: 3})
 	kafkatest.Topic(t, cluster.Brokers(), "spread", 3, nil)
 	c := before(t, cluster.Brokers()[:1]) // one knows the others

@@ -30,6 +30,7 @@ type broker struct {
 	client  *kgo.Client // brings requests
 
 	mu     sync.Mutex
+	hang   func(node int32) error // if not nil, called before a request is served
 	rand   *rand.Rand
 	faults faults
 	calm   bool
@@ -74,6 +75,14 @@ func newBroker(t testing.TB, seed uint64, f faults) *broker {
 
 // serve lets a request of the producer meet its fate. One at a time: what is appended is booked in the order of the logs.
 func (b *broker) serve(node int32, req *kmsg.ProduceRequest) (kmsg.Response, error) {
+	b.mu.Lock()
+	hang := b.hang
+	b.mu.Unlock()
+	if hang != nil {
+		if err := hang(node); err != nil {
+			return nil, err
+		}
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for len(b.late) > 0 && (b.calm || b.rand.IntN(2) == 0) {

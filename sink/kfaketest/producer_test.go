@@ -76,12 +76,17 @@ func (l *ledger) wait(t *testing.T, acked, rejected int) {
 
 func open(t *testing.T, brokers []string, topic string, acks sink.Acks) *sink.Producer {
 	t.Helper()
+	return openLogged(t, brokers, topic, acks, slog.New(slog.DiscardHandler))
+}
+
+func openLogged(t *testing.T, brokers []string, topic string, acks sink.Acks, logger *slog.Logger) *sink.Producer {
+	t.Helper()
 	name, err := schema.ParseTemplate(topic, schema.DefaultMapping())
 	if err != nil {
 		t.Fatal(err)
 	}
 	k, err := sink.NewKafka(sink.Config{Brokers: brokers, ClientID: "walpost-test", MaxRequestSize: 2000, Codec: recordbatch.None,
-		Record: record.Config{Topic: name, Source: "/walpost/shop/walpost.outbox"}, Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry()})
+		Record: record.Config{Topic: name, Source: "/walpost/shop/walpost.outbox"}, Logger: logger, Registerer: prometheus.NewRegistry()})
 	if err != nil {
 		t.Fatal(err)
 	}

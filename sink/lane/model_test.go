@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"walpost/internal/testenv/long"
 	"walpost/sink/recordbatch"
 )
 
@@ -24,10 +25,7 @@ func TestLaneKeepsItsPromises(t *testing.T) {
 		}
 		return
 	}
-	rounds := 4
-	if testing.Short() {
-		rounds = 2
-	}
+	rounds := long.Or(4, 16)
 	met := map[cell]int{}
 	rejected, unseen := 0, 0
 	for n := range rounds * len(cells) {
