@@ -11,6 +11,7 @@ import (
 // arrive, none twice, and those that were there come first, in the order of
 // their creation.
 func TestBackfill(t *testing.T) {
+	t.Parallel()
 	p := newPipe(t).withSchema(t)
 	topic := p.topic(t, "order", 1, nil)
 	const before = 3000
@@ -74,6 +75,7 @@ func TestBackfill(t *testing.T) {
 
 // Rows that are to be skipped are counted in the log, and stay.
 func TestBackfillSkip(t *testing.T) {
+	t.Parallel()
 	p := newPipe(t).withSchema(t)
 	topic := p.topic(t, "order", 1, nil)
 	p.exec(t, "INSERT INTO walpost.outbox (aggregatetype, type) SELECT 'order', 'old' FROM generate_series(1, 17)")
@@ -90,6 +92,7 @@ func TestBackfillSkip(t *testing.T) {
 // a service as the other, the publication made by the owner. PUBLIC may not
 // execute new functions, so each that a role calls must be granted to it.
 func TestRoles(t *testing.T) {
+	t.Parallel()
 	p := newPipe(t)
 	app, relay := p.db.Name+"_app", p.db.Name+"_relay"
 	for _, role := range []string{app, relay} {

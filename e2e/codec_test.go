@@ -8,6 +8,7 @@ import (
 
 // Every codec, read back by a client that is not walpost's.
 func TestCodecs(t *testing.T) {
+	t.Parallel()
 	for name, codec := range map[string]kgo.CompressionCodecType{
 		"none": kgo.CodecNone, "gzip": kgo.CodecGzip, "snappy": kgo.CodecSnappy, "lz4": kgo.CodecLz4, "zstd": kgo.CodecZstd, "": kgo.CodecZstd,
 	} {

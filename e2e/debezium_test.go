@@ -18,6 +18,7 @@ const debeziumTable = `CREATE TABLE outboxevent (
 // Debezium's records find what they look for: the key, the payload, header id,
 // and no header that they did not have before but the position.
 func TestDebezium(t *testing.T) {
+	t.Parallel()
 	p := newPipe(t)
 	p.env["WALPOST_OUTBOX_TABLE"] = "public.outboxevent"
 	p.exec(t, debeziumTable)
@@ -70,6 +71,7 @@ func TestDebezium(t *testing.T) {
 // What people of Debezium's add to the table: a column for the record's
 // timestamp, one for the partition, and headers.
 func TestDebeziumPlacements(t *testing.T) {
+	t.Parallel()
 	p := newPipe(t)
 	p.env["WALPOST_OUTBOX_TABLE"] = "public.outboxevent"
 	p.env["WALPOST_OUTBOX_PROFILE"] = "debezium"

@@ -16,14 +16,11 @@ import (
 // committed arrives, exactly as it was and once, in the order of the commits,
 // and nothing else does.
 func TestDelivery(t *testing.T) {
-	for name, db := range map[string]func(*testing.T) *pgtest.DB{
-		"shared": func(t *testing.T) *pgtest.DB { return pgtest.New(t) },
-		"14":     func(t *testing.T) *pgtest.DB { return pgtest.NewMajor(t, 14) },
-		"18":     func(t *testing.T) *pgtest.DB { return pgtest.NewMajor(t, 18) },
-	} {
-		t.Run(name, func(t *testing.T) {
+	t.Parallel()
+	for _, major := range pgtest.Majors() {
+		t.Run(fmt.Sprintf("Postgres %d", major), func(t *testing.T) {
 			t.Parallel()
-			testDelivery(t, pipeOn(t, db(t), kafkatest.Brokers(t)).withSchema(t))
+			testDelivery(t, pipeOn(t, pgtest.NewMajor(t, major), kafkatest.Brokers(t)).withSchema(t))
 		})
 	}
 }

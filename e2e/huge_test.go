@@ -66,6 +66,7 @@ func TestHugeRows(t *testing.T) {
 // while Kafka takes it and while it does not: the relay leaves in time with
 // exit code 0, and the next one delivers everything.
 func TestStopInHugeTransaction(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name  string
 		topic bool // it is there from the start

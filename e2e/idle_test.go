@@ -14,6 +14,7 @@ import (
 // no WAL: after every burst the slot is within 1 MB of the server's position
 // again, without a row in the outbox and without any heartbeat.
 func TestIdleOutboxPinsNothing(t *testing.T) {
+	t.Parallel()
 	p := newPipe(t).withSchema(t)
 	p.topic(t, "order", 1, nil)
 	r := p.start(t)
@@ -44,6 +45,7 @@ func TestIdleOutboxPinsNothing(t *testing.T) {
 
 // The slot is confirmed at most a second behind the acks.
 func TestConfirmFollowsAcks(t *testing.T) {
+	t.Parallel()
 	p := newPipe(t).withSchema(t)
 	topic := p.topic(t, "order", 1, nil)
 	r := p.start(t)

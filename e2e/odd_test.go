@@ -11,13 +11,13 @@ import (
 
 	"walpost/internal/kafkatest"
 	"walpost/internal/pgtest"
+	"walpost/internal/testenv/long"
 )
 
-// onOldestAndNewest runs a test on the servers that differ most in what they
-// send.
-func onOldestAndNewest(t *testing.T, test func(*testing.T, *pipe)) {
-	for _, major := range []int{pgtest.OldestMajor, pgtest.NewestMajor} {
-		t.Run(fmt.Sprint(major), func(t *testing.T) {
+// onEach runs a test on a server of each of these major versions.
+func onEach(t *testing.T, majors []int, test func(*testing.T, *pipe)) {
+	for _, major := range majors {
+		t.Run(fmt.Sprintf("Postgres %d", major), func(t *testing.T) {
 			t.Parallel()
 			test(t, pipeOn(t, pgtest.NewMajor(t, major), kafkatest.Brokers(t)).withSchema(t))
 		})
@@ -71,7 +71,8 @@ func (p *pipe) sameAsTable(t testing.TB, topic string) {
 // savepoints undone and released, nested ones, exceptions swallowed, other
 // sessions' commits in between.
 func TestUndoneSavepointNeverCostsItsTransaction(t *testing.T) {
-	onOldestAndNewest(t, func(t *testing.T, p *pipe) {
+	t.Parallel()
+	onEach(t, pgtest.Majors(), func(t *testing.T, p *pipe) {
 		p.spilling(t)
 		topic := p.topic(t, "order", 3, nil)
 		r := p.start(t)
@@ -118,7 +119,8 @@ func TestUndoneSavepointNeverCostsItsTransaction(t *testing.T) {
 // the commits and whatever happened to the relay since; one that is rolled
 // back never is.
 func TestPreparedTransactions(t *testing.T) {
-	onOldestAndNewest(t, func(t *testing.T, p *pipe) {
+	t.Parallel()
+	onEach(t, pgtest.Majors(), func(t *testing.T, p *pipe) {
 		p.spilling(t)
 		topic := p.topic(t, "order", 1, nil)
 		r := p.start(t)
@@ -165,7 +167,8 @@ func TestPreparedTransactions(t *testing.T) {
 // Thousands of transactions without an event, which 14 sends all the same:
 // the slot follows within 1 MB, and events among them arrive.
 func TestEmptyTransactions(t *testing.T) {
-	onOldestAndNewest(t, func(t *testing.T, p *pipe) {
+	t.Parallel()
+	onEach(t, long.Or([]int{pgtest.OldestMajor}, pgtest.Majors()), func(t *testing.T, p *pipe) {
 		topic := p.topic(t, "order", 1, nil)
 		r := p.start(t)
 		truth := newOracle(t, p)
@@ -195,7 +198,8 @@ func TestEmptyTransactions(t *testing.T) {
 // WAL: inserts into the outbox are events and nothing else is, rows included
 // that are gone again when the transaction ends.
 func TestOtherChangesInTheStream(t *testing.T) {
-	onOldestAndNewest(t, func(t *testing.T, p *pipe) {
+	t.Parallel()
+	onEach(t, pgtest.Majors(), func(t *testing.T, p *pipe) {
 		p.exec(t, "CREATE TABLE public.outbox (id int PRIMARY KEY, aggregatetype text, payload numeric)",
 			"ALTER PUBLICATION walpost ADD TABLE public.outbox", "ALTER PUBLICATION walpost SET (publish = 'insert, update, delete, truncate')")
 		topic := p.topic(t, "order", 1, nil)

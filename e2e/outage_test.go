@@ -59,6 +59,7 @@ func TestStopDuringKafkaOutage(t *testing.T) {
 
 // A second signal leaves at once, whatever the time-out.
 func TestSecondSignal(t *testing.T) {
+	t.Parallel()
 	p := newPipe(t).withSchema(t) // and no topic: the event cannot be acked
 	r := p.start(t, "WALPOST_RELAY_SHUTDOWN_TIMEOUT=10m")
 	truth := newOracle(t, p)
@@ -154,6 +155,7 @@ func TestPostgresRestart(t *testing.T) {
 
 // What waits for a server leaves at once when it is told to.
 func TestStopWhileWaiting(t *testing.T) {
+	t.Parallel()
 	for name, env := range map[string][]string{
 		"connection refused": {"WALPOST_POSTGRES_URL=postgres://walpost:hidden-word@127.0.0.1:1/shop?sslmode=disable"},
 		"unknown host":       {"WALPOST_POSTGRES_URL=postgres://walpost:hidden-word@no-such-host.invalid/shop?sslmode=disable"},

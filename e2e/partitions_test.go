@@ -10,6 +10,7 @@ import (
 // root is in the publication, each row arrives, once and in the order of the
 // commits, whatever became of its partition meanwhile.
 func TestPartitionsComeAndGo(t *testing.T) {
+	t.Parallel()
 	p := newPipe(t)
 	p.env["WALPOST_OUTBOX_TABLE"] = "shop.events"
 	p.exec(t, "CREATE SCHEMA shop",

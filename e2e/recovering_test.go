@@ -18,6 +18,7 @@ import (
 // A standby is waited for until it is promoted: nothing is made on it, and
 // nothing can be.
 func TestStandbyServer(t *testing.T) {
+	t.Parallel()
 	server := pgtest.Start(t, pgtest.Options{})
 	if err := server.CreateDatabase(t.Context(), "standby"); err != nil {
 		t.Fatal(err)
@@ -58,6 +59,7 @@ func TestStandbyServer(t *testing.T) {
 // A server that is starting says so, in its own words and code, and is
 // waited for.
 func TestStartingServer(t *testing.T) {
+	t.Parallel()
 	p := newPipe(t).withSchema(t)
 	starting := newStartingServer(t, hostOf(t, p.db.DSN))
 	r := p.launch(t, "WALPOST_POSTGRES_URL="+address(t, p.db.DSN, starting.Addr().String()))

@@ -11,6 +11,7 @@ import (
 // A configuration that cannot work: exit code 2, and a message that says
 // where it stands and what would be right.
 func TestRefusesConfiguration(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		file string
 		args []string

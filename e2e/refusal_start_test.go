@@ -12,6 +12,7 @@ import (
 
 // What only a person can cure ends the start, with exit code 1.
 func TestRefusesToStart(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		apply   bool
 		prepare []string
@@ -138,6 +139,7 @@ func TestRefusesSlotOfAnotherDatabase(t *testing.T) {
 
 // A slot of the name that is none of walpost's kind.
 func TestRefusesForeignSlot(t *testing.T) {
+	t.Parallel()
 	p := newPipe(t).withSchema(t)
 	p.exec(t, "SELECT pg_create_physical_replication_slot('"+p.db.Name+"')")
 	t.Cleanup(func() {
@@ -152,6 +154,7 @@ func TestRefusesForeignSlot(t *testing.T) {
 
 // Faults of a whole server: its own one.
 func TestRefusesServer(t *testing.T) {
+	t.Parallel()
 	server := pgtest.Start(t, pgtest.Options{
 		Settings: map[string]string{"wal_level": "replica", "max_replication_slots": "1", "password_encryption": "scram-sha-256"},
 		HBA:      []string{"host all outsider 127.0.0.1/32 reject", "host all,replication all 127.0.0.1/32 scram-sha-256"},

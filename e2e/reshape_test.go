@@ -45,6 +45,7 @@ var reshapes = []reshape{
 // shape of its time, inside of a transaction that changes the shape too, and
 // whether the relay is there or comes later.
 func TestReshapedOutbox(t *testing.T) {
+	t.Parallel()
 	for _, when := range []string{"meanwhile", "before"} {
 		t.Run(when, func(t *testing.T) {
 			t.Parallel()

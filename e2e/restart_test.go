@@ -1,23 +1,22 @@
 package e2e
 
 import (
+	"fmt"
 	"testing"
 
 	"walpost/internal/kafkatest"
 	"walpost/internal/pgtest"
+	"walpost/internal/testenv/long"
 )
 
 // Clean stops and starts while rows are being committed: nothing is missing
 // and nothing is sent twice.
 func TestCleanStopUnderLoad(t *testing.T) {
-	for name, db := range map[string]func(*testing.T) *pgtest.DB{
-		"shared": func(t *testing.T) *pgtest.DB { return pgtest.New(t) },
-		"14":     func(t *testing.T) *pgtest.DB { return pgtest.NewMajor(t, 14) },
-		"18":     func(t *testing.T) *pgtest.DB { return pgtest.NewMajor(t, 18) },
-	} {
-		t.Run(name, func(t *testing.T) {
+	t.Parallel()
+	for _, major := range pgtest.Majors() {
+		t.Run(fmt.Sprintf("Postgres %d", major), func(t *testing.T) {
 			t.Parallel()
-			p := pipeOn(t, db(t), kafkatest.Brokers(t)).withSchema(t)
+			p := pipeOn(t, pgtest.NewMajor(t, major), kafkatest.Brokers(t)).withSchema(t)
 			topic := p.topic(t, "order", 4, nil)
 			r := p.start(t)
 			truth, client := newOracle(t, p), p.client(t)
@@ -38,6 +37,7 @@ func TestCleanStopUnderLoad(t *testing.T) {
 // An idle relay that is stopped and started sends nothing again, whatever
 // the database did meanwhile.
 func TestCleanStopIdle(t *testing.T) {
+	t.Parallel()
 	p := newPipe(t).withSchema(t)
 	topic := p.topic(t, "order", 1, nil)
 	r := p.start(t)
@@ -57,12 +57,13 @@ func TestCleanStopIdle(t *testing.T) {
 // kill -9 while rows are being committed: nothing is missing, first
 // deliveries keep their order, and what comes again comes as a run.
 func TestKillUnderLoad(t *testing.T) {
+	t.Parallel()
 	p := newPipe(t).withSchema(t)
 	topic := p.topic(t, "order", 4, nil)
 	r := p.start(t)
 	truth, client := newOracle(t, p), p.client(t)
 	load := startLoad(t, p, 8, 1000)
-	const kills = 8
+	kills := long.Or(4, 16)
 	for range kills {
 		p.awaitMore(t, client, topic, 1500)
 		r.kill()
@@ -79,6 +80,7 @@ func TestKillUnderLoad(t *testing.T) {
 // A second relay on the same slot stands by, ready, and takes over when the
 // first one dies.
 func TestStandby(t *testing.T) {
+	t.Parallel()
 	p := newPipe(t).withSchema(t)
 	topic := p.topic(t, "order", 2, nil)
 	first := p.start(t)

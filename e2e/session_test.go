@@ -12,6 +12,7 @@ import (
 
 	"walpost/internal/kafkatest"
 	"walpost/internal/pgtest"
+	"walpost/internal/testenv/long"
 	"walpost/internal/testenv/proxy"
 )
 
@@ -78,6 +79,7 @@ const slack = 15 * time.Second
 // However a session breaks off, the relay finds out by itself and goes on,
 // and its own ghost at the server does not keep it from the slot.
 func TestBrokenSessions(t *testing.T) {
+	t.Parallel()
 	for _, c := range breaks {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel() // mostly waiting
@@ -204,13 +206,11 @@ func TestPasswordRotated(t *testing.T) {
 }
 
 // A relay's life on each version: rows that were there, a session that is
-// ended, a clean stop. The oldest and the newest always, those between when
-// a server for them is given.
+// ended, a clean stop. On the server of the run, other tests show each of these.
 func TestMajors(t *testing.T) {
+	t.Parallel()
+	long.Only(t)
 	for major := pgtest.OldestMajor; major <= pgtest.NewestMajor; major++ {
-		if major != pgtest.OldestMajor && major != pgtest.NewestMajor && os.Getenv(pgtest.MajorVariable(major)) == "" {
-			continue
-		}
 		t.Run(strconv.Itoa(major), func(t *testing.T) {
 			t.Parallel() // mostly waiting
 			p := pipeOn(t, pgtest.NewMajor(t, major), kafkatest.Brokers(t)).withSchema(t)

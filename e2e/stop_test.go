@@ -78,7 +78,8 @@ func fullWindow(t *testing.T, p *pipe, r *relay) func() {
 // A server that stops is never held up, and when it is back everything
 // arrives.
 func TestServerStopsWithRelayAttached(t *testing.T) {
-	for _, major := range []int{pgtest.OldestMajor, pgtest.NewestMajor} {
+	t.Parallel()
+	for _, major := range pgtest.Majors() {
 		t.Run(fmt.Sprintf("Postgres %d", major), func(t *testing.T) {
 			t.Parallel() // mostly waiting
 			server := pgtest.Start(t, pgtest.Options{Major: major})
@@ -91,7 +92,7 @@ func TestServerStopsWithRelayAttached(t *testing.T) {
 					if err := server.CreateDatabase(t.Context(), name); err != nil {
 						t.Fatal(err)
 					}
-					p := pipeOn(t, &pgtest.DB{Name: name, DSN: server.DSN(name), Major: major}, kafkatest.Brokers(t)).withSchema(t)
+					p := pipeOn(t, &pgtest.DB{Name: name, DSN: server.DSN(name), Major: server.Major()}, kafkatest.Brokers(t)).withSchema(t)
 					p.stopAndStart(t, server, stop.mode, stop.busy)
 				})
 			}

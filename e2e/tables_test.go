@@ -172,6 +172,7 @@ func digests(n int) string {
 
 // Any table with the columns is an outbox.
 func TestTables(t *testing.T) {
+	t.Parallel()
 	for name, c := range tables() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -263,6 +264,7 @@ func (c tableCase) check(t *testing.T, p *pipe, record *kgo.Record, row row, bef
 
 // A timestamp column with a moment to come: never ahead of now.
 func TestTimestampIsNeverAhead(t *testing.T) {
+	t.Parallel()
 	p := newPipe(t).withSchema(t)
 	p.exec(t, "ALTER TABLE walpost.outbox ADD COLUMN due timestamptz")
 	topic := p.topic(t, "order", 1, nil)

@@ -11,6 +11,7 @@ import (
 // Kafka, and nothing is passed over: not by the next start either, and not
 // when the change is taken back, unless the rows can be read then.
 func TestUnfitOutbox(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		alter, back string
 		env         []string

@@ -11,6 +11,7 @@ import (
 // /api/status and the log name the object, the cause and the cure, /livez is well, nothing is made.
 // When it is cured the relay streams.
 func TestWaits(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		env  []string // {role} is a role with the relay's rights
 		take string   // SQL that makes it wait
