@@ -22,6 +22,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 	rows := long.Or(300_000, 1_000_000) // either is several budgets
 	const budget, more = 32 << 20, 48 << 20
+	const event = 1 << 10 // the last one is let in by its size in the WAL, and counted by its size as a record
 	p := newPipe(t).withSchema(t)
 	p.plain = true // the race detector multiplies memory
 	r := p.start(t)
@@ -30,7 +31,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	eventually(t, "the budget is used up", func() string {
 		r.mustRun(t)
 		used := r.metrics(t)["walpost_inflight_bytes"]
-		if used > budget {
+		if used > budget+event {
 			t.Fatalf("%v bytes are in flight, and the budget is %v", used, budget)
 		}
 		if used < budget*9/10 {

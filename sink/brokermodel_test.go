@@ -123,7 +123,7 @@ func disturb(t *testing.T, brokers []string, a sarama.ClusterAdmin, topic, act s
 		must(a.DeleteTopic(topic))
 		detail := &sarama.TopicDetail{NumPartitions: 1, ReplicationFactor: 1}
 		until(t, "the topic again", func() bool { return a.CreateTopic(topic, detail, false) == nil })
-		awaitLeaders(t, brokers[0], topic, 1, -1)
+		kafkatest.Led(t, brokers, topic, 1)
 		model.Recreate()
 		return len(model.Seen)
 	case "forget":

@@ -22,10 +22,16 @@ func config() *sarama.Config {
 // ask asks one broker, and no other, for its own view of the topics (nil:
 // all); a client would take any broker's.
 func ask(address string, topics []string) (*sarama.MetadataResponse, error) {
-	broker := sarama.NewBroker(address)
-	if err := broker.Open(config()); err != nil {
+	broker, err := dial(address)
+	if err != nil {
 		return nil, err
 	}
 	defer broker.Close()
 	return broker.GetMetadata(sarama.NewMetadataRequest(sarama.MaxVersion, topics))
+}
+
+// dial connects to one broker.
+func dial(address string) (*sarama.Broker, error) {
+	broker := sarama.NewBroker(address)
+	return broker, broker.Open(config())
 }

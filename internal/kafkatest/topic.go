@@ -10,8 +10,8 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// Topic creates a topic and waits until every broker knows its leaders. The
-// brokers' addresses are those of a plain listener. At the test's end it is
+// Topic creates a topic and waits until every broker knows its leaders, and
+// each leader that it leads. The brokers' addresses are those of a plain listener. At the test's end it is
 // deleted, if a broker is still there to do it.
 //
 // The shared broker is shared by every test of every package: names there
@@ -24,6 +24,19 @@ func Topic(t testing.TB, brokers []string, name string, partitions int32, config
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { deleteTopic(brokers, name) })
+}
+
+// Led waits, as [Topic] does, until these brokers know the leaders of a topic
+// that somebody else made, and lead what they say they lead.
+func Led(t testing.TB, brokers []string, name string, partitions int32) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for _, address := range brokers {
+		if err := awaitTopic(ctx, address, name, partitions); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // CreateTopic is [Topic] without a test, and without the deletion.
@@ -70,11 +83,24 @@ func awaitTopic(ctx context.Context, address, topic string, partitions int32) er
 	}
 }
 
-// led reports whether a broker knows all leaders of a topic.
+// led returns an error unless a broker knows all leaders of a topic, and leads
+// those partitions that it says it leads: its metadata may be ahead of that by
+// a moment, in which a batch is refused.
 func led(address, topic string, partitions int32) error {
-	metadata, err := ask(address, []string{topic})
+	broker, err := dial(address)
 	if err != nil {
 		return err
+	}
+	defer broker.Close()
+	metadata, err := broker.GetMetadata(sarama.NewMetadataRequest(sarama.MaxVersion, []string{topic}))
+	if err != nil {
+		return err
+	}
+	self := int32(-1)
+	for _, b := range metadata.Brokers {
+		if b.Addr() == address {
+			self = b.ID()
+		}
 	}
 	for _, t := range metadata.Topics {
 		if t.Err != sarama.ErrNoError {
@@ -85,10 +111,30 @@ func led(address, topic string, partitions int32) error {
 			if p.Err == sarama.ErrNoError && p.Leader >= 0 {
 				leaders++
 			}
+			if p.Leader == self {
+				if err := leads(broker, topic, p.ID); err != nil {
+					return err
+				}
+			}
 		}
 		if leaders < partitions {
 			return fmt.Errorf("%d of %d partitions have a leader", leaders, partitions)
 		}
+	}
+	return nil
+}
+
+// leads returns the error of a broker that does not lead a partition. Only a
+// leader says where a log ends.
+func leads(broker *sarama.Broker, topic string, partition int32) error {
+	request := &sarama.OffsetRequest{Version: 1}
+	request.AddBlock(topic, partition, sarama.OffsetNewest, 1)
+	response, err := broker.GetAvailableOffsets(request)
+	if err != nil {
+		return err
+	}
+	if block := response.GetBlock(topic, partition); block == nil || block.Err != sarama.ErrNoError {
+		return fmt.Errorf("partition %d is not led yet: %+v", partition, block)
 	}
 	return nil
 }
