@@ -185,7 +185,9 @@ func TestStreamInterrupt(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s, server, _ := pipe(t)
 			s.surge.on = surging
+			interrupted := make(chan struct{})
 			go func() {
+				defer close(interrupted)
 				time.Sleep(time.Hour)
 				s.Interrupt(cause)
 				s.Interrupt(errors.New("a later cause"))
@@ -194,6 +196,7 @@ func TestStreamInterrupt(t *testing.T) {
 			if err := s.Fill(); err != cause || time.Since(start) != time.Hour {
 				t.Errorf("surging %v: %v after %v", surging, err, time.Since(start))
 			}
+			<-interrupted // by both: the later one would interrupt what is resumed below
 			if err := s.Fill(); err != cause {
 				t.Errorf("surging %v: reading went on after an interruption: %v", surging, err)
 			}
