@@ -30,7 +30,8 @@ type sender struct {
 	cond       *sync.Cond
 	ready      []*partition          // queued
 	skipLinger bool                  // what is ready does not wait for the linger any more
-	timerRuns  bool                  // the linger's timer runs
+	timer      *time.Timer           // ends the linger; nil: there was none yet
+	lingerEnds time.Time             // when it does; zero: it is not set
 	requests   map[*request]struct{} // under way
 	holds      int                   // while it is above 0, lanes are being queued together and no request leaves
 	lastSent   time.Time             // when the last request was sent
@@ -93,11 +94,7 @@ func (s *sender) push(part *partition, full bool) bool {
 	}
 	s.traceQueue(part, linger)
 	if linger > 0 {
-		// The linger belongs to the broker, so that its lanes share requests: one timer for all, and whoever comes first starts it.
-		if !s.timerRuns {
-			s.timerRuns = true
-			time.AfterFunc(linger, s.endLinger)
-		}
+		s.lingerFor(linger)
 		return true
 	}
 	s.skipLinger = true
@@ -120,23 +117,47 @@ func (s *sender) release(full, urgent bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.holds--
-	s.skipLinger = s.skipLinger || full || urgent && s.gap(time.Now()) == 0
+	if urgent && len(s.ready) > 0 && !full {
+		if gap := s.gap(time.Now()); gap > 0 {
+			s.lingerFor(gap)
+			urgent = false
+		}
+	}
+	s.skipLinger = s.skipLinger || full || urgent
 	if s.holds == 0 {
 		s.cond.Signal() // also for a request that waits for its turn
 	}
+}
+
+// lingerFor lets what is ready go after a while, or earlier if it would have gone by then. The linger belongs to the broker, so that its lanes
+// share requests: there is one timer for all. s.mu is held.
+func (s *sender) lingerFor(d time.Duration) {
+	ends := time.Now().Add(d)
+	switch {
+	case !s.lingerEnds.IsZero() && !ends.Before(s.lingerEnds):
+		return
+	case s.timer == nil:
+		s.timer = time.AfterFunc(d, s.endLinger)
+	default:
+		s.timer.Reset(d)
+	}
+	s.lingerEnds = ends
 }
 
 // endLinger lets what is ready go. The linger's timer calls it.
 func (s *sender) endLinger() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.timerRuns = false
+	now := time.Now()
+	if s.lingerEnds.IsZero() || now.Before(s.lingerEnds) {
+		return // it was set anew while this was about to run
+	}
+	s.lingerEnds = time.Time{}
 	if len(s.ready) == 0 {
 		return // it went with a full batch
 	}
-	if gap := s.gap(time.Now()); gap > 0 { // a request has left since the timer was started
-		s.timerRuns = true
-		time.AfterFunc(gap, s.endLinger)
+	if gap := s.gap(now); gap > 0 { // a request has left since the timer was set
+		s.lingerFor(gap)
 		return
 	}
 	s.skipLinger = true

@@ -222,7 +222,7 @@ func (s *sender) cut(p *partition, b *lane.Batch, size int, err error) error {
 	s.mu.Lock()
 	h := &s.hangUps
 	known := h.bound > 0 && size >= h.bound
-	if known = known || a.cuts >= apartAfter; known && (h.bound == 0 || size < h.bound) {
+	if known = known || a.cuts >= blameAfter; known && (h.bound == 0 || size < h.bound) {
 		h.bound = size
 	}
 	s.mu.Unlock()

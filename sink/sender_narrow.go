@@ -20,7 +20,8 @@ import (
 
 const (
 	narrowAfter = 3 // hang-ups in a row, after which lanes are sent one by one
-	apartAfter  = 2 // hang-ups in a row on a lane alone, after which it is sent apart; then again, after which its request is held to be the cause
+	apartAfter  = 2 // hang-ups in a row on a lane alone, after which it is sent apart
+	blameAfter  = 5 // hang-ups in a row on a lane sent apart, after which its request is held to be the cause: connections are cut for other reasons
 
 	rowLasts  = 10 * time.Second // two hang-ups that lie further apart are not in a row
 	lonePause = 15 * time.Second // how long a row lasts before a lane is set apart although no other one was answered: a proxy may be alive, and the broker behind it dead

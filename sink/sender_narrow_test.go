@@ -288,7 +288,7 @@ func TestBrokerThatIsGoneBlamesNobody(t *testing.T) {
 	acks.wait(t, next, 0)
 	(*p.topics["orders"].partitions.Load())[0].apart = &apart{left: 1} // it is idle
 	publish(t, p, inPartition("orders", 0, 100, 0), 100)
-	for range 2 * apartAfter {
+	for range 2 * blameAfter {
 		crashed := make(chan struct{})
 		before := p.splicer.Failures(g.addr)
 		g.hangsUp(func(produced) bool {

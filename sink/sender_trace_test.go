@@ -3,6 +3,7 @@ package sink
 import (
 	"bytes"
 	"testing"
+	"time"
 
 	"walpost/internal/latencytrace"
 )
@@ -34,8 +35,16 @@ func TestRequestsAreTraced(t *testing.T) {
 	put(false) // it opens the lane
 	acks.wait(t, events, 0)
 	const alone, lingering, crowd = 1, 2, 2000
+	gap := func() bool {
+		s := p.anySender()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.gap(time.Now()) == 0
+	}
+	until(t, "the gap behind the request to pass", gap)
 	put(false)
 	acks.wait(t, events, 0)
+	until(t, "the gap behind the request to pass", gap)
 	put(true)
 	acks.wait(t, events, 0)
 	for range crowd { // a request takes longer than an event
