@@ -262,6 +262,7 @@ func (s *sender) wait() (queue []*partition, closed bool) {
 	}
 	queue = s.ready
 	s.ready, s.skipLinger = nil, false
+	s.lastSent = time.Now() // in a moment: what is pushed until then waits for the next one
 	if s.hangUps.narrow(time.Now()) {
 		s.hangUps.order(queue)
 	}
@@ -328,7 +329,6 @@ func (s *sender) send(r *request) {
 	}
 	broken := s.broken
 	r.sent, r.conn = time.Now(), s.conn
-	s.lastSent = r.sent
 	r.alone = len(r.parts) == 1 && len(s.requests) == 0 && s.hangUps.narrow(r.sent)
 	r.trace.sent(r.sent, len(s.requests))
 	s.requests[r] = struct{}{}
