@@ -66,8 +66,8 @@ const (
 	// maxRecord is the largest record that is tried at all: socket.request.max.bytes is 100 MiB by default, and a request beyond it
 	// ends the connection without an answer.
 	maxRecord = 100_000_000
-	// fullBatch is where a batch is full although max.request.size would let it grow. Larger ones are not faster, and a lane's buffer
-	// is a power of two: this one fits.
+	// fullBatch is where a batch is full although max.request.size would let it grow. Larger ones are not faster. It is a size that buffers
+	// have, see package recordbatch.
 	fullBatch = 256 << 10
 	// maxRequest is where a request is full although max.request.size would let it grow. Larger ones are not faster.
 	maxRequest = 4 << 20

@@ -5,31 +5,43 @@ import (
 	"sync"
 )
 
-// Buffers come from pools by size, powers of two from 4 KiB to 1 MiB, and go back there. A batch grows by doubling: what it outgrew, the
-// next one starts with. Left to the garbage collector, a backlog of batches would take three times its size before it is collected.
+// Buffers come from pools by size, from 512 bytes to 1 MiB, and go back there. There are four sizes from one power of two to the next. A batch
+// takes the next larger one when it is full: what it outgrew, the next one starts with. Left to the garbage collector, a backlog of batches
+// would take three times its size before it is collected. The smallest is small, because ten thousand lanes may hold a batch of one event
+// each, and the steps are small, because what is empty counts for no budget.
 const (
-	smallest = 12 // 4 KiB
+	smallest = 9  // 512 bytes
 	largest  = 20 // 1 MiB: larger batches hold one large record, and are rare
 )
 
-var buffers [largest - smallest + 1]sync.Pool // of *[]byte
+var buffers [4*(largest-smallest) + 1]sync.Pool // of *[]byte, by class
+
+// classOf returns the class of the smallest buffer with room for n bytes, and how much room it has.
+func classOf(n int) (class, size int) {
+	power := max(bits.Len(uint(max(n, 1)-1)), smallest)
+	class, size = 4*(power-smallest), 1<<power
+	for step := size / 8; class%4 != 1 && class > 0 && n <= size-step; {
+		class, size = class-1, size-step
+	}
+	return class, size
+}
 
 // takeBuffer returns an empty buffer with room for n bytes.
 func takeBuffer(n int) []byte {
-	class := max(bits.Len(uint(max(n, 1)-1)), smallest)
-	if class > largest {
+	class, size := classOf(n)
+	if class >= len(buffers) {
 		return make([]byte, 0, n)
 	}
-	if b, ok := buffers[class-smallest].Get().(*[]byte); ok {
+	if b, ok := buffers[class].Get().(*[]byte); ok {
 		return (*b)[:0]
 	}
-	return make([]byte, 0, 1<<class)
+	return make([]byte, 0, size)
 }
 
 // giveBuffer takes back a buffer that nobody uses any more.
 func giveBuffer(b []byte) {
-	if n := cap(b); n >= 1<<smallest && n <= 1<<largest && n&(n-1) == 0 {
-		buffers[bits.Len(uint(n))-1-smallest].Put(&b)
+	if class, size := classOf(cap(b)); class < len(buffers) && size == cap(b) {
+		buffers[class].Put(&b)
 	}
 }
 
