@@ -70,7 +70,7 @@ func (b *Batch) Reset() {
 
 // recount has the pool count what is still empty of the room that the batch began with.
 func (b *Batch) recount() {
-	if unused := max(b.reserved-b.Len(), 0); unused != b.unused {
+	if unused := max(min(b.reserved-b.Len(), b.records.Room()), 0); unused != b.unused {
 		b.pool.unused.Add(int64(unused - b.unused))
 		b.unused = unused
 	}

@@ -97,3 +97,30 @@ func TestReservedRoomIsUsed(t *testing.T) {
 		t.Errorf("%d bytes are reserved for nobody", pool.unused.Load())
 	}
 }
+
+// A batch that is compressed has no empty room any more: other lanes may reserve it.
+func TestCompressedBatchReservesNothing(t *testing.T) {
+	var pool Pool
+	l := New(Identity{}, &pool)
+	l.Accept(1)
+	l.sealedLen = 100 << 10
+	l.Enter(1)
+	r := &recordbatch.Record{Value: make([]byte, 100)}
+	l.Append(r, r.Size(), 256<<10, 1, false)
+	l.HandOver(time.Now())
+	if pool.unused.Load() == 0 {
+		t.Fatal("nothing is reserved")
+	}
+	e, err := recordbatch.NewEncoder(recordbatch.Zstd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newBench(t, Identity{}).sender
+	l.SetSender(s)
+	if b, err := l.Take(s, e, ""); b == nil || err != nil {
+		t.Fatal(b, err)
+	}
+	if unused := pool.unused.Load(); unused != 0 {
+		t.Errorf("%d bytes are reserved for a batch that is compressed", unused)
+	}
+}

@@ -46,7 +46,9 @@ func (l *Lane) Take(s Sender, e *recordbatch.Encoder, cluster string) (*Batch, e
 	}
 	// While a request with it is under way the head belongs to the sender: compressing needs no lock.
 	if head.Wire() == nil {
-		return head, head.records.Seal(e, stamp)
+		err := head.records.Seal(e, stamp)
+		head.recount()
+		return head, err
 	}
 	return head, nil
 }

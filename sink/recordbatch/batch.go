@@ -28,13 +28,15 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // Batch is a record batch: open, while records are appended, then sealed. The zero value is an open, empty one.
 type Batch struct {
-	buf   []byte // HeadLen bytes, then the encoded records
+	buf   []byte // HeadLen bytes, then the encoded records; nil once they are compressed
 	count int32
 	first int64 // timestamp of the first record: what the others' are written against
 	max   int64 // the highest timestamp
 
-	wire []byte // nil: open; else what is sent: buf, or comp
-	comp []byte // head and compressed records
+	wire   []byte // nil: open; else what is sent: buf, or comp
+	comp   []byte // head and compressed records
+	codec  Codec  // of comp
+	length int    // of buf, before it was compressed
 }
 
 // Reset empties the batch and opens it. Its memory is given back.
@@ -55,7 +57,10 @@ func (b *Batch) Reserve(n int) {
 func (b *Batch) Count() int32 { return b.count }
 
 // Len is the batch's uncompressed length in bytes, head included.
-func (b *Batch) Len() int { return max(len(b.buf), HeadLen) }
+func (b *Batch) Len() int { return max(len(b.buf), b.length, HeadLen) }
+
+// Room is how many bytes can be appended before the batch takes a larger buffer.
+func (b *Batch) Room() int { return cap(b.buf) - len(b.buf) }
 
 // MaxTimestamp is the highest timestamp among the records, in milliseconds.
 func (b *Batch) MaxTimestamp() int64 { return b.max }
@@ -103,20 +108,23 @@ type Stamp struct {
 	Sequence   int32
 }
 
-// Seal closes the batch: compressed by e and stamped, it is ready to be sent as Wire returns it, any number of times. A batch that would
-// not get smaller is sent as it is, so Wire is never longer than Len: whoever bounds the one bounds the other.
+// Seal closes the batch: compressed by e and stamped, it is ready to be sent as Wire returns it, any number of times. Once compressed, the
+// records are kept in that form only: in an outage the sealed batches may be all that waits, and would take twice what it may. A batch that
+// would not get smaller is sent as it is, so Wire is never longer than Len: whoever bounds the one bounds the other.
 func (b *Batch) Seal(e *Encoder, s Stamp) error {
 	if b.count == 0 {
 		panic("recordbatch: seal of an empty batch")
 	}
 	wire, codec := b.buf, None
 	if e.codec != None {
-		comp, err := e.compress(append(takeBuffer(len(b.buf)), b.buf[:HeadLen]...), b.buf[HeadLen:])
+		comp, err := e.seal(b.buf)
 		if err != nil {
 			return err
 		}
 		if len(comp) < len(b.buf) {
-			b.comp, wire, codec = comp, comp, e.codec
+			b.comp, b.codec, b.length, wire, codec = comp, e.codec, len(b.buf), comp, e.codec
+			giveBuffer(b.buf)
+			b.buf = nil
 		} else {
 			giveBuffer(comp)
 		}

@@ -44,6 +44,7 @@ type Encoder struct {
 	zstd  *zstd.Encoder
 
 	frames []byte // snappy's scratch space
+	out    []byte // where batches are compressed
 }
 
 // NewEncoder returns an encoder for c. zstd works at level 1: half the bytes of lz4 at the same rate, and hardly more than its own
@@ -68,6 +69,21 @@ func NewEncoder(c Codec) (*Encoder, error) {
 		return nil, fmt.Errorf("make %v encoder: %w", c, err)
 	}
 	return e, nil
+}
+
+// seal returns a batch with its records compressed, in a buffer that is no larger than need be: an outage leaves ten thousand lanes with such
+// a batch, whose records are kept as well.
+func (e *Encoder) seal(batch []byte) ([]byte, error) {
+	out, err := e.compress(append(e.out[:0], batch[:HeadLen]...), batch[HeadLen:])
+	if err != nil {
+		return nil, err
+	}
+	if len(out) > 1<<largest { // rare, and too much to be kept
+		e.out = nil
+		return out, nil
+	}
+	e.out = out
+	return append(takeBuffer(len(out)), out...), nil
 }
 
 // compress appends the compressed src to dst.

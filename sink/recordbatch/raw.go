@@ -12,12 +12,13 @@ type Raw struct {
 	tail      []byte
 }
 
-// Each calls f for each record, in order. It reads what this package wrote; anything else in the batch is a broken program and panics.
+// Each calls f for each record, in order. Those of a batch that is sealed are decompressed for it, which is for rare cases. It reads what
+// this package wrote; anything else in the batch is a broken program and panics.
 func (b *Batch) Each(f func(i int, r Raw)) {
 	if b.count == 0 {
 		return
 	}
-	rest := b.buf[HeadLen:]
+	rest := b.encoded()
 	for i := range int(b.count) {
 		length, n := varint(rest)
 		body := rest[n : n+int(length)]
@@ -29,6 +30,18 @@ func (b *Batch) Each(f func(i int, r Raw)) {
 	if len(rest) != 0 {
 		panic(fmt.Sprintf("recordbatch: %d bytes behind the last record", len(rest)))
 	}
+}
+
+// encoded returns the records.
+func (b *Batch) encoded() []byte {
+	if b.comp == nil {
+		return b.buf[HeadLen:]
+	}
+	records, err := decompress(b.codec, b.comp[HeadLen:], b.length-HeadLen)
+	if err != nil {
+		panic(fmt.Sprintf("recordbatch: read what was compressed with %v: %v", b.codec, err))
+	}
+	return records
 }
 
 // Record returns the record decoded, its slices being the batch's own.
