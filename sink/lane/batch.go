@@ -47,9 +47,16 @@ func (b *Batch) Held() int { return b.held }
 // Since returns when the first event was handed over.
 func (b *Batch) Since() time.Time { return b.since }
 
+// emptyBatch is what a batch takes beside its records, in bytes: its head, and what stands above. Its first event holds it, or small events
+// that are scattered over ten thousand lanes would take a good deal more than they are counted for.
+const emptyBatch = recordbatch.HeadLen + 300
+
 // Append adds an event of transaction tx, and returns the bytes that it holds. size is r.Size().
 func (b *Batch) Append(r *recordbatch.Record, size int, tx uint64) int {
 	n := b.records.Append(r, size)
+	if b.Count() == 1 {
+		n += emptyBatch
+	}
 	b.count(tx, n)
 	return n
 }

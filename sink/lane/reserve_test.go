@@ -98,6 +98,30 @@ func TestReservedRoomIsUsed(t *testing.T) {
 	}
 }
 
+// Small events that are scattered over many lanes take little more than they hold of the budget.
+func TestScatteredEventsHoldWhatTheyTake(t *testing.T) {
+	const lanes = 5000
+	var pool Pool
+	all := make([]*Lane, lanes)
+	for i := range all {
+		all[i] = New(Identity{}, &pool)
+		all[i].Accept(1)
+	}
+	before, held := heap(), 0
+	r := &recordbatch.Record{Value: make([]byte, 100)}
+	for _, l := range all {
+		if !l.Enter(1) {
+			t.Fatal("the lane is closed")
+		}
+		held += l.Append(r, r.Size(), 256<<10, 1, false)
+		l.HandOver(time.Now())
+	}
+	if took := int(heap()) - int(before); took > 2*held {
+		t.Errorf("%d events take %d bytes, and hold %d of the budget", lanes, took, held)
+	}
+	runtime.KeepAlive(all)
+}
+
 // A batch that is compressed has no empty room any more: other lanes may reserve it.
 func TestCompressedBatchReservesNothing(t *testing.T) {
 	var pool Pool
