@@ -80,7 +80,7 @@ func newProducer(cfg *Config, log *slog.Logger, m *sinkMetrics, acks Acks, s *wi
 		flow: flowLinger, forgetAfter: forgetAfter, lonePause: lonePause, topics: map[string]*topic{}, senders: map[int32]*sender{}, known: map[string]*topic{}}
 	p.composer = record.NewComposer(cfg.Record, p.reservedHeader())
 	p.ctx, p.cancel = context.WithCancel(context.Background())
-	p.resends.p, p.resends.wake, p.ids.p = p, make(chan struct{}, 1), p
+	p.resends.p, p.resends.began, p.resends.wake, p.ids.p = p, time.Now(), make(chan struct{}, 1), p
 	p.meta = metadata.New(ask, func(topics []string) {
 		p.told(topics)
 		p.resends.poke()

@@ -9,8 +9,9 @@ import (
 // resends are the lanes whose driver has to wait before it goes on: for a pause to end, and for a look at the metadata. There may be ten
 // thousand of them, so one goroutine waits for them all, and those that failed together come back together.
 type resends struct {
-	p    *Producer
-	wake chan struct{}
+	p     *Producer
+	began time.Time // when the producer was made
+	wake  chan struct{}
 
 	mu      sync.Mutex // innermost, see Producer.mu
 	pausing pauses
@@ -26,8 +27,10 @@ type waiting struct {
 }
 
 const (
-	// resendGrid is what ends of pauses are rounded up to. Lanes that failed together share their next request.
-	resendGrid = minBackoff
+	// The end of a pause is rounded up, so that lanes share their next request: to a multiple of resendGrid, or of the pause's resendShare-th
+	// part if that is more. Lanes that fail for long have failed at all times.
+	resendGrid  = minBackoff
+	resendShare = 4
 	// lookWait is how long a pause is made longer by a look. Where every broker is away the leader that is known is tried again.
 	lookWait = time.Second
 )
@@ -36,7 +39,7 @@ const (
 func (r *resends) add(part *partition, pause time.Duration, look <-chan struct{}, renew bool) {
 	due := time.Now()
 	if pause > 0 {
-		due = due.Add(pause).Truncate(resendGrid).Add(resendGrid)
+		due = r.roundUp(due.Add(pause), max(resendGrid, pause/resendShare))
 	}
 	r.mu.Lock()
 	heap.Push(&r.pausing, &waiting{part, due, look, renew})
@@ -45,6 +48,12 @@ func (r *resends) add(part *partition, pause time.Duration, look <-chan struct{}
 	if first {
 		r.poke()
 	}
+}
+
+// roundUp returns the first time after t that lies a multiple of grid behind the producer's start: relays that lost a broker at the same time
+// do not come back at the same time.
+func (r *resends) roundUp(t time.Time, grid time.Duration) time.Time {
+	return r.began.Add((t.Sub(r.began)/grid + 1) * grid)
 }
 
 // poke lets run look again.
