@@ -2,6 +2,7 @@ package kfaketest
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 	"runtime/debug"
@@ -65,8 +66,12 @@ func BenchmarkOutage(b *testing.B) {
 	for _, o := range outages(1000, time.Minute, 32<<20) {
 		b.Run(o.name, func(b *testing.B) {
 			for b.Loop() {
-				for _, x := range o.run(b) {
+				f := o.run(b)
+				for _, x := range f {
 					b.ReportMetric(x.value, x.unit)
+				}
+				if b.Failed() { // then the metrics are not printed
+					fmt.Fprintln(os.Stderr, o.name, f)
 				}
 			}
 		})
