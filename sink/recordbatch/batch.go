@@ -115,19 +115,22 @@ func (b *Batch) Seal(e *Encoder, s Stamp) error {
 	if b.count == 0 {
 		panic("recordbatch: seal of an empty batch")
 	}
-	wire, codec := b.buf, None
+	var comp []byte
 	if e.codec != None {
-		comp, err := e.seal(b.buf)
-		if err != nil {
+		var err error
+		if comp, err = e.seal(b.buf); err != nil {
 			return err
 		}
-		if len(comp) < len(b.buf) {
-			b.comp, b.codec, b.length, wire, codec = comp, e.codec, len(b.buf), comp, e.codec
-			giveBuffer(b.buf)
-			b.buf = nil
-		} else {
-			giveBuffer(comp)
-		}
+	}
+	wire, codec := comp, e.codec
+	if comp != nil && len(comp) < len(b.buf) {
+		b.comp, b.codec, b.length = comp, e.codec, len(b.buf)
+		giveBuffer(b.buf)
+		b.buf = nil
+	} else {
+		giveBuffer(comp)
+		b.buf = fitted(b.buf)
+		wire, codec = b.buf, None
 	}
 	be := binary.BigEndian
 	be.PutUint64(wire, 0) // base offset: the broker's to give

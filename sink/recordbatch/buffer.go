@@ -57,3 +57,13 @@ func grown(b []byte, n int) []byte {
 	giveBuffer(b)
 	return larger
 }
+
+// fitted returns b in a buffer that is no larger than it has to be. Nothing will be appended.
+func fitted(b []byte) []byte {
+	if _, size := classOf(len(b)); size >= cap(b) {
+		return b
+	}
+	smaller := append(takeBuffer(len(b)), b...)
+	giveBuffer(b)
+	return smaller
+}

@@ -20,7 +20,7 @@ func TestSealedBatchesTakeLittle(t *testing.T) {
 		{"large", 20, 200_000, true},
 		{"compressed", 1000, 20_000, false},
 	} {
-		for _, codec := range []recordbatch.Codec{recordbatch.LZ4, recordbatch.Zstd} {
+		for _, codec := range []recordbatch.Codec{recordbatch.None, recordbatch.LZ4, recordbatch.Zstd} {
 			t.Run(test.name+" "+codec.String(), func(t *testing.T) {
 				e := encoder(t, codec)
 				all, random := make([]recordbatch.Batch, test.batches), rand.NewChaCha8([32]byte{1})
