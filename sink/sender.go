@@ -24,14 +24,15 @@ type sender struct {
 	link    *wire.Link // nil: there is none
 
 	empty wire.Size     // of a request without parts
+	wake  chan struct{} // tells the loop to look again
+	timer *time.Timer   // the same, when the linger ends
 	woken chan struct{} // tells runApart that queue or due times have changed, or that the sender is closed
 
-	mu         sync.Mutex // innermost, see Producer.mu
-	cond       *sync.Cond
+	mu         sync.Mutex            // innermost, see Producer.mu
 	ready      []*partition          // queued
-	skipLinger bool                  // what is ready does not wait for the linger any more
-	timer      *time.Timer           // ends the linger; nil: there was none yet
-	lingerEnds time.Time             // when it does; zero: it is not set
+	skipLinger bool                  // what is ready does not wait for the linger any more; never without anything ready
+	lingerEnds time.Time             // when that ends; zero: it has not begun
+	sending    bool                  // the loop has a request that waits for its turn
 	requests   map[*request]struct{} // under way
 	holds      int                   // while it is above 0, lanes are being queued together and no request leaves
 	lastSent   time.Time             // when the last request was sent
@@ -64,11 +65,12 @@ func newSender(p *Producer, b *sarama.Broker) *sender {
 	if err != nil {
 		panic(err) // NewKafka has made one of the same kind
 	}
-	s := &sender{p: p, broker: b, encoder: encoder, empty: wire.NewSize(p.cfg.ClientID), woken: make(chan struct{}, 1), requests: map[*request]struct{}{}}
+	s := &sender{p: p, broker: b, encoder: encoder, empty: wire.NewSize(p.cfg.ClientID), wake: make(chan struct{}, 1), woken: make(chan struct{}, 1), requests: map[*request]struct{}{}}
 	if before := p.senders[b.ID()]; before != nil { // p.mu is held
 		s.hangUps = before.inherited()
 	}
-	s.cond = sync.NewCond(&s.mu)
+	s.timer = time.NewTimer(time.Hour)
+	s.timer.Stop()
 	p.work.Go(s.run)
 	p.work.Go(s.watch)
 	return s
@@ -98,9 +100,7 @@ func (s *sender) push(part *partition, full bool) bool {
 		return true
 	}
 	s.skipLinger = true
-	if s.holds == 0 {
-		s.cond.Signal()
-	}
+	s.wakeIfDue()
 	return true
 }
 
@@ -117,51 +117,58 @@ func (s *sender) release(full, urgent bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.holds--
-	if urgent && len(s.ready) > 0 && !full {
-		if gap := s.gap(time.Now()); gap > 0 {
+	if len(s.ready) > 0 {
+		if gap := s.gap(time.Now()); full || urgent && gap == 0 {
+			s.skipLinger = true
+		} else if urgent {
 			s.lingerFor(gap)
-			urgent = false
 		}
 	}
-	s.skipLinger = s.skipLinger || full || urgent
-	if s.holds == 0 {
-		s.cond.Signal() // also for a request that waits for its turn
-	}
+	s.wakeIfDue()
 }
 
 // lingerFor lets what is ready go after a while, or earlier if it would have gone by then. The linger belongs to the broker, so that its lanes
-// share requests: there is one timer for all. s.mu is held.
+// share requests: there is one timer for all, and it wakes the loop. s.mu is held.
 func (s *sender) lingerFor(d time.Duration) {
 	ends := time.Now().Add(d)
-	switch {
-	case !s.lingerEnds.IsZero() && !ends.Before(s.lingerEnds):
-		return
-	case s.timer == nil:
-		s.timer = time.AfterFunc(d, s.endLinger)
-	default:
+	if s.lingerEnds.IsZero() || ends.Before(s.lingerEnds) {
+		s.lingerEnds = ends
 		s.timer.Reset(d)
 	}
-	s.lingerEnds = ends
 }
 
-// endLinger lets what is ready go. The linger's timer calls it.
-func (s *sender) endLinger() {
+// due reports whether what is ready waits for no linger any more. s.mu is held.
+func (s *sender) due() bool {
+	if now := time.Now(); !s.skipLinger && !s.lingerEnds.IsZero() && !now.Before(s.lingerEnds) {
+		s.lingerEnds = time.Time{}
+		if gap := s.gap(now); gap > 0 { // a request has left since the timer was set
+			s.lingerFor(gap)
+			return false
+		}
+		s.skipLinger = true
+	}
+	return s.skipLinger
+}
+
+// wakeIfDue wakes the loop if it has something to do. It is woken for nothing else: each time costs a thread of the system about as much as
+// an event does. s.mu is held.
+func (s *sender) wakeIfDue() {
+	if s.closed || s.broken || s.holds == 0 && (s.sending || s.skipLinger) {
+		select {
+		case s.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// sleep waits for the loop to be woken. s.mu is held before and after.
+func (s *sender) sleep() {
+	s.mu.Unlock()
+	select {
+	case <-s.wake:
+	case <-s.timer.C:
+	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := time.Now()
-	if s.lingerEnds.IsZero() || now.Before(s.lingerEnds) {
-		return // it was set anew while this was about to run
-	}
-	s.lingerEnds = time.Time{}
-	if len(s.ready) == 0 {
-		return // it went with a full batch
-	}
-	if gap := s.gap(now); gap > 0 { // a request has left since the timer was set
-		s.lingerFor(gap)
-		return
-	}
-	s.skipLinger = true
-	s.cond.Signal()
 }
 
 // close ends the sender and sends its queue elsewhere.
@@ -170,8 +177,9 @@ func (s *sender) close() {
 	s.closed = true
 	left := s.ready
 	s.ready = nil
+	s.skipLinger = false
+	s.wakeIfDue()
 	s.mu.Unlock()
-	s.cond.Broadcast()
 	s.wakeApart()
 	for _, part := range left {
 		s.p.resends.add(part, 0, nil, false)
@@ -245,28 +253,26 @@ func (s *sender) gather(queue []*partition, kept part, failed error) (*request, 
 func (s *sender) wait() (queue []*partition, closed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for (len(s.ready) == 0 || !s.skipLinger || s.holds > 0 || s.full()) && !s.closed {
-		if s.broken {
+	for !s.closed {
+		switch {
+		case s.broken:
 			s.mu.Unlock()
 			s.disconnect()
 			s.mu.Lock()
-			continue
+		case len(s.ready) > 0 && s.due() && s.holds == 0 && !s.full():
+			queue = s.ready
+			s.ready, s.skipLinger, s.lingerEnds = nil, false, time.Time{}
+			s.timer.Stop()
+			s.lastSent = time.Now() // in a moment: what is pushed until then waits for the next one
+			if s.hangUps.narrow(s.lastSent) {
+				s.hangUps.order(queue)
+			}
+			return queue, false
+		default:
+			s.sleep()
 		}
-		if len(s.ready) == 0 {
-			s.skipLinger = false
-		}
-		s.cond.Wait()
 	}
-	if s.closed {
-		return nil, true
-	}
-	queue = s.ready
-	s.ready, s.skipLinger = nil, false
-	s.lastSent = time.Now() // in a moment: what is pushed until then waits for the next one
-	if s.hangUps.narrow(time.Now()) {
-		s.hangUps.order(queue)
-	}
-	return queue, false
+	return nil, true
 }
 
 // full reports whether so many requests are under way that none can go now. s.mu is held.
@@ -325,8 +331,10 @@ func (s *sender) send(r *request) {
 	s.mu.Lock()
 	// Were AsyncProduce to wait for a free place, it would do so with the broker locked, and nobody could close a stuck connection.
 	for s.full() && !s.closed {
-		s.cond.Wait()
+		s.sending = true
+		s.sleep()
 	}
+	s.sending = false
 	broken := s.broken
 	r.sent, r.conn = time.Now(), s.conn
 	r.alone = len(r.parts) == 1 && len(s.requests) == 0 && s.hangUps.narrow(r.sent)
