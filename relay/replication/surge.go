@@ -17,7 +17,7 @@ const (
 	surgeFirstSpan = 128 * time.Millisecond // within so long begin the first surge
 	surgeReads     = 24                     // so many reads
 	surgeSpan      = 5 * time.Millisecond   // within so long begin the next of a row
-	surgeRowSpan   = 8 * time.Millisecond   // and so many within this keep the row
+	surgeRowSpan   = 16 * time.Millisecond  // and so many within this keep the row
 	surgeMark      = 1 << 20                // low-water mark during a surge
 	surgeWait      = 12 * time.Millisecond  // no read waits longer during it
 )
