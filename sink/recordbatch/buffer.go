@@ -12,6 +12,7 @@ import (
 const (
 	smallest = 9  // 512 bytes
 	largest  = 20 // 1 MiB: larger batches hold one large record, and are rare
+	doubling = 14 // 16 KiB: from here on batches grow by doubling, for small steps copy each record four times and many large batches fill the budget anyway
 )
 
 var buffers [4*(largest-smallest) + 1]sync.Pool // of *[]byte, by class
@@ -50,10 +51,14 @@ func grown(b []byte, n int) []byte {
 	if cap(b)-len(b) >= n {
 		return b
 	}
-	if len(b)+n > 1<<largest {
-		n += len(b) / 2 // not from a pool, so not by doubling: yet a batch must not be copied for each record
+	need := len(b) + n
+	switch {
+	case need > 1<<largest:
+		need += len(b) / 2 // not from a pool, so not by doubling: yet a batch must not be copied for each record
+	case need > 1<<doubling:
+		need = max(need, min(2*cap(b), 1<<largest))
 	}
-	larger := append(takeBuffer(len(b)+n), b...)
+	larger := append(takeBuffer(need), b...)
 	giveBuffer(b)
 	return larger
 }
