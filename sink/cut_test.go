@@ -19,7 +19,7 @@ func TestConnectionsAreCut(t *testing.T) {
 	p := open(t, cfg, acks)
 	s := startStream(t, p, acks, topic)
 	s.flows(t, 1)
-	tick := time.NewTicker(13 * time.Millisecond)
+	tick := time.NewTicker(29 * time.Millisecond) // a connection is asked who it is before it is used
 	defer tick.Stop()
 	for range 100 {
 		<-tick.C

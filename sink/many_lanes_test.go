@@ -6,6 +6,9 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
+
+	"walpost/sink/internal/sinktest"
+	"walpost/sink/lane"
 )
 
 // Many lanes lose their identity at once, as when a topic was deleted. They share few new ones, and few lines of the log.
@@ -160,4 +163,48 @@ func TestResendDoesNotWaitForMetadataForEver(t *testing.T) {
 	}
 	b.answer("ProduceRequest", produceAnswer(t))
 	acks.wait(t, 2, 0)
+}
+
+// Topics that are opened after one was forgotten share a new producer id, and those that are there already need none.
+func TestNewLanesShareAnIdentity(t *testing.T) {
+	b := newScripted(t, "orders", 1)
+	p := open(t, config(t, []string{b.Addr()}), newLedger())
+	before := asked[*sarama.InitProducerIDRequest](b)
+	b.SetLatency(50 * time.Millisecond)
+	p.ids.spend()
+	got := make(chan lane.Identity)
+	for range 30 {
+		go func() {
+			id, _ := p.ids.forNewLanes()
+			got <- id
+		}()
+	}
+	for range 30 {
+		<-got
+	}
+	if n := asked[*sarama.InitProducerIDRequest](b) - before; n != 1 {
+		t.Errorf("%d producer ids were taken", n)
+	}
+}
+
+// A broker that does not answer is left when the same broker, by its id, has another address by now.
+func TestBrokerMoves(t *testing.T) {
+	b, silent := newScripted(t, "orders", 1), sinktest.SilentListener(t)
+	answer := b.answers["MetadataRequest"]
+	old := &sarama.MetadataResponse{Version: 9}
+	old.AddBroker(silent, 1)
+	old.AddTopicPartition("orders", 0, 1, nil, nil, nil, sarama.ErrNoError)
+	b.answer("MetadataRequest", sarama.NewMockWrapper(old))
+	acks := newLedger()
+	cfg := config(t, []string{b.Addr()})
+	p := open(t, cfg, acks)
+	publish(t, p, event("orders", "k", 1), 1)
+	p.Flush(false)
+	until(t, "the way to the silent broker", func() bool { p.mu.Lock(); defer p.mu.Unlock(); return len(p.senders) == 1 })
+	b.answer("MetadataRequest", answer)
+	began := time.Now()
+	acks.wait(t, 1, 0)
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("the old address was left after %v", took)
+	}
 }

@@ -76,19 +76,23 @@ func (m *sinkMetrics) addProducer(p *Producer) {
 	}
 }
 
-// forget lets go of a topic's label values, unless another producer knows the topic.
-func (m *sinkMetrics) forget(topic string) {
+// forget lets go of topics' label values, unless another producer knows the topic.
+func (m *sinkMetrics) forget(topics []string) {
+	known := map[string]bool{}
 	for _, p := range m.openProducers() {
 		for _, t := range p.knownTopics() {
-			if t.name == topic {
-				return
-			}
+			known[t.name] = true
 		}
 	}
-	for _, v := range []*prometheus.MetricVec{m.published.MetricVec, m.publishedBytes.MetricVec, m.topicBlocked.MetricVec} {
-		v.DeleteLabelValues(topic)
+	for _, topic := range topics {
+		if known[topic] {
+			continue
+		}
+		for _, v := range []*prometheus.MetricVec{m.published.MetricVec, m.publishedBytes.MetricVec, m.topicBlocked.MetricVec} {
+			v.DeleteLabelValues(topic)
+		}
+		m.failed.DeletePartialMatch(prometheus.Labels{"topic": topic})
 	}
-	m.failed.DeletePartialMatch(prometheus.Labels{"topic": topic})
 }
 
 // removeProducer forgets a producer that is closed. What it held waits for Kafka no longer.

@@ -61,21 +61,27 @@ func (p *Producer) route(part *partition) {
 // findLeaders hands queued lanes to the senders of the brokers that lead their partitions. One without a leader waits for the next look at
 // its topic. It is called by one goroutine at a time for each lane, and does not block.
 func (p *Producer) findLeaders(parts []*partition) {
+	var held []*sender
 	if len(parts) > 1 { // they share requests
-		for _, s := range p.holdSenders(nil) {
-			defer s.release(false, false)
-		}
+		held = p.holdSenders(nil)
 	}
+	var lost []*partition
 	for _, part := range parts {
 		searches := part.searches
 		part.searches = 0 // whoever has the lane next is its driver
 		if part.lane.StopIfGone() || p.toLeader(part) {
 			continue
 		}
-		_, err := p.meta.Leader(part.topic.name, part.index)
 		if part.searches = searches + 1; searches == 0 {
 			part.searched = time.Now()
 		}
+		lost = append(lost, part)
+	}
+	for _, s := range held {
+		s.release(false, false)
+	}
+	for _, part := range lost { // the log may be slow, and keeps nobody from sending
+		_, err := p.meta.Leader(part.topic.name, part.index)
 		part.topic.warn(p, part, part.searched, err)
 		p.resends.add(part, pauseAfter(part.searches), p.look(part.topic), false)
 	}

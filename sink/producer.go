@@ -183,9 +183,9 @@ func (p *Producer) topicOf(ev *schema.Event) (*topic, error) {
 		t = &topic{name: string(p.name)}
 		t.limit.Store(p.cfg.batchLimit())
 		t.used.Store(time.Now().Unix())
-		t.published, t.bytes = p.metrics.topic(t.name)
 		p.topics[t.name] = t
-		p.register(t)
+		p.register(t) // before it has metrics: another producer may be about to forget those of the name
+		t.published, t.bytes = p.metrics.topic(t.name)
 		p.start(func() { t.arrange(p) })
 	}
 	p.last = t

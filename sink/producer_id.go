@@ -21,6 +21,7 @@ type identities struct {
 	mu      sync.Mutex    // innermost, see Producer.mu
 	usual   lane.Identity // what new lanes begin with
 	spent   bool          // a partition that was forgotten may have sequences of it: no new lane may begin with it
+	coming  chan struct{} // closed when usual is another one; nil: none is asked for
 	waiting []*partition
 	asking  bool // give is at work
 }
@@ -43,7 +44,7 @@ func (ids *identities) renew(parts []*partition) {
 // give asks for ids until no lane waits for one. Lanes that come while it asks wait for the next: one of them may have the id already that
 // is being given, and need another.
 func (ids *identities) give() {
-	for tries := 1; ; tries++ {
+	for {
 		ids.mu.Lock()
 		parts := ids.waiting
 		ids.waiting = nil
@@ -81,22 +82,36 @@ func (ids *identities) fresh(parts []*partition) (lane.Identity, error) {
 	}
 }
 
-// forNewLanes returns what new lanes begin with, and takes an id first if the last one is spent. It returns false once the producer is closed.
+// forNewLanes returns what new lanes begin with, and takes an id first if the last one is spent: one for all who ask meanwhile. It returns
+// false once the producer is closed.
 func (ids *identities) forNewLanes() (lane.Identity, bool) {
 	for {
 		ids.mu.Lock()
-		id, spent := ids.usual, ids.spent
+		id, spent, coming := ids.usual, ids.spent, ids.coming
+		if spent && coming == nil {
+			ids.coming = make(chan struct{})
+		}
 		ids.mu.Unlock()
-		if !spent {
+		switch {
+		case !spent:
 			return id, true
+		case coming != nil:
+			if !ids.p.wait(coming) {
+				return lane.Identity{}, false
+			}
+			continue
 		}
 		id, err := ids.fresh(nil)
-		if err != nil {
-			return id, false
-		}
 		ids.mu.Lock()
-		ids.usual, ids.spent = id, false
+		if err == nil {
+			ids.usual, ids.spent = id, false
+		}
+		close(ids.coming)
+		ids.coming = nil
 		ids.mu.Unlock()
+		if err != nil {
+			return lane.Identity{}, false
+		}
 	}
 }
 
@@ -117,7 +132,7 @@ func (p *Producer) newIdentity(ctx context.Context) (lane.Identity, error) {
 		var hopeless *permanentError // unless another broker gives one
 		for _, addr := range p.addresses() {
 			var id lane.Identity
-			if id, err = p.askIdentity(addr); err == nil {
+			if id, err = p.askIdentity(addr, min(idWaitFirst<<min(tries, 10), wire.ReadTimeout)); err == nil {
 				return id, nil
 			}
 			if ctx.Err() != nil {
@@ -156,14 +171,17 @@ func (p *Producer) newIdentity(ctx context.Context) (lane.Identity, error) {
 // addresses are the brokers that are known: those that were told of, then the configured ones.
 func (p *Producer) addresses() []string { return append(p.meta.Addresses(), p.cfg.Brokers...) }
 
+// idWaitFirst is how long each broker has in a first round. Where none is fast enough they get more.
+const idWaitFirst = 4 * time.Second
+
 // askIdentity asks one broker, over a connection of its own: the answer is worth the handshake, for it comes with the reason why not.
-func (p *Producer) askIdentity(addr string) (lane.Identity, error) {
-	b, cut, err := wire.ConnectWithin(addr, p.brokerConfig(), wire.ReadTimeout)
+func (p *Producer) askIdentity(addr string, limit time.Duration) (lane.Identity, error) {
+	b, cut, err := wire.ConnectWithin(addr, p.brokerConfig(), limit)
 	if err != nil {
 		return lane.Identity{}, err
 	}
 	defer b.Close()
-	defer time.AfterFunc(wire.ReadTimeout, cut).Stop()
+	defer time.AfterFunc(limit, cut).Stop()
 	greeting, err := wire.Greet(b, p.cfg.Codec == recordbatch.Zstd)
 	if err != nil {
 		return lane.Identity{}, err

@@ -28,20 +28,21 @@ type sender struct {
 	timer *time.Timer   // the same, when the linger ends
 	woken chan struct{} // tells runApart that queue or due times have changed, or that the sender is closed
 
-	mu         sync.Mutex            // innermost, see Producer.mu
-	ready      []*partition          // queued
-	skipLinger bool                  // what is ready does not wait for the linger any more; never without anything ready
-	lingerEnds time.Time             // when that ends; zero: it has not begun
-	sending    bool                  // the loop has a request that waits for its turn
-	requests   map[*request]struct{} // under way
-	holds      int                   // while it is above 0, lanes are being queued together and no request leaves
-	lastSent   time.Time             // when the last request was sent
-	conn       int                   // number of the connection
-	broken     bool                  // it failed: the loop closes it
-	closed     bool
-	hangUps    hangUps       // see sender_narrow.go
-	apart      []*apartEntry // what is sent apart, see sender_apart.go
-	apartRuns  bool          // runApart does
+	mu                      sync.Mutex            // innermost, see Producer.mu
+	ready                   []*partition          // queued
+	skipLinger              bool                  // what is ready does not wait for the linger any more; never without anything ready
+	lingerEnds              time.Time             // when that ends; zero: it has not begun
+	sending                 bool                  // the loop has a request that waits for its turn
+	requests                map[*request]struct{} // under way
+	holds                   int                   // while it is above 0, lanes are being queued together and no request leaves
+	lastSent                time.Time             // when the last request was sent
+	conn                    int                   // number of the connection
+	broken                  bool                  // it failed: the loop closes it
+	closed                  bool
+	connecting, askingApart attention     // what waits for the broker besides requests
+	hangUps                 hangUps       // see sender_narrow.go
+	apart                   []*apartEntry // what is sent apart, see sender_apart.go
+	apartRuns               bool          // runApart does
 }
 
 // request is a produce request under way.
@@ -52,6 +53,19 @@ type request struct {
 	size  wire.Size
 	alone bool          // it has one part, and nothing else is under way
 	trace *requestTrace // nil: it is not traced
+}
+
+// attention is what a broker is waited for with.
+type attention struct {
+	parts []*partition // nil: nothing
+	since time.Time
+}
+
+// attend notes what the broker is waited for with from now on; nil: nothing.
+func (s *sender) attend(a *attention, parts []*partition) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	*a = attention{parts, time.Now()}
 }
 
 // part is a partition's batch in a request.
@@ -195,7 +209,7 @@ func (s *sender) run() {
 		if closed {
 			return
 		}
-		err := s.connect()
+		err := s.connect(queue)
 		for len(queue) > 0 || kept.batch != nil {
 			var r *request
 			if r, queue, kept = s.gather(queue, kept, err); len(r.parts) > 0 {
@@ -295,8 +309,8 @@ func (s *sender) disconnect() {
 }
 
 // connect makes sure that there is a connection. Whatever stands behind the broker's address by now, it takes our requests, and is known to be
-// of the cluster that gave the producer ids, or not. An error means that nothing was sent.
-func (s *sender) connect() error {
+// of the cluster that gave the producer ids, or not. An error means that nothing was sent. waiting is what is to be sent.
+func (s *sender) connect(waiting []*partition) error {
 	s.mu.Lock()
 	broken := s.broken
 	s.mu.Unlock()
@@ -306,7 +320,9 @@ func (s *sender) connect() error {
 	if s.link != nil {
 		return nil
 	}
+	s.attend(&s.connecting, waiting)
 	link, err := s.p.splicer.Link(s.Addr(), s.p.brokerConfig())
+	s.attend(&s.connecting, nil)
 	if err != nil {
 		s.p.metrics.connected.Set(0)
 		s.p.metrics.reconnects.Inc()
@@ -364,7 +380,7 @@ func (s *sender) answered(r *request, answers []wire.Answer, err error) {
 	defer s.p.work.Done()
 	r.trace.answered(err)
 	defer r.trace.settled()
-	ended := hungUp(err)
+	ended := hungUp(err) && time.Since(r.sent) < lateHangUp
 	failures := 0
 	if ended {
 		failures = s.p.splicer.Failures(s.Addr())
@@ -372,7 +388,7 @@ func (s *sender) answered(r *request, answers []wire.Answer, err error) {
 	s.mu.Lock()
 	delete(s.requests, r)
 	// All requests of a connection fail with it. Only the first of them says so: by the second, there may be a new one.
-	broken := err != nil && r.conn == s.conn
+	broken := err != nil && r.conn == s.conn && !s.broken
 	if broken {
 		s.conn++
 		s.broken = true
@@ -415,6 +431,11 @@ func (s *sender) stuck() (partitions []*partition, closed bool) {
 			for _, part := range r.parts {
 				partitions = append(partitions, part.partition)
 			}
+		}
+	}
+	for _, a := range []attention{s.connecting, s.askingApart} {
+		if time.Since(a.since) > stuckAfter {
+			partitions = append(partitions, a.parts...)
 		}
 	}
 	return partitions, s.closed

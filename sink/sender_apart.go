@@ -47,7 +47,7 @@ func (s *sender) setApart(p part) {
 }
 
 // errSenderClosed is of a batch that was not sent any more.
-var errSenderClosed = wire.Unsent(fmt.Errorf("the broker has another address: %w", net.ErrClosed))
+var errSenderClosed = wire.Unsent(fmt.Errorf("the partition is led elsewhere by now: %w", net.ErrClosed))
 
 // pushApart queues a lane to be sent apart, with its batch if that is taken already. It returns false when the sender is closed.
 func (s *sender) pushApart(p *partition, taken *lane.Batch, cluster string) bool {
@@ -137,6 +137,16 @@ func (s *sender) sendApart(e *apartEntry, encoder *recordbatch.Encoder) {
 		s.p.finish(p, b, lane.Outcome{Err: errSenderClosed, Named: -1})
 		return
 	}
+	if leader, err := s.p.meta.Leader(p.topic.name, p.index); err == nil && leader != s.broker {
+		if b == nil {
+			s.p.resends.add(p, 0, nil, false)
+		} else {
+			s.p.finish(p, b, lane.Outcome{Err: errSenderClosed, Named: -1})
+		}
+		return
+	}
+	s.attend(&s.askingApart, []*partition{p})
+	defer s.attend(&s.askingApart, nil)
 	link, err := s.p.splicer.Link(s.Addr(), s.p.brokerConfig())
 	cluster := e.cluster
 	if err == nil {
@@ -160,13 +170,14 @@ func (s *sender) sendApart(e *apartEntry, encoder *recordbatch.Encoder) {
 		return
 	}
 	size := s.empty.With(p.topic.name, len(b.Wire())).Bytes()
+	began := time.Now()
 	answer, err := s.askApart(link, p, b)
 	switch {
 	case err == nil:
 		s.passed(p, b, size, answer)
 		s.p.finish(p, b, lane.Outcome(answer))
 		return
-	case hungUp(err):
+	case hungUp(err) && time.Since(began) < lateHangUp:
 		err = s.cut(p, b, size, err)
 	}
 	s.p.finish(p, b, lane.Outcome{Err: err, Named: -1})

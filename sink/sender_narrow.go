@@ -26,6 +26,9 @@ const (
 	rowLasts  = 10 * time.Second // two hang-ups that lie further apart are not in a row
 	lonePause = 15 * time.Second // how long a row lasts before a lane is set apart although no other one was answered: a proxy may be alive, and the broker behind it dead
 
+	// lateHangUp is how long after a request its end has nothing to do with its size: a limit is judged by the length that precedes a request.
+	lateHangUp = 3 * time.Second
+
 	leastRequest = 64 << 10         // requests of several lanes are not kept smaller than this
 	limitLasts   = 10 * time.Minute // how long they are kept small
 )
@@ -202,7 +205,7 @@ func (s *sender) tell(f finding) {
 		s.p.log.Warn("a broker ends connections on large requests: they are kept smaller for a while", "broker", s.Addr(), "bytes", f.limit, "for", limitLasts,
 			"cure", "lower kafka.max.request.size, or raise socket.request.max.bytes of the brokers or the limit of what stands before them")
 	}
-	if f.suspect != nil {
+	if f.suspect != nil && f.suspect.topic.warned.due(setApart) {
 		s.p.log.Info("a partition is sent apart from the others: connections end when it is sent", "broker", s.Addr(), "topic", f.suspect.topic.name, "partition", f.suspect.index)
 	}
 }

@@ -51,7 +51,7 @@ func (t *topic) arrange(p *Producer) {
 		count, err := p.meta.Partitions(t.name)
 		t.mu.Lock()
 		t.err = err
-		before, needed, ended := t.count, max(t.count, int(t.needs)), t.ended
+		before, lanes, needed, ended := t.count, len(t.all), max(t.count, int(t.needs)), t.ended
 		t.mu.Unlock()
 		switch {
 		case ended:
@@ -74,9 +74,12 @@ func (t *topic) arrange(p *Producer) {
 		if before == 0 {
 			t.readLimit(p)
 		}
-		id, ok := p.ids.forNewLanes()
-		if !ok {
-			return
+		var id lane.Identity
+		if count > lanes {
+			var ok bool
+			if id, ok = p.ids.forNewLanes(); !ok {
+				return
+			}
 		}
 		// A broker that lags behind the others still tells of fewer: it has to be so for a while.
 		if (fewer.IsZero() || time.Since(fewer) >= p.confirmFewer) && t.rearrange(p, count, id) {

@@ -6,6 +6,8 @@ const (
 	// forgetAfter is how long a topic may go without an event before it is forgotten: topics that rows name are made up by rows, and there is
 	// no end to them. Forgotten are its lanes, its looks and its metrics.
 	forgetAfter = 24 * time.Hour
+	// forgetAtOnce is how many are forgotten at once: it is the reading goroutine that does it.
+	forgetAtOnce = 100
 	// maxTopics is how many topics a producer knows at once.
 	maxTopics = 10_000
 )
@@ -14,7 +16,7 @@ const (
 func (p *Producer) findSilent(topics []*topic) {
 	var silent []*topic
 	for _, t := range topics {
-		if time.Since(time.Unix(t.used.Load(), 0)) > p.forgetAfter {
+		if time.Since(time.Unix(t.used.Load(), 0)) > p.forgetAfter && len(silent) < forgetAtOnce {
 			silent = append(silent, t)
 		}
 	}
@@ -25,6 +27,7 @@ func (p *Producer) findSilent(topics []*topic) {
 
 // forget lets go of silent topics that have no event in the pass that ends, and none on its way. Publishing goroutine.
 func (p *Producer) forget(silent []*topic) {
+	var names []string
 	for _, t := range silent {
 		if p.topics[t.name] != t || !t.end() {
 			continue
@@ -38,7 +41,10 @@ func (p *Producer) forget(silent []*topic) {
 		delete(p.known, t.name)
 		p.mu.Unlock()
 		p.meta.Forget(t.name)
-		p.metrics.forget(t.name)
+		names = append(names, t.name)
+	}
+	if len(names) > 0 {
+		p.metrics.forget(names)
 	}
 }
 

@@ -48,6 +48,14 @@ func (p *Producer) refreshTopics() {
 
 // told is called after each look at topics, by the goroutine that looks.
 func (p *Producer) told(names []string) {
+	p.mu.Lock()
+	for id, s := range p.senders {
+		if p.meta.Gone(s.broker) { // what it has goes to the one that leads by now
+			s.close()
+			delete(p.senders, id)
+		}
+	}
+	p.mu.Unlock()
 	for _, name := range names {
 		p.mu.Lock()
 		t := p.known[name]

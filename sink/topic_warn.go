@@ -15,8 +15,11 @@ type warnings struct {
 	last map[reason.Code]time.Time
 }
 
-// renewed is the key of renewals among reasons.
-const renewed reason.Code = "renewed"
+// Keys among reasons, of what is logged and not waited for.
+const (
+	renewed  reason.Code = "renewed"   // a partition takes a new producer id
+	setApart reason.Code = "set_apart" // a partition is sent apart
+)
 
 // due reports whether something may be logged for a reason, and counts it as logged.
 func (w *warnings) due(code reason.Code) bool {

@@ -3,6 +3,7 @@ package metadata
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 	"time"
 
@@ -18,14 +19,16 @@ type Brokers struct {
 	servers []string
 	conn    *sarama.Broker // the one that answered last, nil: none
 	cut     func()         // ends conn
+	wait    time.Duration  // how long a broker has for an answer
 }
 
-// answerWait is how long a broker has for an answer before another is asked: a frozen one takes connections, and looks idle.
+// answerWait is how long a broker has for an answer before another is asked: a frozen one takes connections, and looks idle. It grows while
+// none answers.
 const answerWait = 3 * time.Second
 
 // NewBrokers returns an [Asker] that begins with the configured servers. cfg comes from the splicer that dials.
 func NewBrokers(cfg *sarama.Config, servers []string) *Brokers {
-	return &Brokers{cfg: *cfg, servers: servers}
+	return &Brokers{cfg: *cfg, servers: servers, wait: answerWait}
 }
 
 // Metadata implements [Asker].
@@ -70,32 +73,53 @@ func (b *Brokers) MaxMessageBytes(ctx context.Context, known []string, topics []
 // ask asks the broker that answered last, then the others, until one answers.
 func (b *Brokers) ask(ctx context.Context, known []string, question func(*sarama.Broker) error) error {
 	var err error
+	tried := map[string]bool{}
 	if b.conn != nil {
+		tried[b.conn.Addr()] = true
 		if err = b.put(question); err == nil {
 			return nil
 		}
 	}
 	for _, addr := range append(known, b.servers...) {
-		if ctx.Err() != nil {
+		switch {
+		case ctx.Err() != nil:
 			return ctx.Err()
+		case tried[addr]:
+			continue
 		}
-		if b.conn, b.cut, err = wire.ConnectWithin(addr, &b.cfg, answerWait); err != nil {
-			b.conn = nil
+		tried[addr] = true
+		began := time.Now()
+		if b.conn, b.cut, err = wire.ConnectWithin(addr, &b.cfg, b.wait); err != nil {
+			b.conn, err = nil, b.named(addr, began, err)
 			continue
 		}
 		if err = b.put(question); err == nil {
 			return nil
 		}
 	}
+	b.wait = min(2*b.wait, wire.ReadTimeout) // it may be a cluster that is slow
 	return err
 }
 
 // put asks the broker that is connected, and leaves it if it does not answer.
 func (b *Brokers) put(question func(*sarama.Broker) error) error {
-	timer := time.AfterFunc(answerWait, b.cut)
+	addr, began := b.conn.Addr(), time.Now()
+	timer := time.AfterFunc(b.wait, b.cut)
 	err := question(b.conn)
 	if !timer.Stop() || err != nil {
 		b.leave()
+	}
+	if err == nil {
+		b.wait = answerWait
+		return nil
+	}
+	return b.named(addr, began, err)
+}
+
+// named returns the error of a question that was cut off as what it is.
+func (b *Brokers) named(addr string, began time.Time, err error) error {
+	if took := time.Since(began); took >= b.wait {
+		return fmt.Errorf("broker %s has not answered within %v: %w", addr, b.wait, err)
 	}
 	return err
 }

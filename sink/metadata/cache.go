@@ -147,6 +147,13 @@ func (c *Cache) Forget(name string) {
 	delete(c.limits, name)
 }
 
+// Gone reports whether a broker is none of those that were told of last, or has another address by now.
+func (c *Cache) Gone(b *sarama.Broker) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.brokers[b.ID()] != b
+}
+
 // Addresses returns where the brokers are that are known.
 func (c *Cache) Addresses() []string {
 	c.mu.Lock()

@@ -15,12 +15,13 @@ import (
 
 // asker answers what a test says, and remembers what it was asked, and when.
 type asker struct {
-	mu     sync.Mutex
-	took   time.Duration
-	err    error
-	answer func(names []string) *sarama.MetadataResponse
-	limits map[string]int64
-	asked  []question
+	mu         sync.Mutex
+	took       time.Duration
+	err        error
+	answer     func(names []string) *sarama.MetadataResponse
+	limits     map[string]int64
+	noSettings error
+	asked      []question
 }
 
 type question struct {
@@ -59,7 +60,7 @@ func (a *asker) MaxMessageBytes(_ context.Context, _, topics []string) (map[stri
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.limits, nil
+	return a.limits, a.noSettings
 }
 
 func (a *asker) set(change func()) {
@@ -206,7 +207,12 @@ func TestWhatIsAskedFor(t *testing.T) {
 		if n, ok := c.MaxMessageBytes("d"); n != 4000 || !ok {
 			t.Errorf("d: %d, %v", n, ok)
 		}
-		a.set(func() { a.limits = nil }) // the right to read them was taken away
+		a.set(func() { a.limits, a.noSettings = nil, errors.New("nobody answers") })
+		<-c.Look("d", Settings)
+		if n, ok := c.MaxMessageBytes("d"); n != 4000 || !ok {
+			t.Errorf("d, of which nothing was said: %d, %v", n, ok)
+		}
+		a.set(func() { a.limits, a.noSettings = nil, nil }) // the right to read them was taken away
 		<-c.Look("d", Settings)
 		if n, ok := c.MaxMessageBytes("d"); ok {
 			t.Errorf("d: %d may still be read", n)
@@ -270,8 +276,24 @@ func TestLeader(t *testing.T) {
 		if b, _ := c.Leader("orders", 0); b == before || b.Addr() != "moved:9092" {
 			t.Errorf("the broker is still at %s", b.Addr())
 		}
+		if b, _ := c.Leader("orders", 0); !c.Gone(before) || c.Gone(b) {
+			t.Error("the broker at its old address is not gone, or the one at the new address is")
+		}
 		if addrs := c.Addresses(); !slices.Equal(addrs, []string{"moved:9092"}) {
 			t.Errorf("the brokers are at %v", addrs)
+		}
+		a.set(func() {
+			a.answer = func(names []string) *sarama.MetadataResponse {
+				res := cluster("moved:9092", 2)(names)
+				res.Brokers = nil
+				res.AddBroker("other:9092", 2)
+				return res
+			}
+		})
+		moved, _ := c.Leader("orders", 0)
+		<-c.Look("orders", 0)
+		if b, err := c.Leader("orders", 0); b != nil || err != sarama.ErrLeaderNotAvailable || !c.Gone(moved) || len(c.Addresses()) != 1 {
+			t.Errorf("a broker that left the cluster still leads: %v, %v, %v", b, err, c.Addresses())
 		}
 		c.Forget("orders")
 		if _, err := c.Partitions("orders"); err == nil {

@@ -96,6 +96,9 @@ func (c *Cache) make(ctx context.Context, l *look) bool {
 		return answered
 	}
 	limits, err := c.ask.MaxMessageBytes(ctx, c.Addresses(), names)
+	if err != nil {
+		return false // nobody has said that they may not be read
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, name := range names {
@@ -105,7 +108,7 @@ func (c *Cache) make(ctx context.Context, l *look) bool {
 			delete(c.limits, name)
 		}
 	}
-	return err == nil
+	return true
 }
 
 // names returns the topics whose wants are such.
@@ -127,11 +130,16 @@ func (c *Cache) keep(res *sarama.MetadataResponse, err error) {
 	if err != nil {
 		return
 	}
+	brokers := map[int32]*sarama.Broker{}
 	for _, b := range res.Brokers {
-		// A broker that was connected to stays the same value: its connection belongs to whoever made it.
-		if before := c.brokers[b.ID()]; before == nil || before.Addr() != b.Addr() {
-			c.brokers[b.ID()] = b
+		brokers[b.ID()] = b
+		// It stays the same value: who sends to it knows it by that.
+		if before := c.brokers[b.ID()]; before != nil && before.Addr() == b.Addr() {
+			brokers[b.ID()] = before
 		}
+	}
+	if len(brokers) > 0 {
+		c.brokers = brokers
 	}
 	for _, t := range res.Topics {
 		c.topics[t.Name] = topicOf(t)

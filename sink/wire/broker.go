@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"os"
@@ -55,6 +56,7 @@ func Connect(addr string, cfg *sarama.Config) (*sarama.Broker, error) {
 func ConnectWithin(addr string, cfg *sarama.Config, limit time.Duration) (b *sarama.Broker, cut func(), err error) {
 	own := *cfg
 	d := &cutDialer{Dialer: cfg.Net.Proxy.Dialer}
+	d.ctx, d.cancel = context.WithCancel(context.Background())
 	own.Net.Proxy.Dialer = d
 	defer time.AfterFunc(limit, d.cut).Stop()
 	b, err = Connect(addr, &own)
@@ -64,19 +66,24 @@ func ConnectWithin(addr string, cfg *sarama.Config, limit time.Duration) (b *sar
 // cutDialer remembers the connection that it dialed, to cut it.
 type cutDialer struct {
 	proxy.Dialer
-	mu    sync.Mutex
-	conn  net.Conn
-	ended bool
+	ctx    context.Context // done once cut
+	cancel context.CancelFunc
+	mu     sync.Mutex
+	conn   net.Conn
 }
 
-func (d *cutDialer) Dial(network, addr string) (net.Conn, error) {
-	conn, err := d.Dialer.Dial(network, addr)
+func (d *cutDialer) Dial(network, addr string) (conn net.Conn, err error) {
+	if with, ok := d.Dialer.(proxy.ContextDialer); ok {
+		conn, err = with.DialContext(d.ctx, network, addr)
+	} else {
+		conn, err = d.Dialer.Dial(network, addr)
+	}
 	if err != nil {
 		return nil, err
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.ended {
+	if d.ctx.Err() != nil {
 		_ = conn.Close()
 		return nil, os.ErrDeadlineExceeded
 	}
@@ -85,9 +92,9 @@ func (d *cutDialer) Dial(network, addr string) (net.Conn, error) {
 }
 
 func (d *cutDialer) cut() {
+	d.cancel()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.ended = true
 	if d.conn != nil {
 		_ = d.conn.Close()
 	}

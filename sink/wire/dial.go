@@ -68,11 +68,17 @@ func (s *Splicer) claim(number int64) []Part {
 
 // Dial connects to a broker, with TLS if it is configured: sarama's own would be above this connection, and hide the requests from it.
 func (s *Splicer) Dial(network, addr string) (net.Conn, error) {
+	return s.DialContext(context.Background(), network, addr)
+}
+
+// DialContext is [Splicer.Dial] that ends with a context.
+func (s *Splicer) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
 	if err := s.avoided(addr); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(s.ctx, dialTimeout)
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
+	defer context.AfterFunc(s.ctx, cancel)()
 	conn, err := s.dialer.DialContext(ctx, network, addr)
 	if err != nil {
 		s.failed(addr)
