@@ -252,8 +252,8 @@ func (p *Producer) holdSenders(held []*sender) []*sender {
 	return held
 }
 
-// Close ends all sending and closes the connections. It always returns nil. What was not acked by then never will be reported. It waits for a report that is being
-// made, and for no broker and no issuer.
+// Close ends all sending and closes the connections. What was not acked by then never will be reported. It waits for a report that is being
+// made, and for no broker and no issuer. It always returns nil.
 func (p *Producer) Close() error {
 	p.cancel()
 	p.mu.Lock()

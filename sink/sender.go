@@ -28,21 +28,22 @@ type sender struct {
 	timer *time.Timer   // the same, when the linger ends
 	woken chan struct{} // tells runApart that queue or due times have changed, or that the sender is closed
 
-	mu                      sync.Mutex            // innermost, see Producer.mu
-	ready                   []*partition          // queued
-	skipLinger              bool                  // what is ready does not wait for the linger any more; never without anything ready
-	lingerEnds              time.Time             // when that ends; zero: it has not begun
-	sending                 bool                  // the loop has a request that waits for its turn
-	requests                map[*request]struct{} // under way
-	holds                   int                   // while it is above 0, lanes are being queued together and no request leaves
-	lastSent                time.Time             // when the last request was sent
-	conn                    int                   // number of the connection
-	broken                  bool                  // it failed: the loop closes it
-	closed                  bool
-	connecting, askingApart attention     // what waits for the broker besides requests
-	hangUps                 hangUps       // see sender_narrow.go
-	apart                   []*apartEntry // what is sent apart, see sender_apart.go
-	apartRuns               bool          // runApart does
+	mu         sync.Mutex            // innermost, see Producer.mu
+	ready      []*partition          // queued
+	skipLinger bool                  // what is ready does not wait for the linger any more; never without anything ready
+	lingerEnds time.Time             // when that ends; zero: it has not begun
+	sending    bool                  // the loop has a request that waits for its turn
+	requests   map[*request]struct{} // under way
+	holds      int                   // while it is above 0, lanes are being queued together and no request leaves
+	lastSent   time.Time             // when the last request was sent
+	conn       int                   // number of the connection
+	broken     bool                  // it failed: the loop closes it
+	closed     bool
+	connecting attention     // the lanes for which a connection is being made
+	apartNow   attention     // the lane that is being sent apart
+	hangUps    hangUps       // see sender_narrow.go
+	apart      []*apartEntry // what is sent apart, see sender_apart.go
+	apartRuns  bool          // runApart does
 }
 
 // request is a produce request under way.
@@ -433,7 +434,7 @@ func (s *sender) stuck() (partitions []*partition, closed bool) {
 			}
 		}
 	}
-	for _, a := range []attention{s.connecting, s.askingApart} {
+	for _, a := range []attention{s.connecting, s.apartNow} {
 		if time.Since(a.since) > stuckAfter {
 			partitions = append(partitions, a.parts...)
 		}

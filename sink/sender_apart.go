@@ -145,8 +145,8 @@ func (s *sender) sendApart(e *apartEntry, encoder *recordbatch.Encoder) {
 		}
 		return
 	}
-	s.attend(&s.askingApart, []*partition{p})
-	defer s.attend(&s.askingApart, nil)
+	s.attend(&s.apartNow, []*partition{p})
+	defer s.attend(&s.apartNow, nil)
 	link, err := s.p.splicer.Link(s.Addr(), s.p.brokerConfig())
 	cluster := e.cluster
 	if err == nil {
