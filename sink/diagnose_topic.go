@@ -10,6 +10,7 @@ import (
 
 	"walpost/internal/diagnosis"
 	"walpost/sink/kafkaerror"
+	"walpost/sink/wire"
 )
 
 // topics checks the topics by what a broker knows of them. Asking creates none, whatever kafka.allow.auto.create.topics says.
@@ -70,9 +71,10 @@ func (d *diagnosing) durability(b *sarama.Broker, t *sarama.TopicMetadata) {
 		replicas, inSync = min(replicas, len(p.Replicas)), min(inSync, len(p.Isr))
 	}
 	found := fmt.Sprintf("topic %s: %d partitions, %d replicas", t.Name, len(t.Partitions), replicas)
-	settings, readable := topicSettings(b, t.Name, "min.insync.replicas", "cleanup.policy")
+	all, _ := wire.TopicSettings(b, []string{t.Name}, "min.insync.replicas", "cleanup.policy")
+	settings := all[t.Name]
 	least, err := strconv.Atoi(settings["min.insync.replicas"])
-	if !readable || err != nil {
+	if err != nil {
 		d.list.OK(check, "%s; its settings may not be read, which costs nothing but this check (DescribeConfigs)", found)
 		return
 	}

@@ -2,12 +2,13 @@ package sink
 
 import (
 	"encoding/binary"
-	"io"
 	"net"
 	"sync"
 	"testing"
 
 	"github.com/IBM/sarama"
+
+	"walpost/sink/internal/sinktest"
 )
 
 // gate is what stands before a scripted broker: it passes requests on, and hangs up on those that a test chooses.
@@ -158,7 +159,7 @@ func (g *gate) serve(conn net.Conn) {
 	}
 	defer broker.Close()
 	for {
-		request, err := frame(conn)
+		request, err := sinktest.Frame(conn)
 		if err != nil {
 			return
 		}
@@ -172,7 +173,7 @@ func (g *gate) serve(conn net.Conn) {
 		if _, err = broker.Write(request); err != nil {
 			return
 		}
-		answer, err := frame(broker)
+		answer, err := sinktest.Frame(broker)
 		if err != nil {
 			return
 		}
@@ -186,17 +187,6 @@ func (g *gate) serve(conn net.Conn) {
 			return
 		}
 	}
-}
-
-// frame reads a request or an answer, with its length.
-func frame(r io.Reader) ([]byte, error) {
-	b := make([]byte, 4)
-	if _, err := io.ReadFull(r, b); err != nil {
-		return nil, err
-	}
-	b = append(b, make([]byte, binary.BigEndian.Uint32(b))...)
-	_, err := io.ReadFull(r, b[4:])
-	return b, err
 }
 
 // readProduced takes a request of the usual version apart.

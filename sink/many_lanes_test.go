@@ -123,15 +123,22 @@ func TestOutageOfManyLanes(t *testing.T) {
 // minBetweenLooks is what package metadata promises.
 const minBetweenLooks = 100 * time.Millisecond
 
-// A batch that is refused for want of replicas, or by a quota, is sent again without asking who leads its partition: who would be asked may be
-// frozen.
-func TestResendDoesNotWaitForMetadata(t *testing.T) {
+// openFlowing opens a producer whose first event, of topic orders, was acknowledged.
+func openFlowing(t *testing.T) (*scripted, *Producer, *ledger) {
+	t.Helper()
 	b := newScripted(t, "orders", 1)
 	acks := newLedger()
 	p := open(t, config(t, []string{b.Addr()}), acks)
 	publish(t, p, event("orders", "k", 1), 1)
 	p.Flush(false)
 	acks.wait(t, 1, 0)
+	return b, p, acks
+}
+
+// A batch that is refused for want of replicas, or by a quota, is sent again without asking who leads its partition: who would be asked may be
+// frozen.
+func TestResendDoesNotWaitForMetadata(t *testing.T) {
+	b, p, acks := openFlowing(t)
 	looks := asked[*sarama.MetadataRequest](b)
 	b.answer("ProduceRequest", produceAnswer(t).SetError("orders", 0, sarama.ErrNotEnoughReplicas))
 	publish(t, p, event("orders", "k", 2), 2)
@@ -146,12 +153,7 @@ func TestResendDoesNotWaitForMetadata(t *testing.T) {
 
 // Where the question who leads a partition gets no answer, what is known is tried again within two seconds.
 func TestResendDoesNotWaitForMetadataForEver(t *testing.T) {
-	b := newScripted(t, "orders", 1)
-	acks := newLedger()
-	p := open(t, config(t, []string{b.Addr()}), acks)
-	publish(t, p, event("orders", "k", 1), 1)
-	p.Flush(false)
-	acks.wait(t, 1, 0)
+	b, p, acks := openFlowing(t)
 	delete(b.answers, "MetadataRequest") // it answers no more, as a frozen one
 	b.answer("ProduceRequest", produceAnswer(t).SetError("orders", 0, sarama.ErrNotLeaderForPartition))
 	publish(t, p, event("orders", "k", 2), 2)

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/IBM/sarama"
+
 	"walpost/internal/reason"
 	"walpost/sink/lane"
 	"walpost/sink/recordbatch"
@@ -176,19 +178,15 @@ const idWaitFirst = 4 * time.Second
 
 // askIdentity asks one broker, over a connection of its own: the answer is worth the handshake, for it comes with the reason why not.
 func (p *Producer) askIdentity(addr string, limit time.Duration) (lane.Identity, error) {
-	b, cut, err := wire.ConnectWithin(addr, p.brokerConfig(), limit)
-	if err != nil {
-		return lane.Identity{}, err
-	}
-	defer b.Close()
-	defer time.AfterFunc(limit, cut).Stop()
-	greeting, err := wire.Greet(b, p.cfg.Codec == recordbatch.Zstd)
-	if err != nil {
-		return lane.Identity{}, err
-	}
-	producer, epoch, err := wire.ProducerID(b)
-	if err != nil {
-		return lane.Identity{}, err
-	}
-	return lane.Identity{Cluster: greeting.Cluster, Producer: producer, Epoch: epoch}, nil
+	var id lane.Identity
+	err := wire.AskWithin(addr, p.brokerConfig(), limit, func(b *sarama.Broker) error {
+		greeting, err := wire.Greet(b, p.cfg.Codec == recordbatch.Zstd)
+		if err != nil {
+			return err
+		}
+		id.Cluster = greeting.Cluster
+		id.Producer, id.Epoch, err = wire.ProducerID(b)
+		return err
+	})
+	return id, err
 }

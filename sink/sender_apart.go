@@ -127,17 +127,12 @@ func (s *sender) nextApart() (due *apartEntry, wait time.Duration) {
 func (s *sender) sendApart(e *apartEntry, encoder *recordbatch.Encoder) {
 	p, b := e.partition, e.batch
 	s.mu.Lock()
-	closed := s.closed
+	elsewhere := s.closed
 	s.mu.Unlock()
-	switch {
-	case closed && b == nil:
-		s.p.resends.add(p, 0, nil, false)
-		return
-	case closed:
-		s.p.finish(p, b, lane.Outcome{Err: errSenderClosed, Named: -1})
-		return
-	}
 	if leader, err := s.p.meta.Leader(p.topic.name, p.index); err == nil && leader != s.broker {
+		elsewhere = true
+	}
+	if elsewhere {
 		if b == nil {
 			s.p.resends.add(p, 0, nil, false)
 		} else {

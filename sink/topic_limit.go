@@ -1,8 +1,6 @@
 package sink
 
 import (
-	"github.com/IBM/sarama"
-
 	"walpost/sink/metadata"
 	"walpost/sink/recordbatch"
 )
@@ -44,20 +42,4 @@ func (t *topic) grow(p *Producer) {
 	if before := t.limit.Load(); !t.readLimit(p) {
 		t.limit.CompareAndSwap(before, min(2*before, p.cfg.batchLimit()))
 	}
-}
-
-// topicSettings asks a broker for a topic's settings by name, and returns them and whether they may be read.
-func topicSettings(b *sarama.Broker, topic string, names ...string) (map[string]string, bool) {
-	res, err := b.DescribeConfigs(&sarama.DescribeConfigsRequest{Version: 1, Resources: []*sarama.ConfigResource{
-		{Type: sarama.TopicResource, Name: topic, ConfigNames: names}}})
-	if err != nil {
-		return nil, false
-	}
-	settings := map[string]string{}
-	for _, r := range res.Resources {
-		for _, c := range r.Configs {
-			settings[c.Name] = c.Value
-		}
-	}
-	return settings, len(settings) > 0
 }

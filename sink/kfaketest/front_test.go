@@ -3,12 +3,13 @@ package kfaketest
 import (
 	"context"
 	"encoding/binary"
-	"io"
 	"net"
 	"sync"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"walpost/sink/internal/sinktest"
 )
 
 // front stands before the brokers: they tell clients its addresses in place of their own. It passes requests on as they are, but those to
@@ -77,7 +78,7 @@ func (f *front) carry(node int32, conn net.Conn, own string) {
 	}
 	defer broker.Close()
 	for {
-		request, err := frame(conn)
+		request, err := sinktest.Frame(conn)
 		if err != nil {
 			return
 		}
@@ -85,7 +86,7 @@ func (f *front) carry(node int32, conn net.Conn, own string) {
 		if binary.BigEndian.Uint16(request[4:]) == uint16(kmsg.Produce) {
 			answer, err = f.produce(node, request)
 		} else if _, err = broker.Write(request); err == nil {
-			answer, err = frame(broker)
+			answer, err = sinktest.Frame(broker)
 		}
 		if err != nil {
 			return
@@ -94,17 +95,6 @@ func (f *front) carry(node int32, conn net.Conn, own string) {
 			return
 		}
 	}
-}
-
-// frame reads a request or an answer with its length.
-func frame(r io.Reader) ([]byte, error) {
-	b := make([]byte, 4)
-	if _, err := io.ReadFull(r, b); err != nil {
-		return nil, err
-	}
-	b = append(b, make([]byte, binary.BigEndian.Uint32(b))...)
-	_, err := io.ReadFull(r, b[4:])
-	return b, err
 }
 
 // produce takes a request apart, and puts its answer together:

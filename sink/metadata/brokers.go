@@ -2,7 +2,6 @@ package metadata
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -46,26 +45,14 @@ func (b *Brokers) Metadata(ctx context.Context, known []string, topics []string,
 func (b *Brokers) MaxMessageBytes(ctx context.Context, known []string, topics []string) (map[string]int64, error) {
 	const setting = "max.message.bytes"
 	limits := map[string]int64{}
-	req := &sarama.DescribeConfigsRequest{Version: 1}
-	for _, name := range topics {
-		req.Resources = append(req.Resources, &sarama.ConfigResource{Type: sarama.TopicResource, Name: name, ConfigNames: []string{setting}})
-	}
 	err := b.ask(ctx, known, func(conn *sarama.Broker) error {
-		res, err := conn.DescribeConfigs(req)
-		if errors.Is(err, sarama.ErrUnsupportedVersion) { // it has no such request, which is an answer
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		for _, r := range res.Resources {
-			for _, c := range r.Configs {
-				if n, err := strconv.ParseInt(c.Value, 10, 64); err == nil && c.Name == setting {
-					limits[r.Name] = n
-				}
+		settings, err := wire.TopicSettings(conn, topics, setting)
+		for topic, values := range settings {
+			if n, err := strconv.ParseInt(values[setting], 10, 64); err == nil {
+				limits[topic] = n
 			}
 		}
-		return nil
+		return err
 	})
 	return limits, err
 }

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -100,16 +101,47 @@ func (d *cutDialer) cut() {
 	}
 }
 
-// Answers reports whether a broker answers a plain question over a connection of its own: which requests it takes.
-func Answers(addr string, cfg *sarama.Config) bool {
-	b, cut, err := ConnectWithin(addr, cfg, ReadTimeout)
+// AskWithin asks a broker over a connection of its own, and closes that. The limit is one for connecting and one for the question.
+func AskWithin(addr string, cfg *sarama.Config, limit time.Duration, question func(*sarama.Broker) error) error {
+	b, cut, err := ConnectWithin(addr, cfg, limit)
 	if err != nil {
-		return false
+		return err
 	}
 	defer b.Close()
-	defer time.AfterFunc(ReadTimeout, cut).Stop()
-	_, err = askProduceRange(b)
-	return err == nil
+	defer time.AfterFunc(limit, cut).Stop()
+	return question(b)
+}
+
+// Answers reports whether a broker answers a plain question over a connection of its own: which requests it takes.
+func Answers(addr string, cfg *sarama.Config) bool {
+	return nil == AskWithin(addr, cfg, ReadTimeout, func(b *sarama.Broker) error {
+		_, err := askProduceRange(b)
+		return err
+	})
+}
+
+// TopicSettings asks a broker for settings of topics by name. It returns those that may be read, by topic and name. A broker that does not know
+// the request has answered by that: none may be read.
+func TopicSettings(b *sarama.Broker, topics []string, names ...string) (map[string]map[string]string, error) {
+	req := &sarama.DescribeConfigsRequest{Version: 1}
+	for _, topic := range topics {
+		req.Resources = append(req.Resources, &sarama.ConfigResource{Type: sarama.TopicResource, Name: topic, ConfigNames: names})
+	}
+	res, err := b.DescribeConfigs(req)
+	if errors.Is(err, sarama.ErrUnsupportedVersion) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	settings := map[string]map[string]string{}
+	for _, r := range res.Resources {
+		settings[r.Name] = map[string]string{}
+		for _, c := range r.Configs {
+			settings[r.Name][c.Name] = c.Value
+		}
+	}
+	return settings, nil
 }
 
 // ProducerID asks a broker for a producer id.

@@ -34,6 +34,3 @@ func clusterID(b *sarama.Broker) (string, error) {
 	}
 	return *res.ClusterID, nil
 }
-
-// Unsent returns err with a method NotSent that reports true: it came before anything of a request was written.
-func Unsent(err error) error { return &unsentError{err, true} }

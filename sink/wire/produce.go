@@ -58,6 +58,9 @@ func (e *unsentError) Unwrap() error { return e.error }
 // NotSent reports whether nothing was written, so that no broker can have the request.
 func (e *unsentError) NotSent() bool { return e.nothing }
 
+// Unsent returns err with a method NotSent that reports true: it came before anything of a request was written.
+func Unsent(err error) error { return &unsentError{err, true} }
+
 func answerOf(block *sarama.ProduceResponseBlock) Answer {
 	switch {
 	case block == nil:
