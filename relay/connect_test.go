@@ -64,9 +64,7 @@ func TestWaitsNameTheCure(t *testing.T) {
 			s := r.relay.State()
 			return s.Role == Waiting && strings.Contains(s.Reason, "; "+c.cure)
 		})
-		if !f.Logs.Has(`cure="` + c.cure) {
-			t.Errorf("the log does not say %q", c.cure)
-		}
+		dbtest.Until(t, "the log says "+c.cure, func() bool { return f.Logs.Has(`cure="` + c.cure) }) // a moment after the state
 		f.Exec(c.back)
 		dbtest.Until(t, "the relay streams", func() bool { return r.relay.State().Role == Leader })
 	}
