@@ -35,7 +35,7 @@ func TestLatency(t *testing.T) {
 		}
 	})
 	r.walpost = r.home.Path("walpost")
-	if err := program.Build(t.Context(), r.walpost); err != nil {
+	if err := program.BuildRelease(t.Context(), r.walpost); err != nil {
 		t.Fatal(err)
 	}
 	all, err := r.latencies(t.Context())

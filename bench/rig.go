@@ -45,7 +45,7 @@ func (r *rig) open(ctx context.Context) (err error) {
 		return err
 	}
 	r.walpost = r.home.Path("walpost")
-	if err := program.Build(ctx, r.walpost); err != nil {
+	if err := program.BuildRelease(ctx, r.walpost); err != nil {
 		return err
 	}
 	r.postgres, err = pgtest.Launch(ctx, pgtest.Options{Major: r.major, Settings: map[string]string{

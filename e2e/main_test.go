@@ -31,15 +31,14 @@ func run(m *testing.M) int {
 // detector when they are.
 var binary = sync.OnceValues(func() (string, error) {
 	if raceEnabled {
-		return build("walpost-race", "-race")
+		path := filepath.Join(built, "walpost-race")
+		return path, program.Build(context.Background(), path, "-race")
 	}
 	return plainBinary()
 })
 
 // plainBinary is walpost as users build it: for what is measured.
-var plainBinary = sync.OnceValues(func() (string, error) { return build("walpost") })
-
-func build(name string, flags ...string) (string, error) {
-	path := filepath.Join(built, name)
-	return path, program.Build(context.Background(), path, flags...)
-}
+var plainBinary = sync.OnceValues(func() (string, error) {
+	path := filepath.Join(built, "walpost")
+	return path, program.BuildRelease(context.Background(), path)
+})
