@@ -81,6 +81,18 @@ func TestStreamSurge(t *testing.T) {
 		if !s.surge.on {
 			t.Error("fast reads right after a surge began no other")
 		}
+
+		// A server that pauses for some milliseconds does not end the row.
+		for _, pause := range []time.Duration{surgeRowLasts / 2, 2 * surgeRowLasts} {
+			go func() { time.Sleep(surgeWait + time.Millisecond); write(1, 0) }()
+			fill(1)
+			time.Sleep(pause)
+			go write(2*surgeReads, 0)
+			fill(2 * surgeReads)
+			if s.surge.on != (pause < surgeRowLasts) {
+				t.Errorf("after a pause of %v: a surge is on: %v", pause, s.surge.on)
+			}
+		}
 	})
 }
 
