@@ -121,7 +121,7 @@ func (s *session) publish(c *decoder.Insert, size int) error {
 		s.tracker.Rejected(tx, err)
 		return errRefused
 	}
-	s.tracker.Budget.Take(bytes)
+	s.pass.Hold(bytes)
 	return nil
 }
 
@@ -153,13 +153,13 @@ func (s *session) fill() error {
 // admit waits until the budget has room for an event of that size. Everything that was published is with the sink meanwhile: only acks
 // make room.
 func (s *session) admit(size int) error {
-	if s.tracker.Budget.Admits(size) {
+	if s.tracker.Budget.Admits(&s.pass, size) {
 		return nil
 	}
 	s.handOver(false)
 	s.confirmer.Hold(true)
 	defer s.confirmer.Hold(false)
-	for !s.tracker.Budget.Admits(size) {
+	for !s.tracker.Budget.Admits(&s.pass, size) {
 		if err := s.finishFirst(s.sleep(s.tracker.Budget.Freed)); err != nil {
 			return err
 		}

@@ -175,7 +175,7 @@ func (b *Backfill) publishAll(ctx context.Context, reader *postgres.DB, p *postg
 
 // publish hands one row to the sink, when the budget lets it.
 func (b *Backfill) publish(ctx context.Context, ev *schema.Event, size int) error {
-	admits := func() bool { return b.Tracker.Budget.Admits(size) }
+	admits := func() bool { return b.Tracker.Budget.Admits(&b.pass, size) }
 	if !admits() {
 		b.handOver()
 		if err := b.wait(ctx, b.Tracker.Budget.Freed, admits); err != nil {
@@ -186,7 +186,7 @@ func (b *Backfill) publish(ctx context.Context, ev *schema.Event, size int) erro
 	if err != nil {
 		return refusedRow(err)
 	}
-	b.Tracker.Budget.Take(bytes)
+	b.pass.Hold(bytes)
 	return nil
 }
 

@@ -11,6 +11,7 @@ type Pass struct {
 	next   uint64        // number of the next transaction
 	inside bool          // the last one waits for its commit
 	final  pglogrepl.LSN // FinalLSN of the last one
+	held   int           // bytes of its events
 }
 
 // passTx is what a pass saw of one transaction.
@@ -33,6 +34,9 @@ func (p *Pass) Add() uint64 {
 	p.current().rows++
 	return p.next - 1
 }
+
+// Hold counts bytes that the sink holds for an event. An atomic addition for each event would wait for what was just written of it.
+func (p *Pass) Hold(bytes int) { p.held += bytes }
 
 // Seal ends the open transaction with the EndLSN of its commit.
 func (p *Pass) Seal(end pglogrepl.LSN) {
@@ -77,4 +81,4 @@ func (p *Pass) AtHand() uint64 {
 }
 
 // clear empties the pass for the next read.
-func (p *Pass) clear() { p.txs = p.txs[:0] }
+func (p *Pass) clear() { p.txs, p.held = p.txs[:0], 0 }

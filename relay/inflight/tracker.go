@@ -15,7 +15,7 @@ import (
 //
 // It outlives replication sessions, because what the sink holds does: each session begins with an empty window once the old one is drained.
 type Tracker struct {
-	Budget   *Budget       // the reader takes, acks give back
+	Budget   *Budget       // passes take, acks give back
 	Progress chan struct{} // has a token when confirmed moved: for the confirmer
 	Changed  chan struct{} // has a token when something was acked or rejected: for the reader when it waits for that
 
@@ -41,8 +41,9 @@ func NewTracker(b *Budget) *Tracker {
 	return &Tracker{Budget: b, delivery: newLatency(), Progress: make(chan struct{}, 1), Changed: make(chan struct{}, 1)}
 }
 
-// HandOver adds what a pass saw to the window and clears the pass. It returns how many events that were, and how many commits.
+// HandOver adds what a pass saw to the window and what it holds to the budget, and clears the pass. It returns how many events that were, and how many commits.
 func (t *Tracker) HandOver(p *Pass) (events, transactions int) {
+	t.Budget.take(p.held)
 	t.mu.Lock()
 	before, idle := t.window.confirmed, t.window.unacked == 0
 	for i := range p.txs {
