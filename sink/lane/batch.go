@@ -18,8 +18,8 @@ type Batch struct {
 	since time.Time // when its first event was handed over
 	named []int32   // indices of the records whose row names the partition itself
 
-	reserved, unused int   // bytes of room that it began with; how many of them its pool counts as empty
-	pool             *Pool // where unused is counted
+	pool             *Pool
+	reserved, unused int // up to how many bytes its pool counts what is empty of its room; how many that are
 }
 
 // HandedOver notes when the first event was handed over. Later calls change nothing.
@@ -75,12 +75,24 @@ func (b *Batch) Reset() {
 	b.runs, b.held, b.seq, b.since, b.named = b.runs[:0], 0, 0, time.Time{}, b.named[:0]
 }
 
-// recount has the pool count what is still empty of the room that the batch began with.
+// recount has the pool count what is still empty of the room that was reserved.
 func (b *Batch) recount() {
 	if unused := max(min(b.reserved-b.Len(), b.records.Room()), 0); unused != b.unused {
 		b.pool.unused.Add(int64(unused - b.unused))
 		b.unused = unused
 	}
+}
+
+// fit settles the room that a sealed batch has and will not need: the pool counts it, or it is given up, which may cost a copy of the batch.
+// Few large batches keep theirs, and thousands of small ones, as an outage leaves them, do not.
+func (b *Batch) fit() {
+	b.recount()
+	if room := b.records.Room(); b.pool.count(room - b.unused) {
+		b.reserved, b.unused = b.Len()+room, room
+		return
+	}
+	b.records.Fit()
+	b.recount()
 }
 
 // markNamed marks the last record as one whose row names the partition.
@@ -162,19 +174,31 @@ type Pool struct {
 	unused atomic.Int64 // bytes of room that batches have been given and do not use, maxUnused at most
 }
 
-// maxUnused bounds the room that all batches of a pool have been given and do not use. No budget counts that room, so lanes that get
-// little after much, a thousand of them, must not each begin with as much as they had.
+// maxUnused bounds the room that batches of a pool have been given and do not use. No budget counts that room, so lanes that get little
+// after much, a thousand of them, must not each begin with as much as they had.
 const maxUnused = 8 << 20
 
 // reserve gives an empty batch room for n bytes, unless too much is reserved for others already: then it grows as it is filled. It reports
 // whether it did.
 func (p *Pool) reserve(b *Batch, n int) bool {
-	if p.unused.Add(int64(n)) > maxUnused {
-		p.unused.Add(-int64(n))
+	if n == 0 {
+		return true
+	}
+	room := recordbatch.RoomFor(n)
+	if !p.count(room) {
 		return false
 	}
 	b.records.Reserve(n)
-	b.reserved, b.unused, b.pool = n, n, p
+	b.reserved, b.unused = room, room
+	return true
+}
+
+// count counts n more bytes that are not used, and reports whether that may be.
+func (p *Pool) count(n int) bool {
+	if n > 0 && p.unused.Add(int64(n)) > maxUnused {
+		p.unused.Add(-int64(n))
+		return false
+	}
 	return true
 }
 
@@ -182,7 +206,7 @@ func (p *Pool) get() *Batch {
 	if b, ok := p.free.Get().(*Batch); ok {
 		return b
 	}
-	return &Batch{}
+	return &Batch{pool: p}
 }
 
 // Put empties a batch that nobody uses any more, and keeps it.

@@ -148,3 +148,46 @@ func TestCompressedBatchReservesNothing(t *testing.T) {
 		t.Errorf("%d bytes are reserved for a batch that is compressed", unused)
 	}
 }
+
+// Few sealed batches keep the room that they do not need, which saves a copy of each. Many give it up.
+func TestSealedBatchesShareTheRoom(t *testing.T) {
+	var pool Pool
+	e, err := recordbatch.NewEncoder(recordbatch.None)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newBench(t, Identity{}).sender
+	r := &recordbatch.Record{Value: make([]byte, 70<<10)} // in a buffer of 128 KiB
+	kept, fitted := 0, 0
+	var batches []*Batch
+	for range 2 * maxUnused >> 16 {
+		l := New(Identity{}, &pool)
+		l.Accept(1)
+		l.Enter(1)
+		l.Append(r, r.Size(), 256<<10, 1, false)
+		l.HandOver(time.Now())
+		l.SetSender(s)
+		b, err := l.Take(s, e, "")
+		if b == nil || err != nil {
+			t.Fatal(b, err)
+		}
+		if b.records.Room() > b.Len()/4 {
+			kept++
+		} else {
+			fitted++
+		}
+		if unused := pool.unused.Load(); unused > maxUnused {
+			t.Fatalf("%d bytes of room, want %d at most", unused, maxUnused)
+		}
+		batches = append(batches, b)
+	}
+	if kept < 100 || fitted < 100 {
+		t.Errorf("%d batches kept their room, and %d were fitted", kept, fitted)
+	}
+	for _, b := range batches {
+		pool.Put(b)
+	}
+	if unused := pool.unused.Load(); unused != 0 {
+		t.Errorf("%d bytes of room are counted while no batch is there", unused)
+	}
+}

@@ -46,7 +46,7 @@ func (b *Batch) Reset() {
 	*b = Batch{}
 }
 
-// Reserve gives an empty batch room for n bytes, head included, so that it need not grow record by record.
+// Reserve gives an empty batch room for n bytes, head included, so that it need not grow record by record. It gives [RoomFor] as many.
 func (b *Batch) Reserve(n int) {
 	if len(b.buf) == 0 {
 		b.buf = grown(b.buf, n)
@@ -59,7 +59,7 @@ func (b *Batch) Count() int32 { return b.count }
 // Len is the batch's uncompressed length in bytes, head included.
 func (b *Batch) Len() int { return max(len(b.buf), b.length, HeadLen) }
 
-// Room is how many bytes can be appended before the batch takes a larger buffer.
+// Room is how many bytes of its buffer the batch does not use.
 func (b *Batch) Room() int { return cap(b.buf) - len(b.buf) }
 
 // MaxTimestamp is the highest timestamp among the records, in milliseconds.
@@ -110,7 +110,8 @@ type Stamp struct {
 
 // Seal closes the batch: compressed by e and stamped, it is ready to be sent as Wire returns it, any number of times. Once compressed, the
 // records are kept in that form only: in an outage the sealed batches may be all that waits, and would take twice what it may. A batch that
-// would not get smaller is sent as it is, so Wire is never longer than Len: whoever bounds the one bounds the other.
+// would not get smaller is sent as it is, so Wire is never longer than Len: whoever bounds the one bounds the other. It keeps its room: see
+// Fit.
 func (b *Batch) Seal(e *Encoder, s Stamp) error {
 	if b.count == 0 {
 		panic("recordbatch: seal of an empty batch")
@@ -129,7 +130,6 @@ func (b *Batch) Seal(e *Encoder, s Stamp) error {
 		b.buf = nil
 	} else {
 		giveBuffer(comp)
-		b.buf = fitted(b.buf)
 		wire, codec = b.buf, None
 	}
 	be := binary.BigEndian
@@ -147,6 +147,15 @@ func (b *Batch) Seal(e *Encoder, s Stamp) error {
 	return nil
 }
 
+// Fit gives up the room that a sealed batch has and will not need. That may copy it.
+func (b *Batch) Fit() {
+	if b.buf == nil {
+		return // compressed, and fitted already
+	}
+	b.buf = fitted(b.buf)
+	b.wire = b.buf
+}
+
 // Restamp gives a sealed batch another producer or sequence. The records stay as they are.
 func (b *Batch) Restamp(s Stamp) {
 	be := binary.BigEndian
@@ -156,5 +165,5 @@ func (b *Batch) Restamp(s Stamp) {
 	be.PutUint32(b.wire[atCRC:], crc32.Checksum(b.wire[atAttributes:], castagnoli))
 }
 
-// Wire is the sealed batch as it is sent, nil while it is open. It is valid until Reset.
+// Wire is the sealed batch as it is sent, nil while it is open. It is valid until Fit or Reset.
 func (b *Batch) Wire() []byte { return b.wire }

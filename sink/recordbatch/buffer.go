@@ -12,7 +12,7 @@ import (
 const (
 	smallest = 9  // 512 bytes
 	largest  = 20 // 1 MiB: larger batches hold one large record, and are rare
-	doubling = 14 // 16 KiB: from here on batches grow by doubling, for small steps copy each record four times and many large batches fill the budget anyway
+	doubling = 14 // 16 KiB: from here on batches grow by doubling, see takeBuffer
 )
 
 var buffers [4*(largest-smallest) + 1]sync.Pool // of *[]byte, by class
@@ -27,8 +27,23 @@ func classOf(n int) (class, size int) {
 	return class, size
 }
 
-// takeBuffer returns an empty buffer with room for n bytes.
-func takeBuffer(n int) []byte {
+// takeBuffer returns an empty buffer with room for n bytes. Large ones come in powers of two. Small steps would copy each record four times,
+// and a few large batches of many sizes would each have a buffer of their own, which no processor's cache holds.
+func takeBuffer(n int) []byte { return takeFitted(RoomFor(n)) }
+
+// RoomFor returns how much room a batch gets that needs room for n bytes, head included.
+func RoomFor(n int) int {
+	if n > 1<<doubling && n <= 1<<largest {
+		return 1 << bits.Len(uint(n-1))
+	}
+	if class, size := classOf(n); class < len(buffers) {
+		return size
+	}
+	return n
+}
+
+// takeFitted returns an empty buffer with room for n bytes and hardly more.
+func takeFitted(n int) []byte {
 	class, size := classOf(n)
 	if class >= len(buffers) {
 		return make([]byte, 0, n)
@@ -52,11 +67,8 @@ func grown(b []byte, n int) []byte {
 		return b
 	}
 	need := len(b) + n
-	switch {
-	case need > 1<<largest:
+	if need > 1<<largest {
 		need += len(b) / 2 // not from a pool, so not by doubling: yet a batch must not be copied for each record
-	case need > 1<<doubling:
-		need = max(need, min(2*cap(b), 1<<largest))
 	}
 	larger := append(takeBuffer(need), b...)
 	giveBuffer(b)
@@ -68,7 +80,7 @@ func fitted(b []byte) []byte {
 	if _, size := classOf(len(b)); size >= cap(b) {
 		return b
 	}
-	smaller := append(takeBuffer(len(b)), b...)
+	smaller := append(takeFitted(len(b)), b...)
 	giveBuffer(b)
 	return smaller
 }
