@@ -106,7 +106,7 @@ func (s *sender) push(part *partition, full bool) bool {
 	}
 	s.ready = append(s.ready, part)
 	linger := time.Duration(s.p.linger.Load())
-	if linger = max(linger, s.gap(time.Now())); s.skipLinger || full {
+	if linger = max(linger, s.patience(time.Now())); s.skipLinger || full {
 		linger = 0
 	}
 	s.traceQueue(part, linger)
@@ -133,10 +133,10 @@ func (s *sender) release(full, urgent bool) {
 	defer s.mu.Unlock()
 	s.holds--
 	if len(s.ready) > 0 {
-		if gap := s.gap(time.Now()); full || urgent && gap == 0 {
+		if patience := s.patience(time.Now()); full || urgent && patience == 0 {
 			s.skipLinger = true
 		} else if urgent {
-			s.lingerFor(gap)
+			s.lingerFor(patience)
 		}
 	}
 	s.wakeIfDue()
@@ -156,8 +156,8 @@ func (s *sender) lingerFor(d time.Duration) {
 func (s *sender) due() bool {
 	if now := time.Now(); !s.skipLinger && !s.lingerEnds.IsZero() && !now.Before(s.lingerEnds) {
 		s.lingerEnds = time.Time{}
-		if gap := s.gap(now); gap > 0 { // a request has left since the timer was set
-			s.lingerFor(gap)
+		if patience := s.patience(now); patience > 0 { // a request has left since the timer was set
+			s.lingerFor(patience)
 			return false
 		}
 		s.skipLinger = true

@@ -8,5 +8,19 @@ import "time"
 // leaves at once, and so does a full batch at any time. The length was measured: shorter ones cost more CPU, and longer ones only time.
 const leastGap = 3 * time.Millisecond
 
+// gapSlack is how much longer a request waits for an event that takes it along. A timer wakes a thread of the system for nothing but the
+// request, and late: the runtime's sleeps end on whole milliseconds. The reader is awake when it brings an event, and that event waits for
+// nothing.
+const gapSlack = time.Millisecond
+
+// patience returns how long a request that is not full waits, at a time, while nothing takes it along. s.mu is held.
+func (s *sender) patience(now time.Time) time.Duration {
+	gap := s.gap(now)
+	if gap > 0 {
+		gap += gapSlack
+	}
+	return gap
+}
+
 // gap returns how long a request that is not full has to wait at a time. s.mu is held.
 func (s *sender) gap(now time.Time) time.Duration { return max(0, leastGap-now.Sub(s.lastSent)) }

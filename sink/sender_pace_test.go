@@ -3,6 +3,7 @@ package sink
 import (
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -20,6 +21,48 @@ func TestGap(t *testing.T) {
 	if got := (&sender{}).gap(now); got != 0 {
 		t.Errorf("before the first request the gap is %v", got)
 	}
+}
+
+// What waits leaves with the first event that comes after the gap, and a little later by itself.
+func TestEventTakesAlongWhatWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, alone := range []bool{false, true} {
+			s := &sender{p: &Producer{cfg: &Config{}}, wake: make(chan struct{}, 1), timer: time.NewTimer(time.Hour), lastSent: time.Now()}
+			comes := func() {
+				s.hold()
+				defer s.release(false, true)
+				if len(s.ready) == 0 {
+					s.push(&partition{}, false)
+				}
+			}
+			woken := func() bool {
+				select {
+				case <-s.wake:
+				case <-s.timer.C:
+				default:
+					return false
+				}
+				return s.due()
+			}
+			for range 2 {
+				time.Sleep(leastGap / 3)
+				comes()
+				if woken() {
+					t.Fatal("a request leaves within the gap")
+				}
+			}
+			time.Sleep(leastGap / 3)
+			if !alone {
+				comes()
+			}
+			if alone == woken() {
+				t.Errorf("the gap has passed, and no event has come since: %v, what waits leaves: %v", alone, !alone)
+			}
+			if time.Sleep(gapSlack); alone && !woken() {
+				t.Error("what no event takes along does not leave")
+			}
+		}
+	})
 }
 
 // Single events that follow each other fast share requests, although no linger is set and their lanes are idle: each request costs a broker as
