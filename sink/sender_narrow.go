@@ -158,9 +158,12 @@ func (h *hangUps) forget() {
 	*h = hangUps{failures: h.failures, told: h.told, together: h.together, size: h.size, limit: h.limit, limitUntil: h.limitUntil, bound: h.bound}
 }
 
-// order puts the lanes with the largest batches among those that were involved first, for it is most likely one of them.
+// order puts the lanes with the largest batches among those that were involved first, for it is most likely one of them. Those that have
+// ended a connection alone come last: what stands behind them in the queue fails with the connection and would never be sent.
 func (h *hangUps) order(queue []*partition) {
-	slices.SortStableFunc(queue, func(a, b *partition) int { return cmp.Compare(h.lanes[b].bytes, h.lanes[a].bytes) })
+	slices.SortStableFunc(queue, func(a, b *partition) int {
+		return cmp.Or(cmp.Compare(h.lanes[a].alone, h.lanes[b].alone), cmp.Compare(h.lanes[b].bytes, h.lanes[a].bytes))
+	})
 }
 
 // inherited returns what the sender of the same broker, over another connection of sarama's, goes on with.

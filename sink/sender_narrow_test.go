@@ -101,6 +101,39 @@ func TestRequestsKeepToMaxRequestSize(t *testing.T) {
 	}
 }
 
+// The event comes together with one for each neighbour. They fail together, and are tried again together: they must not wait behind it.
+func TestNeighboursOfAnEventThatEndsConnections(t *testing.T) {
+	for _, partitions := range []int{10, 200} {
+		t.Run(strconv.Itoa(partitions), func(t *testing.T) {
+			t.Parallel()
+			const limit = 100_000
+			p, g, acks, log, _ := openGated(t, partitions, nil)
+			next := 0
+			round(t, p, &next, 0, partitions)
+			acks.wait(t, next, 0)
+			g.hangsUp(above(limit))
+			began := time.Now()
+			publish(t, p, inPartition("orders", 0, 1_000_000, limit+50_000), 1_000_000)
+			round(t, p, &next, 1, partitions)
+			acks.wait(t, next, 0)
+			if took := time.Since(began); took > lonePause/2 {
+				t.Errorf("the neighbours waited for %v", took)
+			}
+			if cuts, _ := g.counts(); cuts > 12 {
+				t.Errorf("%d connections ended before the neighbours were acked", cuts)
+			}
+			until(t, "the event's name", func() bool {
+				round(t, p, &next, 1, partitions)
+				acks.wait(t, next, 0)
+				return log.says("waiting for partition 0 of topic orders", "reason="+string(reason.RequestCut))()
+			})
+			if took := time.Since(began); took > lonePause {
+				t.Errorf("the event was named after %v", took)
+			}
+		})
+	}
+}
+
 // An event whose request ends the connection is found, and named with the cure. It is not refused, and waits; the others flow, over a
 // connection that does not end any more. When the limit is raised the event arrives, in its order.
 func TestEventThatEndsConnectionsIsNamed(t *testing.T) {
