@@ -54,6 +54,9 @@ func TestOutage(t *testing.T) {
 	if os.Getenv("WALPOST_TEST_LONG") == "1" {
 		list = outages(1000, time.Minute, 32<<20)
 	}
+	large := outages(47, 1500*time.Millisecond, 32<<20)[0] // batches of 70 KB, which grow event by event
+	large.name += "-large-batches"
+	list = append(list, large)
 	for _, o := range list {
 		t.Run(o.name, func(t *testing.T) { t.Log(o.run(t)) })
 	}

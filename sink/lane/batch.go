@@ -83,18 +83,6 @@ func (b *Batch) recount() {
 	}
 }
 
-// fit settles the room that a sealed batch has and will not need: the pool counts it, or it is given up, which may cost a copy of the batch.
-// Few large batches keep theirs, and thousands of small ones, as an outage leaves them, do not.
-func (b *Batch) fit() {
-	b.recount()
-	if room := b.records.Room(); b.pool.count(room - b.unused) {
-		b.reserved, b.unused = b.Len()+room, room
-		return
-	}
-	b.records.Fit()
-	b.recount()
-}
-
 // markNamed marks the last record as one whose row names the partition.
 func (b *Batch) markNamed() { b.named = append(b.named, b.Count()-1) }
 
@@ -176,26 +164,31 @@ type Pool struct {
 
 // maxUnused bounds the room that batches of a pool have been given and do not use. No budget counts that room, so lanes that get little
 // after much, a thousand of them, must not each begin with as much as they had.
-const maxUnused = 8 << 20
+const maxUnused = 3 << 20
 
-// reserve gives an empty batch room for n bytes, unless too much is reserved for others already: then it grows as it is filled. It reports
-// whether it did.
+// fewLarge is from how many bytes on a batch grows by large steps, as long as maxUnused lets it. Small batches may be many, and then they
+// would take all of that.
+const fewLarge = 16 << 10
+
+// reserve gives an open batch room for n bytes altogether, unless too much is reserved for others already: then it grows by small steps as it
+// is filled. It reports whether it did.
 func (p *Pool) reserve(b *Batch, n int) bool {
-	if n == 0 {
+	if n <= b.Len() {
 		return true
 	}
 	room := recordbatch.RoomFor(n)
-	if !p.count(room) {
+	unused := room - b.Len()
+	if !p.count(unused - b.unused) {
 		return false
 	}
 	b.records.Reserve(n)
-	b.reserved, b.unused = room, room
+	b.reserved, b.unused = room, unused
 	return true
 }
 
 // count counts n more bytes that are not used, and reports whether that may be.
 func (p *Pool) count(n int) bool {
-	if n > 0 && p.unused.Add(int64(n)) > maxUnused {
+	if p.unused.Add(int64(n)) > maxUnused && n > 0 {
 		p.unused.Add(-int64(n))
 		return false
 	}

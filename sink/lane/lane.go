@@ -88,9 +88,12 @@ func (l *Lane) writable(size, limit int) *Batch {
 		l.filled = append(l.filled, l.current)
 		l.current = nil
 	}
-	if l.current == nil {
+	switch b := l.current; {
+	case b == nil:
 		l.current = l.pool.get()
 		l.pool.reserve(l.current, l.reserve)
+	case b.records.Room() < size && b.Len() >= fewLarge: // twice as much, up to what it will take
+		l.pool.reserve(b, max(b.Len()+size, min(2*b.Len(), limit)))
 	}
 	return l.current
 }

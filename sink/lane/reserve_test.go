@@ -83,7 +83,7 @@ func TestReservedRoomIsUsed(t *testing.T) {
 	var pool Pool
 	b := pool.get()
 	pool.reserve(b, maxUnused)
-	if other := pool.get(); pool.reserve(other, 1) {
+	if other := pool.get(); pool.reserve(other, 1000) {
 		t.Error("more was reserved than may be")
 	}
 	r := &recordbatch.Record{Value: make([]byte, 1<<20)}
@@ -149,45 +149,36 @@ func TestCompressedBatchReservesNothing(t *testing.T) {
 	}
 }
 
-// Few sealed batches keep the room that they do not need, which saves a copy of each. Many give it up.
-func TestSealedBatchesShareTheRoom(t *testing.T) {
-	var pool Pool
-	e, err := recordbatch.NewEncoder(recordbatch.None)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := newBench(t, Identity{}).sender
-	r := &recordbatch.Record{Value: make([]byte, 70<<10)} // in a buffer of 128 KiB
-	kept, fitted := 0, 0
-	var batches []*Batch
-	for range 2 * maxUnused >> 16 {
-		l := New(Identity{}, &pool)
-		l.Accept(1)
-		l.Enter(1)
-		l.Append(r, r.Size(), 256<<10, 1, false)
-		l.HandOver(time.Now())
-		l.SetSender(s)
-		b, err := l.Take(s, e, "")
-		if b == nil || err != nil {
-			t.Fatal(b, err)
+// Batches that grow event by event take little more than they hold of the budget, however many lanes share it. Few of them grow by large
+// steps, which copy each event less often.
+func TestGrownBatchesHoldWhatTheyTake(t *testing.T) {
+	const budget = 32 << 20
+	for _, lanes := range []int{1, 6, 240, 480, 950, 1850} {
+		var pool Pool
+		all := make([]*Lane, lanes)
+		for i := range all {
+			all[i] = New(Identity{}, &pool)
+			all[i].Accept(1)
 		}
-		if b.records.Room() > b.Len()/4 {
-			kept++
+		before, held := heap(), 0
+		r := &recordbatch.Record{Value: make([]byte, 300)}
+		for most := int64(0); held < budget; {
+			for _, l := range all {
+				if !l.Enter(1) {
+					t.Fatal("the lane is closed")
+				}
+				held += l.Append(r, r.Size(), 1_000_000, 1, false)
+				l.HandOver(time.Now())
+			}
+			if most = max(most, pool.unused.Load()); most > maxUnused || lanes == 1 && held > 100_000 && most < 1000 {
+				t.Fatalf("%d lanes: %d bytes are reserved and not used", lanes, most)
+			}
+		}
+		if took, most := int(heap())-int(before), held*5/4+maxUnused; took > most {
+			t.Errorf("%d lanes take %d KiB and hold %d KiB of the budget, want %d KiB at most", lanes, took>>10, held>>10, most>>10)
 		} else {
-			fitted++
+			t.Logf("%d lanes take %d KiB and hold %d KiB of the budget, %d KiB are reserved", lanes, took>>10, held>>10, pool.unused.Load()>>10)
 		}
-		if unused := pool.unused.Load(); unused > maxUnused {
-			t.Fatalf("%d bytes of room, want %d at most", unused, maxUnused)
-		}
-		batches = append(batches, b)
-	}
-	if kept < 100 || fitted < 100 {
-		t.Errorf("%d batches kept their room, and %d were fitted", kept, fitted)
-	}
-	for _, b := range batches {
-		pool.Put(b)
-	}
-	if unused := pool.unused.Load(); unused != 0 {
-		t.Errorf("%d bytes of room are counted while no batch is there", unused)
+		runtime.KeepAlive(all)
 	}
 }

@@ -47,9 +47,7 @@ func (l *Lane) Take(s Sender, e *recordbatch.Encoder, cluster string) (*Batch, e
 	// While a request with it is under way the head belongs to the sender: compressing needs no lock.
 	if head.Wire() == nil {
 		err := head.records.Seal(e, stamp)
-		if err == nil {
-			head.fit()
-		}
+		head.recount()
 		return head, err
 	}
 	return head, nil

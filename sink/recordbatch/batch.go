@@ -46,10 +46,12 @@ func (b *Batch) Reset() {
 	*b = Batch{}
 }
 
-// Reserve gives an empty batch room for n bytes, head included, so that it need not grow record by record. It gives [RoomFor] as many.
+// Reserve gives an open batch room for n bytes altogether, head included, so that it need not grow by small steps. It gives [RoomFor] as many.
 func (b *Batch) Reserve(n int) {
-	if len(b.buf) == 0 {
-		b.buf = grown(b.buf, n)
+	if n > cap(b.buf) {
+		larger := append(takeBuffer(RoomFor(n)), b.buf...)
+		giveBuffer(b.buf)
+		b.buf = larger
 	}
 }
 
@@ -110,8 +112,7 @@ type Stamp struct {
 
 // Seal closes the batch: compressed by e and stamped, it is ready to be sent as Wire returns it, any number of times. Once compressed, the
 // records are kept in that form only: in an outage the sealed batches may be all that waits, and would take twice what it may. A batch that
-// would not get smaller is sent as it is, so Wire is never longer than Len: whoever bounds the one bounds the other. It keeps its room: see
-// Fit.
+// would not get smaller is sent as it is, so Wire is never longer than Len: whoever bounds the one bounds the other.
 func (b *Batch) Seal(e *Encoder, s Stamp) error {
 	if b.count == 0 {
 		panic("recordbatch: seal of an empty batch")
@@ -147,15 +148,6 @@ func (b *Batch) Seal(e *Encoder, s Stamp) error {
 	return nil
 }
 
-// Fit gives up the room that a sealed batch has and will not need. That may copy it.
-func (b *Batch) Fit() {
-	if b.buf == nil {
-		return // compressed, and fitted already
-	}
-	b.buf = fitted(b.buf)
-	b.wire = b.buf
-}
-
 // Restamp gives a sealed batch another producer or sequence. The records stay as they are.
 func (b *Batch) Restamp(s Stamp) {
 	be := binary.BigEndian
@@ -165,5 +157,5 @@ func (b *Batch) Restamp(s Stamp) {
 	be.PutUint32(b.wire[atCRC:], crc32.Checksum(b.wire[atAttributes:], castagnoli))
 }
 
-// Wire is the sealed batch as it is sent, nil while it is open. It is valid until Fit or Reset.
+// Wire is the sealed batch as it is sent, nil while it is open. It is valid until Reset.
 func (b *Batch) Wire() []byte { return b.wire }

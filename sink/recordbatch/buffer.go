@@ -8,11 +8,11 @@ import (
 // Buffers come from pools by size, from 512 bytes to 1 MiB, and go back there. There are four sizes from one power of two to the next. A batch
 // takes the next larger one when it is full: what it outgrew, the next one starts with. Left to the garbage collector, a backlog of batches
 // would take three times its size before it is collected. The smallest is small, because ten thousand lanes may hold a batch of one event
-// each, and the steps are small, because what is empty counts for no budget.
+// each, and the steps are small, because what is empty counts for no budget. Where somebody counts it, there are large steps, see RoomFor.
 const (
 	smallest = 9  // 512 bytes
 	largest  = 20 // 1 MiB: larger batches hold one large record, and are rare
-	doubling = 14 // 16 KiB: from here on batches grow by doubling, see takeBuffer
+	even     = 14 // 16 KiB: above that RoomFor knows powers of two only
 )
 
 var buffers [4*(largest-smallest) + 1]sync.Pool // of *[]byte, by class
@@ -27,13 +27,10 @@ func classOf(n int) (class, size int) {
 	return class, size
 }
 
-// takeBuffer returns an empty buffer with room for n bytes. Large ones come in powers of two. Small steps would copy each record four times,
-// and a few large batches of many sizes would each have a buffer of their own, which no processor's cache holds.
-func takeBuffer(n int) []byte { return takeFitted(RoomFor(n)) }
-
-// RoomFor returns how much room a batch gets that needs room for n bytes, head included.
+// RoomFor returns how much room [Batch.Reserve] gives when it is asked for n bytes, head included. Large rooms come in powers of two: a few
+// large batches of many sizes would each have a buffer of their own, which no processor's cache holds.
 func RoomFor(n int) int {
-	if n > 1<<doubling && n <= 1<<largest {
+	if n > 1<<even && n <= 1<<largest {
 		return 1 << bits.Len(uint(n-1))
 	}
 	if class, size := classOf(n); class < len(buffers) {
@@ -42,8 +39,8 @@ func RoomFor(n int) int {
 	return n
 }
 
-// takeFitted returns an empty buffer with room for n bytes and hardly more.
-func takeFitted(n int) []byte {
+// takeBuffer returns an empty buffer with room for n bytes and hardly more.
+func takeBuffer(n int) []byte {
 	class, size := classOf(n)
 	if class >= len(buffers) {
 		return make([]byte, 0, n)
@@ -73,14 +70,4 @@ func grown(b []byte, n int) []byte {
 	larger := append(takeBuffer(need), b...)
 	giveBuffer(b)
 	return larger
-}
-
-// fitted returns b in a buffer that is no larger than it has to be. Nothing will be appended.
-func fitted(b []byte) []byte {
-	if _, size := classOf(len(b)); size >= cap(b) {
-		return b
-	}
-	smaller := append(takeFitted(len(b)), b...)
-	giveBuffer(b)
-	return smaller
 }

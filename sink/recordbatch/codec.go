@@ -83,7 +83,7 @@ func (e *Encoder) seal(batch []byte) ([]byte, error) {
 		return out, nil
 	}
 	e.out = out
-	return append(takeFitted(len(out)), out...), nil
+	return append(takeBuffer(len(out)), out...), nil
 }
 
 // compress appends the compressed src to dst.

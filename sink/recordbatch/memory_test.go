@@ -8,7 +8,7 @@ import (
 	"walpost/sink/recordbatch"
 )
 
-// A sealed batch that is fitted takes little more than what is sent of it: an outage leaves ten thousand lanes with one, and all that waits may be in such
+// A sealed batch takes little more than what is sent of it: an outage leaves ten thousand lanes with one, and all that waits may be in such
 // batches.
 func TestSealedBatchesTakeLittle(t *testing.T) {
 	for _, test := range []struct {
@@ -34,9 +34,7 @@ func TestSealedBatchesTakeLittle(t *testing.T) {
 						random.Read(r.Value)
 					}
 					all[i].Append(r, r.Size())
-					seal(t, &all[i], e, recordbatch.Stamp{})
-					all[i].Fit()
-					sent += len(all[i].Wire())
+					sent += len(seal(t, &all[i], e, recordbatch.Stamp{}))
 				}
 				if took, most := heap()-before, sent*14/10+test.batches*600+1<<19; took > most {
 					t.Errorf("%d bytes of heap for %d that are sent, want %d at most", took, sent, most)
