@@ -49,8 +49,14 @@ func collect(t reflect.Type, prefix string, field []int) (keys []key, sections [
 	return keys, sections
 }
 
+// envPrefix is how the names of all variables begin.
+const envPrefix = "WALPOST_"
+
+// envSpelling replaces what stands between the words of a key and in no variable.
+var envSpelling = strings.NewReplacer(".", "_", "-", "_")
+
 func envName(path string) string {
-	return "WALPOST_" + strings.ToUpper(strings.NewReplacer(".", "_", "-", "_").Replace(path))
+	return envPrefix + strings.ToUpper(envSpelling.Replace(path))
 }
 
 // Endings of a secret's name that make it the name of the file that holds it.

@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"walpost/internal/spelling"
 )
 
 // foreign are variables that begin like ours and are not: those of the tests, and those that Kubernetes sets in every container beside a
@@ -16,8 +18,8 @@ var foreign = regexp.MustCompile(`^WALPOST_(TEST_.*|(.*_)?(SERVICE_HOST|SERVICE_
 // An empty one sets nothing: that is how libpq and OpenTelemetry have it, and what a compose file leaves of a variable that is not there
 // (WALPOST_KAFKA_CLIENT_ID: ${CLIENT_ID}). Only where empty says something, and nothing else would say it, it counts.
 //
-// A variable that is none of ours is an error where one of ours was meant. Else it is only returned: pods carry variables like
-// WALPOST_IMAGE_TAG, and a relay must not fail because of them.
+// A variable that is none of ours is an error where it resembles one. Else it is only returned: pods carry variables like WALPOST_IMAGE_TAG and
+// WALPOST_KAFKA_IMAGE, and a relay must not fail because of them.
 func readEnvironment(environ []string) (settings []setting, errs []error, ignored []string) {
 	names := map[string]*key{}
 	files := map[string]*key{}
@@ -30,7 +32,7 @@ func readEnvironment(environ []string) (settings []setting, errs []error, ignore
 	for _, v := range slices.Sorted(slices.Values(environ)) {
 		name, value, _ := strings.Cut(v, "=")
 		switch {
-		case !strings.HasPrefix(name, "WALPOST_"):
+		case !strings.HasPrefix(name, envPrefix):
 		case value == "" && (files[name] != nil || names[name] != nil && !names[name].off):
 		case names[name] != nil:
 			settings = append(settings, setting{key: names[name], text: value, origin: name})
@@ -38,45 +40,77 @@ func readEnvironment(environ []string) (settings []setting, errs []error, ignore
 			settings = append(settings, setting{key: files[name], text: value, file: true, origin: name})
 		case foreign.MatchString(name):
 		default:
-			near := nearestVariable(name)
-			if near == "" && !inSection(name) {
+			if near := nearestVariable(name); near != "" {
+				errs = append(errs, fmt.Errorf("environment: unknown variable %s%s", PrintableName(name), didYouMean(near)))
+			} else {
 				ignored = append(ignored, name)
-				continue
 			}
-			errs = append(errs, fmt.Errorf("environment: unknown variable %s%s", PrintableName(name), didYouMean(near)))
 		}
 	}
 	return settings, errs, ignored
 }
 
-// inSection reports whether a variable is named as those of one of our sections are.
-func inSection(name string) bool {
-	for _, s := range sections {
-		if strings.HasPrefix(name, envName(s)+"_") {
-			return true
-		}
-	}
-	return false
-}
-
-// nearestVariable returns the variable that was most likely meant by one that there is not: one of a similar name, or the one that has the
-// section besides. "" is none.
+// nearestVariable returns the variable that an unknown one resembles; "" if it resembles none. Two names resemble each other when they differ
+// in a few letters, when one goes on where the other ends, or when only the section is missing.
 func nearestVariable(name string) string {
-	const prefix = "WALPOST_"
+	name = envSpelling.Replace(strings.ToUpper(name))
 	var all []string
 	for _, k := range keys {
-		all = append(all, strings.TrimPrefix(k.env, prefix))
+		all = append(all, k.env)
 		if k.secret {
-			all = append(all, strings.TrimPrefix(k.env, prefix)+envFileSuffix)
+			all = append(all, k.env+envFileSuffix)
 		}
 	}
-	if near := Nearest(strings.TrimPrefix(name, prefix), all); near != "" {
-		return prefix + near
+	if near := misspelt(name, all); near != "" {
+		return near
+	}
+	if near := extended(name, all); near != "" {
+		return near
 	}
 	for _, known := range all {
-		if strings.HasSuffix(known, "_"+strings.TrimPrefix(name, prefix)) {
-			return prefix + known
+		if _, below, ok := strings.Cut(strings.TrimPrefix(known, envPrefix), "_"); ok && name == envPrefix+below {
+			return known
 		}
 	}
 	return ""
+}
+
+// misspelt returns the variable that name becomes by exchanging two neighbouring letters, or by a few edits. How many they may be depends on
+// what follows the section: WALPOST_POSTGRES_HOST is half WALPOST_POSTGRES_SLOT, and means something else.
+func misspelt(name string, all []string) string {
+	for i := range len(name) - 1 {
+		if swapped := name[:i] + name[i+1:i+2] + name[i:i+1] + name[i+2:]; slices.Contains(all, swapped) {
+			return swapped
+		}
+	}
+	own := strings.TrimPrefix(name, envPrefix)
+	for _, s := range sections { // those within another come after it
+		if rest, ok := strings.CutPrefix(name, envName(s)+"_"); ok {
+			own = rest
+		}
+	}
+	edits := 1 + len(own)/4
+	return spelling.Nearest(name, all, edits+1, func(name string) string { return name })
+}
+
+// extended returns the shortest variable that begins with name, or else the longest one that name begins with. A section alone is the beginning
+// of many and resembles none.
+func extended(name string, all []string) (best string) {
+	for _, known := range all {
+		if strings.HasPrefix(known, name+"_") && (best == "" || len(known) < len(best)) {
+			best = known
+		}
+	}
+	if best != "" {
+		if slices.ContainsFunc(sections, func(s string) bool { return envName(s) == name }) {
+			return ""
+		}
+		return best
+	}
+	for _, known := range all {
+		if strings.HasPrefix(name, known+"_") && len(known) > len(best) {
+			best = known
+		}
+	}
+	return best
 }

@@ -149,26 +149,47 @@ func TestDatabaseURLOutranksPGVariables(t *testing.T) {
 	}
 }
 
-// TestUnknownVariables: one that is meant for walpost and misspelt is an error, for what it was to set is not set; one that only begins like ours
-// is somebody else's.
+// TestUnknownVariables: a variable that resembles one of ours was meant for walpost, and what it was to set is not set; any other is somebody
+// else's, also where it begins with the name of a section.
 func TestUnknownVariables(t *testing.T) {
-	for name, meant := range map[string]string{
+	meant := map[string]string{
 		"WALPOST_OUTBOX_TABEL": "WALPOST_OUTBOX_TABLE", "WALPOST_SLOT": "WALPOST_POSTGRES_SLOT", "WALPOST_POSTGRES_URL_FILES": "WALPOST_POSTGRES_URL_FILE",
 		"WALPOST_LOG_LEVL": "WALPOST_LOG_LEVEL", "WALPOST_LOGLEVEL": "WALPOST_LOG_LEVEL", "WALPOST_LINGER_MS": "WALPOST_KAFKA_LINGER_MS",
-		"WALPOST_KAFKA_BROKER_LIST_OF_OURS": "", "WALPOST_POSTGRES_CONNECTION_POOL": "", // of a section of ours
-	} {
-		write(t, "")
-		want := "environment: unknown variable " + name
-		if meant != "" {
-			want += "; did you mean " + meant + "?"
-		}
-		_, err := Load(Sources{Environ: []string{name + "=canary"}})
-		check(t, err, want)
+		"WALPOST_KAFKA_BOOTSTRAP": "WALPOST_KAFKA_BOOTSTRAP_SERVERS", "WALPOST_KAFKA_BOOTSTRAP_BROKERS": "WALPOST_KAFKA_BOOTSTRAP_SERVERS",
+		"WALPOST_POSTGRESQL_URL": "WALPOST_POSTGRES_URL", "WALPOST_POSTGRES_URI": "WALPOST_POSTGRES_URL", "WALPOST_COLUMNS_ID": "WALPOST_OUTBOX_COLUMNS_ID",
+		"WALPOST_SASL_PASSWORD_FILE": "WALPOST_KAFKA_SASL_PASSWORD_FILE",
+		"WALPOST_POSTGRES_SLOT_NAME": "WALPOST_POSTGRES_SLOT", "WALPOST_KAFKA_CLIENT_ID_FILE": "WALPOST_KAFKA_CLIENT_ID", // no secret
+		"WALPOST_kafka_client_id": "WALPOST_KAFKA_CLIENT_ID", "WALPOST_kafka.bootstrap.servers": "WALPOST_KAFKA_BOOTSTRAP_SERVERS",
+		"WALPOST_MAX.IN.FLIGHT.BYTES": "WALPOST_RELAY_MAX_IN_FLIGHT_BYTES", "WALPOST_BOOTSTRAP-SERVERS": "WALPOST_KAFKA_BOOTSTRAP_SERVERS",
 	}
-	for _, name := range []string{"WALPOST_IMAGE_TAG", "WALPOST_VERSION", "WALPOST_REPLICAS", "WALPOST_HELM_RELEASE", "WALPOST_DEPLOYED_AT", "WALPOST_GIT_SHA"} {
+	for name, meant := range meant {
+		write(t, "")
+		_, err := Load(Sources{Environ: []string{name + "=canary"}})
+		check(t, err, "environment: unknown variable "+name+"; did you mean "+meant+"?")
+	}
+	for _, name := range strings.Fields(`
+		WALPOST_IMAGE_TAG WALPOST_VERSION WALPOST_REPLICAS WALPOST_HELM_RELEASE WALPOST_DEPLOYED_AT WALPOST_GIT_SHA WALPOST_CONFIG WALPOST_PASSWORD WALPOST_ID
+		WALPOST_KAFKA_IMAGE WALPOST_KAFKA_VERSION WALPOST_KAFKA_BROKER_LIST_OF_OURS WALPOST_POSTGRES_IMAGE WALPOST_POSTGRES_CONNECTION_POOL
+		WALPOST_POSTGRES_HOST WALPOST_POSTGRES_USER WALPOST_POSTGRES_DB WALPOST_POSTGRES_SSL WALPOST_POSTGRESQL_USER WALPOST_RELAY_IMAGE_TAG WALPOST_RELAY_NAME
+		WALPOST_LOG_DIR WALPOST_LOG_FILE WALPOST_ADMIN_USER WALPOST_ADMIN_URL WALPOST_OUTBOX_OWNER
+		WALPOST_POSTGRES WALPOST_KAFKA WALPOST_RELAY WALPOST_ADMIN WALPOST_OUTBOX_COLUMNS`) {
 		write(t, "")
 		c, err := Load(Sources{Environ: []string{name + "=canary"}})
 		check(t, err, "")
 		warned(t, c, "environment: "+name+" is none of walpost's variables and is ignored")
+	}
+}
+
+// TestEveryVariableMisspelt: one letter too few, one too many, or two exchanged, wherever they are.
+func TestEveryVariableMisspelt(t *testing.T) {
+	for i := range keys {
+		name := strings.TrimPrefix(keys[i].env, envPrefix)
+		for j := range len(name) - 1 {
+			for _, wrong := range []string{name[:j] + name[j+1:], name[:j+1] + name[j:], name[:j] + name[j+1:j+2] + name[j:j+1] + name[j+2:]} {
+				if near := nearestVariable(envPrefix + wrong); near != keys[i].env {
+					t.Errorf("%s: %q, want %s", wrong, near, keys[i].env)
+				}
+			}
+		}
 	}
 }
