@@ -3,8 +3,8 @@
 //
 // It answers from its start on: before there is a relay, /readyz says that it is starting. It asks neither Postgres nor Kafka, it reports
 // what the functions given to [Server.WatchRelay] and [Server.WatchSink] return; those must return at once and may be called from any
-// goroutine. Beyond loopback it shows /api/status only to whom
-// admin.web_config asked for a password or a certificate.
+// goroutine. /livez and /readyz never need a password. Beyond loopback it shows /api/status only to whom admin.web_config asked for a password
+// or a certificate.
 //
 // Its caller ends the process when the server fails ([Server.Failed]), says when the relay stops ([Server.Leave]), and closes the server.
 package admin
@@ -92,6 +92,11 @@ func startLimited(cfg config.Admin, version string, registry *prometheus.Registr
 		ReadHeaderTimeout: limits.header, ReadTimeout: limits.read, WriteTimeout: limits.write, IdleTimeout: limits.idle, MaxHeaderBytes: maxHeader,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
+	// The toolkit replaces the handler by its own, which checks passwords. This is called after that and before the first connection.
+	a.server.BaseContext = func(net.Listener) context.Context {
+		a.server.Handler = a.probesBefore(a.server.Handler)
+		return context.Background()
+	}
 	toolkit := slog.New(slog.DiscardHandler) // it greets with three lines where one does
 	log.Info("admin server listens", "address", a.addr.String(), "web_config", cfg.WebConfig)
 	go func() {
@@ -105,6 +110,14 @@ func startLimited(cfg config.Admin, version string, registry *prometheus.Registr
 }
 
 func (a *Server) routes(registry *prometheus.Registry) http.Handler {
+	mux := a.probes()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry}))
+	mux.HandleFunc("GET /api/status", a.serveStatus)
+	return mux
+}
+
+// probes serves what orchestrators ask for.
+func (a *Server) probes() *http.ServeMux {
 	mux := http.NewServeMux()
 	// A process that answers is alive: looking at Postgres or Kafka here would make an orchestrator restart every relay during their outages.
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
@@ -117,9 +130,22 @@ func (a *Server) routes(registry *prometheus.Registry) http.Handler {
 			writeJSON(w, http.StatusServiceUnavailable, map[string]reason.Code{"reason": r.code})
 		}
 	})
-	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry}))
-	mux.HandleFunc("GET /api/status", a.serveStatus)
 	return mux
+}
+
+// probesBefore answers the probes itself and leaves every other path to guarded. Orchestrators send no password, and a rate limit that others
+// have used up, or a web_config that has become unreadable, must not make them restart the relay (with TLS an unreadable one does: each
+// connection takes its certificate from there). It knows the probes alone, so nothing else gets past the password.
+func (a *Server) probesBefore(guarded http.Handler) http.Handler {
+	probes := a.probes()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/livez", "/readyz":
+			probes.ServeHTTP(w, r)
+		default:
+			guarded.ServeHTTP(w, r)
+		}
+	})
 }
 
 func writeJSON(w http.ResponseWriter, code int, body any) {

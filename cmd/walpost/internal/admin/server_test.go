@@ -1,18 +1,23 @@
 package admin
 
 import (
+	"crypto/tls"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/crypto/bcrypt"
 
 	"walpost/cmd/walpost/internal/config"
+	"walpost/internal/testenv/certs"
+	"walpost/relay"
 )
 
 // start starts a server that ends with the test, and not before.
@@ -77,6 +82,99 @@ func TestWebConfig(t *testing.T) {
 	if code, _ := get(t, at+"/metrics", "me", "secret"); code != http.StatusOK {
 		t.Errorf("with the password: %d", code)
 	}
+}
+
+// TestProbesNeedNoPassword: an orchestrator's probes send none. All else that web_config asks for stays, TLS also for the probes.
+func TestProbesNeedNoPassword(t *testing.T) {
+	ca, err := certs.NewAuthority("test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := ca.Issue(t.TempDir(), "server", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	encrypted := "tls_server_config:\n  cert_file: " + files.Cert + "\n  key_file: " + files.Key + "\n"
+	for _, test := range []struct{ name, scheme, text string }{
+		{"in clear", "http", ""},
+		{"TLS, HTTP/2", "https", encrypted},
+		{"TLS, HTTP/1.1", "https", encrypted + "http_server_config:\n  http2: false\n"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			web := writeWebConfig(t)
+			users, err := os.ReadFile(web)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(web, append(users, test.text...), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			a := start(t, config.Admin{Listen: "127.0.0.1:0", WebConfig: web})
+			// Who the server is does not matter here.
+			transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: true}
+			t.Cleanup(transport.CloseIdleConnections)
+			answers := func(scheme, method, path, want string, login ...string) {
+				t.Helper()
+				req, err := http.NewRequestWithContext(t.Context(), method, scheme+"://"+a.addr.String()+path, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if login != nil {
+					req.SetBasicAuth(login[0], login[1])
+				}
+				res, err := transport.RoundTrip(req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer res.Body.Close()
+				body, err := io.ReadAll(res.Body)
+				if got := fmt.Sprint(res.StatusCode, " ", string(body)); err != nil || !strings.HasPrefix(got, want) {
+					t.Errorf("%s %s %s%s: %s, %v, want %s", res.Proto, method, scheme, path, got, err, want)
+				}
+			}
+			answers(test.scheme, "GET", "/livez", "200 {\"status\":\"ok\"}")
+			answers(test.scheme, "HEAD", "/livez", "200")
+			answers(test.scheme, "GET", "/readyz", "503 {\"reason\":\"starting\"}")
+			a.WatchRelay(func() relay.State { return relay.State{Role: relay.Leader} })
+			answers(test.scheme, "GET", "/readyz", "200 {\"role\":\"leader\"}")
+			answers(test.scheme, "GET", "/readyz", "200", "me", "wrong")
+			answers(test.scheme, "POST", "/readyz", "405")
+			for _, path := range []string{"/metrics", "/api/status", "/", "/livez/", "/readyz/../api/status", "//livez", "/LIVEZ"} {
+				answers(test.scheme, "GET", path, "401")
+				answers(test.scheme, "GET", path, "401", "me", "wrong")
+			}
+			answers(test.scheme, "GET", "/metrics", "200", "me", "secret")
+			answers(test.scheme, "GET", "/api/status", "200", "me", "secret")
+			if test.scheme == "https" {
+				answers("http", "GET", "/readyz", "400")
+			}
+		})
+	}
+}
+
+// TestProbesOutliveWebConfig: what others ask for too often, and what somebody does to the file, makes no orchestrator restart the relay.
+func TestProbesOutliveWebConfig(t *testing.T) {
+	web := filepath.Join(t.TempDir(), "web.yaml")
+	if err := os.WriteFile(web, []byte("rate_limit: {interval: 1h, burst: 1}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	at := "http://" + start(t, config.Admin{Listen: "127.0.0.1:0", WebConfig: web}).addr.String()
+	answers := func(path string, want int) {
+		t.Helper()
+		if code, body := get(t, at+path); code != want {
+			t.Errorf("%s: %d %s, want %d", path, code, body, want)
+		}
+	}
+	answers("/metrics", http.StatusOK)
+	answers("/metrics", http.StatusTooManyRequests)
+	answers("/livez", http.StatusOK)
+	answers("/readyz", http.StatusServiceUnavailable)
+	if err := os.Remove(web); err != nil {
+		t.Fatal(err)
+	}
+	answers("/metrics", http.StatusInternalServerError)
+	answers("/livez", http.StatusOK)
+	answers("/readyz", http.StatusServiceUnavailable)
 }
 
 func TestAdminTakesNoOtherMethod(t *testing.T) {

@@ -135,7 +135,7 @@ type Relay struct {
 type Admin struct {
 	// Listen is host:port; empty: no server.
 	Listen string `key:"listen" empty:"off"`
-	// WebConfig is a file of the Prometheus exporter toolkit, for TLS and basic authentication.
+	// WebConfig is a file of the Prometheus exporter toolkit, for TLS and basic authentication. Of these, /livez and /readyz have TLS only.
 	WebConfig string `key:"web_config"`
 	// Actions over HTTP are for a later version.
 	Actions bool `key:"actions"`
