@@ -23,6 +23,7 @@ func (r *Relay) prepare(ctx context.Context, db *postgres.DB) (*postgres.Found, 
 	if err != nil {
 		return nil, err
 	}
+	r.tellServer(db)
 	if err := r.warnOfRisks(ctx, db); err != nil {
 		return nil, err
 	}

@@ -26,8 +26,9 @@ type Relay struct {
 	state   liveState
 	watcher *watcher
 
-	unencrypted bool // the last connection was not, and that has been logged
-	risksTold   bool // what else is risky has been logged
+	server      postgres.Peer // where the last session was, as the log has it
+	unencrypted bool              // the last connection was not, and that has been logged
+	risksTold   bool              // what else is risky has been logged
 
 	streamed bool                 // this process has had the slot once
 	previous postgres.WalsenderID // its last session with the server

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 
 	"walpost/sink/auth"
 	"walpost/sink/metadata"
@@ -17,6 +18,7 @@ type Kafka struct {
 	log     *slog.Logger
 	access  *auth.Access
 	metrics *sinkMetrics
+	cluster atomic.Value // string: the id of the one that was connected to last
 }
 
 // NewKafka checks the configuration and registers the metrics. It connects to nothing.
@@ -55,5 +57,8 @@ func (k *Kafka) Open(ctx context.Context, acks Acks) (*Producer, error) {
 		return nil, err
 	}
 	k.metrics.connected.Set(1)
+	if id := p.ids.usual.Cluster; k.cluster.Swap(id) != id {
+		k.log.Info("connected to Kafka", "cluster", id, "bootstrap.servers", k.cfg.Brokers)
+	}
 	return p, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"strings"
 	"testing"
 
 	"github.com/IBM/sarama"
@@ -75,5 +76,35 @@ func TestOpenWaitsForABroker(t *testing.T) {
 	var permanent interface{ Permanent() bool }
 	if err := <-ended; !errors.Is(err, context.Canceled) || errors.As(err, &permanent) {
 		t.Errorf("Open: %v", err)
+	}
+}
+
+// The cluster is named once, and not again for each producer.
+func TestClusterIsTold(t *testing.T) {
+	b := newScripted(t, "orders", 1)
+	var log logLines
+	cfg := config(t, []string{b.Addr()})
+	cfg.Logger = log.logger()
+	k, err := NewKafka(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := func() (n int) {
+		for _, line := range log.all() {
+			if strings.Contains(line, "connected to Kafka") && strings.Contains(line, "cluster=") && strings.Contains(line, b.Addr()) {
+				n++
+			}
+		}
+		return n
+	}
+	for range 2 {
+		p, err := k.Open(t.Context(), newLedger())
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Close()
+		if told() != 1 {
+			t.Errorf("told %d times", told())
+		}
 	}
 }

@@ -1,0 +1,14 @@
+package relay
+
+import "walpost/relay/postgres"
+
+// tellServer logs which server and database the relay works on, at its start and when they are others than before.
+func (r *Relay) tellServer(db *postgres.DB) {
+	is := db.Peer()
+	if is == r.server {
+		return
+	}
+	r.server = is
+	r.log.Info("connected to Postgres", "server", is.Addr, "version", is.Version, "database", is.Database, "user", is.User,
+		"table", r.cfg.Table.String(), "slot", r.cfg.Slot)
+}
