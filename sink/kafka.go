@@ -52,7 +52,7 @@ func (k *Kafka) Open(ctx context.Context, acks Acks) (*Producer, error) {
 		return nil, err
 	}
 	p := newProducer(&k.cfg, k.log, k.metrics, acks, s, cfg, metadata.NewBrokers(cfg, k.cfg.Brokers))
-	if p.ids.usual, err = p.newIdentity(ctx); err != nil {
+	if p.ids.usual, err = p.newIdentity(ctx, func(error) {}); err != nil {
 		_ = p.Close()
 		return nil, err
 	}

@@ -177,7 +177,7 @@ func TestNewLanesShareAnIdentity(t *testing.T) {
 	got := make(chan lane.Identity)
 	for range 30 {
 		go func() {
-			id, _ := p.ids.forNewLanes()
+			id, _ := p.ids.forNewLanes(func(error) {})
 			got <- id
 		}()
 	}

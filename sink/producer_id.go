@@ -23,7 +23,8 @@ type identities struct {
 	mu      sync.Mutex    // innermost, see Producer.mu
 	usual   lane.Identity // what new lanes begin with
 	spent   bool          // a partition that was forgotten may have sequences of it: no new lane may begin with it
-	coming  chan struct{} // closed when usual is another one; nil: none is asked for
+	attempt chan struct{} // closed at the end of the current attempt to replace usual; nil: there is none
+	err     error         // why the attempt before that failed; nil: it is the first
 	waiting []*partition
 	asking  bool // give is at work
 }
@@ -55,7 +56,12 @@ func (ids *identities) give() {
 		if len(parts) == 0 {
 			return
 		}
-		id, err := ids.fresh(parts)
+		began := time.Now()
+		id, err := ids.fresh(func(err error) {
+			for _, part := range parts {
+				part.topic.warn(ids.p, part, began, err)
+			}
+		})
 		if err != nil {
 			return // closed
 		}
@@ -66,55 +72,64 @@ func (ids *identities) give() {
 	}
 }
 
-// fresh takes an id for lanes, however long that takes. Later than at the start a login that is refused is waited out: passwords are rotated
-// while relays run. An error means that the producer is closed.
-func (ids *identities) fresh(parts []*partition) (lane.Identity, error) {
-	began := time.Now()
+// fresh takes an id, however long that takes, and calls failed after each attempt that failed. Later than at the start a login that is refused
+// is waited out: passwords are rotated while relays run. An error means that the producer is closed.
+func (ids *identities) fresh(failed func(error)) (lane.Identity, error) {
 	for tries := 1; ; tries++ {
-		id, err := ids.p.newIdentity(ids.p.ctx)
+		id, err := ids.p.newIdentity(ids.p.ctx, failed)
 		if err == nil {
 			return id, nil
 		}
-		for _, part := range parts {
-			part.topic.warn(ids.p, part, began, err)
-		}
+		failed(err)
 		if !ids.p.sleep(pauseAfter(tries)) {
 			return lane.Identity{}, ids.p.ctx.Err()
 		}
 	}
 }
 
-// forNewLanes returns what new lanes begin with, and takes an id first if the last one is spent: one for all who ask meanwhile. It returns
-// false once the producer is closed.
-func (ids *identities) forNewLanes() (lane.Identity, bool) {
+// forNewLanes returns what new lanes begin with, and takes an id first if the last one is spent: one for all callers that wait for it. It
+// calls failed after each attempt that failed. It returns false once the producer is closed.
+func (ids *identities) forNewLanes(failed func(error)) (lane.Identity, bool) {
 	for {
 		ids.mu.Lock()
-		id, spent, coming := ids.usual, ids.spent, ids.coming
-		if spent && coming == nil {
-			ids.coming = make(chan struct{})
+		id, spent, err := ids.usual, ids.spent, ids.err
+		first := spent && ids.attempt == nil
+		if first {
+			ids.attempt = make(chan struct{})
 		}
+		attempt := ids.attempt
 		ids.mu.Unlock()
-		switch {
-		case !spent:
+		if !spent {
 			return id, true
-		case coming != nil:
-			if !ids.p.wait(coming) {
-				return lane.Identity{}, false
-			}
-			continue
 		}
-		id, err := ids.fresh(nil)
-		ids.mu.Lock()
-		if err == nil {
-			ids.usual, ids.spent = id, false
+		if first {
+			ids.p.start(ids.replace)
 		}
-		close(ids.coming)
-		ids.coming = nil
-		ids.mu.Unlock()
 		if err != nil {
+			failed(err)
+		}
+		if !ids.p.wait(attempt) {
 			return lane.Identity{}, false
 		}
 	}
+}
+
+// replace takes an id in place of the one that is spent.
+func (ids *identities) replace() {
+	id, err := ids.fresh(func(err error) {
+		ids.mu.Lock()
+		defer ids.mu.Unlock()
+		close(ids.attempt)
+		ids.attempt, ids.err = make(chan struct{}), err
+	})
+	if err != nil {
+		return // closed
+	}
+	ids.mu.Lock()
+	defer ids.mu.Unlock()
+	ids.usual, ids.spent = id, false
+	close(ids.attempt)
+	ids.attempt, ids.err = nil, nil
 }
 
 // spend says that sequences of the usual id may stand in partitions that nobody knows of any more.
@@ -125,12 +140,12 @@ func (ids *identities) spend() {
 }
 
 // newIdentity takes a producer id from any broker, waiting until one gives it. A broker that has just started answers
-// COORDINATOR_LOAD_IN_PROGRESS until it has its first block of ids.
-func (p *Producer) newIdentity(ctx context.Context) (lane.Identity, error) {
+// COORDINATOR_LOAD_IN_PROGRESS until it has its first block of ids. After each round in which no broker gave one, failed is called.
+func (p *Producer) newIdentity(ctx context.Context, failed func(error)) (lane.Identity, error) {
 	since, warned := time.Now(), time.Time{}
 	defer p.metrics.opening.Store(nil)
 	for tries := 0; ; tries++ {
-		var err, failed error
+		var err, why error
 		var hopeless *permanentError // unless another broker gives one
 		for _, addr := range p.addresses() {
 			var id lane.Identity
@@ -144,15 +159,16 @@ func (p *Producer) newIdentity(ctx context.Context) (lane.Identity, error) {
 			if permanent(err) && hopeless == nil {
 				hopeless = &permanentError{fmt.Errorf("connect to Kafka at %s: %w; %s", addr, err, p.cfg.refusalCure(err)), refusalReason(err)}
 			}
-			failed = fmt.Errorf("connect to Kafka at %s: %w", addr, err)
+			why = fmt.Errorf("connect to Kafka at %s: %w", addr, err)
 		}
 		if hopeless != nil {
 			return lane.Identity{}, hopeless
 		}
 		cure := p.cfg.withNames(waitCure(err), "")
 		code := waitReason(err)
-		failed = reason.With(code, fmt.Errorf("%w; %s", failed, cure))
-		p.metrics.opening.Store(&failed)
+		failed(why)
+		why = reason.With(code, fmt.Errorf("%w; %s", why, cure))
+		p.metrics.opening.Store(&why)
 		if time.Since(since) > time.Second && time.Since(warned) > 10*time.Second {
 			warned = time.Now()
 			p.log.Warn("waiting for Kafka", "bootstrap.servers", strings.Join(p.cfg.Brokers, ","), "reason", code, "err", err, "cure", cure)

@@ -31,7 +31,7 @@ type topic struct {
 	needs   int32        // partitions that there must be for all that wait, as far as rows name them
 	all     []*partition // by index, all that there ever were: the lane of one that is gone keeps its sequences, should it come back
 	count   int          // how many of them there are now; 0: not known yet
-	err     error        // why the partitions are not known
+	err     error        // why the partitions are not known, or have no lanes yet
 	ended   bool         // it was forgotten: an event of the same name makes another topic
 }
 

@@ -77,9 +77,14 @@ func (t *topic) arrange(p *Producer) {
 		var id lane.Identity
 		if count > lanes {
 			var ok bool
-			if id, ok = p.ids.forNewLanes(); !ok {
+			id, ok = p.ids.forNewLanes(func(err error) {
+				t.setError(err)
+				t.warn(p, t, since, err)
+			})
+			if !ok {
 				return
 			}
+			t.setError(nil)
 		}
 		// A broker that lags behind the others still tells of fewer: it has to be so for a while.
 		if (fewer.IsZero() || time.Since(fewer) >= p.confirmFewer) && t.rearrange(p, count, id) {
@@ -89,6 +94,13 @@ func (t *topic) arrange(p *Producer) {
 			return
 		}
 	}
+}
+
+// setError notes why the topic's events wait for its partitions.
+func (t *topic) setError(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.err = err
 }
 
 // rearrange places what waits among so many partitions, new ones of which begin with id. It returns false if something that was placed among another number is left: then it
