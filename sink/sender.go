@@ -39,6 +39,7 @@ type sender struct {
 	conn       int                   // number of the connection
 	broken     bool                  // it failed: the loop closes it
 	closed     bool
+	ended      bool          // the loop has, and nothing is sent any more but what is sent apart
 	connecting attention     // the lanes for which a connection is being made
 	apartNow   attention     // the lane that is being sent apart
 	hangUps    hangUps       // see sender_narrow.go
@@ -203,7 +204,7 @@ func (s *sender) close() {
 
 // run sends requests until the sender is closed.
 func (s *sender) run() {
-	defer s.disconnect()
+	defer s.end()
 	var kept part // taken for a request that it did not fit into: the first of the next one
 	for {
 		queue, closed := s.wait()
@@ -218,6 +219,14 @@ func (s *sender) run() {
 			}
 		}
 	}
+}
+
+// end closes the connection, which ends the requests under way, and notes that the loop has ended.
+func (s *sender) end() {
+	s.disconnect()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended = true
 }
 
 // gather puts together the next request: kept, if that is one, and what the lanes at the head of the queue have, as long as it fits. It
@@ -423,8 +432,8 @@ func (s *sender) answered(r *request, answers []wire.Answer, err error) {
 	}
 }
 
-// stuck returns the partitions of requests that have waited for too long.
-func (s *sender) stuck() (partitions []*partition, closed bool) {
+// stuck returns the partitions for which the broker has been waited for too long, and whether it will not be waited for any more.
+func (s *sender) stuck() (partitions []*partition, over bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for r := range s.requests {
@@ -439,5 +448,5 @@ func (s *sender) stuck() (partitions []*partition, closed bool) {
 			partitions = append(partitions, a.parts...)
 		}
 	}
-	return partitions, s.closed
+	return partitions, s.ended && !s.apartRuns && len(s.requests) == 0
 }

@@ -10,6 +10,7 @@ import (
 const avoidFor = 5 * time.Second
 
 // watch leaves a broker that hangs: its answer would be waited for until the read time-out, while the partition has a new leader already.
+// A sender that is closed may still wait for the broker: it is watched until that is over.
 func (s *sender) watch() {
 	tick := time.NewTicker(stuckAfter / 3)
 	defer tick.Stop()
@@ -19,8 +20,8 @@ func (s *sender) watch() {
 			return
 		case <-tick.C:
 		}
-		stuck, closed := s.stuck()
-		if closed && len(stuck) == 0 {
+		stuck, over := s.stuck()
+		if over {
 			return
 		}
 		if len(stuck) > 0 {
