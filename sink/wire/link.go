@@ -37,5 +37,5 @@ func (s *Splicer) forProducing(cfg *sarama.Config) *sarama.Config {
 	return &own
 }
 
-// Close closes the connection. It waits for the answers that are under way.
+// Close closes the connection. Before it returns, requests under way have ended with an error. The broker may have taken them all the same.
 func (l *Link) Close() { _ = l.broker.Close() } // an error says that it was closed already
