@@ -9,6 +9,7 @@ import (
 
 	"github.com/IBM/sarama"
 
+	"walpost/sink/metadata"
 	"walpost/sink/record"
 )
 
@@ -56,6 +57,26 @@ func TestSilentTopicIsForgotten(t *testing.T) {
 	until(t, "the topic's next event", func() bool { return len(b.producers()) > before })
 	if ids := b.producers(); ids[0] != 1 || ids[len(ids)-1] != 77 {
 		t.Errorf("batches of producers %v, want 1 and then 77", ids)
+	}
+}
+
+// A look brings a topic that was forgotten meanwhile, or just before somebody joined it. What it brings is not kept: nobody would forget it
+// any more.
+func TestForgottenTopicIsNotKeptByALook(t *testing.T) {
+	p, c := offline(t, config(t, nil), newLedger())
+	c.create("orders", 1)
+	c.limits["orders"] = 1000
+	<-p.meta.Look("orders", metadata.Settings) // the producer has no such topic: as if it had been forgotten
+	until(t, "the end of what is known of the topic", func() bool {
+		_, unknown := p.meta.Partitions("orders")
+		_, limited := p.meta.MaxMessageBytes("orders")
+		return unknown != nil && !limited
+	})
+	publish(t, p, event("orders", "k", 1), 1)
+	p.Flush(false)
+	p.placed(t, "orders")
+	if limit := p.topics["orders"].limit.Load(); limit > 1000 {
+		t.Errorf("the topic that came back has batches of %d bytes", limit)
 	}
 }
 

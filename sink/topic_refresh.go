@@ -46,7 +46,8 @@ func (p *Producer) refreshTopics() {
 	}
 }
 
-// told is called after each look at topics, by the goroutine that looks.
+// told is called after each look at topics, by the goroutine that looks. A topic that was forgotten while it was looked at is forgotten once
+// more. Should it come back, it joins the next look, which does not begin before this returns.
 func (p *Producer) told(names []string) {
 	p.mu.Lock()
 	for id, s := range p.senders {
@@ -60,7 +61,10 @@ func (p *Producer) told(names []string) {
 		p.mu.Lock()
 		t := p.known[name]
 		p.mu.Unlock()
-		if t != nil && t.partitions.Load() != nil {
+		switch {
+		case t == nil:
+			p.meta.Forget(name)
+		case t.partitions.Load() != nil:
 			t.checkCount(p)
 		}
 	}

@@ -139,7 +139,7 @@ func (c *Cache) unknown() error {
 
 var errNotAsked = errors.New("no broker has been asked for the topic yet")
 
-// Forget lets go of what is known of a topic.
+// Forget lets go of what is known of a topic. A look that is under way may bring it back: then changed is called with it.
 func (c *Cache) Forget(name string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
