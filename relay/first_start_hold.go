@@ -25,7 +25,7 @@ type slotHold struct {
 
 // hold makes the walsender stream the slot, and so use it. The walsender must not be used any more.
 func (r *firstStart) hold(ctx context.Context, w *replication.Walsender, srv *replication.Server) (*slotHold, error) {
-	id := postgres.WalsenderID{PID: w.PID(), BackendStart: srv.BackendStart}
+	id := srv.WalsenderID(w)
 	stream, err := w.Start(ctx, r.cfg.Slot, r.cfg.Publication, false)
 	if err != nil {
 		return nil, r.source.Classify(err, pgerror.Starting)

@@ -59,7 +59,7 @@ func (r *Relay) openSession(ctx context.Context, db *postgres.DB, p *postgres.Fo
 	if err != nil {
 		return nil, err
 	}
-	r.previous = postgres.WalsenderID{PID: w.PID(), BackendStart: srv.BackendStart}
+	r.previous = srv.WalsenderID(w)
 	addr := w.RemoteAddr()
 	stream, err := w.Start(ctx, r.cfg.Slot, r.cfg.Publication, p.Binary)
 	if err != nil {

@@ -6,10 +6,13 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+
+	"walpost/relay/pgerror"
 )
 
-// WalsenderID identifies a walsender: its process and when that began. No other process has both.
+// WalsenderID identifies a walsender: its server, its process and when that began. No other process of the server has both.
 type WalsenderID struct {
+	SystemID     string // of the server
 	PID          uint32
 	BackendStart string
 }
@@ -22,17 +25,44 @@ type Activity struct {
 	Event     string // wait_event
 }
 
-// ReadActivity reads what a walsender does.
+// ErrOtherServer says that a connection has reached another server than the walsender's: what stands at its address may be a balancer.
+var ErrOtherServer = errors.New("the connection reached another server than the walsender's")
+
+// ReadActivity reads what a walsender does. It returns [ErrOtherServer] if the connection leads to a server that cannot tell.
 func ReadActivity(ctx context.Context, db *DB, id WalsenderID) (a Activity, err error) {
 	// Of a process whose role this one is not a member of, only pid, database and role are shown.
 	err = db.QueryRow(ctx, `
 		select true, state is not null, coalesce(wait_event_type, ''), coalesce(wait_event, '')
 		from pg_catalog.pg_stat_activity where pid = $1 and (backend_start::text = $2 or backend_start is null)`, int32(id.PID), id.BackendStart).
 		Scan(&a.Present, &a.Visible, &a.EventType, &a.Event)
-	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = checkServer(ctx, db, id.SystemID)
+	}
+	if err != nil {
 		return a, fmt.Errorf("look at the walsender with pid %d: %w", id.PID, err)
 	}
 	return a, nil
+}
+
+// checkServer returns [ErrOtherServer] if the connection leads to a standby, or to a server with another system identifier: a walsender that is
+// not found there need not be gone.
+func checkServer(ctx context.Context, db *DB, systemID string) error {
+	var standby bool
+	if err := db.QueryRow(ctx, "select pg_catalog.pg_is_in_recovery()").Scan(&standby); err != nil {
+		return err
+	}
+	if standby {
+		return fmt.Errorf("%w: a standby", ErrOtherServer)
+	}
+	var reached string
+	err := db.QueryRow(ctx, "select system_identifier::text from pg_catalog.pg_control_system()").Scan(&reached)
+	if pgerror.IsSQLState(err, "42501") {
+		return nil // EXECUTE was taken from PUBLIC: then only standbys are told apart, and those are what balancers lead to
+	}
+	if err == nil && reached != systemID {
+		return fmt.Errorf("%w: its system identifier is %s instead of %s", ErrOtherServer, reached, systemID)
+	}
+	return err
 }
 
 // Works reports whether the walsender works, and so has a reason to say nothing: it runs, or waits for the disk, a lock or another process. A

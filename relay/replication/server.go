@@ -25,6 +25,11 @@ func (s *Server) Identity() postgres.Identity {
 	return postgres.Identity{SystemID: s.SystemID, Timeline: s.History.Current, Database: s.database}
 }
 
+// WalsenderID returns who the walsender is that said this of itself.
+func (s *Server) WalsenderID(w *Walsender) postgres.WalsenderID {
+	return postgres.WalsenderID{SystemID: s.SystemID, PID: w.PID(), BackendStart: s.BackendStart}
+}
+
 // StatusPeriod returns how often a status has to go out: three times within wal_sender_timeout, or the server takes this side for dead; three
 // times within silence, so that a walsender that has nothing to do is heard within that; and every 5 s at least.
 func (s *Server) StatusPeriod(silence time.Duration) time.Duration {

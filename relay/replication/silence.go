@@ -2,6 +2,7 @@ package replication
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"time"
@@ -14,6 +15,8 @@ const (
 	lookLimit = 2 * time.Second        // one look
 	lookPause = 500 * time.Millisecond // between a look that does not find it at work and the next, in which a word of it may come
 	lookEvery = time.Second            // while it is kept
+
+	otherPause = 200 * time.Millisecond // within a look, after a connection that reached another server
 )
 
 // Silence decides what becomes of a walsender that says nothing, although it is asked for an answer with each timed status.
@@ -28,16 +31,31 @@ type Silence struct {
 	Kept  func(why string)                                 // called when it is kept, and with "" when it speaks again; nil: nobody is told
 }
 
-// LookAt returns a Look that connects to the server at addr.
+// LookAt returns a Look that connects to the server at addr. A balancer that stands there may lead to another server: then it connects again
+// until it finds the walsender's, or ctx ends.
 func LookAt(connString func() string, addr net.Addr, id postgres.WalsenderID) func(context.Context) (postgres.Activity, error) {
 	return func(ctx context.Context) (postgres.Activity, error) {
-		db, err := postgres.ConnectTo(ctx, connString(), addr)
-		if err != nil {
-			return postgres.Activity{}, err
+		for {
+			activity, err := lookOnce(ctx, connString(), addr, id)
+			if !errors.Is(err, postgres.ErrOtherServer) {
+				return activity, err
+			}
+			select {
+			case <-ctx.Done():
+				return activity, err
+			case <-time.After(otherPause):
+			}
 		}
-		defer db.Close()
-		return postgres.ReadActivity(ctx, db, id)
 	}
+}
+
+func lookOnce(ctx context.Context, connString string, addr net.Addr, id postgres.WalsenderID) (postgres.Activity, error) {
+	db, err := postgres.ConnectTo(ctx, connString, addr)
+	if err != nil {
+		return postgres.Activity{}, err
+	}
+	defer db.Close()
+	return postgres.ReadActivity(ctx, db, id)
 }
 
 // Watch looks at the walsender whenever it has said nothing for as long as it may. One that works is kept. One that is gone, or that two looks

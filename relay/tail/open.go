@@ -59,7 +59,7 @@ func (t *tail) create(ctx context.Context, w *replication.Walsender) (slot strin
 		return "", t.Classify(err, pgerror.Identifying)
 	}
 	t.history, t.period, t.addr = srv.History, srv.StatusPeriod(t.SilenceLimit()), w.RemoteAddr()
-	t.walsender = postgres.WalsenderID{PID: w.PID(), BackendStart: srv.BackendStart}
+	t.walsender = srv.WalsenderID(w)
 	slot = fmt.Sprintf("walpost_tail_%d", w.PID())
 	t.Names.Slot = slot
 	_, err = w.CreateSlot(ctx, slot, true, srv.Version, nil)
