@@ -8,7 +8,7 @@ import (
 )
 
 // Version is the version of schema walpost that this package makes and that this walpost works with.
-const Version = 1
+const Version = 2
 
 // Options say what the DDL is to be made for. The zero value stands for walpost.outbox under its own names and no grants.
 type Options struct {
@@ -62,7 +62,7 @@ func Statements(o Options) []Statement {
 	} else {
 		list = append(list, o.file("no_publish.sql", "function walpost.publish", "", nil)...)
 	}
-	list = append(list, o.file("inbox.sql", "table walpost.inbox", "", nil)...)
+	list = append(list, o.file("inbox.sql", "table walpost.inbox", "", inboxTokens())...)
 	list = append(list, o.file("dead_letters.sql", "table walpost.dead_letters", "", nil)...)
 	list = append(list, o.file("relay_state.sql", "table walpost.relay_state", "", nil)...)
 	list = append(list, o.file("version.sql", "function walpost.schema_version", "", tokens{"version": strconv.Itoa(Version)})...)

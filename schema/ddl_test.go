@@ -41,7 +41,7 @@ func TestScriptSurvivesMigrationTools(t *testing.T) {
 			t.Errorf("%s: a semicolon, or quotes without a pair:\n%s", s.Object, s.SQL)
 		}
 	}
-	if !strings.HasPrefix(script, "-- walpost: database schema, version 1.") {
+	if !strings.HasPrefix(script, "-- walpost: database schema, version 2.") {
 		t.Errorf("the script does not begin with its version: %.60q", script)
 	}
 }
@@ -63,7 +63,7 @@ func TestStatementsFollowTheOptions(t *testing.T) {
 			`insert into shop."Events"`, `usage on schema walpost, shop to "My App"`, "tablename = 'Events'"},
 			[]string{"walpost.outbox", "alter role"}},
 		{"renamed columns", Options{Mapping: renamed, AppRole: "app"}, []string{`"event type"  text not null`, "topic         text",
-			"drop function if exists walpost.publish", "execute on function walpost.claim(text, text) to app"},
+			"drop function if exists walpost.publish", "execute on function walpost.claim(text, text), walpost.claim(text, text, text) to app"},
 			[]string{"insert into walpost.outbox", "  timestamp ", "  headers "}},
 		{"a relay in a known database", Options{RelayRole: "r", Database: "d-b"},
 			[]string{`connect on database "d-b" to r`, "alter role r replication", "grant rds_replication to r"}, []string{"to app"}},

@@ -162,6 +162,10 @@ func (d *differ) table(w wantedTable) {
 		d.add(object, absent, "a table", d.apply)
 		return
 	}
+	if _, ok := live.column("source"); w.name == "inbox" && !ok {
+		d.add(object, "that of version 1, without a source", "the key (consumer, source, event_id)", InboxUpgrade)
+		return
+	}
 	for _, c := range w.columns {
 		found, ok := live.column(c.name)
 		name := object + ", column " + c.name
@@ -169,7 +173,7 @@ func (d *differ) table(w wantedTable) {
 		case !ok:
 			d.add(name, absent, c.typ, fmt.Sprintf("alter table %s add column %s", t, c.ddl()))
 			continue
-		case found.Type != c.typ:
+		case found.Type != c.typ && (c.typ != textC || found.Type != "text" || found.Collation != "C"):
 			d.add(name, found.Type, c.typ, alterColumn(t, c.name, "type "+c.typ))
 		}
 		if c.notNull && !found.NotNull {

@@ -33,7 +33,7 @@ func (d *differ) functions() {
 // body returns what the DDL puts between the dollars.
 func (o Options) body(w wantedFunction) string {
 	for _, s := range Statements(o) {
-		if strings.Contains(s.SQL, "function walpost."+w.name+"(") && strings.Contains(s.SQL, "$$") {
+		if strings.Contains(s.SQL, "function walpost."+w.name+"("+w.parameters+")") && strings.Contains(s.SQL, "$$") {
 			return strings.Split(s.SQL, "$$")[1]
 		}
 	}

@@ -13,10 +13,10 @@ func TestDiffOfVersions(t *testing.T) {
 		cure string
 	}{
 		{0, "walpost schema apply"},
-		{Version + 1, "run a walpost that knows version 2"},
+		{Version + 1, "run a walpost that knows version 3"},
 	} {
 		list := Diff(Options{}, Live{Version: c.live})
-		if len(list) != 1 || list[0].Object != "schema walpost" || list[0].Wanted != "version 1" || list[0].Cure != c.cure {
+		if len(list) != 1 || list[0].Object != "schema walpost" || list[0].Wanted != "version 2" || list[0].Cure != c.cure {
 			t.Errorf("version %d: %v, want one difference, cured by %s", c.live, list, c.cure)
 		}
 	}
@@ -32,7 +32,7 @@ func TestDiffOfNothingInASchemaThatClaimsItsVersion(t *testing.T) {
 		all.WriteString(d.String() + "\n")
 	}
 	for _, object := range []string{"table walpost.outbox", "table walpost.inbox", "table walpost.dead_letters", "table walpost.relay_state",
-		"walpost.publish(text, text, text, jsonb, jsonb)", "walpost.claim(text, text)", "walpost.schema_version()", "publication walpost",
+		"walpost.publish(text, text, text, jsonb, jsonb)", "walpost.claim(text, text)", "walpost.claim(text, text, text)", "walpost.purge_inbox(interval)", "walpost.schema_version()", "publication walpost",
 		"role app", "role relay"} {
 		if !strings.Contains(all.String(), object+": found nothing, wanted") {
 			t.Errorf("%s is not missed in\n%s", object, &all)

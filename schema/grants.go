@@ -13,6 +13,7 @@ type Grant struct {
 const (
 	publishSignature = "walpost.publish(text, text, text, jsonb, jsonb)"
 	claimSignature   = "walpost.claim(text, text)"
+	sourceSignature  = "walpost.claim(text, text, text)" // with the event's source
 	versionSignature = "walpost.schema_version()"
 )
 
@@ -87,9 +88,9 @@ func (o Options) schemas() []string {
 // functions are those that a service calls.
 func (o Options) functions() []string {
 	if o.hasPublish() {
-		return []string{publishSignature, claimSignature}
+		return []string{publishSignature, claimSignature, sourceSignature}
 	}
-	return []string{claimSignature}
+	return []string{claimSignature, sourceSignature}
 }
 
 func quoteAll(names []string) []string {

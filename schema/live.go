@@ -62,6 +62,8 @@ type LiveColumn struct {
 	TableColumn
 	NotNull bool
 	Default string // the expression as Postgres prints it, or "identity"; "": none
+
+	Collation string // its name; "": the database's own, or a type that has none
 }
 
 // LiveFunction describes a function.

@@ -26,7 +26,7 @@ where not c.relispartition or c.relkind <> 'p' and (c.relkind <> 'r' or c.relper
 order by 1, 2`
 
 // QueryColumns takes a table's oid and returns, column by column in the table's order: name, oid of the base type, type, not null,
-// default.
+// default, collation unless it is the database's.
 //
 // A type that no outbox column may have, yet that looks like an enum to whoever knows its name only, gets the oid of "any" (2276): an
 // array, a composite, an extension's type that is no text. A generated column gets the oid 0: the stream does not carry it.
@@ -41,7 +41,8 @@ select a.attname::text,
     || case when base.oid <> a.atttypid and base.oid < 16384 then ' over ' || pg_catalog.format_type(base.oid, null) else '' end
     || case when a.attgenerated <> '' then ' and generated, which the stream does not carry' else '' end,
   a.attnotnull,
-  case when a.attidentity <> '' then 'identity' else coalesce(pg_catalog.pg_get_expr(d.adbin, d.adrelid), '') end
+  case when a.attidentity <> '' then 'identity' else coalesce(pg_catalog.pg_get_expr(d.adbin, d.adrelid), '') end,
+  coalesce((select l.collname::text from pg_catalog.pg_collation l where l.oid = a.attcollation and l.collname <> 'default'), '')
 from pg_catalog.pg_attribute a
 left join pg_catalog.pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
 cross join lateral (
@@ -69,6 +70,17 @@ select c.relname::text,
 from pg_catalog.pg_index i join pg_catalog.pg_class c on c.oid = i.indexrelid
 where i.indrelid = $1 and i.indisvalid
 order by c.relname`
+
+// QueryOldInbox returns whether walpost.inbox is there in the form of version 1.
+const QueryOldInbox = `
+select pg_catalog.to_regclass('walpost.inbox') is not null and not (` + inboxHasSource + `)`
+
+// QueryInboxRows returns whether walpost.inbox has rows. It fails where there is no such table.
+const QueryInboxRows = `select exists (select from walpost.inbox)`
+
+const inboxHasSource = `exists (
+  select from pg_catalog.pg_attribute where attrelid = pg_catalog.to_regclass('walpost.inbox') and attname = 'source' and not attisdropped
+)`
 
 // QueryFunctions returns of each function of schema walpost its name, argument types, result, body and whether it runs with its
 // owner's rights.

@@ -8,6 +8,9 @@ type wantedTable struct {
 	indexes []string // those that are there for speed
 }
 
+// textC is text that is compared byte by byte, whatever the database's collation is.
+const textC = `text collate "C"`
+
 // wantedColumn has type and default as Postgres prints them.
 type wantedColumn struct {
 	name, typ string
@@ -19,19 +22,20 @@ var wantedTables = []wantedTable{
 	{
 		name: "inbox",
 		columns: []wantedColumn{
-			{"consumer", "text", true, ""},
-			{"event_id", "text", true, ""},
+			{"consumer", textC, true, ""},
+			{"source", textC, true, "''::text"},
+			{"event_id", textC, true, ""},
 			{"received_at", "timestamp with time zone", true, "clock_timestamp()"},
 		},
-		unique:  [][]string{{"consumer", "event_id"}},
-		indexes: []string{"inbox_received_at"},
+		unique:  [][]string{{"consumer", "source", "event_id"}},
+		indexes: []string{"inbox_age"},
 	},
 	{
 		name: "dead_letters",
 		columns: []wantedColumn{
 			{"id", "bigint", true, "identity"},
 			{"slot", "text", true, ""},
-			{"position", "text", true, ""},
+			{"position", textC, true, ""},
 			{"event_id", "text", false, ""},
 			{"topic", "text", false, ""},
 			{"partition", "integer", false, ""},
@@ -76,13 +80,15 @@ var wantedTables = []wantedTable{
 	},
 }
 
-// wantedFunction is a function of schema walpost.
-type wantedFunction struct{ name, arguments, result, file string }
+// wantedFunction is a function of schema walpost. parameters is how the DDL declares arguments, for two functions may share a name.
+type wantedFunction struct{ name, arguments, result, parameters string }
 
 var wantedFunctions = []wantedFunction{
-	{"publish", "text, text, text, jsonb, jsonb", "uuid", "publish.sql"},
-	{"claim", "text, text", "boolean", "inbox.sql"},
-	{"schema_version", "", "integer", "version.sql"},
+	{"publish", "text, text, text, jsonb, jsonb", "uuid", "aggregatetype text, aggregateid text, type text, payload jsonb, headers jsonb default null"},
+	{"claim", "text, text", "boolean", "consumer text, event_id text"},
+	{"claim", "text, text, text", "boolean", "consumer text, event_id text, source text"},
+	{"purge_inbox", "interval", "bigint", "older interval"},
+	{"schema_version", "", "integer", ""},
 }
 
 // Tables lists the tables that the DDL makes: walpost's own and the outbox.

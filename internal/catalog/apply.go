@@ -51,6 +51,9 @@ func apply(ctx context.Context, tx pgx.Tx, o schema.Options) error {
 	if found > schema.Version {
 		return fmt.Errorf("it is version %d, this walpost knows %d: use a newer walpost", found, schema.Version)
 	}
+	if err := checkInbox(ctx, tx); err != nil {
+		return err
+	}
 	if o, err = complete(ctx, tx, o); err != nil {
 		return err
 	}
@@ -60,6 +63,21 @@ func apply(ctx context.Context, tx pgx.Tx, o schema.Options) error {
 		}
 	}
 	return nil
+}
+
+// checkInbox refuses an inbox of version 1 that has rows: its key would be built anew while every claim() waits.
+func checkInbox(ctx context.Context, tx pgx.Tx) error {
+	for _, query := range []string{schema.QueryOldInbox, schema.QueryInboxRows} {
+		var yes bool
+		if err := tx.QueryRow(ctx, query).Scan(&yes); err != nil {
+			return fmt.Errorf("look at table walpost.inbox: %w", err)
+		}
+		if !yes {
+			return nil
+		}
+	}
+	return fmt.Errorf("table walpost.inbox is that of version 1 and has rows, and claim() waits while its key is built anew; at a quiet time, run: %s; "+
+		"then apply again", schema.InboxUpgrade)
 }
 
 // complete fills in what the database knows: its name, and the outbox's columns if the table is there.

@@ -84,7 +84,7 @@ func describe(ctx context.Context, db Querier, t schema.Table) (schema.LiveTable
 	rows, err := db.Query(ctx, schema.QueryColumns, live.OID)
 	if err == nil {
 		live.Columns, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (c schema.LiveColumn, err error) {
-			err = row.Scan(&c.Name, &c.OID, &c.Type, &c.NotNull, &c.Default)
+			err = row.Scan(&c.Name, &c.OID, &c.Type, &c.NotNull, &c.Default, &c.Collation)
 			return c, err
 		})
 	}

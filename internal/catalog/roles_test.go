@@ -21,7 +21,7 @@ func TestThreeRoles(t *testing.T) {
 		mustApply(t, conn, o)
 
 		if got, want := rights(t, conn, o.AppRole), []string{
-			"claim EXECUTE", "inbox INSERT", "outbox INSERT", "publish EXECUTE", "schema_version EXECUTE", "walpost USAGE",
+			"claim EXECUTE", "claim EXECUTE", "inbox INSERT", "outbox INSERT", "publish EXECUTE", "schema_version EXECUTE", "walpost USAGE",
 		}; !slices.Equal(got, want) {
 			t.Errorf("the application may %q, want %q", got, want)
 		}
@@ -41,6 +41,10 @@ func TestThreeRoles(t *testing.T) {
 		if !queryOne[bool](t, app, `select walpost.claim('stock', $1)`, id) {
 			t.Error("the first claim is false")
 		}
+		if !queryOne[bool](t, app, `select walpost.claim('stock', $1, '/another/shop')`, id) {
+			t.Error("the first claim of another source is false")
+		}
+		refused(t, app, "42501", `select walpost.purge_inbox('30 days')`)
 		refused(t, app, "42501", `select id from walpost.outbox`)
 		refused(t, app, "42501", `insert into walpost.outbox (aggregatetype, type) values ('a', 'b') returning id`)
 		if queryOne[bool](t, app, `select walpost.claim('stock', $1)`, id) {
@@ -64,6 +68,8 @@ func TestThreeRoles(t *testing.T) {
 		refused(t, relay, "42501", `insert into walpost.outbox (aggregatetype, type) values ('a', 'b')`)
 		refused(t, relay, "42501", `select walpost.publish('a', 'b', 'c', '1')`)
 		refused(t, relay, "42501", `select walpost.claim('a', 'b')`)
+		refused(t, relay, "42501", `select walpost.claim('a', 'b', 'c')`)
+		refused(t, relay, "42501", `select walpost.purge_inbox('30 days')`)
 		refused(t, relay, "42501", `select * from walpost.inbox`)
 		refused(t, relay, "42501", `select * from public.orders`)
 		refused(t, relay, "42501", `create table walpost.x (i int)`)

@@ -30,7 +30,17 @@ create table if not exists walpost.dead_letters (
 );
 
 -- The events of a key, in order. The hash, because an index takes no value above some 2700 bytes and a key may be longer.
-create index if not exists dead_letters_key on walpost.dead_letters (sha256(key), position);
+create or replace function walpost.setup_dead_letters() returns void language sql volatile set lock_timeout = '3s' as $$
+  create index if not exists dead_letters_key on walpost.dead_letters (sha256(key), position)
+$$;
+
+select walpost.setup_dead_letters() where pg_catalog.to_regclass('walpost.dead_letters_key') is null;
 
 -- What is still parked, in order.
-create index if not exists dead_letters_parked on walpost.dead_letters (slot, position) where state in ('head', 'waiting', 'retrying');
+create or replace function walpost.setup_dead_letters() returns void language sql volatile set lock_timeout = '3s' as $$
+  create index if not exists dead_letters_parked on walpost.dead_letters (slot, position) where state in ('head', 'waiting', 'retrying')
+$$;
+
+select walpost.setup_dead_letters() where pg_catalog.to_regclass('walpost.dead_letters_parked') is null;
+
+drop function walpost.setup_dead_letters();

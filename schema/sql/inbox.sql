@@ -1,24 +1,82 @@
--- The inbox of the consumers that have this database: which of them has applied which event. Rows may be deleted by received_at once
--- the topic has forgotten the event.
+-- The inbox of the consumers that have this database: which of them has applied which event. source tells apart publishers whose ids may
+-- be equal, as integers of two databases are. Text is compared byte by byte, so that no update of the system libraries breaks the key.
 create table if not exists walpost.inbox (
-  consumer    text not null,
-  event_id    text not null,
+  consumer    text collate "C" not null,
+  source      text collate "C" not null default '',
+  event_id    text collate "C" not null,
   received_at timestamptz not null default clock_timestamp(),
-  primary key (consumer, event_id)
+  primary key (consumer, source, event_id)
 );
 
--- For that deletion. Rows arrive in the order of time, so the smallest kind of index will do.
-create index if not exists inbox_received_at on walpost.inbox using brin (received_at);
+-- An inbox of version 1 has no source. One with rows is not altered by a migration, because its key is built anew under a lock that every
+-- claim() waits for. Such an inbox ends the migration here, and the error has the statement to run at a quiet time.
+select cast({refusal} || left(i.event_id, 0) as boolean)
+from walpost.inbox i
+where not ({has_source})
+limit 1;
 
--- claim() is true for the first transaction that commits it, and false for every later one: apply the event if it is true, in the same
--- transaction. While another transaction has claimed the event and is still open, it waits for the end of that one. Under repeatable
--- read or serializable the one that waited may be told to try again (40001).
+-- An empty one is altered and not dropped, so that the rights that were granted on it stay. Whatever waits for the lock of a table here and
+-- below gives up after 3 seconds, for all who use the table wait behind it. The limit belongs to a function that lives for a moment, so it
+-- holds without a transaction too, and nothing of it is left in the session.
+create or replace function walpost.setup_inbox() returns void language sql volatile set lock_timeout = '3s' as $$
+  {upgrade}
+$$;
+
+select walpost.setup_inbox() where not ({has_source});
+
+-- Version 1 had an index that is of no use once rows were deleted.
+create or replace function walpost.setup_inbox() returns void language sql volatile set lock_timeout = '3s' as $$
+  drop index if exists walpost.inbox_received_at
+$$;
+
+select walpost.setup_inbox() where pg_catalog.to_regclass('walpost.inbox_received_at') is not null;
+
+-- For purge_inbox().
+create or replace function walpost.setup_inbox() returns void language sql volatile set lock_timeout = '3s' as $$
+  create index if not exists inbox_age on walpost.inbox (received_at)
+$$;
+
+select walpost.setup_inbox() where pg_catalog.to_regclass('walpost.inbox_age') is null;
+
+drop function walpost.setup_inbox();
+
+-- claim() is true for the first transaction that commits it, and false for every later one. If it is true, apply the event in the same
+-- transaction. If that transaction rolls back, the event can be claimed again.
+-- While another transaction has claimed the event and is still open, claim() waits for its end. It is then true if that one rolled back.
+-- If that one committed, it is false under read committed. Under repeatable read and serializable it is an error (40001), because the
+-- snapshot of the transaction does not have the other claim. Run the transaction again, and claim() is false.
+-- Outside a transaction the claim is committed by itself, and a crash before the work is done loses the event for this consumer.
+-- With synchronous_commit off, a crash of the server may undo the claim together with the work.
+-- claim() is no lease. It does not stop a consumer that was replaced from claiming other events.
+-- With two arguments it means the source that is empty.
 create or replace function walpost.claim(consumer text, event_id text)
 returns boolean language sql volatile as $$
   with claimed as (
-    insert into walpost.inbox (consumer, event_id) values ($1, $2) on conflict do nothing returning 1
+    insert into walpost.inbox (consumer, source, event_id) values ($1, '', $2) on conflict do nothing returning 1
   )
   select exists (select from claimed)
 $$;
 
-revoke execute on function walpost.claim(text, text) from public;
+-- source is for a consumer that reads from several publishers, as the header ce_source names them. It has no default, or a call with two
+-- arguments would be ambiguous.
+create or replace function walpost.claim(consumer text, event_id text, source text)
+returns boolean language sql volatile as $$
+  with claimed as (
+    insert into walpost.inbox (consumer, source, event_id) values ($1, $3, $2) on conflict do nothing returning 1
+  )
+  select exists (select from claimed)
+$$;
+
+-- purge_inbox() deletes the claims that are older than that and returns how many there were. A claim that is gone can be made again, so
+-- keep claims for longer than the topic keeps its records and the outbox its rows. Less than 7 days is refused.
+create or replace function walpost.purge_inbox(older interval)
+returns bigint language sql volatile as $$
+  with purged as (
+    delete from walpost.inbox where received_at < pg_catalog.now() - $1 returning 1
+  )
+  select case when $1 >= interval '7 days' then (select pg_catalog.count(*) from purged)
+    else cast(cast('purge_inbox() keeps at least 7 days' || coalesce(left(cast($1 as text), 0), '') as boolean) as integer) end
+$$;
+
+-- Who may call them is granted by name. purge_inbox() is for a role that maintains the database and may delete from the inbox.
+revoke execute on function walpost.claim(text, text), walpost.claim(text, text, text), walpost.purge_inbox(interval) from public;

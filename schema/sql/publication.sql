@@ -2,13 +2,13 @@
 -- there are any or will be, appear under the name of their root. A publication that is there is not altered, except that the outbox is
 -- added, for another tool may have set it up. SQL has no conditional form of either command, so a function that lives for a moment
 -- makes them one.
-create or replace function walpost.setup_publication() returns void language sql volatile as $$
+create or replace function walpost.setup_publication() returns void language sql volatile set lock_timeout = '3s' as $$
   {create}
 $$;
 
 select walpost.setup_publication() where not exists (select from pg_catalog.pg_publication where pubname = {name});
 
-create or replace function walpost.setup_publication() returns void language sql volatile as $$
+create or replace function walpost.setup_publication() returns void language sql volatile set lock_timeout = '3s' as $$
   alter publication {publication} add table {outbox}
 $$;
 
