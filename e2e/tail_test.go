@@ -106,6 +106,7 @@ func (p *pipe) temporary(t testing.TB) int {
 func TestTail(t *testing.T) {
 	t.Parallel()
 	p := newPipe(t).withSchema(t)
+	p.unchecked(t)
 	p.exec(t, "SELECT walpost.publish('order', '0', 'Before', '{}')")
 	p.mustCLI(t, "slot", "create")
 	const stands = "SELECT confirmed_flush_lsn::text||restart_lsn::text FROM pg_replication_slots WHERE NOT temporary AND database = current_database()"

@@ -9,12 +9,15 @@ import (
 	"walpost/internal/pgtest"
 	"walpost/relay/diagnose"
 	"walpost/relay/internal/dbtest"
+	"walpost/schema"
 )
 
 // diagnose diagnoses as f's relay would run.
 func (f *fixture) diagnose() []diagnosis.Finding {
 	f.T.Helper()
-	return f.Diagnose(func(ctx context.Context) []diagnosis.Finding { return diagnose.Run(ctx, f.cfg.Config, f.cfg.Backfill) })
+	return f.Diagnose(func(ctx context.Context) []diagnosis.Finding {
+		return diagnose.Run(ctx, f.cfg.Config, schema.Template{}, f.cfg.Backfill)
+	})
 }
 
 // TestDiagnose: a relay's life as a diagnosis sees it: before the first start, beside a running relay, after its end.

@@ -12,9 +12,10 @@ const Version = 2
 
 // Options say what the DDL is to be made for. The zero value stands for walpost.outbox under its own names and no grants.
 type Options struct {
-	Table       Table   // the outbox; zero: DefaultTable
-	Mapping     Mapping // its columns; zero: DefaultMapping()
-	Publication string  // "": walpost
+	Table       Table    // the outbox; zero: DefaultTable
+	Mapping     Mapping  // its columns; zero: DefaultMapping()
+	Publication string   // "": walpost
+	Topic       Template // outbox.topic; zero: outbox.event.{aggregatetype}
 
 	// Columns are those of the outbox if it is there already and somebody looked; publish() then converts what it is given to their
 	// types. nil: it has the types that it would be created with.
@@ -80,6 +81,9 @@ func (o Options) WithDefaults() Options {
 	}
 	if o.Publication == "" {
 		o.Publication = "walpost"
+	}
+	if o.Topic.parts == nil {
+		o.Topic = Template{parts: []templatePart{{literal: "outbox.event."}, {column: AggregateType}}}
 	}
 	return o
 }

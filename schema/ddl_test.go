@@ -10,8 +10,12 @@ var everyOption = Options{AppRole: "app", RelayRole: "relay", Database: "shop"}
 
 // Migration tools split at semicolons, replace what looks like a variable, and count quotes, in comments too.
 func TestScriptSurvivesMigrationTools(t *testing.T) {
-	script := Script(everyOption)
-	statements := Statements(everyOption)
+	survives(t, Script(everyOption), Statements(everyOption), "-- walpost: database schema, version 2.")
+	survives(t, ChecksScript(everyOption), everyOption.WithDefaults().checkStatements(), "-- walpost: constraints for an outbox that is there already, version 2.")
+}
+
+func survives(t *testing.T, script string, statements []Statement, head string) {
+	t.Helper()
 	if n := strings.Count(script, ";"); n != len(statements) {
 		t.Errorf("%d semicolons for %d statements", n, len(statements))
 	}
@@ -41,7 +45,7 @@ func TestScriptSurvivesMigrationTools(t *testing.T) {
 			t.Errorf("%s: a semicolon, or quotes without a pair:\n%s", s.Object, s.SQL)
 		}
 	}
-	if !strings.HasPrefix(script, "-- walpost: database schema, version 2.") {
+	if !strings.HasPrefix(script, head) {
 		t.Errorf("the script does not begin with its version: %.60q", script)
 	}
 }

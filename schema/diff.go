@@ -85,7 +85,7 @@ func (d *differ) version() bool {
 }
 
 // outbox asks of the outbox that its columns can be mapped and its inserts reach the WAL. Of walpost's own table it asks too that an
-// insert need not say what the table is to fill in.
+// insert need not say what the table is to fill in, and fails if walpost could not publish it.
 func (d *differ) outbox() {
 	t, object := d.o.Table, "table "+d.o.Table.String()
 	live, ok := d.live.Tables[t]
@@ -112,6 +112,11 @@ func (d *differ) outbox() {
 	}
 	if t != DefaultTable {
 		return
+	}
+	for _, c := range d.o.checks() {
+		if _, there := live.column(c.column); there && !slices.Contains(live.Checks, c.name) {
+			d.add(object+", constraint "+c.name, absent, "check ("+c.condition+")", c.add(t))
+		}
 	}
 	for _, c := range []Column{ID, CreatedAt} {
 		name := d.o.Mapping.Names[c]

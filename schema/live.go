@@ -22,6 +22,7 @@ type LiveTable struct {
 	Columns    []LiveColumn
 	Unique     [][]string // the columns of every unique index, primary key included, that has no condition
 	Indexes    []string   // names of all its indexes
+	Checks     []string   // names of its CHECK constraints
 	Unstreamed []UnstreamedTable
 }
 

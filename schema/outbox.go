@@ -19,7 +19,7 @@ var columnDDL = [NumColumns]string{
 	Partition:     "integer",
 }
 
-// outboxTokens lists the columns that the mapping names, each once, also where two parts of an event share one.
+// outboxTokens lists the columns that the mapping names, each once, also where two parts of an event share one, and the constraints.
 func (o Options) outboxTokens() tokens {
 	var lines []string
 	seen := make(map[string]bool)
@@ -29,6 +29,9 @@ func (o Options) outboxTokens() tokens {
 		}
 		seen[name] = true
 		lines = append(lines, fmt.Sprintf("  %-13s %s", QuoteIdent(name), columnDDL[c]))
+	}
+	for _, c := range o.checks() {
+		lines = append(lines, "  "+c.ddl())
 	}
 	return tokens{"columns": strings.Join(lines, ",\n")}
 }

@@ -71,6 +71,10 @@ from pg_catalog.pg_index i join pg_catalog.pg_class c on c.oid = i.indexrelid
 where i.indrelid = $1 and i.indisvalid
 order by c.relname`
 
+// QueryChecks takes a table's oid and returns the names of its CHECK constraints.
+const QueryChecks = `
+select conname::text from pg_catalog.pg_constraint where conrelid = $1 and contype = 'c' order by 1`
+
 // QueryOldInbox returns whether walpost.inbox is there in the form of version 1.
 const QueryOldInbox = `
 select pg_catalog.to_regclass('walpost.inbox') is not null and not (` + inboxHasSource + `)`

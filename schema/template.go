@@ -90,6 +90,22 @@ func (t Template) Constant() (name string, ok bool) {
 	return t.parts[0].literal, true
 }
 
+// room returns how long the values of column c may be, so that the topic's name is not too long for what else is in the template; at
+// most most. 0: the template does not use the column.
+func (t Template) room(c Column, most int) int {
+	literals, uses := 0, 0
+	for _, p := range t.parts {
+		literals += len(p.literal)
+		if p.literal == "" && p.column == c {
+			uses++
+		}
+	}
+	if uses == 0 {
+		return 0
+	}
+	return max(1, min(most, (longestTopic-literals)/uses))
+}
+
 // Append appends the name that ev gives. An empty type counts as the aggregatetype, as everywhere; a NULL makes no name and is an
 // error. Whether Kafka takes the name is for the caller to check.
 func (t Template) Append(dst []byte, ev *Event) ([]byte, error) {

@@ -83,9 +83,13 @@ func diagnoseAll(ctx context.Context, cfg *config.Config, client *adminclient.Cl
 	if err != nil {
 		return nil, fmt.Errorf("set up Kafka: %w", err)
 	}
+	topic, err := cfg.Topic()
+	if err != nil {
+		return nil, err
+	}
 	var postgres, brokers, running []diagnosis.Finding
 	var wg sync.WaitGroup
-	wg.Go(func() { postgres = diagnose.Run(ctx, c, cfg.Outbox.Backfill) })
+	wg.Go(func() { postgres = diagnose.Run(ctx, c, topic, cfg.Outbox.Backfill) })
 	wg.Go(func() { brokers = kafka.Diagnose(ctx, topics...) })
 	wg.Go(func() { running = diagnoseRelay(ctx, cfg, client) })
 	wg.Wait()

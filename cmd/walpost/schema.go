@@ -20,6 +20,7 @@ import (
 
 func (a *app) schemaCommand() *cobra.Command {
 	var roles schema.Options
+	var checks bool
 	cmd := group(&cobra.Command{
 		Use:   "schema",
 		Short: "Print, apply or check the database objects that walpost needs",
@@ -39,17 +40,32 @@ must exist.`,
 			if o.Table, err = cfg.Table(); err != nil {
 				return err
 			}
+			if o.Topic, err = cfg.Topic(); err != nil {
+				return err
+			}
 			return do(cmd, cfg, o)
 		})
 	}
-	cmd.AddCommand(
-		leaf(&cobra.Command{
-			Use:   "print",
-			Short: "Print the SQL, for people and for migration tools; connects to nothing",
-			Example: `  walpost schema print --app-role shop_app --relay-role walpost | psql -v ON_ERROR_STOP=1 shop
-  walpost schema print > db/migrations/V42__walpost.sql`,
-			RunE: with(a.schemaPrint),
+	text := func(o schema.Options) string {
+		if checks {
+			return schema.ChecksScript(o)
+		}
+		return schema.Script(o)
+	}
+	printing := leaf(&cobra.Command{
+		Use:   "print",
+		Short: "Print the SQL, for people and for migration tools; connects to nothing",
+		Example: `  walpost schema print --app-role shop_app --relay-role walpost | psql -1 -v ON_ERROR_STOP=1 shop
+  walpost schema print > db/migrations/V42__walpost.sql
+  walpost schema print --checks --table shop.events > db/migrations/V43__walpost_checks.sql`,
+		RunE: with(func(_ *cobra.Command, _ *config.Config, o schema.Options) error {
+			_, err := io.WriteString(a.stdout, text(o))
+			return err
 		}),
+	})
+	printing.Flags().BoolVar(&checks, "checks", false, "print the CHECK constraints for an outbox that is there already, and nothing else")
+	cmd.AddCommand(
+		printing,
 		leaf(&cobra.Command{
 			Use:     "apply",
 			Short:   "Make what is missing; running it again changes nothing",
@@ -64,11 +80,6 @@ must exist.`,
 		}),
 	)
 	return cmd
-}
-
-func (a *app) schemaPrint(_ *cobra.Command, _ *config.Config, o schema.Options) error {
-	_, err := io.WriteString(a.stdout, schema.Script(o))
-	return err
 }
 
 func (a *app) schemaApply(cmd *cobra.Command, cfg *config.Config, o schema.Options) error {

@@ -64,6 +64,12 @@ func lookAtTable(ctx context.Context, db Querier, t schema.Table, tables map[sch
 	if err != nil {
 		return fmt.Errorf("describe the indexes of table %s: %w", t, err)
 	}
+	if rows, err = db.Query(ctx, schema.QueryChecks, live.OID); err == nil {
+		live.Checks, err = pgx.CollectRows(rows, pgx.RowTo[string])
+	}
+	if err != nil {
+		return fmt.Errorf("describe the constraints of table %s: %w", t, err)
+	}
 	tables[t] = live
 	return nil
 }

@@ -13,15 +13,16 @@ import (
 	"walpost/relay/pgerror"
 	"walpost/relay/postgres"
 	"walpost/relay/replication"
+	"walpost/schema"
 )
 
-// Run makes all checks, whatever fails. cfg says where and what to read: ConnString, Slot, Publication, Table and Mapping. backfill is what
-// happens to rows at the first start, as in relay.Config.
+// Run makes all checks, whatever fails. cfg says where and what to read: ConnString, Slot, Publication, Table and Mapping. topic is what names
+// the topics; zero: the default. backfill is what happens to rows at the first start, as in relay.Config.
 //
 // The connections that it opens, one of them for replication, are closed again within the call. It returns when all is asked or ctx ends.
-func Run(ctx context.Context, cfg postgres.Config, backfill string) []diagnosis.Finding {
+func Run(ctx context.Context, cfg postgres.Config, topic schema.Template, backfill string) []diagnosis.Finding {
 	cfg.Logger = slog.New(slog.DiscardHandler)
-	d := &diagnosing{Source: postgres.NewSource(cfg), onStart: backfill, list: diagnosis.List{Target: "postgres"}, oldAfter: oldTransaction}
+	d := &diagnosing{Source: postgres.NewSource(cfg), topic: topic, onStart: backfill, list: diagnosis.List{Target: "postgres"}, oldAfter: oldTransaction}
 	d.all(ctx)
 	return d.list.Findings
 }
@@ -29,7 +30,8 @@ func Run(ctx context.Context, cfg postgres.Config, backfill string) []diagnosis.
 // diagnosing is one diagnosis.
 type diagnosing struct {
 	*postgres.Source
-	onStart  string // outbox.backfill
+	topic    schema.Template // outbox.topic
+	onStart  string          // outbox.backfill
 	list     diagnosis.List
 	found    postgres.Found
 	state    *postgres.RelayState // nil: none
@@ -49,17 +51,17 @@ func (d *diagnosing) all(ctx context.Context) {
 	}
 	d.senders(ctx, db) // before one is taken for a moment
 	d.replication(ctx)
-	table, schema := d.table(ctx, db), d.schema(ctx, db)
-	if schema {
+	table, applied := d.table(ctx, db), d.schema(ctx, db)
+	if applied {
 		d.slot(ctx, db)
 	}
 	if table {
 		d.publication(ctx, db)
 	}
-	if schema {
+	if applied {
 		d.differences(ctx, db)
 	}
-	if table && schema && d.begins() {
+	if table && applied && d.begins() {
 		d.backfill(ctx, db)
 	}
 	d.slots(ctx, db)

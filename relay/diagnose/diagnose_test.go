@@ -19,7 +19,7 @@ import (
 // diagnosed diagnoses a database.
 func diagnosed(db *dbtest.Database, cfg postgres.Config) []diagnosis.Finding {
 	db.T.Helper()
-	return db.Diagnose(func(ctx context.Context) []diagnosis.Finding { return Run(ctx, cfg, "publish") })
+	return db.Diagnose(func(ctx context.Context) []diagnosis.Finding { return Run(ctx, cfg, schema.Template{}, "publish") })
 }
 
 // walsenders counts those of the server.

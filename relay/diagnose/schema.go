@@ -27,7 +27,7 @@ func (d *diagnosing) schema(ctx context.Context, db *postgres.DB) bool {
 // differences reports what `walpost schema check` would, as far as no other check has it. Run does not look at most of it.
 func (d *diagnosing) differences(ctx context.Context, db *postgres.DB) {
 	const check = "schema"
-	list, err := catalog.Check(ctx, db.Conn, schema.Options{Table: d.Table, Mapping: d.Mapping, Publication: d.Publication, RelayRole: d.Names.Role})
+	list, err := catalog.Check(ctx, db.Conn, schema.Options{Table: d.Table, Mapping: d.Mapping, Publication: d.Publication, Topic: d.topic, RelayRole: d.Names.Role})
 	if err != nil {
 		d.fail(check, d.Classify(err, pgerror.Preparing), unasked)
 		return

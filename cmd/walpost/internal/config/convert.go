@@ -59,7 +59,7 @@ func (c *Config) Sink() (sink.Config, error) {
 	if err != nil {
 		return sink.Config{}, err
 	}
-	topic, err := schema.ParseTemplate(c.Outbox.Topic, c.Mapping())
+	topic, err := c.Topic()
 	if err != nil {
 		return sink.Config{}, err
 	}
@@ -74,6 +74,11 @@ func (c *Config) Sink() (sink.Config, error) {
 		AutoCreateTopics: c.Kafka.AllowAutoCreateTopics, Partitioner: partitioner,
 		Record: record.Config{Topic: topic, Source: source, Profile: profile, PositionHeader: c.Outbox.PositionHeader, Static: c.Outbox.HeadersStatic},
 	}, nil
+}
+
+// Topic returns the template of topics' names.
+func (c *Config) Topic() (schema.Template, error) {
+	return schema.ParseTemplate(c.Outbox.Topic, c.Mapping())
 }
 
 // PostgresConfig returns what says where and what to read, but for a logger.
