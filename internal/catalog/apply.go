@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -17,11 +18,25 @@ const lockKey = 0x77616c706f7374
 // Apply makes what schema.Statements(o) lists, in one transaction and under an advisory lock, so that any number may run at once and
 // each leaves the same behind. It fills in o.Columns and o.Database from the database. A table that is there already is not altered;
 // one whose columns do not fit is an error, and nothing is made. So is a schema of a newer version.
+//
+// It waits for the lock of a table for 3 seconds, and begins again a few times. The error then names the sessions that held it, which a
+// second connection has asked for.
 func Apply(ctx context.Context, conn *pgx.Conn, o schema.Options) error {
+	return applyWith(ctx, conn, o, usual)
+}
+
+func applyWith(ctx context.Context, conn *pgx.Conn, o schema.Options, p patience) error {
 	begun := false
-	err := pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite}, func(tx pgx.Tx) error {
-		begun = true
-		return apply(ctx, tx, o)
+	err := p.try(ctx, conn.Config(), func(started func(pid int)) error {
+		return pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite}, func(tx pgx.Tx) error {
+			begun = true
+			var pid int
+			if err := tx.QueryRow(ctx, `select pg_catalog.pg_backend_pid()`).Scan(&pid); err != nil {
+				return err
+			}
+			started(pid)
+			return apply(ctx, tx, o, p.wait)
+		})
 	})
 	var refused *pgconn.PgError
 	if !begun && errors.As(err, &refused) && refused.Code == "0A000" { // feature_not_supported: transactions that write
@@ -33,7 +48,7 @@ func Apply(ctx context.Context, conn *pgx.Conn, o schema.Options) error {
 	return nil
 }
 
-func apply(ctx context.Context, tx pgx.Tx, o schema.Options) error {
+func apply(ctx context.Context, tx pgx.Tx, o schema.Options, wait time.Duration) error {
 	// An empty search_path makes Postgres print the schema of every type that is not its own. Notices say what was there already.
 	if _, err := tx.Exec(ctx, `set local search_path = ''`); err != nil {
 		return err
@@ -43,6 +58,10 @@ func apply(ctx context.Context, tx pgx.Tx, o schema.Options) error {
 	}
 	if _, err := tx.Exec(ctx, `select pg_catalog.pg_advisory_xact_lock($1)`, int64(lockKey)); err != nil {
 		return fmt.Errorf("wait for whoever else applies it: %w", err)
+	}
+	// From here on others wait behind what this waits for.
+	if _, err := tx.Exec(ctx, fmt.Sprintf(`set local lock_timeout = %d`, wait.Milliseconds())); err != nil {
+		return err
 	}
 	found, err := version(ctx, tx)
 	if err != nil {
