@@ -3,7 +3,6 @@ package catalog
 import (
 	"errors"
 	"fmt"
-	"os/exec"
 	"strings"
 	"sync"
 	"testing"
@@ -41,25 +40,6 @@ func TestScriptHoweverItIsSplit(t *testing.T) {
 			execSQL(t, conn, "drop publication walpost")
 		}
 	})
-}
-
-func TestScriptInPsql(t *testing.T) {
-	t.Parallel()
-	psql, err := exec.LookPath("psql")
-	if err != nil {
-		t.Skip("no psql on this machine")
-	}
-	db := pgtest.New(t)
-	conn := connect(t, db)
-	o := withRoles(t, db, conn)
-	for range 2 {
-		cmd := exec.Command(psql, "-X", "-v", "ON_ERROR_STOP=1", "-d", db.DSN)
-		cmd.Stdin = strings.NewReader(schema.Script(o))
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("%v\n%s", err, out)
-		}
-	}
-	clean(t, conn, o)
 }
 
 func TestApplyTwiceAndByEightAtOnce(t *testing.T) {

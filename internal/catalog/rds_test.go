@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -26,16 +27,7 @@ func TestReplicationOnRDSAndElsewhere(t *testing.T) {
 			} {
 				execSQL(t, admin, sql)
 			}
-			conn, err := pgx.ParseConfig(db.DSN)
-			if err != nil {
-				t.Fatal(err)
-			}
-			conn.User = "master"
-			master, err := pgx.ConnectConfig(deadline(t), conn)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer master.Close(t.Context())
+			master := connectAs(t, db.DSN, "master")
 
 			for range 2 {
 				paste(t, master, schema.Options{AppRole: "app", RelayRole: "printed"})
@@ -73,6 +65,60 @@ func TestReplicationOnRDSAndElsewhere(t *testing.T) {
 			}
 		})
 	}
+}
+
+// An ordinary owner has CREATE on the database and nothing else: it is no superuser, may not create roles, and owns neither the database nor
+// the right to stream, which an administrator has granted to the relay before. What is printed runs all the same, for its own tables and for
+// walpost's, and so does apply.
+func TestAnOrdinaryOwner(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		major  int
+		stream string // how the relay's role may stream
+	}{{14, "alter role relay replication"}, {18, "create role rds_replication; grant rds_replication to relay"}} {
+		t.Run(fmt.Sprint(c.major), func(t *testing.T) {
+			server := pgtest.Start(t, pgtest.Options{Major: c.major}) // of its own: roles belong to the whole server
+			admin := connect(t, &pgtest.DB{DSN: server.DSN("postgres")})
+			execSQL(t, admin, "create role owner login; create role app login; create role relay login; "+c.stream)
+			for _, database := range []string{"printed", "applied"} {
+				execSQL(t, admin, "create database "+database)
+				execSQL(t, admin, "revoke all on database "+database+" from public; grant create, connect on database "+database+" to owner; grant connect on database "+database+" to relay, app")
+			}
+			own := schema.Table{Schema: "mine", Name: "events"}
+			for database, migrate := range map[string]func(conn *pgx.Conn, o schema.Options){
+				"printed": func(conn *pgx.Conn, o schema.Options) { paste(t, conn, o) },
+				"applied": func(conn *pgx.Conn, o schema.Options) { mustApply(t, conn, o) },
+			} {
+				conn := connectAs(t, server.DSN(database), "owner")
+				execSQL(t, conn, "create schema mine; create table mine.events (id uuid, aggregatetype text, aggregateid text, type text, payload jsonb, headers jsonb)")
+				for _, o := range []schema.Options{{AppRole: "app", RelayRole: "relay"}, {Table: own, AppRole: "app", RelayRole: "relay", Publication: "mine"}} {
+					for range 2 {
+						migrate(conn, o)
+						execSQL(t, conn, schema.ChecksScript(o))
+						clean(t, conn, o)
+					}
+				}
+				app := connectAs(t, server.DSN(database), "app")
+				execSQL(t, app, "select walpost.publish('order', '1', 'x', null); select walpost.claim('stock', 'e', 's')")
+			}
+		})
+	}
+}
+
+// connectAs logs in as the role.
+func connectAs(t *testing.T, dsn, role string) *pgx.Conn {
+	t.Helper()
+	config, err := pgx.ParseConfig(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.User = role
+	conn, err := pgx.ConnectConfig(deadline(t), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close(context.Background()) })
+	return conn
 }
 
 // paste runs the printed script as a migration tool does, one statement after the other.
