@@ -1,0 +1,237 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"walpost/internal/kafkatest"
+	"walpost/internal/pgtest"
+	"walpost/internal/testenv/child"
+)
+
+// readmeBlock is a block of commands in README.md. The HTML comment before it says how the test runs it.
+type readmeBlock struct {
+	line   int
+	how    string   // byHand, run, runLast or background
+	prints []string // texts that it has to print; in the background, before the next block runs
+	why    string   // it is not run
+	text   string
+}
+
+const (
+	byHand     = "by hand"
+	runBlock   = "run"
+	runLast    = "run after the relay has stopped"
+	background = "background"
+)
+
+var readmeMark = regexp.MustCompile(`^<!-- readme: (by hand|run after the relay has stopped|run|background)(?:: (.*))? -->$`)
+
+// readBlocks returns the blocks of commands and settings. A block without a mark is an error, so that no command gets into the README untried.
+func readBlocks(text string) (blocks []readmeBlock, err error) {
+	var before string
+	var open *readmeBlock
+	for i, line := range strings.Split(text, "\n") {
+		switch {
+		case open != nil && line == "```":
+			blocks, open = append(blocks, *open), nil
+		case open != nil:
+			open.text += line + "\n"
+		case line == "```": // a picture, or a line of a file: no command
+			open = &readmeBlock{line: i + 1, how: byHand, why: "no command"}
+		case strings.HasPrefix(line, "```"):
+			m := readmeMark.FindStringSubmatch(before)
+			if m == nil {
+				return nil, fmt.Errorf("README.md:%d: a block of commands has no line <!-- readme: ... --> before it", i+1)
+			}
+			open = &readmeBlock{line: i + 1, how: m[1]}
+			if m[1] == byHand {
+				open.why = m[2]
+			} else if m[2] != "" {
+				open.prints = strings.Split(m[2], ", ")
+			}
+		}
+		before = line
+	}
+	return blocks, nil
+}
+
+// reader is somebody who follows the README: a folder with what the shell remembers from block to block.
+type reader struct {
+	home     *child.Home
+	env      []string
+	replaced *strings.Replacer
+}
+
+// command returns a block as a shell runs it, after what the blocks before it have exported.
+func (r *reader) command(ctx context.Context, b readmeBlock, end string) *exec.Cmd {
+	state := r.home.Path("state")
+	script := "set -euo pipefail\n[ ! -e " + state + " ] || . " + state + "\n" + r.replaced.Replace(b.text) + end
+	cmd := exec.CommandContext(ctx, "bash", "-c", script)
+	cmd.Dir, cmd.Env = r.home.Dir(), r.env
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	return cmd
+}
+
+// do runs a block to its end.
+func (r *reader) do(t *testing.T, b readmeBlock) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	out, err := r.command(ctx, b, "export -p > "+r.home.Path("state")+"\n").CombinedOutput()
+	if err != nil {
+		t.Fatalf("README.md:%d: %v\n%s", b.line, err, out)
+	}
+	for _, want := range b.prints {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("README.md:%d: it does not print %q:\n%s", b.line, want, out)
+		}
+	}
+}
+
+// leave runs a block in the background until stop is called, which checks that it ends well.
+func (r *reader) leave(t *testing.T, b readmeBlock) (stop func()) {
+	t.Helper()
+	path := r.home.Path(fmt.Sprintf("line-%d.log", b.line))
+	log, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	cmd := r.command(context.Background(), b, "")
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	t.Cleanup(func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
+	eventually(t, fmt.Sprintf("README.md:%d prints %q", b.line, b.prints), func() string {
+		select {
+		case err := <-ended:
+			t.Fatalf("README.md:%d: %v\n%s", b.line, err, child.Tail(path))
+		default:
+		}
+		text, _ := os.ReadFile(path)
+		for _, want := range b.prints {
+			if !strings.Contains(string(text), want) {
+				return string(text)
+			}
+		}
+		return ""
+	})
+	return func() {
+		t.Helper()
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) // the shell ends by the signal, walpost by itself
+		select {
+		case <-ended:
+		case <-time.After(time.Minute):
+			t.Fatalf("README.md:%d does not end\n%s", b.line, child.Tail(path))
+		}
+		if text, _ := os.ReadFile(path); !strings.Contains(string(text), "walpost stopped") {
+			t.Errorf("README.md:%d: it did not stop cleanly\n%s", b.line, text)
+		}
+	}
+}
+
+// TestREADME: somebody who follows the README gets an event to a consumer, and gets rid of everything again. Host names and the number of
+// replicas are replaced; all else is as it is printed.
+func TestREADME(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks, err := readBlocks(string(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := pgtest.Start(t, pgtest.Options{SSL: true, HBA: []string{
+		"hostssl shop walpost 127.0.0.1/32 scram-sha-256", // as the README says
+		"hostssl shop shop 127.0.0.1/32 scram-sha-256",
+	}})
+	admin := &pgtest.DB{DSN: server.DSN("postgres")}
+	admin.Exec(t, "create database shop")
+	r := newReader(t, server)
+	var stop func()
+	ran := 0
+	for _, b := range blocks {
+		switch b.how {
+		case byHand:
+			t.Logf("README.md:%d is not run: %s", b.line, b.why)
+			continue
+		case background:
+			stop = r.leave(t, b)
+		case runLast:
+			stop()
+			fallthrough
+		case runBlock:
+			r.do(t, b)
+		}
+		ran++
+	}
+	if ran < 8 {
+		t.Errorf("%d blocks were run", ran)
+	}
+	var left int
+	err = admin.Connect(t).QueryRow(t.Context(), "select (select count(*) from pg_replication_slots) + (select count(*) from pg_roles where rolname = 'walpost')").Scan(&left)
+	if err != nil || left != 0 {
+		t.Errorf("%d slots and roles are left behind, %v", left, err)
+	}
+}
+
+// newReader makes a reader with the programs that the README needs.
+func newReader(t *testing.T, server *pgtest.Server) *reader {
+	t.Helper()
+	home, err := child.NewHome("walpost-readme-", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := home.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	walpost, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(walpost, home.Path("walpost")); err != nil {
+		t.Fatal(err)
+	}
+	if err := kafkatest.Scripts(t.Context(), home.Dir()); err != nil {
+		t.Fatal(err)
+	}
+	brokers := kafkatest.Brokers(t)
+	return &reader{home: home,
+		env: []string{"PATH=" + home.Dir() + string(filepath.ListSeparator) + os.Getenv("PATH"), "HOME=" + home.Dir(), "LC_ALL=C.UTF-8",
+			"PGSSLROOTCERT=" + server.CA(), "WALPOST_ADMIN_LISTEN=127.0.0.1:0", "GORACE=halt_on_error=1 atexit_sleep_ms=0"},
+		replaced: strings.NewReplacer("db.example.com", fmt.Sprintf("127.0.0.1:%d", server.Port()), "kafka.example.com:9092", brokers[0],
+			"--replication-factor 3 --config min.insync.replicas=2", "--replication-factor 1"),
+	}
+}
+
+// TestREADMEMarks: a block that nobody has tried is an error.
+func TestREADMEMarks(t *testing.T) {
+	for text, ok := range map[string]bool{
+		"```\npicture\n```":                                      true,
+		"```sh\ncommand\n```":                                    false,
+		"<!-- readme: run -->\n\n```sh\ncommand\n```":            false,
+		"<!-- readme: run -->\n```sh\ncommand\n```":              true,
+		"<!-- readme: by hand: a reason -->\n```yaml\na: b\n```": true,
+		"<!-- readme: perhaps -->\n```sh\ncommand\n```":          false,
+	} {
+		if _, err := readBlocks(text); (err == nil) != ok {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}

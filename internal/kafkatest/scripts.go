@@ -1,0 +1,51 @@
+package kafkatest
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"walpost/internal/testenv/fetch"
+)
+
+// scripts are Kafka's command line tools by the names that its own distribution gives them. That has them as shell scripts; Maven has only
+// their classes.
+var scripts = map[string]string{
+	"kafka-acls.sh":             "org.apache.kafka.tools.AclCommand",
+	"kafka-configs.sh":          "kafka.admin.ConfigCommand",
+	"kafka-console-consumer.sh": "org.apache.kafka.tools.consumer.ConsoleConsumer",
+	"kafka-topics.sh":           "org.apache.kafka.tools.TopicCommand",
+}
+
+// Scripts writes Kafka's command line tools into a folder, under the names that its distribution gives them, and fetches what they need. An
+// error says what is missing on this machine.
+func Scripts(ctx context.Context, dir string) error {
+	p, err := find(ctx)
+	if err != nil {
+		return err
+	}
+	tools, err := fetch.Folder(ctx, "kafka-tools-"+Version, func(ctx context.Context, dir string) error {
+		return fetch.Jars(ctx, dir, fetch.Artifact{Group: "org.apache.kafka", Name: "kafka-tools", Version: Version})
+	})
+	if err != nil {
+		return fmt.Errorf("Kafka's tools: %w", err)
+	}
+	p.jars = tools + "/*:" + p.jars // the broker's besides: some tools need its classes
+	logging := filepath.Join(dir, "tools-log4j2.properties")
+	if err := os.WriteFile(logging, []byte("rootLogger.level = OFF\n"), 0o644); err != nil {
+		return err
+	}
+	for name, class := range scripts {
+		line := append([]string{p.java}, p.arguments(frugal, logging, class)...)
+		for i, word := range line {
+			line[i] = "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+		}
+		text := "#!/bin/sh\nexec " + strings.Join(line, " ") + " \"$@\"\n"
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o755); err != nil {
+			return err
+		}
+	}
+	return nil
+}
