@@ -523,7 +523,7 @@ func TestHangUpsThatNoRequestIsToBlameFor(t *testing.T) {
 			close(stop)
 			<-stopped
 			acks.wait(t, next, 0)
-			if took := time.Since(begin); took > 5*time.Second {
+			if took := time.Since(begin); took > lonePause*2/3 { // a pause is a second at most; the rest is for a busy machine
 				t.Errorf("events flowed again only after %v", took)
 			}
 			if n := asked[*sarama.InitProducerIDRequest](b); n != 1 || log.says("reason="+string(reason.RequestCut))() {
