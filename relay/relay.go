@@ -27,8 +27,8 @@ type Relay struct {
 	watcher *watcher
 
 	server      postgres.Peer // where the last session was, as the log has it
-	unencrypted bool              // the last connection was not, and that has been logged
-	risksTold   bool              // what else is risky has been logged
+	unencrypted bool          // the last connection was not, and that has been logged
+	risksTold   bool          // what else is risky has been logged
 
 	streamed bool                 // this process has had the slot once
 	previous postgres.WalsenderID // its last session with the server
