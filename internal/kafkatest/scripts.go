@@ -30,7 +30,7 @@ func Scripts(ctx context.Context, dir string) error {
 		return fetch.Jars(ctx, dir, fetch.Artifact{Group: "org.apache.kafka", Name: "kafka-tools", Version: Version})
 	})
 	if err != nil {
-		return fmt.Errorf("Kafka's tools: %w", err)
+		return fmt.Errorf("fetch the tools of Kafka: %w", err)
 	}
 	p.jars = tools + "/*:" + p.jars // the broker's besides: some tools need its classes
 	logging := filepath.Join(dir, "tools-log4j2.properties")
