@@ -44,7 +44,7 @@ func TestExitCodes(t *testing.T) {
 		{args: "config print", file: "kafka:\n  linger: 5\n", code: 2, stderr: "walpost: walpost.yaml:2:3: "},
 		{args: "config print -X linger.ms=5", stdout: "postgres:\n  url: \"\"\n  slot: walpost\n"},
 		{args: "schema print", file: "outbox:\n  retention: delete\n", code: 2, stderr: "walpost: walpost.yaml:2:14: outbox.retention: the retention delete is not in this version"},
-		{args: "schema print", stdout: "-- walpost: database schema, version 1."},
+		{args: "schema print", stdout: "-- walpost: database schema, version 2."},
 		{args: "schema print --table events", code: 2, stderr: "walpost: --table: outbox.table: "},
 		{args: "schema apply --postgres-url host=127.0.0.1,port=1", code: 1, stderr: "walpost: connect to 127.0.0.1 port 5432 as "},
 		{args: "schema check --postgres-url postgres://127.0.0.1:1/db", code: 1, stderr: "walpost: connect to 127.0.0.1 port 1 as "},
