@@ -17,8 +17,8 @@ func undoing(t *testing.T) string {
 		t.Fatal(err)
 	}
 	_, rest, found := strings.Cut(string(text), "To undo all this")
-	_, rest, sql := strings.Cut(rest, "```sql\n")
-	block, _, end := strings.Cut(rest, "```")
+	_, rest, sql := strings.Cut(rest, "<<'SQL'\n")
+	block, _, end := strings.Cut(rest, "\nSQL\n")
 	if !found || !sql || !end {
 		t.Fatal("the README does not say how to undo it")
 	}
