@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/url"
@@ -22,6 +23,8 @@ type fixture struct {
 	*dbtest.Database
 	sink *fakeSink
 	cfg  Config
+
+	watchEvery time.Duration // how often relays look at slot, outbox and publication by themselves; 0: as usual
 }
 
 func newFixture(t testing.TB) *fixture {
@@ -67,6 +70,7 @@ func (f *fixture) launch() *running {
 	if err != nil {
 		f.T.Fatal(err)
 	}
+	relay.watcher.every = cmp.Or(f.watchEvery, relay.watcher.every)
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &running{fixture: f, relay: relay, registry: registry, cancel: cancel, ended: make(chan error, 1)}
 	done := make(chan struct{})

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"walpost/relay/internal/dbtest"
 	"walpost/relay/pgerror"
@@ -85,6 +86,7 @@ func TestRenamedColumn(t *testing.T) {
 func TestRenamedTable(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
+	f.watchEvery = time.Hour // a look between the renaming and the row would stop the relay before it has read that
 	r := f.start()
 	f.Exec("alter table walpost.outbox rename to events")
 	f.put("walpost.events", "payload", "a")
