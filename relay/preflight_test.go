@@ -35,7 +35,9 @@ func TestPreflight(t *testing.T) {
 			[]string{"public.events", "does not exist"},
 		},
 		"unsuitable column": {
-			func(f *fixture) { f.Exec("alter table walpost.outbox drop constraint walpost_aggregatetype, alter aggregatetype type bytea using ''") },
+			func(f *fixture) {
+				f.Exec("alter table walpost.outbox drop constraint walpost_aggregatetype, alter aggregatetype type bytea using ''")
+			},
 			[]string{"walpost.outbox", "aggregatetype", "bytea"},
 		},
 		"publication without the table": {
