@@ -23,14 +23,18 @@ var ErrElsewhere error = &pgerror.Wait{
 
 // RequirePrimary returns [ErrElsewhere] if the connection leads to a standby.
 func (d *DB) RequirePrimary(ctx context.Context) error {
-	var standby bool
-	if err := d.QueryRow(ctx, "select pg_catalog.pg_is_in_recovery()").Scan(&standby); err != nil {
-		return fmt.Errorf("ask whether the server is a standby: %w", err)
+	standby, err := d.isStandby(ctx)
+	if err == nil && standby {
+		err = ErrElsewhere
 	}
-	if standby {
-		return ErrElsewhere
+	return err
+}
+
+func (d *DB) isStandby(ctx context.Context) (standby bool, err error) {
+	if err = d.QueryRow(ctx, "select pg_catalog.pg_is_in_recovery()").Scan(&standby); err != nil {
+		err = fmt.Errorf("ask whether the server is a standby: %w", err)
 	}
-	return nil
+	return standby, err
 }
 
 // CheckServer checks what the server is and what it was set up for. A standby is a wait for its promotion.

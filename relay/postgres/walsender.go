@@ -47,15 +47,15 @@ func ReadActivity(ctx context.Context, db *DB, id WalsenderID) (a Activity, err 
 // checkServer returns [ErrOtherServer] if the connection leads to a standby, or to a server with another system identifier: a walsender that is
 // not found there need not be gone.
 func checkServer(ctx context.Context, db *DB, systemID string) error {
-	var standby bool
-	if err := db.QueryRow(ctx, "select pg_catalog.pg_is_in_recovery()").Scan(&standby); err != nil {
+	standby, err := db.isStandby(ctx)
+	if err != nil {
 		return err
 	}
 	if standby {
 		return fmt.Errorf("%w: a standby", ErrOtherServer)
 	}
 	var reached string
-	err := db.QueryRow(ctx, "select system_identifier::text from pg_catalog.pg_control_system()").Scan(&reached)
+	err = db.QueryRow(ctx, "select system_identifier::text from pg_catalog.pg_control_system()").Scan(&reached)
 	if pgerror.IsSQLState(err, "42501") {
 		return nil // EXECUTE was taken from PUBLIC: then only standbys are told apart, and those are what balancers lead to
 	}
