@@ -13,8 +13,6 @@ import (
 // scripts are Kafka's command line tools by the names that its own distribution gives them. That has them as shell scripts; Maven has only
 // their classes.
 var scripts = map[string]string{
-	"kafka-acls.sh":             "org.apache.kafka.tools.AclCommand",
-	"kafka-configs.sh":          "kafka.admin.ConfigCommand",
 	"kafka-console-consumer.sh": "org.apache.kafka.tools.consumer.ConsoleConsumer",
 	"kafka-topics.sh":           "org.apache.kafka.tools.TopicCommand",
 }

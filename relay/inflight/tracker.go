@@ -41,7 +41,8 @@ func NewTracker(b *Budget) *Tracker {
 	return &Tracker{Budget: b, delivery: newLatency(), Progress: make(chan struct{}, 1), Changed: make(chan struct{}, 1)}
 }
 
-// HandOver adds what a pass saw to the window and what it holds to the budget, and clears the pass. It returns how many events that were, and how many commits.
+// HandOver adds what a pass saw to the window and what it holds to the budget, and clears the pass. It returns how many events that were, and
+// how many commits.
 func (t *Tracker) HandOver(p *Pass) (events, transactions int) {
 	t.Budget.take(p.held)
 	t.mu.Lock()

@@ -14,17 +14,7 @@ func TestSmallEventsBehindABulkLoad(t *testing.T) {
 	const lanes, limit = 1000, 256 << 10
 	var pool Pool
 	s := newBench(t, Identity{}).sender
-	all := make([]*Lane, lanes)
-	pass := func(l *Lane, value []byte, records int) {
-		if !l.Enter(1) {
-			t.Fatal("the lane is closed")
-		}
-		r := &recordbatch.Record{Value: value}
-		for range records {
-			l.Append(r, r.Size(), limit, 1, false)
-		}
-		l.HandOver(time.Now())
-	}
+	all := openLanes(&pool, lanes)
 	send := func(l *Lane) {
 		l.SetSender(s)
 		for {
@@ -39,17 +29,14 @@ func TestSmallEventsBehindABulkLoad(t *testing.T) {
 			pool.Put(b)
 		}
 	}
-	large, small := make([]byte, 10_000), make([]byte, 100)
-	for i := range all {
-		all[i] = New(Identity{}, &pool)
-		all[i].Accept(1)
-		pass(all[i], large, limit/10_100)
-		send(all[i])
+	for _, l := range all {
+		pass(t, l, 10_000, limit, limit/10_100)
+		send(l)
 	}
 	for round := range 3 { // what was reserved comes back, and may be reserved again
 		before := heap()
 		for _, l := range all {
-			pass(l, small, 1)
+			pass(t, l, 100, limit, 1)
 		}
 		if took := int(heap()) - int(before); took > maxUnused+lanes*(5<<10) {
 			t.Errorf("round %d: %d events of 100 bytes take %d KiB", round, lanes, took>>10)
@@ -67,6 +54,30 @@ func TestSmallEventsBehindABulkLoad(t *testing.T) {
 			l.sealedLen = limit
 		}
 	}
+}
+
+// openLanes returns lanes of a pool that take events.
+func openLanes(pool *Pool, n int) []*Lane {
+	all := make([]*Lane, n)
+	for i := range all {
+		all[i] = New(Identity{}, pool)
+		all[i].Accept(1)
+	}
+	return all
+}
+
+// pass hands so many events of one transaction over to a lane, whose batches have at most limit bytes, and returns the bytes that they hold.
+func pass(t *testing.T, l *Lane, bytes, limit, events int) (held int) {
+	t.Helper()
+	if !l.Enter(1) {
+		t.Fatal("the lane is closed")
+	}
+	r := &recordbatch.Record{Value: make([]byte, bytes)}
+	for range events {
+		held += l.Append(r, r.Size(), limit, 1, false)
+	}
+	l.HandOver(time.Now())
+	return held
 }
 
 // heap returns the bytes that are in use.
@@ -102,19 +113,10 @@ func TestReservedRoomIsUsed(t *testing.T) {
 func TestScatteredEventsHoldWhatTheyTake(t *testing.T) {
 	const lanes = 5000
 	var pool Pool
-	all := make([]*Lane, lanes)
-	for i := range all {
-		all[i] = New(Identity{}, &pool)
-		all[i].Accept(1)
-	}
+	all := openLanes(&pool, lanes)
 	before, held := heap(), 0
-	r := &recordbatch.Record{Value: make([]byte, 100)}
 	for _, l := range all {
-		if !l.Enter(1) {
-			t.Fatal("the lane is closed")
-		}
-		held += l.Append(r, r.Size(), 256<<10, 1, false)
-		l.HandOver(time.Now())
+		held += pass(t, l, 100, 256<<10, 1)
 	}
 	if took := int(heap()) - int(before); took > 2*held {
 		t.Errorf("%d events take %d bytes, and hold %d of the budget", lanes, took, held)
@@ -125,13 +127,9 @@ func TestScatteredEventsHoldWhatTheyTake(t *testing.T) {
 // A batch that is compressed has no empty room any more: other lanes may reserve it.
 func TestCompressedBatchReservesNothing(t *testing.T) {
 	var pool Pool
-	l := New(Identity{}, &pool)
-	l.Accept(1)
+	l := openLanes(&pool, 1)[0]
 	l.sealedLen = 100 << 10
-	l.Enter(1)
-	r := &recordbatch.Record{Value: make([]byte, 100)}
-	l.Append(r, r.Size(), 256<<10, 1, false)
-	l.HandOver(time.Now())
+	pass(t, l, 100, 256<<10, 1)
 	if pool.unused.Load() == 0 {
 		t.Fatal("nothing is reserved")
 	}
@@ -155,20 +153,11 @@ func TestGrownBatchesHoldWhatTheyTake(t *testing.T) {
 	const budget = 32 << 20
 	for _, lanes := range []int{1, 6, 240, 480, 950, 1850} {
 		var pool Pool
-		all := make([]*Lane, lanes)
-		for i := range all {
-			all[i] = New(Identity{}, &pool)
-			all[i].Accept(1)
-		}
+		all := openLanes(&pool, lanes)
 		before, held := heap(), 0
-		r := &recordbatch.Record{Value: make([]byte, 300)}
 		for most := int64(0); held < budget; {
 			for _, l := range all {
-				if !l.Enter(1) {
-					t.Fatal("the lane is closed")
-				}
-				held += l.Append(r, r.Size(), 1_000_000, 1, false)
-				l.HandOver(time.Now())
+				held += pass(t, l, 300, 1_000_000, 1)
 			}
 			if most = max(most, pool.unused.Load()); most > maxUnused || lanes == 1 && held > 100_000 && most < 1000 {
 				t.Fatalf("%d lanes: %d bytes are reserved and not used", lanes, most)

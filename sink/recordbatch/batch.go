@@ -49,9 +49,7 @@ func (b *Batch) Reset() {
 // Reserve gives an open batch room for n bytes altogether, head included, so that it need not grow by small steps. It gives [RoomFor] as many.
 func (b *Batch) Reserve(n int) {
 	if n > cap(b.buf) {
-		larger := append(takeBuffer(RoomFor(n)), b.buf...)
-		giveBuffer(b.buf)
-		b.buf = larger
+		b.buf = moved(b.buf, RoomFor(n))
 	}
 }
 

@@ -67,7 +67,12 @@ func grown(b []byte, n int) []byte {
 	if need > 1<<largest {
 		need += len(b) / 2 // not from a pool, so not by doubling: yet a batch must not be copied for each record
 	}
-	larger := append(takeBuffer(need), b...)
+	return moved(b, need)
+}
+
+// moved returns b in a buffer with room for n bytes altogether.
+func moved(b []byte, n int) []byte {
+	other := append(takeBuffer(n), b...)
 	giveBuffer(b)
-	return larger
+	return other
 }
