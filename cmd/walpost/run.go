@@ -68,8 +68,7 @@ func (a *app) run(cmd *cobra.Command) error {
 
 // runRelay builds the parts, lets them work and takes them down in reverse.
 func (a *app) runRelay(ctx context.Context, cfg *config.Config, l *liveConfig, log *slog.Logger) error {
-	signals, release := catchSignals()
-	defer release()
+	signals, _ := catchSignals() // never given back: one more would end the process by itself, without its last line and its exit code
 	defer l.reloadOnHangup()()
 	registry, err := newRegistry(thisBuild())
 	if err != nil {
