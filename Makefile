@@ -29,8 +29,8 @@ lint:
 	done
 	go -C tools mod tidy -diff
 
-# Orders through a throwaway Postgres and an embedded broker. DEMO_SECONDS=n
-# ends it by itself.
+# Orders through a throwaway Postgres and an embedded broker, for 30 seconds.
+# DEMO_SECONDS=n sets another length, 0 runs until Ctrl-C.
 demo:
 	@go -C demo run .
 

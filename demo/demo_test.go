@@ -150,10 +150,19 @@ func TestDemo(t *testing.T) {
 	for _, want := range []string{
 		"act 1: orders flow", "committed\n", "rolled back\n", "1 deducted\n", "1 granted\n", topic + "/",
 		"dies between its two inserts", "killed\n", "the relay is started again", "the stock service is started again",
-		"duplicate, ignored\n", "stock deducted ", "the balance holds; without effect, as it should be: 1 killed, ",
+		"the show takes 10s", "duplicate, ignored\n", "stock deducted ", "the balance holds; without effect, as it should be: 1 killed, ",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is missing", want)
+		}
+	}
+	last := text[max(0, strings.Index(text, "the balance holds")):]
+	for _, heading := range []string{"Try it with Docker Compose", "Your own database", "What it guarantees"} {
+		if !strings.Contains(last, heading) {
+			t.Errorf("the last screen does not name the section %q", heading)
+		}
+		if readme := read(t, "../README.md"); !strings.Contains(readme, "\n## "+heading+"\n") {
+			t.Errorf("the README has no section %q", heading)
 		}
 	}
 	for _, unwanted := range []string{"\x1b", "left out", "≠", "ignored: 0"} {
@@ -167,14 +176,25 @@ func TestDemo(t *testing.T) {
 }
 
 func TestCtrlC(t *testing.T) {
-	p := perform(t, "DEMO_SECONDS=")
+	p := perform(t, "DEMO_SECONDS=0")
 	p.shows("1 granted\n")
 	p.signal(syscall.SIGINT)
 	p.end(0)
 	p.leavesNothing()
-	if !strings.Contains(p.text(), "the balance holds") {
-		t.Errorf("no balance:\n%s", p.text())
+	for _, want := range []string{"until you press Ctrl-C", "the balance holds"} {
+		if !strings.Contains(p.text(), want) {
+			t.Errorf("%q is missing:\n%s", want, p.text())
+		}
 	}
+}
+
+func read(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
 
 func TestCtrlCWhileSettingTheScene(t *testing.T) {

@@ -6,8 +6,8 @@
 // its own. Orders are rolled back; an order client, the relay and a consumer
 // are killed; at the end the books must balance all the same.
 //
-// It runs until Ctrl-C, or for DEMO_SECONDS, and exits 0 when the balance
-// holds. Postgres is a throwaway server, Kafka an embedded broker: nothing is
+// It runs for DEMO_SECONDS, 30 by default, and 0 means until Ctrl-C. It exits
+// 0 when the balance holds. Postgres is a throwaway server, Kafka an embedded broker: nothing is
 // installed and nothing is left behind.
 package main
 
@@ -76,6 +76,7 @@ func (s *scene) perform(ctx, show context.Context, fail context.CancelCauseFunc,
 		return err
 	}
 	s.screen.say("walpost run: streaming from its slot")
+	s.screen.say("%s", ending(length))
 	for _, service := range s.services {
 		service.start(ctx, fail)
 	}
@@ -87,7 +88,19 @@ func (s *scene) perform(ctx, show context.Context, fail context.CancelCauseFunc,
 	if err := s.settle(ctx); err != nil {
 		return err
 	}
-	return s.account(ctx)
+	if err := s.account(ctx); err != nil {
+		return err
+	}
+	s.screen.next()
+	return nil
+}
+
+// ending tells the audience how the show ends.
+func ending(length time.Duration) string {
+	if length == 0 {
+		return "the show goes on until you press Ctrl-C; then the balance follows"
+	}
+	return fmt.Sprintf("the show takes %v, and Ctrl-C ends it earlier; DEMO_SECONDS=n sets another length, 0 none", length)
 }
 
 // blame prefers the failure that ended ctx to what came of it.
@@ -98,14 +111,17 @@ func blame(ctx context.Context, err error) error {
 	return err
 }
 
+// usualLength is long enough to read every act.
+const usualLength = 30 * time.Second
+
 // showLength reads DEMO_SECONDS; 0 is until Ctrl-C.
 func showLength(text string) (time.Duration, error) {
 	if text == "" {
-		return 0, nil
+		return usualLength, nil
 	}
 	seconds, err := strconv.Atoi(text)
-	if err != nil || seconds < 1 || seconds > 86400 {
-		return 0, fmt.Errorf("DEMO_SECONDS=%s: want whole seconds, 1 to 86400, or nothing at all to run until Ctrl-C", text)
+	if err != nil || seconds < 0 || seconds > 86400 {
+		return 0, fmt.Errorf("DEMO_SECONDS=%s is not a number of seconds: write 1 to 86400, or 0 to run until Ctrl-C", text)
 	}
 	return time.Duration(seconds) * time.Second, nil
 }

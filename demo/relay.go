@@ -51,9 +51,9 @@ func environment(more ...string) []string {
 	return append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME")}, more...)
 }
 
-// applySchema makes the schema walpost in a database.
-func (r *relay) applySchema(ctx context.Context, dsn string) error {
-	_, err := r.home.Run(ctx, r.binary, environment("WALPOST_POSTGRES_URL="+dsn), "schema", "apply")
+// applySchema makes the schema walpost in a database, or a part of it.
+func (r *relay) applySchema(ctx context.Context, dsn string, only ...string) error {
+	_, err := r.home.Run(ctx, r.binary, environment("WALPOST_POSTGRES_URL="+dsn), append([]string{"schema", "apply"}, only...)...)
 	return err
 }
 

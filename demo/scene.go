@@ -57,15 +57,19 @@ func setScene(ctx context.Context, screen *screen) (s *scene, err error) {
 	return s, err
 }
 
-// createDatabases makes the three databases, each with the schema walpost:
-// the shop for its outbox, the services for their inbox and claim().
+// createDatabases makes the three databases: the shop with all of the schema
+// walpost, the services with the inbox and claim().
 func (s *scene) createDatabases(ctx context.Context) error {
 	tables := map[string]string{shopDatabase: ordersTable, s.stock.name: s.stock.table, s.points.name: s.points.table}
 	for database, table := range tables {
 		if err := s.postgres.CreateDatabase(ctx, database); err != nil {
 			return err
 		}
-		if err := s.relay.applySchema(ctx, s.postgres.DSN(database)); err != nil {
+		var only []string
+		if database != shopDatabase {
+			only = []string{"--only", "inbox"}
+		}
+		if err := s.relay.applySchema(ctx, s.postgres.DSN(database), only...); err != nil {
 			return err
 		}
 		if err := execute(ctx, s.postgres.DSN(database), table); err != nil {

@@ -23,6 +23,10 @@ type Options struct {
 
 	AppRole, RelayRole string // who gets the grants of a service and of the relay; "": nobody
 	Database           string // its name, for the relay's right to connect; "": that one is left out
+
+	// OnlyInbox is for the database of a consumer, which has no outbox and no relay. It leaves everything out but the inbox, its functions,
+	// and the rights of AppRole to claim events. walpost.schema_version() belongs to a relay's database, so it is left out, too.
+	OnlyInbox bool
 }
 
 // Statement is one SQL command of the DDL.
@@ -45,7 +49,11 @@ var files embed.FS
 // Running it again changes nothing.
 func Script(o Options) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "-- walpost: database schema, version %d. Made by: walpost schema print\n", Version)
+	if o.OnlyInbox {
+		fmt.Fprintf(&b, "-- walpost: inbox for the database of a consumer, version %d. Made by: walpost schema print --only inbox\n", Version)
+	} else {
+		fmt.Fprintf(&b, "-- walpost: database schema, version %d. Made by: walpost schema print\n", Version)
+	}
 	b.WriteString("-- Every statement may run again. No semicolon stands anywhere but at the end of a statement.\n")
 	for _, s := range Statements(o) {
 		b.WriteString("\n" + s.SQL + ";\n")
@@ -57,6 +65,10 @@ func Script(o Options) string {
 func Statements(o Options) []Statement {
 	o = o.WithDefaults()
 	list := o.file("schema.sql", "schema walpost", `select exists (select from pg_catalog.pg_namespace where nspname = 'walpost')`, nil)
+	if o.OnlyInbox {
+		list = append(list, o.file("inbox.sql", "table walpost.inbox", "", inboxTokens())...)
+		return append(list, o.grants()...)
+	}
 	list = append(list, o.file("outbox.sql", "table "+o.Table.String(), exists(o.Table), o.outboxTokens())...)
 	if o.hasPublish() {
 		list = append(list, o.file("publish.sql", "function walpost.publish", "", o.publishTokens())...)

@@ -11,6 +11,8 @@ var everyOption = Options{AppRole: "app", RelayRole: "relay", Database: "shop"}
 // Migration tools split at semicolons, replace what looks like a variable, and count quotes, in comments too.
 func TestScriptSurvivesMigrationTools(t *testing.T) {
 	survives(t, Script(everyOption), Statements(everyOption), "-- walpost: database schema, version 2.")
+	consumer := Options{AppRole: "stock", OnlyInbox: true}
+	survives(t, Script(consumer), Statements(consumer), "-- walpost: inbox for the database of a consumer, version 2.")
 	survives(t, ChecksScript(everyOption), everyOption.WithDefaults().checkStatements(), "-- walpost: constraints for an outbox that is there already, version 2.")
 }
 
@@ -71,6 +73,10 @@ func TestStatementsFollowTheOptions(t *testing.T) {
 			[]string{"insert into walpost.outbox", "  timestamp ", "  headers "}},
 		{"a relay in a known database", Options{RelayRole: "r", Database: "d-b"},
 			[]string{`connect on database "d-b" to r`, "alter role r replication", "grant rds_replication to r"}, []string{"to app"}},
+		{"only the inbox", Options{OnlyInbox: true, AppRole: "stock", RelayRole: "r", Database: "d", Table: Table{"shop", "events"}}, []string{
+			"create schema if not exists walpost", "table if not exists walpost.inbox", "usage on schema walpost to stock",
+			"execute on function walpost.claim(text, text), walpost.claim(text, text, text) to stock", "insert on table walpost.inbox to stock"},
+			[]string{"walpost.outbox", "publication", "relay", "dead_letters", "schema_version", " to r;", "shop"}},
 		{"a relay in an unknown database", Options{RelayRole: "r"}, []string{"alter role r replication"}, []string{"on database"}},
 	} {
 		script := Script(c.options)

@@ -28,6 +28,10 @@ const absent = "nothing"
 func Diff(o Options, live Live) []Difference {
 	o = o.WithDefaults()
 	d := differ{o: o, live: live, apply: Command("apply", o.Table)}
+	if o.OnlyInbox {
+		d.apply = "walpost schema apply --only inbox"
+		return d.inbox()
+	}
 	if !d.version() {
 		return d.list
 	}
@@ -36,13 +40,26 @@ func Diff(o Options, live Live) []Difference {
 		return d.list
 	}
 	d.outbox()
-	for _, t := range wantedTables {
-		d.table(t)
-	}
+	d.tables()
 	d.functions()
 	d.publication()
 	d.roles()
 	d.grants()
+	return d.list
+}
+
+// inbox compares the database of a consumer, whose version nobody asks for. That of a relay has an inbox as well, and may be newer than this.
+func (d *differ) inbox() []Difference {
+	if d.live.Version > Version {
+		d.version()
+		return d.list
+	}
+	d.tables()
+	if _, there := d.live.Tables[Table{Schema: "walpost", Name: "inbox"}]; there {
+		d.functions()
+		d.grants()
+	}
+	d.roles()
 	return d.list
 }
 
@@ -156,6 +173,12 @@ func columnErrors(err error) []*ColumnError {
 		list = append(list, one)
 	}
 	return list
+}
+
+func (d *differ) tables() {
+	for _, t := range d.o.tables() {
+		d.table(t)
+	}
 }
 
 // table compares one of walpost's own tables.

@@ -9,6 +9,9 @@ import (
 // functions compares the functions, their bodies included: publish() may be left from another outbox.
 func (d *differ) functions() {
 	for _, w := range wantedFunctions {
+		if d.o.OnlyInbox && !w.ofInbox() {
+			continue
+		}
 		object := fmt.Sprintf("function walpost.%s(%s)", w.name, w.arguments)
 		found, ok := d.live.function(w.name, w.arguments)
 		if w.name == "publish" && !d.o.hasPublish() {
@@ -25,9 +28,16 @@ func (d *differ) functions() {
 		case found.Definer:
 			d.add(object, "security definer", "security invoker", "alter "+object+" security invoker")
 		case squeeze(found.Body) != squeeze(d.o.body(w)):
-			d.add(object, "another body", "that of version "+fmt.Sprint(Version)+" for "+d.o.Table.String(), d.apply)
+			d.add(object, "another body", d.wantedBody(), d.apply)
 		}
 	}
+}
+
+func (d *differ) wantedBody() string {
+	if d.o.OnlyInbox {
+		return fmt.Sprintf("that of version %d", Version)
+	}
+	return fmt.Sprintf("that of version %d for %s", Version, d.o.Table)
 }
 
 // body returns what the DDL puts between the dollars.
@@ -101,7 +111,7 @@ func (d *differ) roles() {
 			d.add("role "+name, absent, "a role", fmt.Sprintf("create role %s login", QuoteIdent(name)))
 		}
 	}
-	if relay := d.live.Roles[d.o.RelayRole]; relay.Exists {
+	if relay := d.live.Roles[d.o.RelayRole]; relay.Exists && !d.o.OnlyInbox {
 		role := QuoteIdent(d.o.RelayRole)
 		if !relay.Login {
 			d.add("role "+d.o.RelayRole, "no login", "login", fmt.Sprintf("alter role %s login", role))

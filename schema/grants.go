@@ -31,13 +31,15 @@ func Grants(o Options) []Grant {
 		for _, name := range o.schemas() {
 			add(o.AppRole, "schema", QuoteIdent(name), "USAGE")
 		}
-		add(o.AppRole, "table", o.Table.String(), "INSERT")
+		if !o.OnlyInbox {
+			add(o.AppRole, "table", o.Table.String(), "INSERT")
+		}
 		for _, signature := range o.functions() {
 			add(o.AppRole, "function", signature, "EXECUTE")
 		}
 		add(o.AppRole, "table", "walpost.inbox", "INSERT")
 	}
-	if o.RelayRole != "" {
+	if o.RelayRole != "" && !o.OnlyInbox {
 		for _, name := range o.schemas() {
 			add(o.RelayRole, "schema", QuoteIdent(name), "USAGE")
 		}
@@ -52,6 +54,12 @@ func Grants(o Options) []Grant {
 // grants returns the commands that give those rights.
 func (o Options) grants() []Statement {
 	var list []Statement
+	if o.OnlyInbox {
+		if o.AppRole != "" {
+			list = o.file("consumer.sql", "grants to "+o.AppRole, "", o.roleTokens(o.AppRole))
+		}
+		return list
+	}
 	if o.AppRole != "" {
 		list = append(list, o.file("app.sql", "grants to "+o.AppRole, "", o.roleTokens(o.AppRole))...)
 	}
@@ -79,7 +87,7 @@ func (o Options) roleTokens(role string) tokens {
 
 // schemas are those that a role must be able to look into.
 func (o Options) schemas() []string {
-	if o.Table.Schema == "walpost" {
+	if o.OnlyInbox || o.Table.Schema == "walpost" {
 		return []string{"walpost"}
 	}
 	return []string{"walpost", o.Table.Schema}
@@ -87,7 +95,7 @@ func (o Options) schemas() []string {
 
 // functions are those that a service calls.
 func (o Options) functions() []string {
-	if o.hasPublish() {
+	if !o.OnlyInbox && o.hasPublish() {
 		return []string{publishSignature, claimSignature, sourceSignature}
 	}
 	return []string{claimSignature, sourceSignature}

@@ -1,5 +1,7 @@
 package schema
 
+import "slices"
+
 // wantedTable is a table of schema walpost as the DDL makes it. The two are kept alike by a test that compares a fresh schema with this.
 type wantedTable struct {
 	name    string
@@ -91,10 +93,25 @@ var wantedFunctions = []wantedFunction{
 	{"schema_version", "", "integer", ""},
 }
 
+// tables returns what is wanted of walpost's own tables.
+func (o Options) tables() []wantedTable {
+	if !o.OnlyInbox {
+		return wantedTables
+	}
+	at := slices.IndexFunc(wantedTables, func(w wantedTable) bool { return w.name == "inbox" })
+	return wantedTables[at : at+1]
+}
+
+// ofInbox reports whether a consumer's database has the function, too.
+func (w wantedFunction) ofInbox() bool { return w.name == "claim" || w.name == "purge_inbox" }
+
 // Tables lists the tables that the DDL makes: walpost's own and the outbox.
 func Tables(o Options) []Table {
-	list := []Table{o.WithDefaults().Table}
-	for _, t := range wantedTables {
+	var list []Table
+	if !o.OnlyInbox {
+		list = append(list, o.WithDefaults().Table)
+	}
+	for _, t := range o.tables() {
 		list = append(list, Table{Schema: "walpost", Name: t.name})
 	}
 	return list

@@ -21,22 +21,33 @@ import (
 func (a *app) schemaCommand() *cobra.Command {
 	var roles schema.Options
 	var checks bool
+	var only string
 	cmd := group(&cobra.Command{
 		Use:   "schema",
 		Short: "Print, apply or check the database objects that walpost needs",
 		Long: `The objects are schema walpost, the publication, and the table named by outbox.table if it is
 absent. With --app-role and --relay-role the rights of these two roles belong to them; the roles
-must exist.`,
+must exist.
+
+The database of a consumer needs only the inbox, for claim(): --only inbox. Then --app-role is
+the role of the consumer.`,
 	})
 	cmd.PersistentFlags().StringVar(&roles.AppRole, "app-role", "", "`role` of the services that insert")
 	cmd.PersistentFlags().StringVar(&roles.RelayRole, "relay-role", "", "`role` that walpost run logs in as")
+	cmd.PersistentFlags().StringVar(&only, "only", "", "`part` that is wanted; the one that there is: inbox, for the database of a consumer")
 	with := func(do func(*cobra.Command, *config.Config, schema.Options) error) func(*cobra.Command, []string) error {
 		return verb(func(cmd *cobra.Command) error {
+			inbox := cmd.Flags().Changed("only")
+			if inbox {
+				if err := checkOnly(only, roles.RelayRole, checks); err != nil {
+					return &exitError{exitUsage, err}
+				}
+			}
 			cfg, err := a.loadConfig(cmd)
 			if err != nil {
 				return err
 			}
-			o := schema.Options{Mapping: cfg.Mapping(), Publication: cfg.Postgres.Publication, AppRole: roles.AppRole, RelayRole: roles.RelayRole}
+			o := schema.Options{Mapping: cfg.Mapping(), Publication: cfg.Postgres.Publication, AppRole: roles.AppRole, RelayRole: roles.RelayRole, OnlyInbox: inbox}
 			if o.Table, err = cfg.Table(); err != nil {
 				return err
 			}
@@ -67,10 +78,11 @@ must exist.`,
 	cmd.AddCommand(
 		printing,
 		leaf(&cobra.Command{
-			Use:     "apply",
-			Short:   "Make what is missing; running it again changes nothing",
-			Example: `  walpost schema apply --postgres-url postgres://owner@db/shop --app-role shop_app --relay-role walpost`,
-			RunE:    with(a.schemaApply),
+			Use:   "apply",
+			Short: "Make what is missing; running it again changes nothing",
+			Example: `  walpost schema apply --postgres-url postgres://owner@db/shop --app-role shop_app --relay-role walpost
+  walpost schema apply --postgres-url postgres://owner@db/stock --app-role stock --only inbox`,
+			RunE: with(a.schemaApply),
 		}),
 		leaf(&cobra.Command{
 			Use:     "check",
@@ -85,6 +97,10 @@ must exist.`,
 func (a *app) schemaApply(cmd *cobra.Command, cfg *config.Config, o schema.Options) error {
 	return withDatabase(cmd.Context(), cfg, func(ctx context.Context, conn *pgx.Conn) error {
 		if err := catalog.Apply(ctx, conn, o); err != nil {
+			return err
+		}
+		if o.OnlyInbox {
+			_, err := fmt.Fprintf(a.stdout, "table walpost.inbox is there, as version %d has it, in %s\n", schema.Version, postgres.Place(conn))
 			return err
 		}
 		if _, err := fmt.Fprintf(a.stdout, "schema walpost is at version %d, outbox %s is there, in %s\n", schema.Version, o.Table, postgres.Place(conn)); err != nil {
@@ -115,9 +131,26 @@ func (a *app) schemaCheck(cmd *cobra.Command, cfg *config.Config, o schema.Optio
 		if len(differences) > 0 {
 			return &exitError{exitDifferent, nil}
 		}
+		if o.OnlyInbox {
+			_, err = fmt.Fprintf(a.stdout, "table walpost.inbox is there, as version %d has it, nothing differs\n", schema.Version)
+			return err
+		}
 		_, err = fmt.Fprintf(a.stdout, "schema walpost is at version %d, outbox %s is there, nothing differs\n", schema.Version, o.Table)
 		return err
 	})
+}
+
+// checkOnly refuses what --only cannot go with.
+func checkOnly(only, relayRole string, checks bool) error {
+	switch {
+	case only != "inbox":
+		return fmt.Errorf("--only %q is not a part: write --only inbox", only)
+	case relayRole != "":
+		return errors.New("--only inbox does not go with --relay-role: no relay works in the database of a consumer")
+	case checks:
+		return errors.New("--only inbox does not go with --checks, which are for an outbox")
+	}
+	return nil
 }
 
 // connectTimeout bounds the connecting where the connection string does not.

@@ -117,6 +117,37 @@ func TestSchemaPrintIsTheSchemas(t *testing.T) {
 	}
 }
 
+func TestSchemaOnlyInbox(t *testing.T) {
+	db := pgtest.New(t)
+	clean(t)
+	t.Setenv("WALPOST_POSTGRES_URL", db.DSN)
+	code, stdout, stderr := command(t, "schema", "check", "--only", "inbox")
+	if code != 3 || stdout != "table walpost.inbox: found nothing, wanted a table; cure: walpost schema apply --only inbox\n" || stderr != "" {
+		t.Errorf("check of an empty database: exit %d\n%s%s", code, stdout, stderr)
+	}
+	code, stdout, stderr = command(t, "schema", "apply", "--only", "inbox")
+	if code != 0 || stdout != "table walpost.inbox is there, as version 2 has it, in "+place(t, db.DSN)+"\n" || stderr != "" {
+		t.Errorf("apply: exit %d\n%s%s", code, stdout, stderr)
+	}
+	code, stdout, stderr = command(t, "schema", "check", "--only", "inbox")
+	if code != 0 || stdout != "table walpost.inbox is there, as version 2 has it, nothing differs\n" || stderr != "" {
+		t.Errorf("check: exit %d\n%s%s", code, stdout, stderr)
+	}
+	if code, stdout, _ := command(t, "schema", "print", "--only", "inbox"); code != 0 || stdout != schema.Script(schema.Options{OnlyInbox: true}) {
+		t.Errorf("print: exit %d\n%s", code, stdout)
+	}
+	for _, args := range [][]string{
+		{"apply", "--only", "outbox"},
+		{"apply", "--only="},
+		{"apply", "--only", "inbox", "--relay-role", "walpost"},
+		{"print", "--only", "inbox", "--checks"},
+	} {
+		if code, stdout, stderr := command(t, append([]string{"schema"}, args...)...); code != exitUsage || stdout != "" || !strings.Contains(stderr, "--only") {
+			t.Errorf("%q: exit %d\n%s%s", args, code, stdout, stderr)
+		}
+	}
+}
+
 // place is a database as verbs say where they changed something.
 func place(t *testing.T, dsn string) string {
 	t.Helper()

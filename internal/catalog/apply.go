@@ -43,7 +43,7 @@ func applyWith(ctx context.Context, conn *pgx.Conn, o schema.Options, p patience
 		return fmt.Errorf("apply schema walpost: %w; this server is a standby: connect to its primary", err)
 	}
 	if err != nil {
-		return fmt.Errorf("apply schema walpost: %w", withCure(err))
+		return fmt.Errorf("apply schema walpost: %w", withCure(o, err))
 	}
 	return nil
 }
@@ -73,8 +73,10 @@ func apply(ctx context.Context, tx pgx.Tx, o schema.Options, wait time.Duration)
 	if err := checkInbox(ctx, tx); err != nil {
 		return err
 	}
-	if o, err = complete(ctx, tx, o); err != nil {
-		return err
+	if !o.OnlyInbox {
+		if o, err = complete(ctx, tx, o); err != nil {
+			return err
+		}
 	}
 	for _, s := range schema.Statements(o) {
 		if err := execute(ctx, tx, s); err != nil {
@@ -129,13 +131,17 @@ func execute(ctx context.Context, tx pgx.Tx, s schema.Statement) error {
 }
 
 // withCure adds what a person can do about a refusal.
-func withCure(err error) error {
+func withCure(o schema.Options, err error) error {
 	var refused *pgconn.PgError
 	if !errors.As(err, &refused) {
 		return err
 	}
 	switch refused.Code {
 	case "42501": // insufficient_privilege
+		if o.OnlyInbox {
+			return fmt.Errorf("%w; apply it as a role that may create schemas in the database, or let an administrator run what "+
+				"`walpost schema print --only inbox` prints", err)
+		}
 		return fmt.Errorf("%w; apply it as a role that may create schemas and publications in the database, owns the outbox and may "+
 			"alter the relay's role, or let an administrator run what `walpost schema print` prints", err)
 	case "25006": // read_only_sql_transaction

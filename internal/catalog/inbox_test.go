@@ -196,3 +196,88 @@ func maintenance(t *testing.T) string {
 	}
 	return block
 }
+
+// A consumer's database gets the inbox and nothing else, in every way, and its role can claim and not delete.
+func TestOnlyTheInbox(t *testing.T) {
+	t.Parallel()
+	onEachMajor(t, func(t *testing.T, db *pgtest.DB) {
+		conn := connect(t, db)
+		o := withRoles(t, db, conn)
+		o.RelayRole, o.OnlyInbox = "", true
+		for name, migrate := range ways {
+			if list, err := Check(deadline(t), conn, o); err != nil || len(list) != 1 || !cures(list, "walpost schema apply --only inbox") {
+				t.Errorf("%s: check of an empty database: %v, %v", name, list, err)
+			}
+			for range 2 {
+				if err := migrate(t, conn, o); err != nil {
+					t.Fatalf("%s: %v", name, err)
+				}
+				if list, err := Check(deadline(t), conn, o); err != nil || len(list) > 0 {
+					t.Errorf("%s: %v, %v", name, list, err)
+				}
+			}
+			found := queryOne[string](t, conn, `select string_agg(name, ' ' order by name) from (
+				select relname from pg_class where relnamespace = 'walpost'::regnamespace and relkind <> 'i'
+				union all select proname from pg_proc where pronamespace = 'walpost'::regnamespace
+				union all select pubname from pg_publication) made (name)`)
+			if found != "claim claim inbox purge_inbox" {
+				t.Errorf("%s made %s", name, found)
+			}
+			app := as(t, db, o.AppRole)
+			if !queryOne[bool](t, app, `select walpost.claim('stock', 'e1')`) || queryOne[bool](t, app, `select walpost.claim('stock', 'e1', '')`) {
+				t.Errorf("%s: the first claim is false or the second true", name)
+			}
+			if _, err := app.Exec(deadline(t), "delete from walpost.inbox"); sqlState(err) != "42501" {
+				t.Errorf("%s: the consumer's delete: %v", name, err)
+			}
+			for damage, object := range map[string]string{
+				"drop function walpost.claim(text, text, text)":                       "function walpost.claim(text, text, text)",
+				"drop index walpost.inbox_age":                                        "index walpost.inbox_age",
+				"revoke insert on walpost.inbox from " + schema.QuoteIdent(o.AppRole): "role " + o.AppRole,
+			} {
+				execSQL(t, conn, damage)
+				list, err := Check(deadline(t), conn, o)
+				if err != nil || len(list) == 0 || !strings.HasPrefix(list[0].Object, object) {
+					t.Errorf("%s, after %s: %v, %v", name, damage, list, err)
+				}
+				if err := migrate(t, conn, o); err != nil {
+					t.Fatalf("%s, after %s: %v", name, damage, err)
+				}
+			}
+			execSQL(t, conn, "drop schema walpost cascade")
+		}
+	})
+}
+
+// The inbox alone says nothing of the rest. A database of version 1 stays one for the relay, and one that has all of this version stays as it is.
+func TestOnlyTheInboxBesideTheRest(t *testing.T) {
+	t.Parallel()
+	onEachMajor(t, func(t *testing.T, db *pgtest.DB) {
+		conn := connect(t, db)
+		only := schema.Options{OnlyInbox: true}
+		for name, migrate := range ways {
+			version1(t, conn)
+			if err := migrate(t, conn, only); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			if v, err := Version(deadline(t), conn); err != nil || v != 1 {
+				t.Errorf("%s: the schema is version %d, %v", name, v, err)
+			}
+			if err := migrate(t, conn, schema.Options{}); err != nil {
+				t.Fatalf("%s, all of it: %v", name, err)
+			}
+			if err := migrate(t, conn, only); err != nil {
+				t.Fatalf("%s, once more: %v", name, err)
+			}
+			cleanButForChecks(t, conn)
+			execSQL(t, conn, "create or replace function walpost.schema_version() returns integer language sql as 'select 99'")
+			if err := Apply(deadline(t), conn, only); err == nil || !strings.Contains(err.Error(), "newer walpost") {
+				t.Errorf("apply to a newer schema: %v", err)
+			}
+			if list, err := Check(deadline(t), conn, only); err != nil || len(list) != 1 || list[0].Found != "version 99" {
+				t.Errorf("check of a newer schema: %v, %v", list, err)
+			}
+			execSQL(t, conn, "drop schema walpost cascade; drop publication walpost")
+		}
+	})
+}
