@@ -294,4 +294,4 @@ func (r *round) history(ctx context.Context, began time.Time, claims []verdict.C
 }
 
 // quiet is the name of the time before the first fault.
-const quiet = "none yet"
+const quiet = "before the first fault"

@@ -4,8 +4,8 @@ package mutations
 var losses = []Mutation{
 	{
 		Mode:     "L1",
-		Prevents: "the confirmed position is the end of a commit as the server gave it, and nothing is added to it",
-		Guard:    "the end of a commit, taken as it came; instead the length of the message is added",
+		Prevents: "the confirmed position is the end of a commit exactly as the server sent it",
+		Guard:    "the commit's end LSN is used unchanged; without the guard, the message's length is added",
 		File:     "relay/session_read.go",
 		Old:      "\t\ts.pass.Seal(c.EndLSN)\n",
 		New:      "\t\tend := c.EndLSN\n\t\tfor range msg {\n\t\t\tend++\n\t\t}\n\t\ts.pass.Seal(end)\n",
@@ -13,8 +13,8 @@ var losses = []Mutation{
 	},
 	{
 		Mode:     "L1",
-		Prevents: "a status says the confirmed position itself",
-		Guard:    "the position in a status, told as it is; instead one is added",
+		Prevents: "a status has exactly the confirmed position",
+		Guard:    "the position in a status is sent unchanged; without the guard, one is added",
 		File:     "relay/replication/confirmer.go",
 		Old:      "\tlsn := c.position()\n\tc.buf =",
 		New:      "\tlsn := c.position()\n\tif lsn != 0 {\n\t\tlsn++\n\t}\n\tc.buf =",
@@ -22,8 +22,8 @@ var losses = []Mutation{
 	},
 	{
 		Mode:     "L1",
-		Prevents: "the position of a keepalive is taken as it is",
-		Guard:    "a keepalive's position, as it came; instead one is added",
+		Prevents: "the position of a keepalive is used unchanged",
+		Guard:    "a keepalive's position is used unchanged; without the guard, one is added",
 		File:     "relay/session_read.go",
 		Old:      "\ts.tracker.Idle(m.WALEnd)\n",
 		New:      "\ts.tracker.Idle(m.WALEnd + 1)\n",
@@ -31,8 +31,8 @@ var losses = []Mutation{
 	},
 	{
 		Mode:     "L2",
-		Prevents: "a transaction that was open while a later one was delivered arrives after a restart",
-		Guard:    "no row is judged by its WAL position; instead those below the furthest one seen are skipped",
+		Prevents: "a transaction that was still open while a later one was delivered arrives after a restart",
+		Guard:    "no row is skipped because of its WAL position; without the guard, rows below the furthest position are",
 		File:     "relay/replication/message.go",
 		Old:      "func parseCopyData(b []byte) (Message, error) {\n",
 		New: `var furthest uint64 // row that was seen
@@ -51,7 +51,7 @@ func parseCopyData(b []byte) (Message, error) {
 	{
 		Mode:     "L3",
 		Prevents: "every row of a COPY is an event",
-		Guard:    "no row is judged by its WAL position; instead a second one at the same position is skipped",
+		Guard:    "no row is skipped because of its WAL position; without the guard, a second row at the same position is",
 		File:     "relay/replication/message.go",
 		Old:      "func parseCopyData(b []byte) (Message, error) {\n",
 		New: `var before uint64 // where the last row stood
@@ -69,8 +69,8 @@ func parseCopyData(b []byte) (Message, error) {
 	},
 	{
 		Mode:     "L3",
-		Prevents: "every row of a COPY has a position of its own, by which consumers tell it from the others",
-		Guard:    "the number of a row in its transaction",
+		Prevents: "every row of a COPY has a position of its own, so that consumers can tell the rows apart",
+		Guard:    "each row is numbered in its transaction",
 		File:     "decoder/insert.go",
 		Old:      "\td.index++\n",
 		New:      "",
@@ -78,8 +78,8 @@ func parseCopyData(b []byte) (Message, error) {
 	},
 	{
 		Mode:     "L4",
-		Prevents: "a keepalive confirms nothing while an event is on its way or a transaction is open",
-		Guard:    "the window has to be empty for an idle position to count",
+		Prevents: "a keepalive confirms nothing while an event is unacked or a transaction is open",
+		Guard:    "a keepalive's position counts only if the window is empty",
 		File:     "relay/inflight/window.go",
 		Old:      "\tif w.empty() {\n\t\tw.confirm(walEnd, 0)\n\t}\n",
 		New:      "\tw.confirm(walEnd, 0)\n",
@@ -88,7 +88,7 @@ func parseCopyData(b []byte) (Message, error) {
 	{
 		Mode:     "L4",
 		Prevents: "a keepalive does not overtake the events that came in the same read",
-		Guard:    "the window learns of what was read before a keepalive is looked at",
+		Guard:    "the events of a read are added to the window before a keepalive in the same read is handled",
 		File:     "relay/session_read.go",
 		Old:      "\ts.handOver(s.stream.Flowing())\n\ts.tracker.Idle(m.WALEnd)\n",
 		New:      "\ts.tracker.Idle(m.WALEnd)\n",
@@ -96,8 +96,8 @@ func parseCopyData(b []byte) (Message, error) {
 	},
 	{
 		Mode:     "L5",
-		Prevents: "the slot never stands beyond what Kafka has acknowledged",
-		Guard:    "a commit alone confirms nothing; instead it confirms what was received",
+		Prevents: "the slot is never confirmed beyond the events that Kafka has acknowledged",
+		Guard:    "a received commit confirms nothing by itself; without the guard, it does",
 		File:     "relay/inflight/window.go",
 		Old:      "\tlast.end = end\n",
 		New:      "\tlast.end = end\n\tw.confirm(end, 0)\n",
@@ -105,8 +105,8 @@ func parseCopyData(b []byte) (Message, error) {
 	},
 	{
 		Mode:     "L6",
-		Prevents: "a batch is sent until it is in the log, whatever the error",
-		Guard:    "a failed batch stays the head of its lane; instead it is dropped and the lane goes on",
+		Prevents: "a batch is sent until it is in the log, whatever the error is",
+		Guard:    "a failed batch stays at the head of its lane; without the guard, it is dropped and the lane goes on",
 		File:     "sink/lane/settle.go",
 		Old:      "\t\tl.fail(o.Err)\n\t\tl.sender = nil\n\t\treturn Resend, nil\n",
 		New:      "\t\tl.fail(o.Err)\n\t\tl.pop()\n\t\treturn SendNext, nil\n",
@@ -114,8 +114,8 @@ func parseCopyData(b []byte) (Message, error) {
 	},
 	{
 		Mode:     "L6",
-		Prevents: "it stays however often it fails",
-		Guard:    "no number of failures ends the attempts; instead a thousand do",
+		Prevents: "a batch is sent again however often it fails",
+		Guard:    "no number of failures ends the attempts; without the guard, a thousand failures do",
 		File:     "sink/lane/settle.go",
 		Old:      "\t\tl.fail(o.Err)\n\t\tl.sender = nil\n\t\treturn Resend, nil\n",
 		New:      "\t\tl.fail(o.Err)\n\t\tl.sender = nil\n\t\tif l.failures > 1000 {\n\t\t\tl.pop()\n\t\t\treturn Empty, head\n\t\t}\n\t\treturn Resend, nil\n",
@@ -123,8 +123,8 @@ func parseCopyData(b []byte) (Message, error) {
 	},
 	{
 		Mode:     "L6",
-		Prevents: "an event that ends its connection each time it is sent waits, and nothing passes it",
-		Guard:    "it stays the head of its lane; instead it is dropped and the lane goes on",
+		Prevents: "an event whose connection ends each time it is sent waits, and no later event overtakes it",
+		Guard:    "the event stays at the head of its lane; without the guard, it is dropped and the lane goes on",
 		File:     "sink/lane/settle.go",
 		Old:      "\t\tl.unclear, l.sender = true, nil\n\t\treturn Resend, nil\n",
 		New:      "\t\tl.pop()\n\t\treturn SendNext, nil\n",
@@ -132,8 +132,8 @@ func parseCopyData(b []byte) (Message, error) {
 	},
 	{
 		Mode:     "L6",
-		Prevents: "the parts of a batch that ended its connection are no duplicates to a broker that has the whole",
-		Guard:    "a new producer id, for nobody has said what became of the whole; instead the sequences are used again",
+		Prevents: "if the connection ended on a batch, a broker that already has the batch does not take its parts for duplicates",
+		Guard:    "the lane takes a new producer id, because the whole batch may be in the log; without the guard, the sequences are used again",
 		File:     "sink/lane/settle.go",
 		Old:      "\t\t\treturn Renew, nil // nobody",
 		New:      "\t\t\treturn SendNext, nil // nobody",
@@ -142,7 +142,7 @@ func parseCopyData(b []byte) (Message, error) {
 	{
 		Mode:     "L6",
 		Prevents: "the confirmed position is the end of an unbroken run of acknowledged transactions",
-		Guard:    "an acknowledgement counts in its order only; instead it confirms its own transaction",
+		Guard:    "an ack counts only in WAL order; without the guard, it confirms its own transaction",
 		File:     "relay/inflight/window.go",
 		Old:      "\tif done {\n\t\tw.settle()\n\t}\n\treturn commit, done\n",
 		New:      "\tif done {\n\t\tw.confirm(e.end, commit)\n\t\tw.settle()\n\t}\n\treturn commit, done\n",
@@ -150,8 +150,8 @@ func parseCopyData(b []byte) (Message, error) {
 	},
 	{
 		Mode:     "L7",
-		Prevents: "a large transaction arrives without what was undone of it, and with all the rest",
-		Guard:    "protocol version 1, in which only committed rows come; instead transactions are streamed as they are written",
+		Prevents: "a large transaction arrives without the rows that were rolled back to a savepoint, and with all others",
+		Guard:    "protocol version 1 sends committed rows only; without the guard, transactions are streamed while they are written",
 		File:     "relay/replication/start.go",
 		Old:      `options := "proto_version '1', publication_names "`,
 		New:      `options := "proto_version '2', streaming 'on', publication_names "`,
@@ -159,8 +159,8 @@ func parseCopyData(b []byte) (Message, error) {
 	},
 	{
 		Mode:     "L8",
-		Prevents: "a transaction that was read by half is not confirmed by a stop",
-		Guard:    "only its commit ends a transaction; instead the stop of the relay does",
+		Prevents: "a stop does not confirm a transaction of which only a part was read",
+		Guard:    "only the commit ends a transaction; without the guard, the relay's stop does",
 		File:     "relay/session.go",
 		Old:      "\tlsn, _ := s.tracker.Confirmed()\n",
 		New:      "\tlsn, _ := s.tracker.Confirmed()\n\tif s.leaving.Err() != nil {\n\t\tfor tx := range uint64(1000) {\n\t\t\tlsn = max(lsn, s.tracker.Beyond(tx))\n\t\t}\n\t}\n",
@@ -169,7 +169,7 @@ func parseCopyData(b []byte) (Message, error) {
 	{
 		Mode:     "L9",
 		Prevents: "a message that walpost does not know stops it with a reason",
-		Guard:    "the error of an unknown message",
+		Guard:    "an unknown message is an error",
 		File:     "decoder/decoder.go",
 		Old:      "\t\terr = fmt.Errorf(\"type %q is not one of protocol 1 without streaming\", msg[0])\n",
 		New:      "",
@@ -177,8 +177,8 @@ func parseCopyData(b []byte) (Message, error) {
 	},
 	{
 		Mode:     "L9",
-		Prevents: "no commit is decoded that would cover a row which was not",
-		Guard:    "the decoder's first error stays",
+		Prevents: "after a row that cannot be decoded, no later commit is decoded, so none can confirm past it",
+		Guard:    "the decoder returns its first error from then on",
 		File:     "decoder/decoder.go",
 		Old:      "\td.err = e\n",
 		New:      "",
@@ -186,8 +186,8 @@ func parseCopyData(b []byte) (Message, error) {
 	},
 	{
 		Mode:     "L9",
-		Prevents: "a row that cannot be decoded stops the relay with a reason, once all before it is confirmed",
-		Guard:    "an error of the decoder's ends the session; instead it is passed over",
+		Prevents: "a row that cannot be decoded stops the relay with a reason, after everything before it is confirmed",
+		Guard:    "a decoder error ends the session; without the guard, it is ignored",
 		File:     "relay/session_read.go",
 		Old:      "\t\ts.tracker.Rejected(s.pass.AtHand(), s.unfit(err))\n\t\treturn errRefused\n",
 		New:      "\t\treturn nil\n",
@@ -195,8 +195,8 @@ func parseCopyData(b []byte) (Message, error) {
 	},
 	{
 		Mode:     "L9",
-		Prevents: "an event that can never be a record stops the relay with a reason",
-		Guard:    "an event that the sink refuses ends the session; instead it is passed over",
+		Prevents: "an event that can never become a record stops the relay with a reason",
+		Guard:    "an event that the sink refuses ends the session; without the guard, it is skipped",
 		File:     "relay/session_read.go",
 		Old:      "\t\ts.tracker.Rejected(tx, err)\n\t\treturn errRefused\n",
 		New:      "\t\ts.tracker.HandOver(&s.pass)\n\t\ts.tracker.Acked([]schema.Run{{Tx: tx, Rows: 1}}, 0)\n\t\treturn nil\n",
@@ -204,8 +204,8 @@ func parseCopyData(b []byte) (Message, error) {
 	},
 	{
 		Mode:     "L9",
-		Prevents: "an event that the brokers refuse for good is reported, and nothing behind it leaves",
-		Guard:    "a lane stops behind a refused event; instead it takes the event for delivered",
+		Prevents: "an event that the brokers refuse for good is reported, and no later event of its partition is sent",
+		Guard:    "a lane stops at a refused event; without the guard, it treats the event as delivered",
 		File:     "sink/lane/settle.go",
 		Old:      "\t\t\tl.state = stopped\n\t\t\treturn Reject, head\n",
 		New:      "\t\t\tl.pop()\n\t\t\treturn SendNext, head\n",
@@ -213,8 +213,8 @@ func parseCopyData(b []byte) (Message, error) {
 	},
 	{
 		Mode:     "L10",
-		Prevents: "a slot that is gone stops the relay, which says what is in no slot",
-		Guard:    "a slot that was streamed from is not made again",
+		Prevents: "a missing slot stops the relay, and the error says which events are in no slot",
+		Guard:    "a slot that walpost has streamed from is not created again",
 		File:     "relay/postgres/slot.go",
 		Old:      "\tcase state != nil && state.Phase == PhaseStreaming:\n\t\treturn src.missingSlot(state)\n",
 		New:      "",
@@ -222,8 +222,8 @@ func parseCopyData(b []byte) (Message, error) {
 	},
 	{
 		Mode:     "L10",
-		Prevents: "a slot that stands ahead of where walpost left it stops the relay, which says so",
-		Guard:    "the slot's position is compared with what was recorded at a clean stop",
+		Prevents: "a slot that is ahead of where walpost left it stops the relay, and the error says so",
+		Guard:    "the slot's position is compared with the one that was recorded at a clean stop",
 		File:     "relay/postgres/slot.go",
 		Old:      "\tcase s.ahead && !s.Active: //",
 		New:      "\tcase false: //",
@@ -232,7 +232,7 @@ func parseCopyData(b []byte) (Message, error) {
 	{
 		Mode:     "L11",
 		Prevents: "every produce request asks for the acknowledgement of all in-sync replicas",
-		Guard:    "acks=all in the request; instead the leader's is enough",
+		Guard:    "requests have acks=all; without the guard, the leader's acknowledgement is enough",
 		File:     "sink/wire/splice.go",
 		Old:      "r := &sarama.ProduceRequest{RequiredAcks: sarama.WaitForAll,",
 		New:      "r := &sarama.ProduceRequest{RequiredAcks: sarama.WaitForLocal,",
@@ -240,8 +240,8 @@ func parseCopyData(b []byte) (Message, error) {
 	},
 	{
 		Mode:     "L12",
-		Prevents: "a cluster that takes the place of another gets no batch under a producer id of that one",
-		Guard:    "the cluster of a lane's producer id is compared with the connection's",
+		Prevents: "a cluster that replaces another gets no batch with a producer id of the old cluster",
+		Guard:    "the cluster of a lane's producer id is compared with the cluster of the connection",
 		File:     "sink/lane/send.go",
 		Old:      "\tother := l.id.Cluster != cluster\n",
 		New:      "\tother := false\n",
@@ -249,7 +249,7 @@ func parseCopyData(b []byte) (Message, error) {
 	},
 	{
 		Mode:     "L12",
-		Prevents: "a topic that comes back after it was forgotten gets no sequence a second time",
+		Prevents: "a topic that is used again after it was forgotten gets no sequence a second time",
 		Guard:    "lanes that are opened after a topic was forgotten begin with another producer id",
 		File:     "sink/topic_forget.go",
 		Old:      "\t\tp.ids.spend()\n",
@@ -258,8 +258,8 @@ func parseCopyData(b []byte) (Message, error) {
 	},
 	{
 		Mode:     "L12",
-		Prevents: "a sequence that the broker has seen of somebody else is no success",
-		Guard:    "a duplicate sequence is success only if an earlier attempt may have arrived",
+		Prevents: "a sequence that the broker has from another producer does not count as success",
+		Guard:    "\"duplicate sequence\" counts as success only if an earlier attempt may have reached the log",
 		File:     "sink/lane/settle.go",
 		Old:      "\t\tif v = kafkaerror.Lost; l.unclear {\n",
 		New:      "\t\tif v = kafkaerror.Lost; true {\n",

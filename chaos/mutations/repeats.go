@@ -5,8 +5,8 @@ package mutations
 var repeats = []Mutation{
 	{
 		Mode:     "D1",
-		Prevents: "progress is confirmed within a tenth of a second, also while more comes all the time",
-		Guard:    "progress is a reason for a status; instead only the timer and the server's questions are",
+		Prevents: "progress is confirmed within a tenth of a second, even while more events come all the time",
+		Guard:    "progress causes a status; without the guard, only the timer and the server's requests do",
 		File:     "relay/replication/confirmer.go",
 		Old:      "(asked || c.position() != c.last)",
 		New:      "asked",
@@ -14,8 +14,8 @@ var repeats = []Mutation{
 	},
 	{
 		Mode:     "D2",
-		Prevents: "after a clean restart nothing comes again",
-		Guard:    "the end of the commit record is confirmed; instead its start is",
+		Prevents: "after a clean restart no event is delivered again",
+		Guard:    "the end of the commit record is confirmed; without the guard, its start is",
 		File:     "relay/session_read.go",
 		Old:      "\t\ts.pass.Seal(c.EndLSN)\n",
 		New:      "\t\ts.pass.Seal(c.LSN)\n",
@@ -23,8 +23,8 @@ var repeats = []Mutation{
 	},
 	{
 		Mode:     "D2",
-		Prevents: "what is acknowledged while the relay leaves is confirmed before it goes",
-		Guard:    "a last status at the end of a session",
+		Prevents: "events that are acknowledged while the relay stops are confirmed before it ends",
+		Guard:    "a session ends with a last status",
 		File:     "relay/replication/confirmer.go",
 		Old:      "\tif c.status(false) == nil {\n\t\tc.send([]byte{'c', 0, 0, 0, 4}, sendLimit)\n\t}\n",
 		New:      "\tc.send([]byte{'c', 0, 0, 0, 4}, sendLimit)\n",
@@ -32,8 +32,8 @@ var repeats = []Mutation{
 	},
 	{
 		Mode:     "D3",
-		Prevents: "a batch has a producer id, by which brokers know it when it comes again",
-		Guard:    "the producer id in a batch; instead there is none",
+		Prevents: "a batch has a producer id, by which brokers recognise a retry",
+		Guard:    "a batch has a producer id; without the guard, it has none",
 		File:     "sink/lane/send.go",
 		Old:      "recordbatch.Stamp{ProducerID: l.id.Producer, Epoch: l.id.Epoch, Sequence: l.numbered[0].seq}",
 		New:      "recordbatch.Stamp{ProducerID: -1, Epoch: -1, Sequence: -1}",
@@ -42,7 +42,7 @@ var repeats = []Mutation{
 	{
 		Mode:     "D3",
 		Prevents: "a retry has the sequence of the first attempt",
-		Guard:    "the same bytes are sent again; instead the batch is numbered and sealed anew",
+		Guard:    "a retry sends the same bytes; without the guard, the batch gets new sequences",
 		File:     "sink/lane/send.go",
 		Old:      "\tif head.Wire() == nil {\n",
 		New:      "\tif l.failures > 0 {\n\t\thead.records.Restamp(recordbatch.Stamp{ProducerID: stamp.ProducerID, Epoch: stamp.Epoch, Sequence: l.id.advance(head.Count())})\n\t}\n\tif head.Wire() == nil {\n",
@@ -51,7 +51,7 @@ var repeats = []Mutation{
 	{
 		Mode:     "D3",
 		Prevents: "a retry has the producer id of the first attempt",
-		Guard:    "a lost answer is no reason for a new identity; instead it is",
+		Guard:    "a lost answer does not change the producer id; without the guard, it does",
 		File:     "sink/lane/settle.go",
 		Old:      "\t\tl.fail(o.Err)\n\t\tl.sender = nil\n\t\treturn Resend, nil\n",
 		New:      "\t\tl.fail(o.Err)\n\t\tl.sender = nil\n\t\tif v == kafkaerror.Unclear {\n\t\t\treturn Renew, nil\n\t\t}\n\t\treturn Resend, nil\n",
@@ -59,8 +59,8 @@ var repeats = []Mutation{
 	},
 	{
 		Mode:     "D4",
-		Prevents: "an event's id is the row's, in every delivery",
-		Guard:    "the id header is the id column; instead it is made up when the event is sent",
+		Prevents: "an event has the row's id in every delivery",
+		Guard:    "the header id is the column id; without the guard, it is made up when the event is sent",
 		File:     "sink/record/composer.go",
 		Old:      "recordbatch.Header{Name: nameID, Value: ev.Values[schema.ID]}",
 		New:      "recordbatch.Header{Name: nameID, Value: []byte(c.now.String())}",
@@ -68,8 +68,8 @@ var repeats = []Mutation{
 	},
 	{
 		Mode:     "D4",
-		Prevents: "an event that comes again has the position that it had",
-		Guard:    "rows are counted from the beginning of their transaction; instead from that of the session",
+		Prevents: "an event that is delivered again has the same position as before",
+		Guard:    "rows are counted from the start of their transaction; without the guard, from the start of the session",
 		File:     "decoder/decoder.go",
 		Old:      "d.open, d.index, d.begin = true, 0, b",
 		New:      "d.open, d.begin = true, b",
