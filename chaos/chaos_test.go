@@ -9,8 +9,8 @@ import (
 	"walpost/internal/testenv/need"
 )
 
-// TestShort is `make chaos` in short: one round, in which each fault that takes no more than seconds comes once, and one broker dies. In the
-// short size each promise has the test that the table in mutations names.
+// TestShort is a short `make chaos`: one round in which each fault that takes only seconds comes once. In the short size, each promise has the
+// test that the table in mutations names.
 func TestShort(t *testing.T) {
 	long.Only(t)
 	rig, err := newRig(t.Context())
@@ -37,11 +37,11 @@ func TestShort(t *testing.T) {
 		t.Log(rep.findings)
 	}
 	if book.sum.Times != len(known) || book.sum.Committed < 100*len(known) {
-		t.Errorf("%d of %d faults, %d rows: the run shows nothing", book.sum.Times, len(known), book.sum.Committed)
+		t.Errorf("%d of %d faults, %d rows: too few to show anything", book.sum.Times, len(known), book.sum.Committed)
 	}
 }
 
-// A seed decides which faults come, and each kind comes.
+// The seed alone decides the order of the faults, and each kind comes.
 func TestScheduleIsTheSeeds(t *testing.T) {
 	list := func(faults []fault) (list []string) {
 		for _, f := range faults {
@@ -52,7 +52,7 @@ func TestScheduleIsTheSeeds(t *testing.T) {
 	known := faults()
 	one, again, other := list(schedule(known, 1000, 5)), list(schedule(known, 1000, 5)), list(schedule(known, 1000, 6))
 	if !slices.Equal(one, again) || slices.Equal(one, other) || len(one) < 1000 {
-		t.Errorf("%d faults; the same again: %t; another seed's: %t", len(one), slices.Equal(one, again), slices.Equal(one, other))
+		t.Errorf("%d faults; the same seed repeats them: %t; so does another seed: %t", len(one), slices.Equal(one, again), slices.Equal(one, other))
 	}
 	for _, f := range known {
 		if !slices.Contains(one, f.name) {
@@ -60,15 +60,15 @@ func TestScheduleIsTheSeeds(t *testing.T) {
 		}
 	}
 	if parts := rounds(schedule(known, 1000, 5), 25); !slices.Equal(list(slices.Concat(parts...)), one) {
-		t.Error("the rounds are not the schedule")
+		t.Error("the rounds together are not the schedule")
 	}
 }
 
-// The page that is written says what was counted.
+// The ledger has the sums of the reports.
 func TestLedgerAddsUp(t *testing.T) {
 	l := newLedger(1)
 	for i := range 3 {
-		rep := report{round: i, rows: 1234, entries: []entry{{fault: quiet}, {fault: "a", recovery: time.Duration(i+1) * time.Second, beyond: int64(i) << 20}}}
+		rep := report{round: i, rows: 1234, entries: []entry{{fault: beforeFaults}, {fault: "a", recovery: time.Duration(i+1) * time.Second, beyond: int64(i) << 20}}}
 		rep.entries[1].Committed, rep.entries[1].Again, rep.entries[1].Stall = 1000, i, time.Duration(i)*time.Second
 		l.add(rep)
 	}

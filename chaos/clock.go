@@ -14,14 +14,14 @@ import (
 	"walpost/internal/testenv/program"
 )
 
-// The clock of one process cannot be moved: the system's would be everybody's. So a second relay is built, the same but for package time,
-// whose wall clock is ahead by what a file says. Its monotonic clock, by which timers run, is the system's, as when an operator or NTP
-// sets the time.
+// The clock of a single process cannot be changed: all processes share the system's clock. So a second relay is built with a changed package
+// time. Its wall clock is ahead by the seconds in a file. Its monotonic clock, by which timers run, is the system's, just as when an operator or
+// NTP sets the time.
 
-// clockVariable names, to that relay, the file with the seconds.
+// clockVariable is the environment variable that names the file with the seconds.
 const clockVariable = "CHAOS_CLOCK"
 
-// jumpSource goes into package time.
+// jumpSource is a file that is added to package time.
 const jumpSource = `package time
 
 import (
@@ -31,7 +31,7 @@ import (
 
 var jumpBy atomic.Int64
 
-// jump returns the seconds in the file. Now is called where nothing may be read, so that is done aside.
+// jump returns the seconds in the file. Now is called where no file may be read, so another goroutine reads it.
 func jump() int64 { return jumpBy.Load() }
 
 func init() {
@@ -67,13 +67,13 @@ func jumpRead(name string) {
 }
 `
 
-// nowBegins is how time.Now begins, and nowJumps how it does then.
+// nowBegins is the beginning of time.Now, and nowJumps its replacement.
 const (
 	nowBegins = "func Now() Time {\n\tsec, nsec, mono := runtimeNow()\n"
 	nowJumps  = nowBegins + "\tsec += jump()\n"
 )
 
-// jumping returns the relay whose clock can jump, which is built when it is first asked for.
+// jumping returns the binary of the relay whose clock can jump. It is built at the first call.
 func (r *rig) jumping(ctx context.Context) (binary string, err error) {
 	binary = r.home.Path("walpost-jumping")
 	if _, err := os.Stat(binary); err == nil {
@@ -89,7 +89,7 @@ func (r *rig) jumping(ctx context.Context) (binary string, err error) {
 		return "", err
 	}
 	if strings.Count(string(source), nowBegins) != 1 {
-		return "", fmt.Errorf("package time of %s begins time.Now otherwise: bring chaos/clock.go up to date", runtime.Version())
+		return "", fmt.Errorf("change time.Now of %s: its source does not begin as expected: update chaos/clock.go", runtime.Version())
 	}
 	files := map[string]string{"time.go": strings.Replace(string(source), nowBegins, nowJumps, 1), "jump.go": jumpSource}
 	overlay := struct{ Replace map[string]string }{make(map[string]string)}
@@ -109,12 +109,12 @@ func (r *rig) jumping(ctx context.Context) (binary string, err error) {
 		return "", err
 	}
 	if err := program.Build(ctx, binary, "-trimpath", "-overlay", list); err != nil {
-		return "", fmt.Errorf("with a clock that jumps: %w", err)
+		return "", fmt.Errorf("build walpost with a clock that jumps: %w", err)
 	}
 	return binary, nil
 }
 
-// setClock puts the relay's clock ahead, or back.
+// setClock sets how far the relay's clock is ahead, or behind if by is negative.
 func (r *rig) setClock(by time.Duration) error {
 	_, err := r.home.WriteFile("clock", fmt.Appendf(nil, "%d", int64(by/time.Second)))
 	return err

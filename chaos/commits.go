@@ -11,8 +11,8 @@ import (
 	"walpost/chaos/verdict"
 )
 
-// commits reads the order of commits from a second slot, which nobody advances. The server's own WAL is the only witness of it: writers
-// do not learn whose COMMIT was first. The bytes are read by a parser that walpost does not use for that.
+// commits reads the committed rows, in commit order, from a second slot, which nobody advances. Only the server's WAL has this order:
+// writers do not learn whose COMMIT was first. The messages are parsed by pglogrepl, not by walpost's decoder.
 func commits(ctx context.Context, conn *pgx.Conn, slot, database string) ([]verdict.Row, error) {
 	if _, err := conn.Exec(ctx, "SET timezone = 'UTC'"); err != nil {
 		return nil, err
@@ -40,7 +40,7 @@ func commits(ctx context.Context, conn *pgx.Conn, slot, database string) ([]verd
 	return p.rows, messages.Err()
 }
 
-// peeked is what was read of the slot.
+// peeked collects the rows that are read from the slot.
 type peeked struct {
 	database  string // and, with a dot, what topics' names begin with
 	relations map[uint32]*pglogrepl.RelationMessage
@@ -58,7 +58,7 @@ func (p *peeked) take(message pglogrepl.Message) error {
 	case *pglogrepl.InsertMessage:
 		relation := p.relations[m.RelationID]
 		if relation == nil {
-			return fmt.Errorf("row of relation %d, which was not described", m.RelationID)
+			return fmt.Errorf("read a row of relation %d: no relation message came before it", m.RelationID)
 		}
 		values := make(map[string][]byte, len(m.Tuple.Columns)) // without those that are NULL
 		for i, c := range m.Tuple.Columns {

@@ -13,7 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// content is a number that stands for all that a consumer gets of an event: key, value and every header. nil is null.
+// content returns a hash of everything that a consumer gets of an event: key, value and every header. nil means null.
 func content(key, value []byte, headers []kgo.RecordHeader) uint64 {
 	h := fnv.New64a()
 	put := func(p []byte) {
@@ -21,12 +21,12 @@ func content(key, value []byte, headers []kgo.RecordHeader) uint64 {
 		if p == nil {
 			length = -1
 		}
-		_ = binary.Write(h, binary.BigEndian, length) // a hash takes everything
+		_ = binary.Write(h, binary.BigEndian, length) // a hash returns no error
 		h.Write(p)
 	}
 	put(key)
 	put(value)
-	// Their order is not promised.
+	// The order of headers is not promised.
 	sorted := slices.SortedFunc(slices.Values(headers), func(a, b kgo.RecordHeader) int { return strings.Compare(a.Key, b.Key) })
 	for _, one := range sorted {
 		put([]byte(one.Key))
@@ -35,8 +35,8 @@ func content(key, value []byte, headers []kgo.RecordHeader) uint64 {
 	return h.Sum64()
 }
 
-// contentOfRow is what the record of a row has to be in profile cloudevents: the index-th that its transaction inserted, on timeline 1, on
-// which a new server is.
+// contentOfRow returns the content that the record of a row must have in profile cloudevents. index is the number of the row in its
+// transaction. The server is new, so it is on timeline 1.
 func contentOfRow(database string, values map[string][]byte, created time.Time, begin *pglogrepl.BeginMessage, index int) (uint64, error) {
 	var headers []kgo.RecordHeader
 	add := func(name, value string) { headers = append(headers, kgo.RecordHeader{Key: name, Value: []byte(value)}) }

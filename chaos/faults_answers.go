@@ -7,8 +7,8 @@ import (
 	"walpost/chaos/kafkaproxy"
 )
 
-// answerFaults are what a broker may answer a produce request, a fault for each code: in its place, or after it has appended, where its
-// own answer may mean that too.
+// answerFaults are the errors that a broker may return to a produce request, a fault for each code. The proxy returns the error instead of
+// the broker, or after the broker has appended the records if the code can mean that too.
 func answerFaults() []fault {
 	all := []fault{
 		{"Kafka: the connection dies after the append", 60, brief, func(ctx context.Context, r *round) error {
@@ -19,13 +19,13 @@ func answerFaults() []fault {
 		all = append(all, fault{"Kafka answers " + code.Name, 4, brief, func(ctx context.Context, r *round) error {
 			return r.used(ctx)(r.toKafka.Answer(code.Number, 1+r.r.IntN(3)))
 		}})
-		if code.Ambiguous { // after the others no broker has appended
+		if code.Ambiguous { // the other codes promise that nothing was appended
 			all = append(all, fault{"Kafka appends, and answers " + code.Name, 8, brief, func(ctx context.Context, r *round) error {
 				return r.used(ctx)(r.toKafka.Mask(code.Number, 1+r.r.IntN(3)))
 			}})
 		}
 	}
-	for _, api := range kafkaproxy.Besides {
+	for _, api := range kafkaproxy.OtherAPIs {
 		for i, code := range api.Codes {
 			traits := trait(0)
 			if i == 0 {
@@ -39,7 +39,8 @@ func answerFaults() []fault {
 	return all
 }
 
-// deny lets a relay that starts meet answers to what it asks then. What it does not ask again by itself it asks when connections are cut.
+// deny restarts the relay and returns errors to the requests that it sends while it starts. A request that the relay does not repeat by itself
+// is repeated after a cut of its connections.
 func (r *round) deny(ctx context.Context, api *kafkaproxy.API, code int16) error {
 	if err := r.relay.stop(ctx); err != nil {
 		return err
@@ -66,7 +67,7 @@ func (r *round) deny(ctx context.Context, api *kafkaproxy.API, code int16) error
 	}
 }
 
-// used waits until produce requests have met a fault of the proxy's.
+// used returns a function that waits until the requests that a fault of the proxy is for have been affected by it.
 func (r *round) used(ctx context.Context) func(*kafkaproxy.Fault, error) error {
 	return func(f *kafkaproxy.Fault, err error) error {
 		if err != nil {

@@ -9,10 +9,10 @@ import (
 	"walpost/internal/testenv/poll"
 )
 
-// clockOfRelay needs another relay, which is built before the round.
+// clockOfRelay is a fault that needs another binary, which is built before the round.
 const clockOfRelay = "clock of the relay: two hours ahead, then behind, then right"
 
-// relayOff is how far off that clock is.
+// relayOff is how wrong that clock is.
 const relayOff = 2 * time.Hour
 
 func clockFaults() []fault {
@@ -38,15 +38,15 @@ func clockFaults() []fault {
 	}
 }
 
-// restart stops the relay and starts another program in its place, with more in its environment.
+// restart stops the relay and starts another program in its place, with more environment variables.
 func (r *round) restart(ctx context.Context, program string, env ...string) error {
 	if err := r.relay.stop(ctx); err != nil {
-		return fmt.Errorf("before another relay is started: %w", err)
+		return fmt.Errorf("restart the relay: %w", err)
 	}
-	return r.relay.become(program, env...)
+	return r.relay.replace(program, env...)
 }
 
-// awaitClock waits until the relay shows a clock that is so far ahead.
+// awaitClock waits until the relay's clock is that far ahead.
 func (r *round) awaitClock(ctx context.Context, ahead time.Duration) error {
 	return poll.Until(ctx, func() (bool, error) {
 		at, err := r.relay.clock(ctx)

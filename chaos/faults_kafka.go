@@ -49,7 +49,7 @@ func kafkaFaults() []fault {
 			if err := r.kafka.Freeze(id); err != nil {
 				return err
 			}
-			if err := r.hold(ctx, 2*time.Second, 14*time.Second); err != nil { // longer than its session with the controller
+			if err := r.hold(ctx, 2*time.Second, 14*time.Second); err != nil { // at times longer than the broker's session with the controller
 				return err
 			}
 			return errors.Join(r.kafka.Thaw(id), topics.AwaitLeaders(ctx, r.client, r.topics()...))
@@ -66,7 +66,7 @@ func kafkaFaults() []fault {
 			if err := topics.Grow(ctx, r.client, r.topic(payments)); err != nil {
 				return err
 			}
-			return errors.Join(r.toKafka.Cut(), r.awaitUse(ctx, r.topic(payments))) // what fails is looked into
+			return errors.Join(r.toKafka.Cut(), r.awaitUse(ctx, r.topic(payments))) // the cut makes the relay query the metadata at once
 		}},
 		{"Kafka: partitions added, while nothing fails", 2, 0, func(ctx context.Context, r *round) error {
 			return errors.Join(topics.Grow(ctx, r.client, r.topic(payments)), r.awaitUse(ctx, r.topic(payments)))
@@ -76,7 +76,7 @@ func kafkaFaults() []fault {
 
 func (r *round) broker() int { return 1 + r.r.IntN(brokers) }
 
-// back starts a broker again and waits until it follows.
+// back starts a broker again and waits until its replicas are in sync.
 func (r *round) back(ctx context.Context, id int) error {
 	if err := r.kafka.StartNode(ctx, id); err != nil {
 		return err
@@ -84,7 +84,7 @@ func (r *round) back(ctx context.Context, id int) error {
 	return topics.AwaitLeaders(ctx, r.client, r.topics()...)
 }
 
-// without kills n brokers at once for a while. A majority of the controllers may be gone with them.
+// without kills n brokers at once for a while. The controllers may lose their majority by that.
 func (r *round) without(ctx context.Context, n int, gone time.Duration) error {
 	first := r.broker()
 	ids := make([]int, n)
@@ -97,12 +97,12 @@ func (r *round) without(ctx context.Context, n int, gone time.Duration) error {
 	if err := r.hold(ctx, gone, gone+2*time.Second); err != nil {
 		return err
 	}
-	// The reader has to have been stopped by the budget, or the outage was none to it.
+	// The outage has to last until the budget has stopped the reader, or it would test nothing.
 	if err := r.relay.awaitFull(ctx); err != nil {
 		return err
 	}
 	started := make(chan error, n)
-	for _, id := range ids { // each is up only when a majority is
+	for _, id := range ids { // no broker is up before a majority is, so they start together
 		go func() { started <- r.kafka.StartNode(ctx, id) }()
 	}
 	var err error
@@ -112,7 +112,7 @@ func (r *round) without(ctx context.Context, n int, gone time.Duration) error {
 	return errors.Join(err, topics.AwaitLeaders(ctx, r.client, r.topics()...))
 }
 
-// stalledKafka lets the connections stall that are there. New ones are carried: the relay has to find out and to make them.
+// stalledKafka stalls the existing connections. New ones work: the relay has to notice and to connect again.
 func stalledKafka(up, down bool) func(ctx context.Context, r *round) error {
 	return func(ctx context.Context, r *round) error {
 		if err := r.toKafka.Stall(up, down); err != nil {
@@ -123,18 +123,18 @@ func stalledKafka(up, down bool) func(ctx context.Context, r *round) error {
 	}
 }
 
-// awaitUse waits until there is something in each partition of a topic.
+// awaitUse waits until each partition of a topic has a record.
 func (r *round) awaitUse(ctx context.Context, topic string) error {
 	return poll.Until(ctx, func() (bool, error) {
 		ends, err := topics.Ends(ctx, r.client, topic)
 		if err != nil {
-			return false, nil // leaders that are being chosen
+			return false, nil // leaders are being elected
 		}
 		return !slices.Contains(slices.Collect(maps.Values(ends)), 0), nil
 	})
 }
 
-// recreate deletes a topic and, a while later, creates it again. What it held is read before.
+// recreate reads a topic, deletes it and, a while later, creates it again.
 func (r *round) recreate(ctx context.Context, topic string) error {
 	purge := verdict.Purge{Topic: topic}
 	err := r.ask(ctx, func(conn *pgx.Conn) (done bool, err error) {
@@ -162,6 +162,6 @@ func (r *round) recreate(ctx context.Context, topic string) error {
 	}
 	return poll.Until(ctx, func() (bool, error) {
 		err := kafkatest.CreateTopic(ctx, r.kafka.Brokers(), topic, 2, settings(doomed))
-		return err == nil, nil // until the deletion has come through, it exists
+		return err == nil, nil // it exists until the deletion is complete
 	})
 }

@@ -5,14 +5,14 @@ import (
 	"time"
 )
 
-// loadFaults are what services do to a relay.
+// loadFaults are caused by services.
 func loadFaults() []fault {
 	return []fault{
 		{"a transaction larger than relay.max_in_flight_bytes", 5, brief, func(ctx context.Context, r *round) error {
 			const average = maxPayload / 2
 			return r.load.insertBulk(ctx, int(r.budget/average*5/4))
 		}},
-		// walpost takes created_at for ce_time, and for the record's timestamp.
+		// walpost uses created_at as ce_time, and as the record's timestamp.
 		{"clock of the services: ten years ahead, then behind", 10, brief, func(ctx context.Context, r *round) error {
 			defer r.load.clock.Store(0)
 			for _, ahead := range []time.Duration{10 * 365 * 24 * time.Hour, -10 * 365 * 24 * time.Hour} {

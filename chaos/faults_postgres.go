@@ -7,7 +7,7 @@ import (
 	"walpost/internal/pgtest"
 )
 
-// Faults that come amid others, too.
+// Names of faults that also come during an outage of Kafka.
 const (
 	cutPostgres   = "Postgres: the relay's connections cut"
 	crashed       = "Postgres: crash (immediate stop)"
@@ -28,7 +28,7 @@ func postgresFaults() []fault {
 	}
 }
 
-// stalled lets the connections stall until the relay has found that out by itself; then they are cut, for nobody else ends them.
+// stalled stalls the connections until the relay has noticed and recovered. Then it cuts them, because nothing else ends them.
 func stalled(up, down bool) func(ctx context.Context, r *round) error {
 	return func(ctx context.Context, r *round) error {
 		r.toPG.Stall(up, down)
@@ -40,10 +40,10 @@ func stalled(up, down bool) func(ctx context.Context, r *round) error {
 
 func restarted(mode pgtest.Mode) func(ctx context.Context, r *round) error {
 	return func(ctx context.Context, r *round) error {
-		limit, cancel := context.WithTimeout(ctx, 10*time.Second) // a relay must not hold a stopping server up
+		limit, cancel := context.WithTimeout(ctx, 10*time.Second) // a relay must not hold up a server that shuts down
 		defer cancel()
 		if err := r.postgres.Stop(limit, mode); err != nil {
-			r.stuck = append(r.stuck, "Postgres does not stop: "+err.Error())
+			r.stuck = append(r.stuck, "Postgres does not shut down: "+err.Error())
 			r.postgres.Kill()
 		}
 		if r.r.IntN(2) == 0 {

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Faults that come amid others, too.
+// Names of faults that also come during an outage of Kafka.
 const (
 	killed  = "relay: kill -9"
 	stopped = "relay: SIGTERM, started again"
@@ -14,7 +14,7 @@ const (
 
 func relayFaults() []fault {
 	return []fault{
-		// At any point: of a run, and of the start after it.
+		// The kill comes at any point, also during a start.
 		{killed, 190, brief | repeats, func(ctx context.Context, r *round) error {
 			for range 1 + r.r.IntN(3) {
 				if err := r.hold(ctx, 0, 400*time.Millisecond); err != nil {

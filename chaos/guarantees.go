@@ -18,7 +18,7 @@ import (
 //go:embed guarantees.md.tmpl
 var guaranteesText string
 
-// guarantees is what docs/guarantees.md is made of.
+// guarantees has the figures of docs/guarantees.md.
 type guarantees struct {
 	Postgres, Kafka, Machine, Version string
 	Writers, Largest, Rounds          int
@@ -33,18 +33,18 @@ type guarantees struct {
 	Mutations                         []mutations.Outcome
 }
 
-// guarantees is the ledger with all that explains it.
+// guarantees returns the figures of the page: the ledger, and the facts of the run that explain it.
 func (l *ledger) guarantees(o options, r *rig) guarantees {
 	return guarantees{
 		Postgres: r.postgres.Version(), Kafka: kafkatest.Version, Machine: fmt.Sprintf("%d cores", runtime.NumCPU()), Version: r.version,
 		Writers: writers, Largest: largest, Rounds: l.rounds, Command: o.command(), Seed: l.seed,
 		Took: strings.TrimSuffix(l.took.Round(time.Minute).String(), "0s"), Rows: grouped(l.rows), Table: l.table(),
-		Tight: mebibytes(tight), Usual: mebibytes(usual), Headroom: mebibytes(headroom), SenderTimeout: senderTimeout, RequestTimeout: requestTimeout, Glance: glance.String(),
+		Tight: mebibytes(tight), Usual: mebibytes(usual), Headroom: mebibytes(headroom), SenderTimeout: senderTimeout, RequestTimeout: requestTimeout, Glance: sampleEvery.String(),
 		Exempt: grouped(l.sum.Exempt), Ended: l.sum.Unbidden, Sum: l.sum,
 	}
 }
 
-// save keeps a run's figures, so that the page can be made of them later.
+// save saves a run's figures, so that the page can be made from them later.
 func (g guarantees) save(name string) error {
 	text, err := json.MarshalIndent(g, "", "  ")
 	if err != nil {
@@ -53,7 +53,7 @@ func (g guarantees) save(name string) error {
 	return os.WriteFile(name, append(text, '\n'), 0o644)
 }
 
-// page makes the page of a run's figures, which were saved, and of the mutations, if there are any.
+// page writes the page from a run's saved figures, and from the report of the mutations if there is one.
 func page(o options) error {
 	saved, err := os.ReadFile(o.page)
 	if err != nil {
@@ -68,7 +68,7 @@ func page(o options) error {
 	}
 	for _, outcome := range g.Mutations {
 		if !outcome.Fell {
-			return fmt.Errorf("%s: %s stands although its guard is gone: %s", outcome.Mode, outcome.Test, outcome.Guard)
+			return fmt.Errorf("mode %s: %s does not fail without its guard: %s", outcome.Mode, outcome.Test, outcome.Guard)
 		}
 	}
 	text, err := template.New("guarantees").Funcs(template.FuncMap{"where": where}).Parse(guaranteesText)
@@ -88,7 +88,7 @@ func page(o options) error {
 
 func mebibytes(n int64) string { return fmt.Sprintf("%d MiB", n>>20) }
 
-// version is the commit that was run.
+// version returns the commit that was run.
 func version() string {
 	out, err := exec.Command("git", "describe", "--tags", "--always", "--dirty").Output()
 	if err != nil {

@@ -8,14 +8,14 @@ import (
 	"walpost/chaos/verdict"
 )
 
-// report is what came of one round.
+// report is the result of one round.
 type report struct {
 	round    int
 	seed     uint64
-	entries  []entry // for each fault of the round, the time before the first included
+	entries  []entry // one for the time before the first fault, and one for each fault
 	rows     int
-	findings string   // for people; empty: nothing is wrong
-	ended    []string // relays that ended by themselves, and whatever else should not have been
+	findings string   // as text; empty: there are none
+	ended    []string // relays that ended by themselves, and other things that went wrong
 }
 
 // entry is one fault of one round.
@@ -23,7 +23,7 @@ type entry struct {
 	fault    string
 	length   time.Duration // of the fault itself
 	recovery time.Duration
-	beyond   int64 // what the relay's memory took beyond relay.max_in_flight_bytes
+	beyond   int64 // the relay's memory beyond relay.max_in_flight_bytes
 	verdict.Tally
 }
 
@@ -52,7 +52,7 @@ func (r report) broke() bool {
 	return len(r.ended) > 0 || slices.ContainsFunc(r.entries, entry.broke)
 }
 
-// broke reports whether a promise was broken.
+// broke reports whether a promise was broken under the fault.
 func (e entry) broke() bool { return e.Tally.Broke() || e.beyond > headroom }
 
 // line is a fault's row in the ledger.
@@ -61,12 +61,12 @@ type line struct {
 	Times    int
 	Recovery []time.Duration
 	Beyond   int64
-	Unbidden int           // relays that ended by themselves; only in the sum
+	Unbidden int           // relays that ended by themselves; set in the sum only
 	Lasted   time.Duration // the longest of them
 	verdict.Tally
 }
 
-// ledger sums reports up.
+// ledger sums up reports.
 type ledger struct {
 	lines  map[string]*line
 	sum    line
@@ -95,7 +95,7 @@ func (l *ledger) add(r report) {
 			to.Tally.Add(e.Tally)
 			to.Beyond = max(to.Beyond, e.beyond)
 			to.Lasted = max(to.Lasted, e.length)
-			if e.fault != quiet {
+			if e.fault != beforeFaults {
 				to.Times++
 				to.Recovery = append(to.Recovery, e.recovery)
 			}
@@ -104,7 +104,7 @@ func (l *ledger) add(r report) {
 	l.took = time.Since(l.began)
 }
 
-// sorted are the lines, the most frequent faults first.
+// sorted returns the lines, the most frequent faults first.
 func (l *ledger) sorted() []*line {
 	var all []*line
 	for _, one := range l.lines {
@@ -114,7 +114,7 @@ func (l *ledger) sorted() []*line {
 	return all
 }
 
-// recovery returns the median and the longest.
+// recovery returns the median and the longest recovery.
 func (l *line) recovery() (median, longest time.Duration) {
 	if len(l.Recovery) == 0 {
 		return 0, 0

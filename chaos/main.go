@@ -29,18 +29,18 @@ type options struct {
 
 func main() {
 	o := options{}
-	flag.IntVar(&o.faults, "faults", 1000, "how many faults, by their shares; each kind comes at least once")
-	flag.IntVar(&o.each, "each", 25, "faults of a round: it has a fresh database and fresh topics, and ends with a comparison")
-	flag.Uint64Var(&o.seed, "seed", 0, "decides which faults come in which order; 0: a new one")
+	flag.IntVar(&o.faults, "faults", 1000, "number of faults, drawn by their shares; each kind comes at least once")
+	flag.IntVar(&o.each, "each", 25, "faults per round: a round has a fresh database and fresh topics, and ends with a comparison")
+	flag.Uint64Var(&o.seed, "seed", 0, "seed of the faults and their order; 0: a new one")
 	flag.StringVar(&o.only, "only", "", "only faults whose name contains this")
-	flag.IntVar(&o.round, "round", 0, "only this round of the schedule, from 1: to play a failed one again")
-	flag.StringVar(&o.save, "save", "", "save the figures in this file")
-	flag.StringVar(&o.page, "page", "", "bring no fault: make the page of the figures that were saved in this file")
-	flag.StringVar(&o.outcomes, "mutations", "", "the report of command mutate, to go into the page")
-	flag.StringVar(&o.write, "write", "guarantees.md", "the page's file")
+	flag.IntVar(&o.round, "round", 0, "run only this round of the schedule, counted from 1, for example to repeat a failed one")
+	flag.StringVar(&o.save, "save", "", "save the figures to this file")
+	flag.StringVar(&o.page, "page", "", "cause no faults: write the page from the figures that were saved to this file")
+	flag.StringVar(&o.outcomes, "mutations", "", "the report of command mutate, for the page")
+	flag.StringVar(&o.write, "write", "guarantees.md", "the file of the page")
 	flag.Parse()
 	if o.faults < 0 || o.each < 1 || o.round < 0 {
-		fmt.Fprintln(os.Stderr, "chaos: -faults and -round are no less than 0, -each no less than 1")
+		fmt.Fprintln(os.Stderr, "chaos: -faults and -round must be at least 0, -each at least 1")
 		os.Exit(2)
 	}
 	if o.seed == 0 {
@@ -59,7 +59,7 @@ func main() {
 	}
 }
 
-// command is the command that makes the same schedule.
+// command returns the command that makes the same schedule.
 func (o options) command() string {
 	command := fmt.Sprintf("go -C chaos run . -faults %d -each %d -seed %d", o.faults, o.each, o.seed)
 	if o.only != "" {
@@ -71,19 +71,19 @@ func (o options) command() string {
 	return command
 }
 
-// ofRound are the options for one round alone.
+// ofRound returns the options for one round alone.
 func (o options) ofRound(n int) options {
 	o.round = n
 	return o
 }
 
-// errBroken says that a promise was broken; what was is printed before.
+// errBroken says that a promise was broken. The details are printed before.
 var errBroken = errors.New("a promise was broken")
 
 func chaos(ctx context.Context, o options) error {
 	known := slices.DeleteFunc(faults(), func(f fault) bool { return !strings.Contains(f.name, o.only) })
 	if len(known) == 0 {
-		return fmt.Errorf("no fault's name contains %q", o.only)
+		return fmt.Errorf("-only: no fault has a name that contains %q", o.only)
 	}
 	parts := rounds(schedule(known, o.faults, o.seed), o.each)
 	progress("seed %d: %d rounds of %d faults at most", o.seed, len(parts), o.each)
@@ -92,7 +92,7 @@ func chaos(ctx context.Context, o options) error {
 		return err
 	}
 	if o.round > len(parts) {
-		return errors.Join(fmt.Errorf("there are %d rounds", len(parts)), rig.close())
+		return errors.Join(fmt.Errorf("-round %d: the schedule has only %d rounds", o.round, len(parts)), rig.close())
 	}
 	book := newLedger(o.seed)
 	broken := false
@@ -106,8 +106,8 @@ func chaos(ctx context.Context, o options) error {
 			tell(rep)
 			if rep.broke() {
 				broken = true
-				progress("to play it again: %s", o.ofRound(n).command())
-				rig.narrow(ctx, rep, part)
+				progress("to repeat it: %s", o.ofRound(n).command())
+				rig.shrink(ctx, rep, part)
 			}
 		}
 	}
@@ -126,10 +126,10 @@ func chaos(ctx context.Context, o options) error {
 	return nil
 }
 
-// mostEnded is how many relays are told of that ended by themselves.
+// mostEnded is how many of the relays that ended by themselves are printed.
 const mostEnded = 5
 
-// tell says what came of a round.
+// tell prints the result of a round.
 func tell(r report) {
 	var sum line
 	for _, e := range r.entries {
@@ -138,11 +138,11 @@ func tell(r report) {
 		sum.Recovery = append(sum.Recovery, e.recovery)
 	}
 	_, longest := sum.recovery()
-	progress("round %d: %d faults, %d rows: lost %d, uncommitted %d, altered %d, out of order %d, confirmed early %d; duplicates %d, of these %d unasked for, broken runs %d, of these %d stray; longest recovery %s, memory beyond the budget %d MiB",
+	progress("round %d: %d faults, %d rows: lost %d, uncommitted %d, altered %d, out of order %d, confirmed early %d; duplicates %d, of these %d not allowed; broken runs %d, of these %d not allowed; longest recovery %s, memory beyond the budget %d MiB",
 		r.round, len(r.entries)-1, sum.Committed, sum.Lost, sum.Uncommitted, sum.Altered, sum.Disordered, sum.Ahead, sum.Again, sum.Repeated, sum.Broken, sum.Stray, seconds(longest), sum.Beyond>>20)
 	for i, e := range r.ended {
 		if i == mostEnded {
-			progress("round %d: and so on, %d times in all", r.round, len(r.ended))
+			progress("round %d: %d such events in all", r.round, len(r.ended))
 			break
 		}
 		progress("round %d: %s", r.round, e)

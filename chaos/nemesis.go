@@ -9,36 +9,35 @@ import (
 	"walpost/internal/testenv/child"
 )
 
-// fault is one thing that happens to users in a year.
+// fault is something that a user may see within a year.
 type fault struct {
 	name   string
-	share  int // of a thousand
+	share  int // how often it comes, in a thousand faults
 	traits trait
-	// strike breaks something and mends it again. What it leaves to be waited for is the relay's recovery. An error is the rig's, not
-	// the relay's.
+	// strike causes the fault and repairs it. Its caller waits for the relay to recover. An error is one of the rig, not of the relay.
 	strike func(ctx context.Context, r *round) error
 }
 
-// trait is what else is known of a fault.
+// trait is a set of properties of a fault.
 type trait uint8
 
 const (
-	brief   trait = 1 << iota // it takes few seconds: it is in the short form
-	repeats                   // events may come again after it; after the others that is a breach
+	brief   trait = 1 << iota // it takes a few seconds, and so TestShort has it
+	repeats                   // events may be delivered again after it; after any other fault a duplicate is an error
 )
 
 func (f fault) is(t trait) bool { return f.traits&t != 0 }
 
-// faults is all that the nemesis knows.
+// faults returns all faults.
 func faults() []fault {
 	var all []fault
-	for _, some := range [][]fault{relayFaults(), postgresFaults(), kafkaFaults(), answerFaults(), amidFaults(), loadFaults(), clockFaults()} {
+	for _, some := range [][]fault{relayFaults(), postgresFaults(), kafkaFaults(), answerFaults(), outageFaults(), loadFaults(), clockFaults()} {
 		all = append(all, some...)
 	}
 	return all
 }
 
-// schedule draws n faults, each as often as its share says and at least once, in an order that the seed alone decides.
+// schedule draws n faults, each as often as its share says and at least once. Only the seed decides their order.
 func schedule(known []fault, n int, seed uint64) []fault {
 	shares := 0
 	for _, f := range known {
@@ -55,7 +54,7 @@ func schedule(known []fault, n int, seed uint64) []fault {
 	return drawn
 }
 
-// rounds divides a schedule.
+// rounds divides a schedule into rounds.
 func rounds(all []fault, each int) [][]fault {
 	var parts [][]fault
 	for len(all) > 0 {
@@ -66,22 +65,22 @@ func rounds(all []fault, each int) [][]fault {
 	return parts
 }
 
-// struck is one fault that was brought over the relay.
+// struck is a fault that was caused.
 type struck struct {
 	fault    fault
 	begin    time.Time
-	mended   time.Time
+	mended   time.Time     // when the fault was repaired
 	dead     int           // relays that were killed
-	recovery time.Duration // from then until all that had been committed by then was confirmed, and something later too
+	recovery time.Duration // from mended until everything that was committed by then, and something later, was confirmed
 }
 
-// How long a fault may last, which often ends with what the relay does, and how long the recovery from it may take.
+// How long a fault may last, which often depends on the relay, and how long the recovery from it may take.
 const (
 	striking   = 3 * time.Minute
 	recovering = 2 * time.Minute
 )
 
-// bring brings one fault, and waits until the relay has come through it.
+// bring causes one fault, and waits until the relay has recovered from it.
 func (r *round) bring(ctx context.Context, f fault) error {
 	s := struck{fault: f, begin: time.Now()}
 	dead := r.relay.killed()
@@ -89,7 +88,7 @@ func (r *round) bring(ctx context.Context, f fault) error {
 	defer cancel()
 	err := f.strike(limit, r)
 	if err != nil && limit.Err() == nil {
-		return fmt.Errorf("%s: %w", f.name, err) // the rig's
+		return fmt.Errorf("%s: %w", f.name, err) // an error of the rig
 	}
 	s.mended, s.dead = time.Now(), r.relay.killed()-dead
 	if err == nil {
@@ -98,13 +97,13 @@ func (r *round) bring(ctx context.Context, f fault) error {
 	}
 	r.struck = append(r.struck, s)
 	if err != nil && ctx.Err() == nil {
-		r.stuck = append(r.stuck, fmt.Sprintf("%s: the relay does not come through: %v\n%s", f.name, err, child.LastLines(r.relay.log, 10)))
+		r.stuck = append(r.stuck, fmt.Sprintf("%s: the relay does not recover: %v\n%s", f.name, err, child.LastLines(r.relay.log, 10)))
 		return errStuck
 	}
 	return err
 }
 
-// hold lets a fault last for some time between from and to.
+// hold waits for a random time between from and to, while a fault lasts.
 func (r *round) hold(ctx context.Context, from, to time.Duration) error {
 	timer := time.NewTimer(from + time.Duration(r.r.Int64N(int64(to-from)+1)))
 	defer timer.Stop()

@@ -9,7 +9,7 @@ import (
 	"walpost/chaos/mutations"
 )
 
-// readOutcomes reads the report of command mutate; no name, no report.
+// readOutcomes reads the report of command mutate. It returns nothing if name is empty.
 func readOutcomes(name string) ([]mutations.Outcome, error) {
 	if name == "" {
 		return nil, nil
@@ -25,5 +25,5 @@ func readOutcomes(name string) ([]mutations.Outcome, error) {
 	return all, nil
 }
 
-// where is the package of an outcome's test.
+// where returns the package of an outcome's test.
 func where(o mutations.Outcome) string { return path.Join(o.Module, o.Package) }

@@ -11,8 +11,8 @@ import (
 	"walpost/chaos/verdict"
 )
 
-// readTopic reads all that a topic holds, each partition in the order of its log, by a client that knows nothing of walpost. How much
-// there is was asked before, so what is missing is missing and does not come later.
+// readTopic reads all records of a topic, each partition in the order of its log, with a client that shares no code with walpost. It asks
+// for the end offsets first and reads up to these, so a record that is missing is not one that comes later.
 func (r *round) readTopic(ctx context.Context, topic string) ([]verdict.Record, error) {
 	ends, err := topics.Ends(ctx, r.client, topic)
 	if err != nil {
@@ -33,7 +33,7 @@ func (r *round) readTopic(ctx context.Context, topic string) ([]verdict.Record, 
 	for left > 0 {
 		fetches := c.PollFetches(ctx)
 		if err := fetches.Err(); err != nil {
-			return nil, fmt.Errorf("read topic %s, %d records to come: %w", topic, left, err)
+			return nil, fmt.Errorf("read topic %s, %d records left: %w", topic, left, err)
 		}
 		for all := fetches.RecordIter(); !all.Done(); left-- {
 			record := all.Next()
@@ -45,7 +45,7 @@ func (r *round) readTopic(ctx context.Context, topic string) ([]verdict.Record, 
 				one.Stamp = record.Timestamp
 			}
 			if one.Appended.IsZero() != (topic == r.topic(stamped)) {
-				return nil, fmt.Errorf("topic %s: the records' times are not those that were asked for", topic)
+				return nil, fmt.Errorf("topic %s: the records do not have the timestamp type that the topic was created with", topic)
 			}
 			records = append(records, one)
 		}
@@ -53,13 +53,14 @@ func (r *round) readTopic(ctx context.Context, topic string) ([]verdict.Record, 
 	return records, nil
 }
 
-// appendTime is kgo's number for message.timestamp.type=LogAppendTime.
+// appendTime is kgo's constant for message.timestamp.type=LogAppendTime.
 const appendTime = 1
 
-// placed reports whether a record is where Kafka's own producers would put it, of a topic that grew from some partitions to some.
+// placed reports whether a record is where Kafka's own producers would put it, in a topic that has grown from some number of partitions to
+// another.
 func placed(usual kgo.TopicPartitioner, record *kgo.Record, from, to int) bool {
 	of := &kgo.Record{Key: record.Key}
-	if of.Key == nil { // no key: by the event's id
+	if of.Key == nil { // without a key the event's id decides
 		of.Key = []byte(header(record, "id"))
 	}
 	for n := from; n <= to; n++ {

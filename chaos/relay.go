@@ -14,19 +14,19 @@ import (
 	"walpost/internal/testenv/program"
 )
 
-// keeper keeps a relay running, as a service manager does: one that ends without having been told to is started again, and that is noted.
+// keeper keeps a relay running, as a service manager does. It starts a relay again that ended although nobody stopped it, and records that.
 type keeper struct {
 	home   *child.Home
 	env    []string
-	log    string // the file that holds what it printed
+	log    string // the file with the relay's output
 	budget int64  // relay.max_in_flight_bytes
 
-	mu      sync.Mutex
-	options program.Options
-	process *program.Relay
-	told    bool     // to end
-	ended   []string // by itself: why
-	kills   int      // by SIGKILL
+	mu       sync.Mutex
+	options  program.Options
+	process  *program.Relay
+	stopping bool     // the relay has been stopped or killed, and is expected to end
+	ended    []string // why relays ended by themselves
+	kills    int      // how many relays were killed by SIGKILL
 }
 
 func newKeeper(home *child.Home, file, name string, env []string, budget int64) *keeper {
@@ -34,7 +34,7 @@ func newKeeper(home *child.Home, file, name string, env []string, budget int64) 
 	return &keeper{home: home, env: env, log: log, budget: budget, options: program.Options{File: file, Env: env, Log: log}}
 }
 
-// start starts a relay; none may be running.
+// start starts a relay. None may be running.
 func (k *keeper) start() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -46,18 +46,18 @@ func (k *keeper) startLocked() error {
 	if err != nil {
 		return err
 	}
-	k.process, k.told = p, false
-	k.options.Admin = p.Admin // the next one takes its place
+	k.process, k.stopping = p, false
+	k.options.Admin = p.Admin // the next relay listens there too
 	go k.watch(p)
 	return nil
 }
 
-// watch starts a relay again that ended by itself.
+// watch waits for the end of a relay, and starts it again if it ended by itself.
 func (k *keeper) watch(p *program.Relay) {
 	<-p.Done()
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.told || k.process != p {
+	if k.stopping || k.process != p {
 		return
 	}
 	k.ended = append(k.ended, fmt.Sprintf("%s: the relay ended by itself: %v\n%s", time.Now().Format("15:04:05.000"), p.Err(), child.LastLines(k.log, 5)))
@@ -66,15 +66,15 @@ func (k *keeper) watch(p *program.Relay) {
 	}
 }
 
-// become starts another program in the place of a relay that has ended, with more in its environment.
-func (k *keeper) become(file string, env ...string) error {
+// replace starts another program in place of a relay that has ended, with more environment variables.
+func (k *keeper) replace(file string, env ...string) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.options.File, k.options.Env = file, append(k.env[:len(k.env):len(k.env)], env...)
 	return k.startLocked()
 }
 
-// clock is what the relay's clock is ahead, by the Date of its HTTP server.
+// clock returns how far the relay's clock is ahead, by the Date header of its HTTP server.
 func (k *keeper) clock(ctx context.Context) (time.Duration, error) {
 	res, _, err := k.current().Get(ctx, "/livez")
 	if err != nil {
@@ -87,25 +87,25 @@ func (k *keeper) clock(ctx context.Context) (time.Duration, error) {
 // signal sends a signal that the relay survives.
 func (k *keeper) signal(s syscall.Signal) error { return k.current().Signal(s) }
 
-// kill ends the relay by SIGKILL, even one that is stopped.
+// kill ends the relay by SIGKILL, even if it is paused by SIGSTOP.
 func (k *keeper) kill() {
-	k.tell()
+	k.expectEnd()
 	k.current().Kill()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.kills++
 }
 
-// killed is how many relays were killed so far.
+// killed returns how many relays were killed so far.
 func (k *keeper) killed() int {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.kills
 }
 
-// stop asks the relay to end by SIGTERM; it has to, with exit code 0.
+// stop asks the relay to end by SIGTERM. It has to end with exit code 0.
 func (k *keeper) stop(ctx context.Context) error {
-	k.tell()
+	k.expectEnd()
 	ctx, cancel := context.WithTimeout(ctx, leaving)
 	defer cancel()
 	if err := k.current().Terminate(ctx); err != nil {
@@ -114,13 +114,13 @@ func (k *keeper) stop(ctx context.Context) error {
 	return nil
 }
 
-// leaving is how long a relay may take to leave: its own shutdown_timeout of 5 s, and what a session needs to end.
+// leaving is how long a relay may take to stop: its own shutdown_timeout of 5 s, and the time that a session needs to end.
 const leaving = 30 * time.Second
 
-func (k *keeper) tell() {
+func (k *keeper) expectEnd() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.told = true
+	k.stopping = true
 }
 
 func (k *keeper) current() *program.Relay {
@@ -129,7 +129,7 @@ func (k *keeper) current() *program.Relay {
 	return k.process
 }
 
-// awaitFull waits until the relay holds as much as it may, all but one batch.
+// awaitFull waits until the relay holds as many bytes as it may, except for one batch.
 func (k *keeper) awaitFull(ctx context.Context) error {
 	return poll.Until(ctx, func() (bool, error) {
 		used, err := k.inFlight(ctx)
@@ -137,7 +137,7 @@ func (k *keeper) awaitFull(ctx context.Context) error {
 	})
 }
 
-// inFlight is walpost_inflight_bytes.
+// inFlight returns walpost_inflight_bytes.
 func (k *keeper) inFlight(ctx context.Context) (float64, error) {
 	metrics, err := k.current().Metrics(ctx)
 	if err != nil {
@@ -145,19 +145,19 @@ func (k *keeper) inFlight(ctx context.Context) (float64, error) {
 	}
 	used, there := metrics["walpost_inflight_bytes"]
 	if !there {
-		return 0, errors.New("the relay tells no walpost_inflight_bytes")
+		return 0, errors.New("the relay's metrics have no walpost_inflight_bytes")
 	}
 	return used, nil
 }
 
-// byItself tells how often, and why, relays ended without having been told to.
+// byItself returns why relays ended by themselves, one entry for each.
 func (k *keeper) byItself() []string {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.ended
 }
 
-// memory is the most that the relay had resident since it was started, in bytes (VmHWM); 0: it is not running.
+// memory returns the relay's peak resident memory since it was started, in bytes (VmHWM); 0: it is not running.
 func (k *keeper) memory() int64 {
 	p := k.current()
 	if p == nil {

@@ -16,11 +16,12 @@ import (
 	"walpost/internal/testenv/proxy"
 )
 
-// rig is what all rounds run on: the servers, and the proxies that the relay reaches them through. Everybody else goes straight to them.
+// rig is the environment of all rounds: the servers, and the proxies through which the relay reaches them. Everything else connects to the
+// servers directly.
 type rig struct {
 	home     *child.Home
 	walpost  string // the binary
-	version  string // the commit that it was built of
+	version  string // the commit that it was built from
 	postgres *pgtest.Server
 	kafka    *kafkatest.Cluster
 	toPG     *proxy.Proxy
@@ -28,12 +29,12 @@ type rig struct {
 	client   *kgo.Client // for topics, leaders and partitions
 }
 
-// brokers is how many there are: enough for a majority without one of them.
+// brokers is the number of brokers: enough for a majority without one of them.
 const brokers = 3
 
 func newRig(ctx context.Context) (*rig, error) {
 	if runtime.GOOS != "linux" {
-		return nil, errors.New("the relay's memory is read from /proc: run this on Linux")
+		return nil, errors.New("read the relay's memory from /proc: that needs Linux")
 	}
 	r := &rig{}
 	if err := r.open(ctx); err != nil {
@@ -51,7 +52,7 @@ func (r *rig) open(ctx context.Context) (err error) {
 		return err
 	}
 	r.postgres, err = pgtest.Launch(ctx, pgtest.Options{Settings: map[string]string{
-		"logical_decoding_work_mem": "64kB", // most transactions are spilled
+		"logical_decoding_work_mem": "64kB", // so that most transactions are spilled to disk
 		"max_prepared_transactions": "100",
 		"checkpoint_timeout":        "30s",
 	}})
@@ -71,7 +72,7 @@ func (r *rig) open(ctx context.Context) (err error) {
 	return err
 }
 
-// close ends the servers. It may be called on a rig that is half open.
+// close stops the servers. It may be called on a rig of which only a part is open.
 func (r *rig) close() error {
 	var errs []error
 	if r.client != nil {

@@ -21,7 +21,7 @@ import (
 	"walpost/internal/testenv/poll"
 )
 
-// round is a fresh database and fresh topics, over which some faults are brought one after another, and the verdict on it.
+// round is a fresh database and fresh topics. Some faults are caused one after another, and then the records are judged.
 type round struct {
 	*rig
 	n       int
@@ -33,29 +33,30 @@ type round struct {
 	relay   *keeper
 	load    *workload
 	struck  []struck
-	stuck   []string // what went wrong otherwise
+	stuck   []string // what else went wrong
 	purges  []verdict.Purge
-	earlier []verdict.Record // of topics that were deleted then
+	earlier []verdict.Record // of topics that were deleted afterwards
 }
 
-// What relay.max_in_flight_bytes is in most rounds, so that it is soon full; in each fourth, where it is walpost's default; and what the
-// relay may take besides.
+// relay.max_in_flight_bytes is tight in most rounds, so that it is used up soon. In each fourth round it is usual, walpost's default.
+// headroom is how much memory the relay may take besides.
 const (
 	tight    = 4 << 20
 	usual    = 32 << 20
 	headroom = 48 << 20
 )
 
-// senderTimeout is what the relay's sessions ask for.
+// senderTimeout is the wal_sender_timeout of the relay's sessions.
 const senderTimeout = "3s"
 
-// requestTimeout is the relays' kafka.request.timeout.ms.
+// requestTimeout is the relay's kafka.request.timeout.ms.
 const requestTimeout = "10000"
 
-// partitions of the topics.
+// partitions is the number of partitions of each topic at first.
 var partitions = map[string]int32{orders: 6, payments: 2, doomed: 2, stamped: 2}
 
-// settings of a topic: the broker's time says when a record was appended. Where it is the relay's, records of ten years ago may stay.
+// settings returns the settings of a topic. Its records have the broker's time of the append. In the topic stamped they have the time that
+// walpost sets, and retention is off, so that records of ten years ago stay.
 func settings(aggregate string) map[string]string {
 	if aggregate == stamped {
 		return map[string]string{"retention.ms": "-1"}
@@ -63,11 +64,11 @@ func settings(aggregate string) map[string]string {
 	return map[string]string{"message.timestamp.type": "LogAppendTime"}
 }
 
-// errStuck ends a round whose relay does not come back.
-var errStuck = errors.New("the relay does not come back")
+// errStuck ends a round whose relay does not recover.
+var errStuck = errors.New("the relay does not recover")
 
-// run runs a round. An error is the rig's; what the relay did wrong is in the report. A round that is run again has another try's number, so
-// that its names are its own, and draws the same.
+// run runs a round. An error is one of the rig; errors of the relay are in the report. try distinguishes repetitions of a round: they have
+// different names of database and topics, and draw the same random numbers.
 func (g *rig) run(ctx context.Context, n, try int, seed uint64, faults []fault) (rep report, err error) {
 	r := &round{rig: g, n: n, seed: seed, name: fmt.Sprintf("chaos_%d_%d", n, try), r: rand.New(rand.NewPCG(seed, uint64(n)+1)), budget: tight}
 	if n%4 == 0 {
@@ -83,8 +84,8 @@ func (g *rig) run(ctx context.Context, n, try int, seed uint64, faults []fault) 
 	}
 	defer func() { err = errors.Join(err, r.close(context.WithoutCancel(ctx))) }()
 	began := time.Now()
-	watching := newWitness(ctx, r.postgres.DSN(r.name), r.name, r.relay)
-	defer watching.stop()
+	sampling := newSampler(ctx, r.postgres.DSN(r.name), r.name, r.relay)
+	defer sampling.stop()
 	r.load = startWorkload(ctx, r.postgres.DSN(r.name), n, seed)
 	if err := r.within(ctx, r.awaitMore); err != nil {
 		return rep, fmt.Errorf("before any fault: %w\n%s", err, child.LastLines(r.relay.log, 20))
@@ -106,7 +107,7 @@ func (g *rig) run(ctx context.Context, n, try int, seed uint64, faults []fault) 
 	if err := r.relay.stop(ctx); err != nil {
 		r.stuck = append(r.stuck, err.Error())
 	}
-	samples, memory := watching.stop()
+	samples, memory := sampling.stop()
 	h, err := r.history(ctx, began, claims, samples)
 	if err != nil {
 		return rep, err
@@ -135,7 +136,7 @@ func (r *round) open(ctx context.Context) error {
 	if err := r.relay.start(); err != nil {
 		return err
 	}
-	// Both slots stand before the first row.
+	// Both slots exist before the first row.
 	if err := r.within(ctx, func(ctx context.Context) error { return r.confirmed(ctx, 1) }); err != nil {
 		return fmt.Errorf("wait for the relay's slot: %w\n%s", err, child.LastLines(r.relay.log, 20))
 	}
@@ -162,7 +163,7 @@ func (r *round) close(ctx context.Context) error {
 
 func (r *round) topic(aggregate string) string { return r.name + "." + aggregate }
 
-// generation is how often a topic was deleted so far.
+// generation returns how often a topic was deleted so far.
 func (r *round) generation(topic string) (n int) {
 	for _, p := range r.purges {
 		if p.Topic == topic {
@@ -180,7 +181,7 @@ func (r *round) topics() []string {
 	return names
 }
 
-// environment is walpost's whole configuration: both servers are behind proxies.
+// environment returns walpost's whole configuration. Both servers are behind proxies.
 func (r *round) environment() ([]string, error) {
 	u, err := url.Parse(r.postgres.DSN(r.name))
 	if err != nil {
@@ -203,7 +204,7 @@ func (r *round) environment() ([]string, error) {
 	}, nil
 }
 
-// awaitConfirmed waits until everything that is committed now is confirmed: until all of it is in Kafka, if the relay is right.
+// awaitConfirmed waits until everything that is committed now is confirmed. If the relay is correct, all of it is in Kafka then.
 func (r *round) awaitConfirmed(ctx context.Context) error {
 	end, err := r.written(ctx)
 	if err != nil {
@@ -212,7 +213,8 @@ func (r *round) awaitConfirmed(ctx context.Context) error {
 	return r.confirmed(ctx, end)
 }
 
-// awaitMore is awaitConfirmed, and waits for something later besides: while writers write, that shows a relay at work.
+// awaitMore does the same as awaitConfirmed, and waits until something later is confirmed too. While writers write, that shows that the
+// relay works.
 func (r *round) awaitMore(ctx context.Context) error {
 	end, err := r.written(ctx)
 	if err != nil {
@@ -221,14 +223,14 @@ func (r *round) awaitMore(ctx context.Context) error {
 	return r.confirmed(ctx, end+1)
 }
 
-// within waits for something no longer than a relay may take to come back.
+// within calls wait with the time limit of a recovery.
 func (r *round) within(ctx context.Context, wait func(ctx context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, recovering)
 	defer cancel()
 	return wait(ctx)
 }
 
-// written is how far the WAL is on disk.
+// written returns the LSN up to which the WAL is on disk.
 func (r *round) written(ctx context.Context) (end uint64, err error) {
 	err = r.ask(ctx, func(conn *pgx.Conn) (bool, error) {
 		return true, conn.QueryRow(ctx, "SELECT (pg_current_wal_flush_lsn() - '0/0')::bigint").Scan(&end)
@@ -244,7 +246,7 @@ func (r *round) confirmed(ctx context.Context, end uint64) error {
 	})
 }
 
-// ask asks the server until done, whatever becomes of the session.
+// ask calls do until it is done. It connects again when the session is lost.
 func (r *round) ask(ctx context.Context, do func(conn *pgx.Conn) (done bool, err error)) error {
 	var last error
 	err := poll.Until(ctx, func() (done bool, _ error) {
@@ -267,9 +269,9 @@ func (r *round) ask(ctx context.Context, do func(conn *pgx.Conn) (done bool, err
 	return nil
 }
 
-// history gathers what the round left behind.
+// history collects the results of the round for the verdict.
 func (r *round) history(ctx context.Context, began time.Time, claims []verdict.Claim, samples []verdict.Sample) (h verdict.History, err error) {
-	h.Spans = []verdict.Span{{Fault: quiet, Begin: began}}
+	h.Spans = []verdict.Span{{Fault: beforeFaults, Begin: began}}
 	for _, s := range r.struck {
 		h.Spans = append(h.Spans, verdict.Span{Fault: s.fault.name, Begin: s.begin, Repeats: s.fault.is(repeats), Dead: s.dead})
 		if s.fault.name == clockOfRelay {
@@ -293,5 +295,5 @@ func (r *round) history(ctx context.Context, began time.Time, claims []verdict.C
 	return h, err
 }
 
-// quiet is the name of the time before the first fault.
-const quiet = "before the first fault"
+// beforeFaults is the name of the time before the first fault.
+const beforeFaults = "before the first fault"

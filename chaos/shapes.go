@@ -8,11 +8,11 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// shape is a kind of transaction. It returns the rows that are committed with it and those that are not, whatever comes; with errUndone
-// none is.
+// shape is a kind of transaction. It returns the rows that are committed if the transaction is, and the rows that are undone in any case.
+// With errUndone none is committed.
 type shape func(w *writer, ctx context.Context, tx pgx.Tx) (kept, undone []string, err error)
 
-// shapes are what services do, and how many of a hundred.
+// shapes are the kinds of transactions, and how many of a hundred are of each kind.
 var shapes = []struct {
 	share int
 	do    shape
@@ -20,10 +20,10 @@ var shapes = []struct {
 	{46, plain}, {14, savepoint}, {8, rolledBack}, {12, copied}, {10, deleted}, {10, swallowed},
 }
 
-// prepares is how many of a hundred transactions are prepared first.
+// prepares is how many of a hundred transactions are committed in two phases.
 const prepares = 8
 
-// transact runs one transaction. An error means that the session is in doubt.
+// transact runs one transaction. After an error the session cannot be used any more.
 func (w *writer) transact(ctx context.Context) error {
 	if w.r.IntN(100) < prepares {
 		return w.prepare(ctx)
@@ -42,7 +42,7 @@ func (w *writer) transact(ctx context.Context) error {
 		return nil
 	}
 	if err := tx.Commit(ctx); err != nil {
-		return err // committed or not: only the server knows
+		return err // only the server knows whether it is committed
 	}
 	w.claim(kept, true)
 	return nil
@@ -58,7 +58,7 @@ func (w *writer) shape() shape {
 	return plain
 }
 
-// second is how many rows at most come with a transaction's second statement.
+// second is the most rows of a transaction's second statement.
 const second = 3
 
 // plain inserts in one or two statements, with a pause between.
@@ -75,7 +75,7 @@ func plain(w *writer, ctx context.Context, tx pgx.Tx) (kept, undone []string, er
 	return append(kept, more.ids...), nil, more.insert(ctx, tx)
 }
 
-// savepoint undoes what is in the middle.
+// savepoint rolls back the rows in the middle.
 func savepoint(w *writer, ctx context.Context, tx pgx.Tx) (kept, undone []string, err error) {
 	before, between, after := w.batch((w.size()+1)/2), w.batch(w.size()), w.batch((w.size()+1)/2)
 	kept, undone = append(before.ids, after.ids...), between.ids
@@ -105,7 +105,7 @@ func rolledBack(w *writer, ctx context.Context, tx pgx.Tx) (kept, undone []strin
 	return nil, b.ids, err
 }
 
-// copied uses COPY, whose rows share WAL records.
+// copied uses COPY: several of its rows share one WAL record.
 func copied(w *writer, ctx context.Context, tx pgx.Tx) (kept, undone []string, err error) {
 	b := w.batch(w.size())
 	rows := pgx.CopyFromSlice(len(b.ids), func(i int) ([]any, error) {
@@ -120,7 +120,7 @@ func copied(w *writer, ctx context.Context, tx pgx.Tx) (kept, undone []string, e
 	return b.ids, nil, err
 }
 
-// deleted deletes what it inserts, as many outboxes do to stay empty: the events count all the same.
+// deleted deletes the rows that it inserts, as many services do to keep the outbox empty. The events have to arrive all the same.
 func deleted(w *writer, ctx context.Context, tx pgx.Tx) (kept, undone []string, err error) {
 	b := w.batch(w.size())
 	if err = b.insert(ctx, tx); err != nil {
@@ -130,7 +130,7 @@ func deleted(w *writer, ctx context.Context, tx pgx.Tx) (kept, undone []string, 
 	return b.ids, nil, err
 }
 
-// swallowed catches an exception in the server, which undoes what its block did.
+// swallowed catches an exception in PL/pgSQL, which undoes the block that raised it.
 func swallowed(w *writer, ctx context.Context, tx pgx.Tx) (kept, undone []string, err error) {
 	b := w.batch(w.size())
 	failed := w.batch(1)
@@ -144,7 +144,7 @@ func swallowed(w *writer, ctx context.Context, tx pgx.Tx) (kept, undone []string
 	return b.ids, failed.ids, err
 }
 
-// prepare commits in two phases, or rolls back in the second.
+// prepare commits in two phases, or rolls back in the second phase.
 func (w *writer) prepare(ctx context.Context) error {
 	w.gids++
 	gid := fmt.Sprintf("%s%d", w.gidPrefix(), w.gids)
@@ -158,7 +158,7 @@ func (w *writer) prepare(ctx context.Context) error {
 		return err
 	}
 	if _, err := w.conn.Exec(ctx, "PREPARE TRANSACTION '"+gid+"'"); err != nil {
-		return err // where it stands it will be rolled back, but after a crash nobody may come to do it
+		return err // if it was prepared, the next session rolls it back; after a crash there may be none, so nothing is claimed
 	}
 	if err := w.pause(ctx); err != nil {
 		return err

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// table is the ledger in Markdown, one row per fault.
+// table returns the ledger in Markdown, one row per fault.
 func (l *ledger) table() string {
 	var b strings.Builder
 	b.WriteString("| fault | times | lasts up to | committed | delivered | lost | uncommitted | altered | out of order | confirmed early | duplicates | broken runs | longest stall | recovery: median, longest | memory beyond the budget |\n")
@@ -20,7 +20,7 @@ func (l *ledger) table() string {
 func (l *line) row() string {
 	median, longest := l.recovery()
 	times, recovery := fmt.Sprint(l.Times), seconds(median)+", "+seconds(longest)
-	if l.Fault == quiet {
+	if l.Fault == beforeFaults {
 		times, recovery = "–", "–"
 	}
 	name := l.Fault
@@ -31,7 +31,7 @@ func (l *line) row() string {
 		l.Altered, l.Disordered, l.Ahead, grouped(l.Again), l.Broken, seconds(l.Stall), recovery, float64(l.Beyond)/(1<<20))
 }
 
-// grouped writes a number with a comma after each three digits.
+// grouped formats a number with a comma between groups of three digits.
 func grouped(n int) string {
 	text := fmt.Sprint(n)
 	for at := len(text) - 3; at > 0; at -= 3 {

@@ -17,37 +17,36 @@ import (
 	"walpost/internal/testenv/poll"
 )
 
-// workload is services at work: writers side by side, each with a session of its own, whose transactions interleave. They go straight to
-// the server, and come back when it does.
+// workload simulates services: several writers, each with a session of its own, whose transactions interleave. They connect to the server
+// directly, and connect again when it is back.
 type workload struct {
 	dsn     string
 	begun   time.Time
 	pace    *time.Ticker
 	writers []*writer
-	bulk    *writer // the nemesis's own
+	bulk    *writer // for transactions of the nemesis
 	working sync.WaitGroup
 	cancel  context.CancelFunc
-	clock   atomic.Int64 // what the rows' created_at is ahead of the time, in nanoseconds
+	clock   atomic.Int64 // how far the rows' created_at is ahead of the real time, in nanoseconds
 }
 
-// How much they write: about 40 transactions of 28 rows on average a second, with payloads of 2 KB.
+// How much they write: about 40 transactions a second, of 28 rows on average, with payloads of 2 KB on average.
 const (
 	writers    = 8
 	paceEach   = 25 * time.Millisecond
 	largest    = 200
-	smallness  = 6    // the distribution's power: most transactions are small
-	keys       = 150  // of each topic
+	smallness  = 6    // the exponent of the distribution of sizes: most transactions are small
+	keys       = 150  // per topic
 	maxPayload = 4000 // bytes
 )
 
-// aggregates are where events go, and how many of ten.
+// aggregates are the aggregate types of the events, and how many events of ten have each of them.
 var aggregates = []struct {
 	name  string
 	share int
 }{{orders, 5}, {payments, 3}, {doomed, 1}, {stamped, 1}}
 
-// The topics: doomed is the one that is deleted and created again, payments gets partitions, and in stamped the records have the times that
-// walpost gives them.
+// The topics: doomed is deleted and created again, payments gets more partitions, and the records of stamped have the times that walpost sets.
 const (
 	orders   = "orders"
 	payments = "payments"
@@ -86,7 +85,7 @@ func (w *workload) insertBulk(ctx context.Context, rows int) error {
 	return nil
 }
 
-// stop ends the writing and returns what the writers know. Transactions that are under way are finished, prepared ones too.
+// stop ends the writing and returns the writers' claims. Open transactions are finished first, prepared ones too.
 func (w *workload) stop() []verdict.Claim {
 	w.cancel()
 	w.working.Wait()
@@ -104,12 +103,12 @@ type writer struct {
 	n, round int
 	r        *rand.Rand
 	conn     *pgx.Conn
-	rows     int // inserted so far: their ids are made of it
+	rows     int // inserted so far: the ids contain this number
 	gids     int // prepared transactions so far
 	claims   []verdict.Claim
 }
 
-// write commits until ctx ends. What is begun is brought to its end without it.
+// write commits until ctx ends. A transaction that has begun is finished after that.
 func (w *writer) write(ctx context.Context) {
 	for {
 		select {
@@ -119,7 +118,7 @@ func (w *writer) write(ctx context.Context) {
 		case <-w.pace.C:
 		}
 		if err := w.connect(ctx); err != nil {
-			continue // the server is down: its nemesis knows
+			continue // the server is down because of a fault
 		}
 		work, done := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 		if err := w.transact(work); err != nil {
@@ -137,7 +136,7 @@ func (w *writer) connect(ctx context.Context) (err error) {
 		w.conn = nil
 		return err
 	}
-	// What an earlier session prepared and did not end, its COMMIT PREPARED not having been answered.
+	// An earlier session may have left a prepared transaction behind, if its COMMIT PREPARED was not answered.
 	if err = w.forget(ctx); err != nil {
 		w.hangUp()
 	}
@@ -151,7 +150,7 @@ func (w *writer) hangUp() {
 	w.conn = nil
 }
 
-// forget rolls prepared transactions of this writer back that still stand.
+// forget rolls back the prepared transactions of this writer that still exist.
 func (w *writer) forget(ctx context.Context) error {
 	rows, err := w.conn.Query(ctx, "SELECT gid FROM pg_prepared_xacts WHERE database = current_database() AND gid LIKE $1", w.gidPrefix()+"%")
 	if err != nil {
@@ -171,27 +170,27 @@ func (w *writer) forget(ctx context.Context) error {
 
 func (w *writer) gidPrefix() string { return fmt.Sprintf("r%d-w%d-", w.round, w.n) }
 
-// leave ends the session with nothing left behind.
+// leave ends the session and leaves no prepared transaction behind.
 func (w *writer) leave() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	_ = poll.Until(ctx, func() (bool, error) { return w.connect(ctx) == nil, nil }) // what stays prepared is dropped with the database
+	_ = poll.Until(ctx, func() (bool, error) { return w.connect(ctx) == nil, nil }) // what is still prepared then is dropped with the database
 	if w.conn != nil {
 		w.hangUp()
 	}
 }
 
-// claim notes what is known of rows.
+// claim records what the writer knows about rows.
 func (w *writer) claim(ids []string, committed bool) {
 	if len(ids) > 0 {
 		w.claims = append(w.claims, verdict.Claim{IDs: ids, Committed: committed})
 	}
 }
 
-// size is a transaction's number of rows.
+// size returns the number of rows of the next transaction.
 func (w *writer) size() int { return 1 + int(largest*math.Pow(w.r.Float64(), smallness)) }
 
-// batch makes n rows: all of one aggregate type or of several, as it comes.
+// batch returns n random rows, of one aggregate type or of several.
 func (w *writer) batch(n int) (b batch) {
 	for range n {
 		w.rows++
@@ -223,7 +222,7 @@ func (w *writer) aggregate() string {
 	return orders
 }
 
-// batch is rows as columns.
+// batch is a number of rows, by column.
 type batch struct {
 	ids, topics []string
 	keys        []*string
@@ -250,7 +249,7 @@ func (b batch) insert(ctx context.Context, on execer) error {
 	return err
 }
 
-// pause lets others commit in between.
+// pause waits, so that other writers commit in between.
 func (w *writer) pause(ctx context.Context) error {
 	timer := time.NewTimer(time.Duration(w.r.IntN(int(20 * time.Millisecond))))
 	defer timer.Stop()

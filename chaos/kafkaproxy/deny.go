@@ -14,18 +14,18 @@ type API struct {
 	key   int16
 }
 
-// Besides are these requests.
-var Besides = []*API{
+// OtherAPIs are these requests.
+var OtherAPIs = []*API{
 	// Brokers answer a producer without a transactional id with the first
 	// while the controller's next block of ids is on its way. The others are
 	// for transactions, or of brokers that only speak the protocol.
-	besides("InitProducerId", initProducerIDKey, kerr.CoordinatorLoadInProgress, kerr.CoordinatorNotAvailable, kerr.NotCoordinator,
+	otherAPI("InitProducerId", initProducerIDKey, kerr.CoordinatorLoadInProgress, kerr.CoordinatorNotAvailable, kerr.NotCoordinator,
 		kerr.RequestTimedOut, kerr.UnknownServerError),
-	besides("Metadata", metadataKey, kerr.UnknownTopicOrPartition, kerr.LeaderNotAvailable, kerr.ListenerNotFound, kerr.ReplicaNotAvailable,
+	otherAPI("Metadata", metadataKey, kerr.UnknownTopicOrPartition, kerr.LeaderNotAvailable, kerr.ListenerNotFound, kerr.ReplicaNotAvailable,
 		kerr.UnknownServerError),
 }
 
-func besides(name string, key int16, errs ...*kerr.Error) *API {
+func otherAPI(name string, key int16, errs ...*kerr.Error) *API {
 	api := &API{Name: name, key: key}
 	for _, e := range errs {
 		api.Codes = append(api.Codes, codeOf(e, false))

@@ -9,7 +9,7 @@ import (
 
 // The codes are retriable, or the one that means anything.
 func TestCodesOfDenials(t *testing.T) {
-	for _, api := range Besides {
+	for _, api := range OtherAPIs {
 		for _, c := range api.Codes {
 			if e := kerr.TypedErrorForCode(c.Number); !e.Retriable && e != kerr.UnknownServerError {
 				t.Errorf("%s: %s is not retriable", api.Name, e.Message)
@@ -33,7 +33,7 @@ func TestDenyMetadata(t *testing.T) {
 		}
 		return answer.(*kmsg.MetadataResponse).Topics[0]
 	}
-	api := Besides[1]
+	api := OtherAPIs[1]
 	for _, code := range api.Codes {
 		f, err := c.Deny(api, code.Number, 1)
 		if err != nil {
@@ -53,7 +53,7 @@ func TestDenyMetadata(t *testing.T) {
 // What asks for brokers alone has nothing to deny, and the fault waits for what has.
 func TestDenyWaitsForTopics(t *testing.T) {
 	c, _ := launch(t)
-	f, err := c.Deny(Besides[1], kerr.LeaderNotAvailable.Code, 1)
+	f, err := c.Deny(OtherAPIs[1], kerr.LeaderNotAvailable.Code, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +82,7 @@ func TestDenyProducerIDs(t *testing.T) {
 	}
 	given := func() bool { got := ask(); return got.ErrorCode == 0 && got.ProducerID >= 0 }
 	await(t, given)
-	api := Besides[0]
+	api := OtherAPIs[0]
 	for _, code := range api.Codes {
 		f, err := c.Deny(api, code.Number, 1)
 		if err != nil {

@@ -48,7 +48,7 @@ func run(ctx context.Context, only string, workers int, file string) (err error)
 	if err != nil {
 		return err
 	}
-	trees, remove, err := plant(ctx, max(workers, 1))
+	trees, remove, err := copyRepository(ctx, max(workers, 1))
 	defer func() { err = errors.Join(err, remove()) }()
 	if err != nil {
 		return err
@@ -59,9 +59,9 @@ func run(ctx context.Context, only string, workers int, file string) (err error)
 		return err
 	}
 	for _, t := range trees {
-		t.env = append(set.Environment(), more...)
+		t.env = append(set.Environment(), environment...)
 	}
-	if err := sound(ctx, trees, chosen); err != nil {
+	if err := checkWithAllGuards(ctx, trees, chosen); err != nil {
 		return err
 	}
 	outcomes, err := tryAll(ctx, trees, chosen)

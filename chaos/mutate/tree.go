@@ -26,11 +26,11 @@ type tree struct {
 // more is what the go command sees besides the servers: paths stay out of
 // what is compiled, so that trees share it, and a test that has to fail does
 // not wait for a minute.
-var more = []string{"GOFLAGS=-trimpath", need.PatienceVariable + "=20s"}
+var environment = []string{"GOFLAGS=-trimpath", need.PatienceVariable + "=20s"}
 
 // plant copies the tracked files of the repository that holds the working
 // directory, n times. remove removes the copies, also after an error.
-func plant(ctx context.Context, n int) (trees []*tree, remove func() error, err error) {
+func copyRepository(ctx context.Context, n int) (trees []*tree, remove func() error, err error) {
 	remove = func() error { return nil }
 	root, files, err := tracked(ctx)
 	if err != nil {

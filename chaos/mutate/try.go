@@ -45,7 +45,7 @@ type place struct{ module, pkg string }
 
 // sound checks that every test that a mutation names runs and passes as long
 // as all guards are there.
-func sound(ctx context.Context, trees []*tree, all []mutations.Mutation) error {
+func checkWithAllGuards(ctx context.Context, trees []*tree, all []mutations.Mutation) error {
 	named := map[place][]string{}
 	var places []place
 	for _, m := range all {
@@ -87,7 +87,7 @@ func tryAll(ctx context.Context, trees []*tree, all []mutations.Mutation) ([]mut
 		said.Lock()
 		defer said.Unlock()
 		done++
-		fmt.Fprintf(os.Stderr, "%2d of %d  %-3s  %s without a guard of %s: %s (%.0f s)\n", done, len(all), o.Mode, o.Test, o.File, fate(o), o.Seconds)
+		fmt.Fprintf(os.Stderr, "%2d of %d  %-3s  %s without a guard of %s: %s (%.0f s)\n", done, len(all), o.Mode, o.Test, o.File, outcomeText(o), o.Seconds)
 		return nil
 	})
 	return outcomes, err
@@ -153,7 +153,7 @@ func reason(out string) string {
 }
 
 // fate tells in a few words what came of a mutation.
-func fate(o mutations.Outcome) string {
+func outcomeText(o mutations.Outcome) string {
 	if !o.Fell {
 		return "does not FALL although the guard is gone: " + o.How
 	}

@@ -12,11 +12,11 @@ import (
 	"walpost/internal/testenv/poll"
 )
 
-// unending is how many requests an outage meets: more than there will be.
+// unending is how many requests an outage affects: more than there will be.
 const unending = 1 << 20
 
-// amidFaults are deaths while Kafka takes nothing: all that was read is in the relay alone then, or so the relay must think.
-func amidFaults() []fault {
+// outageFaults are faults during an outage of Kafka. Then only the relay has the events that it has read, or at least it has to assume so.
+func outageFaults() []fault {
 	var all []fault
 	for _, deaf := range []struct {
 		name string
@@ -28,8 +28,8 @@ func amidFaults() []fault {
 		{"while Kafka appends and does not answer", func(c *kafkaproxy.Cluster) (*kafkaproxy.Fault, error) { return c.Swallow(unending) }},
 	} {
 		for _, f := range slices.Concat(relayFaults(), postgresFaults()) {
-			if share := dying[f.name]; share > 0 {
-				if f.name != killed { // the others may take as long as a relay may to leave
+			if share := shareInOutage[f.name]; share > 0 {
+				if f.name != killed { // the others may take as long as the relay may take to stop
 					f.traits &^= brief
 				}
 				all = append(all, fault{f.name + ", " + deaf.name, share, f.traits | repeats, func(ctx context.Context, r *round) error {
@@ -38,7 +38,7 @@ func amidFaults() []fault {
 						return err
 					}
 					defer outage.Cancel()
-					return r.amid(ctx, outage, f)
+					return r.strikeInOutage(ctx, outage, f)
 				}})
 			}
 		}
@@ -46,12 +46,12 @@ func amidFaults() []fault {
 	return all
 }
 
-// dying are the faults that come amid an outage, and how often.
-var dying = map[string]int{killed: 15, stopped: 3, cutPostgres: 10, crashed: 4, restartedFast: 3}
+// shareInOutage has the faults that come during an outage, and their shares.
+var shareInOutage = map[string]int{killed: 15, stopped: 3, cutPostgres: 10, crashed: 4, restartedFast: 3}
 
-// amid brings a fault in the middle of an outage.
-func (r *round) amid(ctx context.Context, outage *kafkaproxy.Fault, f fault) error {
-	// It is one only when the relay has met it.
+// strikeInOutage causes a fault during an outage.
+func (r *round) strikeInOutage(ctx context.Context, outage *kafkaproxy.Fault, f fault) error {
+	// Wait until the outage has affected the relay.
 	if err := poll.Until(ctx, func() (bool, error) { return outage.Used() > 0, nil }); err != nil {
 		return err
 	}
