@@ -8,26 +8,26 @@ import (
 	"time"
 )
 
-// dialTimeout is how long a broker may take to take a connection.
+// dialTimeout is how long a broker may take to accept a connection.
 const dialTimeout = 5 * time.Second
 
-// broker is the proxy before one broker.
+// broker is the proxy of one broker.
 type broker struct {
 	cluster  *Cluster
 	id       int32
 	listener net.Listener
-	target   atomic.Pointer[string] // where the broker itself is
+	target   atomic.Pointer[string] // the address of the broker itself
 
 	mu       sync.Mutex
 	refusing bool
 	links    map[*link]bool
 }
 
-// Cut resets all connections, on both sides. New ones are carried.
+// Cut resets all connections, on both sides. New connections work.
 func (c *Cluster) Cut(ids ...int32) error { return c.each(ids, (*broker).cut) }
 
-// Refuse resets each new connection, until it is called with false. Those
-// that are there are carried on.
+// Refuse resets each new connection, until it is called with false. Existing
+// connections go on.
 func (c *Cluster) Refuse(on bool, ids ...int32) error {
 	return c.each(ids, func(b *broker) {
 		b.mu.Lock()
@@ -36,10 +36,11 @@ func (c *Cluster) Refuse(on bool, ids ...int32) error {
 	})
 }
 
-// Stall keeps back what the connections that are there carry: what clients
-// send (up), or what brokers answer (down), ends included. Both at once is a
-// half-open connection. New connections are carried. [Cluster.Heal] lets it
-// arrive, whoever is still there to take it.
+// Stall holds back the data of the existing connections: the requests of
+// clients (up), or the answers of brokers (down), and also the end of a
+// connection. Both directions together imitate a half-open connection. New
+// connections work. [Cluster.Heal] delivers the data if the receiver is still
+// there.
 func (c *Cluster) Stall(up, down bool, ids ...int32) error {
 	return c.each(ids, func(b *broker) {
 		for _, l := range b.all() {
@@ -86,13 +87,13 @@ func (b *broker) accept() {
 			return
 		}
 		if err != nil {
-			continue // the client has gone again
+			continue // the client has disconnected already
 		}
 		b.cluster.carriers.Go(func() { b.carry(conn.(*net.TCPConn)) })
 	}
 }
 
-// carry carries one connection to its end.
+// carry relays one connection until it ends.
 func (b *broker) carry(client *net.TCPConn) {
 	server, err := b.dial()
 	if err != nil {
@@ -124,13 +125,14 @@ func (b *broker) dial() (*net.TCPConn, error) {
 	return conn.(*net.TCPConn), nil
 }
 
-// abort ends a connection as a broken network does: the peer gets RST.
+// abort ends a connection with a RST, as a broken network does.
 func abort(c *net.TCPConn) {
 	c.SetLinger(0)
 	c.Close()
 }
 
-// gate is a direction's: open until it is closed.
+// gate lets one direction of a connection pass while it is open, as it is at
+// first.
 type gate struct {
 	mu     sync.Mutex
 	opened chan struct{} // closed while the gate is open
@@ -162,7 +164,7 @@ func (g *gate) open() {
 	}
 }
 
-// pass waits until the gate is open. It is false when the end came first.
+// pass waits until the gate is open. It returns false if ended is closed first.
 func (g *gate) pass(ended <-chan struct{}) bool {
 	g.mu.Lock()
 	opened := g.opened

@@ -13,25 +13,25 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// Cluster is the proxies before a cluster's brokers. Its methods are for any
-// goroutine. Those that take ids mean these brokers, and all of them when no
-// id is given; an id that the cluster does not have is an error.
+// Cluster is the proxies of a cluster's brokers. Its methods may be called from
+// any goroutine. Methods with ids apply to these brokers, and to all brokers if
+// no id is given. An id that the cluster does not have is an error.
 type Cluster struct {
 	ctx      context.Context // ends with Close
 	cancel   context.CancelFunc
 	carriers sync.WaitGroup
 
 	mu      sync.Mutex
-	brokers map[int32]*broker // grows, and never loses one
-	faults  []*Fault          // which a request may still meet, oldest first
+	brokers map[int32]*broker // only grows
+	faults  []*Fault          // that can still affect a request, oldest first
 	held    []*heldRequest    // oldest first
-	err     error             // the first that no fault explains
-	errs    int
+	err     error             // the first error that no fault explains
+	errs    int               // how many there were
 }
 
-// Launch asks the brokers for their cluster and starts a listener for each of
-// its members that is there. One that joins later gets its listener when the
-// metadata first tells of it.
+// Launch asks the brokers for the members of their cluster and starts a
+// listener for each. A broker that joins later gets its listener when it first
+// appears in the metadata.
 func Launch(ctx context.Context, brokers []string) (*Cluster, error) {
 	members, err := ask(ctx, brokers)
 	if err != nil {
@@ -47,7 +47,7 @@ func Launch(ctx context.Context, brokers []string) (*Cluster, error) {
 	return c, nil
 }
 
-// ask gets the members of a cluster.
+// ask returns the members of a cluster.
 func ask(ctx context.Context, brokers []string) ([]kmsg.MetadataResponseBroker, error) {
 	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...))
 	if err != nil {
@@ -55,19 +55,20 @@ func ask(ctx context.Context, brokers []string) ([]kmsg.MetadataResponseBroker, 
 	}
 	defer client.Close()
 	request := kmsg.NewPtrMetadataRequest()
-	request.Topics = []kmsg.MetadataRequestTopic{} // none; nil would be all
+	request.Topics = []kmsg.MetadataRequestTopic{} // none; nil would mean all
 	answer, err := request.RequestWith(ctx, client)
 	if err != nil {
 		return nil, err
 	}
 	if len(answer.Brokers) == 0 {
-		return nil, errors.New("it knows of none")
+		return nil, errors.New("the answer has no brokers")
 	}
 	return answer.Brokers, nil
 }
 
-// at gives the proxy of a broker, made now if its id is new, and notes where
-// the broker is: one that comes back elsewhere keeps its listener.
+// at returns the proxy of a broker, and makes it if the id is new. It stores
+// the broker's address: a broker that comes back at another address keeps its
+// listener.
 func (c *Cluster) at(id int32, host string, port int32) (*broker, error) {
 	target := net.JoinHostPort(host, strconv.Itoa(int(port)))
 	c.mu.Lock()
@@ -90,8 +91,8 @@ func (c *Cluster) at(id int32, host string, port int32) (*broker, error) {
 	return b, nil
 }
 
-// Addresses are where the proxies listen, in the order of the brokers' ids:
-// what a client is to bootstrap from.
+// Addresses returns the addresses of the proxies, in the order of the brokers'
+// ids, for a client's bootstrap.servers.
 func (c *Cluster) Addresses() []string {
 	all, _ := c.some(nil)
 	var list []string
@@ -101,15 +102,16 @@ func (c *Cluster) Addresses() []string {
 	return list
 }
 
-// Connections is how many connections of clients are carried or stalled.
+// Connections returns the number of clients' connections, stalled ones
+// included.
 func (c *Cluster) Connections(ids ...int32) (int, error) {
 	n := 0
 	err := c.each(ids, func(b *broker) { n += len(b.all()) })
 	return n, err
 }
 
-// Err is what went wrong by itself: frames that could not be parsed, answers
-// that nobody had asked for. nil is what a run should end with.
+// Err returns errors that no fault explains, such as frames that could not be
+// parsed, or answers without a request. A run should end with nil.
 func (c *Cluster) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -119,7 +121,7 @@ func (c *Cluster) Err() error {
 	return c.err
 }
 
-// note remembers an error for Err.
+// note stores an error for Err.
 func (c *Cluster) note(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -129,11 +131,11 @@ func (c *Cluster) note(err error) {
 	}
 }
 
-// Close ends all connections and forgets what is held. It returns what Err
-// does, and is idempotent.
+// Close ends all connections and drops held requests. It returns the same as
+// Err, and is idempotent.
 func (c *Cluster) Close() error {
 	c.cancel()
-	all, _ := c.some(nil) // at adds none any more
+	all, _ := c.some(nil) // at adds no more brokers
 	for _, b := range all {
 		b.listener.Close()
 		b.cut()
@@ -145,7 +147,7 @@ func (c *Cluster) Close() error {
 	return c.Err()
 }
 
-// some are the proxies of the ids, or all of them, by id.
+// some returns the proxies of the ids, or all proxies, sorted by id.
 func (c *Cluster) some(ids []int32) ([]*broker, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -157,7 +159,7 @@ func (c *Cluster) some(ids []int32) ([]*broker, error) {
 	}
 	for _, id := range ids {
 		if c.brokers[id] == nil {
-			return nil, fmt.Errorf("no broker has the id %d: pass one that the cluster's metadata shows", id)
+			return nil, fmt.Errorf("broker %d does not exist: pass an id from the cluster's metadata", id)
 		}
 	}
 	slices.SortFunc(list, func(a, b *broker) int { return int(a.id - b.id) })

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// A broker that comes back elsewhere keeps its listener, which leads to the
-// new place; one that joins gets its own.
+// A broker that comes back at another address keeps its listener, which leads
+// to the new address. A broker that joins gets a listener of its own.
 func TestABrokerKeepsItsListener(t *testing.T) {
 	c := &Cluster{brokers: make(map[int32]*broker)}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
@@ -51,18 +51,18 @@ func TestABrokerKeepsItsListener(t *testing.T) {
 	if err != nil || len(c.Addresses()) != 2 {
 		t.Errorf("a second broker: %v, proxies at %v", err, c.Addresses())
 	}
-	// Where nobody is, nothing can be delivered.
+	// A held request cannot be delivered to an address that nobody listens at.
 	c.keep(&heldRequest{broker: b})
 	if err := c.Release(t.Context()); err == nil || c.Held() != 0 {
 		t.Errorf("released to nobody: %v, %d held", err, c.Held())
 	}
 }
 
-// A cluster that is not there is told of when the caller's time is over.
+// Launch returns an error for a cluster that does not answer when ctx ends.
 func TestLaunchWithoutKafka(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	if _, err := Launch(ctx, []string{"127.0.0.1:1"}); err == nil {
-		t.Error("launched before nothing")
+		t.Error("launched without a cluster")
 	}
 }

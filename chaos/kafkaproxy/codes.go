@@ -4,20 +4,20 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 )
 
-// Code is an error that a produce answer can carry.
+// Code is an error code of a produce answer.
 type Code struct {
 	Name   string // as Kafka's protocol spells it
 	Number int16
-	// Ambiguous: the records may be in the log. Without it the broker
-	// promises that this attempt left nothing there.
+	// Ambiguous means that the records may be in the log. Otherwise the
+	// broker promises that this attempt appended nothing.
 	Ambiguous bool
 }
 
-// Retriable are the errors after which Kafka's protocol lets a producer send
-// the same again, as far as brokers give them to produce requests: Kafka's of
-// every version that is about, and those that speak its protocol.
-// UNKNOWN_SERVER_ERROR is with them: the protocol does not call it
-// retriable, but who gives up on it loses what may be in the log.
+// Retriable are the errors that brokers return to produce requests and after
+// which Kafka's protocol lets a producer send the same request again. Brokers
+// are those of Kafka, in every version in use, and others that speak its
+// protocol. UNKNOWN_SERVER_ERROR is included. The protocol does not call it
+// retriable, but a producer that gives up after it may lose records.
 var Retriable = retriable()
 
 // produceErrors are the retriable errors of produce requests, and whether
@@ -28,17 +28,17 @@ var produceErrors = []struct {
 }{
 	{kerr.UnknownServerError, true},
 	{kerr.CorruptMessage, false},
-	{kerr.UnknownTopicOrPartition, false}, // before the append, or the log is deleted with what was appended
+	{kerr.UnknownTopicOrPartition, false}, // before the append, or the log is deleted together with the records
 	{kerr.LeaderNotAvailable, false},
-	// Most of the time before the append. But a leader that has appended, and
-	// is deposed while it awaits its followers, answers the same; and the
-	// new leader may have the records.
+	// Usually before the append. But a leader that has appended and is
+	// deposed while it waits for its followers answers the same, and the new
+	// leader may have the records.
 	{kerr.NotLeaderForPartition, true},
 	{kerr.RequestTimedOut, true},
 	{kerr.BrokerNotAvailable, false},
 	{kerr.ReplicaNotAvailable, false},
 	{kerr.NetworkException, true},
-	// A transaction's coordinator, asked before the append.
+	// From a transaction's coordinator, before the append.
 	{kerr.CoordinatorLoadInProgress, false},
 	{kerr.CoordinatorNotAvailable, false},
 	{kerr.NotCoordinator, false},

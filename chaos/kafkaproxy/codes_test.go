@@ -6,7 +6,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 )
 
-// elsewhere are the retriable errors that no broker gives to a produce
+// elsewhere are the retriable errors that no broker returns to a produce
 // request of the version that walpost sends.
 var elsewhere = map[int16]string{
 	kerr.NotController.Code:               "administration",
@@ -24,8 +24,8 @@ var elsewhere = map[int16]string{
 	kerr.ShareSessionLimitReached.Code:    "share groups",
 }
 
-// Each retriable error that the protocol knows is either among those of
-// produce requests or known to belong elsewhere: a new one makes this fail.
+// Each retriable error of the protocol is either in Retriable or in elsewhere. A
+// new error makes this test fail.
 func TestRetriable(t *testing.T) {
 	known := map[int16]Code{}
 	for _, c := range Retriable {

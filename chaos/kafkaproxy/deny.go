@@ -5,20 +5,20 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// API is a request that a producer sends besides its records, with the errors
-// in the answers to it after which it may ask again. FindCoordinator is none:
-// only groups and transactions have coordinators.
+// API is a request other than Produce that a producer sends, with the errors
+// after which it may send that request again. FindCoordinator is not among
+// them, because only groups and transactions have coordinators.
 type API struct {
 	Name  string // as Kafka's protocol spells it
 	Codes []Code
 	key   int16
 }
 
-// OtherAPIs are these requests.
+// OtherAPIs are all such requests.
 var OtherAPIs = []*API{
-	// Brokers answer a producer without a transactional id with the first
-	// while the controller's next block of ids is on its way. The others are
-	// for transactions, or of brokers that only speak the protocol.
+	// Brokers return the first error to a producer without a transactional id
+	// while they wait for the controller's next block of ids. The other errors
+	// are for transactions, or come from brokers other than Kafka's.
 	otherAPI("InitProducerId", initProducerIDKey, kerr.CoordinatorLoadInProgress, kerr.CoordinatorNotAvailable, kerr.NotCoordinator,
 		kerr.RequestTimedOut, kerr.UnknownServerError),
 	otherAPI("Metadata", metadataKey, kerr.UnknownTopicOrPartition, kerr.LeaderNotAvailable, kerr.ListenerNotFound, kerr.ReplicaNotAvailable,
@@ -33,14 +33,14 @@ func otherAPI(name string, key int16, errs ...*kerr.Error) *API {
 	return api
 }
 
-// Deny puts an error code into the next n answers to a request: in metadata
-// that name topics, for each of them.
+// Deny puts an error code into the next n answers to a request. In metadata it
+// puts the code into each topic, and answers without topics do not count.
 func (c *Cluster) Deny(api *API, code int16, n int, ids ...int32) (*Fault, error) {
 	return c.arm(&Fault{kind: denying, key: api.key, code: code, n: n}, ids)
 }
 
-// deny does to an answer what the exchange's fault wants. Metadata of the
-// brokers alone have nothing to deny.
+// deny applies the exchange's fault to an answer. Metadata without topics have
+// no place for the code.
 func (x *exchange) deny(answer kmsg.Response) {
 	if x.fault == nil {
 		return
@@ -59,15 +59,15 @@ func (x *exchange) deny(answer kmsg.Response) {
 	}
 }
 
-// denyTopic makes a topic's metadata what a broker gives with an error, which
-// is the topic's or each of its partitions'.
+// denyTopic changes a topic's metadata to those that a broker returns with the
+// error, which is one of the topic or of each of its partitions.
 func denyTopic(t *kmsg.MetadataResponseTopic, code int16) {
 	switch code {
 	case kerr.LeaderNotAvailable.Code, kerr.ListenerNotFound.Code:
 		for i := range t.Partitions {
 			t.Partitions[i].ErrorCode, t.Partitions[i].Leader = code, -1
 		}
-	case kerr.ReplicaNotAvailable.Code: // the leader is known all the same
+	case kerr.ReplicaNotAvailable.Code: // the leader is known nevertheless
 		for i := range t.Partitions {
 			t.Partitions[i].ErrorCode = code
 		}

@@ -7,7 +7,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// The codes are retriable, or the one that means anything.
+// The codes are retriable, or UNKNOWN_SERVER_ERROR, which can mean anything.
 func TestCodesOfDenials(t *testing.T) {
 	for _, api := range OtherAPIs {
 		for _, c := range api.Codes {
@@ -18,7 +18,7 @@ func TestCodesOfDenials(t *testing.T) {
 	}
 }
 
-// A denied answer has the code where brokers put it, and the next one is the broker's.
+// A denied answer has the code in the right place, and the next answer is the broker's.
 func TestDenyMetadata(t *testing.T) {
 	c, topic := launch(t)
 	k := client(t, c.Addresses())
@@ -45,12 +45,12 @@ func TestDenyMetadata(t *testing.T) {
 		}
 		met(t, f)
 		if got := ask(); got.ErrorCode != 0 || len(got.Partitions) != 1 || got.Partitions[0].ErrorCode != 0 || got.Partitions[0].Leader != 1 {
-			t.Errorf("behind %s the answer is %+v", code.Name, got)
+			t.Errorf("after %s the answer is %+v", code.Name, got)
 		}
 	}
 }
 
-// What asks for brokers alone has nothing to deny, and the fault waits for what has.
+// A fault is not applied to metadata without topics. It waits for metadata with topics.
 func TestDenyWaitsForTopics(t *testing.T) {
 	c, _ := launch(t)
 	f, err := c.Deny(OtherAPIs[1], kerr.LeaderNotAvailable.Code, 1)
@@ -92,6 +92,6 @@ func TestDenyProducerIDs(t *testing.T) {
 			t.Errorf("%s: the answer is %+v", code.Name, got)
 		}
 		met(t, f)
-		await(t, given) // a young broker has the first of the codes itself for a while
+		await(t, given) // a broker that has just started returns the first of the codes itself for a while
 	}
 }

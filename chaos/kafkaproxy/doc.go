@@ -1,14 +1,14 @@
-// Package kafkaproxy stands between Kafka's clients and a whole cluster: one
-// loopback listener for each broker, and answers rewritten so that clients
-// come back through it wherever metadata sends them.
+// Package kafkaproxy is a proxy between Kafka clients and a whole cluster. It
+// has one loopback listener for each broker. It rewrites addresses in answers,
+// so that clients always connect through the proxy.
 //
-// It knows where requests and answers begin and end. So it can do to a
-// cluster what a network and a failing broker do: cut connections, refuse
-// them, let them stall, answer a produce request with any error, change the
-// answer to one that was appended, lose it, deliver a request after its sender
-// is dead, or deny producer ids and metadata.
+// It knows where requests and answers begin and end. So it can imitate faults
+// of a network and of brokers. It can cut, refuse and stall connections. It can
+// return any error to a produce request, change or drop the answer to one that
+// was appended, and deliver a request after its sender is dead. It can also
+// return errors to requests for producer ids and metadata.
 //
-// Its clients speak plain text and do not log in. What it cannot parse ends
-// the connection and is told by [Cluster.Err]: a fault that nobody asked for
-// must not pass for one of Kafka's.
+// Its clients must use plain text and no login. If it cannot parse something,
+// it ends the connection, and [Cluster.Err] returns the error, so that a fault
+// of the proxy is not taken for one of Kafka.
 package kafkaproxy

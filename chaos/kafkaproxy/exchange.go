@@ -2,28 +2,28 @@ package kafkaproxy
 
 import "net"
 
-// exchange is a request and what becomes of its answer.
+// exchange is a request and what happens to its answer.
 type exchange struct {
 	request
-	fault *Fault // what becomes of the answer; nil: nothing
-	own   []byte // the answer, when the broker is not asked
+	fault *Fault // changes the answer; nil: the answer is not changed
+	own   []byte // the proxy's own answer, if the broker does not get the request
 }
 
-// request is what each request begins with.
+// request is the common beginning of all requests.
 type request struct {
-	size         int // what follows the length
+	size         int // bytes after the length
 	key, version int16
 	correlation  int32
 }
 
-// expect adds a request to those whose answer is awaited.
+// expect adds a request to those that wait for an answer.
 func (l *link) expect(x *exchange) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.waiting = append(l.waiting, x)
 }
 
-// next is the request whose answer comes next, nil if there is none.
+// next returns the request whose answer comes next, nil if there is none.
 func (l *link) next() *exchange {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -33,7 +33,7 @@ func (l *link) next() *exchange {
 	return l.waiting[0]
 }
 
-// forget drops the request whose answer has been written.
+// forget removes the request whose answer has been written.
 func (l *link) forget() {
 	l.mu.Lock()
 	x := l.waiting[0]
@@ -42,7 +42,7 @@ func (l *link) forget() {
 	x.fault.spend()
 }
 
-// answer writes the proxy's own answers whose turn has come.
+// answer writes the proxy's own answers that are next in order.
 func (l *link) answer() {
 	l.writing.Lock()
 	defer l.writing.Unlock()
@@ -51,7 +51,7 @@ func (l *link) answer() {
 	}
 }
 
-// answerOwn is answer for who has the turn to write.
+// answerOwn does the work of answer. The caller holds l.writing.
 func (l *link) answerOwn() error {
 	for {
 		x := l.next()

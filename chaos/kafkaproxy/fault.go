@@ -6,10 +6,10 @@ import (
 	"slices"
 )
 
-// Fault is what a number of requests meet, of Produce but for those of
-// [Cluster.Deny]. A request counts when it has met it to the end: one whose
-// connection ended before, or whose answer was none that the fault applies to,
-// leaves its place to another.
+// Fault affects a number of requests: produce requests, or those that
+// [Cluster.Deny] names. A request counts only once the fault has been applied
+// to the end. If the connection ended before, or the fault does not apply to
+// the answer, the next request takes its place.
 type Fault struct {
 	cluster *Cluster
 	kind    kind
@@ -17,7 +17,7 @@ type Fault struct {
 	code    int16
 	brokers []*broker
 
-	// Under the cluster's lock: left + under way + used = n.
+	// Guarded by the cluster's lock: left + in progress + used = n.
 	n, left, used int
 	done          chan struct{}
 }
@@ -33,42 +33,41 @@ const (
 )
 
 // Answer answers the next n produce requests with an error code for each of
-// their partitions. Nothing of them reaches a broker.
+// their partitions. No broker gets these requests.
 func (c *Cluster) Answer(code int16, n int, ids ...int32) (*Fault, error) {
 	return c.arm(&Fault{kind: answering, code: code, n: n}, ids)
 }
 
-// Mask passes the next n produce requests on and puts an error code in the
-// place of success: the records are in the log, and their sender is told
-// otherwise.
+// Mask passes the next n produce requests on, and replaces success by an error
+// code in their answers: the records are in the log, but their sender gets an
+// error.
 func (c *Cluster) Mask(code int16, n int, ids ...int32) (*Fault, error) {
 	return c.arm(&Fault{kind: masking, code: code, n: n}, ids)
 }
 
-// Swallow passes the next n produce requests on, awaits their success, and
-// resets the client's connection instead of telling it.
+// Swallow passes the next n produce requests on, waits for their success, and
+// then resets the client's connection instead of answering.
 func (c *Cluster) Swallow(n int, ids ...int32) (*Fault, error) {
 	return c.arm(&Fault{kind: swallowing, n: n}, ids)
 }
 
-// Hold keeps the next n produce requests back, whatever becomes of their
-// connections, until [Cluster.Release]. A connection carries nothing more
-// behind a held request.
+// Hold keeps the next n produce requests until [Cluster.Release], even if their
+// connections end. After a held request, nothing else passes on its connection.
 func (c *Cluster) Hold(n int, ids ...int32) (*Fault, error) {
 	return c.arm(&Fault{kind: holding, n: n}, ids)
 }
 
-// arm lets requests meet a fault.
+// arm makes a fault affect requests from now on.
 func (c *Cluster) arm(f *Fault, ids []int32) (*Fault, error) {
 	var err error
 	if f.brokers, err = c.some(ids); err != nil {
 		return nil, err
 	}
 	if len(ids) == 0 {
-		f.brokers = nil // all, also those to come
+		f.brokers = nil // all, and also brokers that join later
 	}
 	if f.n < 1 {
-		return nil, fmt.Errorf("a fault for %d requests: at least one is needed", f.n)
+		return nil, fmt.Errorf("arm a fault for %d requests: it must be at least one", f.n)
 	}
 	f.cluster, f.left, f.done = c, f.n, make(chan struct{})
 	c.mu.Lock()
@@ -77,7 +76,7 @@ func (c *Cluster) arm(f *Fault, ids []int32) (*Fault, error) {
 	return f, nil
 }
 
-// meet gives the fault that a request to a broker meets, nil if none.
+// meet returns the fault that affects a request to a broker, nil if none does.
 func (c *Cluster) meet(b *broker, key int16, fits func(kind) bool) *Fault {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -90,7 +89,7 @@ func (c *Cluster) meet(b *broker, key int16, fits func(kind) bool) *Fault {
 	return nil
 }
 
-// spend counts a request that has met the fault. There may be none.
+// spend counts a request that the fault was applied to. f may be nil.
 func (f *Fault) spend() {
 	if f == nil {
 		return
@@ -101,19 +100,20 @@ func (f *Fault) spend() {
 	f.settle()
 }
 
-// restore gives back what a request did not use. There may be no fault.
+// restore lets the fault affect another request instead of one that it was not
+// applied to. f may be nil.
 func (f *Fault) restore() {
 	if f == nil {
 		return
 	}
 	f.cluster.mu.Lock()
 	defer f.cluster.mu.Unlock()
-	if slices.Contains(f.cluster.faults, f) { // else it was cancelled
+	if slices.Contains(f.cluster.faults, f) { // otherwise it was cancelled
 		f.left++
 	}
 }
 
-// settle ends a fault that is used up.
+// settle ends a fault that has affected all of its requests.
 func (f *Fault) settle() {
 	if f.used == f.n {
 		f.retire()
@@ -129,29 +129,30 @@ func (f *Fault) retire() {
 	close(f.done)
 }
 
-// Done is closed when n requests have met the fault, or it was cancelled.
+// Done returns a channel that is closed when the fault has affected n requests,
+// or was cancelled.
 func (f *Fault) Done() <-chan struct{} { return f.done }
 
-// Wait waits for Done. Its error says how far the fault has come when ctx
-// ends first.
+// Wait waits for Done. If ctx ends first, the error says how many requests the
+// fault has affected.
 func (f *Fault) Wait(ctx context.Context) error {
 	select {
 	case <-f.done:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("wait for requests to meet a fault: %d of %d have: %w", f.Used(), f.n, context.Cause(ctx))
+		return fmt.Errorf("wait until a fault has affected %d requests: %d so far: %w", f.n, f.Used(), context.Cause(ctx))
 	}
 }
 
-// Used is how many requests have met the fault.
+// Used returns how many requests the fault has affected.
 func (f *Fault) Used() int {
 	f.cluster.mu.Lock()
 	defer f.cluster.mu.Unlock()
 	return f.used
 }
 
-// Cancel ends a fault: no further request meets it. One that is under way may
-// still.
+// Cancel ends a fault: it affects no further request. A request in progress may
+// still be affected.
 func (f *Fault) Cancel() {
 	f.cluster.mu.Lock()
 	defer f.cluster.mu.Unlock()

@@ -11,12 +11,12 @@ import (
 // compact strings.
 const flexibleProduce = 9
 
-var errShort = errors.New("it ends too early")
+var errShort = errors.New("the frame ends too early")
 
-// look gives the first n bytes of a frame.
+// look returns the first n bytes of a frame.
 type look func(n int) ([]byte, error)
 
-// cursor looks into a frame that is there.
+// cursor returns a look into a frame in memory.
 func cursor(frame []byte) look {
 	return func(n int) ([]byte, error) {
 		if n > len(frame) {
@@ -26,7 +26,7 @@ func cursor(frame []byte) look {
 	}
 }
 
-// peek looks into a frame that is arriving, and takes nothing of it.
+// peek returns a look into a frame that is arriving. It consumes nothing.
 func peek(r *bufio.Reader, size int) look {
 	return func(n int) ([]byte, error) {
 		if n > size {
@@ -36,8 +36,8 @@ func peek(r *bufio.Reader, size int) look {
 	}
 }
 
-// produceHead finds in a produce request where its body begins and which
-// acknowledgements it wants.
+// produceHead returns where the body of a produce request begins, and which
+// acks it asks for.
 //
 //	request => length key version correlation client_id [tags]  transactional_id acks ...
 //	head                                                        body
@@ -68,7 +68,7 @@ func produceHead(see look, version int16) (bodyAt int, acks int16, err error) {
 	return bodyAt, int16(binary.BigEndian.Uint16(b[at:])), nil
 }
 
-// skipString passes a string with a length of 16 bits, -1 for null.
+// skipString skips a string with a length of 16 bits, -1 for null.
 func skipString(see look, at int) (int, error) {
 	b, err := see(at + 2)
 	if err != nil {
@@ -77,13 +77,13 @@ func skipString(see look, at int) (int, error) {
 	return at + 2 + max(0, int(int16(binary.BigEndian.Uint16(b[at:])))), nil
 }
 
-// skipCompact passes a string with a varint one above its length, 0 for null.
+// skipCompact skips a string whose length plus one is a varint, 0 for null.
 func skipCompact(see look, at int) (int, error) {
 	n, at, err := varint(see, at)
 	return at + max(0, n-1), err
 }
 
-// skipTags passes tagged fields.
+// skipTags skips tagged fields.
 func skipTags(see look, at int) (int, error) {
 	count, at, err := varint(see, at)
 	for ; count > 0 && err == nil; count-- {
@@ -97,7 +97,7 @@ func skipTags(see look, at int) (int, error) {
 	return at, err
 }
 
-// varint reads an unsigned number of 7 bits a byte.
+// varint reads an unsigned number with 7 bits in each byte.
 func varint(see look, at int) (value, next int, err error) {
 	for shift := 0; shift < 32; shift += 7 {
 		b, err := see(at + 1)

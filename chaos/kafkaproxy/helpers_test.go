@@ -13,10 +13,10 @@ import (
 	"walpost/internal/kafkatest"
 )
 
-// patience is how long a test waits for what must happen.
+// patience is how long a test waits for something that has to happen.
 const patience = 30 * time.Second
 
-// launch starts proxies before the shared broker, and a topic in it.
+// launch starts proxies for the shared broker, and creates a topic.
 func launch(t *testing.T) (c *Cluster, topic string) {
 	t.Helper()
 	brokers := kafkatest.Brokers(t)
@@ -25,7 +25,7 @@ func launch(t *testing.T) (c *Cluster, topic string) {
 	return before(t, brokers), topic
 }
 
-// before starts proxies that end with the test, without an error of their own.
+// before starts proxies that end with the test, and must end without an error.
 func before(t *testing.T, brokers []string) *Cluster {
 	t.Helper()
 	c, err := Launch(limited(t), brokers)
@@ -46,8 +46,8 @@ func limited(t *testing.T) context.Context {
 	return ctx
 }
 
-// stubborn sends each record until it succeeds, and numbers nothing: each
-// attempt that is appended shows in the log.
+// stubborn returns a client that sends each record until it succeeds. It is not
+// idempotent, so the log shows each attempt that was appended.
 func stubborn(t *testing.T, addresses []string, more ...kgo.Opt) *kgo.Client {
 	t.Helper()
 	versions := kversion.Stable()
@@ -58,7 +58,7 @@ func stubborn(t *testing.T, addresses []string, more ...kgo.Opt) *kgo.Client {
 // fast makes a client try again at once.
 var fast = kgo.RetryBackoffFn(func(int) time.Duration { return 10 * time.Millisecond })
 
-// hasty tells of the first error instead.
+// hasty returns a client that gives up after the first error.
 func hasty(t *testing.T, addresses []string) *kgo.Client {
 	return stubborn(t, addresses, kgo.RecordRetries(0))
 }
@@ -79,7 +79,7 @@ func produce(t *testing.T, k *kgo.Client, topic, value string) error {
 	return k.ProduceSync(limited(t), &kgo.Record{Topic: topic, Value: []byte(value)}).FirstErr()
 }
 
-// records is how many records partition 0 has, said by the broker itself.
+// records returns how many records partition 0 has. It asks the broker directly.
 func records(t *testing.T, topic string) int64 {
 	t.Helper()
 	return end(t, client(t, kafkatest.Brokers(t)), topic, 0)
@@ -102,7 +102,7 @@ func end(t *testing.T, k *kgo.Client, topic string, partition int32) int64 {
 	return answer.Topics[0].Partitions[0].Offset
 }
 
-// values are the first n records of partition 0.
+// values returns the first n records of partition 0.
 func values(t *testing.T, topic string, n int) []string {
 	t.Helper()
 	k := client(t, kafkatest.Brokers(t), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {0: kgo.NewOffset().AtStart()}}))
@@ -125,7 +125,7 @@ func met(t *testing.T, f *Fault) {
 	}
 }
 
-// await waits until something is so.
+// await waits until so returns true.
 func await(t *testing.T, so func() bool) {
 	t.Helper()
 	for ctx := limited(t); !so(); {

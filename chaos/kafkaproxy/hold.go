@@ -23,17 +23,17 @@ func (c *Cluster) keep(h *heldRequest) {
 	c.held = append(c.held, h)
 }
 
-// Held is how many requests are held.
+// Held returns how many requests are held.
 func (c *Cluster) Held() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return len(c.held)
 }
 
-// Release sends what is held to the brokers that it was meant for, in the
-// order in which it came and each request over a connection of its own, and
-// awaits the answers. Nobody gets to see them. What could not be delivered is
-// in the error, and not held any more.
+// Release sends the held requests to their brokers, in the order in which they
+// came, each over a connection of its own. It waits for the answers and drops
+// them. A request that could not be delivered is in the error, and is not held
+// any more.
 func (c *Cluster) Release(ctx context.Context) error {
 	c.mu.Lock()
 	list := c.held
@@ -67,7 +67,7 @@ func (h *heldRequest) deliver(ctx context.Context) error {
 	r := bufio.NewReader(conn)
 	start, err := r.Peek(answerStart)
 	if err != nil {
-		return fmt.Errorf("await the answer: %w", err)
+		return fmt.Errorf("wait for the answer: %w", err)
 	}
 	if id := int32(binary.BigEndian.Uint32(start[4:])); id != h.correlation {
 		return fmt.Errorf("the answer has correlation id %d, not %d", id, h.correlation)

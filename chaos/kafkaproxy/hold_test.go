@@ -7,8 +7,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// A held request outlives its sender, and is in the log when it is released:
-// behind what was sent after it.
+// A held request outlives its sender. When it is released, it is in the log
+// after records that were sent later.
 func TestHold(t *testing.T) {
 	c, topic := launch(t)
 	dead := hasty(t, c.Addresses())
@@ -49,8 +49,8 @@ func TestHold(t *testing.T) {
 	}
 }
 
-// Behind a held request its connection carries nothing more but what is held
-// too.
+// After a held request, nothing else passes on its connection. More requests can
+// be held.
 func TestNothingOvertakesAHeldRequest(t *testing.T) {
 	c, topic := launch(t)
 	f, err := c.Hold(2)
@@ -62,7 +62,7 @@ func TestNothingOvertakesAHeldRequest(t *testing.T) {
 		conn.send(int32(i), produceRequest(topic, value))
 	}
 	conn.CloseWrite()
-	conn.ends() // so all has been read
+	conn.ends() // so everything has been read
 	met(t, f)
 	if n := records(t, topic); n != 0 || c.Held() != 2 {
 		t.Errorf("%d records in the log and %d requests held, want none and 2", n, c.Held())

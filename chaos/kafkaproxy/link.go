@@ -12,32 +12,33 @@ import (
 )
 
 const (
-	// pieceSize is what is read of a frame at once, and all that a
-	// connection keeps of one that only passes.
+	// pieceSize is how much of a frame is read at once. A connection keeps no
+	// more than that of a frame that only passes.
 	pieceSize = 64 << 10
-	// maxFrame is where a length is taken for noise: socket.request.max.bytes
-	// is 100 MiB by default.
+	// maxFrame is the largest length that is believed. The default of
+	// socket.request.max.bytes is 100 MiB.
 	maxFrame = 128 << 20
 
 	requestStart = 12 // length, key, version, correlation id
 	answerStart  = 8  // length, correlation id
 )
 
-// malformed is an error that ends the connection and is noted: no fault
-// explains it.
+// malformed is an error that ends the connection and that [Cluster.Err]
+// returns, because no fault explains it.
 type malformed struct{ error }
 
 func malformedf(format string, args ...any) error { return malformed{fmt.Errorf(format, args...)} }
 
-// errSwallowed ends the connection whose answer is not to be passed on.
-var errSwallowed = errors.New("an answer is swallowed")
+// errSwallowed ends the connection of an answer that must not be passed on.
+var errSwallowed = errors.New("the answer is swallowed")
 
-// errTLS ends a connection as a plain broker does when a client begins a TLS
-// handshake. It is no noise: who gets no answer may try that to find out why.
-var errTLS = errors.New("a TLS handshake")
+// errTLS ends the connection of a client that begins a TLS handshake, as a
+// broker without TLS does. It is not malformed: a client that gets no answer may
+// try TLS to find out why.
+var errTLS = errors.New("the client begins a TLS handshake")
 
-// link is one carried connection. Two goroutines carry it, one for each
-// direction, and each answer of the proxy's own is written by a third.
+// link is one relayed connection. Two goroutines relay it, one for each
+// direction. Each of the proxy's own answers is written by another goroutine.
 type link struct {
 	broker         *broker
 	client, server *net.TCPConn
@@ -45,7 +46,7 @@ type link struct {
 	once           sync.Once
 	ended          chan struct{} // closed by reset
 
-	writing sync.Mutex // whose turn it is to write to the client; never awaited by the direction up
+	writing sync.Mutex // held while writing to the client; the direction up never waits for it
 
 	mu      sync.Mutex
 	waiting []*exchange // requests without an answer, oldest first: answers come in this order
@@ -55,7 +56,7 @@ func newLink(b *broker, client, server *net.TCPConn) *link {
 	return &link{broker: b, client: client, server: server, up: newGate(), down: newGate(), ended: make(chan struct{})}
 }
 
-// carry carries both directions until both have ended.
+// carry relays both directions until both have ended.
 func (l *link) carry() {
 	var directions sync.WaitGroup
 	directions.Go(func() { l.end(l.carryUp(&directions), l.server, l.up) })
@@ -63,13 +64,13 @@ func (l *link) carry() {
 	directions.Wait()
 	l.client.Close()
 	l.server.Close()
-	for _, x := range l.waiting { // alone now
+	for _, x := range l.waiting { // no other goroutine is left
 		x.fault.restore()
 	}
 }
 
-// end passes a direction's end on, as late as what is carried: an orderly one
-// as such, any other as a reset.
+// end passes the end of a direction on, and stalls with it. It passes an orderly
+// end on as such, and any other as a reset.
 func (l *link) end(err error, to *net.TCPConn, through *gate) {
 	if !through.pass(l.ended) {
 		return
@@ -94,7 +95,7 @@ func (l *link) reset() {
 	})
 }
 
-// carryUp carries requests, until an error that is never nil.
+// carryUp relays requests. It returns the error that ends this, never nil.
 func (l *link) carryUp(directions *sync.WaitGroup) error {
 	r := bufio.NewReaderSize(l.client, pieceSize)
 	kept := false // a request of this connection is held
@@ -113,7 +114,7 @@ func (l *link) carryUp(directions *sync.WaitGroup) error {
 		x := &exchange{request: request{size: int(int32(be.Uint32(start))), key: int16(be.Uint16(start[4:])),
 			version: int16(be.Uint16(start[6:])), correlation: int32(be.Uint32(start[8:]))}}
 		if x.size < requestStart-4 || x.size > maxFrame {
-			return malformedf("a request of %d bytes: does the client speak plain Kafka?", x.size)
+			return malformedf("read a request of %d bytes: the client seems not to speak Kafka's protocol in plain text", x.size)
 		}
 		course := carried
 		switch x.key {
@@ -128,7 +129,7 @@ func (l *link) carryUp(directions *sync.WaitGroup) error {
 		case course == held:
 			kept = true
 		case kept:
-			// What follows a request on its connection does not overtake it; the client finds out by its time-out.
+			// A later request of the connection must not overtake the held one. The client notices by its time-out.
 			_, err = io.Copy(io.Discard, r)
 			return errors.Join(err, io.EOF)
 		case course == answered:
@@ -145,7 +146,7 @@ func (l *link) carryUp(directions *sync.WaitGroup) error {
 	}
 }
 
-// carryDown carries answers, until an error that is never nil.
+// carryDown relays answers. It returns the error that ends this, never nil.
 func (l *link) carryDown() error {
 	r := bufio.NewReaderSize(l.server, pieceSize)
 	for {
@@ -158,7 +159,7 @@ func (l *link) carryDown() error {
 		}
 		size, correlation := int(int32(binary.BigEndian.Uint32(start))), int32(binary.BigEndian.Uint32(start[4:]))
 		if size < answerStart-4 || size > maxFrame {
-			return malformedf("an answer of %d bytes: does the broker speak plain Kafka?", size)
+			return malformedf("read an answer of %d bytes: the broker seems not to speak Kafka's protocol in plain text", size)
 		}
 		if err := l.take(r, size, correlation); err != nil {
 			return err
@@ -166,7 +167,7 @@ func (l *link) carryDown() error {
 	}
 }
 
-// ending makes an end in the middle of a frame one like any other.
+// ending turns an EOF in the middle of a frame into an unexpected EOF.
 func ending(err error, began int) error {
 	if errors.Is(err, io.EOF) && began > 0 {
 		return io.ErrUnexpectedEOF
@@ -174,7 +175,7 @@ func ending(err error, began int) error {
 	return err
 }
 
-// take passes on, or changes, or drops, the answer that comes next.
+// take passes on, changes or drops the next answer.
 func (l *link) take(r *bufio.Reader, size int, correlation int32) error {
 	l.writing.Lock()
 	defer l.writing.Unlock()
@@ -183,7 +184,7 @@ func (l *link) take(r *bufio.Reader, size int, correlation int32) error {
 	}
 	x := l.next()
 	if x == nil || x.correlation != correlation {
-		return malformedf("an answer with correlation id %d, which is not the next that is awaited", correlation)
+		return malformedf("read an answer with correlation id %d: it does not belong to the next request", correlation)
 	}
 	answer, err := x.decoder()
 	switch {
@@ -194,7 +195,7 @@ func (l *link) take(r *bufio.Reader, size int, correlation int32) error {
 		err = l.passChanged(x, answer, r, 4+size)
 	}
 	if errors.Is(err, errSwallowed) {
-		l.reset() // before it counts
+		l.reset() // before the fault counts it
 		l.forget()
 	}
 	if err != nil {
@@ -204,21 +205,21 @@ func (l *link) take(r *bufio.Reader, size int, correlation int32) error {
 	return l.answerOwn()
 }
 
-// pass carries n bytes in pieces, each copied out of the reader's buffer by
-// the write alone.
+// pass relays n bytes in pieces. It writes each piece directly from the reader's
+// buffer.
 func (l *link) pass(to io.Writer, r *bufio.Reader, n int, through *gate) error {
 	for n > 0 {
 		if _, err := r.Peek(1); err != nil {
 			return ending(err, 1)
 		}
-		piece, _ := r.Peek(min(n, r.Buffered())) // there already
+		piece, _ := r.Peek(min(n, r.Buffered())) // buffered already
 		if !through.pass(l.ended) {
 			return net.ErrClosed
 		}
 		if _, err := to.Write(piece); err != nil {
 			return err
 		}
-		_, _ = r.Discard(len(piece)) // never more than there is
+		_, _ = r.Discard(len(piece)) // all of it is buffered
 		n -= len(piece)
 	}
 	return nil

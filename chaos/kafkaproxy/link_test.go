@@ -14,8 +14,8 @@ import (
 	"walpost/internal/kafkatest"
 )
 
-// The proxy's own answer waits for those of the broker to what was asked
-// before: answers come in the order of their requests.
+// The proxy's own answer waits for the broker's answers to earlier requests:
+// answers come in the order of the requests.
 func TestAnswersKeepTheirOrder(t *testing.T) {
 	c, topic := launch(t)
 	if _, err := c.Answer(kerr.NotLeaderForPartition.Code, 3); err != nil {
@@ -51,7 +51,7 @@ func TestCutAndRefuse(t *testing.T) {
 	conn := dial(t, c)
 	conn.send(1, metadataRequest())
 	conn.receive()
-	if err := c.Stall(true, true); err != nil { // also one that stalls is cut
+	if err := c.Stall(true, true); err != nil { // a stalled connection is cut too
 		t.Fatal(err)
 	}
 	if err := c.Cut(); err != nil {
@@ -88,7 +88,7 @@ func TestCutAndRefuse(t *testing.T) {
 	}
 }
 
-// Megabytes come through, and are answered without a broker too.
+// Requests of a megabyte pass, and can also be answered without a broker.
 func TestLargeRequests(t *testing.T) {
 	c, topic := launch(t)
 	k := stubborn(t, c.Addresses(), kgo.MaxBufferedBytes(64<<20), kgo.ProducerBatchMaxBytes(1_000_000))
@@ -105,12 +105,12 @@ func TestLargeRequests(t *testing.T) {
 	if err := k.ProduceSync(limited(t), list...).FirstErr(); err != nil {
 		t.Fatal(err)
 	}
-	if n := records(t, topic); n != 21 { // one of them twice, for its answer was masked
+	if n := records(t, topic); n != 21 { // one of them twice, because its answer was masked
 		t.Errorf("%d records in the log, want 21", n)
 	}
 }
 
-// What cannot be parsed ends the connection, and is told.
+// A frame that cannot be parsed ends the connection, and Err reports it.
 func TestNoise(t *testing.T) {
 	for name, noise := range map[string][]byte{
 		"HTTP":                        []byte("GET / HTTP/1.1"),
@@ -135,7 +135,7 @@ func TestNoise(t *testing.T) {
 	}
 }
 
-// A client that tries TLS is hung up on, and that is no error of the proxy's own.
+// The proxy disconnects a client that tries TLS, and does not report an error.
 func TestTLSIsRefusedQuietly(t *testing.T) {
 	c, _ := launch(t)
 	conn := dial(t, c)

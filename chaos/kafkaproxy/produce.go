@@ -8,29 +8,30 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// course is what becomes of a request.
+// course is what happens to a request.
 type course uint8
 
 const (
-	carried    course = iota // to the broker, whose answer is awaited
-	unanswered               // to the broker, which gives none
-	answered                 // not to the broker: the answer is in the exchange
-	held                     // not to the broker yet
+	carried    course = iota // it goes to the broker, and an answer is expected
+	unanswered               // it goes to the broker, which gives no answer
+	answered                 // it does not go to the broker: the answer is in the exchange
+	held                     // it does not go to the broker yet
 )
 
-// meet sends a produce request, of which nothing has been taken from the
-// reader, on its course. Behind a held request only further ones are held.
+// meet decides what happens to a produce request, of which nothing was consumed
+// from the reader yet. After a held request, only faults that hold requests
+// apply.
 func (l *link) meet(x *exchange, r *bufio.Reader, kept bool) (course, error) {
 	if newest := new(kmsg.ProduceRequest).MaxVersion(); x.version < 0 || x.version > newest {
-		return 0, malformedf("version %d of Produce is not known here", x.version)
+		return 0, malformedf("read a produce request: the proxy does not know version %d", x.version)
 	}
 	bodyAt, acks, err := produceHead(peek(r, 4+x.size), x.version)
 	switch {
 	case errors.Is(err, errShort) || errors.Is(err, bufio.ErrBufferFull):
-		return 0, malformedf("the head of a produce request: %w", err)
+		return 0, malformedf("read the head of a produce request: %w", err)
 	case err != nil:
 		return 0, ending(err, 1)
-	case acks == 0: // without an answer there is nothing to change, nor a sender who believes anything
+	case acks == 0: // there is no answer to change, and the sender expects none
 		return unanswered, nil
 	}
 	f := l.broker.cluster.meet(l.broker, produceKey, func(k kind) bool { return k == holding || !kept })
@@ -56,13 +57,13 @@ func (l *link) meet(x *exchange, r *bufio.Reader, kept bool) (course, error) {
 	return answered, nil
 }
 
-// refusal makes the answer to a produce request that has one error for all of
-// its partitions.
+// refusal returns the answer to a produce request with the same error for all
+// of its partitions.
 func refusal(x *exchange, body []byte, code int16) ([]byte, error) {
 	q := kmsg.NewPtrProduceRequest()
 	q.SetVersion(x.version)
 	if err := q.UnsafeReadFrom(body); err != nil {
-		return nil, malformedf("a produce request of version %d: %w", x.version, err)
+		return nil, malformedf("read a produce request of version %d: %w", x.version, err)
 	}
 	answer := kmsg.NewPtrProduceResponse()
 	answer.SetVersion(x.version)
@@ -86,13 +87,15 @@ func refusal(x *exchange, body []byte, code int16) ([]byte, error) {
 	return frame, nil
 }
 
-// refuse makes a partition's answer the one that a broker gives with an error.
+// refuse changes a partition's answer to the one that a broker gives with an
+// error.
 func refuse(p *kmsg.ProduceResponseTopicPartition, code int16) {
 	p.ErrorCode, p.BaseOffset, p.LogAppendTime, p.LogStartOffset = code, -1, -1, -1
 }
 
-// spoil does to a broker's answer what the exchange's fault wants, and tells
-// whether it changed it. One without any success has nothing to spoil.
+// spoil applies the exchange's fault to a broker's answer, and reports whether
+// the answer was changed. The fault does not apply to an answer without any
+// success.
 func (x *exchange) spoil(answer *kmsg.ProduceResponse) (bool, error) {
 	if x.fault == nil {
 		return false, nil

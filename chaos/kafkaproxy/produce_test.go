@@ -32,7 +32,7 @@ func TestAnswer(t *testing.T) {
 	}
 }
 
-// A masked request is in the log, and its sender believes otherwise.
+// A masked request is in the log, but its sender gets an error.
 func TestMask(t *testing.T) {
 	c, topic := launch(t)
 	conn := dial(t, c)
@@ -51,8 +51,8 @@ func TestMask(t *testing.T) {
 	}
 }
 
-// Faults are used in the order in which they were armed, each as often as
-// said, and the request that comes after them succeeds.
+// Faults are applied in the order in which they were armed, each as often as
+// asked, and the request after them succeeds.
 func TestFaultsCountDown(t *testing.T) {
 	c, topic := launch(t)
 	k := stubborn(t, c.Addresses())
@@ -77,17 +77,17 @@ func TestFaultsCountDown(t *testing.T) {
 			t.Errorf("used %d times", f.Used())
 		}
 	}
-	// Two attempts were masked, two swallowed, one came through.
+	// Two attempts were masked, two swallowed, and one succeeded.
 	if n := records(t, topic); n != 5 {
 		t.Errorf("%d records in the log, want 5", n)
 	}
 }
 
-// What is sent again under its number is in the log once: the proxy passes
-// requests on as they are.
+// A record that is sent again with its sequence is in the log once: the proxy
+// passes requests on unchanged.
 func TestSwallowedIsAppendedOnce(t *testing.T) {
 	c, topic := launch(t)
-	k := client(t, c.Addresses(), fast) // numbers its records, in the newest version
+	k := client(t, c.Addresses(), fast) // idempotent, and in the newest version
 	f, err := c.Swallow(3)
 	if err != nil {
 		t.Fatal(err)
@@ -101,8 +101,8 @@ func TestSwallowedIsAppendedOnce(t *testing.T) {
 	}
 }
 
-// An answer that is no success is passed on, and leaves the fault for one
-// that is.
+// A fault is not applied to an answer without success. That passes unchanged,
+// and the fault waits for a success.
 func TestOnlySuccessIsSpoilt(t *testing.T) {
 	c, topic := launch(t)
 	conn := dial(t, c)
@@ -122,8 +122,8 @@ func TestOnlySuccessIsSpoilt(t *testing.T) {
 	met(t, f)
 }
 
-// A request whose connection ends before its answer has come leaves the fault
-// to another one.
+// If the connection ends before the answer has come, the fault affects another
+// request instead.
 func TestACutLeavesTheFault(t *testing.T) {
 	c, topic := launch(t)
 	conn := dial(t, c)
@@ -151,8 +151,8 @@ func TestACutLeavesTheFault(t *testing.T) {
 	met(t, f)
 }
 
-// A request without acknowledgement has no answer to be changed; the answers
-// behind it still find their requests.
+// A request with acks=0 has no answer to change. Later answers still find their
+// requests.
 func TestWithoutAcks(t *testing.T) {
 	c, topic := launch(t)
 	f, err := c.Answer(kerr.NotEnoughReplicas.Code, 1)
@@ -179,7 +179,7 @@ func TestCancel(t *testing.T) {
 		t.Fatal(err)
 	}
 	if conn.produce(topic, "refused") == 0 {
-		t.Error("the fault was not met")
+		t.Error("the fault was not applied")
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
@@ -196,12 +196,12 @@ func TestCancel(t *testing.T) {
 func TestUnknownBroker(t *testing.T) {
 	c, _ := launch(t)
 	if _, err := c.Answer(1, 1, 77); err == nil {
-		t.Error("Answer takes a broker that is not there")
+		t.Error("Answer accepts a broker that does not exist")
 	}
 	if err := c.Cut(77); err == nil {
-		t.Error("Cut takes a broker that is not there")
+		t.Error("Cut accepts a broker that does not exist")
 	}
 	if _, err := c.Hold(0); err == nil {
-		t.Error("a fault for no request")
+		t.Error("Hold accepts a fault for no request")
 	}
 }

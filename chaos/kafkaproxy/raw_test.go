@@ -61,7 +61,7 @@ func (c raw) produce(topic, value string) int16 {
 	return produceCode(c.t, body)
 }
 
-// produceCode is the error code of partition 0.
+// produceCode returns the error code of partition 0.
 func produceCode(t *testing.T, body []byte) int16 {
 	t.Helper()
 	answer := kmsg.NewPtrProduceResponse()
@@ -72,7 +72,7 @@ func produceCode(t *testing.T, body []byte) int16 {
 	return answer.Topics[0].Partitions[0].ErrorCode
 }
 
-// silent sees that nothing comes for a moment.
+// silent checks that nothing arrives for a moment.
 func (c raw) silent() {
 	c.t.Helper()
 	c.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
@@ -92,15 +92,16 @@ func (c raw) ends() {
 	}
 }
 
-// metadataRequest asks for the brokers alone, in the version that the test
-// decodes.
+// metadataRequest returns a request for the brokers without topics, in the
+// version that the tests decode.
 func metadataRequest() *kmsg.MetadataRequest {
 	q := kmsg.NewPtrMetadataRequest()
 	q.Version, q.Topics = 8, []kmsg.MetadataRequestTopic{}
 	return q
 }
 
-// produceRequest is one record for partition 0, in walpost's version.
+// produceRequest returns a request with one record for partition 0, in walpost's
+// version.
 func produceRequest(topic, value string) *kmsg.ProduceRequest {
 	r := kmsg.Record{Value: []byte(value)}
 	r.Length = int32(len(r.AppendTo(nil)) - 1) // a length of 0 took one byte

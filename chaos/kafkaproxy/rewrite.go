@@ -10,8 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// The requests whose answers are looked into, by their keys in Kafka's
-// protocol.
+// The keys, in Kafka's protocol, of the requests whose answers are decoded.
 const (
 	produceKey         = 0
 	fetchKey           = 1
@@ -23,17 +22,17 @@ const (
 	shareFetchKey      = 78
 	shareAckKey        = 79
 
-	// leaderHintProduce is the version from which a produce answer says where
-	// the leader is.
+	// leaderHintProduce is the version from which a produce answer has the
+	// leader's address.
 	leaderHintProduce = 10
-	// newestFetch is the last version whose answer does not.
+	// newestFetch is the last version of a fetch whose answer does not have it.
 	newestFetch = 15
 
 	unsupportedVersion = 35
 )
 
-// decoder is what the answer is to be decoded into; nil when it passes as it
-// is.
+// decoder returns the value that the answer is decoded into; nil if the answer
+// passes unchanged.
 func (x *exchange) decoder() (kmsg.Response, error) {
 	switch x.key {
 	case metadataKey, findCoordinatorKey, apiVersionsKey, describeClusterKey:
@@ -50,30 +49,30 @@ func (x *exchange) decoder() (kmsg.Response, error) {
 	}
 	answer := kmsg.ResponseForKey(x.key)
 	if x.version < 0 || x.version > answer.MaxVersion() {
-		return nil, malformedf("version %d of %s is not known here", x.version, kmsg.NameForKey(x.key))
+		return nil, malformedf("read an answer to %s: the proxy does not know version %d", kmsg.NameForKey(x.key), x.version)
 	}
 	answer.SetVersion(x.version)
 	return answer, nil
 }
 
-// passChanged passes an answer on with the addresses of the proxies in it, or
-// with what a fault makes of it.
+// passChanged passes an answer on, with the addresses of the proxies in it and
+// with the change of a fault.
 func (l *link) passChanged(x *exchange, answer kmsg.Response, r *bufio.Reader, n int) error {
 	frame, err := l.whole(r, n, l.down)
 	if err != nil {
 		return err
 	}
 	bodyAt := answerStart
-	if answer.IsFlexible() && x.key != apiVersionsKey { // which must be read before versions are agreed on
+	if answer.IsFlexible() && x.key != apiVersionsKey { // its head has no tags, because it is read before versions are agreed on
 		if bodyAt, err = skipTags(cursor(frame), bodyAt); err != nil {
-			return malformedf("the head of an answer to %s: %w", kmsg.NameForKey(x.key), err)
+			return malformedf("read the head of an answer to %s: %w", kmsg.NameForKey(x.key), err)
 		}
 	}
 	if x.key == apiVersionsKey && len(frame) >= bodyAt+2 && binary.BigEndian.Uint16(frame[bodyAt:]) == unsupportedVersion {
-		return l.write(frame) // this is in version 0, and says only what to ask instead
+		return l.write(frame) // it has version 0, and only the versions that the client may use
 	}
 	if err := answer.ReadFrom(frame[bodyAt:]); err != nil {
-		return malformedf("an answer to version %d of %s: %w", x.version, kmsg.NameForKey(x.key), err)
+		return malformedf("read an answer to version %d of %s: %w", x.version, kmsg.NameForKey(x.key), err)
 	}
 	changed, err := l.broker.cluster.change(x, answer)
 	if err != nil {
@@ -99,7 +98,7 @@ func (l *link) write(frame []byte) error {
 func (c *Cluster) change(x *exchange, answer kmsg.Response) (bool, error) {
 	var errs []error
 	lead := func(id int32, host *string, port *int32) {
-		if id < 0 { // nobody
+		if id < 0 { // no broker
 			return
 		}
 		b, err := c.at(id, *host, *port)
@@ -132,7 +131,7 @@ func (c *Cluster) change(x *exchange, answer kmsg.Response) (bool, error) {
 			}
 		}
 	case *kmsg.DescribeClusterResponse:
-		if answer.EndpointType == 2 { // controllers: no client of ours goes there
+		if answer.EndpointType == 2 { // controllers: clients do not connect to them
 			return false, nil
 		}
 		for i := range answer.Brokers {
@@ -152,8 +151,8 @@ func (c *Cluster) change(x *exchange, answer kmsg.Response) (bool, error) {
 	return true, errors.Join(errs...)
 }
 
-// restrict offers only versions whose answers can be rewritten. The newer
-// fetches tell of leaders by themselves, and are too large to look into.
+// restrict offers only versions whose answers can be rewritten. Answers to newer
+// fetches have addresses of leaders, and are too large to decode.
 func restrict(answer *kmsg.ApiVersionsResponse) {
 	answer.ApiKeys = slices.DeleteFunc(answer.ApiKeys, func(k kmsg.ApiVersionsResponseApiKey) bool {
 		return k.ApiKey == shareFetchKey || k.ApiKey == shareAckKey

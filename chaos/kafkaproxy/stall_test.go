@@ -7,7 +7,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// A direction that stalls keeps what it carries until it is healed.
+// A direction that stalls holds its data back until it is healed.
 func TestStallAndHeal(t *testing.T) {
 	c, topic := launch(t)
 	for name, stalled := range map[string]struct{ up, down bool }{"up": {true, false}, "down": {false, true}, "both": {true, true}} {
@@ -20,7 +20,7 @@ func TestStallAndHeal(t *testing.T) {
 		}
 		conn.send(2, produceRequest(topic, name))
 		if stalled.up {
-			// Nothing tells that nothing comes, but the next answer over another way.
+			// A request over another connection shows that the stalled one had time to pass.
 			if err := produce(t, hasty(t, c.Addresses()), topic, "a new connection"); err != nil {
 				t.Errorf("%s: a new connection: %v", name, err)
 			}
@@ -48,8 +48,8 @@ func TestStallAndHeal(t *testing.T) {
 	}
 }
 
-// Nobody learns of an end while its direction stalls, and what was sent
-// before it arrives when healed: a dead client's request.
+// The end of a connection stalls too. The request of a dead client, sent before
+// it, arrives after Heal.
 func TestAnEndStallsToo(t *testing.T) {
 	c, topic := launch(t)
 	conn := dial(t, c)
@@ -72,8 +72,8 @@ func TestAnEndStallsToo(t *testing.T) {
 	}
 }
 
-// A request that stalls has reached nobody, not even a fault; and an end
-// alone stalls as well.
+// A stalled request is not affected by a fault. The end of a connection without
+// a request stalls as well.
 func TestAStalledRequestMeetsNothing(t *testing.T) {
 	c, topic := launch(t)
 	asks, leaves := dial(t, c), dial(t, c)
@@ -92,7 +92,7 @@ func TestAStalledRequestMeetsNothing(t *testing.T) {
 	leaves.Close()
 	asks.silent()
 	if n, _ := c.Connections(); n != 2 {
-		t.Errorf("%d connections, one of which has left unnoticed", n)
+		t.Errorf("%d connections, want 2: the end of one of them is stalled", n)
 	}
 	if got := dial(t, c).produce(topic, "refused"); got != kerr.NotEnoughReplicas.Code {
 		t.Errorf("the fault was not left to the next request: %d", got)
@@ -107,7 +107,7 @@ func TestAStalledRequestMeetsNothing(t *testing.T) {
 }
 
 // The proxy's own answers stall like a broker's, and so does the rest of a
-// request that has begun.
+// request of which a part has passed.
 func TestStallsBetween(t *testing.T) {
 	c, topic := launch(t)
 	if _, err := c.Answer(kerr.NotEnoughReplicas.Code, 1); err != nil {

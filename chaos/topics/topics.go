@@ -1,5 +1,5 @@
-// Package topics does to Kafka's topics what operators do, and waits until
-// brokers say that it is done: they take a request before.
+// Package topics changes Kafka's topics as operators do. It waits until the
+// brokers report the change, because they accept a request before it is done.
 package topics
 
 import (
@@ -18,14 +18,14 @@ import (
 	"walpost/internal/testenv/poll"
 )
 
-// NewClient makes a client for the functions here: they ask again and again,
-// and kadm takes metadata from its client's cache, which keeps them for
-// seconds by default.
+// NewClient returns a client for the functions of this package. They poll, and
+// kadm uses its client's metadata cache, which keeps metadata for seconds by
+// default.
 func NewClient(brokers []string) (*kgo.Client, error) {
 	return kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.MetadataMinAge(10*time.Millisecond))
 }
 
-// Partitions are a topic's partitions, as some broker tells now.
+// Partitions returns a topic's partitions, as some broker reports them now.
 func Partitions(ctx context.Context, client *kgo.Client, topic string) (kadm.PartitionDetails, error) {
 	told, err := kadm.NewClient(client).Metadata(ctx, topic)
 	if err == nil {
@@ -37,7 +37,7 @@ func Partitions(ctx context.Context, client *kgo.Client, topic string) (kadm.Par
 	return told.Topics[topic].Partitions, nil
 }
 
-// Ends are the end offsets of a topic's partitions.
+// Ends returns the end offsets of a topic's partitions.
 func Ends(ctx context.Context, client *kgo.Client, topic string) (map[int32]int64, error) {
 	told, err := kadm.NewClient(client).ListEndOffsets(ctx, topic)
 	if err == nil {
@@ -51,14 +51,14 @@ func Ends(ctx context.Context, client *kgo.Client, topic string) (map[int32]int6
 	return ends, nil
 }
 
-// AwaitLeaders waits until each partition of the topics has a leader, and all
+// AwaitLeaders waits until each partition of the topics has a leader and all
 // of its replicas are in sync.
 func AwaitLeaders(ctx context.Context, client *kgo.Client, names ...string) error {
 	return poll.Until(ctx, func() (bool, error) {
 		for _, topic := range names {
 			partitions, err := Partitions(ctx, client, topic)
 			if err != nil {
-				return false, nil // brokers that are coming up
+				return false, nil // brokers are starting
 			}
 			for _, p := range partitions {
 				if p.Leader < 0 || len(p.ISR) < len(p.Replicas) {
@@ -70,8 +70,8 @@ func AwaitLeaders(ctx context.Context, client *kgo.Client, names ...string) erro
 	})
 }
 
-// MoveLeaders gives the lead of some partitions, or of all if none is named,
-// to the replica behind the one that has it.
+// MoveLeaders moves the leader of some partitions, or of all if none is named,
+// to the next replica.
 func MoveLeaders(ctx context.Context, client *kgo.Client, topic string, some ...int32) error {
 	admin := kadm.NewClient(client)
 	partitions, err := Partitions(ctx, client, topic)
@@ -134,7 +134,7 @@ func Grow(ctx context.Context, client *kgo.Client, topic string) error {
 	return AwaitLeaders(ctx, client, topic)
 }
 
-// Delete deletes a topic. Brokers may know it for a while.
+// Delete deletes a topic. Brokers may still know it for a while.
 func Delete(ctx context.Context, client *kgo.Client, topic string) error {
 	deleted, err := kadm.NewClient(client).DeleteTopic(ctx, topic)
 	if err == nil {

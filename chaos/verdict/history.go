@@ -1,23 +1,23 @@
-// Package verdict compares what was committed with what stands in the topics. It is pure: a history goes in, a tally for each fault and
-// the findings come out. So it is tested by histories made by hand, each with one thing wrong.
+// Package verdict compares the committed rows with the records in the topics. It is pure: it takes a history, and returns a tally for each
+// fault and the findings. So its tests are histories made by hand, each with one thing wrong.
 package verdict
 
 import "time"
 
-// History is all that one round left behind.
+// History is everything that is known after one round.
 type History struct {
 	Spans   []Span        // the faults, in the order of time; the first begins before any row
-	Rows    []Row         // what was committed, in the order of the commits, as the server's WAL tells it
-	Records []Record      // what the topics hold; of each partition in the order of its log
-	Samples []Sample      // how far the slot was confirmed, in the order of time
+	Rows    []Row         // the committed rows, in commit order, from the server's WAL
+	Records []Record      // the records in the topics; those of one partition in the order of its log
+	Samples []Sample      // the slot's confirmed position, in the order of time
 	Claims  []Claim       // what the writers know
 	Purges  []Purge       // topics that were deleted and created again
-	Skew    time.Duration // how far off the relay's clock was at times
+	Skew    time.Duration // how wrong the relay's clock was at times
 }
 
-// Purge is the deletion of a topic, which was read just before. What was confirmed before the reading has to be in what was read; what was
-// committed after the deletion has to be in the new topic. What lies between was under way, and may have gone with the old topic: it counts
-// neither as lost nor for the order, for nobody knows when it came first.
+// Purge is the deletion of a topic, which was read just before. Rows that were confirmed before the reading must be among the records that were
+// read. Rows that were committed after the deletion must be in the new topic. Rows in between were in flight, and may be gone with the old
+// topic. They do not count as lost. They do not count for the order either, because nobody knows when they were first delivered.
 type Purge struct {
 	Topic     string
 	Confirmed uint64    // the slot's confirmed LSN before the topic was read
@@ -28,8 +28,8 @@ type Purge struct {
 type Span struct {
 	Fault   string
 	Begin   time.Time
-	Repeats bool // events may come again: the relay or its session ended
-	Dead    int  // relays that died. Each may leave a request behind that is appended after what its successor sent
+	Repeats bool // events may be delivered again, because the relay or its session ended
+	Dead    int  // relays that were killed. Each may leave a request behind that is appended after those of its successor
 }
 
 // Row is one committed row of the outbox.
@@ -38,16 +38,16 @@ type Row struct {
 	Topic   string
 	Key     string    // empty: NULL, no order is promised
 	Created time.Time // created_at, which the service sets
-	// Committed is the server's time of the commit. Commit is where its record starts: a slot that is confirmed beyond that has forgotten
-	// the row.
+	// Committed is the server's time of the commit. Commit is the start of the commit record: a slot that is confirmed beyond that does not
+	// have the row any more.
 	Committed time.Time
 	Commit    uint64
-	// Content stands for all that consumers get of the row: key, value and headers.
+	// Content is a hash of everything that consumers get of the row: key, value and headers.
 	Content uint64
 }
 
-// Record is one record of a topic. Appended is the time of the broker that appended it, in whole milliseconds; of a topic with the
-// producers' times nobody knows it, and Stamp is set instead.
+// Record is one record of a topic. Appended is the broker's time of the append, in whole milliseconds. In a topic whose records have the
+// producer's time it is unknown, and Stamp is set instead.
 type Record struct {
 	ID        string
 	Topic     string
@@ -56,39 +56,39 @@ type Record struct {
 	Appended  time.Time
 	Stamp     time.Time
 	Content   uint64 // as a Row's
-	Misplaced bool   // no producer of Kafka's would put this key into this partition
+	Misplaced bool   // Kafka's own producers would not put this key into this partition
 	// Generation counts how often the topic had been deleted when it was read.
 	Generation int
 }
 
-// Sample is what the slot was confirmed to when the server was asked. At is when the answer had come.
+// Sample is the slot's confirmed position at one moment. At is the time after the server's answer.
 type Sample struct {
 	At        time.Time
 	Confirmed uint64
 }
 
-// Claim is what a writer knows of rows that it inserted: that COMMIT returned, or that it never can. Of a COMMIT without an answer it
-// claims nothing.
+// Claim is a writer's knowledge of rows that it inserted: that their COMMIT returned, or that they can never be committed. It claims nothing
+// about a COMMIT without an answer.
 type Claim struct {
 	IDs       []string
 	Committed bool
 }
 
-// Tally counts what happened under one fault.
+// Tally has the counts of one fault.
 type Tally struct {
 	Committed   int           // rows
 	Delivered   int           // of these, in a topic
-	Exempt      int           // of these, gone with a topic that somebody deleted
-	Lost        int           // of these, nowhere
+	Exempt      int           // of these, possibly gone with a deleted topic
+	Lost        int           // of these, in no topic
 	Uncommitted int           // records of rows that were never committed
-	Altered     int           // records that are not what the row says
-	Denied      int           // rows of which the writers know otherwise than the server's WAL
-	Disordered  int           // first deliveries before that of an earlier row of the same partition or key
-	Again       int           // records beyond a row's first
-	Repeated    int           // of these, under a fault that does not let events come again
-	Broken      int           // redeliveries that are no contiguous run up to where the partition was
-	Stray       int           // of these, more than the requests of dead relays account for
-	Ahead       int           // rows that were confirmed before the brokers had them, and positions that are none of the server's
+	Altered     int           // records that differ from their row
+	Denied      int           // rows about which the writers and the server's WAL disagree
+	Disordered  int           // rows that were first delivered before an earlier row of the same partition or key
+	Again       int           // records beyond the first of a row
+	Repeated    int           // of these, under a fault after which events must not be delivered again
+	Broken      int           // redeliveries that are not a contiguous run up to the newest event of the partition
+	Stray       int           // of these, more than the requests of killed relays explain
+	Ahead       int           // rows that were confirmed before the brokers had them, and positions that the server cannot have
 	Stall       time.Duration // the longest time in which nothing was appended although rows waited
 }
 
@@ -110,12 +110,12 @@ func (t *Tally) Add(o Tally) {
 	t.Stall = max(t.Stall, o.Stall)
 }
 
-// Broke reports whether a promise was broken, or the measure itself is wrong.
+// Broke reports whether a promise was broken, or the writers and the server's WAL disagree.
 func (t Tally) Broke() bool {
 	return t.Lost+t.Uncommitted+t.Altered+t.Denied+t.Disordered+t.Repeated+t.Stray+t.Ahead > 0
 }
 
-// Finding is one thing that is wrong, or a broken run, with the part of the history that shows it.
+// Finding is one error, or a broken run, with the part of the history that shows it.
 type Finding struct {
 	Span int    // which fault it came under
 	What string // lost, uncommitted, altered, disordered, repeated, broken run, stray run, ahead, or claim

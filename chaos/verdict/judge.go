@@ -7,22 +7,22 @@ import (
 	"time"
 )
 
-// most is how many findings of a kind are told.
+// most is how many findings of a kind are reported.
 const most = 5
 
-// judge is the work on one history.
+// judge is the state of judging one history.
 type judge struct {
 	History
 	byID     map[string]int  // index in Rows
-	first    []*Record       // of each row; nil: it is nowhere
+	first    []*Record       // of each row; nil: it is in no topic
 	gone     []time.Time     // of each row, when the slot was first seen confirmed beyond it; zero: never
-	moved    map[string]bool // rows that stand in more than one partition
+	moved    map[string]bool // rows that are in more than one partition
 	tallies  []Tally
 	findings []Finding
 	told     map[string]int
 }
 
-// Judge returns a tally for each span, and what is wrong.
+// Judge returns a tally for each span, and the findings.
 func Judge(h History) ([]Tally, []Finding) {
 	j := &judge{History: h, byID: make(map[string]int, len(h.Rows)), first: make([]*Record, len(h.Rows)),
 		moved: make(map[string]bool), tallies: make([]Tally, len(h.Spans)), told: make(map[string]int)}
@@ -40,7 +40,7 @@ func Judge(h History) ([]Tally, []Finding) {
 	return j.tallies, j.findings
 }
 
-// at returns the span of a time.
+// at returns the index of the span that has the time.
 func (j *judge) at(t time.Time) int {
 	return max(0, sort.Search(len(j.Spans), func(i int) bool { return j.Spans[i].Begin.After(t) })-1)
 }
@@ -54,7 +54,7 @@ func (j *judge) find(at time.Time, what, format string, args ...any) {
 	}
 }
 
-// claims holds the writers' memory against the server's WAL: the two have to agree before either is a measure for the relay.
+// claims compares the writers' claims with the server's WAL. They have to agree before the relay can be judged by them.
 func (j *judge) claims() {
 	for _, c := range j.Claims {
 		for _, id := range c.IDs {
@@ -66,7 +66,7 @@ func (j *judge) claims() {
 	}
 }
 
-// forgotten finds when the server had forgotten each row: from then on a row that is nowhere is lost.
+// forgotten finds the time from which the slot was confirmed beyond each row. A row that is in no topic is lost from then on.
 func (j *judge) forgotten() {
 	j.gone = make([]time.Time, len(j.Rows))
 	s := 0
@@ -81,7 +81,8 @@ func (j *judge) forgotten() {
 	}
 }
 
-// when is a time to count a record for: when it was appended, else when its row was committed.
+// when returns the time that decides under which fault a record counts: the time of the append, or of the row's commit if the former is
+// unknown.
 func (j *judge) when(r *Record) time.Time {
 	if row, known := j.byID[r.ID]; known && r.Appended.IsZero() {
 		return j.Rows[row].Committed
@@ -89,7 +90,7 @@ func (j *judge) when(r *Record) time.Time {
 	return r.Appended
 }
 
-// records finds each row's first delivery, what was never committed, and what came again.
+// records finds each row's first delivery, records of rows that were never committed, and rows that were delivered again.
 func (j *judge) records() {
 	for i := range j.Records {
 		r := &j.Records[i]
@@ -113,7 +114,7 @@ func (j *judge) records() {
 	}
 }
 
-// wrong tells what a record has otherwise than its row; empty: nothing.
+// wrong describes how a record differs from its row; empty: it does not.
 func (j *judge) wrong(r *Record, row int) string {
 	switch {
 	case r.Content != j.Rows[row].Content:
@@ -126,8 +127,8 @@ func (j *judge) wrong(r *Record, row int) string {
 	return ""
 }
 
-// stamped reports whether a timestamp is the row's created_at, in whole milliseconds, or the relay's time if that is earlier, which lies
-// between the commit and the confirmation when it first comes.
+// stamped reports whether a timestamp can be right: it is the row's created_at in whole milliseconds, or the relay's time if that is earlier.
+// For a first delivery, the relay's time lies between the commit and the confirmation.
 func (j *judge) stamped(at time.Time, row int) bool {
 	r := &j.Rows[row]
 	created := r.Created.Truncate(time.Millisecond)
@@ -139,13 +140,13 @@ func (j *judge) stamped(at time.Time, row int) bool {
 	return !at.Before(early) && !at.After(late)
 }
 
-// again notes that a row came twice.
+// again records that a row was delivered twice.
 func (j *judge) again(one, other *Record) {
 	j.moved[one.ID] = j.moved[one.ID] || one.place() != other.place()
-	if one.Appended.IsZero() { // nobody knows under which fault
+	if one.Appended.IsZero() { // the fault is unknown
 		return
 	}
-	at := maxTime(one.Appended, other.Appended) // partitions come in any order
+	at := maxTime(one.Appended, other.Appended) // partitions are read in any order
 	span := j.at(at)
 	j.tallies[span].Again++
 	if !j.Spans[span].Repeats {
@@ -154,7 +155,7 @@ func (j *judge) again(one, other *Record) {
 	}
 }
 
-// place is a partition in one life of its topic.
+// place is a partition of one generation of its topic.
 type place struct {
 	topic      string
 	partition  int32
@@ -182,7 +183,7 @@ func (r *Row) String() string {
 	return fmt.Sprintf("%s key %s of %s, committed %s at %X", r.ID, r.Key, r.Topic, r.Committed.Format("15:04:05.000000"), r.Commit)
 }
 
-// exempt reports whether a row may have gone with its topic.
+// exempt reports whether a row may be gone with a deleted topic.
 func (j *judge) exempt(r *Row) bool {
 	for _, p := range j.Purges {
 		if p.Topic == r.Topic && r.Commit >= p.Confirmed && r.Committed.Before(p.Gone) {
@@ -210,8 +211,8 @@ func (j *judge) rows() {
 	}
 }
 
-// order compares the order of first deliveries with that of the commits: along each partition, whatever the keys; and of a key that moved
-// to another partition, between the two, of which only the times can be compared.
+// order compares the order of first deliveries with the commit order. It does so within each partition, whatever the keys. If a key moved to
+// another partition, it compares the times of its records in the two partitions.
 func (j *judge) order() {
 	newest := make(map[place]int)
 	for i := range j.Records {
@@ -240,15 +241,15 @@ func (j *judge) order() {
 	}
 }
 
-// disordered notes that a row came before an earlier one.
+// disordered records that a row was delivered before an earlier one.
 func (j *judge) disordered(row, earlier int) {
 	at := j.when(j.first[row])
 	j.tally(at).Disordered++
 	j.find(at, "disordered", "%s\n\tfirst at %s\n\tbefore the earlier %s\n\tfirst at %s", &j.Rows[row], j.first[row], &j.Rows[earlier], j.first[earlier])
 }
 
-// ahead holds the first time at which a row was confirmed against when the brokers had it, and looks for positions that cannot be the
-// server's: its records start and end at multiples of 8.
+// ahead compares the first time at which a row was confirmed with the time at which the brokers had it. It also looks for positions that the
+// server cannot have: WAL records start and end at multiples of 8.
 func (j *judge) ahead() {
 	for i := range j.Rows {
 		r := &j.Rows[i]
@@ -275,7 +276,7 @@ func minTime(a, b time.Time) time.Time {
 	return b
 }
 
-// Explain renders findings for people, with the fault that each came under.
+// Explain returns the findings as text, each with its fault.
 func Explain(spans []Span, findings []Finding) string {
 	var b strings.Builder
 	for _, f := range findings {

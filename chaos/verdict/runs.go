@@ -6,13 +6,13 @@ import (
 	"time"
 )
 
-// interruptions is how many sessions at most end, under one fault, in the middle of a redelivery of the same partition.
+// interruptions is how many sessions may end, under one fault, in the middle of a redelivery to the same partition.
 const interruptions = 3
 
-// runs looks at what comes again. A redelivery is whole when it goes on from where it began, without a gap, to where the partition had
-// been before: a consumer that sees an old event then knows that all that follow are old too, until the first new one. One that is
-// interrupted by the next redelivery is whole as far as it went, and one that leaves out what came again in another partition is whole
-// too. Of topics with the producers' times nobody knows under which fault events came again.
+// runs judges redeliveries. A redelivery is whole if it goes from its first event, without a gap, to the event that was the newest of the
+// partition before. A consumer that sees an old event then knows that all events are old until the first new one. A redelivery that is
+// interrupted by the next one is whole as far as it went. A redelivery is also whole if it leaves out only events that were delivered again in
+// another partition. Topics whose records have the producer's time are left out, because the fault of a redelivery is unknown.
 func (j *judge) runs() {
 	logs := make(map[place]*log)
 	for i := range j.Records {
@@ -37,14 +37,14 @@ func (j *judge) runs() {
 		}
 		l.at = r.Appended
 	}
-	for at, l := range logs { // a redelivery at the very end, which nothing new follows
+	for at, l := range logs { // a redelivery at the very end, after which no new event came
 		if missing := l.take(len(j.Rows), func(row int) bool { return j.moved[j.Rows[row].ID] }); missing >= 0 {
 			j.broken(l, "%s/%d ends with a redelivery that left out %s", at.topic, at.partition, &j.Rows[missing])
 		}
 	}
 }
 
-// broken notes a redelivery that is not whole. Each relay that died may account for one in each partition.
+// broken records a redelivery that is not whole. Each relay that was killed explains one in each partition.
 func (j *judge) broken(l *log, format string, args ...any) {
 	span := j.at(l.at)
 	j.tallies[span].Broken++
@@ -56,22 +56,22 @@ func (j *judge) broken(l *log, format string, args ...any) {
 	j.find(l.at, what, format, args...)
 }
 
-// log is what a partition has brought so far.
+// log is the part of a partition's log that was looked at so far.
 type log struct {
 	last   int       // the row of the last record
-	at     time.Time // when that was appended: a redelivery that ends too early counts for when it came
-	seen   []int     // the rows, in the order of their commits
+	at     time.Time // when that was appended: a redelivery that ends too early counts at this time
+	seen   []int     // the rows, in commit order
 	strays []int     // broken runs, of each span
 	cuts   []int     // redeliveries in the middle of another, of each span
 }
 
-// interrupted reports whether the next record's row begins a redelivery although the last one has not come to its end.
+// interrupted reports whether the next record's row begins a redelivery although the last redelivery has not ended.
 func (l *log) interrupted(row int) bool {
 	return len(l.seen) > 0 && row <= l.last && l.last < l.seen[len(l.seen)-1]
 }
 
-// take takes the next record's row and returns one that should have come again before it, -1: there is none. A step back begins a
-// redelivery; a step forward must not pass over a row that was there before.
+// take adds the next record's row. It returns a row that should have been delivered again before it; -1: there is none. A step back begins a
+// redelivery. A step forward must not skip a row that was there before.
 func (l *log) take(row int, elsewhere func(row int) bool) (missing int) {
 	missing = -1
 	if row > l.last {

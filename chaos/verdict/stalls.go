@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// stalls finds, for each span, the longest time in which rows waited and nothing was appended.
+// stalls finds the longest time, for each span, in which rows waited and nothing was appended.
 func (j *judge) stalls() {
 	type event struct {
 		at    time.Time
@@ -14,7 +14,7 @@ func (j *judge) stalls() {
 	var events []event
 	for i := range j.Rows {
 		if f := j.first[i]; f != nil && !f.Appended.IsZero() {
-			// The broker's milliseconds are cut off: an append may seem to be before the commit.
+			// The broker's time is cut to milliseconds, so an append can seem to be before the commit.
 			appended := f.Appended.Add(time.Millisecond)
 			events = append(events, event{j.Rows[i].Committed, 1}, event{maxTime(appended, j.Rows[i].Committed), -1})
 		}
@@ -24,7 +24,7 @@ func (j *judge) stalls() {
 	var since time.Time
 	for _, e := range events {
 		if e.delta < 0 {
-			// It counts for the fault in which the waiting began.
+			// It counts for the fault under which the waiting began.
 			t := j.tally(since)
 			t.Stall = max(t.Stall, e.at.Sub(since))
 		}
