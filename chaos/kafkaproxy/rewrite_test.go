@@ -15,7 +15,7 @@ import (
 	"walpost/internal/testenv/long"
 )
 
-// Every version of each answer that tells where brokers are tells of the
+// Every version of each answer that has brokers' addresses has those of the
 // proxies.
 func TestEveryVersionLeadsBack(t *testing.T) {
 	c, topic := launch(t)
@@ -43,7 +43,7 @@ func TestEveryVersionLeadsBack(t *testing.T) {
 		known := versions[request(0).Key()]
 		for version := known[0]; version <= known[1]; version++ {
 			q := request(version)
-			// The coordinator's topic may be in the making.
+			// The coordinator's topic may not be created yet.
 			await(t, func() bool {
 				conn := dial(t, c)
 				defer conn.Close()
@@ -71,7 +71,7 @@ func TestEveryVersionLeadsBack(t *testing.T) {
 	}
 }
 
-// places are the addresses in an answer.
+// places returns the addresses in an answer.
 func places(answer kmsg.Response) (list []string) {
 	add := func(host string, port int32) { list = append(list, fmt.Sprintf("%s:%d", host, port)) }
 	switch answer := answer.(type) {
@@ -96,7 +96,7 @@ func places(answer kmsg.Response) (list []string) {
 	return list
 }
 
-// offered are the versions that the proxy lets through, lowest and highest.
+// offered returns the versions that the proxy offers, lowest and highest.
 func offered(t *testing.T, c *Cluster) map[int16][2]int16 {
 	t.Helper()
 	conn := dial(t, c)
@@ -119,7 +119,7 @@ func offered(t *testing.T, c *Cluster) map[int16][2]int16 {
 	return versions
 }
 
-// A client of another make, writing and reading as walpost and its checks do.
+// Another client, franz-go, writes and reads as walpost and its checks do.
 func TestSarama(t *testing.T) {
 	c, topic := launch(t)
 	cfg := sarama.NewConfig()
@@ -150,13 +150,13 @@ func TestSarama(t *testing.T) {
 	}
 }
 
-// Three brokers: each leader is reached through its own proxy, and faults meet
-// one broker's requests alone.
+// With three brokers, each leader is reached through its own proxy, and a fault
+// can be limited to the requests of one broker.
 func TestThreeBrokers(t *testing.T) {
 	long.Only(t)
 	cluster := kafkatest.Start(t, kafkatest.Options{Nodes: 3})
 	kafkatest.Topic(t, cluster.Brokers(), "spread", 3, nil)
-	c := before(t, cluster.Brokers()[:1]) // one knows the others
+	c := before(t, cluster.Brokers()[:1]) // it knows the others
 	if n := len(c.Addresses()); n != 3 {
 		t.Fatalf("%d proxies", n)
 	}

@@ -10,17 +10,17 @@ import (
 	"walpost/chaos/mutations"
 )
 
-// How a test fell is read from what go test prints.
+// judge reads from the output of go test how a test failed.
 func TestJudge(t *testing.T) {
 	failed := errors.New("exit status 1")
 	for name, c := range map[string]struct {
 		out  string
 		err  error
 		fell bool
-		how  string // empty: the test could not be run, which is an error
+		how  string // empty: the test has no result, which is an error
 		said string
 	}{
-		"passed":            {"=== RUN   TestX\n--- PASS: TestX (0.1s)\nPASS\n", nil, false, "the test stands", ""},
+		"passed":            {"=== RUN   TestX\n--- PASS: TestX (0.1s)\nPASS\n", nil, false, "the test passes", ""},
 		"assertion":         {"=== RUN   TestX\n    x_test.go:5: it is 1\n    x_test.go:6: it is 2\n--- FAIL: TestX (0.1s)\nFAIL\n", failed, true, "assertion", "it is 1"},
 		"data race":         {"=== RUN   TestX\n==================\nWARNING: DATA RACE\n    testing.go:1: race detected during execution of test\n--- FAIL: TestX (0.1s)\n", failed, false, "a data race and no assertion", ""},
 		"assertion, racing": {"=== RUN   TestX\nWARNING: DATA RACE\n    x_test.go:5: it is 1\n--- FAIL: TestX (0.1s)\n", failed, true, "assertion", "it is 1"},
@@ -40,8 +40,8 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// A mutation that does not fit is an error and leaves the file alone; one
-// that does is undone to the byte.
+// A mutation that does not fit the file is an error and does not change it. One
+// that fits is undone exactly.
 func TestMutateAndRestore(t *testing.T) {
 	tr := &tree{root: t.TempDir()}
 	path := filepath.Join(tr.root, "x.go")

@@ -1,16 +1,15 @@
-// Command mutate shows that walpost's guards are watched over: it takes them
-// out, one by one, and runs the test that has to fail then.
+// Command mutate shows that a test watches over each of walpost's guards. It
+// takes the guards out, one at a time, and runs the test that has to fail then.
 //
 //	go -C chaos run ./mutate [-only L1,A6] [-workers 2] [-json FILE]
 //
-// The guards are the table in chaos/mutations. The repository's tracked files
-// are copied to a temporary folder for each worker, so the tree it runs from
-// is never touched. Before any guard is taken out, every named test has to
-// pass; a mutation that does not compile, or whose place in the source is not
-// there exactly once, is an error of the table.
+// The guards are in the table in chaos/mutations. The repository's tracked
+// files are copied to a temporary folder for each worker, so the working tree
+// is never changed. Before any guard is taken out, every named test has to
+// pass. A mutation that does not compile is an error of the table, and so is
+// one whose source text is not in the file exactly once.
 //
-// It exits with 1 when a test does not fail by an assertion although its guard
-// is gone.
+// It exits with 1 if a test does not fail by an assertion without its guard.
 package main
 
 import (
@@ -32,11 +31,11 @@ import (
 
 func main() {
 	only := flag.String("only", "", "comma-separated modes, such as L1,A6; empty: all")
-	workers := flag.Int("workers", min(runtime.NumCPU(), 4), "how many mutations are tried at a time")
-	file := flag.String("json", "", "file for the outcomes")
+	workers := flag.Int("workers", min(runtime.NumCPU(), 4), "number of mutations that are tried at the same time")
+	file := flag.String("json", "", "write the outcomes to this file")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal ends us at once
+	context.AfterFunc(ctx, stop) // a second signal ends the command at once
 	if err := run(ctx, *only, *workers, *file); err != nil {
 		fmt.Fprintln(os.Stderr, "mutate:", err)
 		os.Exit(1)
@@ -81,7 +80,7 @@ func run(ctx context.Context, only string, workers int, file string) (err error)
 	return verdict(outcomes)
 }
 
-// choose returns the mutations of some modes, all if none is named.
+// choose returns the mutations of some modes, or all if none is named.
 func choose(only string) ([]mutations.Mutation, error) {
 	if only == "" {
 		return mutations.All(), nil
@@ -95,17 +94,17 @@ func choose(only string) ([]mutations.Mutation, error) {
 			}
 		}
 		if len(chosen) == before {
-			return nil, fmt.Errorf("-only: there is no mode %q", mode)
+			return nil, fmt.Errorf("-only: mode %q does not exist", mode)
 		}
 	}
 	return chosen, nil
 }
 
-// verdict is an error if any test does not fall without its guard.
+// verdict returns an error if any test does not fail without its guard.
 func verdict(outcomes []mutations.Outcome) error {
 	standing := slices.DeleteFunc(slices.Clone(outcomes), func(o mutations.Outcome) bool { return o.Fell })
 	if len(standing) == 0 {
 		return nil
 	}
-	return fmt.Errorf("%d of %d guards can be taken out without a test that fails by an assertion", len(standing), len(outcomes))
+	return fmt.Errorf("for %d of %d guards, no test fails by an assertion when the guard is taken out", len(standing), len(outcomes))
 }

@@ -8,9 +8,9 @@ import (
 	"walpost/chaos/mutations"
 )
 
-// table writes the outcomes as a table that is text and Markdown alike.
+// table writes the outcomes as a table that is readable as text and valid Markdown.
 func table(w io.Writer, outcomes []mutations.Outcome) {
-	rows := [][]string{{"mode", "prevents", "guard taken out", "test that falls", "by", "seconds"}}
+	rows := [][]string{{"mode", "what walpost does", "guard taken out", "test that fails", "by", "seconds"}}
 	for _, o := range outcomes {
 		test := o.Test
 		if !o.Fell {

@@ -17,19 +17,19 @@ import (
 	"walpost/internal/testenv/need"
 )
 
-// tree is a copy of the repository, in which one mutation at a time is tried.
+// tree is a copy of the repository, for trying one mutation at a time.
 type tree struct {
 	root string
 	env  []string // of the go command
 }
 
-// more is what the go command sees besides the servers: paths stay out of
-// what is compiled, so that trees share it, and a test that has to fail does
-// not wait for a minute.
+// environment is what the go command gets besides the servers' addresses. The
+// compiled packages contain no paths, so that all trees share the build cache.
+// A test that has to fail does not wait for a minute.
 var environment = []string{"GOFLAGS=-trimpath", need.PatienceVariable + "=20s"}
 
-// plant copies the tracked files of the repository that holds the working
-// directory, n times. remove removes the copies, also after an error.
+// copyRepository copies the tracked files of the repository that holds the
+// working directory, n times. remove removes the copies, also after an error.
 func copyRepository(ctx context.Context, n int) (trees []*tree, remove func() error, err error) {
 	remove = func() error { return nil }
 	root, files, err := tracked(ctx)
@@ -53,7 +53,7 @@ func copyRepository(ctx context.Context, n int) (trees []*tree, remove func() er
 	return trees, remove, nil
 }
 
-// tracked lists the repository's files, from its root.
+// tracked returns the repository's root, and its files relative to that.
 func tracked(ctx context.Context) (root string, files []string, err error) {
 	out, err := exec.CommandContext(ctx, "git", "rev-parse", "--show-toplevel").Output()
 	if err != nil {
@@ -67,8 +67,8 @@ func tracked(ctx context.Context) (root string, files []string, err error) {
 	return root, strings.FieldsFunc(string(out), func(r rune) bool { return r == 0 }), nil
 }
 
-// copyFile copies what a person may have edited. A tracked file that is not
-// there was removed.
+// copyFile copies a file as it is in the working tree. It skips a tracked file
+// that was removed there.
 func copyFile(from, to string) error {
 	info, err := os.Stat(from)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -95,7 +95,7 @@ func (t *tree) mutate(m mutations.Mutation) (restore func() error, err error) {
 		return nil, err
 	}
 	if n := bytes.Count(before, []byte(m.Old)); n != 1 {
-		return nil, fmt.Errorf("the table is out of date: %s holds %d times, not once:\n%s", m.File, n, m.Old)
+		return nil, fmt.Errorf("the table is out of date: %s has this text %d times, not once:\n%s", m.File, n, m.Old)
 	}
 	after := bytes.Replace(before, []byte(m.Old), []byte(m.New), 1)
 	if err := os.WriteFile(path, after, 0o644); err != nil {
@@ -104,8 +104,8 @@ func (t *tree) mutate(m mutations.Mutation) (restore func() error, err error) {
 	return func() error { return os.WriteFile(path, before, 0o644) }, nil
 }
 
-// command runs the go command in a folder of the tree, and ends what it
-// started when ctx is done.
+// command runs the go command in a folder of the tree. When ctx is done, it
+// also ends the processes that the go command started.
 func (t *tree) command(ctx context.Context, folder string, args ...string) (output string, err error) {
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir, cmd.Env = filepath.Join(t.root, folder), t.env

@@ -14,10 +14,10 @@ import (
 	"walpost/chaos/mutations"
 )
 
-// testLimit is how long the test of one mutation may take.
+// testLimit is the time limit of the test of one mutation.
 const testLimit = 90 * time.Second
 
-// each does n jobs, one at a time in each tree, until one fails.
+// each runs n jobs, one at a time in each tree, until one fails.
 func each(ctx context.Context, trees []*tree, n int, do func(ctx context.Context, t *tree, job int) error) error {
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
@@ -40,11 +40,11 @@ func each(ctx context.Context, trees []*tree, n int, do func(ctx context.Context
 	return context.Cause(ctx)
 }
 
-// place is where tests are.
+// place is the module and the package of a test.
 type place struct{ module, pkg string }
 
-// sound checks that every test that a mutation names runs and passes as long
-// as all guards are there.
+// checkWithAllGuards checks that every test that a mutation names runs, and
+// passes with all guards in place.
 func checkWithAllGuards(ctx context.Context, trees []*tree, all []mutations.Mutation) error {
 	named := map[place][]string{}
 	var places []place
@@ -61,11 +61,11 @@ func checkWithAllGuards(ctx context.Context, trees []*tree, all []mutations.Muta
 		pattern := "^(" + strings.Join(named[p], "|") + ")$"
 		out, err := t.command(ctx, p.module, "test", "-race", "-vet=off", "-count=1", "-v", "-run", pattern, p.pkg)
 		if err != nil {
-			return fmt.Errorf("with all guards in place, the tests of %s in module %s do not pass: %w\n%s", p.pkg, p.module, err, out)
+			return fmt.Errorf("run the tests of %s in module %s with all guards in place: %w\n%s", p.pkg, p.module, err, out)
 		}
 		for _, test := range named[p] {
 			if !strings.Contains(out, "\n--- PASS: "+test+" (") {
-				return fmt.Errorf("the table is out of date: no %s ran in %s of module %s, or it was skipped", test, p.pkg, p.module)
+				return fmt.Errorf("the table is out of date: test %s does not exist in %s of module %s, or was skipped", test, p.pkg, p.module)
 			}
 		}
 		fmt.Fprintf(os.Stderr, "with all guards in place: %s of module %s passes (%.0f s)\n", p.pkg, p.module, time.Since(began).Seconds())
@@ -73,7 +73,7 @@ func checkWithAllGuards(ctx context.Context, trees []*tree, all []mutations.Muta
 	})
 }
 
-// tryAll tries mutations side by side, one at a time in each tree.
+// tryAll tries all mutations, one at a time in each tree.
 func tryAll(ctx context.Context, trees []*tree, all []mutations.Mutation) ([]mutations.Outcome, error) {
 	outcomes := make([]mutations.Outcome, len(all))
 	var said sync.Mutex
@@ -107,9 +107,9 @@ func try(ctx context.Context, t *tree, m mutations.Mutation) (o mutations.Outcom
 	began := time.Now()
 	// A mutation that does not compile shows nothing. With -race, what is built serves the test too.
 	if out, err := t.command(ctx, filepath.Dir(m.File), "build", "-race", "."); err != nil {
-		return o, fmt.Errorf("without the guard it does not compile: %w\n%s", err, out)
+		return o, fmt.Errorf("compile without the guard: %w\n%s", err, out)
 	}
-	limited, cancel := context.WithTimeout(ctx, testLimit+2*time.Minute) // a first build takes its time
+	limited, cancel := context.WithTimeout(ctx, testLimit+2*time.Minute) // the first build may take long
 	defer cancel()
 	out, err := t.command(limited, m.Module, "test", "-race", "-vet=off", "-count=1", "-v", "-timeout", testLimit.String(), "-run", "^"+m.Test+"$", m.Package)
 	o = mutations.Outcome{Mutation: m, Seconds: time.Since(began).Seconds()}
@@ -122,12 +122,12 @@ func try(ctx context.Context, t *tree, m mutations.Mutation) (o mutations.Outcom
 	return o, err
 }
 
-// judge tells from the output of go test what became of a test. It has to fail by an assertion: what else ends it may be anything's fault.
-// An error says that the test did not come to an end of its own.
+// judge returns the result of a test from the output of go test. The test has to fail by an assertion, because any other end may have another
+// cause. An error means that the test itself has no result.
 func judge(test, out string, err error) (fell bool, how string, _ error) {
 	switch failed := strings.Contains(out, "\n--- FAIL: "+test+" (") || strings.HasPrefix(out, "--- FAIL: "+test+" ("); {
 	case err == nil:
-		return false, "the test stands", nil
+		return false, "the test passes", nil
 	case strings.Contains(out, "panic: test timed out"):
 		return false, "a time-out and no assertion", nil
 	case strings.Contains(out, "\npanic: ") || strings.Contains(out, "\nfatal error: "):
@@ -137,14 +137,14 @@ func judge(test, out string, err error) (fell bool, how string, _ error) {
 	case failed:
 		return true, "assertion", nil
 	}
-	return false, "", fmt.Errorf("the test could not be run: %w\n%s", err, out)
+	return false, "", fmt.Errorf("run the test: %w\n%s", err, out)
 }
 
-// assertion is a line that a test printed: file, line, text.
+// assertion matches a line that a test printed: file, line, text.
 var assertion = regexp.MustCompile(`(?m)^\s+\w+_test\.go:\d+: (.*)$`)
 
-// reason is the first line that a failed test printed. That it was the race
-// detector which failed it is no reason of the test's own.
+// reason returns the first line that a failed test printed. A line of the race
+// detector does not count.
 func reason(out string) string {
 	for _, line := range assertion.FindAllStringSubmatch(out, -1) {
 		return line[1]
@@ -152,10 +152,10 @@ func reason(out string) string {
 	return ""
 }
 
-// fate tells in a few words what came of a mutation.
+// outcomeText describes the outcome of a mutation in a few words.
 func outcomeText(o mutations.Outcome) string {
 	if !o.Fell {
-		return "does not FALL although the guard is gone: " + o.How
+		return "does NOT fail: " + o.How
 	}
-	return "falls"
+	return "fails, as it has to"
 }

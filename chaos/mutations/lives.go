@@ -1,6 +1,6 @@
 package mutations
 
-// lives are ways to fall over, or to take the database along.
+// lives are ways to endanger the relay or its database.
 var lives = []Mutation{
 	{
 		Mode:     "A1",

@@ -14,8 +14,7 @@ import (
 // root is the repository's, from here.
 const root = "../.."
 
-// The table has every known failure, in the order of their numbers, and no
-// other.
+// The table has every known failure, in the order of the numbers, and no other.
 func TestEveryModeHasAMutation(t *testing.T) {
 	var want []string
 	for _, kind := range []struct {
@@ -62,7 +61,7 @@ func TestMutationsFitTheSource(t *testing.T) {
 			continue
 		}
 		if n := strings.Count(string(source), m.Old); n != 1 || m.Old == "" {
-			t.Errorf("%s: %s holds %d times, not once:\n%s", name, m.File, n, m.Old)
+			t.Errorf("%s: %s has this text %d times, not once:\n%s", name, m.File, n, m.Old)
 			continue
 		}
 		mutated := strings.Replace(string(source), m.Old, m.New, 1)
@@ -70,11 +69,11 @@ func TestMutationsFitTheSource(t *testing.T) {
 			t.Errorf("%s changes nothing", name)
 		}
 		if _, err := parser.ParseFile(token.NewFileSet(), m.File, mutated, 0); err != nil {
-			t.Errorf("%s: without the guard it is not Go: %v", name, err)
+			t.Errorf("%s: without the guard the source is not valid Go: %v", name, err)
 		}
 		for _, text := range []string{m.Prevents, m.Guard} {
 			if text == "" || strings.ContainsAny(text, "\n|") {
-				t.Errorf("%s: %q is no cell of a table", name, text)
+				t.Errorf("%s: %q cannot be a cell of a Markdown table", name, text)
 			}
 		}
 	}
@@ -92,12 +91,12 @@ func TestNamedTestsExist(t *testing.T) {
 			tests[folder] = testsIn(t, folder)
 		}
 		if !tests[folder][m.Test] {
-			t.Errorf("mutation %d, of %s: there is no %s in %s", i+1, m.Mode, m.Test, folder)
+			t.Errorf("mutation %d, of %s: %s does not exist in %s", i+1, m.Mode, m.Test, folder)
 		}
 	}
 }
 
-// testsIn are the tests of a package.
+// testsIn returns the names of the tests of a package.
 func testsIn(t *testing.T, folder string) map[string]bool {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(folder, "*_test.go"))

@@ -1,6 +1,6 @@
 package mutations
 
-// orders are ways to bring the events of a key out of order.
+// orders are ways to deliver the events of a key out of order.
 var orders = []Mutation{
 	{
 		Mode:     "O1",

@@ -1,7 +1,7 @@
 package mutations
 
-// repeats are ways to send events again that need not come again, or so that
-// consumers do not know them.
+// repeats are ways to deliver events again without need, or so that consumers
+// do not recognise them.
 var repeats = []Mutation{
 	{
 		Mode:     "D1",

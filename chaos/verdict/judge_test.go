@@ -13,8 +13,8 @@ var begin = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
 func at(ms int) time.Time { return begin.Add(time.Duration(ms) * time.Millisecond) }
 
-// sound is a history in which all is well: row n is committed at n·10 ms and appended 5 ms later. Odd rows have key a, even ones b.
-// The second fault begins with row 4; row 2 and 3 come again, as a run.
+// sound returns a history without errors: row n is committed at n·10 ms and appended 5 ms later. Odd rows have key a, even ones b. The second
+// fault begins with row 4. Rows 2 and 3 are delivered again, as a run.
 func sound() verdict.History {
 	h := verdict.History{Spans: []verdict.Span{{Fault: "none", Begin: begin}, {Fault: "kill", Begin: at(40), Repeats: true, Dead: 1}}}
 	for n := range 8 {
@@ -41,15 +41,15 @@ func TestSoundHistory(t *testing.T) {
 	if len(findings) > 0 {
 		t.Error(verdict.Explain(sound().Spans, findings))
 	}
-	// A broker's milliseconds are cut off, so a stall counts one more.
+	// A broker's time is cut to milliseconds, so a stall counts one more.
 	want := []verdict.Tally{{Committed: 4, Delivered: 4, Stall: 6 * time.Millisecond}, {Committed: 4, Delivered: 4, Again: 2, Stall: 6 * time.Millisecond}}
 	if !slices.Equal(tallies, want) {
 		t.Errorf("%+v, want %+v", tallies, want)
 	}
 }
 
-// Each history has one thing wrong, and the verdict says just that, under the fault that it belongs to.
-func TestWhatIsWrongIsSaid(t *testing.T) {
+// Each history has one error, and Judge finds just that one, under the right fault.
+func TestEachErrorIsFound(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		spoil func(h *verdict.History)
@@ -176,7 +176,7 @@ func TestTimestamps(t *testing.T) {
 	}
 }
 
-// What comes again after its confirmation bears the time of then.
+// An event that is delivered again after its confirmation has the time of the second delivery.
 func TestTimestampsOfWhatComesAgain(t *testing.T) {
 	h := sound()
 	h.Rows[7].Created = at(1000)
@@ -194,11 +194,11 @@ func TestTimestampsOfWhatComesAgain(t *testing.T) {
 	}
 }
 
-// When partitions are added keys move: what comes again then is divided anew, and each part of it is whole.
+// When partitions are added, keys move. A redelivery is then divided among the partitions, and each part of it is whole.
 func TestRunsOfKeysThatMove(t *testing.T) {
 	h := sound()
-	h.Records[5].Partition, h.Records[5].Offset = 1, 0 // row 3 comes again there, behind row 2 that comes again here
-	// In which order the partitions are read says nothing.
+	h.Records[5].Partition, h.Records[5].Offset = 1, 0 // row 3 is delivered again there, after row 2 was here
+	// The order in which the partitions are read has no meaning.
 	again := h.Records[5]
 	h.Records = slices.Insert(slices.Delete(h.Records, 5, 6), 0, again)
 	tallies, findings := verdict.Judge(h)
@@ -218,10 +218,10 @@ func TestLongestStall(t *testing.T) {
 	}
 }
 
-// What a deleted topic took with it is no loss, and what was committed after it was created again has to be there.
+// Rows that are gone with a deleted topic are not lost. Rows that were committed after it was created again have to be there.
 func TestTopicCreatedAgain(t *testing.T) {
 	h := sound()
-	h.Purges = []verdict.Purge{{Topic: "t", Confirmed: 2400, Gone: at(45)}} // rows 3 and 4 are under way
+	h.Purges = []verdict.Purge{{Topic: "t", Confirmed: 2400, Gone: at(45)}} // rows 3 and 4 are in flight
 	old := slices.Clone(h.Records[:3])
 	h.Records = h.Records[7:] // rows 5, 6 and 7
 	for i := range h.Records {
@@ -237,7 +237,7 @@ func TestTopicCreatedAgain(t *testing.T) {
 		t.Errorf("%+v, want row 2 lost", tallies)
 	}
 	h.Records = append(h.Records, old[2])
-	// What was under way comes again behind newer rows, for Postgres crashed: nobody knows that it had not come before.
+	// Postgres crashed, so the rows in flight are delivered after newer ones. Nobody knows whether that is the first time.
 	for i, id := range []string{"3", "4", "5", "6", "7"} {
 		again := record(id, int64(3+i), 90)
 		again.Generation = 1
