@@ -6,14 +6,14 @@ import (
 	"strings"
 )
 
-// arm is one of the things that a latency measurement compares: a binary with some settings.
+// arm is a binary with some settings, which a latency measurement compares with others.
 type arm struct {
 	name string
 	file string
-	env  []string // besides the database, slot, topic and broker
+	env  []string // in addition to the database, slot, topic and broker
 }
 
-// arms returns what is measured, by turns: a variant each of this binary, and the other binary with its defaults.
+// arms returns the arms that take turns: this binary with each variant, and the other binary with its defaults.
 func (r *rig) arms() ([]arm, error) {
 	var all []arm
 	for _, name := range r.variants {
@@ -29,7 +29,7 @@ func (r *rig) arms() ([]arm, error) {
 	return all, nil
 }
 
-// variant returns the environment of a variant: "default", "lingerN" for linger.ms=N, or properties of Kafka's as -X has them, joined by "+".
+// variant returns the environment of a variant: "default", "lingerN" for linger.ms=N, or properties as -X takes them, joined by "+".
 func variant(name string) (env []string, err error) {
 	if name == "default" {
 		return nil, nil
@@ -49,7 +49,7 @@ func variant(name string) (env []string, err error) {
 	return env, nil
 }
 
-// rotated returns the arms in the order of a round: each is first, second and so on in turn.
+// rotated returns the order of the arms in a round: each is first, second and so on in turn.
 func rotated(all []arm, round int) []int {
 	order := make([]int, len(all))
 	for i := range order {

@@ -13,20 +13,20 @@ import (
 	"walpost/internal/testenv/poll"
 )
 
-// workload is what a backlog is made of.
+// workload describes a backlog.
 type workload struct {
 	name           string
 	rows           int
 	perTransaction int
 }
 
-// backlog is WAL that is there before anybody reads it. Every run gets a
-// slot of its own at the same place, so all of them drain the same bytes.
+// backlog is WAL that is written before it is read. Each run gets a slot of its
+// own at the same position, so all runs drain the same bytes.
 type backlog struct {
 	workload
 	dsn     string
 	conn    *pgx.Conn
-	end     string  // LSN behind the last transaction
+	end     string  // LSN after the last transaction
 	payload float64 // mean bytes of a payload
 	wal     int64   // bytes of WAL
 	slots   int
@@ -34,7 +34,7 @@ type backlog struct {
 
 const baseSlot = "bench_base"
 
-// newDatabase makes a database of the name with an outbox in it.
+// newDatabase creates a database with an outbox.
 func (r *rig) newDatabase(ctx context.Context, name string) (*backlog, error) {
 	dsn, err := r.database(ctx, name)
 	if err != nil {
@@ -53,7 +53,7 @@ func (r *rig) newDatabase(ctx context.Context, name string) (*backlog, error) {
 	return b, err
 }
 
-// environment is a walpost process's, as far as the database goes.
+// environment returns the environment of a walpost process, without Kafka's part.
 func (b *backlog) environment() []string {
 	return []string{"PATH=" + os.Getenv("PATH"), "WALPOST_POSTGRES_URL=" + b.dsn}
 }
@@ -91,21 +91,21 @@ func (b *backlog) fill(ctx context.Context, load workload) error {
 		return err
 	}
 	if rows != load.rows {
-		return fmt.Errorf("the backlog has %d rows, want %d (a multiple of %d)", rows, load.rows, load.perTransaction)
+		return fmt.Errorf("fill the backlog: it has %d rows, want %d (a multiple of %d)", rows, load.rows, load.perTransaction)
 	}
 	return nil
 }
 
-// payloadSQL is an order of 323 bytes as jsonb's text.
+// payloadSQL makes an order of 323 bytes, as the text of a jsonb.
 const payloadSQL = `jsonb_build_object('order', lpad(i::text, 10, '0'), 'customer', md5(random()::text), 'note', repeat('0123456789abcdef', 14), 'total', 10000 + (random() * 80000)::int)`
 
-// position is the end of what is on disk.
+// position returns the LSN up to which the WAL is on disk.
 func (b *backlog) position(ctx context.Context) (lsn string, err error) {
 	err = b.conn.QueryRow(ctx, "SELECT pg_current_wal_flush_lsn()::text").Scan(&lsn)
 	return lsn, err
 }
 
-// newSlot makes a slot at the backlog's beginning.
+// newSlot creates a slot at the backlog's beginning.
 func (b *backlog) newSlot(ctx context.Context) (string, error) {
 	b.slots++
 	name := fmt.Sprintf("bench_%d", b.slots)
@@ -113,7 +113,7 @@ func (b *backlog) newSlot(ctx context.Context) (string, error) {
 	return name, err
 }
 
-// drop drops a slot as soon as nobody holds it.
+// drop drops a slot as soon as it is not in use.
 func (b *backlog) drop(ctx context.Context, slot string) error {
 	return poll.Until(ctx, func() (bool, error) {
 		if pid, err := b.reader(ctx, slot); err != nil || pid != 0 {
@@ -124,19 +124,19 @@ func (b *backlog) drop(ctx context.Context, slot string) error {
 	})
 }
 
-// reader is the walsender that serves a slot; 0: nobody reads it.
+// reader returns the process id of the walsender that serves a slot; 0: there is none.
 func (b *backlog) reader(ctx context.Context, slot string) (pid int, err error) {
 	err = b.conn.QueryRow(ctx, "SELECT coalesce(active_pid, 0) FROM pg_replication_slots WHERE slot_name = $1", slot).Scan(&pid)
 	return pid, err
 }
 
-// awaitReader waits until somebody reads a slot.
+// awaitReader waits until a slot is in use.
 func (b *backlog) awaitReader(ctx context.Context, slot string, ended <-chan struct{}) (pid int, err error) {
 	err = poll.Every(ctx, 2*time.Millisecond, func() (bool, error) {
 		pid, err = b.reader(ctx, slot)
 		select {
 		case <-ended:
-			return false, errors.New("the reader ended before it read")
+			return false, errors.New("wait for the reader of the slot: it ended before it began to read")
 		default:
 			return pid != 0, err
 		}

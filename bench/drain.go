@@ -13,18 +13,18 @@ import (
 // drained is one drain of a backlog.
 type drained struct {
 	Rows      int
-	Seconds   float64 // from the walsender's start until all of it is there
-	Reader    float64 // µs of CPU per row: walpost's or pg_recvlogical's
+	Seconds   float64 // from the walsender's start until all rows have arrived
+	Reader    float64 // µs of CPU per row of walpost or pg_recvlogical
 	Walsender float64
 	Broker    float64 `json:",omitempty"`
 	PeakRSS   int64   // bytes
-	Foreign   float64 // cores that others kept busy
+	Foreign   float64 // cores that other processes kept busy
 }
 
-// rate is in thousands of rows a second.
+// rate returns thousands of rows a second.
 func (d drained) rate() float64 { return float64(d.Rows) / d.Seconds / 1000 }
 
-// comparison is a workload's drains, in the order in which they ran.
+// comparison has the drains of a workload, in the order in which they ran.
 type comparison struct {
 	Workload    string
 	Rows        int
@@ -32,13 +32,13 @@ type comparison struct {
 	WAL         int64   // bytes
 	Walpost     []drained
 	Recvlogical []drained `json:",omitempty"`
-	Other       []drained `json:",omitempty"` // by the other binary
+	Other       []drained `json:",omitempty"` // of the other binary
 }
 
-// limit is how long one drain may take.
+// limit is the time limit of one drain.
 const limit = 10 * time.Minute
 
-// compare drains a backlog by turns.
+// compare drains a backlog in turns.
 func (r *rig) compare(ctx context.Context, load workload) (comparison, error) {
 	b, err := r.newDatabase(ctx, fmt.Sprintf("bench_%d", load.perTransaction))
 	if err != nil {
@@ -49,8 +49,8 @@ func (r *rig) compare(ctx context.Context, load workload) (comparison, error) {
 		return comparison{}, err
 	}
 	c := comparison{Workload: load.name, Rows: load.rows, Payload: b.payload, WAL: b.wal}
-	// One drain that does not count: the broker's compiler and the page cache
-	// are warm after it.
+	// One drain does not count. It warms up the page cache, and the broker's
+	// code is compiled after it.
 	if _, err := r.publish(ctx, b, r.walpost); err != nil {
 		return c, fmt.Errorf("walpost: %w", err)
 	}
@@ -79,7 +79,7 @@ func (r *rig) compare(ctx context.Context, load workload) (comparison, error) {
 	return c, b.close(ctx)
 }
 
-// publish drains the backlog by a walpost into a fresh topic.
+// publish drains the backlog with a walpost binary into a fresh topic.
 func (r *rig) publish(ctx context.Context, b *backlog, file string) (d drained, err error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -121,7 +121,7 @@ func (r *rig) publish(ctx context.Context, b *backlog, file string) (d drained, 
 	d = drained{Rows: b.rows, Seconds: time.Since(begin).Seconds()}
 	perRow := func(used time.Duration) float64 { return float64(used.Microseconds()) / float64(b.rows) }
 	d.Walsender, d.Broker = perRow(cpuOf(walsender)-senderCPU), perRow(cpuOf(broker)-brokerCPU)
-	d.Reader = perRow(cpuOf(relay.PID())) // with all that its start cost
+	d.Reader = perRow(cpuOf(relay.PID())) // its start included
 	d.Foreign, d.PeakRSS = foreign(from, look()), child.PeakRSS(relay.PID())
 	if err := stop(ctx, relay); err != nil {
 		return d, err
@@ -132,7 +132,7 @@ func (r *rig) publish(ctx context.Context, b *backlog, file string) (d drained, 
 	return d, b.drop(ctx, slot)
 }
 
-// receive drains the backlog by pg_recvlogical into nothing.
+// receive drains the backlog with pg_recvlogical to /dev/null.
 func (r *rig) receive(ctx context.Context, b *backlog) (d drained, err error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -160,7 +160,7 @@ func (r *rig) receive(ctx context.Context, b *backlog) (d drained, err error) {
 	from, begin := look(), time.Now()
 	var senderCPU time.Duration
 	var peak int64
-	// Both processes are gone at the end, so they are followed till then.
+	// At the end both processes are gone, so they are sampled until then.
 	for ticks := time.NewTicker(5 * time.Millisecond); ; {
 		senderCPU, peak = max(senderCPU, cpuOf(walsender)), max(peak, child.PeakRSS(cmd.Process.Pid))
 		select {
@@ -184,5 +184,5 @@ func (r *rig) receive(ctx context.Context, b *backlog) (d drained, err error) {
 	return d, b.drop(ctx, slot)
 }
 
-// progress tells whoever waits.
+// progress prints a line for the person who waits.
 func progress(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }

@@ -12,7 +12,7 @@ import (
 	"walpost/internal/testenv/poll"
 )
 
-// client is the bench's own view of Kafka.
+// client is the bench's own Kafka client.
 type client struct{ *kgo.Client }
 
 func (r *rig) newClient(opts ...kgo.Opt) (client, error) {
@@ -20,23 +20,23 @@ func (r *rig) newClient(opts ...kgo.Opt) (client, error) {
 	return client{c}, err
 }
 
-// await waits until a topic holds n records, and not one more.
+// await waits until a topic has n records. More than n are an error.
 func (c client) await(ctx context.Context, topic string, partitions int, n int64, ended <-chan struct{}) error {
 	return poll.Until(ctx, func() (bool, error) {
 		have, err := c.size(ctx, topic, partitions)
 		if err != nil || have > n {
-			return false, errors.Join(err, fmt.Errorf("%d records of %d rows", have, n))
+			return false, errors.Join(err, fmt.Errorf("wait for %d records in topic %s: it has %d", n, topic, have))
 		}
 		select {
 		case <-ended:
-			return false, fmt.Errorf("walpost ended after %d of %d records", have, n)
+			return false, fmt.Errorf("wait for %d records in topic %s: walpost ended after %d", n, topic, have)
 		default:
 			return have == n, nil
 		}
 	})
 }
 
-// size is how many records a topic holds.
+// size returns how many records a topic has.
 func (c client) size(ctx context.Context, topic string, partitions int) (n int64, err error) {
 	req := kmsg.NewListOffsetsRequest()
 	req.ReplicaID = -1
@@ -62,8 +62,8 @@ func (c client) size(ctx context.Context, topic string, partitions int) (n int64
 	return n, err
 }
 
-// checkTopic reads a topic back: as many records as rows, and positions that
-// grow along every partition.
+// checkTopic reads a topic back. It must have as many records as there are
+// rows, and positions must grow in every partition.
 func (r *rig) checkTopic(ctx context.Context, topic string, rows int) error {
 	c, err := r.newClient(kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	if err != nil {
@@ -72,7 +72,7 @@ func (r *rig) checkTopic(ctx context.Context, topic string, rows int) error {
 	defer c.Close()
 	have, err := c.size(ctx, topic, r.partitions)
 	if err != nil || have != int64(rows) {
-		return errors.Join(err, fmt.Errorf("after the stop topic %s has %d records of %d rows", topic, have, rows))
+		return errors.Join(err, fmt.Errorf("check topic %s after the stop: it has %d records for %d rows", topic, have, rows))
 	}
 	last := make(map[int32]string)
 	for read := 0; read < rows; {
@@ -84,7 +84,7 @@ func (r *rig) checkTopic(ctx context.Context, topic string, rows int) error {
 			record := records.Next()
 			position := header(record, "ce_sequence")
 			if position == "" || position <= last[record.Partition] {
-				return fmt.Errorf("topic %s, partition %d, offset %d: ce_sequence %q after %q", topic, record.Partition, record.Offset, position, last[record.Partition])
+				return fmt.Errorf("check topic %s, partition %d, offset %d: ce_sequence is %q after %q", topic, record.Partition, record.Offset, position, last[record.Partition])
 			}
 			last[record.Partition] = position
 		}

@@ -17,52 +17,52 @@ import (
 	"walpost/internal/testenv/program"
 )
 
-// rated is what was measured at one rate.
+// rated has the measurements at one rate.
 type rated struct {
-	Wanted int // commits a second that were asked for
-	Rate   int // that were tried
+	Wanted int // the requested commits a second
+	Rate   int // the commits a second that were measured
 	Arms   []armRuns
 }
 
-// armRuns are an arm's runs, one of each round.
+// armRuns are the runs of an arm, one for each round.
 type armRuns struct {
 	Arm    string
 	Runs   []latencies
 	Stages *stageReport `json:",omitempty"` // of all runs together
 }
 
-// latencies are times until a consumer had a row, in milliseconds, on one clock, and what that cost.
+// latencies are the times until a consumer had a row, in milliseconds, by one clock, and the resources that were used.
 type latencies struct {
 	Commits   int
 	Seconds   float64   // from the first commit until the last had returned
 	Seen      quantiles // since COMMIT returned
-	Intended  quantiles // since the moment at which the commit was meant to begin
+	Intended  quantiles // since the moment at which the commit should have begun
 	Relay     float64   // CPU seconds a minute
 	Broker    float64
 	Walsender float64
-	Requests  float64    // produce requests that were answered
-	Events    float64    // in these
+	Requests  float64    // produce requests with an answer
+	Events    float64    // in these requests
 	Waited    [3]float64 // seconds a minute that relay, broker and walsender waited for a processor
 	PeakRSS   int64
 	Foreign   float64
 	traced    []delivery
 }
 
-// reached is how many commits a second there were.
+// reached returns how many commits a second there were.
 func (l *latencies) reached() float64 { return float64(l.Commits) / l.Seconds }
 
 type quantiles struct{ P50, P90, P99, P999, Max float64 }
 
-// settle is how long a relay runs under load before it is measured, when the broker is warm.
+// settle is how long a relay runs under load before it is measured, after the warm-up of the broker.
 const settle = 3 * time.Second
 
-// latencies measures all arms by turns, in as many rounds as asked for, at each rate.
+// latencies measures all arms in turns, in as many rounds as requested, at each rate.
 func (r *rig) latencies(ctx context.Context) (all []rated, err error) {
 	arms, err := r.arms()
 	if err != nil {
 		return nil, err
 	}
-	// Once and not counted, for the broker: a young one compiles its code beside everything else.
+	// The first run does not count: a broker that has just started still compiles its code.
 	if r.warmUp > 0 {
 		progress("latency: warming up for %v", r.warmUp)
 		if _, err := r.latency(ctx, arms[0], 1000, 0, r.warmUp); err != nil {
@@ -100,8 +100,8 @@ func (r *rig) latencies(ctx context.Context) (all []rated, err error) {
 	return all, nil
 }
 
-// reachable returns the rate to measure at. Where the load cannot commit as fast as wanted, or where the events do not arrive as fast, latencies
-// would only tell how long the backlog grew. Then four fifths of what was reached are tried, and so on.
+// reachable returns the rate to measure at. If the load cannot commit as fast as wanted, or the events do not arrive as fast, latencies would
+// only show how long the backlog grew. Then four fifths of the rate that was reached are tried, and so on.
 func (r *rig) reachable(ctx context.Context, a arm, wanted int) (int, error) {
 	for rate := wanted; ; {
 		if rate <= certain {
@@ -120,11 +120,11 @@ func (r *rig) reachable(ctx context.Context, a arm, wanted int) (int, error) {
 	}
 }
 
-// Rates that are tried first.
+// How rates are tried.
 const (
-	certain = 2000            // rates up to this are not tried
-	trial   = 5 * time.Second // a try lasts so long
-	behind  = 50              // ms of a median that say that the relay does not keep up
+	certain = 2000            // rates up to this are not tried first
+	trial   = 5 * time.Second // how long a try lasts
+	behind  = 50              // a median of so many ms shows that the relay does not keep up
 )
 
 // latency measures an arm.
@@ -179,7 +179,7 @@ func (r *rig) latency(ctx context.Context, a arm, rate int, before, lasting time
 	return l, err
 }
 
-// usage is what the three processes have used so far, and what the relay has sent.
+// usage has the resources that the three processes have used so far, and what the relay has sent.
 type usage struct {
 	machine
 	relay, broker, walsender time.Duration
@@ -206,7 +206,7 @@ func (r *rig) usage(ctx context.Context, relay *program.Relay, walsender int) (u
 	return u, nil
 }
 
-// commitAndConsume commits all rows and notes when each was seen. What it returns counts from row first on.
+// commitAndConsume commits all rows and records when each was seen. The returned figures count from row first on.
 func (r *rig) commitAndConsume(ctx context.Context, b *backlog, topic string, relay *program.Relay, walsender, rate int, all []stamps, first int) (*latencies, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -225,7 +225,7 @@ func (r *rig) commitAndConsume(ctx context.Context, b *backlog, topic string, re
 	begun := make(chan look, 1)
 	err := load(ctx, b.dsn, all, rate, func(i int) {
 		if i == first {
-			go func() { // asking the relay takes a while, and the load must not wait
+			go func() { // the relay's answer takes a while, and the load must not wait for it
 				u, err := r.usage(ctx, relay, walsender)
 				begun <- look{u, err}
 			}()
@@ -253,13 +253,13 @@ func (r *rig) commitAndConsume(ctx context.Context, b *backlog, topic string, re
 		Intended: quantilesOf(measured, func(s stamps) time.Duration { return s.seen.Sub(s.intended) }),
 	}
 	for i := range l.Waited {
-		l.Waited[i] = max(0, (to.waited[i]-from.waited[i]).Seconds()/minutes) // less: threads have ended
+		l.Waited[i] = max(0, (to.waited[i]-from.waited[i]).Seconds()/minutes) // it is negative if threads have ended
 	}
 	return l, nil
 }
 
-// consume notes when each row was first seen, until all were, and fails on a
-// row that comes twice.
+// consume records when each row was seen, until all were. A row that comes
+// twice is an error.
 func (r *rig) consume(ctx context.Context, topic string, all []stamps, ended <-chan struct{}) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -279,7 +279,7 @@ func (r *rig) consume(ctx context.Context, topic string, all []stamps, ended <-c
 		fetches := c.PollFetches(ctx)
 		now := time.Now()
 		if ctx.Err() != nil {
-			return fmt.Errorf("%d of %d rows were not seen: %w", left, len(all), context.Cause(ctx))
+			return fmt.Errorf("consume: %d of %d rows did not arrive: %w", left, len(all), context.Cause(ctx))
 		}
 		if err := fetches.Err(); err != nil {
 			return fmt.Errorf("consume: %w", err)
@@ -288,7 +288,7 @@ func (r *rig) consume(ctx context.Context, topic string, all []stamps, ended <-c
 			record := records.Next()
 			i, err := strconv.Atoi(header(record, "ce_type"))
 			if err != nil || i >= len(all) || !all[i].seen.IsZero() {
-				return fmt.Errorf("row %d of %d: unknown, or seen twice (%v)", i, len(all), err)
+				return fmt.Errorf("consume row %d of %d: it is unknown, or was seen before (%v)", i, len(all), err)
 			}
 			all[i].seen = now
 			if all[i].lsn, err = commitLSN(header(record, "ce_sequence")); err != nil {
@@ -299,11 +299,11 @@ func (r *rig) consume(ctx context.Context, topic string, all []stamps, ended <-c
 	return nil
 }
 
-// commitLSN takes the commit's LSN out of a ce_sequence: timeline, LSN and row, in hexadecimal digits, joined by "-".
+// commitLSN returns the commit's LSN in a ce_sequence, which is timeline, LSN and row in hexadecimal digits, joined by "-".
 func commitLSN(sequence string) (uint64, error) {
 	parts := strings.Split(sequence, "-")
 	if len(parts) != 3 {
-		return 0, fmt.Errorf("ce_sequence %q", sequence)
+		return 0, fmt.Errorf("ce_sequence %q: want three parts", sequence)
 	}
 	return strconv.ParseUint(parts[1], 16, 64)
 }
@@ -317,7 +317,7 @@ func quantilesOf[T any](all []T, of func(T) time.Duration) quantiles {
 	return quantiles{P50: at(sorted, .5), P90: at(sorted, .9), P99: at(sorted, .99), P999: at(sorted, .999), Max: at(sorted, 1)}
 }
 
-// at returns a quantile of sorted durations, in milliseconds; 0 of none.
+// at returns a quantile of sorted durations, in milliseconds; 0 if there are none.
 func at(sorted []time.Duration, q float64) float64 {
 	if len(sorted) == 0 {
 		return 0
@@ -327,7 +327,7 @@ func at(sorted []time.Duration, q float64) float64 {
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-// readTrace reads a relay's trace and joins it with what was seen from outside. A binary that writes none gives nil.
+// readTrace reads a relay's trace and joins it with the bench's own observations. It returns nil if the binary writes no trace.
 func readTrace(file string, watch *walsenderWatch, all []stamps) ([]delivery, error) {
 	f, err := os.Open(file)
 	if errors.Is(err, os.ErrNotExist) {

@@ -14,10 +14,10 @@ import (
 	"walpost/internal/testenv/program"
 )
 
-// The whole way once, for a second: the load, two variants, the trace, and what is printed of it.
+// A short run of everything: the load, two variants, the trace, and the printed tables.
 func TestLatency(t *testing.T) {
 	if cpuModel() == "" || busy() == 0 {
-		t.Skip("no /proc here")
+		t.Skip("this system has no /proc")
 	}
 	const rate = 200
 	r := &rig{
@@ -61,9 +61,9 @@ func TestLatency(t *testing.T) {
 	}
 	var text strings.Builder
 	report{Latency: all}.print(&text)
-	for _, part := range []string{"Latency at 200 single-row commits a second: ", "since COMMIT returned", "default beside linger5, pair by pair", "Stages of linger5 at 200/s", "handed over → queued"} {
+	for _, part := range []string{"Latency at 200 single-row commits a second: ", "since COMMIT returned", "default compared with linger5, pair by pair", "Stages of linger5 at 200/s", "handed over → queued"} {
 		if !strings.Contains(text.String(), part) {
-			t.Errorf("what is printed has no %q:\n%s", part, &text)
+			t.Errorf("the output has no %q:\n%s", part, &text)
 		}
 	}
 }
@@ -85,7 +85,7 @@ func TestVariant(t *testing.T) {
 	}
 }
 
-// Over as many rounds as there are arms, each is once at each place.
+// In as many rounds as there are arms, each arm is once at each place.
 func TestRotated(t *testing.T) {
 	all := make([]arm, 3)
 	for place := range all {
@@ -113,10 +113,11 @@ func TestRates(t *testing.T) {
 	}
 }
 
-// after is a moment, some ms from the commit.
+// after returns the moment that is ms milliseconds after the commit.
 func after(ms int) time.Time { return time.UnixMilli(1_800_000_000_000 + int64(ms)) }
 
-// way is a trace of two transactions in one pass, the second of which waits for the first's request, and what was seen of them from outside.
+// way returns a trace of two transactions in one pass, of which the second waits for the request of the first, and the bench's own
+// observations of them.
 func way() (*latencytrace.Trace, []stamps) {
 	pass := latencytrace.Pass{First: 0, Last: 1, Events: 2, Reads: 3, Began: after(4), Read: after(5), HandedOver: after(8), MarkAtBegin: true}
 	t := &latencytrace.Trace{
@@ -158,7 +159,7 @@ func TestJoin(t *testing.T) {
 	}
 }
 
-// A trace that does not cover what was delivered is no basis for a report.
+// A trace that does not cover all deliveries is an error.
 func TestJoinRefusesGaps(t *testing.T) {
 	for name, spoil := range map[string]func(*latencytrace.Trace){
 		"another session": func(t *latencytrace.Trace) { t.Sessions = 2 },
@@ -175,7 +176,7 @@ func TestJoinRefusesGaps(t *testing.T) {
 	}
 }
 
-// What a walsender did in a stretch of time is taken from the samples around it.
+// between uses the samples around the period.
 func TestWalsenderWatch(t *testing.T) {
 	w := &walsenderWatch{}
 	for ms := range 100 {
@@ -202,7 +203,7 @@ func TestWalsenderWatch(t *testing.T) {
 		}
 	}
 	if waitedForCPU(1) < 0 {
-		t.Error("less than no time")
+		t.Error("a negative time")
 	}
 	for _, text := range []string{"", "1", "a b c"} {
 		if s, err := parseSchedule([]byte(text)); err == nil {
@@ -211,7 +212,7 @@ func TestWalsenderWatch(t *testing.T) {
 	}
 }
 
-// Slow deliveries whose ways overlap are one stretch.
+// Slow deliveries that overlap are one stretch.
 func TestStretches(t *testing.T) {
 	slow := func(at, took int, s stage) delivery {
 		d := delivery{Committed: after(at)}
@@ -256,6 +257,6 @@ func TestStageReport(t *testing.T) {
 		t.Errorf("the slowest of %d: %v", len(r.Slowest), r.Slowest[0].total())
 	}
 	if reportStages(nil) != nil {
-		t.Error("a report on nothing")
+		t.Error("a report without deliveries")
 	}
 }

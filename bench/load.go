@@ -14,16 +14,17 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// stamps are the moments of one commit. Several goroutines set them; they are read when all are done.
+// stamps are the moments of one commit. Several goroutines set them. They are read after all are done.
 type stamps struct {
-	intended  time.Time // when it was meant to begin
+	intended  time.Time // when it should have begun
 	committed time.Time // when COMMIT returned
 	seen      time.Time // when a consumer had the record
-	lsn       uint64    // where the commit record starts, from the record
+	lsn       uint64    // the start of the commit record, as the Kafka record has it
 }
 
-// writers are the sessions that commit side by side, so that a slow commit holds up none of the others: the load is open, and a stall is
-// seen as what it costs. The highest rates need more of them than the processors can run at once, for each waits for its commit to be on disk.
+// writers returns how many sessions commit at the same time. A slow commit does not hold up the others, so the load is an open one, and the
+// figures show the full cost of a stall. The highest rates need more sessions than there are processors, because each session waits until its
+// commit is on disk.
 func writers(rate int) int {
 	if rate > certain {
 		return 32
@@ -31,8 +32,8 @@ func writers(rate int) int {
 	return 16
 }
 
-// load commits one row for each element of all, rate a second, whether or not the earlier ones are done. It calls at(i) before it gives row
-// i out, and returns when all have been committed.
+// load commits one row for each element of all, rate a second, whether or not the earlier ones are done. It calls at(i) before it hands row i
+// to a session, and returns when all rows are committed.
 func load(ctx context.Context, dsn string, all []stamps, rate int, at func(i int)) error {
 	work := make(chan int, len(all))
 	group, ctx := errgroup.WithContext(ctx)
@@ -65,7 +66,7 @@ func load(ctx context.Context, dsn string, all []stamps, rate int, at func(i int
 	return group.Wait()
 }
 
-// commit commits the rows whose numbers come in. The number is the type.
+// commit commits the rows whose numbers it receives. The number is the event's type.
 func commit(ctx context.Context, conn *pgx.Conn, all []stamps, work <-chan int) error {
 	const insert = "INSERT INTO walpost.outbox (aggregatetype, aggregateid, type, payload) VALUES ('order', $1, $2, $3)"
 	for i := range work {
@@ -77,11 +78,11 @@ func commit(ctx context.Context, conn *pgx.Conn, all []stamps, work <-chan int) 
 	return nil
 }
 
-// note is the part of a payload that compresses well.
+// note is the compressible part of a payload.
 var note = strings.Repeat("0123456789abcdef", 14)
 
-// payload is an order of 323 bytes as jsonb's text, as [payloadSQL] makes them. It is made here, which leaves more of the server to what is
-// measured.
+// payload returns an order of 323 bytes, as the text of a jsonb, like [payloadSQL]. It is made here so that the server does less work that is
+// not measured.
 func payload(i int) string {
 	var random [16]byte
 	binary.NativeEndian.PutUint64(random[:], rand.Uint64())

@@ -1,10 +1,11 @@
-// Command bench measures the whole relay on real servers and prints ratios:
-// how fast walpost drains a backlog into Kafka, against what pg_recvlogical
-// drains of the same backlog into nothing in the same run, what that costs
-// in CPU and memory, and how long a single commit takes to reach a consumer.
+// Command bench measures the whole relay on real servers and prints ratios. It
+// measures how fast walpost drains a backlog into Kafka, compared with
+// pg_recvlogical, which drains the same backlog to /dev/null in the same run. It
+// also measures the CPU and memory of that, and how long a single commit takes
+// to reach a consumer.
 //
-// It starts its own Postgres and Kafka and removes them. README.md says how
-// to read the figures.
+// It starts its own Postgres and Kafka and removes them. README.md explains
+// the figures.
 package main
 
 import (
@@ -30,7 +31,7 @@ func main() {
 	}
 }
 
-// options are how much is measured.
+// options say what is measured.
 type options struct {
 	manyRows, oneRows int // sizes of the two backlogs
 	rounds            int
@@ -48,18 +49,18 @@ type options struct {
 func parseFlags() options {
 	o := options{rates: []int{50, 1000, 10_000}, variants: []string{"default"}}
 	var short, drains bool
-	flag.IntVar(&o.manyRows, "rows", 1_000_000, "rows of the backlog with 100-row transactions; 0: leave it out")
-	flag.IntVar(&o.oneRows, "single", 300_000, "rows of the backlog with 1-row transactions; 0: leave it out")
+	flag.IntVar(&o.manyRows, "rows", 1_000_000, "rows of the backlog with 100-row transactions; 0: do not measure it")
+	flag.IntVar(&o.oneRows, "single", 300_000, "rows of the backlog with 1-row transactions; 0: do not measure it")
 	flag.IntVar(&o.rounds, "rounds", 3, "rounds of each measurement; tables have medians")
 	flag.IntVar(&o.partitions, "partitions", 6, "partitions of the topic")
 	flag.StringVar(&o.codec, "codec", "none", "kafka.compression.type of the drains")
-	flag.IntVar(&o.major, "postgres", 0, "Postgres's major version; 0: the newest on this machine")
+	flag.IntVar(&o.major, "postgres", 0, "major version of Postgres; 0: the newest on this machine")
 	flag.BoolVar(&drains, "drain", true, "measure drains")
-	flag.Func("rates", "single-row commits a second at which latency is measured, joined by commas; empty: leave it out (default 50,1000,10000)", func(text string) (err error) {
+	flag.Func("rates", "single-row commits a second at which latency is measured, separated by commas; empty: do not measure it (default 50,1000,10000)", func(text string) (err error) {
 		o.rates, err = parseRates(text)
 		return err
 	})
-	flag.Func("variants", "what is compared at each rate, joined by commas: default, lingerN, or properties such as linger.ms=5+compression.type=none (default default)", func(text string) (err error) {
+	flag.Func("variants", "settings to compare at each rate, separated by commas: default, lingerN, or properties such as linger.ms=5+compression.type=none (default default)", func(text string) (err error) {
 		o.variants = strings.Split(text, ",")
 		for _, name := range o.variants {
 			_, wrong := variant(name)
@@ -67,12 +68,12 @@ func parseFlags() options {
 		}
 		return err
 	})
-	flag.BoolVar(&o.trace, "trace", false, "tell in which stage the time of deliveries went; that costs the relay some CPU")
-	flag.DurationVar(&o.warmUp, "warm-up", 30*time.Second, "commits before latency is measured, once: a young broker compiles its code beside everything else")
-	flag.DurationVar(&o.lasting, "duration", 20*time.Second, "how long latency is measured, each time")
-	flag.StringVar(&o.other, "other", "", "another walpost's binary, to be measured by turns with this one")
-	flag.StringVar(&o.raw, "raw", "", "a file for every single figure, as JSON")
-	flag.BoolVar(&short, "short", false, "small sizes and one round: does it run? The figures mean little")
+	flag.BoolVar(&o.trace, "trace", false, "show in which stages deliveries spend their time; this costs the relay some CPU")
+	flag.DurationVar(&o.warmUp, "warm-up", 30*time.Second, "how long to commit once before latency is measured: a broker that has just started still compiles its code")
+	flag.DurationVar(&o.lasting, "duration", 20*time.Second, "how long each latency run is measured")
+	flag.StringVar(&o.other, "other", "", "another walpost binary, which is measured in turns with this one")
+	flag.StringVar(&o.raw, "raw", "", "write every single figure to this file, as JSON")
+	flag.BoolVar(&short, "short", false, "small sizes and one round, to check that the bench runs; the figures mean little")
 	flag.Parse()
 	if short {
 		o.manyRows, o.oneRows, o.rounds, o.warmUp, o.lasting = 50_000, 20_000, 1, time.Second, 3*time.Second
@@ -90,14 +91,14 @@ func parseRates(text string) (rates []int, err error) {
 	for one := range strings.SplitSeq(text, ",") {
 		rate, err := strconv.Atoi(one)
 		if err != nil || rate < 1 {
-			return nil, fmt.Errorf("rate %q", one)
+			return nil, fmt.Errorf("rate %q: want a number of commits a second, at least 1", one)
 		}
 		rates = append(rates, rate)
 	}
 	return rates, nil
 }
 
-// report is all that was measured.
+// report has all measurements.
 type report struct {
 	Setting string
 	Drains  []comparison

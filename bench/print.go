@@ -7,16 +7,16 @@ import (
 	"text/tabwriter"
 )
 
-// print prints what a person wants to know.
+// print prints the tables.
 func (r report) print(w io.Writer) {
 	for _, c := range r.Drains {
 		fmt.Fprintf(w, "\nDrain of %d rows in %s, payload %.0f B, %d MB of WAL; medians, rounds in turn: %d\n",
 			c.Rows, c.Workload, c.Payload, c.WAL>>20, len(c.Walpost))
 		table := tabwriter.NewWriter(w, 0, 0, 3, ' ', tabwriter.AlignRight)
 		fmt.Fprintln(table, "\tk rows/s\trange\treader µs/row\twalsender µs/row\tbroker µs/row\tpeak RSS MB\tforeign cores\t")
-		line(table, "pg_recvlogical → nothing", c.Recvlogical)
+		line(table, "pg_recvlogical → /dev/null", c.Recvlogical)
 		line(table, "walpost → Kafka", c.Walpost)
-		line(table, "the other walpost → Kafka", c.Other)
+		line(table, "other walpost → Kafka", c.Other)
 		table.Flush()
 		c.ratios(w)
 	}
@@ -40,7 +40,7 @@ func line(w io.Writer, name string, runs []drained) {
 		median(func(d drained) float64 { return float64(d.PeakRSS) / (1 << 20) }), median(func(d drained) float64 { return d.Foreign }))
 }
 
-// ratios are what can be compared between machines.
+// ratios prints the figures that can be compared between machines.
 func (c comparison) ratios(w io.Writer) {
 	rate, _, _ := spread(c.Walpost, drained.rate)
 	sender, _, _ := spread(c.Walpost, func(d drained) float64 { return d.Walsender })
@@ -60,7 +60,7 @@ func (c comparison) ratios(w io.Writer) {
 	}
 	fmt.Fprintln(w)
 	if len(c.Other) > 0 {
-		fmt.Fprint(w, "walpost beside the other, pair by pair")
+		fmt.Fprint(w, "walpost compared with the other binary, pair by pair")
 		pairs(w, "rate", c.Walpost, c.Other, drained.rate)
 		pairs(w, "CPU a row", c.Walpost, c.Other, func(d drained) float64 { return d.Reader })
 		pairs(w, "CPU a row of walsender and broker", c.Walpost, c.Other, func(d drained) float64 { return d.Walsender + d.Broker })
@@ -69,7 +69,7 @@ func (c comparison) ratios(w io.Writer) {
 	}
 }
 
-// pairs prints the ratio of a figure, ours to the other's: the median of the pairs, and the lowest and the highest.
+// pairs prints the ratio of a figure, ours to the other's: the median of the pairs, the lowest and the highest.
 func pairs[T any](w io.Writer, name string, ours, others []T, of func(T) float64) {
 	ratios := make([]float64, len(ours))
 	for i := range ours {
@@ -79,7 +79,7 @@ func pairs[T any](w io.Writer, name string, ours, others []T, of func(T) float64
 	fmt.Fprintf(w, "; %s %.3f × (%.2f–%.2f)", name, middle(ratios), ratios[0], ratios[len(ratios)-1])
 }
 
-// spread is the median, the lowest and the highest of some runs.
+// spread returns the median, the lowest and the highest figure of some runs.
 func spread[T any](runs []T, of func(T) float64) (median, low, high float64) {
 	values := make([]float64, len(runs))
 	for i, run := range runs {

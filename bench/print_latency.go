@@ -9,12 +9,12 @@ import (
 	"text/tabwriter"
 )
 
-// print prints what was measured at one rate: medians over the rounds, with the lowest and the highest.
+// print prints the measurements at one rate: medians over the rounds, with the lowest and the highest value.
 func (r *rated) print(w io.Writer) {
 	first := r.Arms[0].Runs
 	fmt.Fprintf(w, "\nLatency at %d single-row commits a second", r.Rate)
 	if r.Rate != r.Wanted {
-		fmt.Fprintf(w, " (at %d they do not get through here)", r.Wanted)
+		fmt.Fprintf(w, " (this machine does not reach %d)", r.Wanted)
 	}
 	fmt.Fprintf(w, ": milliseconds until a consumer has the record, %d commits a round; medians (lowest–highest), rounds in turn: %d\n", first[0].Commits, len(first))
 	table := tabwriter.NewWriter(w, 0, 0, 3, ' ', tabwriter.AlignRight)
@@ -22,7 +22,7 @@ func (r *rated) print(w io.Writer) {
 	for _, a := range r.Arms {
 		a.quantiles(table, func(l latencies) quantiles { return l.Seen })
 	}
-	fmt.Fprintln(table, "since the intended begin\t\t\t\t\t\t")
+	fmt.Fprintln(table, "since the intended start\t\t\t\t\t\t")
 	for _, a := range r.Arms {
 		a.quantiles(table, func(l latencies) quantiles { return l.Intended })
 	}
@@ -50,7 +50,7 @@ func (r *rated) print(w io.Writer) {
 	}
 	table.Flush()
 	for _, a := range r.Arms[1:] {
-		fmt.Fprintf(w, "%s beside %s, pair by pair", r.Arms[0].Arm, a.Arm)
+		fmt.Fprintf(w, "%s compared with %s, pair by pair", r.Arms[0].Arm, a.Arm)
 		pairs(w, "p50", first, a.Runs, func(l latencies) float64 { return l.Seen.P50 })
 		pairs(w, "p90", first, a.Runs, func(l latencies) float64 { return l.Seen.P90 })
 		pairs(w, "p99", first, a.Runs, func(l latencies) float64 { return l.Seen.P99 })
@@ -79,7 +79,7 @@ func (a *armRuns) quantiles(w io.Writer, of func(latencies) quantiles) {
 	fmt.Fprintln(w, "\t")
 }
 
-// print prints where the time went.
+// print prints how long the stages took.
 func (r *stageReport) print(w io.Writer, name string) {
 	fmt.Fprintf(w, "\nStages of %s, from Postgres's commit timestamp on, milliseconds: median, 90th percentile, and for how many deliveries this stage was the longest\n", name)
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
@@ -94,7 +94,7 @@ func (r *stageReport) print(w io.Writer, name string) {
 		}
 		fmt.Fprintln(table, "\t")
 	}
-	fmt.Fprint(table, "all of it")
+	fmt.Fprint(table, "all stages")
 	for _, g := range r.Groups {
 		fmt.Fprintf(table, "\t%.2f\t%.2f\t", g.Total.P50, g.Total.P90)
 	}
@@ -113,7 +113,7 @@ func (r *stageReport) print(w io.Writer, name string) {
 	table.Flush()
 
 	for _, g := range r.Groups[:3] {
-		fmt.Fprintf(w, "Wait events of the walsender before it sent, by the share of deliveries, %s:", g.Name)
+		fmt.Fprintf(w, "Wait events of the walsender before it sent, by share of deliveries, %s:", g.Name)
 		for _, event := range slices.SortedFunc(maps.Keys(g.Events), func(a, b string) int { return g.Events[b] - g.Events[a] }) {
 			fmt.Fprintf(w, " %s %.0f %%", cmp.Or(event, "none seen"), 100*float64(g.Events[event])/float64(g.Deliveries))
 		}
@@ -127,7 +127,7 @@ func (r *stageReport) print(w io.Writer, name string) {
 		fmt.Fprintln(w)
 	}
 
-	fmt.Fprintln(w, "\nThe slowest (r: the mark was raised; l: lifted; b: reader at work; f: flowing; g: linger; p: lane busy)")
+	fmt.Fprintln(w, "\nThe slowest deliveries (r: low-water mark raised; l: lifted; b: reader busy; f: flowing; g: linger; p: lane busy)")
 	table = tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(table, "all\tsent\tread\tpublished\thanded over\tqueued\ttaken\tsealed\twritten\tacked\tconsumer\t\tat queue\tat send\tpass\tbatch\t")
 	for i := range r.Slowest {

@@ -28,8 +28,8 @@ func TestQuantiles(t *testing.T) {
 	}
 }
 
-// Ratios compare rounds that ran beside each other, and a machine without
-// pg_recvlogical has none.
+// Ratios compare runs of the same round, and there are none without
+// pg_recvlogical.
 func TestRatios(t *testing.T) {
 	c := comparison{
 		Walpost:     []drained{{Rows: 1000, Seconds: 1, Reader: 1, Walsender: 3}, {Rows: 1000, Seconds: 2, Reader: 1, Walsender: 3}},
@@ -44,11 +44,11 @@ func TestRatios(t *testing.T) {
 	}
 	c.Recvlogical = nil
 	if c.ratios(&without); strings.Contains(without.String(), "×") {
-		t.Errorf("a ratio to nothing: %q", without.String())
+		t.Errorf("a ratio without pg_recvlogical: %q", without.String())
 	}
 }
 
-// Beside another binary each figure is the median of the pairs.
+// In the comparison with another binary, each figure is the median of the pairs.
 func TestPairs(t *testing.T) {
 	c := comparison{
 		Walpost: []drained{{Rows: 1000, Seconds: 1, Reader: 2, PeakRSS: 30}, {Rows: 1000, Seconds: 2, Reader: 2, PeakRSS: 30}, {Rows: 1000, Seconds: 2, Reader: 2, PeakRSS: 30}},
@@ -65,7 +65,7 @@ func TestPairs(t *testing.T) {
 
 func TestReadStat(t *testing.T) {
 	if cpuModel() == "" || busy() == 0 {
-		t.Skip("no /proc here")
+		t.Skip("this system has no /proc")
 	}
 	for begin := time.Now(); cpuOf(1) >= 0 && time.Since(begin) < 50*time.Millisecond; {
 	}

@@ -10,11 +10,11 @@ import (
 	"time"
 )
 
-// tick is the unit of CPU time in /proc: Linux shows hundredths of a second
-// to user space, whatever it counts in.
+// tick is the unit of CPU time in /proc. Linux shows hundredths of a second to
+// user space, whatever unit the kernel uses itself.
 const tick = 10 * time.Millisecond
 
-// stat is what /proc/<pid>/stat says of a process.
+// stat is the part of /proc/<pid>/stat that is used here.
 type stat struct {
 	name   string
 	parent int
@@ -27,13 +27,13 @@ func readStat(pid int) (stat, error) {
 	if err != nil {
 		return stat{}, err
 	}
-	// "pid (name) state ppid …": the name may hold anything.
+	// "pid (name) state ppid …": the name may contain any characters.
 	open, end := bytes.IndexByte(text, '('), bytes.LastIndexByte(text, ')')
 	fields := strings.Fields(string(text[end+1:]))
 	if open < 0 || len(fields) < 15 {
 		return stat{}, fmt.Errorf("/proc/%d/stat: %q", pid, text)
 	}
-	number := func(field int) time.Duration { // as proc(5) numbers them
+	number := func(field int) time.Duration { // numbered as in proc(5)
 		n, _ := strconv.ParseInt(fields[field-3], 10, 64)
 		return time.Duration(n)
 	}
@@ -45,13 +45,13 @@ func readStat(pid int) (stat, error) {
 	}, nil
 }
 
-// cpuOf is the CPU time that a process used so far; 0 when it has ended.
+// cpuOf returns the CPU time that a process has used so far; 0 if it has ended.
 func cpuOf(pid int) time.Duration {
 	s, _ := readStat(pid)
 	return s.own
 }
 
-// childNamed finds a child of this process by its name.
+// childNamed returns the process id of a child of this process; 0 if no child has the name.
 func childNamed(name string) int {
 	for pid, s := range processes() {
 		if s.parent == os.Getpid() && s.name == name {
@@ -69,15 +69,15 @@ func processes() map[int]stat {
 		if err != nil {
 			continue
 		}
-		if s, err := readStat(pid); err == nil { // else it has ended since
+		if s, err := readStat(pid); err == nil { // otherwise it has ended meanwhile
 			all[pid] = s
 		}
 	}
 	return all
 }
 
-// machine is how busy the machine was until now: all of it, and our part:
-// this process and everything below it.
+// machine is how busy the machine was until now: in all, and by this process
+// and its descendants.
 type machine struct {
 	at         time.Time
 	busy, ours time.Duration
@@ -102,7 +102,7 @@ func look() machine {
 	return m
 }
 
-// busy is the CPU time of the whole machine outside of idling.
+// busy returns the CPU time of the whole machine, without idle time.
 func busy() time.Duration {
 	text, err := os.ReadFile("/proc/stat")
 	if err != nil {
@@ -119,8 +119,8 @@ func busy() time.Duration {
 	return sum
 }
 
-// foreign is how many cores others kept busy between two looks. Above about
-// 0.3 rates are lower bounds.
+// foreign returns how many cores other processes kept busy between two
+// moments. Above about 0.3, rates are lower bounds.
 func foreign(from, to machine) float64 {
 	window := to.at.Sub(from.at)
 	return max(0, ((to.busy-from.busy)-(to.ours-from.ours)).Seconds()/window.Seconds())

@@ -15,23 +15,23 @@ import (
 	"walpost/internal/testenv/program"
 )
 
-// rig is what the measurements run on.
+// rig is the environment of the measurements.
 type rig struct {
 	options
 	home     *child.Home
 	postgres *pgtest.Server
 	kafka    *kafkatest.Cluster
-	database func(ctx context.Context, name string) (dsn string, err error) // makes one
+	database func(ctx context.Context, name string) (dsn string, err error) // creates one
 	brokers  []string
 	prefix   string // of topics
 	walpost  string // the binary
-	receiver string // pg_recvlogical; empty: there is none on this machine
-	topics   int    // how many were made: each run has a fresh one
+	receiver string // pg_recvlogical; empty: this machine has none
+	topics   int    // how many were created: each run has a fresh one
 }
 
 func newRig(ctx context.Context, o options) (*rig, error) {
 	if runtime.GOOS != "linux" {
-		return nil, errors.New("CPU and memory of other processes are read from /proc: run this on Linux")
+		return nil, errors.New("read CPU and memory of other processes from /proc: that needs Linux")
 	}
 	r := &rig{options: o}
 	if err := r.open(ctx); err != nil {
@@ -49,8 +49,8 @@ func (r *rig) open(ctx context.Context) (err error) {
 		return err
 	}
 	r.postgres, err = pgtest.Launch(ctx, pgtest.Options{Major: r.major, Settings: map[string]string{
-		// What a server of this size would have, so that no checkpoint falls
-		// into a round; and a commit is on disk before it returns.
+		// Settings for a server of this size. No checkpoint comes during a
+		// round, and a commit is on disk before it returns.
 		"fsync": "on", "shared_buffers": "512MB", "max_wal_size": "8GB", "checkpoint_timeout": "1h", "autovacuum": "off",
 	}})
 	if err != nil {
@@ -67,7 +67,7 @@ func (r *rig) open(ctx context.Context) (err error) {
 	return nil
 }
 
-// close ends the servers. It may be called on a rig that is half open.
+// close stops the servers. It may be called on a rig of which only a part is open.
 func (r *rig) close() error {
 	var errs []error
 	if r.kafka != nil {
@@ -82,8 +82,8 @@ func (r *rig) close() error {
 	return errors.Join(errs...)
 }
 
-// findReceiver looks for pg_recvlogical. Any version will do: it passes on
-// what it gets.
+// findReceiver returns the path of pg_recvlogical. Any version will do, because
+// it does not interpret the messages.
 func findReceiver(ctx context.Context) string {
 	if out, err := exec.CommandContext(ctx, "pg_config", "--bindir").Output(); err == nil {
 		path := filepath.Join(strings.TrimSpace(string(out)), "pg_recvlogical")
@@ -95,25 +95,25 @@ func findReceiver(ctx context.Context) string {
 	return path
 }
 
-// setting says what is measured on what.
+// setting describes the machine, the servers and the settings.
 func (r *rig) setting() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "walpost on %d cores (%s), %s, everything on one machine over loopback\n", runtime.NumCPU(), cpuModel(), runtime.Version())
 	fmt.Fprintf(&b, "Postgres %s (%s), fsync on; Kafka, one broker, %d partitions, acks=all, idempotent, all headers; compression of the drains: %s\n",
 		r.postgres.Version(), r.postgres.Source(), r.partitions, r.codec)
 	if r.receiver == "" {
-		b.WriteString("pg_recvlogical is not on this machine (pg_config --bindir, PATH): rates only, no ratio\n")
+		b.WriteString("pg_recvlogical was not found (pg_config --bindir, PATH): there are rates, but no ratio\n")
 	}
 	return b.String()
 }
 
-// start starts a relay's binary on a slot and a topic, with env besides.
+// start starts a walpost binary on a slot and a topic, with more environment variables.
 func (r *rig) start(file string, b *backlog, slot, topic string, env ...string) (*program.Relay, error) {
 	env = append(env, "WALPOST_POSTGRES_SLOT="+slot, "WALPOST_OUTBOX_TOPIC="+topic, "WALPOST_KAFKA_BOOTSTRAP_SERVERS="+r.brokers[0])
 	return program.Start(r.home, program.Options{File: file, Env: append(b.environment(), env...), Log: r.home.Path(topic + ".log")})
 }
 
-// stop stops it cleanly.
+// stop stops a relay cleanly.
 func stop(ctx context.Context, relay *program.Relay) error {
 	if err := relay.Terminate(ctx); err != nil {
 		return fmt.Errorf("walpost after SIGTERM: %w", err)
@@ -121,14 +121,14 @@ func stop(ctx context.Context, relay *program.Relay) error {
 	return nil
 }
 
-// newTopic makes a topic for one run.
+// newTopic creates a topic for one run.
 func (r *rig) newTopic(ctx context.Context) (string, error) {
 	r.topics++
 	name := fmt.Sprintf("%s-%d", r.prefix, r.topics)
 	return name, kafkatest.CreateTopic(ctx, r.brokers, name, int32(r.partitions), nil)
 }
 
-// turn returns the binaries in the order in which a round measures them: this one and, if there is one, the other, each first by turns.
+// turn returns the binaries in the order of a round: this one and the other, if there is one. They take turns at being first.
 func (r *rig) turn(round int) []string {
 	switch {
 	case r.other == "":

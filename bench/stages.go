@@ -8,7 +8,7 @@ import (
 	"walpost/internal/latencytrace"
 )
 
-// stage is a part of an event's way.
+// stage is a part of an event's way from commit to consumer.
 type stage int
 
 // The stages, in order. Each ends where the next one begins. The first begins with Postgres's commit timestamp, which is taken before the
@@ -16,44 +16,44 @@ type stage int
 const (
 	stageWAL     stage = iota // flushed and decoded, until the walsender sent it
 	stageSocket               // until the reader had it
-	stageDecode               // until it was published; with it what the same read had brought before
-	stagePass                 // until the pass was handed over; with it what the same read had brought after
-	stageLane                 // until its lane was queued: its partition had a request under way
-	stageQueue                // until the sender took it: the linger, other lanes of the pass, or no request was free
-	stageSeal                 // until it was compressed, and the batches before it in the request
-	stageWrite                // until the request was written: the batches behind it, too
-	stageBroker               // until the answer had been acted on
-	stageConsume              // until the consumer had it; before the ack, it is less than 0
+	stageDecode               // until it was published, after earlier events of the same read
+	stagePass                 // until the pass was handed over, after later events of the same read
+	stageLane                 // until its lane was queued: its partition had a request in flight
+	stageQueue                // until the sender took it: the linger, other lanes of the pass, or no free request
+	stageSeal                 // until it was compressed, after earlier batches of the request
+	stageWrite                // until the request was written, after later batches of the request
+	stageBroker               // until the answer was processed
+	stageConsume              // until the consumer had it; negative if that was before the ack
 	stages
 )
 
 var stageNames = [stages]string{"commit → sent by the walsender", "sent → read", "read → published", "published → handed over",
 	"handed over → queued", "queued → taken by the sender", "taken → sealed", "sealed → request written", "written → acked", "acked → consumer"}
 
-// delivery is the way of one event: how long each stage took, and what went on meanwhile.
+// delivery is the way of one event: how long each stage took, and what happened meanwhile.
 type delivery struct {
 	Committed    time.Time // by Postgres
 	Took         [stages]time.Duration
 	Returned     time.Duration // from Postgres's commit timestamp until COMMIT returned to the session
-	SenderRan    time.Duration // how long the walsender ran before it sent it
+	SenderRan    time.Duration // how long the walsender ran before it sent the event
 	SenderWaited time.Duration // how long it waited for a processor before that
-	SenderEvent  string        // the wait event that it was seen in most often before that
-	MarkRaised   bool          // the read that brought it began with the low-water mark raised
-	MarkLifted   bool          // that read lifted it, at the end of its deadline
-	SurgeBegun   bool          // that read raised it for the next one
-	ReaderBusy   bool          // the reader was at work when the walsender sent it
+	SenderEvent  string        // its most frequent wait event before that
+	MarkRaised   bool          // the read that brought the event began with the low-water mark raised
+	MarkLifted   bool          // that read lifted the mark, at the end of its deadline
+	SurgeBegun   bool          // that read raised the mark for the next read
+	ReaderBusy   bool          // the reader was busy when the walsender sent the event
 	Flowing      bool          // the sink was told that more was coming
 	Linger       bool          // its lane waited for a linger
-	LaneBusy     bool          // its partition had a request under way
-	AtQueue      int           // requests under way at its broker when its lane was queued
-	AtSend       int           // others when its own was sent
+	LaneBusy     bool          // its partition had a request in flight
+	AtQueue      int           // requests in flight to its broker when its lane was queued
+	AtSend       int           // other requests in flight when its own was sent
 	PassEvents   int
 	PassReads    int
 	BatchTxs     int // transactions in its batch
 	RequestParts int
 }
 
-// total is from Postgres's commit timestamp until a consumer had the record.
+// total returns the time from Postgres's commit timestamp until a consumer had the record.
 func (d *delivery) total() (sum time.Duration) {
 	for _, took := range d.Took {
 		sum += took
@@ -61,15 +61,15 @@ func (d *delivery) total() (sum time.Duration) {
 	return sum
 }
 
-// relayed is from when the walsender sent it until it was acked: the part of relay and broker.
+// relayed returns the time from the walsender's sending until the ack: the part of relay and broker.
 func (d *delivery) relayed() time.Duration {
 	return d.total() - d.Took[stageWAL] - d.Took[stageConsume]
 }
 
-// join finds the way of each row. Every row is a transaction of its own, and its commit's LSN tells which.
+// join returns the delivery of each row. Every row is a transaction of its own, which the LSN of its commit identifies.
 func join(t *latencytrace.Trace, w *walsenderWatch, all []stamps) ([]delivery, error) {
 	if t.Sessions != 1 || t.Lost > 0 {
-		return nil, fmt.Errorf("the trace has %d sessions, and %d records were lost", t.Sessions, t.Lost)
+		return nil, fmt.Errorf("join the trace: it has %d sessions instead of 1, and %d records were lost", t.Sessions, t.Lost)
 	}
 	byLSN := make(map[uint64]*latencytrace.Transaction, len(t.Transactions))
 	for i := range t.Transactions {
@@ -96,7 +96,7 @@ func join(t *latencytrace.Trace, w *walsenderWatch, all []stamps) ([]delivery, e
 		s := &all[i]
 		tx := byLSN[s.lsn]
 		if tx == nil {
-			return nil, fmt.Errorf("row %d, commit LSN %X: no such transaction in the trace", i, s.lsn)
+			return nil, fmt.Errorf("join row %d, commit LSN %X: the trace does not have that transaction", i, s.lsn)
 		}
 		// The passes of a session cover the transactions in order.
 		n, _ := slices.BinarySearchFunc(t.Passes, tx.Tx, func(p latencytrace.Pass, tx uint64) int {
@@ -110,7 +110,7 @@ func join(t *latencytrace.Trace, w *walsenderWatch, all []stamps) ([]delivery, e
 		})
 		at, there := requests[tx.Tx]
 		if n == len(t.Passes) || t.Passes[n].First > tx.Tx || !there {
-			return nil, fmt.Errorf("row %d, transaction %d: no pass or no request in the trace has it", i, tx.Tx)
+			return nil, fmt.Errorf("join row %d, transaction %d: no pass or no request in the trace has it", i, tx.Tx)
 		}
 		d := deliveryOf(s, tx, &t.Passes[n], at.request, at.part)
 		ran, event := w.between(tx.Committed, tx.Sent)
@@ -131,8 +131,8 @@ func deliveryOf(s *stamps, tx *latencytrace.Transaction, p *latencytrace.Pass, q
 	if written.IsZero() {
 		written = q.Sent
 	}
-	// A moment before the one in front of it took no time: a lane that had been queued before it got the event, or an event whose Begin
-	// message came with an earlier read.
+	// A stage whose end is before its beginning took no time: the lane was queued before it got the event, or the event's Begin message came
+	// with an earlier read.
 	last := tx.Committed
 	for i, moment := range [stages]time.Time{tx.Sent, p.Read, tx.Decoded, p.HandedOver, part.At, q.Woken, part.Sealed, written, q.Settled, s.seen} {
 		if stage(i) == stageConsume || moment.After(last) {
@@ -149,21 +149,21 @@ type group struct {
 	Deliveries int
 	Median     [stages]float64 // milliseconds
 	P90        [stages]float64
-	Longest    [stages]int // for so many deliveries this stage was the longest
+	Longest    [stages]int // for how many deliveries this stage was the longest
 	Total      quantiles
 	Returned   float64            // median, until COMMIT returned
 	Facts      map[string]float64 // shares and means, by the names of facts
-	Events     map[string]int     // of the walsender, for how many deliveries each was the one seen most often
+	Events     map[string]int     // for how many deliveries each wait event of the walsender was the most frequent
 }
 
-// stageReport tells where the time of deliveries went.
+// stageReport shows in which stages deliveries spent their time.
 type stageReport struct {
-	Groups    []group    // all, those beyond the 90th percentile, those beyond 10 ms, and those that took so long from sent to acked
+	Groups    []group    // all, those beyond the 90th percentile, those beyond 10 ms, and those beyond 10 ms from sent to acked
 	Slowest   []delivery // the ten slowest
-	Stretches []stretch  // of those beyond 10 ms, the one with the most of them first
+	Stretches []stretch  // of those beyond 10 ms, the one with the most deliveries first
 }
 
-// stretch is a time in which deliveries were slow one after the other: what holds up many has one cause.
+// stretch is a time in which many deliveries were slow, probably for one cause.
 type stretch struct {
 	Begin      time.Time
 	Length     time.Duration
@@ -172,10 +172,10 @@ type stretch struct {
 	slowest    time.Duration
 }
 
-// far is what counts as slow in any case.
+// far is the time beyond which a delivery counts as slow in any case.
 const far = 10 * time.Millisecond
 
-// reportStages reports on deliveries, which it sorts by their totals; nil if there are none.
+// reportStages returns a report on deliveries, nil if there are none. It sorts them by their totals.
 func reportStages(all []delivery) *stageReport {
 	if len(all) == 0 {
 		return nil
@@ -202,7 +202,7 @@ func reportStages(all []delivery) *stageReport {
 	return r
 }
 
-// stretches finds out how slow deliveries hang together: those whose ways overlap.
+// stretches groups slow deliveries that overlap in time.
 func stretches(slow []delivery) (found []stretch) {
 	slow = slices.SortedFunc(slices.Values(slow), func(a, b delivery) int { return a.Committed.Compare(b.Committed) })
 	for i := range slow {
@@ -222,7 +222,7 @@ func stretches(slow []delivery) (found []stretch) {
 	return found
 }
 
-// longest is the stage that took the most time.
+// longest returns the stage that took the most time.
 func (d *delivery) longest() stage {
 	longest := 0
 	for i, took := range d.Took {
@@ -250,23 +250,23 @@ func groupOf(name string, some []delivery) group {
 	return g
 }
 
-// facts are what went on around a delivery: shares of deliveries in percent, and means.
+// facts are figures about deliveries: shares in percent, and means.
 var facts = []struct {
 	name string
 	of   func(*delivery) float64
 }{
 	{"ms from commit to sent (mean)", func(d *delivery) float64 { return milliseconds(d.Took[stageWAL]) }},
-	{"ms that the walsender ran before it sent it", func(d *delivery) float64 { return milliseconds(d.SenderRan) }},
-	{"ms that it waited for a processor", func(d *delivery) float64 { return milliseconds(d.SenderWaited) }},
+	{"ms that the walsender ran before it sent", func(d *delivery) float64 { return milliseconds(d.SenderRan) }},
+	{"ms that it waited for a processor before", func(d *delivery) float64 { return milliseconds(d.SenderWaited) }},
 	{"% low-water mark raised while it was waited for", func(d *delivery) float64 { return percent(d.MarkRaised) }},
-	{"% mark lifted at the deadline by that read", func(d *delivery) float64 { return percent(d.MarkLifted) }},
-	{"% mark raised by that read for the next", func(d *delivery) float64 { return percent(d.SurgeBegun) }},
-	{"% reader at work when it was sent", func(d *delivery) float64 { return percent(d.ReaderBusy) }},
-	{"% sink told that more is flowing", func(d *delivery) float64 { return percent(d.Flowing) }},
+	{"% mark lifted at the deadline by its read", func(d *delivery) float64 { return percent(d.MarkLifted) }},
+	{"% mark raised by its read for the next", func(d *delivery) float64 { return percent(d.SurgeBegun) }},
+	{"% reader busy when it was sent", func(d *delivery) float64 { return percent(d.ReaderBusy) }},
+	{"% sink told that more is coming", func(d *delivery) float64 { return percent(d.Flowing) }},
 	{"% lane waited for a linger", func(d *delivery) float64 { return percent(d.Linger) }},
-	{"% lane busy with the request before", func(d *delivery) float64 { return percent(d.LaneBusy) }},
-	{"requests under way at the broker when queued", func(d *delivery) float64 { return float64(d.AtQueue) }},
-	{"others under way when sent", func(d *delivery) float64 { return float64(d.AtSend) }},
+	{"% lane busy with the previous request", func(d *delivery) float64 { return percent(d.LaneBusy) }},
+	{"requests in flight to the broker when queued", func(d *delivery) float64 { return float64(d.AtQueue) }},
+	{"other requests in flight when sent", func(d *delivery) float64 { return float64(d.AtSend) }},
 	{"events in its pass", func(d *delivery) float64 { return float64(d.PassEvents) }},
 	{"reads in its pass", func(d *delivery) float64 { return float64(d.PassReads) }},
 	{"events in its batch", func(d *delivery) float64 { return float64(d.BatchTxs) }},

@@ -16,7 +16,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// schedule is what the kernel's scheduler says of a thread or a process so far.
+// schedule has the kernel scheduler's figures of a thread or a process so far.
 type schedule struct {
 	ran    time.Duration
 	waited time.Duration // for a processor, ready to run
@@ -26,14 +26,14 @@ type schedule struct {
 func parseSchedule(text []byte) (s schedule, err error) {
 	fields := strings.Fields(string(text))
 	if len(fields) < 2 {
-		return s, fmt.Errorf("schedstat: %q", text)
+		return s, fmt.Errorf("read schedstat %q: want at least two numbers", text)
 	}
 	ran, err1 := strconv.ParseInt(fields[0], 10, 64)
 	waited, err2 := strconv.ParseInt(fields[1], 10, 64)
 	return schedule{time.Duration(ran), time.Duration(waited)}, errors.Join(err1, err2)
 }
 
-// waitedForCPU is how long the threads that a process has now have waited for a processor; 0 where the kernel does not tell.
+// waitedForCPU returns how long the present threads of a process have waited for a processor; 0 if the kernel does not report it.
 func waitedForCPU(pid int) (sum time.Duration) {
 	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
 	for _, file := range files {
@@ -45,14 +45,14 @@ func waitedForCPU(pid int) (sum time.Duration) {
 	return sum
 }
 
-// walsenderWatch samples what a walsender does, for the stage that no trace of the relay sees into.
+// walsenderWatch samples what a walsender does, for the stage that the relay's trace cannot cover.
 type walsenderWatch struct {
 	cancel context.CancelFunc
 	work   sync.WaitGroup
 	errs   [2]error
 
 	times  []timed[schedule]
-	events []timed[string] // wait events; "": it runs, or would like to
+	events []timed[string] // wait events; "": it runs, or is ready to run
 }
 
 type timed[T any] struct {
@@ -66,7 +66,7 @@ const (
 	eventPause    = 4 * time.Millisecond // each one is a query
 )
 
-// watchWalsender begins to sample the walsender that is process pid.
+// watchWalsender begins to sample the walsender with the process id pid.
 func watchWalsender(ctx context.Context, dsn string, pid int) *walsenderWatch {
 	ctx, cancel := context.WithCancel(ctx)
 	w := &walsenderWatch{cancel: cancel}
@@ -75,7 +75,7 @@ func watchWalsender(ctx context.Context, dsn string, pid int) *walsenderWatch {
 	return w
 }
 
-// end ends the sampling. Nothing of a walsender may be read before.
+// end ends the sampling. The samples may be read only after that.
 func (w *walsenderWatch) end() error {
 	w.cancel()
 	w.work.Wait()
@@ -85,7 +85,7 @@ func (w *walsenderWatch) end() error {
 func (w *walsenderWatch) sampleSchedule(ctx context.Context, pid int) error {
 	f, err := os.Open(fmt.Sprintf("/proc/%d/schedstat", pid))
 	if err != nil {
-		return nil // not every kernel has it
+		return nil // not every kernel has this file
 	}
 	defer f.Close()
 	runtime.LockOSThread()
@@ -126,8 +126,8 @@ func (w *walsenderWatch) sampleEvents(ctx context.Context, dsn string, pid int) 
 	return nil
 }
 
-// between returns what the scheduler said of the walsender in a stretch of time, to within a sample, and the wait event that was seen most
-// often; "": none was.
+// between returns the scheduler's figures of the walsender for a period of time, as exact as the samples are, and its most frequent wait event;
+// "": it had none.
 func (w *walsenderWatch) between(from, to time.Time) (s schedule, event string) {
 	if len(w.times) > 0 {
 		a, b := w.times[index(w.times, from)].value, w.times[min(index(w.times, to)+1, len(w.times)-1)].value
@@ -144,7 +144,7 @@ func (w *walsenderWatch) between(from, to time.Time) (s schedule, event string) 
 	return s, event
 }
 
-// index is that of the last sample that is not after t, or of the first.
+// index returns the index of the last sample that is not after t, or 0.
 func index[T any](samples []timed[T], t time.Time) int {
 	i, _ := slices.BinarySearchFunc(samples, t, func(s timed[T], t time.Time) int { return s.at.Compare(t) })
 	return max(0, i-1)
