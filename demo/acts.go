@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// act is one thing that goes wrong. It returns when the wrong is over, also
-// if the show has ended meanwhile.
+// act is one thing that goes wrong. play returns when it is over, even if the
+// show has ended meanwhile.
 type act struct {
 	name string
-	line string // what the audience should look at
+	line string // what to watch
 	play func(ctx, show context.Context) error
 }
 
@@ -18,11 +18,11 @@ func (s *scene) acts(fail context.CancelCauseFunc, outage time.Duration) []act {
 	return []act{
 		{
 			"an order client dies between its two inserts (kill -9)",
-			"its order is in the table, its event is not: Postgres rolls back, and neither ever happened",
+			"its order is inserted, its event is not: Postgres rolls back, and neither is committed",
 			func(ctx, _ context.Context) error { return s.orders.killBetweenInserts(ctx) },
 		}, {
 			"the relay dies (kill -9)",
-			"orders go on; what it had not confirmed is still in its slot, and comes, perhaps once more, when it is back",
+			"orders go on; events that it had not confirmed stay in its slot, and are delivered, perhaps again, when it is back",
 			func(ctx, show context.Context) error {
 				s.relay.kill()
 				pause(show, outage)
@@ -31,10 +31,10 @@ func (s *scene) acts(fail context.CancelCauseFunc, outage time.Duration) []act {
 			},
 		}, {
 			"the stock service dies after its database commit, before its Kafka commit",
-			"Kafka will bring that order again, and claim() will say that it is done",
+			"Kafka delivers that order again, and claim() says that it is done already",
 			func(ctx, show context.Context) error {
 				if !s.stock.kill(show) {
-					return nil // no order came any more
+					return nil // no more orders came
 				}
 				pause(show, outage)
 				s.screen.say("the stock service is started again")
@@ -45,11 +45,11 @@ func (s *scene) acts(fail context.CancelCauseFunc, outage time.Duration) []act {
 	}
 }
 
-// play runs the acts, spread evenly over the show, or again and again when it
-// has no length.
+// play runs the acts, spread evenly over the show. If the show has no length, it
+// runs them again and again.
 func (s *scene) play(ctx, show context.Context, fail context.CancelCauseFunc, length time.Duration) error {
-	s.screen.act("orders flow", "every committed order has its effect in stock and in points once; a declined payment rolls order and event back")
-	s.screen.say("   events: topic/partition@offset, milliseconds since the commit (now and then quicker than the shop's own line)")
+	s.screen.act("orders flow", "every committed order has its effect in stock and in points once; a declined payment rolls back order and event")
+	s.screen.say("   events: topic/partition@offset, milliseconds since the commit (sometimes an event is shown before its order)")
 	const every = 5 * time.Second
 	interval, outage := every, 2*time.Second
 	acts := s.acts(fail, outage)
@@ -64,15 +64,15 @@ func (s *scene) play(ctx, show context.Context, fail context.CancelCauseFunc, le
 			<-show.Done()
 			return ctx.Err()
 		}
-		// By the clock, so that a slow act takes its time from the pause
-		// behind it and not from the last act.
+		// By the clock, so that a slow act shortens the pause after it, and
+		// not the last act.
 		pause(show, time.Until(start.Add(time.Duration(n+1)*interval)))
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		if show.Err() != nil {
 			for _, act := range acts[min(n, len(acts)):] {
-				s.screen.say("left out, the show is over: %s", act.name)
+				s.screen.say("left out, because the show is over: %s", act.name)
 			}
 			return nil
 		}
@@ -91,10 +91,10 @@ func pause(show context.Context, d time.Duration) {
 	}
 }
 
-// settle lets everything that was committed have its effect: the relay
-// carries what is left and stops cleanly, the services read to the end.
+// settle waits until every committed order has had its effect. The relay
+// delivers the rest and stops cleanly, and the services read to the end.
 func (s *scene) settle(ctx context.Context) error {
-	s.screen.act("no more orders", "what is under way arrives, the relay is stopped by SIGTERM, the services read to the end of the topic")
+	s.screen.act("no more orders", "the last events arrive, the relay is stopped by SIGTERM, the services read to the end of the topic")
 	arrived := until(ctx, "every order has arrived", func(ctx context.Context) (bool, error) {
 		b, err := s.balance(ctx)
 		return err == nil && b.missing() == 0, err
@@ -102,8 +102,8 @@ func (s *scene) settle(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return arrived
 	}
-	if arrived != nil { // the books will say what did not
-		s.screen.say("%v; the relay's last words:\n%s", arrived, s.relay.lastWords())
+	if arrived != nil { // the balance shows which did not
+		s.screen.say("%v; the end of the relay's log:\n%s", arrived, s.relay.logTail())
 	}
 	if err := s.relay.stop(ctx); err != nil {
 		return err

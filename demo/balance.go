@@ -9,17 +9,17 @@ import (
 	"strings"
 )
 
-// balance is the books of all three databases: how often an order is in
-// each, which is to be once in all or not at all.
+// balance counts how often each order is in the three databases. It must be
+// once in each of them, or in none.
 type balance struct {
 	committed  map[int64]int
 	deducted   map[int64]int
 	granted    map[int64]int
-	void       map[int64]string // orders that never happened, and why
-	duplicates int64            // met and ignored
+	void       map[int64]string // orders that were not committed, and why
+	duplicates int64            // that the services ignored
 }
 
-// balance reads the books.
+// balance reads the three databases.
 func (s *scene) balance(ctx context.Context) (b balance, err error) {
 	b.void = s.orders.voided()
 	if b.committed, err = tally(ctx, s.orders.dsn, `select id from orders`); err != nil {
@@ -38,7 +38,7 @@ func (s *scene) balance(ctx context.Context) (b balance, err error) {
 func tally(ctx context.Context, dsn, sql string) (map[int64]int, error) {
 	ids, err := query[int64](ctx, dsn, sql)
 	if err != nil {
-		return nil, fmt.Errorf("read the books: %w", err)
+		return nil, fmt.Errorf("read the orders for the balance: %w", err)
 	}
 	times := make(map[int64]int, len(ids))
 	for _, id := range ids {
@@ -47,7 +47,7 @@ func tally(ctx context.Context, dsn, sql string) (map[int64]int, error) {
 	return times, nil
 }
 
-// account closes the books; an error when they do not balance.
+// account shows the balance. It returns an error if the balance does not hold.
 func (s *scene) account(ctx context.Context) error {
 	b, err := s.balance(ctx)
 	if err != nil {
@@ -60,7 +60,7 @@ func (s *scene) account(ctx context.Context) error {
 	return nil
 }
 
-// missing counts the effects that committed orders have not had yet.
+// missing returns how many effects of committed orders are missing.
 func (b balance) missing() (n int) {
 	for id := range b.committed {
 		for _, effects := range []map[int64]int{b.deducted, b.granted} {
@@ -72,8 +72,8 @@ func (b balance) missing() (n int) {
 	return n
 }
 
-// differences says, order by order, what is not as it should be. It goes by
-// orders and not by sums, in which a lost one and a double one would cancel.
+// differences lists the orders that are wrong. It compares orders and not sums,
+// because in a sum a lost order and a double one would cancel out.
 func (b balance) differences() []string {
 	ids := maps.Clone(b.committed)
 	maps.Copy(ids, b.deducted)
@@ -94,7 +94,7 @@ func (b balance) differences() []string {
 	return found
 }
 
-// String is the balance in words.
+// String returns the balance in words.
 func (b balance) String() string {
 	sign := func(x, y int) string {
 		if x == y {
@@ -113,7 +113,7 @@ func (b balance) String() string {
 	return text
 }
 
-// voids counts the orders that never happened, by what became of them.
+// voids counts the orders that were not committed, by reason.
 func (b balance) voids() string {
 	counts := map[string]int{}
 	for _, why := range b.void {

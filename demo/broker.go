@@ -6,7 +6,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 )
 
-// topic is where walpost's default template sends aggregatetype order.
+// topic is the topic of aggregatetype order, by walpost's default template.
 const (
 	topic      = "outbox.event.order"
 	partitions = 3
@@ -15,8 +15,8 @@ const (
 // broker is a Kafka broker inside this process, franz-go's kfake.
 type broker struct{ cluster *kfake.Cluster }
 
-// startBroker starts it on a free loopback port and creates the topic, for
-// walpost creates none.
+// startBroker starts the broker on a free loopback port and creates the topic,
+// because walpost creates none.
 func startBroker() (*broker, error) {
 	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(partitions, topic))
 	if err != nil {
@@ -27,12 +27,13 @@ func startBroker() (*broker, error) {
 
 func (b *broker) addresses() []string { return b.cluster.ListenAddrs() }
 
-// drained reports whether a consumer group has committed all there is.
+// drained reports whether a consumer group has committed all offsets of the
+// topic.
 func (b *broker) drained(group string) bool {
 	info := b.cluster.GroupInfo(group)
 	for _, p := range b.cluster.PartitionInfos(topic) {
 		if p.HighWatermark == 0 {
-			continue // nothing was ever in it, so nothing was committed
+			continue // it never had a record, so there is no offset to commit
 		}
 		if info == nil || info.Commits[topic][p.Partition].Offset < p.HighWatermark {
 			return false

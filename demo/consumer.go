@@ -11,7 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// service applies every order once, however often Kafka brings it: it claims
+// service applies every order once, however often Kafka delivers it: it claims
 // the event in the transaction that does the work.
 type service struct {
 	name    string // of its database, its consumer group and its claims
@@ -19,15 +19,15 @@ type service struct {
 	brokers []string
 	screen  *screen
 
-	table  string // without a unique key: an order applied twice would show
-	apply  string // what an order does
-	effect string // the same in words
-	read   string // which orders were applied
+	table  string // SQL that creates it; it has no unique key, so that an order that is applied twice shows
+	apply  string // SQL that applies an order
+	effect string // the effect in words
+	read   string // SQL that returns the applied orders
 
-	duplicates atomic.Int64 // met and ignored
-	condemned  atomic.Bool  // dies with the next order it applies
+	duplicates atomic.Int64 // that were ignored
+	condemned  atomic.Bool  // it dies after the next order that it applies
 	end        context.CancelFunc
-	ended      chan struct{} // its present life has
+	ended      chan struct{} // closed when the present run has ended
 }
 
 func newStock(dsn string, brokers []string, screen *screen) *service {
@@ -50,7 +50,7 @@ func newPoints(dsn string, brokers []string, screen *screen) *service {
 	}
 }
 
-// start begins a life of the service, which lasts until kill, stop or ctx.
+// start starts the service, which runs until kill, stop or the end of ctx.
 func (s *service) start(ctx context.Context, fail context.CancelCauseFunc) {
 	ctx, s.end = context.WithCancel(ctx)
 	ended := make(chan struct{})
@@ -63,7 +63,7 @@ func (s *service) start(ctx context.Context, fail context.CancelCauseFunc) {
 	}()
 }
 
-// stop ends the service between two records, if it lives.
+// stop ends the service between two records, if it runs.
 func (s *service) stop() {
 	if s.end != nil {
 		s.end()
@@ -71,8 +71,8 @@ func (s *service) stop() {
 	}
 }
 
-// kill ends the service at the worst moment: its work is committed, its
-// offset is not. False when the show ended before there was such a moment.
+// kill ends the service at the worst moment: its work is committed, its offset
+// is not. It returns false if the show ended before there was such a moment.
 func (s *service) kill(show context.Context) bool {
 	s.condemned.Store(true)
 	select {
@@ -83,15 +83,15 @@ func (s *service) kill(show context.Context) bool {
 	if s.condemned.CompareAndSwap(true, false) {
 		return false
 	}
-	<-s.ended // it had begun to die
+	<-s.ended // it is dying already
 	return true
 }
 
 var errKilled = errors.New("killed")
 
-// consume is a life of the service. A new one knows nothing of the last: it
-// goes on from the group's offsets, under the same instance id so that the
-// group does not wait for the dead one's session to run out.
+// consume is one run of the service. It keeps nothing of the last run, and goes
+// on from the group's offsets. It uses the same instance id, so that the group
+// does not wait for the end of the dead member's session.
 func (s *service) consume(ctx context.Context) error {
 	db, err := pgx.Connect(ctx, s.dsn)
 	if err != nil {
@@ -133,7 +133,7 @@ func (s *service) consume(ctx context.Context) error {
 func (s *service) handle(ctx context.Context, db *pgx.Conn, record *kgo.Record) error {
 	var o order
 	if err := json.Unmarshal(record.Value, &o); err != nil {
-		return fmt.Errorf("record %s: %w", where(record), err)
+		return fmt.Errorf("decode record %s: %w", where(record), err)
 	}
 	var first bool
 	err := pgx.BeginFunc(ctx, db, func(tx pgx.Tx) error {
@@ -159,7 +159,7 @@ func (s *service) handle(ctx context.Context, db *pgx.Conn, record *kgo.Record) 
 	return nil
 }
 
-// eventID is the record's stable identity, the same in every redelivery.
+// eventID returns the event's id, which is the same in every delivery.
 func eventID(record *kgo.Record) string {
 	for _, header := range record.Headers {
 		if header.Key == "id" {
@@ -169,7 +169,7 @@ func eventID(record *kgo.Record) string {
 	return ""
 }
 
-// where is topic/partition@offset.
+// where returns topic/partition@offset.
 func where(record *kgo.Record) string {
 	return fmt.Sprintf("%s/%d@%d", record.Topic, record.Partition, record.Offset)
 }

@@ -13,8 +13,9 @@ import (
 	"walpost/internal/testenv/need"
 )
 
-// asDemo makes the test binary the demo, so that it is tested as a process,
-// with signals and the race detector, and without building it again.
+// asDemo is the environment variable that makes the test binary the demo. So the
+// demo is tested as a process, with signals and the race detector, without
+// another build.
 const asDemo = "WALPOST_TEST_AS_DEMO"
 
 func TestMain(m *testing.M) {
@@ -25,7 +26,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// performance is the demo as a process, running or over.
+// performance is a run of the demo as a process.
 type performance struct {
 	t       *testing.T
 	cmd     *exec.Cmd
@@ -56,7 +57,7 @@ func perform(t *testing.T, env ...string) *performance {
 		t.Fatal(err)
 	}
 	go func() {
-		_ = p.cmd.Wait() // the exit code is looked at
+		_ = p.cmd.Wait() // the tests check the exit code
 		close(p.ended)
 	}()
 	t.Cleanup(func() {
@@ -104,8 +105,8 @@ func (p *performance) shows(text string) {
 	})
 }
 
-// end waits for the end and demands an exit code. Without a Postgres there is
-// no demo.
+// end waits for the end and checks the exit code. Without a Postgres the test
+// is skipped, or fails if it is required.
 func (p *performance) end(code int) {
 	p.t.Helper()
 	p.until("ends", p.over)
@@ -117,8 +118,8 @@ func (p *performance) end(code int) {
 	}
 }
 
-// remains lists what is left of a performance: files in its TMPDIR, and
-// processes whose command line names it, as that of each of them does.
+// remains lists what is left of a run: files in its TMPDIR, and processes. The
+// command line of each of its processes has that folder's name.
 func (p *performance) remains() []string {
 	left, _ := filepath.Glob(filepath.Join(p.scratch, "*"))
 	commands, _ := filepath.Glob("/proc/[0-9]*/cmdline")
@@ -142,7 +143,7 @@ func TestDemo(t *testing.T) {
 	p := perform(t, "DEMO_SECONDS=10") // enough for every act on a busy machine
 	p.shows("the relay is started again")
 	if len(p.remains()) == 0 {
-		t.Error("remains() sees nothing while everything runs")
+		t.Error("remains() finds nothing while everything runs")
 	}
 	p.end(0)
 	p.leavesNothing()
@@ -167,7 +168,7 @@ func TestDemo(t *testing.T) {
 	}
 	for _, unwanted := range []string{"\x1b", "left out", "≠", "ignored: 0"} {
 		if strings.Contains(text, unwanted) {
-			t.Errorf("%q is there", unwanted)
+			t.Errorf("%q is in the output", unwanted)
 		}
 	}
 	if t.Failed() {
@@ -204,7 +205,7 @@ func TestCtrlCWhileSettingTheScene(t *testing.T) {
 	p.end(1)
 	p.leavesNothing()
 	if !strings.Contains(p.text(), "interrupted before the first order") {
-		t.Errorf("no word of why:\n%s", p.text())
+		t.Errorf("the output does not give the reason:\n%s", p.text())
 	}
 }
 
@@ -212,7 +213,7 @@ func TestKilledDemoLeavesNothing(t *testing.T) {
 	p := perform(t, "DEMO_SECONDS=600")
 	p.shows("1 granted\n")
 	p.signal(syscall.SIGKILL)
-	p.until("is cleared away", func() bool { return p.over() && len(p.remains()) == 0 })
+	p.until("is cleaned up", func() bool { return p.over() && len(p.remains()) == 0 })
 }
 
 func (p *performance) signal(signal syscall.Signal) {

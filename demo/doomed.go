@@ -12,12 +12,12 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// doomedArgument makes this program an order client that is killed. It is
-// the name of its session too.
+// doomedArgument is the argument that makes this program an order client that
+// is killed. Its session in Postgres has the same name.
 const doomedArgument = "doomed-order-client"
 
-// doomedClient inserts an order, prints it, and never comes to its event. Its
-// standard input ends when the demo has died before killing it.
+// doomedClient inserts an order, prints it, and waits without inserting the
+// event. Its standard input ends if the demo dies before it kills the client.
 func doomedClient(dsn string) error {
 	ctx := context.Background()
 	config, err := pgx.ParseConfig(dsn)
@@ -39,7 +39,7 @@ func doomedClient(dsn string) error {
 	}
 	fmt.Println(o.ID, o.Customer, o.Item)
 	_, err = io.Copy(io.Discard, os.Stdin)
-	return errors.Join(errors.New("the demo is gone"), err)
+	return errors.Join(errors.New("wait to be killed: the demo has ended"), err)
 }
 
 // killBetweenInserts runs the doomed client and kills it by SIGKILL when its
@@ -57,7 +57,7 @@ func (s *orderService) killBetweenInserts(ctx context.Context) error {
 	})
 }
 
-// runDoomed gives back the order that the client inserted before its death.
+// runDoomed returns the order that the client inserted before it was killed.
 func runDoomed(ctx context.Context, dsn string) (o order, err error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -81,7 +81,7 @@ func runDoomed(ctx context.Context, dsn string) (o order, err error) {
 	_, err = fmt.Fscan(stdout, &o.ID, &o.Customer, &o.Item)
 	kill()
 	if end := cmd.Wait(); err == nil && cmd.ProcessState.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
-		err = fmt.Errorf("it ended by itself: %v", end)
+		err = fmt.Errorf("the client ended by itself: %v", end)
 	}
 	return o, err
 }

@@ -1,14 +1,14 @@
-// Command demo is the story that walpost exists for, on real SQL.
+// Command demo shows what walpost does, with real SQL and real faults.
 //
-// An order service writes orders and their events into Postgres, one
-// transaction each. walpost, a process of its own, carries the events to
-// Kafka. A stock and a points service consume them, each with a database of
-// its own. Orders are rolled back; an order client, the relay and a consumer
-// are killed; at the end the books must balance all the same.
+// An order service writes each order and its event into Postgres, in one
+// transaction. walpost, a process of its own, publishes the events to Kafka. A
+// stock service and a points service consume them, each with a database of its
+// own. Some orders are rolled back. An order client, the relay and a consumer
+// are killed. At the end, each committed order must have had its effects once.
 //
-// It runs for DEMO_SECONDS, 30 by default, and 0 means until Ctrl-C. It exits
-// 0 when the balance holds. Postgres is a throwaway server, Kafka an embedded broker: nothing is
-// installed and nothing is left behind.
+// It runs for DEMO_SECONDS, 30 by default; 0 means until Ctrl-C. It exits with
+// 0 if the balance holds. Postgres is a throwaway server, and Kafka an embedded
+// broker. The demo installs nothing and leaves nothing behind.
 package main
 
 import (
@@ -35,10 +35,10 @@ func main() {
 	}
 }
 
-// run sets the scene, plays, settles, does the books, and clears away
-// whatever happened. The show ends with its time, with a signal or with
-// whoever started us; ctx ends only when something fails, so that what is
-// under way can be brought to its end.
+// run starts everything, plays the show, checks the balance, and cleans up in
+// any case. The show ends after its time, on a signal, or with the parent
+// process. ctx ends only if something fails, so that open work can be finished
+// after the show.
 func run(screen *screen) (err error) {
 	length, err := showLength(os.Getenv("DEMO_SECONDS"))
 	if err != nil {
@@ -48,7 +48,7 @@ func run(screen *screen) (err error) {
 	defer fail(nil)
 	show, endShow := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer endShow()
-	context.AfterFunc(show, endShow) // a second signal ends us at once; watchers clear away
+	context.AfterFunc(show, endShow) // a second signal ends the demo at once; watchers clean up
 	go endWithParent(show, endShow)
 
 	scene, err := setScene(show, screen)
@@ -70,7 +70,7 @@ func run(screen *screen) (err error) {
 	return nil
 }
 
-// perform is the whole play.
+// perform plays the whole show.
 func (s *scene) perform(ctx, show context.Context, fail context.CancelCauseFunc, length time.Duration) error {
 	if err := s.relay.start(ctx, fail); err != nil {
 		return err
@@ -84,7 +84,7 @@ func (s *scene) perform(ctx, show context.Context, fail context.CancelCauseFunc,
 	if err := s.play(ctx, show, fail, length); err != nil {
 		return err
 	}
-	<-ordered // what is committed by now is to have its effect
+	<-ordered // every order that is committed by now must have its effect
 	if err := s.settle(ctx); err != nil {
 		return err
 	}
@@ -103,7 +103,8 @@ func ending(length time.Duration) string {
 	return fmt.Sprintf("the show takes %v, and Ctrl-C ends it earlier; DEMO_SECONDS=n sets another length, 0 none", length)
 }
 
-// blame prefers the failure that ended ctx to what came of it.
+// blame returns the failure that ended ctx, if there is one, and not an error
+// that followed from it.
 func blame(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
@@ -114,7 +115,7 @@ func blame(ctx context.Context, err error) error {
 // usualLength is long enough to read every act.
 const usualLength = 30 * time.Second
 
-// showLength reads DEMO_SECONDS; 0 is until Ctrl-C.
+// showLength parses DEMO_SECONDS; 0 means until Ctrl-C.
 func showLength(text string) (time.Duration, error) {
 	if text == "" {
 		return usualLength, nil
@@ -126,8 +127,8 @@ func showLength(text string) (time.Duration, error) {
 	return time.Duration(seconds) * time.Second, nil
 }
 
-// endWithParent ends the show when `go run` is gone: it does not pass on a
-// SIGTERM, and nobody would be left to press Ctrl-C.
+// endWithParent ends the show when `go run` has ended. `go run` does not pass a
+// SIGTERM on, and then nobody could press Ctrl-C.
 func endWithParent(show context.Context, endShow func()) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()

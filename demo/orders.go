@@ -21,7 +21,7 @@ create table orders (
   item     text not null
 )`
 
-// order is one piece of an item for one customer, and the payload of its
+// order is one piece of an item for one customer. It is also the payload of its
 // event.
 type order struct {
 	ID       int64  `json:"order"`
@@ -29,7 +29,7 @@ type order struct {
 	Item     string `json:"item"`
 }
 
-// insert writes the order, and learns its number.
+// insert writes the order and sets its number.
 func (o *order) insert(ctx context.Context, tx pgx.Tx) error {
 	return tx.QueryRow(ctx,
 		`insert into orders (customer, item) values ($1, $2) returning id`,
@@ -44,14 +44,14 @@ func (o *order) announce(ctx context.Context, tx pgx.Tx) error {
 	return err
 }
 
-// orderService places orders, one after the other.
+// orderService places orders, one at a time.
 type orderService struct {
 	dsn    string
 	db     *pgx.Conn
 	screen *screen
 
 	mu   sync.Mutex
-	void map[int64]string // orders that never happened, and why
+	void map[int64]string // orders that were not committed, and why
 }
 
 func openShop(ctx context.Context, dsn string, screen *screen) (*orderService, error) {
@@ -64,7 +64,7 @@ func openShop(ctx context.Context, dsn string, screen *screen) (*orderService, e
 
 func (s *orderService) close() { _ = s.db.Close(context.Background()) }
 
-// start places orders until the show ends; then the channel is closed.
+// start places orders until the show ends. Then it closes the channel.
 func (s *orderService) start(show context.Context, fail context.CancelCauseFunc) <-chan struct{} {
 	ended := make(chan struct{})
 	go func() {
@@ -76,7 +76,7 @@ func (s *orderService) start(show context.Context, fail context.CancelCauseFunc)
 	return ended
 }
 
-// run places five orders a second, and leaves none half done when the show
+// run places five orders a second. It finishes the current order when the show
 // ends. Every sixth payment is declined.
 func (s *orderService) run(show context.Context) error {
 	customers := []string{"ada", "grace", "edsger", "barbara", "tony"}
@@ -98,8 +98,8 @@ func (s *orderService) run(show context.Context) error {
 
 var errDeclined = errors.New("payment declined")
 
-// place writes an order and the event that tells of it in one transaction:
-// both happen, or neither does.
+// place writes an order and its event in one transaction: both are committed, or
+// neither is.
 func (s *orderService) place(ctx context.Context, o order, paid bool) error {
 	err := pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
 		if err := o.insert(ctx, tx); err != nil {
@@ -109,7 +109,7 @@ func (s *orderService) place(ctx context.Context, o order, paid bool) error {
 			return err
 		}
 		if !paid {
-			return errDeclined // and BeginFunc rolls back
+			return errDeclined // so BeginFunc rolls back
 		}
 		return nil
 	})
@@ -123,7 +123,7 @@ func (s *orderService) place(ctx context.Context, o order, paid bool) error {
 	return err
 }
 
-// avoid notes an order that must have no effect.
+// avoid records an order that must have no effect.
 func (s *orderService) avoid(o order, why string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -131,7 +131,7 @@ func (s *orderService) avoid(o order, why string) {
 	s.screen.void(o, why)
 }
 
-// voided is a copy of what was noted.
+// voided returns a copy of these orders.
 func (s *orderService) voided() map[int64]string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

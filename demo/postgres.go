@@ -15,13 +15,13 @@ import (
 	"walpost/internal/testenv/poll"
 )
 
-// startPostgres starts a throwaway server with what is on the machine, or
-// with what npm or Maven fetch.
+// startPostgres starts a throwaway server with the binaries of this machine, or
+// with those that npm or Maven fetch.
 func startPostgres(ctx context.Context) (*pgtest.Server, error) {
 	server, err := pgtest.Launch(ctx, pgtest.Options{})
 	var lack *need.Lack
 	if errors.As(err, &lack) {
-		// The demo wants a server of its own: another's address is no way out.
+		// The demo needs a server of its own, so the address of another one does not help.
 		lack.Ways = slices.DeleteFunc(lack.Ways, func(way string) bool { return strings.HasPrefix(way, pgtest.Variable) })
 	}
 	if err != nil {
@@ -30,7 +30,7 @@ func startPostgres(ctx context.Context) (*pgtest.Server, error) {
 	return server, nil
 }
 
-// execute runs statements on a connection of their own.
+// execute runs statements over a connection of their own.
 func execute(ctx context.Context, dsn, statements string) error {
 	conn, err := pgx.Connect(ctx, dsn)
 	if err != nil {
@@ -41,7 +41,7 @@ func execute(ctx context.Context, dsn, statements string) error {
 	return err
 }
 
-// query reads the rows of a one-column query on a connection of its own.
+// query returns the rows of a one-column query, over a connection of its own.
 func query[T any](ctx context.Context, dsn, sql string, args ...any) ([]T, error) {
 	conn, err := pgx.Connect(ctx, dsn)
 	if err != nil {
@@ -55,7 +55,7 @@ func query[T any](ctx context.Context, dsn, sql string, args ...any) ([]T, error
 	return pgx.CollectRows(rows, pgx.RowTo[T])
 }
 
-// until waits for a fact, looking every 50 ms.
+// until waits for a fact, which it checks every 50 ms.
 func until(ctx context.Context, fact string, holds func(context.Context) (bool, error)) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("not within %s", patience))
 	defer cancel()

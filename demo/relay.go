@@ -20,17 +20,17 @@ type relay struct {
 	config string
 	dsn    string
 
-	process   *child.Process // its present life
-	ending    *atomic.Bool   // by our wish
-	walsender int32          // its session's process in Postgres
+	process   *child.Process // the present run
+	ending    *atomic.Bool   // the demo is ending that run
+	walsender int32          // process id of its session's walsender
 }
 
-// buildRelay builds the binary and writes its configuration, all that
-// `walpost run` needs.
+// buildRelay builds the binary and writes its configuration. `walpost run` needs
+// nothing else.
 func buildRelay(ctx context.Context, home *child.Home, dsn string, brokers []string) (*relay, error) {
 	r := &relay{home: home, binary: home.Path("walpost"), dsn: dsn}
 	if err := program.Build(ctx, r.binary, "-buildvcs=false"); err != nil {
-		return nil, fmt.Errorf("build the relay from the clone around this folder (`make demo` runs here): %w", err)
+		return nil, fmt.Errorf("build the relay from this repository (`make demo` runs in its clone): %w", err)
 	}
 	config := fmt.Sprintf(`
 postgres:
@@ -45,20 +45,20 @@ admin:
 	return r, err
 }
 
-// environment is clean: a WALPOST_ or PG variable of the user's would win
-// over the file.
+// environment returns a clean environment: a WALPOST_ or PG variable of the user
+// would override the file.
 func environment(more ...string) []string {
 	return append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME")}, more...)
 }
 
-// applySchema makes the schema walpost in a database, or a part of it.
+// applySchema creates schema walpost in a database, or a part of it.
 func (r *relay) applySchema(ctx context.Context, dsn string, only ...string) error {
 	_, err := r.home.Run(ctx, r.binary, environment("WALPOST_POSTGRES_URL="+dsn), append([]string{"schema", "apply"}, only...)...)
 	return err
 }
 
-// start begins a life of the relay and returns when it streams. If it ends
-// other than by kill or stop, that is a failure.
+// start starts the relay and returns when it streams. If the relay ends without
+// kill or stop, the demo fails.
 func (r *relay) start(ctx context.Context, fail context.CancelCauseFunc) (err error) {
 	ending := new(atomic.Bool)
 	r.ending = ending
@@ -75,11 +75,11 @@ func (r *relay) start(ctx context.Context, fail context.CancelCauseFunc) (err er
 	go func(process *child.Process) {
 		<-process.Done()
 		if !ending.Load() {
-			fail(fmt.Errorf("the relay ended by itself: %w; its last words:\n%s", process.Err(), r.lastWords()))
+			fail(fmt.Errorf("the relay ended by itself: %w; the end of its log:\n%s", process.Err(), r.logTail()))
 		}
 	}(r.process)
 	return until(ctx, "the relay streams", func(ctx context.Context) (bool, error) {
-		// The dead relay's session may still be there for a moment.
+		// The session of the dead relay may still exist for a moment.
 		active, err := query[int32](ctx, r.dsn,
 			`select active_pid from pg_replication_slots where slot_name = 'walpost' and active_pid <> $1`, r.walsender)
 		if len(active) == 0 {
@@ -96,17 +96,17 @@ func (r *relay) kill() {
 	r.process.Kill()
 }
 
-// stop ends the relay as a service manager does, by SIGTERM, and demands the
-// exit code 0.
+// stop ends the relay by SIGTERM, as a service manager does, and requires exit
+// code 0.
 func (r *relay) stop(ctx context.Context) error {
 	r.ending.Store(true)
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, errors.New("SIGTERM was not heeded"))
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, errors.New("it does not end after SIGTERM"))
 	defer cancel()
 	if err := r.process.Terminate(ctx); err != nil {
-		return fmt.Errorf("the relay did not stop cleanly: %w; its last words:\n%s", err, r.lastWords())
+		return fmt.Errorf("stop the relay: %w; the end of its log:\n%s", err, r.logTail())
 	}
 	return nil
 }
 
-// lastWords are the last lines of the relay's log.
-func (r *relay) lastWords() string { return child.LastLines(r.home.Path("walpost.log"), 10) }
+// logTail returns the last lines of the relay's log.
+func (r *relay) logTail() string { return child.LastLines(r.home.Path("walpost.log"), 10) }

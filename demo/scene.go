@@ -10,14 +10,14 @@ import (
 	"walpost/internal/testenv/child"
 )
 
-// patience bounds every wait for a fact. It is for machines that are busy
-// with something else; on a quiet one nothing here takes two seconds.
+// patience bounds every wait for a fact. It is long for the sake of busy
+// machines; on an idle one nothing here takes two seconds.
 const patience = 60 * time.Second
 
-// scene is everything on stage.
+// scene has everything that takes part in the demo.
 type scene struct {
 	screen   *screen
-	home     *child.Home // the scratch folder, and the relay's process
+	home     *child.Home // a temporary folder, and the relay's process
 	postgres *pgtest.Server
 	broker   *broker
 	relay    *relay
@@ -27,18 +27,18 @@ type scene struct {
 	services []*service // both
 }
 
-// setScene starts the servers and builds the relay. The scene is to be
-// closed, also when it could not be set.
+// setScene starts the servers and builds the relay. The scene must be closed,
+// also after an error.
 func setScene(ctx context.Context, screen *screen) (s *scene, err error) {
 	s = &scene{screen: screen}
-	screen.say("setting the scene: Postgres, Kafka, and the relay built from this clone")
+	screen.say("starting Postgres and Kafka, and building the relay from this clone")
 	if s.home, err = child.NewHome("walpost-demo-", nil); err != nil {
-		return s, fmt.Errorf("make a scratch folder: %w", err)
+		return s, fmt.Errorf("make a temporary folder: %w", err)
 	}
 	if s.postgres, err = startPostgres(ctx); err != nil {
 		return s, err
 	}
-	screen.say("Postgres %s, thrown away at the end (%s)", s.postgres.Version(), s.postgres.Source())
+	screen.say("Postgres %s, removed at the end (%s)", s.postgres.Version(), s.postgres.Source())
 	if s.broker, err = startBroker(); err != nil {
 		return s, err
 	}
@@ -57,8 +57,8 @@ func setScene(ctx context.Context, screen *screen) (s *scene, err error) {
 	return s, err
 }
 
-// createDatabases makes the three databases: the shop with all of the schema
-// walpost, the services with the inbox and claim().
+// createDatabases creates the three databases: the shop's with all of schema
+// walpost, the services' with the inbox and claim() only.
 func (s *scene) createDatabases(ctx context.Context) error {
 	tables := map[string]string{shopDatabase: ordersTable, s.stock.name: s.stock.table, s.points.name: s.points.table}
 	for database, table := range tables {
@@ -79,7 +79,7 @@ func (s *scene) createDatabases(ctx context.Context) error {
 	return nil
 }
 
-// close clears everything away, whatever was started, in reverse.
+// close stops and removes everything that was started, in reverse order.
 func (s *scene) close() error {
 	var errs []error
 	for _, service := range s.services {

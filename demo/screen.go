@@ -29,20 +29,20 @@ type screen struct {
 	acts   int
 }
 
-// newScreen uses colours on a terminal that has them, unless NO_COLOR asks
-// for none.
+// newScreen returns a screen that uses colours on a terminal that has them,
+// unless NO_COLOR is set.
 func newScreen(out *os.File) *screen {
 	info, err := out.Stat()
 	terminal := err == nil && info.Mode()&os.ModeCharDevice != 0
 	return &screen{out: out, colour: terminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"}
 }
 
-// say tells what happens off stage.
+// say prints a remark.
 func (s *screen) say(format string, args ...any) {
 	s.line(s.paint(faint, fmt.Sprintf(format, args...)))
 }
 
-// act announces an act and explains it in a line.
+// act prints the title of an act and a line that explains it.
 func (s *screen) act(name, line string) {
 	s.mu.Lock()
 	n := s.acts
@@ -51,10 +51,10 @@ func (s *screen) act(name, line string) {
 	s.line("\n" + s.paint(strong, fmt.Sprintf("── act %d: %s", n+1, name)) + "\n   " + line)
 }
 
-// order shows what became of an order in the shop.
+// order shows the outcome of an order in the shop.
 func (s *screen) order(o order, outcome string) { s.shop(o, outcome, good) }
 
-// void shows an order that never happened.
+// void shows an order that was not committed.
 func (s *screen) void(o order, why string) { s.shop(o, why, bad) }
 
 func (s *screen) shop(o order, outcome, colour string) {
@@ -62,24 +62,24 @@ func (s *screen) shop(o order, outcome, colour string) {
 	s.line(fmt.Sprintf("%-7s #%-4d %-34s %s", "order", o.ID, what, s.paint(colour, outcome)))
 }
 
-// applied shows an event that had its effect.
+// applied shows an event that was applied.
 func (s *screen) applied(service string, o order, record *kgo.Record, effect string) {
 	s.event(service, o, record, s.paint(plain, effect))
 }
 
-// duplicate shows an event that had its effect before.
+// duplicate shows an event that had been applied before.
 func (s *screen) duplicate(service string, o order, record *kgo.Record) {
 	s.event(service, o, record, s.paint(odd, "duplicate, ignored"))
 }
 
-// event shows where a record lay and how long after its transaction's commit
-// it came, which is the record's timestamp.
+// event shows where a record is in Kafka, and how long after its transaction's
+// commit it arrived. The record's timestamp is the time of the commit.
 func (s *screen) event(service string, o order, record *kgo.Record, outcome string) {
 	since := max(0, time.Since(record.Timestamp).Milliseconds())
 	s.line(fmt.Sprintf("%-7s #%-4d %-24s %6d ms %s", service, o.ID, where(record), since, outcome))
 }
 
-// balance shows the books.
+// balance shows the balance.
 func (s *screen) balance(b balance) {
 	s.line("\n" + s.paint(strong, b.String()))
 	for _, difference := range b.differences() {

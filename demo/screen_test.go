@@ -11,7 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// paint everything that the screen can show.
+// show prints everything that the screen can show.
 func show(s *screen) {
 	o := order{ID: 17, Customer: "ada", Item: "tea"}
 	record := &kgo.Record{Topic: topic, Partition: 2, Offset: 40, Timestamp: time.Now().Add(-1500 * time.Millisecond)}
@@ -60,7 +60,7 @@ func TestScreenInColour(t *testing.T) {
 	}
 }
 
-// A clock that steps back must not show an event before its commit.
+// If the clock steps back, the time since the commit is 0 and not negative.
 func TestScreenNeverNegative(t *testing.T) {
 	var out strings.Builder
 	(&screen{out: &out}).applied("stock", order{}, &kgo.Record{Timestamp: time.Now().Add(time.Hour)}, "")
@@ -82,7 +82,7 @@ func TestColourOnlyOnATerminal(t *testing.T) {
 	}
 	terminal, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
 	if err != nil {
-		t.Skipf("no terminal to be had: %v", err)
+		t.Skipf("open a terminal: %v", err)
 	}
 	defer terminal.Close()
 	if !newScreen(terminal).colour {
@@ -90,6 +90,6 @@ func TestColourOnlyOnATerminal(t *testing.T) {
 	}
 	t.Setenv("NO_COLOR", "1")
 	if newScreen(terminal).colour {
-		t.Error("colours in spite of NO_COLOR")
+		t.Error("colours although NO_COLOR is set")
 	}
 }
