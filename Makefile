@@ -1,23 +1,23 @@
-# The modules: the root's and the nested ones, which `go test ./...` at the
-# root does not see. tools/ holds no code, only the linters' versions.
+# The modules: the root and the nested ones, which `go test ./...` at the root
+# does not cover. tools/ has no code, only the versions of the linters.
 MODULES := $(patsubst %/go.mod,%,$(shell find . -name go.mod -not -path './tools/*' -not -path '*/testdata/*' -not -path '*/.*/*' | sort))
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 STATICCHECK := go tool -modfile=$(CURDIR)/tools/go.mod staticcheck
 
 .PHONY: build test test-long lint demo bench chaos
 
-# bin/walpost, for any machine of this kind: no C library is linked.
+# bin/walpost. It links no C library, so it runs on any machine of this kind.
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/walpost ./cmd/walpost
 
-# The tests of all modules against real servers, which are started once: every
-# guarantee, in at most 12 minutes on two cores. ARGS go to `go test`:
-# make test ARGS='-run Restart'
+# The tests of all modules against real servers, which are started once. They
+# test every guarantee, in at most 12 minutes on two cores. ARGS are passed to
+# `go test`: make test ARGS='-run Restart'
 test:
 	go run ./internal/testenv $(ARGS)
 
-# The same and what make test leaves out: other versions, volumes, clusters. At
-# most an hour; for releases.
+# The tests of make test and those that it leaves out: other versions, large
+# volumes, clusters. At most an hour; needed before a release.
 test-long:
 	go run ./internal/testenv -long $(ARGS)
 
@@ -29,17 +29,17 @@ lint:
 	done
 	go -C tools mod tidy -diff
 
-# Orders through a throwaway Postgres and an embedded broker, for 30 seconds.
-# DEMO_SECONDS=n sets another length, 0 runs until Ctrl-C.
+# Orders go through a throwaway Postgres and an embedded broker, for 30
+# seconds. DEMO_SECONDS=n sets another length, and 0 means until Ctrl-C.
 demo:
 	@go -C demo run .
 
 bench:
 	go -C bench run . $(ARGS)
 
-# The guarantees, put to the test: a thousand faults come over the real thing,
-# then each guard is taken out and a test has to fall. About an hour;
-# docs/guarantees.md is what comes of it. ARGS go to the first command:
+# Tests the guarantees: it causes a thousand faults on real servers. Then it
+# takes out each guard, and a test has to fail. It takes about an hour and
+# writes docs/guarantees.md. ARGS are passed to the first command:
 # make chaos ARGS='-faults 100 -seed 7'
 chaos:
 	mkdir -p bin

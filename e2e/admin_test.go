@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// metrics are what /metrics shows, by name and labels as they stand there.
+// metrics are the values on /metrics, by name and labels as they are written there.
 func (r *relay) metrics(t testing.TB) map[string]float64 {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -36,14 +36,14 @@ func (r *relay) awaitMetric(t testing.TB, name string, want float64) {
 	})
 }
 
-// The admin server over a relay's life: waiting, streaming, blocked, gone.
+// The admin server of a relay that waits, streams, is blocked and ends.
 func TestAdmin(t *testing.T) {
 	t.Parallel() // mostly waiting
 	p := newPipe(t)
 	waiting := p.launch(t, "WALPOST_POSTGRES_URL=postgres://127.0.0.1:1/shop?sslmode=disable")
 	waiting.awaitCode(t, "postgres_unreachable")
 	waiting.awaitUnready(t, "127.0.0.1:1")
-	// Everything is there from the start, at 0.
+	// All metrics exist from the start, with the value 0.
 	atStart := waiting.metrics(t)
 	for _, name := range []string{
 		"walpost_leader", `walpost_connected{target="postgres"}`, `walpost_connected{target="kafka"}`, "walpost_lag_seconds",
@@ -99,8 +99,8 @@ func TestAdmin(t *testing.T) {
 		}
 	}
 
-	// An event that waits makes it unready after ten seconds, and ready
-	// again when it is gone.
+	// An event that waits makes it unready after ten seconds. It is ready
+	// again when the event has been sent.
 	p.exec(t, "INSERT INTO walpost.outbox (aggregatetype, type) VALUES ('absent', 'waits')")
 	r.awaitMetric(t, "walpost_inflight_events", 1)
 	r.awaitCode(t, "topic_missing")

@@ -7,9 +7,8 @@ import (
 	"testing"
 )
 
-// The first start with rows in the table and more being committed: all
-// arrive, none twice, and those that were there come first, in the order of
-// their creation.
+// A first start with rows in the table while more are committed: all rows
+// arrive, none twice. The old rows come first, in the order of their creation.
 func TestBackfill(t *testing.T) {
 	t.Parallel()
 	p := newPipe(t).withSchema(t)
@@ -52,7 +51,7 @@ func TestBackfill(t *testing.T) {
 				t.Errorf("offset %d: %s %s, want old %s", i, typ, record.Value, want)
 			}
 			if age := ask[float64](t, p.conn, "SELECT extract(epoch FROM now() - to_timestamp($1::float8))", record.Timestamp.Unix()); age > 600 {
-				t.Fatalf("offset %d: the record of a row from before is %v s old, not of now", i, age)
+				t.Fatalf("offset %d: the record of an old row is %v s old, but must have the present time", i, age)
 			}
 		} else if typ == "loaded" {
 			live++
@@ -62,18 +61,19 @@ func TestBackfill(t *testing.T) {
 	if len(records) != committed {
 		t.Errorf("%d records for %d rows", len(records), committed)
 	}
-	t.Logf("%d rows from before, %d since", before, len(records)-before)
+	t.Logf("%d old rows, %d new ones", before, len(records)-before)
 	if live == 0 {
-		t.Error("no row was committed while the relay ran: the test shows nothing")
+		t.Error("no row was committed while the relay ran, so the test shows nothing")
 	}
-	// Where the backfilled rows stand: one byte before where the slot began.
+	// The position of the backfilled rows is one byte before the slot's beginning.
 	first := *headers(t, records[0])["ce_sequence"]
 	if !strings.HasSuffix(first, "-00000000") || !strings.HasPrefix(first, "00000001-") {
 		t.Errorf("the first row's ce_sequence is %s", first)
 	}
 }
 
-// Rows that are to be skipped are counted in the log, and stay.
+// With outbox.backfill: skip, the log has the number of rows, and they stay in
+// the table.
 func TestBackfillSkip(t *testing.T) {
 	t.Parallel()
 	p := newPipe(t).withSchema(t)
@@ -88,9 +88,9 @@ func TestBackfillSkip(t *testing.T) {
 	p.exactlyOnce(t, topic, truth.rows(t))
 }
 
-// The least privileges: schema apply's two roles, the relay as one of them,
-// a service as the other, the publication made by the owner. PUBLIC may not
-// execute new functions, so each that a role calls must be granted to it.
+// Least privileges: the relay and a service use the two roles of schema apply,
+// and the owner creates the publication. PUBLIC may not execute new functions,
+// so each function that a role calls must be granted to it.
 func TestRoles(t *testing.T) {
 	t.Parallel()
 	p := newPipe(t)

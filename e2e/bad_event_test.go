@@ -9,19 +9,19 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// An event that can never become a record halts the relay: everything before
-// it is in Kafka, the message names it, nothing is stepped over, and when
-// its cause is gone all of it arrives.
+// An event that can never become a record stops the relay. Everything before it
+// is in Kafka, the message names it, and no event is skipped. When the cause is
+// removed, everything arrives.
 func TestBadEvent(t *testing.T) {
 	t.Parallel()
 	const id = "00000000-0000-4000-8000-00000000000b"
 	for name, c := range map[string]struct {
-		columns, values string // of the bad row, besides aggregatetype, aggregateid and type
+		columns, values string // of the bad row, in addition to aggregatetype, aggregateid and type
 		aggregate       string // its aggregatetype; empty: order
 		env             []string
 		says            []string
 		retype          string // of column id; empty: uuid
-		late            bool   // refused only when the topic was looked at again: events behind it may leave before, and come again
+		late            bool   // it is refused only after another metadata query: later events may be sent before, and again afterwards
 		cure            func(*testing.T, *pipe, string)
 	}{
 		"over the topic's limit": {
@@ -53,7 +53,7 @@ func TestBadEvent(t *testing.T) {
 			values:  "NULL",
 			says:    []string{"id is NULL"},
 		},
-		// Two of them would pass for one event.
+		// Two of them would be taken for one event.
 		"empty id": {
 			columns: "id",
 			values:  "''",
@@ -91,19 +91,19 @@ func TestBadEvent(t *testing.T) {
 			if counts["bad"] != 0 {
 				t.Error("the bad event is in Kafka")
 			}
-			// Again, and again nothing is stepped over.
+			// The next start does not skip it either.
 			again := p.launch(t, c.env...)
 			refusal{code: 1, says: c.says}.check(t, again.exit(t), again.output())
 
 			rows := truth.rows(t)
 			if c.cure == nil {
-				// No setting helps, and neither does what is done to the row: only what the message says.
+				// No setting helps, and no change of the row. Only the cure in the message does.
 				p.exec(t, "DELETE FROM walpost.outbox WHERE type = 'bad'")
 				r = p.launch(t, c.env...)
 				refusal{code: 1, says: c.says}.check(t, r.exit(t), r.output())
 				pass := regexp.MustCompile(`SELECT pg_replication_slot_advance\([^)]*\)`).FindString(r.output())
 				if pass == "" {
-					t.Fatalf("no way to pass it by:\n%s", r.output())
+					t.Fatalf("the message has no SQL that moves the slot past it:\n%s", r.output())
 				}
 				p.exec(t, pass)
 				r = p.start(t, c.env...)
@@ -119,7 +119,7 @@ func TestBadEvent(t *testing.T) {
 					}
 				})
 				if len(after) != 20 {
-					t.Errorf("%d of 20 events behind the transaction are in Kafka", len(after))
+					t.Errorf("%d of 20 events after the transaction are in Kafka", len(after))
 				}
 				return
 			}
@@ -132,15 +132,15 @@ func TestBadEvent(t *testing.T) {
 	}
 }
 
-// types counts a topic's records by ce_type.
+// types returns how many records of a topic have each ce_type.
 func (p *pipe) types(t testing.TB, topic string) map[string]int {
 	counts := make(map[string]int)
 	p.each(t, topic, func(r *kgo.Record) { counts[*headers(t, r)["ce_type"]]++ })
 	return counts
 }
 
-// An absent topic is waited for, with the command that helps, and is not
-// made by accident.
+// A relay waits for a missing topic, shows the command that helps, and does not
+// create the topic by accident.
 func TestAbsentTopic(t *testing.T) {
 	t.Parallel() // mostly waiting
 	p := newPipe(t).withSchema(t)

@@ -6,7 +6,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// Every codec, read back by a client that is not walpost's.
+// Every codec, read back with an independent client.
 func TestCodecs(t *testing.T) {
 	t.Parallel()
 	for name, codec := range map[string]kgo.CompressionCodecType{

@@ -5,9 +5,10 @@ import (
 	"testing"
 )
 
-// The outbox is altered under a running relay: each row is read in the shape
-// of its time, and when rows would no longer reach the slot, the relay says so
-// and stops, within its ten seconds, with everything before acknowledged.
+// The outbox is altered while a relay runs. Each row is read with the columns
+// that the table had when it was written. When rows would no longer reach the
+// slot, the relay reports it and stops within ten seconds, with everything before
+// acknowledged.
 func TestAlteredUnderTheRelay(t *testing.T) {
 	t.Parallel() // mostly waiting
 	p := newPipe(t).withSchema(t)

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// debeziumTable is the outbox that Debezium's documentation has people make.
+// debeziumTable is the outbox of Debezium's documentation.
 const debeziumTable = `CREATE TABLE outboxevent (
 	id uuid NOT NULL PRIMARY KEY,
 	aggregatetype varchar(255) NOT NULL,
@@ -14,9 +14,9 @@ const debeziumTable = `CREATE TABLE outboxevent (
 	type varchar(255) NOT NULL,
 	payload jsonb)`
 
-// A table of Debezium's is an outbox as it is, and consumers that know
-// Debezium's records find what they look for: the key, the payload, header id,
-// and no header that they did not have before but the position.
+// A Debezium outbox table works unchanged. Consumers that know Debezium's
+// records find the key, the payload and the header id. The only new header is
+// the position.
 func TestDebezium(t *testing.T) {
 	t.Parallel()
 	p := newPipe(t)
@@ -46,7 +46,7 @@ func TestDebezium(t *testing.T) {
 
 	rows, records := truth.rows(t), flat(p.read(t, topic))
 	if len(rows) != 9 || len(records) != 9 {
-		t.Fatalf("%d records of %d rows", len(records), len(rows))
+		t.Fatalf("%d records for %d rows", len(records), len(rows))
 	}
 	for i, row := range rows {
 		got, sequence := recordOf(t, records[i]), row.sequence()
@@ -68,8 +68,8 @@ func TestDebezium(t *testing.T) {
 	}
 }
 
-// What people of Debezium's add to the table: a column for the record's
-// timestamp, one for the partition, and headers.
+// Columns that users of Debezium add: one for the record's timestamp, one for
+// the partition, and headers.
 func TestDebeziumPlacements(t *testing.T) {
 	t.Parallel()
 	p := newPipe(t)

@@ -12,9 +12,8 @@ import (
 	"walpost/internal/pgtest"
 )
 
-// Everything that can happen to rows on their way to a commit: what was
-// committed arrives, exactly as it was and once, in the order of the commits,
-// and nothing else does.
+// Everything that can happen to rows before a commit. All committed rows arrive
+// once, unchanged, in commit order, and no other rows arrive.
 func TestDelivery(t *testing.T) {
 	t.Parallel()
 	for _, major := range pgtest.Majors() {
@@ -46,15 +45,15 @@ func testDelivery(t *testing.T, p *pipe) {
 	slices.Sort(types)
 	slices.Sort(want)
 	if !slices.Equal(types, want) {
-		t.Fatalf("committed were\n%q\nand the WAL has\n%q", want, types)
+		t.Fatalf("the test committed\n%q\nand the WAL has\n%q", want, types)
 	}
 	for aggregate, topic := range topics {
 		p.compare(t, topic, slices.DeleteFunc(slices.Clone(rows), func(r row) bool { return r.get("aggregatetype") != aggregate }))
 	}
 }
 
-// compare checks that a topic holds exactly the records of the rows: each in
-// its partition, in the order of the commits.
+// compare checks that a topic has exactly the records of the rows, each in its
+// partition, in commit order.
 func (p *pipe) compare(t *testing.T, topic string, rows []row) {
 	t.Helper()
 	got := p.read(t, topic)
@@ -80,7 +79,7 @@ func (p *pipe) compare(t *testing.T, topic string, rows []row) {
 	}
 }
 
-// userHeaders are what the headers column adds, by the row's type.
+// userHeaders are the headers from the headers column, by the row's type.
 var userHeaders = map[string]map[string]*string{
 	"headers": {
 		"traceparent": ptr("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"), "n": ptr("1.50"),
@@ -91,8 +90,8 @@ var userHeaders = map[string]map[string]*string{
 
 func ptr(s string) *string { return &s }
 
-// commitRows commits rows in every way there is, and returns the types of
-// those that have to arrive.
+// commitRows commits rows in every possible way, and returns the types of those
+// that have to arrive.
 func commitRows(t *testing.T, p *pipe) []string {
 	t.Helper()
 	a, b := p.connect(t), p.connect(t)
@@ -104,8 +103,8 @@ func commitRows(t *testing.T, p *pipe) []string {
 		}
 	}
 
-	// Three transactions side by side, of the same keys: the order of their
-	// commits counts, and not that of their inserts.
+	// Three concurrent transactions with the same keys: the order of their
+	// commits counts, and not the order of their inserts.
 	execOn(t, a, "BEGIN")
 	insert(a, "k1", "a1")
 	execOn(t, b, "BEGIN")
@@ -136,12 +135,12 @@ func commitRows(t *testing.T, p *pipe) []string {
 	insert(a, "k1", "rolled back")
 	execOn(t, a, "ROLLBACK")
 
-	// Inserted and deleted at once, so that the table stays empty.
+	// Inserted and deleted in one transaction, so that the table stays empty.
 	execOn(t, a, "BEGIN")
 	insert(a, "k1", "deleted at once")
 	execOn(t, a, "DELETE FROM walpost.outbox WHERE type = 'deleted at once'", "COMMIT",
-		// A swallowed exception is a savepoint; an update and a delete are
-		// no events.
+		// A caught exception is a rollback to a savepoint. An update and a
+		// delete are not events.
 		`DO $$ BEGIN
 			INSERT INTO walpost.outbox (aggregatetype, aggregateid, type) VALUES ('order', 'k1', 'swallowed');
 			PERFORM 1/0;
@@ -167,7 +166,7 @@ func commitRows(t *testing.T, p *pipe) []string {
 	return append(want, commitShapes(t, p)...)
 }
 
-// commitShapes commits rows of every shape, one by one.
+// commitShapes commits rows of every shape, one at a time.
 func commitShapes(t *testing.T, p *pipe) []string {
 	t.Helper()
 	shapes := map[string]string{

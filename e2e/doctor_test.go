@@ -10,10 +10,11 @@ import (
 	"walpost/internal/pgtest"
 )
 
-// finding is what programs read of `walpost doctor --json`.
+// finding is the part of `walpost doctor --json` that programs read.
 type finding struct{ Target, Check, Level, Found, Cure string }
 
-// doctor runs it, expects its exit code to fit, and returns what it found.
+// doctor runs `walpost doctor`, checks that the exit code fits, and returns the
+// findings.
 func (p *pipe) doctor(t testing.TB, env []string, args ...string) []finding {
 	t.Helper()
 	out := p.cli(t, env, append([]string{"doctor", "--json"}, args...)...)
@@ -34,7 +35,7 @@ func (p *pipe) doctor(t testing.TB, env []string, args ...string) []finding {
 	return answer.Findings
 }
 
-// of are the checks of a level.
+// of returns the checks with a level.
 func of(findings []finding, level string) (checks []string) {
 	for _, f := range findings {
 		if f.Level == level {
@@ -44,7 +45,7 @@ func of(findings []finding, level string) (checks []string) {
 	return checks
 }
 
-// cured are the cures of the checks that failed.
+// cured returns the cures of the checks that failed.
 func cured(findings []finding) string {
 	var b strings.Builder
 	for _, f := range findings {
@@ -55,8 +56,8 @@ func cured(findings []finding) string {
 	return b.String()
 }
 
-// What doctor prints is what helps: each cure is done as it stands there,
-// until nothing fails and the relay runs.
+// The cures that doctor prints help: the test applies each one as it is printed,
+// until no check fails and the relay runs.
 func TestDoctorCures(t *testing.T) {
 	t.Parallel() // mostly waiting
 	server := pgtest.Start(t, pgtest.Options{Settings: map[string]string{"max_slot_wal_keep_size": "1GB"}})
@@ -69,9 +70,9 @@ func TestDoctorCures(t *testing.T) {
 	env := []string{"WALPOST_POSTGRES_URL=" + p.as(t, "relay", "hidden-word"), "WALPOST_ADMIN_LISTEN=127.0.0.1:1"}
 	found := p.doctor(t, env)
 	if failed := of(found, "failed"); !slices.Equal(failed, []string{"postgres replication", "postgres table", "postgres schema", "kafka topic"}) {
-		t.Fatalf("before anything: %q\n%s", failed, cured(found))
+		t.Fatalf("before any cure: %q\n%s", failed, cured(found))
 	}
-	p.exec(t, "ALTER ROLE relay REPLICATION") // as it says
+	p.exec(t, "ALTER ROLE relay REPLICATION") // as the cure says
 	if !strings.Contains(cured(found), "run: ALTER ROLE relay REPLICATION") || !strings.Contains(cured(found), "walpost schema apply") ||
 		!strings.Contains(cured(found), "kafka-topics.sh --create --topic "+p.prefix+".all") {
 		t.Errorf("cures:\n%s", cured(found))
@@ -106,14 +107,14 @@ func TestDoctorCures(t *testing.T) {
 	p.settle(t)
 	found = p.doctor(t, env, "--address", r.Admin)
 	if failed := of(found, "failed"); failed != nil {
-		t.Errorf("beside a relay: %q\n%s", failed, cured(found))
+		t.Errorf("while a relay runs: %q\n%s", failed, cured(found))
 	}
 	r.awaitReady(t, "leader")
 	r.stop(t)
 	p.exactlyOnce(t, topic, truth.rows(t))
 }
 
-// A server and brokers that do not answer are found at the same time.
+// doctor reports a server and brokers that do not answer in the same run.
 func TestDoctorFindsNobody(t *testing.T) {
 	t.Parallel() // mostly waiting
 	p := newPipe(t)

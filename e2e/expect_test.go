@@ -8,7 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// record is what of a record the contract speaks of.
+// record is the part of a record that the tests check.
 type record struct {
 	key, value *string
 	headers    map[string]*string
@@ -20,8 +20,8 @@ func recordOf(t testing.TB, r *kgo.Record) record {
 	return record{key: text(r.Key), value: text(r.Value), headers: headers(t, r), timestamp: r.Timestamp.UnixMilli()}
 }
 
-// recordFor is the record that contract §4 asks for, of a row of
-// walpost.outbox; user are the pairs of its headers column.
+// recordFor returns the record that a row of walpost.outbox must become. user
+// are the pairs of its headers column.
 func (p *pipe) recordFor(t testing.TB, r row, user map[string]*string) record {
 	t.Helper()
 	id, source, version, json := r.get("id"), "/walpost/"+p.db.Name+"/walpost.outbox", "1.0", "application/json"
@@ -43,7 +43,7 @@ func (p *pipe) recordFor(t testing.TB, r row, user map[string]*string) record {
 	return record{key: r.values["aggregateid"], value: r.values["payload"], headers: h, timestamp: r.committed.UnixMilli()}
 }
 
-// diff reports where a record is not what it should be.
+// diff reports how a record differs from the expected one.
 func diff(t testing.TB, at string, got, want record) {
 	t.Helper()
 	if show(got.key) != show(want.key) {
@@ -71,7 +71,7 @@ func diff(t testing.TB, at string, got, want record) {
 	}
 }
 
-// byPartition deals rows out to partitions as a Java producer would.
+// byPartition assigns rows to partitions as a Java producer does.
 func byPartition(rows []row, partitions int) [][]row {
 	dealt := make([][]row, partitions)
 	for _, r := range rows {

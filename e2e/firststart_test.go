@@ -12,9 +12,9 @@ import (
 	"walpost/internal/pgtest"
 )
 
-// firstStart is a first start that does not come to its end: a database with
-// rows, half of which have no topic yet, on a server of the test's own, for
-// the creation of a slot waits for every transaction of a server.
+// firstStart is a first start that does not end: the database has rows, and half
+// of them have no topic yet. The test has a server of its own, because the
+// creation of a slot waits for every transaction of the server.
 type firstStart struct {
 	*pipe
 	order, late string // topics
@@ -30,7 +30,7 @@ func newFirstStart(t *testing.T, server *pgtest.Server, name string) *firstStart
 	db := &pgtest.DB{Name: name, DSN: server.DSN(name), Major: server.Major()}
 	f := &firstStart{pipe: pipeOn(t, db, kafkatest.Brokers(t)).withSchema(t)}
 	f.order, f.late = f.topic(t, "order", 2, nil), f.prefix+".late"
-	f.exec(t, "CREATE TABLE gone (id uuid)") // ids of rows that were committed and are in the table no more
+	f.exec(t, "CREATE TABLE gone (id uuid)") // ids of rows that were committed and are no longer in the table
 	f.insert(t, "old", oldRows)
 	return f
 }
@@ -42,7 +42,7 @@ func (f *firstStart) insert(t testing.TB, kind string, n int) {
 		SELECT a, 'k'||i %% 7, '%s' FROM generate_series(1, %d) i, unnest(ARRAY['order', 'late']) a`, kind, n))
 }
 
-// insertAndDelete commits rows that no snapshot ever shows.
+// insertAndDelete commits rows that no snapshot shows.
 func (f *firstStart) insertAndDelete(t testing.TB) {
 	t.Helper()
 	f.exec(t, "BEGIN", `WITH new AS (INSERT INTO walpost.outbox (aggregatetype, aggregateid, type)
@@ -50,8 +50,8 @@ func (f *firstStart) insertAndDelete(t testing.TB) {
 		"DELETE FROM walpost.outbox WHERE type = 'brief'", "COMMIT")
 }
 
-// hold keeps the relay from writing its state until it is released. It
-// writes nothing, so that no slot waits for it.
+// hold keeps the relay from writing its state until it is released. It does not
+// write, so the creation of a slot does not wait for it.
 func (f *firstStart) hold(t testing.TB) (release func()) {
 	t.Helper()
 	holder := f.connect(t)
@@ -59,7 +59,7 @@ func (f *firstStart) hold(t testing.TB) (release func()) {
 	return func() { execOn(t, holder, "ROLLBACK") }
 }
 
-// write begins a transaction that writes: no slot is made before its end.
+// write begins a transaction that writes: no slot is created before its end.
 func (f *firstStart) write(t testing.TB) (end func()) {
 	t.Helper()
 	writer := f.connect(t)
@@ -67,7 +67,7 @@ func (f *firstStart) write(t testing.TB) (end func()) {
 	return func() { execOn(t, writer, "ROLLBACK") }
 }
 
-// awaitFact waits until a query says true.
+// awaitFact waits until a query returns true.
 func awaitFact(t testing.TB, conn *pgx.Conn, what, sql string, args ...any) {
 	t.Helper()
 	eventually(t, what, func() string {
@@ -78,21 +78,21 @@ func awaitFact(t testing.TB, conn *pgx.Conn, what, sql string, args ...any) {
 	})
 }
 
-// awaitHeld waits until the relay waits for hold's release.
+// awaitHeld waits until the relay waits for the release of hold.
 func (f *firstStart) awaitHeld(t testing.TB) {
 	t.Helper()
 	awaitFact(t, f.conn, "the relay waits to write its state", `SELECT EXISTS (SELECT FROM pg_locks
 		WHERE relation = 'walpost.relay_state'::regclass AND mode = 'RowExclusiveLock' AND NOT granted)`)
 }
 
-// awaitCreation waits until the slot is being made and waits for a writer.
+// awaitCreation waits until the creation of the slot waits for a writer.
 func (f *firstStart) awaitCreation(t testing.TB) {
 	t.Helper()
 	awaitFact(t, f.conn, "the slot waits for a transaction", `SELECT EXISTS (SELECT FROM pg_replication_slots s JOIN pg_locks l ON l.pid = s.active_pid
 		WHERE slot_name = $1 AND confirmed_flush_lsn IS NULL AND locktype = 'transactionid' AND NOT granted)`, f.db.Name)
 }
 
-// phase is what relay_state says, "" if nothing.
+// phase returns the phase in relay_state, "" if there is none.
 func (f *firstStart) phase(t testing.TB) string {
 	t.Helper()
 	return ask[string](t, f.conn, "SELECT coalesce((SELECT phase FROM walpost.relay_state WHERE slot = $1), '')", f.db.Name)
@@ -103,8 +103,8 @@ func (f *firstStart) slots(t testing.TB) int {
 	return ask[int](t, f.conn, "SELECT count(*) FROM pg_replication_slots WHERE slot_name = $1", f.db.Name)
 }
 
-// awaitHalf waits until the rows of one topic are acked, and those of the
-// other wait for it.
+// awaitHalf waits until the rows of one topic are acked and those of the other
+// wait for their topic.
 func (f *firstStart) awaitHalf(t testing.TB, r *relay) {
 	t.Helper()
 	r.awaitUnready(t, "rows of walpost.outbox are acked")
@@ -112,8 +112,8 @@ func (f *firstStart) awaitHalf(t testing.TB, r *relay) {
 	r.awaitMetric(t, "walpost_inflight_events", oldRows)
 }
 
-// deaths are the moments at which a relay is killed. reach leads a relay to
-// one; what it returns lets the next relay go on.
+// deaths are the moments at which a relay is killed. reach brings a relay to
+// that moment, and returns a function that lets the next relay go on.
 var deaths = []struct {
 	name  string
 	reach func(t *testing.T, f *firstStart) (r *relay, next func())
@@ -134,7 +134,7 @@ var deaths = []struct {
 		r := f.launch(t)
 		f.awaitCreation(t)
 		return r, func() {
-			f.awaitCreation(t) // the next relay's: the dead one's is gone by now
+			f.awaitCreation(t) // of the next relay: that of the dead one is gone by now
 			end()
 		}
 	}, "backfilling", 0},
@@ -163,10 +163,9 @@ var deaths = []struct {
 	}, "backfilling", 1},
 }
 
-// kill -9 at each point of a first start: the next relay finishes it, and
-// nothing is lost: neither what was there, nor what was committed meanwhile,
-// nor, as soon as there is a slot, what was inserted and deleted in one
-// transaction.
+// kill -9 at each point of a first start. The next relay finishes the start, and
+// no row is lost: neither an old row, nor one that was committed meanwhile, nor,
+// once the slot exists, one that was inserted and deleted in one transaction.
 func TestFirstStartKilled(t *testing.T) {
 	t.Parallel() // mostly waiting
 	server := pgtest.Start(t, pgtest.Options{Major: pgtest.OldestMajor})
@@ -175,9 +174,9 @@ func TestFirstStartKilled(t *testing.T) {
 			f := newFirstStart(t, server, fmt.Sprintf("death_%d", i))
 			r, next := death.reach(t, f)
 			r.kill()
-			// What it was about to write is not written: it died a moment sooner.
+			// Its pending write is cancelled, as if it had died a moment earlier.
 			f.exec(t, "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE relation = 'walpost.relay_state'::regclass AND NOT granted")
-			// The server ends what it was doing for the dead one.
+			// The server ends its work for the dead relay.
 			eventually(t, "nothing is done for the dead relay", func() string {
 				if state, slots := f.phase(t), f.slots(t); state != death.state || slots != death.slots {
 					return fmt.Sprintf("state %q, %d slots", state, slots)
@@ -202,8 +201,8 @@ func TestFirstStartKilled(t *testing.T) {
 	}
 }
 
-// complete checks that every committed row has arrived, and those that were
-// committed after the first start once.
+// complete checks that every committed row has arrived, and that rows that were
+// committed after the first start arrived once.
 func (f *firstStart) complete(t *testing.T) {
 	t.Helper()
 	committed := map[string]string{}
@@ -238,9 +237,9 @@ func (f *firstStart) complete(t *testing.T) {
 	t.Logf("%d rows, %d sent again", len(committed), again)
 }
 
-// While a backfill waits for a topic it says how far it is, everywhere that
-// people look, and rows that are deleted meanwhile arrive. A second relay
-// stands by, and takes part in nothing: each row arrives once.
+// While a backfill waits for a topic, log, status and metrics show how far it
+// is. Rows that are deleted meanwhile arrive too. A second relay stands by and
+// publishes nothing: each row arrives once.
 func TestFirstStartOfTwo(t *testing.T) {
 	t.Parallel() // mostly waiting
 	f := newFirstStart(t, pgtest.Start(t, pgtest.Options{}), "two")
@@ -287,7 +286,7 @@ func TestFirstStartOfTwo(t *testing.T) {
 	f.insert(t, "after", 5)
 	f.insertAndDelete(t)
 	kafkatest.Topic(t, f.brokers, f.late, 1, nil)
-	// Between the backfill's end and the stream nobody has the slot: whoever is first leads.
+	// Between the end of the backfill and the stream the slot is free: the first relay that takes it leads.
 	eventually(t, "one leads and the other stands by", func() string {
 		if a, b := role(filling), role(other); !(a == "leader" && b == "standby" || a == "standby" && b == "leader") {
 			return fmt.Sprintf("%q and %q", a, b)
@@ -307,8 +306,8 @@ func TestFirstStartOfTwo(t *testing.T) {
 	}
 }
 
-// SIGTERM while the slot waits for others' transactions: the relay leaves at
-// once, and the server makes no slot for it later.
+// SIGTERM while the creation of the slot waits for other transactions: the relay
+// ends at once, and the server does not create the slot later.
 func TestFirstStartLeftWhileTheSlotWaits(t *testing.T) {
 	t.Parallel() // mostly waiting
 	f := newFirstStart(t, pgtest.Start(t, pgtest.Options{}), "left")
@@ -318,13 +317,13 @@ func TestFirstStartLeftWhileTheSlotWaits(t *testing.T) {
 	r.awaitUnready(t, "creating the slot waits for the end of all transactions")
 	r.stop(t)
 	if n := f.slots(t); n != 0 {
-		t.Errorf("%d slots when the relay has left", n)
+		t.Errorf("%d slots after the relay has ended", n)
 	}
 	end()
 }
 
-// A slot of another tool's, without a state: what is in it is streamed, and
-// what is in the table besides is not.
+// A slot of another tool, without a state: the events in the slot are streamed,
+// and other rows in the table are not.
 func TestSlotTakenOver(t *testing.T) {
 	t.Parallel()
 	p := newPipe(t).withSchema(t)
@@ -338,6 +337,6 @@ func TestSlotTakenOver(t *testing.T) {
 	r.stop(t)
 	p.exactlyOnce(t, topic, truth.rows(t))
 	if got := r.output(); strings.Contains(got, "backfill") {
-		t.Errorf("a backfill where there is a slot already:\n%s", got)
+		t.Errorf("a backfill although the slot exists already:\n%s", got)
 	}
 }

@@ -9,9 +9,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// Rows of many megabytes: one that its topic takes passes, one that Kafka
-// never takes stops the relay when everything before it is in Kafka, and
-// nothing behind it is confirmed.
+// Rows of many megabytes. A row that its topic takes passes. A row that Kafka
+// can never take stops the relay: everything before it is in Kafka, and nothing
+// after it is confirmed.
 func TestHugeRows(t *testing.T) {
 	t.Parallel() // mostly the servers' work
 	p := newPipe(t).withSchema(t)
@@ -27,7 +27,7 @@ func TestHugeRows(t *testing.T) {
 	p.exec(t, row("first", fresh, 1),
 		"BEGIN", row("beside the large one", fresh, 1), row("large", fresh, large), row("beside the large one", fresh, 1), "COMMIT",
 		"BEGIN", row("between", fresh, 1))
-	confirmable := ask[string](t, p.conn, "SELECT pg_current_wal_insert_lsn()::text") // others write behind it, so its commit is beyond
+	confirmable := ask[string](t, p.conn, "SELECT pg_current_wal_insert_lsn()::text") // the next commit is beyond this
 	p.exec(t, "COMMIT")
 	p.exec(t, "BEGIN", row("in its transaction, before it", fresh, 1), row("beyond", "'"+id+"'", beyond), row("behind", fresh, 1), "COMMIT")
 	end := ask[string](t, p.conn, "SELECT pg_current_wal_flush_lsn()::text")
@@ -36,10 +36,10 @@ func TestHugeRows(t *testing.T) {
 	want := refusal{code: 1, says: []string{id, "too large", "100"}}
 	want.check(t, r.exit(t), r.output())
 	again := p.launch(t, env...)
-	want.check(t, again.exit(t), again.output()) // nothing is stepped over
+	want.check(t, again.exit(t), again.output()) // the next start does not skip it
 
 	if !ask[bool](t, p.conn, "SELECT confirmed_flush_lsn > $2::pg_lsn AND confirmed_flush_lsn < $3::pg_lsn FROM pg_replication_slots WHERE slot_name = $1", p.db.Name, confirmable, end) {
-		t.Error("what is before the row is not confirmed, or what is behind it is")
+		t.Error("something before the row is not confirmed, or something after it is")
 	}
 	var types []string
 	p.each(t, topic, func(record *kgo.Record) {
@@ -49,8 +49,8 @@ func TestHugeRows(t *testing.T) {
 			t.Errorf("the large row came with %d bytes", len(record.Value))
 		}
 	})
-	// What stands before the row in its own transaction may be sent, by both
-	// runs: it is not confirmed and comes again.
+	// Earlier rows of the same transaction may be sent by both runs, because
+	// they are not confirmed.
 	head := []string{"first", "beside the large one", "large", "beside the large one", "between"}
 	if len(types) < len(head) {
 		t.Fatalf("events %q", types)
@@ -63,14 +63,14 @@ func TestHugeRows(t *testing.T) {
 	}
 }
 
-// SIGTERM in the middle of a transaction that is far larger than the budget,
-// while Kafka takes it and while it does not: the relay leaves in time with
-// exit code 0, and the next one delivers everything.
+// SIGTERM in the middle of a transaction that is far larger than the budget, while
+// Kafka takes its events and while it does not. The relay ends in time with exit
+// code 0, and the next one delivers everything.
 func TestStopInHugeTransaction(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name  string
-		topic bool // it is there from the start
+		topic bool // it exists from the start
 	}{{"while it flows", true}, {"while it is blocked", false}} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -99,7 +99,7 @@ func TestStopInHugeTransaction(t *testing.T) {
 				t.Errorf("exit %d", code)
 			}
 			if took := time.Since(begin); took > timeout+15*time.Second {
-				t.Errorf("it left after %v; the time-out is %v", took, timeout)
+				t.Errorf("it ended after %v; the time-out is %v", took, timeout)
 			}
 			if !c.topic {
 				topic = p.topic(t, "order", 2, nil)

@@ -10,9 +10,9 @@ import (
 	"walpost/internal/pgtest"
 )
 
-// An idle outbox in a busy database, and beside a busy other database, pins
-// no WAL: after every burst the slot is within 1 MB of the server's position
-// again, without a row in the outbox and without any heartbeat.
+// An idle outbox keeps no WAL, in a busy database or next to one. After every
+// burst the slot is within 1 MB of the server's position again, without a row in
+// the outbox and without a heartbeat.
 func TestIdleOutboxPinsNothing(t *testing.T) {
 	t.Parallel()
 	p := newPipe(t).withSchema(t)
@@ -28,7 +28,7 @@ func TestIdleOutboxPinsNothing(t *testing.T) {
 			execOn(t, conn, "INSERT INTO busy SELECT i, repeat('x', 300) FROM generate_series(1, 20000) i")
 			written := ask[int64](t, conn, "SELECT (pg_current_wal_insert_lsn() - $1::pg_lsn)::bigint", before)
 			if written < 5<<20 {
-				t.Fatalf("a burst of %d bytes shows nothing", written)
+				t.Fatalf("a burst of %d bytes is too small to show anything", written)
 			}
 			within(t, 20*time.Second, fmt.Sprintf("burst %d in %s: the slot is within 1 MB", burst, name), func() string {
 				r.mustRun(t)
@@ -43,7 +43,7 @@ func TestIdleOutboxPinsNothing(t *testing.T) {
 	r.stop(t)
 }
 
-// The slot is confirmed at most a second behind the acks.
+// The slot is confirmed within a second after the acks.
 func TestConfirmFollowsAcks(t *testing.T) {
 	t.Parallel()
 	p := newPipe(t).withSchema(t)
@@ -63,7 +63,7 @@ func TestConfirmFollowsAcks(t *testing.T) {
 			}
 			return ""
 		})
-		// A second, and time for a machine that is busy otherwise.
+		// A second, and some time for a busy machine.
 		if took := time.Since(acked); took > 3*time.Second {
 			t.Errorf("confirmed %v after the ack", took)
 		}

@@ -10,7 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// client is a Kafka client of the test's.
+// client is a Kafka client of the tests.
 func (p *pipe) client(t testing.TB, opts ...kgo.Opt) *kgo.Client {
 	t.Helper()
 	c, err := kgo.NewClient(append(opts, kgo.SeedBrokers(p.brokers...))...)
@@ -21,9 +21,9 @@ func (p *pipe) client(t testing.TB, opts ...kgo.Opt) *kgo.Client {
 	return c
 }
 
-// read reads all that is in a topic now, partition by partition, each in its
-// order. Where the partitions end was asked before, so what is missing is
-// missing and does not come later.
+// read returns all records that are in a topic now, by partition, each in the
+// order of its log. It asks for the end offsets first and reads up to these, so
+// a record that is missing is not one that comes later.
 func (p *pipe) read(t testing.TB, topic string) [][]*kgo.Record {
 	t.Helper()
 	var records [][]*kgo.Record
@@ -67,7 +67,7 @@ func (p *pipe) each(t testing.TB, topic string, do func(*kgo.Record)) {
 	}
 }
 
-// flat is what read returned, one partition after the other.
+// flat returns the result of read as one list, one partition after the other.
 func flat(partitions [][]*kgo.Record) []*kgo.Record {
 	var all []*kgo.Record
 	for _, records := range partitions {
@@ -76,7 +76,7 @@ func flat(partitions [][]*kgo.Record) []*kgo.Record {
 	return all
 }
 
-// size is how many records are in a topic now.
+// size returns how many records are in a topic now.
 func (p *pipe) size(t testing.TB, c *kgo.Client, topic string) int64 {
 	t.Helper()
 	var n int64
@@ -86,7 +86,7 @@ func (p *pipe) size(t testing.TB, c *kgo.Client, topic string) int64 {
 	return n
 }
 
-// ends are the partitions' end offsets.
+// ends returns the end offsets of the partitions.
 func (p *pipe) ends(t testing.TB, c *kgo.Client, topic string) []int64 {
 	t.Helper()
 	partitions := p.partitions(t, c, topic)
@@ -101,7 +101,7 @@ func (p *pipe) ends(t testing.TB, c *kgo.Client, topic string) []int64 {
 	}
 	req.Topics = append(req.Topics, asked)
 	ends := make([]int64, partitions)
-	// The client divides the request between the leaders.
+	// The client sends a part of the request to each leader.
 	for _, shard := range c.RequestSharded(t.Context(), &req) {
 		if shard.Err != nil {
 			t.Fatalf("ask for the end of topic %s: %v", topic, shard.Err)
@@ -138,20 +138,20 @@ func (p *pipe) metadata(t testing.TB, c *kgo.Client, topic string) (*kmsg.Metada
 		return nil, err
 	}
 	if len(res.Topics) != 1 {
-		return nil, errors.New("no answer for topic " + topic)
+		return nil, errors.New("ask for topic " + topic + ": the answer does not have it")
 	}
 	return &res.Topics[0], kerr.ErrorForCode(res.Topics[0].ErrorCode)
 }
 
-// absent fails the test if a topic is there.
+// absent fails the test if a topic exists.
 func (p *pipe) absent(t testing.TB, topic string) {
 	t.Helper()
 	if _, err := p.metadata(t, p.client(t), topic); !errors.Is(err, kerr.UnknownTopicOrPartition) {
-		t.Errorf("topic %s, which nobody may have created: %v", topic, err)
+		t.Errorf("topic %s exists, but must not be created: %v", topic, err)
 	}
 }
 
-// alter sets one of a topic's properties.
+// alter sets a property of a topic.
 func (p *pipe) alter(t testing.TB, topic, name, value string) {
 	t.Helper()
 	config := kmsg.NewIncrementalAlterConfigsRequestResourceConfig()
@@ -170,13 +170,14 @@ func (p *pipe) alter(t testing.TB, topic, name, value string) {
 	}
 }
 
-// javaPartition is where a Java producer puts a key.
+// javaPartition returns the partition into which a Java producer puts a key.
 func javaPartition(key []byte, partitions int) int32 {
 	r := &kgo.Record{Key: key}
 	return int32(kgo.StickyKeyPartitioner(nil).ForTopic("").Partition(r, partitions))
 }
 
-// headers are a record's, by name. Two of one name fail the test.
+// headers returns a record's headers by name. Two with the same name fail the
+// test.
 func headers(t testing.TB, r *kgo.Record) map[string]*string {
 	t.Helper()
 	m := make(map[string]*string, len(r.Headers))
@@ -189,7 +190,7 @@ func headers(t testing.TB, r *kgo.Record) map[string]*string {
 	return m
 }
 
-// text is nil for nil: null is not empty.
+// text returns nil for nil, because null is not empty.
 func text(b []byte) *string {
 	if b == nil {
 		return nil
@@ -198,7 +199,7 @@ func text(b []byte) *string {
 	return &s
 }
 
-// show is for messages.
+// show formats a value for messages.
 func show(s *string) string {
 	if s == nil {
 		return "null"

@@ -12,7 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// load commits small transactions side by side until it is stopped.
+// load commits small transactions from several writers until it is stopped.
 type load struct {
 	stopping  chan struct{}
 	writers   sync.WaitGroup
@@ -20,8 +20,8 @@ type load struct {
 	failed    atomic.Pointer[error]
 }
 
-// startLoad lets writers commit about rate transactions a second together,
-// each of one to three rows of a few keys.
+// startLoad starts writers that commit about rate transactions a second
+// together. Each has one to three rows, with few keys.
 func startLoad(t testing.TB, p *pipe, writers int, rate time.Duration) *load {
 	t.Helper()
 	l := &load{stopping: make(chan struct{})}
@@ -49,8 +49,8 @@ func startLoad(t testing.TB, p *pipe, writers int, rate time.Duration) *load {
 
 func transaction(t testing.TB, conn *pgx.Conn, writer int) error {
 	rows := 1 + rand.IntN(3)
-	// Keys are shared by the writers: the order of commits is not that of
-	// inserts.
+	// The writers share the keys, so the commit order differs from the order of
+	// the inserts.
 	_, err := conn.Exec(t.Context(), `INSERT INTO walpost.outbox (aggregatetype, aggregateid, type, payload)
 		SELECT 'order', 'key-'||(random() * 30)::int, 'loaded', jsonb_build_object('writer', $1::int) FROM generate_series(1, $2)`, writer, rows)
 	return err
@@ -67,13 +67,13 @@ func (l *load) stop(t testing.TB) int64 {
 	return l.committed.Load()
 }
 
-// awaitMore waits until a topic has some records more than it has now.
+// awaitMore waits until a topic has more records than now, by a number.
 func (p *pipe) awaitMore(t testing.TB, c *kgo.Client, topic string, more int64) {
 	t.Helper()
 	p.awaitSize(t, c, topic, p.size(t, c, topic)+more)
 }
 
-// awaitSize waits until a topic has so many records.
+// awaitSize waits until a topic has a number of records.
 func (p *pipe) awaitSize(t testing.TB, c *kgo.Client, topic string, goal int64) {
 	t.Helper()
 	eventually(t, fmt.Sprintf("topic %s has %d records", topic, goal), func() string {
@@ -84,8 +84,8 @@ func (p *pipe) awaitSize(t testing.TB, c *kgo.Client, topic string, goal int64) 
 	})
 }
 
-// exactlyOnce checks that a topic holds the rows, each once and in order,
-// and nothing else.
+// exactlyOnce checks that a topic has the rows, each once and in order, and no
+// other record.
 func (p *pipe) exactlyOnce(t testing.TB, topic string, rows []row) {
 	t.Helper()
 	if again := p.atLeastOnce(t, topic, rows); again > 0 {
@@ -93,9 +93,9 @@ func (p *pipe) exactlyOnce(t testing.TB, topic string, rows []row) {
 	}
 }
 
-// atLeastOnce checks that a topic holds the rows, first deliveries in order,
-// and that what comes again comes as a run: after it went back, it goes on
-// without a gap. It returns how many records came again.
+// atLeastOnce checks that a topic has the rows, with first deliveries in order.
+// Redeliveries must be contiguous runs: after a step back, the events follow
+// without a gap. It returns how many records are redeliveries.
 func (p *pipe) atLeastOnce(t testing.TB, topic string, rows []row) (again int) {
 	t.Helper()
 	got := p.read(t, topic)

@@ -11,7 +11,7 @@ import (
 	"walpost/internal/testenv/program"
 )
 
-// built is the folder of the binaries that the tests run.
+// built is the folder with the binaries that the tests run.
 var built string
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
@@ -27,8 +27,8 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-// binary is walpost built as the tests themselves are: with the race
-// detector when they are.
+// binary returns a walpost binary that is built like the tests: with the race
+// detector if they have it.
 var binary = sync.OnceValues(func() (string, error) {
 	if raceEnabled {
 		path := filepath.Join(built, "walpost-race")
@@ -37,7 +37,7 @@ var binary = sync.OnceValues(func() (string, error) {
 	return plainBinary()
 })
 
-// plainBinary is walpost as users build it: for what is measured.
+// plainBinary returns a walpost binary as users build it, for measurements.
 var plainBinary = sync.OnceValues(func() (string, error) {
 	path := filepath.Join(built, "walpost")
 	return path, program.BuildRelease(context.Background(), path)

@@ -12,17 +12,17 @@ import (
 	"walpost/internal/testenv/long"
 )
 
-// One huge transaction, and a topic that is not there when it comes: the
-// reader fills the byte budget and stops, and the process never needs much
-// more. Then all of it arrives.
+// One huge transaction whose topic does not exist when it comes. The reader
+// fills the byte budget and stops, and the process never needs much more memory.
+// Then everything arrives.
 func TestMemoryIsBounded(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS != "linux" {
 		t.Skip("the peak of a process's memory is read from Linux's /proc")
 	}
-	rows := long.Or(300_000, 1_000_000) // either is several budgets
+	rows := long.Or(300_000, 1_000_000) // both are several budgets
 	const budget, more = 32 << 20, 48 << 20
-	const event = 1 << 10 // the last one is let in by its size in the WAL, and counted by its size as a record
+	const event = 1 << 10 // the last event is admitted by its size in the WAL, and counted by its size as a record
 	p := newPipe(t).withSchema(t)
 	p.plain = true // the race detector multiplies memory
 	r := p.start(t)

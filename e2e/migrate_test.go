@@ -25,9 +25,8 @@ import (
 	"walpost/schema"
 )
 
-// migration runs files in their order, in one session, as a migration tool
-// does: done of them are recorded as run already. It returns what the tool
-// said.
+// migration runs files in order, in one session, as a migration tool does. The
+// first done files are recorded as run already. It returns the tool's output.
 type migration func(t *testing.T, dsn string, files []string, done int) (string, error)
 
 func TestPsqlRunsThePrintedSQL(t *testing.T) {
@@ -74,14 +73,14 @@ func TestGooseRunsThePrintedSQL(t *testing.T) {
 	})
 }
 
-// Flyway and Liquibase are fetched for releases only. What their parsers stumble
-// over, package schema checks without them.
+// Flyway and Liquibase are fetched for releases only. Package schema checks
+// without them for SQL that their parsers do not take.
 func TestFlywayRunsThePrintedSQL(t *testing.T) {
 	long.Only(t)
 	t.Parallel()
 	const version, jackson = "11.20.3", "2.19.1"
 	jars := jars(t, "flyway-"+version+"-jackson-"+jackson, func(ctx context.Context, dir string) error {
-		// Its own dependencies are drivers for all the databases there are.
+		// Its own dependencies are drivers for many databases.
 		if _, err := fetch.Jar(ctx, dir, fetch.Artifact{Group: "org.flywaydb", Name: "flyway-commandline", Version: version}); err != nil {
 			return err
 		}
@@ -93,7 +92,7 @@ func TestFlywayRunsThePrintedSQL(t *testing.T) {
 	testMigration(t, func(t *testing.T, dsn string, files []string, _ int) (string, error) {
 		db := parse(t, dsn)
 		folder := filepath.Dir(write(t, files, "V%d__walpost.sql", "")[0])
-		// With the jars that it has here, only its JSON tells what came of it.
+		// With the jars that it has here, only its JSON shows the result.
 		out, err := java(t, jars, "org.flywaydb.commandline.Main", "-url="+jdbc(db), "-user="+db.User, "-password="+db.Password,
 			"-locations=filesystem:"+folder, "-skipCheckForUpdate", "-outputType=json", "migrate")
 		if err == nil && !strings.Contains(out, `"success" : true`) {
@@ -142,9 +141,10 @@ func TestLiquibaseRunsThePrintedSQL(t *testing.T) {
 	}
 }
 
-// testMigration brings a database from version 1 of the schema to the present
-// one, with what is printed as migrations, and once more. An inbox with rows
-// fails with the statement that a person runs, and leaves nothing half-made.
+// testMigration migrates a database from version 1 of the schema to the present
+// version with the printed SQL, and then runs the migration again. An inbox with
+// rows fails with the statement that a person has to run, and leaves nothing
+// half done.
 func testMigration(t *testing.T, run migration) {
 	db := pgtest.New(t)
 	conn, err := pgx.Connect(t.Context(), db.DSN)
@@ -170,10 +170,10 @@ func testMigration(t *testing.T, run migration) {
 	execOn(t, conn, "SELECT walpost.claim('stock', 'e1')")
 	out, err := run(t, db.DSN, files, 1)
 	if err == nil || !strings.Contains(strings.Join(strings.Fields(out), " "), schema.InboxUpgrade) {
-		t.Errorf("an inbox with rows: %v, want the statement in\n%s", err, out)
+		t.Errorf("an inbox with rows: %v, want the statement in the output\n%s", err, out)
 	}
 	if version, err := catalog.Version(t.Context(), conn); err != nil || version != 1 {
-		t.Errorf("refused, and the schema is version %d, %v", version, err)
+		t.Errorf("after the refusal, the schema is version %d, %v", version, err)
 	}
 	execOn(t, conn, schema.InboxUpgrade)
 	if out, err := run(t, db.DSN, files, 1); err != nil {
@@ -184,15 +184,15 @@ func testMigration(t *testing.T, run migration) {
 		t.Errorf("after it: %v, %v", list, err)
 	}
 	if limit := ask[string](t, conn, "SELECT lock_timeout FROM public.session"); limit != "0" {
-		t.Errorf("lock_timeout is %s in the session that goes on", limit)
+		t.Errorf("lock_timeout is %s in the session afterwards", limit)
 	}
 	if ask[bool](t, conn, "SELECT walpost.claim('stock', 'e1')") {
-		t.Error("a claim of version 1 does not count any more")
+		t.Error("a claim of version 1 no longer counts")
 	}
 }
 
-// write writes each text into a file of a folder of their own, below head, into
-// which its number goes as into the file's name.
+// write writes each text to a file in a new folder, after the line head. The
+// file's number is inserted into head and into the file's name.
 func write(t *testing.T, texts []string, name, head string) []string {
 	t.Helper()
 	dir := t.TempDir()
@@ -210,22 +210,22 @@ func write(t *testing.T, texts []string, name, head string) []string {
 	return paths
 }
 
-// driver is Postgres's for Java.
+// driver is Postgres's JDBC driver.
 var driver = fetch.Artifact{Group: "org.postgresql", Name: "postgresql", Version: "42.7.8"}
 
-// jars returns the folder of a tool's jars.
+// jars returns the folder with a tool's jars.
 func jars(t *testing.T, name string, fill func(ctx context.Context, dir string) error) string {
 	t.Helper()
 	dir, err := fetch.Folder(t.Context(), name, fill)
 	if err != nil {
-		err = &need.Lack{What: name, Tried: []string{"Maven: " + err.Error()}, Ways: []string{"install Java and Maven: it is then fetched into a cache"}}
+		err = &need.Lack{What: name, Tried: []string{"Maven: " + err.Error()}, Ways: []string{"install Java and Maven: then it is fetched into a cache"}}
 	}
 	need.Met(t, err)
 	return dir
 }
 
-// java runs a class of the jars and returns what it said. The tools tell their
-// makers of each run unless they are told not to.
+// java runs a class of the jars and returns its output. It turns off the tools'
+// usage reports to their vendors.
 func java(t *testing.T, jars, class string, args ...string) (string, error) {
 	t.Helper()
 	program := "java"

@@ -14,7 +14,7 @@ import (
 	"walpost/internal/testenv/long"
 )
 
-// onEach runs a test on a server of each of these major versions.
+// onEach runs a test on a server of each given major version.
 func onEach(t *testing.T, majors []int, test func(*testing.T, *pipe)) {
 	for _, major := range majors {
 		t.Run(fmt.Sprintf("Postgres %d", major), func(t *testing.T) {
@@ -24,15 +24,15 @@ func onEach(t *testing.T, majors []int, test func(*testing.T, *pipe)) {
 	}
 }
 
-// spilling makes the server decode with so little memory that every larger
-// transaction goes through its disk.
+// spilling makes the server decode with so little memory that it spills every
+// larger transaction to disk.
 func (p *pipe) spilling(t testing.TB) {
 	t.Helper()
 	p.exec(t, "ALTER DATABASE "+p.db.Name+" SET logical_decoding_work_mem = '64kB'")
 }
 
-// mustSpill fails the test if no transaction of the slot went through the
-// server's disk: then it showed less than it should.
+// mustSpill fails the test if no transaction of the slot was spilled to disk,
+// because then the test shows too little.
 func (p *pipe) mustSpill(t testing.TB) {
 	t.Helper()
 	eventually(t, "transactions are spilled", func() string {
@@ -43,8 +43,8 @@ func (p *pipe) mustSpill(t testing.TB) {
 	})
 }
 
-// sameAsTable checks that a topic holds each row that is in the table now
-// once, and nothing else. It asks nobody how the WAL is decoded.
+// sameAsTable checks that a topic has each row of the table once, and no other
+// record. It does not depend on any decoding of the WAL.
 func (p *pipe) sameAsTable(t testing.TB, topic string) {
 	t.Helper()
 	rows, err := p.conn.Query(t.Context(), "SELECT id::text FROM walpost.outbox")
@@ -62,14 +62,14 @@ func (p *pipe) sameAsTable(t testing.TB, topic string) {
 	slices.Sort(want)
 	slices.Sort(got)
 	if !slices.Equal(got, want) {
-		t.Errorf("the topic has %d events and the table %d, or not the same", len(got), len(want))
+		t.Errorf("the topic has %d events and the table %d, or they differ", len(got), len(want))
 	}
 }
 
-// Transactions of many subtransactions, larger than the server decodes in
-// memory, arrive without what was undone of them and with everything else:
-// savepoints undone and released, nested ones, exceptions swallowed, other
-// sessions' commits in between.
+// Transactions with many subtransactions, too large for the server to decode in
+// memory, arrive without the rows that were rolled back and with all others.
+// They have savepoints that are rolled back or released, nested savepoints,
+// caught exceptions, and commits of other sessions in between.
 func TestUndoneSavepointNeverCostsItsTransaction(t *testing.T) {
 	t.Parallel()
 	onEach(t, pgtest.Majors(), func(t *testing.T, p *pipe) {
@@ -89,7 +89,7 @@ func TestUndoneSavepointNeverCostsItsTransaction(t *testing.T) {
 				execOn(t, a, "RELEASE inside", "RELEASE outside")
 			case 1:
 				execOn(t, a, "ROLLBACK TO inside", insert("kept after an undo", 5), "RELEASE outside")
-			case 2: // with the inner one released
+			case 2: // after the inner one was released
 				execOn(t, a, "RELEASE inside", "ROLLBACK TO outside")
 			}
 			execOn(t, b, insert("of another session", 3))
@@ -115,9 +115,9 @@ func TestUndoneSavepointNeverCostsItsTransaction(t *testing.T) {
 	})
 }
 
-// A prepared transaction is published when it is committed, in the order of
-// the commits and whatever happened to the relay since; one that is rolled
-// back never is.
+// A prepared transaction is published when it is committed, in commit order,
+// whatever happened to the relay meanwhile. One that is rolled back is never
+// published.
 func TestPreparedTransactions(t *testing.T) {
 	t.Parallel()
 	onEach(t, pgtest.Majors(), func(t *testing.T, p *pipe) {
@@ -145,7 +145,7 @@ func TestPreparedTransactions(t *testing.T) {
 		p.exec(t, "INSERT INTO walpost.outbox (aggregatetype, aggregateid, type) VALUES ('order', 'k', 'between')")
 		p.settle(t)
 		r.kill()
-		end("COMMIT", "first") // while nobody reads
+		end("COMMIT", "first") // while no relay runs
 		r = p.start(t)
 		end("ROLLBACK", "fourth")
 		p.settle(t)
@@ -164,8 +164,8 @@ func TestPreparedTransactions(t *testing.T) {
 	})
 }
 
-// Thousands of transactions without an event, which 14 sends all the same:
-// the slot follows within 1 MB, and events among them arrive.
+// Thousands of transactions without an event, which Postgres 14 sends too: the
+// slot follows within 1 MB, and events among them arrive.
 func TestEmptyTransactions(t *testing.T) {
 	t.Parallel()
 	onEach(t, long.Or([]int{pgtest.OldestMajor}, pgtest.Majors()), func(t *testing.T, p *pipe) {
@@ -187,16 +187,16 @@ func TestEmptyTransactions(t *testing.T) {
 		}
 		p.settle(t)
 		if n := r.metrics(t)["walpost_transactions_total"]; p.db.Major < 15 && n < bursts*transactions {
-			t.Errorf("%v transactions came: the test shows nothing", n)
+			t.Errorf("%v transactions came, so the test shows nothing", n)
 		}
 		r.stop(t)
 		p.exactlyOnce(t, topic, truth.rows(t))
 	})
 }
 
-// A publication that publishes everything of two tables, and messages in the
-// WAL: inserts into the outbox are events and nothing else is, rows included
-// that are gone again when the transaction ends.
+// A publication that publishes all operations on two tables, and messages in the
+// WAL. Only inserts into the outbox are events, even if the row is gone again
+// when the transaction ends.
 func TestOtherChangesInTheStream(t *testing.T) {
 	t.Parallel()
 	onEach(t, pgtest.Majors(), func(t *testing.T, p *pipe) {

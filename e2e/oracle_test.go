@@ -9,25 +9,25 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// oracle is a second slot on the same WAL, read by SQL and never advanced:
-// it tells in which order rows were committed, and where. Its bytes are read
-// by pglogrepl, which walpost does not use for that.
+// oracle is a second slot on the same WAL, read with SQL and never advanced. It
+// has the order of the committed rows and their LSNs. The messages are parsed by
+// pglogrepl, not by walpost's decoder.
 type oracle struct {
-	conn *pgx.Conn // in UTC, for times are text here
+	conn *pgx.Conn // in UTC, because times are text here
 	slot string
-	only string // schema.table: rows of others are none; empty: there are no others
+	only string // schema.table: rows of other tables are ignored; empty: there are no other tables
 }
 
 // row is one committed outbox row.
 type row struct {
-	lsn       uint64 // where its commit record starts
+	lsn       uint64 // start of its commit record
 	index     int    // its number in its transaction
 	committed time.Time
 	values    map[string]*string // by column; nil is NULL
 }
 
-// newOracle makes the slot; rows inserted from now on are in it. The
-// publication has to be there.
+// newOracle creates the slot. Rows that are inserted from now on are in it. The
+// publication must exist.
 func newOracle(t testing.TB, p *pipe) *oracle {
 	t.Helper()
 	o := &oracle{conn: p.connect(t), slot: p.db.Name + "_oracle"}
@@ -35,7 +35,7 @@ func newOracle(t testing.TB, p *pipe) *oracle {
 	return o
 }
 
-// rows are all rows since the oracle was made, in the order of their commits.
+// rows returns all rows since the slot was created, in commit order.
 func (o *oracle) rows(t testing.TB) []row {
 	t.Helper()
 	messages, err := o.conn.Query(t.Context(),
@@ -86,7 +86,7 @@ func values(relation *pglogrepl.RelationMessage, tuple *pglogrepl.TupleData) map
 	return m
 }
 
-// get is a column's text, "" for NULL.
+// get returns a column's text, "" for NULL.
 func (r row) get(column string) string {
 	if v := r.values[column]; v != nil {
 		return *v
@@ -94,10 +94,11 @@ func (r row) get(column string) string {
 	return ""
 }
 
-// sequence is the row's ce_sequence on timeline 1, on which a new server is.
+// sequence returns the row's ce_sequence. The server is new, so it is on
+// timeline 1.
 func (r row) sequence() string { return fmt.Sprintf("00000001-%016X-%08X", r.lsn, r.index) }
 
-// instant is a timestamptz of a session in UTC as walpost writes it.
+// instant returns a timestamptz of a session in UTC in walpost's format.
 func instant(t testing.TB, text string) string {
 	t.Helper()
 	at, err := time.Parse("2006-01-02 15:04:05.999999-07", text)

@@ -11,8 +11,8 @@ import (
 	"walpost/internal/pgtest"
 )
 
-// SIGTERM while Kafka is down: exit 0 once the time-out has passed, and what
-// was not acked stays in the slot.
+// SIGTERM while Kafka is down: the relay exits with 0 after the time-out, and
+// events that were not acked stay in the slot.
 func TestStopDuringKafkaOutage(t *testing.T) {
 	t.Parallel() // mostly waiting
 	kafka := kafkatest.Start(t, kafkatest.Options{})
@@ -26,7 +26,7 @@ func TestStopDuringKafkaOutage(t *testing.T) {
 	if err := kafka.Kill(1); err != nil {
 		t.Fatal(err)
 	}
-	// While events wait for an ack the relay says so.
+	// The relay reports that events wait for an ack.
 	eventually(t, "unready while events wait", func() string {
 		status, _, err := r.get("/readyz")
 		if err != nil || status != http.StatusServiceUnavailable {
@@ -42,9 +42,9 @@ func TestStopDuringKafkaOutage(t *testing.T) {
 	begin := time.Now()
 	r.stop(t)
 	if took := time.Since(begin); took < timeout-time.Second/2 {
-		t.Errorf("it left after %v, with unacked events and a time-out of %v", took, timeout)
+		t.Errorf("it ended after %v, with unacked events and a time-out of %v", took, timeout)
 	} else if took > timeout+20*time.Second {
-		t.Errorf("it left after %v; the time-out is %v", took, timeout)
+		t.Errorf("it ended after %v; the time-out is %v", took, timeout)
 	}
 
 	if err := kafka.StartNode(t.Context(), 1); err != nil {
@@ -57,17 +57,17 @@ func TestStopDuringKafkaOutage(t *testing.T) {
 	t.Logf("%d rows, %d sent again", len(rows), p.atLeastOnce(t, topic, rows))
 }
 
-// A second signal leaves at once, whatever the time-out.
+// A second signal ends the relay at once, whatever the time-out is.
 func TestSecondSignal(t *testing.T) {
 	t.Parallel()
-	p := newPipe(t).withSchema(t) // and no topic: the event cannot be acked
+	p := newPipe(t).withSchema(t) // without a topic the event cannot be acked
 	r := p.start(t, "WALPOST_RELAY_SHUTDOWN_TIMEOUT=10m")
 	truth := newOracle(t, p)
 	p.exec(t, "INSERT INTO walpost.outbox (aggregatetype, type) VALUES ('order', 'waits')")
 	r.awaitMetric(t, "walpost_inflight_events", 1)
 	r.signal(t, syscall.SIGTERM)
 	eventually(t, "it leaves at a second signal", func() string {
-		// Signals that come at once may count as one, so there are more.
+		// Signals that come together may count as one, so the test sends more.
 		if r.Signal(syscall.SIGINT) != nil {
 			return ""
 		}
@@ -84,8 +84,8 @@ func TestSecondSignal(t *testing.T) {
 	p.exactlyOnce(t, topic, truth.rows(t))
 }
 
-// An outage in which the relay is killed and comes back: everything arrives
-// by itself when the broker does.
+// The relay is killed and started again during an outage. Everything arrives by
+// itself when the broker is back.
 func TestKafkaOutage(t *testing.T) {
 	t.Parallel() // mostly waiting
 	kafka := kafkatest.Start(t, kafkatest.Options{})
@@ -120,8 +120,8 @@ func TestKafkaOutage(t *testing.T) {
 	t.Logf("%d rows, %d sent again", len(rows), p.atLeastOnce(t, topic, rows))
 }
 
-// A stop of Postgres is not held up, Kafka down or not, and the relay goes
-// on by itself when the server is back.
+// The relay does not hold up a shutdown of Postgres, whether Kafka is down or
+// not, and goes on by itself when the server is back.
 func TestPostgresRestart(t *testing.T) {
 	t.Parallel() // mostly waiting
 	server := pgtest.Start(t, pgtest.Options{})
@@ -138,7 +138,7 @@ func TestPostgresRestart(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	if err := server.Stop(ctx, pgtest.Fast); err != nil {
-		t.Fatalf("the relay holds up the server's stop: %v", err)
+		t.Fatalf("the relay holds up the server's shutdown: %v", err)
 	}
 	r.awaitUnready(t, "")
 	if err := server.Start(t.Context()); err != nil {
@@ -153,7 +153,7 @@ func TestPostgresRestart(t *testing.T) {
 	p.atLeastOnce(t, topic, truth.rows(t))
 }
 
-// What waits for a server leaves at once when it is told to.
+// A relay that waits for a server ends at once on SIGTERM.
 func TestStopWhileWaiting(t *testing.T) {
 	t.Parallel()
 	for name, env := range map[string][]string{

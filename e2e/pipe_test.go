@@ -19,13 +19,13 @@ import (
 	"walpost/internal/testenv/child"
 )
 
-// pipe is one test's database, topics and configuration. Its slot has the
-// database's name, which no other database of the server has.
+// pipe has the database, topics and configuration of one test. The slot has the
+// name of the database, which is unique on the server.
 type pipe struct {
 	db      *pgtest.DB
 	conn    *pgx.Conn // the test's own session, in UTC
 	brokers []string
-	prefix  string // what its topics' names start with
+	prefix  string // of its topics' names
 	home    *child.Home
 	env     map[string]string
 	plain   bool // run the binary without the race detector
@@ -37,8 +37,8 @@ func newPipe(t *testing.T) *pipe {
 	return pipeOn(t, pgtest.New(t), kafkatest.Brokers(t))
 }
 
-// pipeOn makes a pipe between a database and brokers. Topics are the test's
-// to create: topic.
+// pipeOn makes a pipe between a database and brokers. The test creates the
+// topics with topic.
 func pipeOn(t *testing.T, db *pgtest.DB, brokers []string) *pipe {
 	t.Helper()
 	home, err := child.NewHome("walpost-e2e-", nil)
@@ -57,16 +57,16 @@ func pipeOn(t *testing.T, db *pgtest.DB, brokers []string) *pipe {
 		"WALPOST_POSTGRES_SLOT":           db.Name,
 		"WALPOST_OUTBOX_TOPIC":            p.prefix + ".{aggregatetype}",
 		"WALPOST_KAFKA_BOOTSTRAP_SERVERS": strings.Join(brokers, ","),
-		// A race ends the process with 66, whatever else it was doing; without
-		// a race its end is not delayed, as it is by default.
+		// A race makes the process exit with 66. Without a race its end is not
+		// delayed, as it would be by default.
 		"GORACE": "halt_on_error=1 atexit_sleep_ms=0",
 	}
 	p.conn = p.connect(t)
 	return p
 }
 
-// unchecked takes the constraints off the outbox, as one is that walpost did
-// not create: for rows that cannot be published.
+// unchecked drops the constraints of the outbox, for rows that cannot be
+// published. An outbox that walpost did not create has no such constraints.
 func (p *pipe) unchecked(t testing.TB) {
 	t.Helper()
 	p.exec(t, "ALTER TABLE walpost.outbox DROP CONSTRAINT walpost_headers, DROP CONSTRAINT walpost_aggregatetype")
@@ -79,7 +79,7 @@ func (p *pipe) withSchema(t testing.TB, args ...string) *pipe {
 	return p
 }
 
-// topic creates a topic of the test's and returns its name.
+// topic creates a topic of the test and returns its name.
 func (p *pipe) topic(t testing.TB, aggregate string, partitions int32, config map[string]string) string {
 	t.Helper()
 	name := p.prefix + "." + aggregate
@@ -122,8 +122,8 @@ func ask[T any](t testing.TB, conn *pgx.Conn, sql string, args ...any) T {
 	return value
 }
 
-// settle waits until everything that is committed now is confirmed: by
-// walpost's own promise, until all of it is in Kafka.
+// settle waits until everything that is committed now is confirmed. walpost
+// promises that all of it is in Kafka then.
 func (p *pipe) settle(t testing.TB) {
 	t.Helper()
 	end := ask[string](t, p.conn, "SELECT pg_current_wal_flush_lsn()::text")
@@ -133,9 +133,9 @@ func (p *pipe) settle(t testing.TB) {
 	})
 }
 
-// awaitReport waits until the relay has told Postgres how far it is, knowing
-// everything that is committed now: a relay that confirms too much has done
-// it by then.
+// awaitReport waits until the relay has sent a status after it received
+// everything that is committed now. A relay that confirms too much has done it by
+// then.
 func (p *pipe) awaitReport(t testing.TB) {
 	t.Helper()
 	const query = `SELECT coalesce((SELECT r.sent_lsn >= $2::pg_lsn AND r.reply_time > $3 FROM pg_replication_slots s
@@ -147,7 +147,7 @@ func (p *pipe) awaitReport(t testing.TB) {
 		switch {
 		case !ask[bool](t, p.conn, query, p.db.Name, end, sent):
 			return "no report yet"
-		case sent.IsZero(): // everything was sent to it: the next report counts
+		case sent.IsZero(): // everything was sent to it, so the next status counts
 			sent = now
 			return "all is sent"
 		}
@@ -155,8 +155,8 @@ func (p *pipe) awaitReport(t testing.TB) {
 	})
 }
 
-// environment is the whole environment of a walpost process, more of it
-// being "NAME=value" and winning.
+// environment returns the whole environment of a walpost process. more has
+// entries "NAME=value", which override others.
 func (p *pipe) environment(more []string) []string {
 	var env []string
 	for name, value := range p.env {
@@ -178,7 +178,7 @@ func (p *pipe) program(t testing.TB) string {
 	return path
 }
 
-// result is what a command left behind.
+// result is the result of a command.
 type result struct {
 	stdout, stderr string
 	code           int
@@ -208,7 +208,7 @@ func (p *pipe) mustCLI(t testing.TB, args ...string) string {
 	return r.stdout
 }
 
-// as is the database's address for another role.
+// as returns the database's address for another role.
 func (p *pipe) as(t testing.TB, role, password string) string {
 	t.Helper()
 	u, err := url.Parse(p.db.DSN)
@@ -219,7 +219,7 @@ func (p *pipe) as(t testing.TB, role, password string) string {
 	return u.String()
 }
 
-// elsewhere is the address of another database of the same server.
+// elsewhere returns the address of another database of the same server.
 func (p *pipe) elsewhere(t testing.TB, database string) string {
 	t.Helper()
 	u, err := url.Parse(p.db.DSN)
@@ -230,8 +230,8 @@ func (p *pipe) elsewhere(t testing.TB, database string) string {
 	return u.String()
 }
 
-// superuser runs a statement on a session of its own: for a test's cleanup,
-// when the test's context and sessions are gone.
+// superuser runs a statement in a session of its own, for a test's cleanup, when
+// the test's context and sessions are gone.
 func (p *pipe) superuser(ctx context.Context, sql string) (pgconn.CommandTag, error) {
 	conn, err := pgx.Connect(ctx, p.db.DSN)
 	if err != nil {

@@ -15,8 +15,7 @@ import (
 	"walpost/internal/pgtest"
 )
 
-// A standby is waited for until it is promoted: nothing is made on it, and
-// nothing can be.
+// walpost waits for a standby until it is promoted, and creates nothing on it.
 func TestStandbyServer(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Start(t, pgtest.Options{})
@@ -42,7 +41,7 @@ func TestStandbyServer(t *testing.T) {
 	p.untouched(t)
 	applied := p.cli(t, nil, "schema", "apply")
 	refusal{code: 1, says: []string{"this server is a standby: connect to its primary"}}.check(t, applied.code, applied.stderr)
-	tailed := p.cli(t, nil, "tail") // nobody wants to wait for that at a screen
+	tailed := p.cli(t, nil, "tail") // does not wait, because a person is waiting for it
 	refusal{code: 1, says: []string{"the server is a standby; connect to its primary"}}.check(t, tailed.code, tailed.stderr)
 	created := p.cli(t, nil, "slot", "create")
 	refusal{code: 1, says: []string{"the server is a standby; connect to its primary"}}.check(t, created.code, created.stderr)
@@ -56,8 +55,8 @@ func TestStandbyServer(t *testing.T) {
 	r.stop(t)
 }
 
-// A server that is starting says so, in its own words and code, and is
-// waited for.
+// walpost waits for a server that is starting, and shows the server's own
+// message.
 func TestStartingServer(t *testing.T) {
 	t.Parallel()
 	p := newPipe(t).withSchema(t)
@@ -72,8 +71,8 @@ func TestStartingServer(t *testing.T) {
 	r.stop(t)
 }
 
-// startingServer is a server that refuses every session as one that recovers
-// does, until it is up: then it carries to the real one.
+// startingServer is a server that refuses every session, as a server in recovery
+// does. Once it is up, it passes sessions on to the real server.
 type startingServer struct {
 	net.Listener
 	up atomic.Bool
@@ -127,7 +126,7 @@ func (s *startingServer) serve(conn net.Conn, real string) {
 			continue
 		}
 		backend.Send(&pgproto3.ErrorResponse{Severity: "FATAL", SeverityUnlocalized: "FATAL", Code: "57P03", Message: "the database system is starting up"})
-		_ = backend.Flush() // a client that has gone does not wait for it
+		_ = backend.Flush() // the client may have disconnected
 		return
 	}
 }

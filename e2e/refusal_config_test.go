@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// A configuration that cannot work: exit code 2, and a message that says
-// where it stands and what would be right.
+// A configuration that cannot work: exit code 2, and a message that says where
+// the error is and what would be right.
 func TestRefusesConfiguration(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -162,7 +162,7 @@ func TestRefusesConfiguration(t *testing.T) {
 	}
 }
 
-// An address that is taken is nothing that a restart cures.
+// A restart does not cure an address that is in use.
 func TestRefusesTakenAddress(t *testing.T) {
 	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
@@ -176,7 +176,7 @@ func TestRefusesTakenAddress(t *testing.T) {
 	p.untouched(t)
 }
 
-// Secrets are for the servers they are for.
+// A secret is sent only to the server that it belongs to.
 func TestConfigPrintMasksSecrets(t *testing.T) {
 	p := newPipe(t)
 	file := filepath.Join(p.home.Dir(), "password")

@@ -10,7 +10,7 @@ import (
 	"walpost/internal/pgtest"
 )
 
-// What only a person can cure ends the start, with exit code 1.
+// A problem that only a person can cure ends the start with exit code 1.
 func TestRefusesToStart(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -119,9 +119,9 @@ func TestRefusesToStart(t *testing.T) {
 	}
 }
 
-// A slot of the name that belongs to another database of the server, as the
-// usual name does when two databases have a walpost. While the other one
-// streams it, this is no relay to stand by behind.
+// The slot of that name belongs to another database of the server, as happens
+// with the default name if two databases have a walpost. A relay must not stand
+// by behind the other database's relay.
 func TestRefusesSlotOfAnotherDatabase(t *testing.T) {
 	t.Parallel()
 	p, other := newPipe(t).withSchema(t), newPipe(t).withSchema(t)
@@ -137,13 +137,13 @@ func TestRefusesSlotOfAnotherDatabase(t *testing.T) {
 	r.stop(t)
 }
 
-// A slot of the name that is none of walpost's kind.
+// A slot of that name of a kind that walpost cannot use.
 func TestRefusesForeignSlot(t *testing.T) {
 	t.Parallel()
 	p := newPipe(t).withSchema(t)
 	p.exec(t, "SELECT pg_create_physical_replication_slot('"+p.db.Name+"')")
 	t.Cleanup(func() {
-		// It belongs to no database, so it does not go with the test's.
+		// It belongs to no database, so it is not dropped with the test's.
 		ctx := context.Background()
 		if _, err := p.superuser(ctx, "SELECT pg_drop_replication_slot('"+p.db.Name+"')"); err != nil {
 			t.Error(err)
@@ -152,7 +152,7 @@ func TestRefusesForeignSlot(t *testing.T) {
 	p.refuses(t, refusal{code: 1, says: []string{p.db.Name, "physical"}})
 }
 
-// Faults of a whole server: its own one.
+// Problems of a whole server. The test has its own server.
 func TestRefusesServer(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Start(t, pgtest.Options{
@@ -198,7 +198,7 @@ func TestRefusesServer(t *testing.T) {
 		if r := p.cli(t, nil, "slot", "show"); r.code != 1 || !strings.Contains(r.stderr, "does not exist, and no relay has begun with it") {
 			t.Errorf("slot show: exit %d\n%s%s", r.code, r.stdout, r.stderr)
 		}
-		// What an earlier first start recorded, this one does not take back.
+		// This start does not remove the record of an earlier first start.
 		p.exec(t, "INSERT INTO walpost.relay_state (slot, phase) VALUES ('shop', 'backfilling')")
 		r := p.launch(t)
 		refusal{code: 1, says: []string{"max_replication_slots"}}.check(t, r.exit(t), r.output())
@@ -227,9 +227,9 @@ func TestRefusesServer(t *testing.T) {
 	})
 }
 
-// privileges takes single rights from a role that has what schema apply
-// gives. The verdict is the same where the server, which has no TLS, is asked
-// for it first, and doctor's.
+// privileges takes single rights from a role that has the grants of schema
+// apply. The result is the same if TLS is tried first, which the server does not
+// have, and doctor reports the same.
 func privileges(t *testing.T, p *pipe) {
 	p.withSchema(t, "--relay-role", "relay")
 	p.exec(t, "CREATE ROLE outsider LOGIN REPLICATION PASSWORD 'hidden-word'")

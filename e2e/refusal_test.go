@@ -9,17 +9,17 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// refusal is how walpost refuses to work: an exit code, and a message that
-// names the object, the cause and the cure.
+// refusal is the expected end of a run: an exit code, and a message that names
+// the object, the cause and the cure.
 type refusal struct {
 	code int
-	says []string // whatever the case
+	says []string // parts of the message, in upper or lower case
 }
 
-// ended is the last line of a relay's log.
+// ended matches the last line of a relay's log.
 var ended = regexp.MustCompile(`msg="walpost ends" reason=([a-z_]+) err=[^\n]*\n$`)
 
-// check looks at what a run printed at its end.
+// check checks the exit code of a run and its output.
 func (want refusal) check(t testing.TB, code int, printed string) {
 	t.Helper()
 	if code != want.code {
@@ -27,7 +27,7 @@ func (want refusal) check(t testing.TB, code int, printed string) {
 	}
 	for _, part := range want.says {
 		if !strings.Contains(strings.ToLower(printed), strings.ToLower(part)) {
-			t.Errorf("it does not say %q", part)
+			t.Errorf("the output has no %q", part)
 		}
 	}
 	if ends := ended.FindStringSubmatch(printed); want.code == 1 && strings.Contains(printed, "walpost ends") && (ends == nil || ends[1] == "unexpected") {
@@ -48,8 +48,8 @@ func noSecret(t testing.TB, text string) {
 	}
 }
 
-// refuses runs the relay and expects it to refuse to work before it has made
-// or changed anything: a slot, a state, a publication or a topic.
+// refuses runs the relay and expects it to end before it has created or changed
+// a slot, a state, a publication or a topic.
 func (p *pipe) refuses(t *testing.T, want refusal, env ...string) {
 	t.Helper()
 	objects := func() string {
@@ -60,20 +60,20 @@ func (p *pipe) refuses(t *testing.T, want refusal, env ...string) {
 	r := p.launch(t, env...)
 	want.check(t, r.exit(t), r.output())
 	if now := objects(); now != there {
-		t.Errorf("there was %q, and now there is %q", there, now)
+		t.Errorf("before the run there was %q, and now there is %q", there, now)
 	}
 	if !strings.HasPrefix(there, "slot ") && !strings.Contains(there, ", slot ") {
 		p.untouched(t)
 	}
 	if now := p.recorded(t); now != recorded {
-		t.Errorf("recorded was %q, and now %q is", recorded, now)
+		t.Errorf("the recorded state was %q, and is %q now", recorded, now)
 	}
 	if now := p.topics(t); !slices.Equal(now, topics) {
-		t.Errorf("the topics were %q and are %q", topics, now)
+		t.Errorf("the topics were %q, and are %q now", topics, now)
 	}
 }
 
-// recorded are the rows of walpost.relay_state, "" where there is no such table.
+// recorded returns the rows of walpost.relay_state, "" if there is no such table.
 func (p *pipe) recorded(t testing.TB) string {
 	t.Helper()
 	if !ask[bool](t, p.conn, "SELECT to_regclass('walpost.relay_state') IS NOT NULL") {
@@ -82,7 +82,7 @@ func (p *pipe) recorded(t testing.TB) string {
 	return ask[string](t, p.conn, "SELECT coalesce(string_agg(s::text, ' ' ORDER BY slot), '') FROM walpost.relay_state s")
 }
 
-// topics are the names of the test's topics that are there.
+// topics returns the names of the test's topics that exist.
 func (p *pipe) topics(t testing.TB) []string {
 	t.Helper()
 	req := kmsg.NewPtrMetadataRequest()
@@ -101,15 +101,15 @@ func (p *pipe) topics(t testing.TB) []string {
 	return names
 }
 
-// untouched fails the test if a slot or a state of it was made.
+// untouched fails the test if a slot or its state was created.
 func (p *pipe) untouched(t *testing.T) {
 	t.Helper()
 	if n := ask[int](t, p.conn, "SELECT count(*) FROM pg_replication_slots WHERE slot_name = $1", p.db.Name); n != 0 {
-		t.Errorf("slot %s was made", p.db.Name)
+		t.Errorf("slot %s was created", p.db.Name)
 	}
 	if there := ask[bool](t, p.conn, "SELECT to_regclass('walpost.relay_state') IS NOT NULL"); there {
 		if n := ask[int](t, p.conn, "SELECT count(*) FROM walpost.relay_state"); n != 0 {
-			t.Error("a row of walpost.relay_state was made")
+			t.Error("a row of walpost.relay_state was created")
 		}
 	}
 }

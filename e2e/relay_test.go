@@ -21,7 +21,7 @@ import (
 // relay is a running `walpost run`.
 type relay struct{ *program.Relay }
 
-// launch starts `walpost run` and does not wait for anything.
+// launch starts `walpost run` and does not wait.
 func (p *pipe) launch(t testing.TB, env ...string) *relay {
 	t.Helper()
 	log, err := os.CreateTemp(p.home.Dir(), "relay-*.log")
@@ -46,8 +46,8 @@ func (p *pipe) start(t testing.TB, env ...string) *relay {
 	return r
 }
 
-// inspect ends the test's last look at a relay: whatever a test is about, no
-// relay may have panicked or raced.
+// inspect checks the output of a relay at the end of each test: it must not have
+// panicked or raced.
 func (r *relay) inspect(t testing.TB) {
 	r.Kill()
 	text := r.output()
@@ -67,10 +67,10 @@ func noTrace(t testing.TB, text string) {
 	}
 }
 
-// output is what it printed so far.
+// output returns the relay's output so far.
 func (r *relay) output() string { return child.Tail(r.Log) }
 
-// get asks the admin server.
+// get sends a request to the admin server.
 func (r *relay) get(path string) (status int, body string, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
@@ -81,7 +81,7 @@ func (r *relay) get(path string) (status int, body string, err error) {
 	return res.StatusCode, body, nil
 }
 
-// readiness is the body of /readyz.
+// readiness returns the status and the body of /readyz.
 type readiness struct{ Role, Reason string }
 
 func (r *relay) readiness() (status int, body readiness, err error) {
@@ -95,7 +95,7 @@ func (r *relay) readiness() (status int, body readiness, err error) {
 	return status, body, nil
 }
 
-// awaitReady waits until it is ready, in a role.
+// awaitReady waits until the relay is ready in a role.
 func (r *relay) awaitReady(t testing.TB, role string) {
 	t.Helper()
 	eventually(t, "ready as "+role, func() string {
@@ -108,18 +108,19 @@ func (r *relay) awaitReady(t testing.TB, role string) {
 	})
 }
 
-// code is what /readyz may say of a reason.
+// code matches a reason on /readyz.
 var code = regexp.MustCompile(`^[a-z]+(_[a-z]+)*$`)
 
-// awaitUnready waits until it is not ready, for a reason whose text contains
-// another, whatever its case. The text is in /api/status; /readyz has a code.
+// awaitUnready waits until the relay is not ready, for a reason whose text
+// contains another text, in upper or lower case. The text is in /api/status;
+// /readyz has a code.
 func (r *relay) awaitUnready(t testing.TB, text string) {
 	t.Helper()
 	eventually(t, "unready because of "+text, func() string {
 		r.mustRun(t)
 		status, body, err := r.readiness()
 		if err == nil && status == http.StatusServiceUnavailable && !code.MatchString(body.Reason) {
-			t.Fatalf("/readyz says %q, which is no code", body.Reason)
+			t.Fatalf("/readyz has the reason %q, which is not a code", body.Reason)
 		}
 		reason, err := r.reason()
 		if err == nil && status == http.StatusServiceUnavailable && strings.Contains(strings.ToLower(reason), strings.ToLower(text)) {
@@ -129,7 +130,7 @@ func (r *relay) awaitUnready(t testing.TB, text string) {
 	})
 }
 
-// awaitCode waits until /readyz gives a code.
+// awaitCode waits until /readyz has a code.
 func (r *relay) awaitCode(t testing.TB, code string) {
 	t.Helper()
 	eventually(t, "unready with "+code, func() string {
@@ -142,7 +143,7 @@ func (r *relay) awaitCode(t testing.TB, code string) {
 	})
 }
 
-// reason is the text that /api/status has of why it is not ready.
+// reason returns the text on /api/status that says why the relay is not ready.
 func (r *relay) reason() (string, error) {
 	_, text, err := r.get("/api/status")
 	if err != nil {
@@ -155,7 +156,7 @@ func (r *relay) reason() (string, error) {
 	return s.Reason, nil
 }
 
-// awaitOutput waits until it has printed something.
+// awaitOutput waits until the relay has printed a text.
 func (r *relay) awaitOutput(t testing.TB, parts ...string) {
 	t.Helper()
 	eventually(t, "it prints "+strings.Join(parts, ", "), func() string {
@@ -184,7 +185,8 @@ func (r *relay) signal(t testing.TB, signal syscall.Signal) {
 	}
 }
 
-// exit waits until it has ended and returns its exit code; -1: a signal.
+// exit waits until the relay has ended and returns its exit code; -1: a signal
+// ended it.
 func (r *relay) exit(t testing.TB) int {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -204,7 +206,7 @@ func (r *relay) exit(t testing.TB) int {
 	}
 }
 
-// stop asks it to leave, which must be a clean stop.
+// stop stops the relay by SIGTERM. The stop must be clean.
 func (r *relay) stop(t testing.TB) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -214,5 +216,5 @@ func (r *relay) stop(t testing.TB) {
 	}
 }
 
-// kill is kill -9.
+// kill ends the relay by SIGKILL.
 func (r *relay) kill() { r.Kill() }

@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// Passwords and certificates are rotated under a relay that runs, in every
-// place where they can stand. Between the change at a server and the one in
-// the file it is refused, which it waits out and tells of.
+// Passwords and certificates are rotated while a relay runs, in every place
+// where they can be configured. Between the change on a server and the change of
+// the file, the relay's login is refused: it waits and reports that.
 func TestRotation(t *testing.T) {
 	t.Parallel() // mostly waiting
 	l := newLogin(t, "rotated")
@@ -38,14 +38,14 @@ func TestRotation(t *testing.T) {
 		l.exec(t, "INSERT INTO walpost.outbox (aggregatetype, aggregateid, type) SELECT 'order', 'k'||i, 'x' FROM generate_series(1, 100) i")
 		l.settle(t)
 	}
-	// cut ends the relay's sessions with Postgres. Kafka ends its own: sessionLifetime.
+	// cut ends the relay's sessions with Postgres. Kafka ends sessions by itself, see sessionLifetime.
 	cut := func() {
 		t.Helper()
 		l.exec(t, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'rotated'")
 	}
 	flows()
 
-	// Files of their own: nothing is to be done but to write them.
+	// Secrets in files of their own: writing the file is enough.
 	l.exec(t, "ALTER ROLE rotated PASSWORD 'hidden-word-2'")
 	cut()
 	r.awaitUnready(t, "password authentication failed")
@@ -58,7 +58,7 @@ func TestRotation(t *testing.T) {
 	put("word", "hidden-word-2")
 	flows()
 
-	// A certificate is the one of its file, from the next connection on.
+	// A new certificate file is used from the next connection on.
 	before := l.shown(t)
 	renewed := l.certificate(t, "rotated") // in the same files
 	if renewed != l.files {
@@ -73,7 +73,7 @@ func TestRotation(t *testing.T) {
 	})
 	flows()
 
-	// The configuration's own file, on SIGHUP; a password file for Postgres.
+	// The configuration file is read on SIGHUP. A password file is for Postgres.
 	pgpass := l.home.Path("pgpass")
 	put("pgpass", "*:*:*:*:hidden-word-2\n")
 	file("  sasl.password: hidden-word-3", "postgres:\n  url: "+l.url("rotated")+"&passfile="+pgpass, "relay:\n  shutdown_timeout: 7s", "log:\n  level: debug")
@@ -84,7 +84,7 @@ func TestRotation(t *testing.T) {
 	cut()
 	flows()
 
-	// One that is wrong changes nothing.
+	// A wrong file changes nothing.
 	put("walpost.yaml", "kafka:\n  sasl.pasword: hidden-word-4\n")
 	r.signal(t, syscall.SIGHUP)
 	r.awaitOutput(t, "walpost.yaml:2:3", "did you mean kafka.sasl.password?")
@@ -102,8 +102,8 @@ func TestRotation(t *testing.T) {
 	l.exactlyOnce(t, orders, truth.rows(t))
 }
 
-// keepBusy inserts row by row until something holds: logins are made anew
-// only while something is sent.
+// keepBusy inserts one row at a time until a condition holds. walpost logs in
+// again only while it sends events.
 func (l *login) keepBusy(t *testing.T, holds func() bool) {
 	t.Helper()
 	eventually(t, "what is waited for while rows come", func() string {
@@ -115,8 +115,8 @@ func (l *login) keepBusy(t *testing.T, holds func() bool) {
 	})
 }
 
-// shown is the serial number of the certificate that the relay's stream
-// shows to Postgres, "" while there is none.
+// shown returns the serial number of the certificate that the relay's stream
+// presents to Postgres, "" while there is no stream.
 func (l *login) shown(t *testing.T) string {
 	t.Helper()
 	return ask[string](t, l.conn, `SELECT coalesce((SELECT s.client_serial::text FROM pg_stat_ssl s JOIN pg_replication_slots r ON r.active_pid = s.pid

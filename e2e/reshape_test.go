@@ -7,18 +7,18 @@ import (
 	"testing"
 )
 
-// reshape is one change of the outbox that leaves it an outbox.
+// reshape is a change of the table after which it is still an outbox.
 type reshape struct {
 	sql     string
-	alone   bool   // it cannot stand in a transaction
-	payload string // what a payload is from then on, %d being the row's number; empty: as before
-	value   string // the record's value of it
-	content string // and its content-type
+	alone   bool   // it cannot run in a transaction
+	payload string // the payload from then on, with %d for the row's number; empty: as before
+	value   string // the record's value for it
+	content string // and the record's content-type
 }
 
 const jsonContent, textContent, bytesContent = "application/json", "text/plain", "application/octet-stream"
 
-// reshapes are what people do to tables, one after the other.
+// reshapes are changes that people make to tables, one after the other.
 var reshapes = []reshape{
 	{payload: `'{"n":%d}'`, value: `{"n":%d}`, content: jsonContent},
 	{sql: "ADD note text DEFAULT 'x', ADD stamp timestamptz DEFAULT clock_timestamp()"}, // the second one rewrites the table
@@ -34,16 +34,16 @@ var reshapes = []reshape{
 	{sql: "ALTER payload SET STORAGE EXTERNAL, SET (fillfactor = 50), REPLICA IDENTITY FULL"},
 	{sql: "VACUUM FULL outbox", alone: true},
 	{sql: "DROP headers, DROP created_at"},
-	{sql: "ADD created_at timestamptz DEFAULT now(), ADD headers jsonb, ADD PRIMARY KEY (id)"}, // at other places
+	{sql: "ADD created_at timestamptz DEFAULT now(), ADD headers jsonb, ADD PRIMARY KEY (id)"}, // in other positions
 	{sql: "TRUNCATE outbox", alone: true},
 	{sql: "ALTER TYPE kind ADD VALUE 'payment'", alone: true},
 	{sql: "DROP payload, ADD payload document DEFAULT '{}'", payload: `'{"n":%d}'`, value: `{"n": %d}`, content: jsonContent},
 	{sql: "ALTER payload TYPE varchar", payload: `'text %d'`, value: "text %d", content: textContent},
 }
 
-// What leaves the outbox an outbox does not disturb: each row is read in the
-// shape of its time, inside of a transaction that changes the shape too, and
-// whether the relay is there or comes later.
+// Changes that leave the table an outbox do not disturb the relay. Each row is
+// read with the columns that the table had when it was written, also inside of a
+// transaction that alters the table, and whether the relay runs or starts later.
 func TestReshapedOutbox(t *testing.T) {
 	t.Parallel()
 	for _, when := range []string{"meanwhile", "before"} {
@@ -82,8 +82,8 @@ func TestReshapedOutbox(t *testing.T) {
 	}
 }
 
-// reshape inserts rows around every change, and returns what they have to
-// become.
+// reshape inserts rows before and after every change, and returns the expected
+// records.
 func (p *pipe) reshape(t *testing.T) (want []string) {
 	t.Helper()
 	now := reshapes[0]

@@ -9,8 +9,8 @@ import (
 	"walpost/internal/testenv/long"
 )
 
-// Clean stops and starts while rows are being committed: nothing is missing
-// and nothing is sent twice.
+// Clean stops and starts while rows are committed: no row is missing, and none
+// is sent twice.
 func TestCleanStopUnderLoad(t *testing.T) {
 	t.Parallel()
 	for _, major := range pgtest.Majors() {
@@ -34,8 +34,8 @@ func TestCleanStopUnderLoad(t *testing.T) {
 	}
 }
 
-// An idle relay that is stopped and started sends nothing again, whatever
-// the database did meanwhile.
+// An idle relay that is stopped and started sends no event again, whatever the
+// database did meanwhile.
 func TestCleanStopIdle(t *testing.T) {
 	t.Parallel()
 	p := newPipe(t).withSchema(t)
@@ -54,8 +54,8 @@ func TestCleanStopIdle(t *testing.T) {
 	p.exactlyOnce(t, topic, truth.rows(t))
 }
 
-// kill -9 while rows are being committed: nothing is missing, first
-// deliveries keep their order, and what comes again comes as a run.
+// kill -9 while rows are committed: no row is missing, first deliveries keep
+// their order, and redeliveries are contiguous runs.
 func TestKillUnderLoad(t *testing.T) {
 	t.Parallel()
 	p := newPipe(t).withSchema(t)
@@ -77,7 +77,7 @@ func TestKillUnderLoad(t *testing.T) {
 	t.Logf("%d kills, %d transactions, %d rows, %d sent again", kills, transactions, len(rows), again)
 }
 
-// A second relay on the same slot stands by, ready, and takes over when the
+// A second relay on the same slot stands by, is ready, and takes over when the
 // first one dies.
 func TestStandby(t *testing.T) {
 	t.Parallel()
@@ -96,7 +96,7 @@ func TestStandby(t *testing.T) {
 
 	third := p.launch(t, "WALPOST_RELAY_SHUTDOWN_TIMEOUT=10m")
 	third.awaitReady(t, "standby")
-	third.stop(t) // at once: eventually's patience is shorter than the time-out
+	third.stop(t) // it stops at once: the limit of eventually is shorter than the time-out
 	second.stop(t)
 	p.exactlyOnce(t, topic, truth.rows(t))
 }

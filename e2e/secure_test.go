@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// TLS, certificates and passwords on both sides: each thing that does not fit
-// ends the start, with its cause and no secret.
+// TLS, certificates and passwords on both sides. Each mismatch ends the start.
+// The message has the cause and no secret.
 func TestSecureRefusals(t *testing.T) {
 	t.Parallel() // mostly waiting
 	l := newLogin(t, "refused")
@@ -74,7 +74,7 @@ func TestSecureRefusals(t *testing.T) {
 		{"Postgres: no certificate", postgresIs("&sslcert="+l.files.Cert+"&sslkey="+l.files.Key, ""),
 			[]string{"requires a valid client certificate"}},
 		{"Postgres: another's certificate", postgresIs("&sslcert="+l.files.Cert+"&sslkey="+l.files.Key, "&sslcert="+other.Cert+"&sslkey="+other.Key),
-			[]string{"password authentication failed", "refused"}}, // why, the server tells its own log alone
+			[]string{"password authentication failed", "refused"}}, // the server writes the reason only to its own log
 		{"Postgres: a stranger's certificate", postgresIs("&sslcert="+l.files.Cert+"&sslkey="+l.files.Key, "&sslcert="+l.strangers.Cert+"&sslkey="+l.strangers.Key),
 			[]string{"requires a valid client certificate"}},
 	} {
@@ -87,12 +87,11 @@ func TestSecureRefusals(t *testing.T) {
 		p.refuses(t, refusal{code: 1, says: []string{"TLS", "sslmode"}}, "WALPOST_POSTGRES_URL="+strings.Replace(p.db.DSN, "sslmode=disable", "sslmode=require", 1))
 	})
 	if text := l.server.Log(); strings.Contains(text, "hidden-word") {
-		t.Error("Postgres's log has a password") // what a statement of walpost's would leave there
+		t.Error("Postgres's log has a password") // it could come from a statement of walpost
 	}
 }
 
-// expired is the address of a server whose certificate was good until
-// yesterday.
+// expired returns the address of a server whose certificate expired yesterday.
 func (l *login) expired(t *testing.T) string {
 	t.Helper()
 	f, err := l.clients.Issue(t.TempDir(), "expired", func(c *x509.Certificate) {
@@ -125,10 +124,10 @@ func (l *login) expired(t *testing.T) string {
 	return listener.Addr().String()
 }
 
-// A role with the grants that `schema apply --relay-role` gives, a user with
-// no right at all: what is missing is waited for, with the line that grants
-// it, and events flow as soon as it is granted. One topic does not wait for
-// another's right.
+// The role has the grants of `schema apply --relay-role`, and the Kafka user has
+// no right at all. walpost waits for a missing right and shows the command that
+// grants it. Events flow as soon as the right is granted. One topic does not wait
+// for the right of another.
 func TestSecureGrants(t *testing.T) {
 	t.Parallel() // mostly waiting
 	l := newLogin(t, "granted")
@@ -149,7 +148,7 @@ func TestSecureGrants(t *testing.T) {
 	insert("order", 100)
 	r.awaitOutput(t, "kafka-acls.sh --add --allow-principal User:granted --producer --topic "+stock)
 	client := l.client(t)
-	l.awaitSize(t, client, orders, 100) // although stock waits
+	l.awaitSize(t, client, orders, 100) // although the topic stock waits
 	if n := l.size(t, client, stock); n != 0 {
 		t.Errorf("%d records without a right", n)
 	}
@@ -159,7 +158,7 @@ func TestSecureGrants(t *testing.T) {
 		}
 		return ""
 	})
-	// doctor finds nothing itself, for no topic is fixed: the relay's own reason and cure stand in its line.
+	// doctor knows no topic, because none is fixed. It shows the relay's own reason and cure.
 	grant := "kafka-acls.sh --add --allow-principal User:granted --producer --topic " + stock
 	r.awaitUnready(t, grant)
 	failed := slices.DeleteFunc(l.doctor(t, l.environ(), "--address", r.Admin), func(f finding) bool { return f.Level != "failed" })
@@ -169,7 +168,7 @@ func TestSecureGrants(t *testing.T) {
 	l.grant(t, stock)
 	l.settle(t)
 
-	l.revoke(t, orders) // while it runs, and has written there
+	l.revoke(t, orders) // while the relay runs and has written to the topic
 	insert("order", 100)
 	r.awaitOutput(t, "kafka-acls.sh --add --allow-principal User:granted --producer --topic "+orders)
 	l.grant(t, orders)
@@ -186,7 +185,7 @@ func TestSecureGrants(t *testing.T) {
 	l.exactlyOnce(t, stock, only("stock"))
 }
 
-// blocked reports whether the metrics say that a topic waits.
+// blocked reports whether a topic waits, by the metrics.
 func blocked(metrics, topic string) bool {
 	for line := range strings.Lines(metrics) {
 		if value, ok := strings.CutPrefix(line, `walpost_topic_blocked_seconds{topic="`+topic+`"} `); ok {
@@ -196,7 +195,7 @@ func blocked(metrics, topic string) bool {
 	return false
 }
 
-// The other ways to log in, each with a right of its own.
+// The other ways to log in, each with a user and rights of its own.
 func TestSecureMechanisms(t *testing.T) {
 	t.Parallel() // mostly waiting
 	l := newLogin(t, "mechanisms")
@@ -216,7 +215,7 @@ func TestSecureMechanisms(t *testing.T) {
 	l.exactlyOnce(t, orders, truth.rows(t))
 }
 
-// bearer is the environment of who logs in by tokens.
+// bearer returns the environment for a login with tokens.
 func bearer(issuer, secret string) []string {
 	return []string{
 		"WALPOST_KAFKA_SASL_MECHANISM=OAUTHBEARER", "WALPOST_KAFKA_SASL_USERNAME=", "WALPOST_KAFKA_SASL_PASSWORD=",
@@ -225,8 +224,8 @@ func bearer(issuer, secret string) []string {
 	}
 }
 
-// tokenIssuer is the address of an issuer of tokens for the user bearer, to
-// be had by who knows the secret. Brokers under test trust unsigned ones.
+// tokenIssuer returns the address of a server that issues tokens for the user
+// bearer to clients that know the secret. The brokers accept unsigned tokens.
 func tokenIssuer(t *testing.T) string {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

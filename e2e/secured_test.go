@@ -21,20 +21,20 @@ import (
 	"walpost/internal/testenv/need"
 )
 
-// secured are servers that let nobody in without TLS, a certificate of the
-// client's and a password, and let nobody do what was not granted. They are
-// this run's: each test has users and a database of its own.
+// secured are servers that require TLS, a client certificate and a password, and
+// allow only what was granted. All tests of a run share them. Each test has users
+// and a database of its own.
 type secured struct {
 	kafka     *kafkatest.Cluster
 	server    *pgtest.Server
 	dir       string
-	clients   *certs.Authority // of everybody's certificate but Postgres's own
+	clients   *certs.Authority // that signs all certificates except Postgres's own
 	kafkaCA   string
 	strangers certs.Files
 }
 
-// sessionLifetime is after how many milliseconds Kafka wants a login again:
-// soon enough for a test to see what becomes of one that is refused.
+// sessionLifetime is after how many milliseconds Kafka requires another login.
+// It is short, so that a test sees the effect of a refused login.
 const sessionLifetime = "3000"
 
 var securedServers = sync.OnceValues(func() (*secured, error) {
@@ -49,7 +49,7 @@ var securedServers = sync.OnceValues(func() (*secured, error) {
 	if s.clients, err = certs.NewAuthority("everybody"); err != nil {
 		return nil, err
 	}
-	// No name, only an address: localhost is a wrong name for it.
+	// The certificate has an address and no name, so localhost is wrong for it.
 	broker, err := s.clients.Issue(s.dir, "broker", func(c *x509.Certificate) { c.DNSNames = nil })
 	if err != nil {
 		return nil, err
@@ -68,7 +68,7 @@ var securedServers = sync.OnceValues(func() (*secured, error) {
 			listener + "oauthbearer.sasl.jaas.config":            modules + `oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub="broker";`,
 			listener + "scram-sha-512.connections.max.reauth.ms": sessionLifetime,
 			"authorizer.class.name":                              "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-			"super.users":                                        "User:ANONYMOUS", // whoever comes by the plain listener
+			"super.users":                                        "User:ANONYMOUS", // clients of the plain listener
 		},
 	}); err != nil {
 		return nil, err
@@ -82,17 +82,17 @@ var securedServers = sync.OnceValues(func() (*secured, error) {
 	return s, err
 })
 
-// login is a test's way into the secured servers: a role of Postgres's and a
-// user of Kafka's, both of the test's name, neither with any right.
+// login is a Postgres role and a Kafka user for a test on the secured servers.
+// Both have the test's name and no rights.
 type login struct {
 	*secured
 	*pipe
 	name  string
-	files certs.Files // the certificate, for the role's name
+	files certs.Files // the certificate with the role's name
 }
 
-// newLogin makes one on the secured servers, with a database that has the
-// schema and the grants that it comes with.
+// newLogin creates a login on the secured servers, with a database that has the
+// schema and its grants.
 func newLogin(t *testing.T, name string) *login {
 	t.Helper()
 	s, err := securedServers()
@@ -106,11 +106,11 @@ func newLogin(t *testing.T, name string) *login {
 	l.exec(t, "CREATE ROLE "+name+" LOGIN")
 	l.password(t, "hidden-word")
 	l.withSchema(t, "--relay-role", name)
-	delete(l.env, "WALPOST_POSTGRES_URL") // the superuser's
+	delete(l.env, "WALPOST_POSTGRES_URL") // that of the superuser
 	return l
 }
 
-// certificate makes a client's certificate.
+// certificate creates a client certificate.
 func (l *login) certificate(t testing.TB, name string) certs.Files {
 	t.Helper()
 	f, err := l.clients.Issue(l.home.Dir(), name, func(c *x509.Certificate) { c.Subject.CommonName = name })
@@ -120,7 +120,7 @@ func (l *login) certificate(t testing.TB, name string) certs.Files {
 	return f
 }
 
-// password sets the role's and the user's.
+// password sets the password of the role and of the user.
 func (l *login) password(t testing.TB, word string) {
 	t.Helper()
 	l.exec(t, "ALTER ROLE "+l.name+" PASSWORD '"+word+"'")
@@ -172,7 +172,7 @@ func (l *login) grantTo(t testing.TB, user, topic string) {
 	}
 }
 
-// revoke takes from the user what it may do to a topic.
+// revoke takes away the user's rights on a topic.
 func (l *login) revoke(t testing.TB, topic string) {
 	t.Helper()
 	filter := kmsg.NewDeleteACLsRequestFilter()
@@ -190,13 +190,13 @@ func (l *login) revoke(t testing.TB, topic string) {
 	}
 }
 
-// url is the database's address for the role; credentials is user:password.
+// url returns the database's address for the role. credentials is user:password.
 func (l *login) url(credentials string) string {
 	return fmt.Sprintf("postgres://%s@127.0.0.1:%d/%s?sslmode=verify-full&sslrootcert=%s&sslcert=%s&sslkey=%s",
 		credentials, l.server.Port(), l.name, l.server.CA(), l.files.Cert, l.files.Key)
 }
 
-// environ is what lets walpost in.
+// environ returns the environment with which walpost can log in.
 func (l *login) environ() []string {
 	return []string{
 		"WALPOST_POSTGRES_URL=" + l.url(l.name+":hidden-word"),

@@ -16,8 +16,7 @@ import (
 	"walpost/internal/testenv/proxy"
 )
 
-// address is a database's URL by way of another address, with more
-// parameters.
+// address returns a database's URL with another host and more parameters.
 func address(t testing.TB, dsn, hosts string, more ...string) string {
 	t.Helper()
 	u, err := url.Parse(dsn)
@@ -29,12 +28,12 @@ func address(t testing.TB, dsn, hosts string, more ...string) string {
 		name, value, _ := strings.Cut(pair, "=")
 		query.Set(name, value)
 	}
-	// As for libpq, a plus sign is no space.
+	// libpq does not decode a plus sign as a space.
 	u.Host, u.RawQuery = hosts, strings.ReplaceAll(query.Encode(), "+", "%20")
 	return u.String()
 }
 
-// hostOf is the host and port of a URL.
+// hostOf returns the host and port of a URL.
 func hostOf(t testing.TB, dsn string) string {
 	t.Helper()
 	u, err := url.Parse(dsn)
@@ -44,14 +43,13 @@ func hostOf(t testing.TB, dsn string) string {
 	return u.Host
 }
 
-// breaks are the ways in which a session breaks off, and how soon everything
-// that is committed then has to be in Kafka and confirmed. A server that
-// says nothing is left after three periods of a third of wal_sender_timeout,
-// or of 5 s where there is none, and that is looked at once a period.
+// breaks are the ways in which a session breaks, and how soon everything that is
+// committed by then has to be in Kafka and confirmed. walpost disconnects from a
+// server that is silent for postgres.silence and does not work.
 var breaks = []struct {
 	name   string
 	params []string
-	hosts  string // where it is not the proxy alone; %s is the proxy
+	hosts  string // hosts of the URL if it is not only the proxy; %s is the proxy
 	do     func(t *testing.T, p *pipe, way *proxy.Proxy)
 	within time.Duration
 	says   string
@@ -73,11 +71,11 @@ func stall(up, down bool) func(*testing.T, *pipe, *proxy.Proxy) {
 	return func(_ *testing.T, _ *pipe, way *proxy.Proxy) { way.Stall(up, down) }
 }
 
-// slack is what a busy machine adds to a limit before a test fails.
+// slack is added to a time limit for the sake of busy machines.
 const slack = 15 * time.Second
 
-// However a session breaks off, the relay finds out by itself and goes on,
-// and its own ghost at the server does not keep it from the slot.
+// However a session breaks, the relay notices by itself and goes on. The
+// walsender of the broken session does not keep it from the slot.
 func TestBrokenSessions(t *testing.T) {
 	t.Parallel()
 	for _, c := range breaks {
@@ -95,7 +93,7 @@ func TestBrokenSessions(t *testing.T) {
 			p.exec(t, "INSERT INTO walpost.outbox (aggregatetype, aggregateid, type) SELECT 'order', 'k'||i, 'since' FROM generate_series(1, 20) i")
 			p.settle(t)
 			if took := time.Since(began); took > c.within+slack {
-				t.Errorf("delivered and confirmed %v after the session broke", took)
+				t.Errorf("delivered and confirmed only %v after the session broke", took)
 			} else {
 				t.Logf("delivered and confirmed %v after the session broke", took.Round(time.Millisecond))
 			}
@@ -104,7 +102,7 @@ func TestBrokenSessions(t *testing.T) {
 				t.Errorf("%v reconnects", n)
 			}
 			if got := r.output(); !strings.Contains(got, c.says) {
-				t.Errorf("the log does not say %q", c.says)
+				t.Errorf("the log has no %q", c.says)
 			}
 			r.stop(t)
 			t.Logf("%d sent again", p.atLeastOnce(t, topic, truth.rows(t)))
@@ -112,8 +110,7 @@ func TestBrokenSessions(t *testing.T) {
 	}
 }
 
-// A server that was restarted, or has crashed, is found as soon as it is
-// back.
+// A relay connects again as soon as a server is back after a restart or a crash.
 func TestPostgresIsBack(t *testing.T) {
 	t.Parallel() // mostly waiting
 	server := pgtest.Start(t, pgtest.Options{Major: pgtest.NewestMajor})
@@ -134,7 +131,7 @@ func TestPostgresIsBack(t *testing.T) {
 		if err := stop(); err != nil {
 			t.Fatal(err)
 		}
-		// Long enough for the pauses to have grown to their most.
+		// Long enough for the pauses to grow to their maximum.
 		eventually(t, "the relay has tried for a while", func() string {
 			if n := r.metrics(t)[`walpost_retries_total{target="postgres"}`]; n < 6 {
 				return fmt.Sprintf("%v attempts", n)
@@ -163,8 +160,8 @@ func TestPostgresIsBack(t *testing.T) {
 	t.Logf("%d sent again", p.atLeastOnce(t, topic, truth.rows(t)))
 }
 
-// A password that is changed: the session that is there goes on, the next
-// one waits until the password file has the new one, and nothing is lost.
+// After a change of the password, the present session goes on. The next session
+// waits until the password file has the new password. No event is lost.
 func TestPasswordRotated(t *testing.T) {
 	t.Parallel() // mostly waiting
 	server := pgtest.Start(t, pgtest.Options{
@@ -205,8 +202,8 @@ func TestPasswordRotated(t *testing.T) {
 	p.exactlyOnce(t, topic, truth.rows(t))
 }
 
-// A relay's life on each version: rows that were there, a session that is
-// ended, a clean stop. On the server of the run, other tests show each of these.
+// A short life of a relay on each version: a backfill, a session that is ended,
+// a clean stop. Other tests show each of these on the server of the run.
 func TestMajors(t *testing.T) {
 	t.Parallel()
 	long.Only(t)

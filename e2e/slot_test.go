@@ -7,8 +7,9 @@ import (
 	"testing"
 )
 
-// A slot's life by hand: made before the first start, streamed without a
-// backfill, not dropped under a relay, and never made again in silence.
+// A slot that is handled by hand: it is created before the first start, streamed
+// without a backfill, not dropped while a relay uses it, and never re-created
+// silently.
 func TestSlotByHand(t *testing.T) {
 	t.Parallel()
 	p := newPipe(t).withSchema(t)
@@ -58,7 +59,7 @@ func TestSlotByHand(t *testing.T) {
 			t.Errorf("%v without the slot: exit %d\n%s%s", args, r.code, r.stdout, r.stderr)
 		}
 	}
-	// With what drop asks for, all is published anew.
+	// After the step that drop asks for, all rows are published again.
 	p.exec(t, forget)
 	relay = p.start(t)
 	p.settle(t)

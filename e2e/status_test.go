@@ -11,7 +11,8 @@ import (
 	"walpost/internal/testenv/child"
 )
 
-// status is what programs read of `walpost status --json` and /api/status.
+// status is the part of `walpost status --json` and /api/status that programs
+// read.
 type status struct {
 	Version string
 	Role    string
@@ -40,8 +41,8 @@ type status struct {
 	} `json:"blocked_topics"`
 }
 
-// status asks the relay by the command, which has to agree with the HTTP
-// answer on what does not move.
+// status runs the command. It has to agree with /api/status on everything that
+// does not change.
 func (p *pipe) status(t testing.TB, r *relay, code int) status {
 	t.Helper()
 	out := p.cli(t, nil, "status", "--json", "--address", r.Admin)
@@ -52,7 +53,7 @@ func (p *pipe) status(t testing.TB, r *relay, code int) status {
 	return s
 }
 
-// A relay's life, as status shows it.
+// The status of a relay in several states.
 func TestStatus(t *testing.T) {
 	t.Parallel() // mostly waiting
 	p := newPipe(t).withSchema(t)
@@ -85,7 +86,7 @@ func TestStatus(t *testing.T) {
 		}
 	}
 
-	// A second relay of the slot stands by, and is well.
+	// A second relay of the slot stands by, and its status is good.
 	standby := p.launch(t)
 	standby.awaitReady(t, "standby")
 	if s := p.status(t, standby, 0); s.Role != "standby" || s.Reason == "" {
@@ -93,7 +94,7 @@ func TestStatus(t *testing.T) {
 	}
 	standby.stop(t)
 
-	// A topic that is not there is named, and unready is unhealthy.
+	// Status names a missing topic, and a relay that is not ready is not well.
 	p.exec(t, "INSERT INTO walpost.outbox (aggregatetype, type) VALUES ('absent', 'waits')")
 	r.awaitUnready(t, "")
 	s = p.status(t, r, 3)
@@ -103,8 +104,8 @@ func TestStatus(t *testing.T) {
 	p.topic(t, "absent", 1, nil)
 	p.settle(t)
 
-	// Where nobody answers, Postgres is asked: a relay runs elsewhere, and
-	// then none does.
+	// If no relay answers at the address, status asks Postgres: first a relay
+	// runs elsewhere, and then none does.
 	port, err := child.FreePort()
 	if err != nil {
 		t.Fatal(err)

@@ -13,13 +13,13 @@ import (
 	"walpost/internal/pgtest"
 )
 
-// stopLimit is how long a server's stop may take with a relay attached,
-// whatever the relay is doing.
+// stopLimit is how long a server's shutdown may take while a relay is connected,
+// whatever the relay does.
 const stopLimit = 10 * time.Second
 
-// stops are the ways in which a server is stopped, and what the relay is
-// doing then. busy returns what ends it. The oldest server gets those in
-// which it behaves in a way of its own.
+// stops are the ways to stop a server, and what the relay does at that time.
+// busy returns a function that ends it. The oldest server gets only the cases in
+// which it behaves differently.
 var stops = []struct {
 	name string
 	old  bool
@@ -38,7 +38,7 @@ var stops = []struct {
 	{"window full, smart", false, pgtest.Smart, fullWindow},
 }
 
-// streaming keeps rows coming until the server ends that.
+// streaming inserts rows until the server ends the session.
 func streaming(t *testing.T, p *pipe, r *relay) func() {
 	done := make(chan struct{})
 	conn := p.connect(t)
@@ -61,8 +61,8 @@ func streaming(t *testing.T, p *pipe, r *relay) func() {
 	return func() { <-done; t.Logf("%d transactions were committed", n.Load()) }
 }
 
-// fullWindow makes events wait for a topic until there is room for no more,
-// so that the relay does not listen to the server.
+// fullWindow makes events wait for a topic until the budget is used up, so that
+// the relay does not read from the server.
 func fullWindow(t *testing.T, p *pipe, r *relay) func() {
 	p.exec(t, "INSERT INTO walpost.outbox (aggregatetype, type, payload) SELECT 'late', 'waits', to_jsonb(repeat('x', 100000)) FROM generate_series(1, 100)")
 	eventually(t, "the window is full", func() string {
@@ -75,8 +75,8 @@ func fullWindow(t *testing.T, p *pipe, r *relay) func() {
 	return func() {}
 }
 
-// A server that stops is never held up, and when it is back everything
-// arrives.
+// The relay never holds up a server's shutdown, and everything arrives when the
+// server is back.
 func TestServerStopsWithRelayAttached(t *testing.T) {
 	t.Parallel()
 	for _, major := range pgtest.Majors() {
@@ -112,7 +112,7 @@ func (p *pipe) stopAndStart(t *testing.T, server *pgtest.Server, mode pgtest.Mod
 	if busy != nil {
 		end = busy(t, p, r)
 	}
-	for _, conn := range []*pgx.Conn{p.conn, truth.conn} { // a smart stop waits for clients
+	for _, conn := range []*pgx.Conn{p.conn, truth.conn} { // a smart shutdown waits for clients
 		conn.Close(t.Context())
 	}
 	began := time.Now()
@@ -122,7 +122,7 @@ func (p *pipe) stopAndStart(t *testing.T, server *pgtest.Server, mode pgtest.Mod
 		t.Fatal(err)
 	}
 	if took := time.Since(began); took > stopLimit {
-		t.Errorf("the relay held the server's stop up for %v", took)
+		t.Errorf("the relay held up the server's shutdown for %v", took)
 	} else {
 		t.Logf("the server stopped after %v", took.Round(time.Millisecond))
 	}

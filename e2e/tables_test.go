@@ -12,26 +12,26 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// tableCase is an outbox that is not walpost's own, with one row and the
-// record that it has to become.
+// tableCase is an outbox that walpost did not create, with one row and the
+// expected record.
 type tableCase struct {
-	name    string   // as SQL has it; empty: shop.events
+	name    string   // as in SQL; empty: shop.events
 	table   string   // its DDL
 	env     []string // how its columns are mapped
 	row     string   // INSERT INTO it …
-	topic   string   // behind the prefix
+	topic   string   // after the prefix
 	key     *string
 	value   *string
-	headers map[string]*string // those that say what the columns say; the others are checked elsewhere
-	// partition is by the key (or id) unless it is explicit.
+	headers map[string]*string // headers that come from columns; the others are checked elsewhere
+	// partition is chosen by the key (or id) unless it is explicit.
 	hashed    string
 	partition *int32
-	timestamp time.Time // zero: the commit's
+	timestamp time.Time // zero: that of the commit
 }
 
 const tablePartitions = 7
 
-// tables are outboxes as people have them.
+// tables are outboxes as users have them.
 func tables() map[string]tableCase {
 	const id = "0c0f1bfe-7a31-4b51-8fb4-3a5b1d1d7f01"
 	explicit := int32(6)
@@ -85,7 +85,7 @@ func tables() map[string]tableCase {
 			env: []string{"ID=Event Id", "AGGREGATETYPE=kind", "AGGREGATEID=key", "TYPE=what", "PAYLOAD=body", "HEADERS=meta", "CREATED_AT=at",
 				"TIMESTAMP=shown", "PARTITION=place", "TOPIC=target"},
 			row: `VALUES ('` + id + `', 'order', 'k', 'OrderCreated', '{}', '{"h": "v"}', '2024-02-29 23:59:59.000007+02', '2023-01-02 03:04:05.678901', 6, '{prefix}.elsewhere')`,
-			// char(6) is padded, and its bytes are what Postgres sends.
+			// char(6) is padded, and Postgres sends the padding.
 			topic: "elsewhere", key: ptr("k     "), value: ptr("{}"), partition: &explicit,
 			timestamp: time.Date(2023, 1, 2, 3, 4, 5, 678_000_000, time.UTC),
 			headers: map[string]*string{"id": uuid, "ce_type": created, "ce_subject": ptr("k     "), "ce_time": ptr("2024-02-29T21:59:59.000007Z"),
@@ -151,7 +151,7 @@ func tables() map[string]tableCase {
 	}
 }
 
-// manyColumns are column definitions.
+// manyColumns returns column definitions.
 func manyColumns(n int) string {
 	var list []string
 	for i := range n {
@@ -160,7 +160,8 @@ func manyColumns(n int) string {
 	return strings.Join(list, ", ")
 }
 
-// digests is what string_agg makes of the decoded md5 of 1, 2, … n.
+// digests returns the concatenation of the md5 digests of 1, 2, … n, as
+// string_agg makes it.
 func digests(n int) string {
 	var b strings.Builder
 	for i := 1; i <= n; i++ {
@@ -170,7 +171,7 @@ func digests(n int) string {
 	return b.String()
 }
 
-// Any table with the columns is an outbox.
+// Any table with the required columns can be an outbox.
 func TestTables(t *testing.T) {
 	t.Parallel()
 	for name, c := range tables() {
@@ -244,14 +245,14 @@ func (c tableCase) check(t *testing.T, p *pipe, record *kgo.Record, row row, bef
 	if source := c.headers["ce_source"]; source != nil {
 		c.headers["ce_source"] = ptr(strings.ReplaceAll(*source, "{db}", p.db.Name))
 	}
-	if c.headers["ce_time"] == nil { // the commit's
+	if c.headers["ce_time"] == nil { // the commit time
 		c.headers["ce_time"] = ptr(row.committed.UTC().Format("2006-01-02T15:04:05.000000Z"))
 	}
 	for name, want := range c.headers {
 		if show(got.headers[name]) != show(want) {
 			t.Errorf("header %s = %s, want %s", name, show(got.headers[name]), show(want))
 		}
-		// A null header is there; of walpost's own names nil means none.
+		// nil means a null header, but for walpost's own names it means no header.
 		wanted := want != nil || name == "null"
 		if _, there := got.headers[name]; there != wanted {
 			t.Errorf("header %s: there %t, want %t", name, there, wanted)
@@ -262,7 +263,8 @@ func (c tableCase) check(t *testing.T, p *pipe, record *kgo.Record, row row, bef
 	}
 }
 
-// A timestamp column with a moment to come: never ahead of now.
+// If the timestamp column has a future time, the record's timestamp is not later
+// than now.
 func TestTimestampIsNeverAhead(t *testing.T) {
 	t.Parallel()
 	p := newPipe(t).withSchema(t)

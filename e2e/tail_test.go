@@ -23,8 +23,8 @@ type tailing struct {
 	log   *child.Output
 }
 
-// tail starts `walpost tail`, which gets no setting of Kafka's, and waits
-// until it prints what is committed.
+// tail starts `walpost tail` without any setting of Kafka, and waits until it
+// prints committed rows.
 func (p *pipe) tail(t testing.TB, args ...string) *tailing {
 	t.Helper()
 	out, in, err := os.Pipe()
@@ -57,7 +57,7 @@ func (p *pipe) tail(t testing.TB, args ...string) *tailing {
 	return w
 }
 
-// exit waits until it has ended and returns its exit code; -1: a signal.
+// exit waits until it has ended and returns its exit code; -1: a signal ended it.
 func (w *tailing) exit(t testing.TB) int {
 	t.Helper()
 	late := time.AfterFunc(patience, func() { w.cmd.Process.Kill() })
@@ -86,7 +86,7 @@ func (w *tailing) event(t testing.TB) (ev tailed) {
 	return ev
 }
 
-// tailed is what programs read of a line.
+// tailed is the part of a line that programs read.
 type tailed struct {
 	Topic, ID, Type, Time, Sequence, Timestamp string
 	Partition                                  *int32
@@ -95,14 +95,14 @@ type tailed struct {
 	Payload                                    json.RawMessage
 }
 
-// temporary counts the temporary slots of the test's database.
+// temporary returns how many temporary slots the test's database has.
 func (p *pipe) temporary(t testing.TB) int {
 	t.Helper()
 	return ask[int](t, p.conn, "SELECT count(*)::int FROM pg_replication_slots WHERE temporary AND database = current_database()")
 }
 
-// What is committed is printed with no Kafka and no relay, beside a slot that
-// stays where it is; nothing is written, and nothing is left.
+// tail prints committed rows without Kafka and without a relay. Another slot
+// stays where it is. tail writes nothing, and leaves nothing behind.
 func TestTail(t *testing.T) {
 	t.Parallel()
 	p := newPipe(t).withSchema(t)
@@ -150,14 +150,14 @@ func TestTail(t *testing.T) {
 		t.Errorf("%d temporary slots are left", n)
 	}
 	if after := ask[string](t, p.conn, stands); after != before {
-		t.Errorf("the slot stood at %s and stands at %s", before, after)
+		t.Errorf("the slot was at %s and is at %s", before, after)
 	}
 	if n := ask[int](t, p.conn, "SELECT count(*)::int FROM walpost.relay_state"); n != 0 {
 		t.Error("something was recorded")
 	}
 }
 
-// However it ends, the exit code and the last line say why.
+// However tail ends, the exit code and the last line give the reason.
 func TestTailEnds(t *testing.T) {
 	t.Parallel()
 	p := newPipe(t)
@@ -168,7 +168,7 @@ func TestTailEnds(t *testing.T) {
 	}
 	p.exec(t, "CREATE PUBLICATION walpost FOR TABLE public.events")
 
-	// head has its line: that nobody reads any more is learnt without another event.
+	// head has its line and ends. tail notices that without another event.
 	w := p.tail(t, "--table", "public.events")
 	p.exec(t, "INSERT INTO public.events (aggregatetype, type, payload) VALUES ('order', 'Placed', 'abc')")
 	if ev := w.event(t); ev.ID != "1" || string(ev.Payload) != `{"base64":"YWJj"}` {

@@ -5,18 +5,18 @@ import (
 	"testing"
 )
 
-// The outbox is altered so that its rows are no events any more, in the middle
-// of a transaction and of a stream. The relay stops with a message that names
-// table, column, what it found and what it wants, everything before is in
-// Kafka, and nothing is passed over: not by the next start either, and not
-// when the change is taken back, unless the rows can be read then.
+// The outbox is altered so that its rows cannot be events any more, in the middle
+// of a transaction and of a stream. The relay stops with a message that names the
+// table, the column, what it found and what it needs. Everything before is in
+// Kafka, and no row is skipped: not by the next start, and not when the change is
+// undone, unless the rows can be read then.
 func TestUnfitOutbox(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		alter, back string
 		env         []string
 		says        []string // in a log line, where quotes are escaped
-		readable    bool     // once the change is taken back
+		readable    bool     // once the change is undone
 	}{
 		"required column dropped": {
 			alter: "DROP payload", back: "ADD payload jsonb",
@@ -56,7 +56,7 @@ func TestUnfitOutbox(t *testing.T) {
 			if counts["before"] != 1 || counts["in it, unfit"] != 0 {
 				t.Errorf("in Kafka: %v", counts)
 			}
-			// The live table does not fit either.
+			// The present table does not fit either.
 			r = p.launch(t, c.env...)
 			refusal{code: 1, says: append(c.says, "walpost.outbox")}.check(t, r.exit(t), r.output())
 
@@ -67,10 +67,10 @@ func TestUnfitOutbox(t *testing.T) {
 				if counts := p.types(t, topic); counts["after"] != 0 || counts["before"] != 1 {
 					t.Errorf("in Kafka: %v", counts)
 				}
-				// What the message says, and the relay goes on.
+				// After the cure in the message, the relay goes on.
 				pass := regexp.MustCompile(`SELECT pg_replication_slot_advance\([^)]*\)`).FindString(r.output())
 				if pass == "" {
-					t.Fatalf("no way to pass the row by:\n%s", r.output())
+					t.Fatalf("the message has no SQL that moves the slot past the row:\n%s", r.output())
 				}
 				p.exec(t, pass, insert("in it, unfit"))
 				r = p.launch(t, c.env...)

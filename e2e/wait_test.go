@@ -9,11 +9,11 @@ import (
 	"walpost/internal/testenv/poll"
 )
 
-// patience is how long a fact may take to become true.
+// patience is how long a test waits for a fact.
 var patience = need.Patience()
 
-// eventually waits until check returns "", which is asked every few
-// milliseconds; what it returned last says what is missing.
+// eventually waits until check returns "". It calls check every few
+// milliseconds, and reports its last result if the time is over.
 func eventually(t testing.TB, what string, check func() string) {
 	t.Helper()
 	within(t, patience, what, check)

@@ -7,14 +7,15 @@ import (
 	"testing"
 )
 
-// What time can cure is waited for, and that is visible: /readyz has a code,
-// /api/status and the log name the object, the cause and the cure, /livez is well, nothing is made.
-// When it is cured the relay streams.
+// walpost waits for problems that time can cure, and shows that: /readyz has a
+// code, and /api/status and the log name the object, the cause and the cure.
+// /livez is 200, and nothing is created. When the problem is cured, the relay
+// streams.
 func TestWaits(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		env  []string // {role} is a role with the relay's rights
-		take string   // SQL that makes it wait
+		take string   // SQL that makes the relay wait
 		back string
 		code string
 		says string
