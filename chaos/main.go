@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// options are the command's.
+// options are the options of the command.
 type options struct {
 	faults   int
 	each     int

@@ -129,7 +129,7 @@ func (s *service) consume(ctx context.Context) error {
 	}
 }
 
-// handle applies one record, unless that was done before.
+// handle applies one record, unless it was applied before.
 func (s *service) handle(ctx context.Context, db *pgx.Conn, record *kgo.Record) error {
 	var o order
 	if err := json.Unmarshal(record.Value, &o); err != nil {

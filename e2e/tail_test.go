@@ -127,7 +127,7 @@ func TestTail(t *testing.T) {
 	if ev := w.event(t); ev.Type != "Gone" || ev.Key != nil || string(ev.Payload) != "null" {
 		t.Errorf("%+v", ev)
 	}
-	eventually(t, "the bad event is told", func() string { // stderr is read beside stdout
+	eventually(t, "the bad event is logged", func() string { // another goroutine reads stderr
 		log := w.log.String()
 		if !strings.Contains(log, "an event that could not be published") || !strings.Contains(log, "a topic name has") {
 			return log

@@ -55,7 +55,7 @@ func stubborn(t *testing.T, addresses []string, more ...kgo.Opt) *kgo.Client {
 	return client(t, addresses, append([]kgo.Opt{kgo.MaxVersions(versions), kgo.DisableIdempotentWrite(), kgo.ProducerLinger(0), fast}, more...)...)
 }
 
-// fast makes a client try again at once.
+// fast makes a client retry at once.
 var fast = kgo.RetryBackoffFn(func(int) time.Duration { return 10 * time.Millisecond })
 
 // hasty returns a client that gives up after the first error.
@@ -117,7 +117,7 @@ func values(t *testing.T, topic string, n int) []string {
 	return got
 }
 
-// met waits until a fault is used up.
+// met waits until a fault has affected all of its requests.
 func met(t *testing.T, f *Fault) {
 	t.Helper()
 	if err := f.Wait(limited(t)); err != nil {

@@ -184,7 +184,7 @@ func TestThreeBrokers(t *testing.T) {
 	}
 }
 
-// leaders are a topic's, by partition.
+// leaders returns the leaders of a topic, by partition.
 func leaders(t *testing.T, k *kgo.Client, topic string) map[int32]int32 {
 	t.Helper()
 	q := kmsg.NewPtrMetadataRequest()

@@ -105,7 +105,7 @@ func try(ctx context.Context, t *tree, m mutations.Mutation) (o mutations.Outcom
 		}
 	}()
 	began := time.Now()
-	// A mutation that does not compile shows nothing. With -race, what is built serves the test too.
+	// A mutation that does not compile shows nothing. With -race, the test uses the result of this build.
 	if out, err := t.command(ctx, filepath.Dir(m.File), "build", "-race", "."); err != nil {
 		return o, fmt.Errorf("compile without the guard: %w\n%s", err, out)
 	}

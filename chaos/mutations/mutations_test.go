@@ -51,7 +51,7 @@ func TestEveryModeHasAMutation(t *testing.T) {
 	}
 }
 
-// What a mutation replaces is in its file, once.
+// The text that a mutation replaces is in its file once.
 func TestMutationsFitTheSource(t *testing.T) {
 	for i, m := range All() {
 		name := fmt.Sprintf("mutation %d, of %s", i+1, m.Mode)
