@@ -231,7 +231,7 @@ func TestBrokersComeAndGo(t *testing.T) {
 	close(s.stop)
 	events := <-s.ended
 	acks.wait(t, events, 0)
-	if !log.says("leaving a broker that does not answer")() {
+	if !log.says("disconnecting from a broker that does not answer")() {
 		t.Log("the hung broker ended its connections by itself")
 	}
 	checkStream(t, c.Brokers(), topic, events)

@@ -18,7 +18,7 @@ type Kafka struct {
 	log     *slog.Logger
 	access  *auth.Access
 	metrics *sinkMetrics
-	cluster atomic.Value // string: the id of the one that was connected to last
+	cluster atomic.Value // string: the id of the cluster of the last connection
 }
 
 // NewKafka checks the configuration and registers the metrics. It connects to nothing.
@@ -40,12 +40,12 @@ func NewKafka(cfg Config) (*Kafka, error) {
 	return k, nil
 }
 
-// Open connects and takes a producer id. While no broker can be reached it waits, and says so, until ctx ends. An error that only a
-// person can cure (SASL refused, a certificate that does not verify) is returned, with Permanent() true.
+// Open connects and takes a producer id. While it reaches no broker, it waits until ctx ends, and logs that it waits. If only a person can
+// cure the error (SASL refused, a certificate that does not verify), Open returns it, with Permanent() true.
 func (k *Kafka) Open(ctx context.Context, acks Acks) (*Producer, error) {
 	s := wire.NewSplicer(k.access)
 	s.RequestTimeout = k.cfg.RequestTimeout
-	// A peer that took the connection and says nothing would hold a dial, a handshake or a first answer until its time-out.
+	// A peer that accepts the connection and sends nothing would otherwise block a dial, a handshake or a first answer until its time-out.
 	defer context.AfterFunc(ctx, s.Close)()
 	cfg, err := s.SaramaConfig(k.cfg.ClientID)
 	if err != nil {

@@ -14,26 +14,26 @@ import (
 	"walpost/sink/recordbatch"
 )
 
-// partition joins the lane of a partition with what the lane does not know: its topic and its number.
+// partition connects a lane with what the lane does not know: its topic and its number.
 type partition struct {
 	lane  *lane.Lane
 	topic *topic
 	index int32
 
-	// The lane's driver's.
-	searches int       // how often its leader was looked for in vain
-	searched time.Time // when that began
-	apart    *apart    // how it is sent apart from the others, nil: with them
+	// Only the lane's driver uses these.
+	searches int       // how often a search for its leader has failed
+	searched time.Time // when the search began
+	apart    *apart    // state while it is sent apart; nil: it is sent with the others
 
-	queued *latencytrace.Queue // when the lane was last queued, if that is traced
-	behind bool                // the lane is queued because the request before was answered, if that is traced
+	queued *latencytrace.Queue // when the lane was last queued; only with a trace
+	behind bool                // the lane was queued when its previous request was answered; only with a trace
 }
 
 func (part *partition) String() string {
 	return fmt.Sprintf("partition %d of topic %s", part.index, part.topic.name)
 }
 
-// giveBack empties the lane of a partition that is no more. The lane is at rest, so it has no driver.
+// giveBack empties the lane of a partition that no longer exists, and returns its events. The lane is at rest, so it has no driver.
 func (part *partition) giveBack() []*unplaced {
 	part.apart = nil
 	var back []*unplaced
@@ -58,17 +58,17 @@ func (p *Producer) route(part *partition) {
 	}
 }
 
-// findLeaders hands queued lanes to the senders of the brokers that lead their partitions. One without a leader waits for the next look at
-// its topic. It is called by one goroutine at a time for each lane, and does not block.
+// findLeaders hands queued lanes to the senders of the brokers that lead their partitions. A lane without a leader waits for the next
+// refresh of its topic. For each lane, only one goroutine at a time calls findLeaders. It does not block.
 func (p *Producer) findLeaders(parts []*partition) {
 	var held []*sender
-	if len(parts) > 1 { // they share requests
+	if len(parts) > 1 { // so that they share requests
 		held = p.holdSenders(nil)
 	}
 	var lost []*partition
 	for _, part := range parts {
 		searches := part.searches
-		part.searches = 0 // whoever has the lane next is its driver
+		part.searches = 0 // here, because the next holder of the lane becomes its driver
 		if part.lane.StopIfGone() || p.toLeader(part) {
 			continue
 		}
@@ -80,14 +80,14 @@ func (p *Producer) findLeaders(parts []*partition) {
 	for _, s := range held {
 		s.release(false, false)
 	}
-	for _, part := range lost { // the log may be slow, and keeps nobody from sending
+	for _, part := range lost { // logging may be slow, and must not keep others from sending
 		_, err := p.meta.Leader(part.topic.name, part.index)
 		part.topic.warn(p, part, part.searched, err)
 		p.resends.add(part, pauseAfter(part.searches), p.look(part.topic), false)
 	}
 }
 
-// toLeader hands a queued lane to the sender of the broker that leads its partition, and reports whether one is known.
+// toLeader hands a queued lane to the sender of its partition's leader. It reports whether a leader is known.
 func (p *Producer) toLeader(part *partition) bool {
 	b, err := p.meta.Leader(part.topic.name, part.index)
 	if err != nil {
@@ -101,7 +101,7 @@ func (p *Producer) toLeader(part *partition) bool {
 	return s.push(part, true)
 }
 
-// senderOf returns the sender of a broker, nil once the producer is closed. A broker that got a new address is a new one.
+// senderOf returns the sender of a broker, or nil if the producer is closed. A broker with a new address gets a new sender.
 func (p *Producer) senderOf(b *sarama.Broker) *sender {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -120,9 +120,9 @@ func (p *Producer) senderOf(b *sarama.Broker) *sender {
 	return s
 }
 
-// finish settles b, the lane's head, and does what its outcome asks for.
+// finish settles b, the lane's head, and does the next step for the lane.
 func (p *Producer) finish(part *partition, b *lane.Batch, o lane.Outcome) {
-	size := b.Len() // of what may be emptied or divided below
+	size := b.Len() // now: Settle may empty or divide the batch
 	next, head := part.lane.Settle(o)
 	switch next {
 	case lane.Empty, lane.SendNext:
@@ -149,7 +149,7 @@ func (p *Producer) finish(part *partition, b *lane.Batch, o lane.Outcome) {
 	}
 }
 
-// acked reports a batch that is in the log.
+// acked reports a batch that is in Kafka's log.
 func (p *Producer) acked(part *partition, b *lane.Batch) {
 	p.reports.RLock()
 	defer p.reports.RUnlock()
@@ -163,8 +163,8 @@ func (p *Producer) acked(part *partition, b *lane.Batch) {
 	p.pool.Put(b)
 }
 
-// retry has the lane's head sent again, after a pause that grows, to the broker that leads the partition then. Who that is, is asked only
-// where the error may mean that it is another one.
+// retry sends the lane's head again after a pause that grows, to the broker that leads the partition then. It looks for the leader only if
+// the error may mean that another broker leads the partition.
 func (p *Producer) retry(part *partition, err error) {
 	failures, since := part.lane.Failing()
 	part.topic.warn(p, part, since, err)
@@ -175,10 +175,10 @@ func (p *Producer) retry(part *partition, err error) {
 	p.resends.add(part, pauseAfter(failures), look, false)
 }
 
-// renew has the lane take a new producer id. What may be in the log already is then sent a second time: a duplicate, never a gap.
+// renew gives the lane a new producer id. Events that may already be in the log are then sent a second time: a duplicate, never a gap.
 func (p *Producer) renew(part *partition, err error) {
 	part.topic.warnRenewal(p, part, err)
-	// A partition that takes no identity at all must not be offered one after the other without a pause.
+	// If the partition refuses one producer id after the other, the attempts need a pause.
 	pause := time.Duration(0)
 	if failures, _ := part.lane.Failing(); failures > 1 {
 		pause = pauseAfter(failures)

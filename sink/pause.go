@@ -14,7 +14,7 @@ func (p *Producer) sleep(d time.Duration) bool {
 	}
 }
 
-// pauseAfter returns the pause after so many attempts. It is doubled each time, up to maxBackoff.
+// pauseAfter returns the pause after a number of attempts. It doubles each time, up to maxBackoff.
 func pauseAfter(tries int) time.Duration {
 	return min(minBackoff<<min(max(tries-1, 0), 16), maxBackoff)
 }

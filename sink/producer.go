@@ -25,39 +25,39 @@ type Producer struct {
 	metrics      *sinkMetrics
 	acks         Acks
 	splicer      *wire.Splicer
-	connect      *sarama.Config // what brokers are connected to with, see brokerConfig
+	connect      *sarama.Config // configuration for connections to brokers, see brokerConfig
 	meta         *metadata.Cache
 	resends      resends
 	ids          identities
 	pool         lane.Pool
-	confirmFewer time.Duration            // how long a broker has to tell of fewer partitions than are needed
-	refreshEvery time.Duration            // how often topics are looked at although nothing has happened
-	flow         time.Duration            // how long a batch that is not full waits while more is flowing
-	lonePause    time.Duration            // see sender_narrow.go
-	forgetAfter  time.Duration            // how long a topic may be silent before it is forgotten
-	linger       atomic.Int64             // how long it waits now, in nanoseconds
-	registered   sync.Once                // whether status and metrics know of the producer
-	silentTopics atomic.Pointer[[]*topic] // that may be forgotten; nil: none
+	confirmFewer time.Duration            // how long brokers have to report too few partitions before that is believed
+	refreshEvery time.Duration            // how often topics are refreshed without a reason
+	flow         time.Duration            // how long a batch that is not full waits while more events are coming
+	lonePause    time.Duration            // see sender_hangups.go
+	forgetAfter  time.Duration            // how long a topic may go without events before it is forgotten
+	linger       atomic.Int64             // how long a batch that is not full waits now, in nanoseconds
+	registered   sync.Once                // makes the producer known to status and metrics
+	silentTopics atomic.Pointer[[]*topic] // topics that may be forgotten; nil: none
 
-	// The publishing goroutine's.
+	// Only the publishing goroutine uses these.
 	composer *record.Composer
 	topics   map[string]*topic
 	name     []byte       // scratch space for a topic's name
-	last     *topic       // where the previous event went
-	dirty    []*topic     // that hold events of this pass
-	entered  []*partition // that have events of this pass
+	last     *topic       // topic of the previous event
+	dirty    []*topic     // topics that hold events of this pass
+	entered  []*partition // partitions that have events of this pass
 	held     []*sender
 
 	ctx    context.Context // done once closed
 	cancel context.CancelFunc
 	work   sync.WaitGroup
 
-	reports sync.RWMutex // held, shared, while something is reported; see mu
-	silent  bool         // nothing is reported any more: Close has been called; guarded by reports
+	reports sync.RWMutex // read-locked during a report; see mu
+	silent  bool         // Close was called, so nothing is reported any more; guarded by reports
 
-	// mu guards what is below.
+	// mu guards the fields below it.
 	//
-	// While a lock of the sink is held, only locks that the arrows lead to from there are taken:
+	// A goroutine that holds a lock of the sink takes another one only if an arrow leads from the first to the second:
 	//
 	//	topic.mu ─┬─▶ reports
 	//	          ├─▶ a lane's
@@ -65,16 +65,17 @@ type Producer struct {
 	//	                  ▲
 	//	sinkMetrics.mu ───┘
 	//
-	// Those of resends, identities, warnings and package metadata are innermost: under them no other is taken. Those of packages wire and auth
-	// stand alone: none of these is held when they are taken, nor the other way round. No lock of this package is held while a broker is waited
-	// for. sarama calls the splicer with a broker's lock held, so nothing here calls sarama with a lock of ours held, but for a broker's ID and
-	// Addr, which take none. Acks.Rejected may be called with topic.mu held, Acks.Acked never is.
+	// The locks of resends, identities, warnings and package metadata are innermost: a goroutine that holds one of them takes no other. The locks
+	// of packages wire and auth are independent: they are never taken together with a lock of this package. No goroutine holds a lock of this
+	// package while it waits for a broker. sarama calls the splicer with a broker's lock held. So this package never calls sarama with a lock of
+	// its own held, except for a broker's ID and Addr, which take no lock. Acks.Rejected may be called with topic.mu held; Acks.Acked never is.
 	mu      sync.Mutex
 	senders map[int32]*sender
-	known   map[string]*topic // as topics
+	known   map[string]*topic // the same topics as in topics
 }
 
-// newProducer returns a producer without an identity. It asks nothing by itself until events come. ask is closed with it, if it can be.
+// newProducer returns a producer without a producer id. It sends no request by itself until events come. Closing the producer closes ask
+// too, if ask has a Close method.
 func newProducer(cfg *Config, log *slog.Logger, m *sinkMetrics, acks Acks, s *wire.Splicer, connect *sarama.Config, ask metadata.Asker) *Producer {
 	p := &Producer{cfg: cfg, log: log, metrics: m, acks: acks, splicer: s, connect: connect, confirmFewer: confirmFewerFor, refreshEvery: refreshTopicsEvery,
 		flow: flowLinger, forgetAfter: forgetAfter, lonePause: lonePause, topics: map[string]*topic{}, senders: map[int32]*sender{}, known: map[string]*topic{}}
@@ -95,13 +96,13 @@ func newProducer(cfg *Config, log *slog.Logger, m *sinkMetrics, acks Acks, s *wi
 	return p
 }
 
-// brokerConfig returns what a broker is connected to with. Each has one of its own, for sarama writes into it.
+// brokerConfig returns a new configuration for a connection to a broker. Each broker needs its own copy, because sarama writes into it.
 func (p *Producer) brokerConfig() *sarama.Config {
 	c := *p.connect
 	return &c
 }
 
-// reservedHeader warns once of each reserved name in the headers column, up to a few.
+// reservedHeader returns a function that warns once about each reserved name in the headers column, for the first hundred names.
 func (p *Producer) reservedHeader() func(string) {
 	warned := map[string]bool{}
 	return func(name string) {
@@ -113,10 +114,11 @@ func (p *Producer) reservedHeader() func(string) {
 	}
 }
 
-// Publish encodes ev into the batch of its partition. tx is the transaction that it is acked under. It returns the bytes that the event
-// holds until then. An error is a [*record.BadEvent]: this event can never be a record, nothing of it was kept and nothing will be reported.
+// Publish encodes ev into the batch of its partition. tx is the transaction under which it is acked. Publish returns the number of bytes
+// that the event holds until then. An error is a [*record.BadEvent]: this event can never be a record. Then the sink keeps nothing of it
+// and reports nothing.
 //
-// The event waits for Flush. Publish blocks on nothing but a lane's lock, which nobody holds for long.
+// The event waits for Flush. Publish blocks only on a lane's lock, which is never held for long.
 func (p *Producer) Publish(ev *schema.Event, tx uint64) (int, error) {
 	t, err := p.topicOf(ev)
 	if err != nil {
@@ -163,7 +165,7 @@ func (p *Producer) hold(t *topic, rec *recordbatch.Record, size int, explicit in
 	return t.hold(rec, size, explicit, tx)
 }
 
-// topicOf finds the event's topic and, on first sight, begins to ask for its partitions.
+// topicOf returns the event's topic. When it sees a topic for the first time, it begins to ask for its partitions.
 func (p *Producer) topicOf(ev *schema.Event) (*topic, error) {
 	var err error
 	if p.name, err = p.composer.AppendTopic(p.name[:0], ev); err != nil {
@@ -184,7 +186,7 @@ func (p *Producer) topicOf(ev *schema.Event) (*topic, error) {
 		t.limit.Store(p.cfg.batchLimit())
 		t.used.Store(time.Now().Unix())
 		p.topics[t.name] = t
-		p.register(t) // before it has metrics: another producer may be about to forget those of the name
+		p.register(t) // before it has metrics: another producer may be about to forget the metrics of that name
 		t.published, t.bytes = p.metrics.topic(t.name)
 		p.start(func() { t.arrange(p) })
 	}
@@ -196,14 +198,14 @@ func (p *Producer) topicOf(ev *schema.Event) (*topic, error) {
 func (p *Producer) bad(e *record.BadEvent) error {
 	topic := e.Topic
 	if record.CheckTopic([]byte(topic)) != nil {
-		topic = "" // made up by rows: no label, and one that is not UTF-8 would panic
+		topic = "" // rows can make up names: they must not become labels, and a name that is not UTF-8 would panic
 	}
 	p.metrics.failed.WithLabelValues(topic, string(e.Code)).Inc()
 	return e
 }
 
-// Flush hands what was published since the last Flush to the senders. With flowing, batches that are not full wait for up to 5 ms for what
-// the next Flush brings.
+// Flush hands the events that were published since the last Flush to the senders. With flowing, a batch that is not full waits up to 5 ms
+// for the events of the next Flush.
 func (p *Producer) Flush(flowing bool) {
 	now := time.Now()
 	p.composer.SetNow(now)
@@ -225,7 +227,7 @@ func (p *Producer) Flush(flowing bool) {
 			s.release(anyFull, linger == 0)
 		}
 	}()
-	// What a topic held goes to lanes behind what the pass wrote into them, so these end their pass first.
+	// In a lane, events that a topic held come after events that this pass wrote directly. So the lanes end their pass first.
 	for _, part := range p.entered {
 		route, full := part.lane.HandOver(now)
 		part.topic.used.Store(now.Unix())
@@ -241,7 +243,7 @@ func (p *Producer) Flush(flowing bool) {
 	p.dirty = p.dirty[:0]
 }
 
-// holdSenders keeps all senders from sending until each is released, and appends them to held.
+// holdSenders stops all senders from sending until each one is released, and appends them to held.
 func (p *Producer) holdSenders(held []*sender) []*sender {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -252,8 +254,8 @@ func (p *Producer) holdSenders(held []*sender) []*sender {
 	return held
 }
 
-// Close ends all sending and closes the connections. What was not acked by then never will be reported. It waits for a report that is being
-// made, and for no broker and no issuer. It always returns nil.
+// Close stops sending and closes the connections. Events that are not acked by then are never reported. Close waits for a report that is
+// under way, but not for a broker or a token issuer. It always returns nil.
 func (p *Producer) Close() error {
 	p.cancel()
 	p.mu.Lock()
@@ -274,12 +276,13 @@ func (p *Producer) Close() error {
 	select {
 	case <-ended:
 	case <-time.After(closeWait):
-		// sarama waits out a throttle with the broker's lock held, and nothing ends that. What still runs ends with it, and reports nothing.
+		// sarama waits for the end of a throttle with the broker's lock held, and nothing can interrupt that. Goroutines that still run
+		// then end with the throttle, and report nothing.
 	}
 	return nil
 }
 
-// rejected reports an event that was published and can never be a record.
+// rejected reports a published event that can never be a record.
 func (p *Producer) rejected(tx uint64, e *record.BadEvent) {
 	p.reports.RLock()
 	defer p.reports.RUnlock()

@@ -15,21 +15,21 @@ import (
 	"walpost/sink/wire"
 )
 
-// identities are the producer ids of a producer's lanes. However many lanes need a new one, there is one request at a time, and one id for
-// all that wait for it.
+// identities manages the producer ids of a producer's lanes. It makes one request at a time, however many lanes need a new id, and gives
+// the same id to all lanes that wait.
 type identities struct {
 	p *Producer
 
 	mu      sync.Mutex    // innermost, see Producer.mu
-	usual   lane.Identity // what new lanes begin with
-	spent   bool          // a partition that was forgotten may have sequences of it: no new lane may begin with it
-	attempt chan struct{} // closed at the end of the current attempt to replace usual; nil: there is none
-	err     error         // why the attempt before that failed; nil: it is the first
+	usual   lane.Identity // the id that new lanes begin with
+	spent   bool          // a forgotten partition may have sequences of usual: no new lane may begin with it
+	attempt chan struct{} // closed at the end of the current attempt to replace usual; nil: no attempt is under way
+	err     error         // why the previous attempt failed; nil: this is the first one
 	waiting []*partition
-	asking  bool // give is at work
+	asking  bool // give is running
 }
 
-// renew has queued lanes take a new producer id. It does not block.
+// renew gives queued lanes a new producer id. It does not block.
 func (ids *identities) renew(parts []*partition) {
 	if len(parts) == 0 {
 		return
@@ -44,8 +44,8 @@ func (ids *identities) renew(parts []*partition) {
 	}
 }
 
-// give asks for ids until no lane waits for one. Lanes that come while it asks wait for the next: one of them may have the id already that
-// is being given, and need another.
+// give asks for ids until no lane waits for one. Lanes that are added while it asks wait for the next id: such a lane may already have the
+// id of the current request, and need another one.
 func (ids *identities) give() {
 	for {
 		ids.mu.Lock()
@@ -72,8 +72,8 @@ func (ids *identities) give() {
 	}
 }
 
-// fresh takes an id, however long that takes, and calls failed after each attempt that failed. Later than at the start a login that is refused
-// is waited out: passwords are rotated while relays run. An error means that the producer is closed.
+// fresh takes an id, however long that takes, and calls failed after each attempt that failed. Unlike at start-up, it keeps trying when a
+// login is refused, because passwords are rotated while relays run. An error means that the producer is closed.
 func (ids *identities) fresh(failed func(error)) (lane.Identity, error) {
 	for tries := 1; ; tries++ {
 		id, err := ids.p.newIdentity(ids.p.ctx, failed)
@@ -87,8 +87,8 @@ func (ids *identities) fresh(failed func(error)) (lane.Identity, error) {
 	}
 }
 
-// forNewLanes returns what new lanes begin with, and takes an id first if the last one is spent: one for all callers that wait for it. It
-// calls failed after each attempt that failed. It returns false once the producer is closed.
+// forNewLanes returns the id that new lanes begin with. If the last one is spent, it first waits for a new one, which all waiting callers
+// share. It calls failed after each attempt that failed. It returns false once the producer is closed.
 func (ids *identities) forNewLanes(failed func(error)) (lane.Identity, bool) {
 	for {
 		ids.mu.Lock()
@@ -114,7 +114,7 @@ func (ids *identities) forNewLanes(failed func(error)) (lane.Identity, bool) {
 	}
 }
 
-// replace takes an id in place of the one that is spent.
+// replace takes a new id to replace the spent one.
 func (ids *identities) replace() {
 	id, err := ids.fresh(func(err error) {
 		ids.mu.Lock()
@@ -132,21 +132,22 @@ func (ids *identities) replace() {
 	ids.attempt, ids.err = nil, nil
 }
 
-// spend says that sequences of the usual id may stand in partitions that nobody knows of any more.
+// spend marks the usual id as spent: partitions that the sink has forgotten may hold sequences of it.
 func (ids *identities) spend() {
 	ids.mu.Lock()
 	defer ids.mu.Unlock()
 	ids.spent = true
 }
 
-// newIdentity takes a producer id from any broker, waiting until one gives it. A broker that has just started answers
-// COORDINATOR_LOAD_IN_PROGRESS until it has its first block of ids. After each round in which no broker gave one, failed is called.
+// newIdentity takes a producer id from any broker, and waits until one gives it. A broker that has just started answers
+// COORDINATOR_LOAD_IN_PROGRESS until it has its first block of ids. newIdentity calls failed after each round in which no broker gave an
+// id.
 func (p *Producer) newIdentity(ctx context.Context, failed func(error)) (lane.Identity, error) {
 	since, warned := time.Now(), time.Time{}
 	defer p.metrics.opening.Store(nil)
 	for tries := 0; ; tries++ {
 		var err, why error
-		var hopeless *permanentError // unless another broker gives one
+		var hopeless *permanentError // returned unless another broker gives an id
 		for _, addr := range p.addresses() {
 			var id lane.Identity
 			if id, err = p.askIdentity(addr, min(idWaitFirst<<min(tries, 10), wire.ReadTimeout)); err == nil {
@@ -186,13 +187,14 @@ func (p *Producer) newIdentity(ctx context.Context, failed func(error)) (lane.Id
 	}
 }
 
-// addresses are the brokers that are known: those that were told of, then the configured ones.
+// addresses returns the known brokers: those from the cluster's metadata, then the configured ones.
 func (p *Producer) addresses() []string { return append(p.meta.Addresses(), p.cfg.Brokers...) }
 
-// idWaitFirst is how long each broker has in a first round. Where none is fast enough they get more.
+// idWaitFirst is how long each broker has to answer in the first round. The time doubles with each round in which none is fast enough.
 const idWaitFirst = 4 * time.Second
 
-// askIdentity asks one broker, over a connection of its own: the answer is worth the handshake, for it comes with the reason why not.
+// askIdentity asks one broker for a producer id, over a new connection. The handshake is worth its cost: if the broker refuses, its error
+// says why.
 func (p *Producer) askIdentity(addr string, limit time.Duration) (lane.Identity, error) {
 	var id lane.Identity
 	err := wire.AskWithin(addr, p.brokerConfig(), limit, func(b *sarama.Broker) error {

@@ -13,38 +13,38 @@ import (
 	"walpost/sink/wire"
 )
 
-// sender sends the batches of the partitions that one broker leads. Their lanes queue with it. Those that are queued when a request can go
-// share it.
+// sender sends the batches of the partitions that one broker leads. Lanes queue at the sender. All lanes that are queued when a request can
+// leave share that request.
 type sender struct {
 	p      *Producer
 	broker *sarama.Broker
 
-	// The loop's, which alone makes and closes the connection.
+	// Only the loop uses these. It alone makes and closes the connection.
 	encoder *recordbatch.Encoder
-	link    *wire.Link // nil: there is none
+	link    *wire.Link // nil: not connected
 
-	empty wire.Size     // of a request without parts
-	wake  chan struct{} // tells the loop to look again
+	empty wire.Size     // size of a request without parts
+	wake  chan struct{} // tells the loop to check again
 	timer *time.Timer   // the same, when the linger ends
-	woken chan struct{} // tells runApart that queue or due times have changed, or that the sender is closed
+	woken chan struct{} // tells runApart that its queue or due times have changed, or that the sender is closed
 
 	mu         sync.Mutex            // innermost, see Producer.mu
-	ready      []*partition          // queued
-	skipLinger bool                  // what is ready does not wait for the linger any more; never without anything ready
-	lingerEnds time.Time             // when that ends; zero: it has not begun
-	sending    bool                  // the loop has a request that waits for its turn
+	ready      []*partition          // queued lanes
+	skipLinger bool                  // ready does not wait for the linger any more; false while ready is empty
+	lingerEnds time.Time             // when the linger ends; zero: it has not begun
+	sending    bool                  // the loop has a request that waits until it may leave
 	requests   map[*request]struct{} // under way
 	holds      int                   // while it is above 0, lanes are being queued together and no request leaves
 	lastSent   time.Time             // when the last request was sent
 	conn       int                   // number of the connection
-	broken     bool                  // it failed: the loop closes it
+	broken     bool                  // the connection failed: the loop closes it
 	closed     bool
-	ended      bool          // the loop has, and nothing is sent any more but what is sent apart
-	connecting attention     // the lanes for which a connection is being made
+	ended      bool          // the loop has ended: only lanes that are sent apart are still sent
+	connecting attention     // the lanes for which the loop is connecting
 	apartNow   attention     // the lane that is being sent apart
-	hangUps    hangUps       // see sender_narrow.go
-	apart      []*apartEntry // what is sent apart, see sender_apart.go
-	apartRuns  bool          // runApart does
+	hangUps    hangUps       // see sender_hangups.go
+	apart      []*apartEntry // lanes to be sent apart, see sender_apart.go
+	apartRuns  bool          // runApart is running
 }
 
 // request is a produce request under way.
@@ -53,17 +53,17 @@ type request struct {
 	conn  int
 	parts []part
 	size  wire.Size
-	alone bool          // it has one part, and nothing else is under way
+	alone bool          // it has one part, and no other request is under way
 	trace *requestTrace // nil: it is not traced
 }
 
-// attention is what a broker is waited for with.
+// attention is a set of lanes that wait for the broker, and since when.
 type attention struct {
-	parts []*partition // nil: nothing
+	parts []*partition // nil: nothing waits
 	since time.Time
 }
 
-// attend notes what the broker is waited for with from now on; nil: nothing.
+// attend notes that parts wait for the broker from now on; nil: nothing waits.
 func (s *sender) attend(a *attention, parts []*partition) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -79,7 +79,7 @@ type part struct {
 func newSender(p *Producer, b *sarama.Broker) *sender {
 	encoder, err := recordbatch.NewEncoder(p.cfg.Codec)
 	if err != nil {
-		panic(err) // NewKafka has made one of the same kind
+		panic(err) // NewKafka has already made an encoder of this kind
 	}
 	s := &sender{p: p, broker: b, encoder: encoder, empty: wire.NewSize(p.cfg.ClientID), wake: make(chan struct{}, 1), woken: make(chan struct{}, 1), requests: map[*request]struct{}{}}
 	if before := p.senders[b.ID()]; before != nil { // p.mu is held
@@ -95,7 +95,7 @@ func newSender(p *Producer, b *sarama.Broker) *sender {
 // Addr returns the broker's address.
 func (s *sender) Addr() string { return s.broker.Addr() }
 
-// push queues a partition's lane, which waits for the linger unless it has a full batch. It returns false when the sender is closed.
+// push queues a partition's lane. The lane waits for the linger unless it has a full batch. push returns false if the sender is closed.
 func (s *sender) push(part *partition, full bool) bool {
 	if part.apart != nil {
 		return s.pushApart(part, nil, "")
@@ -120,15 +120,16 @@ func (s *sender) push(part *partition, full bool) bool {
 	return true
 }
 
-// hold keeps requests back until release, so that lanes that are queued one by one share a request. A request of its own for the first of
-// them would cost two threads a wake-up, and the broker as much as the one for all the others.
+// hold stops requests from leaving until release, so that lanes that are queued one after the other share a request. Otherwise the first
+// lane would get a request of its own. That would cost two threads a wake-up, and cost the broker as much as the request for all the
+// others.
 func (s *sender) hold() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.holds++
 }
 
-// release ends a hold. With full, or with urgent once the gap has passed, what is queued does not wait for the linger any more.
+// release ends a hold. With full, queued lanes do not wait for the linger any more. With urgent, the same applies once the gap has passed.
 func (s *sender) release(full, urgent bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -143,8 +144,8 @@ func (s *sender) release(full, urgent bool) {
 	s.wakeIfDue()
 }
 
-// lingerFor lets what is ready go after a while, or earlier if it would have gone by then. The linger belongs to the broker, so that its lanes
-// share requests: there is one timer for all, and it wakes the loop. s.mu is held.
+// lingerFor lets the ready lanes leave after d, or earlier if they would have left by then. The linger belongs to the broker, so that its
+// lanes share requests: there is one timer for all lanes, and it wakes the loop. s.mu is held.
 func (s *sender) lingerFor(d time.Duration) {
 	ends := time.Now().Add(d)
 	if s.lingerEnds.IsZero() || ends.Before(s.lingerEnds) {
@@ -153,7 +154,7 @@ func (s *sender) lingerFor(d time.Duration) {
 	}
 }
 
-// due reports whether what is ready waits for no linger any more. s.mu is held.
+// due reports whether the linger of the ready lanes is over. s.mu is held.
 func (s *sender) due() bool {
 	if now := time.Now(); !s.skipLinger && !s.lingerEnds.IsZero() && !now.Before(s.lingerEnds) {
 		s.lingerEnds = time.Time{}
@@ -166,8 +167,8 @@ func (s *sender) due() bool {
 	return s.skipLinger
 }
 
-// wakeIfDue wakes the loop if it has something to do. It is woken for nothing else: each time costs a thread of the system about as much as
-// an event does. s.mu is held.
+// wakeIfDue wakes the loop if it has something to do, and only then: each wake-up costs an operating system thread about as much as an
+// event does. s.mu is held.
 func (s *sender) wakeIfDue() {
 	if s.closed || s.broken || s.holds == 0 && (s.sending || s.skipLinger) {
 		select {
@@ -187,7 +188,7 @@ func (s *sender) sleep() {
 	s.mu.Lock()
 }
 
-// close ends the sender and sends its queue elsewhere.
+// close closes the sender, and hands its queued lanes to resends, which find their new leader.
 func (s *sender) close() {
 	s.mu.Lock()
 	s.closed = true
@@ -205,7 +206,7 @@ func (s *sender) close() {
 // run sends requests until the sender is closed.
 func (s *sender) run() {
 	defer s.end()
-	var kept part // taken for a request that it did not fit into: the first of the next one
+	var kept part // a part that did not fit into the last request: it comes first in the next one
 	for {
 		queue, closed := s.wait()
 		if closed {
@@ -229,9 +230,9 @@ func (s *sender) end() {
 	s.ended = true
 }
 
-// gather puts together the next request: kept, if that is one, and what the lanes at the head of the queue have, as long as it fits. It
-// returns the rest of the queue and the part that did not fit. That one is taken already, for its size is not known before it is sealed.
-// With an error of the connection, what is taken is settled with that.
+// gather builds the next request. It takes kept first, if there is one, and then the batches of the lanes at the head of the queue, as long
+// as they fit. It returns the rest of the queue, and the part that did not fit. The lane's batch of that part is already taken, because its
+// size is known only once it is sealed. If failed is the error of connecting, gather settles each batch that it takes with that error.
 func (s *sender) gather(queue []*partition, kept part, failed error) (*request, []*partition, part) {
 	r := &request{size: s.empty, trace: s.traceRequest()}
 	b := s.bounds()
@@ -273,7 +274,7 @@ func (s *sender) gather(queue []*partition, kept part, failed error) (*request, 
 	return r, queue, part{}
 }
 
-// wait returns the partitions of the next requests. A connection that failed is closed meanwhile.
+// wait returns the partitions of the next requests. Meanwhile it closes a connection that failed.
 func (s *sender) wait() (queue []*partition, closed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -287,7 +288,7 @@ func (s *sender) wait() (queue []*partition, closed bool) {
 			queue = s.ready
 			s.ready, s.skipLinger, s.lingerEnds = nil, false, time.Time{}
 			s.timer.Stop()
-			s.lastSent = time.Now() // in a moment: what is pushed until then waits for the next one
+			s.lastSent = time.Now() // they are sent in a moment: lanes that are pushed until then wait for the next request
 			if s.hangUps.narrow(s.lastSent) {
 				s.hangUps.order(queue)
 			}
@@ -299,7 +300,7 @@ func (s *sender) wait() (queue []*partition, closed bool) {
 	return nil, true
 }
 
-// full reports whether so many requests are under way that none can go now. s.mu is held.
+// full reports whether the maximum number of requests is under way. s.mu is held.
 func (s *sender) full() bool {
 	if s.hangUps.narrow(time.Now()) {
 		return len(s.requests) > 0
@@ -307,7 +308,7 @@ func (s *sender) full() bool {
 	return len(s.requests) >= wire.MaxOpenRequests
 }
 
-// disconnect closes the connection, if there is one. Of one that failed, the requests have failed with it.
+// disconnect closes the connection, if there is one. If it failed, its requests have failed with it.
 func (s *sender) disconnect() {
 	if s.link != nil {
 		s.link.Close()
@@ -318,8 +319,9 @@ func (s *sender) disconnect() {
 	s.broken = false
 }
 
-// connect makes sure that there is a connection. Whatever stands behind the broker's address by now, it takes our requests, and is known to be
-// of the cluster that gave the producer ids, or not. An error means that nothing was sent. waiting is what is to be sent.
+// connect makes sure that there is a connection. The broker behind the address may have been replaced, so each new connection checks two
+// things: that the broker accepts our requests, and which cluster it belongs to, as far as it tells. An error means that nothing was sent.
+// waiting are the lanes to be sent.
 func (s *sender) connect(waiting []*partition) error {
 	s.mu.Lock()
 	broken := s.broken
@@ -342,7 +344,7 @@ func (s *sender) connect(waiting []*partition) error {
 	return nil
 }
 
-// cluster returns the id of the cluster that is connected to.
+// cluster returns the id of the connected cluster.
 func (s *sender) cluster() string {
 	if s.link == nil {
 		return ""
@@ -350,12 +352,12 @@ func (s *sender) cluster() string {
 	return s.link.Cluster
 }
 
-// send sends one request. Its parts of one topic are put together, as a request has them. answered is called in a goroutine of sarama's, or
-// here when the request could not be sent.
+// send sends one request. It sorts the parts by topic, as a request needs them. answered is called in a goroutine of sarama's, or here if
+// the request could not be sent.
 func (s *sender) send(r *request) {
 	slices.SortStableFunc(r.parts, func(a, b part) int { return strings.Compare(a.partition.topic.name, b.partition.topic.name) })
 	s.mu.Lock()
-	// Were AsyncProduce to wait for a free place, it would do so with the broker locked, and nobody could close a stuck connection.
+	// AsyncProduce must not wait for a free slot: it would wait with the broker locked, and then nobody could close a stuck connection.
 	for s.full() && !s.closed {
 		s.sending = true
 		s.sleep()
@@ -367,14 +369,14 @@ func (s *sender) send(r *request) {
 	r.trace.sent(r.sent, len(s.requests))
 	s.requests[r] = struct{}{}
 	s.mu.Unlock()
-	s.p.work.Add(1) // so that Close returns when all has been reported; the loop that calls this counts itself, so Wait is not over
+	s.p.work.Add(1) // so that Close returns only after all reports; Wait cannot be over yet, because the loop that runs this counts too
 
 	parts := make([]wire.Part, len(r.parts))
 	for i, p := range r.parts {
 		parts[i] = wire.Part{Topic: p.partition.topic.name, Partition: p.partition.index, Batch: p.batch.Wire()}
 	}
 	err := error(nil)
-	if broken || s.link == nil { // what stands behind the address now may be another cluster
+	if broken || s.link == nil { // the broker behind the address may belong to another cluster now
 		err = wire.Unsent(sarama.ErrNotConnected)
 	} else {
 		err = s.link.Produce(parts, func(answers []wire.Answer, err error) { s.answered(r, answers, err) })
@@ -385,7 +387,7 @@ func (s *sender) send(r *request) {
 	}
 }
 
-// answered hands the outcomes of a request to its partitions. It may run in sarama's receiving goroutine, so it must not call the broker.
+// answered passes the outcomes of a request to its partitions. It may run in sarama's receiving goroutine, so it must not call the broker.
 func (s *sender) answered(r *request, answers []wire.Answer, err error) {
 	defer s.p.work.Done()
 	r.trace.answered(err)
@@ -397,7 +399,8 @@ func (s *sender) answered(r *request, answers []wire.Answer, err error) {
 	}
 	s.mu.Lock()
 	delete(s.requests, r)
-	// All requests of a connection fail with it. Only the first of them says so: by the second, there may be a new one.
+	// All requests of a connection fail with it. Only the first of them marks the connection as broken: when the second one fails, there
+	// may already be a new connection.
 	broken := err != nil && r.conn == s.conn && !s.broken
 	if broken {
 		s.conn++
@@ -432,7 +435,7 @@ func (s *sender) answered(r *request, answers []wire.Answer, err error) {
 	}
 }
 
-// stuck returns the partitions for which the broker has been waited for too long, and whether it will not be waited for any more.
+// stuck returns the partitions that have waited too long for the broker. over reports that the sender will never wait for the broker again.
 func (s *sender) stuck() (partitions []*partition, over bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -14,12 +14,12 @@ import (
 	"walpost/sink/wire"
 )
 
-// apart is how a lane is sent whose requests have ended their connections, or would: one at a time, each over a connection of its own, so
-// that the others keep theirs. It belongs to the lane's driver.
+// apart is the state of a lane that is sent apart: one request at a time, each over a new connection. A lane is sent this way if its
+// requests have ended their connections, or would, so that the other lanes keep their connection. The state belongs to the lane's driver.
 type apart struct {
-	left  int32 // events to be acked until the lane is sent with the others again: those of the batch that was suspected
-	cuts  int   // connections in a row that ended on its head, with the broker answering a question over another one after each
-	tries int   // the same, since it was last divided or answered: for pauses
+	left  int32 // events to be acked before the lane is sent with the others again: those of the suspected batch
+	cuts  int   // connections in a row that ended on its head although the broker answered a question over another connection each time
+	tries int   // the same, counted from the last time that it was divided or answered: for pauses
 }
 
 // pause returns how long the lane's next attempt waits.
@@ -34,11 +34,11 @@ func (a *apart) pause() time.Duration {
 // apartEntry is a lane that is to be sent apart.
 type apartEntry struct {
 	part
-	cluster string // under whose producer id the batch was taken, if there is one
+	cluster string // cluster of the producer id under which the batch was taken, if it was
 	due     time.Time
 }
 
-// setApart has a lane sent apart whose batch is taken already. The loop calls it.
+// setApart queues a lane to be sent apart, with a batch that is already taken. The loop calls it.
 func (s *sender) setApart(p part) {
 	p.partition.apart = &apart{left: p.batch.Count()}
 	if !s.pushApart(p.partition, p.batch, s.cluster()) {
@@ -46,10 +46,10 @@ func (s *sender) setApart(p part) {
 	}
 }
 
-// errSenderClosed is of a batch that was not sent any more.
-var errSenderClosed = wire.Unsent(fmt.Errorf("the partition is led elsewhere by now: %w", net.ErrClosed))
+// errSenderClosed is the error of a batch that was not sent because its sender was closed.
+var errSenderClosed = wire.Unsent(fmt.Errorf("another broker leads the partition now: %w", net.ErrClosed))
 
-// pushApart queues a lane to be sent apart, with its batch if that is taken already. It returns false when the sender is closed.
+// pushApart queues a lane to be sent apart, together with its batch if that is already taken. It returns false if the sender is closed.
 func (s *sender) pushApart(p *partition, taken *lane.Batch, cluster string) bool {
 	s.mu.Lock()
 	if s.closed {
@@ -75,11 +75,11 @@ func (s *sender) wakeApart() {
 	}
 }
 
-// runApart sends what is queued to be sent apart, each when it is due, until there is nothing.
+// runApart sends the entries of s.apart, each when it is due, until none is left.
 func (s *sender) runApart() {
 	encoder, err := recordbatch.NewEncoder(s.p.cfg.Codec)
 	if err != nil {
-		panic(err) // newSender has made one of the same kind
+		panic(err) // newSender has already made an encoder of this kind
 	}
 	for {
 		next, wait := s.nextApart()
@@ -100,8 +100,8 @@ func (s *sender) runApart() {
 	}
 }
 
-// nextApart takes the entry that is due, or returns how long it is until one is. The wait is negative when there is none any more: then
-// runApart has ended.
+// nextApart takes an entry that is due, or returns how long it takes until one is. A negative wait means that no entry is left, and that
+// runApart counts as ended.
 func (s *sender) nextApart() (due *apartEntry, wait time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -152,7 +152,7 @@ func (s *sender) sendApart(e *apartEntry, encoder *recordbatch.Encoder) {
 	switch {
 	case b == nil:
 		if b, unsealed = p.lane.Take(s, encoder, cluster); b == nil {
-			return // another sender has the lane, or nothing is there to be sent
+			return // another sender has the lane, or there is nothing to send
 		}
 	case e.cluster != cluster:
 		unsealed = kafkaerror.ErrOtherCluster
@@ -196,7 +196,8 @@ func (s *sender) askApart(link *wire.Link, p *partition, b *lane.Batch) (wire.An
 	return r.answers[0], nil
 }
 
-// passed notes that a batch was answered. Its lane is sent with the others again once all that was suspected is through, or was judged.
+// passed notes that a batch was answered. The lane is sent with the others again once all suspected events were answered, or once the
+// broker answered with an error.
 func (s *sender) passed(p *partition, b *lane.Batch, size int, answer wire.Answer) {
 	a := p.apart
 	a.cuts, a.tries = 0, 0
@@ -208,15 +209,15 @@ func (s *sender) passed(p *partition, b *lane.Batch, size int, answer wire.Answe
 	if s.hangUps.bound == 0 || size < s.hangUps.bound {
 		return
 	}
-	// The limit was raised, or there never was one: what waits is tried at once.
+	// The limit was raised, or there never was one: lanes that wait are tried at once.
 	s.hangUps.bound = 0
 	for _, e := range s.apart {
 		e.due = time.Time{}
 	}
 }
 
-// cut notes that the connection ended on a batch, and returns the error to settle it with. Only when that has happened before, and the broker
-// is there all the same, is the request held to be the cause.
+// cut notes that the connection ended on a batch, and returns the error to settle it with. The request counts as the cause only if this has
+// happened before, and if the broker still answers each time.
 func (s *sender) cut(p *partition, b *lane.Batch, size int, err error) error {
 	a := p.apart
 	if !wire.Answers(s.Addr(), s.p.brokerConfig()) {
@@ -245,11 +246,11 @@ func (s *sender) cut(p *partition, b *lane.Batch, size int, err error) error {
 	return s.p.cutEvent(p, b, cut)
 }
 
-// cutEvent returns the error of a batch of one event that cannot be sent. The event is none that was refused: it waits.
+// cutEvent returns the error of a batch of one event that ends its connection. The broker has not refused the event, so the event waits.
 func (p *Producer) cutEvent(part *partition, b *lane.Batch, cut *kafkaerror.RequestCut) (err error) {
 	b.Each(func(_ int, r recordbatch.Raw, _ uint64) {
 		event := record.BadRecord(part.topic.name, r, cut)
-		event.Code, event.Cure = reason.RequestCut, "" // whoever logs it has the cure
+		event.Code, event.Cure = reason.RequestCut, "" // the code that logs the error adds the cure
 		err = fmt.Errorf("partition %d: %w", part.index, event)
 	})
 	return err

@@ -6,11 +6,11 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// avoidFor is how long a broker that hangs is not connected to again.
+// avoidFor is how long walpost does not connect again to a broker that hangs.
 const avoidFor = 5 * time.Second
 
-// watch leaves a broker that hangs: its answer would be waited for until the read time-out, while the partition has a new leader already.
-// A sender that is closed may still wait for the broker: it is watched until that is over.
+// watch disconnects from a broker that hangs. Otherwise the sender would wait for its answer until the read time-out, although the
+// partition already has a new leader. A closed sender may still wait for the broker, so watch goes on until that is over.
 func (s *sender) watch() {
 	tick := time.NewTicker(stuckAfter / 3)
 	defer tick.Stop()
@@ -25,22 +25,24 @@ func (s *sender) watch() {
 			return
 		}
 		if len(stuck) > 0 {
-			s.leaveBroker(stuck)
+			s.disconnectIfMoved(stuck)
 		}
 	}
 }
 
-// leaveBroker leaves the broker if another one leads one of the partitions by now. What else waits for the broker is freed as well.
-func (s *sender) leaveBroker(stuck []*partition) {
+// disconnectIfMoved disconnects from the broker if another one leads one of the partitions now. This also frees everything else that waits
+// for the broker.
+func (s *sender) disconnectIfMoved(stuck []*partition) {
 	part, leader := s.p.ledElsewhere(stuck, s.broker)
 	if part == nil {
 		return
 	}
-	s.p.log.Warn("leaving a broker that does not answer", "broker", s.broker.Addr(), "topic", part.topic.name, "partition", part.index, "leader", leader.Addr())
+	s.p.log.Warn("disconnecting from a broker that does not answer", "broker", s.broker.Addr(), "topic", part.topic.name, "partition", part.index, "leader", leader.Addr())
 	s.p.splicer.Avoid(s.broker.Addr(), avoidFor)
 }
 
-// ledElsewhere looks for a partition that another broker leads than the one that hangs, or the same one at another address, and returns both.
+// ledElsewhere looks for a partition that has another leader than the broker that hangs. The same broker at another address counts as
+// another leader. It returns the partition and its leader, or nil.
 func (p *Producer) ledElsewhere(partitions []*partition, hung *sarama.Broker) (*partition, *sarama.Broker) {
 	var names []string
 	for _, part := range partitions {

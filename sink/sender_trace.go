@@ -8,15 +8,15 @@ import (
 	"walpost/sink/lane"
 )
 
-// requestTrace records a request for a latency trace. It goes with the request from the sender's loop to the goroutine of the answer. The
-// methods of nil do nothing: each costs one comparison per request or batch.
+// requestTrace records a request for a latency trace. It is passed with the request from the sender's loop to the goroutine of the answer.
+// Methods of a nil trace do nothing: each costs one comparison per request or batch.
 type requestTrace struct {
 	latencytrace.Request
 	to   *latencytrace.Recorder
-	done atomic.Int64 // when the request was written, in nanoseconds since 1970: the answer may come before that is noted
+	done atomic.Int64 // when the request was written, in nanoseconds since 1970; the answer may come before done is set
 }
 
-// traceQueue notes that a lane is queued. linger is what it waits for; 0: nothing. s.mu is held.
+// traceQueue notes that a lane is queued. linger is how long it waits; 0: not at all. s.mu is held.
 func (s *sender) traceQueue(part *partition, linger time.Duration) {
 	if s.p.cfg.Trace != nil {
 		part.queued = &latencytrace.Queue{At: time.Now(), Linger: linger, UnderWay: len(s.requests), Behind: part.behind}
@@ -24,7 +24,7 @@ func (s *sender) traceQueue(part *partition, linger time.Duration) {
 	}
 }
 
-// traceRequest begins the trace of a request, to which lanes that were queued are about to be added.
+// traceRequest begins the trace of a request. Queued lanes are added to it next.
 func (s *sender) traceRequest() *requestTrace {
 	if s.p.cfg.Trace == nil {
 		return nil
@@ -44,7 +44,7 @@ func (t *requestTrace) add(part *partition, b *lane.Batch) {
 	t.Parts = append(t.Parts, p)
 }
 
-// sent notes that the request is about to be written, while so many others are under way.
+// sent notes that the request is about to be written. underWay is the number of other requests under way.
 func (t *requestTrace) sent(at time.Time, underWay int) {
 	if t != nil {
 		t.Sent, t.UnderWay = at, underWay
@@ -58,7 +58,7 @@ func (t *requestTrace) written() {
 	}
 }
 
-// answered notes the answer, or what ended the wait for it.
+// answered notes the answer, or the error that ended the wait for it.
 func (t *requestTrace) answered(err error) {
 	if t == nil {
 		return
@@ -69,7 +69,7 @@ func (t *requestTrace) answered(err error) {
 	}
 }
 
-// settled records the request, now that the outcome of all its parts has been acted on.
+// settled records the request, after the outcomes of all its parts were handled.
 func (t *requestTrace) settled() {
 	if t != nil {
 		t.Settled = time.Now()

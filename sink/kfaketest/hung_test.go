@@ -78,7 +78,7 @@ func TestHungBrokerIsLeft(t *testing.T) {
 	if took := time.Since(began); took > wire.ReadTimeout-2*time.Second {
 		t.Errorf("a hung broker held events for %v", took)
 	}
-	if !strings.Contains(log.String(), "leaving a broker that does not answer") {
+	if !strings.Contains(log.String(), "disconnecting from a broker that does not answer") {
 		t.Errorf("the log does not say that the broker is left:\n%s", log.String())
 	}
 	if err := p.Close(); err != nil {
