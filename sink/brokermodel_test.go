@@ -195,7 +195,7 @@ func dialPartition(t *testing.T, brokers []string, name string) func(batch []byt
 	defer func() { stop(); <-ended }()
 	var leader *sarama.Broker
 	until(t, "the partition's leader", func() bool {
-		<-meta.Look(name, 0)
+		<-meta.Refresh(name, 0)
 		leader, err = meta.Leader(name, 0)
 		return err == nil
 	})

@@ -12,12 +12,12 @@ import (
 	"walpost/sink/wire"
 )
 
-// permanent reports whether only a person can cure err, as long as no connection has been made yet.
+// permanent reports whether only a person can cure err. Callers ask this until the first connection is made.
 func permanent(err error) bool {
 	return auth.Refused(err) || errors.As(err, new(*wire.Mismatch))
 }
 
-// refusalReason returns the code of an error that is permanent.
+// refusalReason returns the reason code of a permanent error.
 func refusalReason(err error) reason.Code {
 	if errors.As(err, new(*wire.Mismatch)) {
 		return reason.KafkaListener
@@ -25,7 +25,7 @@ func refusalReason(err error) reason.Code {
 	return auth.Reason(err)
 }
 
-// waitReason returns the code of a connection that is waited for. A login that is refused may be waited for, too.
+// waitReason returns the reason code of an error that walpost waits out. A refused login may be waited out, too.
 func waitReason(err error) reason.Code {
 	if permanent(err) {
 		return refusalReason(err)
@@ -33,7 +33,7 @@ func waitReason(err error) reason.Code {
 	return kafkaerror.WaitReason(err)
 }
 
-// refusalCure returns the cure of an error that is permanent.
+// refusalCure returns the cure of a permanent error.
 func (c *Config) refusalCure(err error) string {
 	if m := (*wire.Mismatch)(nil); errors.As(err, &m) {
 		return m.Cure
@@ -41,7 +41,7 @@ func (c *Config) refusalCure(err error) string {
 	return c.security().Cure(err)
 }
 
-// security returns what new connections use.
+// security returns the settings that new connections use.
 func (c *Config) security() auth.Security {
 	if c.Renew != nil {
 		return c.Renew()
@@ -49,17 +49,17 @@ func (c *Config) security() auth.Security {
 	return c.Security
 }
 
-// operatorCures reports whether only an operator can cure an error that is waited out: passwords are rotated and certificates end while relays
-// run.
+// operatorCures reports whether only an operator can cure an error that walpost waits out. Login errors are among these: while relays run,
+// passwords are rotated and certificates expire.
 func operatorCures(err error) bool {
 	if permanent(err) {
 		return true
 	}
 	class := kafkaerror.Classify(err)
-	return class == kafkaerror.Alarm || class == kafkaerror.Cut && kafkaerror.Cure(err) != "" // several events are divided
+	return class == kafkaerror.Alarm || class == kafkaerror.Cut && kafkaerror.Cure(err) != "" // a cut request with several events is divided
 }
 
-// cure returns what an operator can do about an error that is waited out; "": time cures it.
+// cure returns what an operator can do about an error that walpost waits out; "": nothing, because it ends by itself.
 func (c *Config) cure(err error, topic string) string {
 	switch {
 	case err == nil || !operatorCures(err):
@@ -70,21 +70,22 @@ func (c *Config) cure(err error, topic string) string {
 	return c.withNames(kafkaerror.Cure(err), topic)
 }
 
-// waitCure returns the cure of a connection that is waited for. Brokers only hang up when the protocol is not the one they expect.
+// waitCure returns the cure of a failed connection that walpost tries again. Brokers close a connection without a message when they expect
+// another protocol.
 func waitCure(err error) string {
 	if kafkaerror.Classify(err) == kafkaerror.Alarm {
 		return kafkaerror.Cure(err)
 	}
 	if code := sarama.KError(0); errors.As(err, &code) {
-		return "none is needed: the brokers answer, and give ids once the cluster is up"
+		return "nothing needs to be done: the brokers answer, and give producer ids once the cluster is up"
 	}
 	if errors.Is(err, sarama.ErrOutOfBrokers) || wire.HungUp(err) {
-		return "is a broker starting there, behind something that takes connections for it? Else: is kafka.security.protocol the one of this listener?"
+		return "check that kafka.security.protocol fits this listener, unless a broker is just starting behind a proxy or a load balancer"
 	}
-	return "is the address right, and does a broker listen there?"
+	return "check the address, and that a broker listens there"
 }
 
-// withNames puts the names at hand into a cure, in place of User:NAME and --topic NAME.
+// withNames replaces User:NAME and --topic NAME in a cure by the actual names.
 func (c *Config) withNames(cure, topic string) string {
 	pairs := []string{}
 	if user := c.security().Username; user != "" {
@@ -96,7 +97,7 @@ func (c *Config) withNames(cure, topic string) string {
 	return strings.NewReplacer(pairs...).Replace(cure)
 }
 
-// permanentError marks what no retry can cure.
+// permanentError marks an error that no retry can cure.
 type permanentError struct {
 	error
 	code reason.Code

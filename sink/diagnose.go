@@ -17,12 +17,16 @@ import (
 	"walpost/sink/wire"
 )
 
-// Diagnose checks what a [Producer] needs, without stopping at the first thing that is wrong: each bootstrap server, with TLS and login as
-// configured, the produce requests that it takes, the right to produce idempotently, every broker under the address that the cluster gives for it, and the topics: the one
-// that the template names, if it always names the same, and those of the arguments.
+// Diagnose checks what a [Producer] needs. It does not stop at the first problem. It checks:
 //
-// It writes nothing and creates nothing; like every producer that opens, it is given a producer id. It returns when all is asked or
-// ctx ends, and may be called beside producers.
+//   - each bootstrap server, with TLS and login as configured,
+//   - the versions of produce requests that brokers accept,
+//   - the right to produce idempotently,
+//   - every broker, at the address that the cluster gives for it,
+//   - the topics: the one that the template names, if that is always the same, and those of the arguments.
+//
+// It writes nothing and creates nothing. Like every producer that opens, it gets a producer id. It returns when it has asked everything or
+// when ctx ends. It may be called while producers are open.
 func (k *Kafka) Diagnose(ctx context.Context, topics ...string) []diagnosis.Finding {
 	s := wire.NewSplicer(k.access)
 	defer s.Close()
@@ -41,23 +45,23 @@ func (k *Kafka) Diagnose(ctx context.Context, topics ...string) []diagnosis.Find
 		topics = append([]string{name}, topics...)
 	}
 	if len(topics) == 0 {
-		d.list.OK("topic", "none asked for: rows name their topics, by %s", k.cfg.Record.Topic)
+		d.list.OK("topic", "no topic to check: rows name their topics, by %s", k.cfg.Record.Topic)
 		return d.list.Findings
 	}
 	d.topics(b, topics)
 	return d.list.Findings
 }
 
-// diagnosing is one diagnosis.
+// diagnosing is one run of Diagnose.
 type diagnosing struct {
 	k       *Kafka
 	splicer *wire.Splicer
 	list    diagnosis.List
 }
 
-// connect opens a connection, logged in.
+// connect opens a connection and logs in.
 func (d *diagnosing) connect(addr string) (*sarama.Broker, error) {
-	cfg, err := d.splicer.SaramaConfig(d.k.cfg.ClientID) // its own: sarama writes into it
+	cfg, err := d.splicer.SaramaConfig(d.k.cfg.ClientID) // a copy of its own, because sarama writes into it
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +72,7 @@ func (d *diagnosing) connect(addr string) (*sarama.Broker, error) {
 	return b, nil
 }
 
-// connectAll connects to all addresses at once, so that dead ones cost one time-out together.
+// connectAll connects to all addresses at the same time, so that dead ones cost one time-out together.
 func (d *diagnosing) connectAll(addrs []string) ([]*sarama.Broker, []error) {
 	brokers, errs := make([]*sarama.Broker, len(addrs)), make([]error, len(addrs))
 	var wg sync.WaitGroup
@@ -79,7 +83,7 @@ func (d *diagnosing) connectAll(addrs []string) ([]*sarama.Broker, []error) {
 	return brokers, errs
 }
 
-// bootstrap checks the configured servers and returns a connection to one of them, nil if there is none.
+// bootstrap checks the configured servers. It returns a connection to one of them, or nil if none can be reached.
 func (d *diagnosing) bootstrap() (first *sarama.Broker) {
 	addrs := d.k.cfg.Brokers
 	brokers, errs := d.connectAll(addrs)
@@ -95,7 +99,7 @@ func (d *diagnosing) bootstrap() (first *sarama.Broker) {
 		switch {
 		case err == nil:
 			d.list.OK("bootstrap", "connected to %s, %s", addrs[i], d.protocol())
-		case first != nil: // the others are enough until they are away too
+		case first != nil: // the others are enough, as long as they are up
 			d.list.Add("bootstrap", diagnosis.Warning, fmt.Sprintf("connect to Kafka at %s: %v", addrs[i], err), d.cure(err))
 		default:
 			d.list.Add("bootstrap", diagnosis.Failed, fmt.Sprintf("connect to Kafka at %s: %v", addrs[i], err), d.cure(err))
@@ -104,7 +108,7 @@ func (d *diagnosing) bootstrap() (first *sarama.Broker) {
 	return first
 }
 
-// cure is that of the producers.
+// cure returns the same cure that producers log.
 func (d *diagnosing) cure(err error) string {
 	if permanent(err) {
 		return d.k.cfg.refusalCure(err)
@@ -112,7 +116,7 @@ func (d *diagnosing) cure(err error) string {
 	return d.k.cfg.withNames(waitCure(err), "")
 }
 
-// protocol says how brokers are talked to.
+// protocol describes the protocol and the login.
 func (d *diagnosing) protocol() string {
 	s := d.k.cfg.Security
 	text := "security.protocol " + max(s.Protocol, "PLAINTEXT")
@@ -125,7 +129,7 @@ func (d *diagnosing) protocol() string {
 // idWait is how long a broker may need for the first producer ids after its start.
 const idWait = 5 * time.Second
 
-// producerID asks for what every producer asks for first. It reports whether the broker answers at all.
+// producerID asks for a producer id, which every producer needs first. It reports whether the broker answers at all.
 func (d *diagnosing) producerID(b *sarama.Broker) bool {
 	const check = "producer_id"
 	d.produce(b)
@@ -138,7 +142,7 @@ func (d *diagnosing) producerID(b *sarama.Broker) bool {
 			_, _, err = wire.ProducerID(b)
 		}
 	}
-	if err != nil { // brokers that want a login speak of nothing before the first request
+	if err != nil { // brokers that require a login say so only after the first request
 		err = d.splicer.CheckListener(b.Addr(), err)
 		d.list.Add(check, diagnosis.Failed, fmt.Sprintf("%s gives no producer id: %v", b.Addr(), err), d.cure(err))
 		return errors.As(err, new(sarama.KError))
@@ -147,7 +151,7 @@ func (d *diagnosing) producerID(b *sarama.Broker) bool {
 	return true
 }
 
-// produce checks whether batches can be sent to a broker. It reports whether they can, or nothing is known of it.
+// produce checks whether batches can be sent to a broker. It returns false only if they certainly cannot.
 func (d *diagnosing) produce(b *sarama.Broker) bool {
 	err := wire.CheckProduce(b, d.k.cfg.Codec == recordbatch.Zstd)
 	if m := (*wire.Mismatch)(nil); errors.As(err, &m) {
@@ -157,7 +161,7 @@ func (d *diagnosing) produce(b *sarama.Broker) bool {
 	return true
 }
 
-// brokers connects to every broker where the cluster says that it is, which is where events go.
+// brokers connects to every broker at the address that the cluster gives for it, because events go there.
 func (d *diagnosing) brokers(b *sarama.Broker) {
 	const check = "brokers"
 	res, err := b.DescribeCluster(&sarama.DescribeClusterRequest{})
@@ -165,7 +169,7 @@ func (d *diagnosing) brokers(b *sarama.Broker) {
 		err = res.Err
 	}
 	if err != nil {
-		d.list.Add(check, diagnosis.Warning, fmt.Sprintf("%s does not tell of the cluster's brokers: %v", b.Addr(), err), "none is needed if it is no Kafka; then nobody has checked that the addresses which brokers advertise can be reached from here")
+		d.list.Add(check, diagnosis.Warning, fmt.Sprintf("%s does not list the cluster's brokers: %v", b.Addr(), err), "nothing needs to be done if this is not Apache Kafka; but then walpost has not checked that it can reach the addresses that the brokers advertise")
 		return
 	}
 	var addrs []string
@@ -176,16 +180,16 @@ func (d *diagnosing) brokers(b *sarama.Broker) {
 	reached := 0
 	for i, one := range brokers {
 		if one != nil {
-			if addrs[i] == b.Addr() || d.produce(one) { // b was checked already
+			if addrs[i] == b.Addr() || d.produce(one) { // b was checked before
 				reached++
 			}
 			one.Close()
 			continue
 		}
-		d.list.Add(check, diagnosis.Failed, fmt.Sprintf("connect to broker %d at %s, which is where it advertises itself: %v", res.Brokers[i].BrokerID, addrs[i], errs[i]),
+		d.list.Add(check, diagnosis.Failed, fmt.Sprintf("connect to broker %d at its advertised address %s: %v", res.Brokers[i].BrokerID, addrs[i], errs[i]),
 			"make this address reachable from here, or set advertised.listeners of broker "+strconv.Itoa(int(res.Brokers[i].BrokerID))+" to one that is")
 	}
 	if reached == len(brokers) {
-		d.list.OK(check, "%d in cluster %s, each reached where it advertises itself: %s", reached, res.ClusterID, strings.Join(addrs, ", "))
+		d.list.OK(check, "%d in cluster %s, each reached at its advertised address: %s", reached, res.ClusterID, strings.Join(addrs, ", "))
 	}
 }

@@ -86,12 +86,12 @@ func TestDiagnoseTopics(t *testing.T) {
 	topic := kafkatest.Name(t)
 	kafkatest.Topic(t, brokers, topic, 1, map[string]string{"cleanup.policy": "compact", "min.insync.replicas": "2"})
 	text := findings(t, diagnose(t, config(t, brokers), topic, "no/topic"), "bootstrap ok", "producer_id ok", "brokers ok", "topic failed", "topic warning", "topic failed")
-	contains(t, text, "only 1 in sync: nothing can be written", "cleanup.policy=compact", `no topic can have the name "no/topic"`)
+	contains(t, text, "only 1 in sync: nothing can be written", "cleanup.policy=compact", `a topic cannot have the name "no/topic"`)
 }
 
 func TestDiagnoseNobody(t *testing.T) {
 	text := findings(t, diagnose(t, config(t, []string{"127.0.0.1:1"})), "bootstrap failed")
-	contains(t, text, "127.0.0.1:1", "is the address right")
+	contains(t, text, "127.0.0.1:1", "check the address")
 
 	// A peer that says nothing costs no more time than ctx has.
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
@@ -140,7 +140,7 @@ func TestDiagnoseRights(t *testing.T) {
 	grant(t, cluster, "granted", sarama.AclOperationWrite)
 	cfg.Registerer = config(t, nil).Registerer
 	text += findings(t, diagnose(t, cfg, "seen", "granted"), "bootstrap ok", "producer_id ok", "brokers ok", "topic failed", "topic ok")
-	contains(t, text, "topic seen: the right to write is missing", "--producer --topic seen", "topic granted: 1 partitions, 1 replicas; its settings may not be read")
+	contains(t, text, "topic seen: the right to write is missing", "--producer --topic seen", "topic granted: 1 partitions, 1 replicas; the right to read its settings is missing")
 
 	cfg.Security = auth.Security{}
 	cfg.Registerer = config(t, nil).Registerer

@@ -13,7 +13,7 @@ import (
 	"walpost/sink/wire"
 )
 
-// topics checks the topics by what a broker knows of them. Asking creates none, whatever kafka.allow.auto.create.topics says.
+// topics checks the topics by asking a broker about them. Asking never creates a topic, whatever kafka.allow.auto.create.topics says.
 func (d *diagnosing) topics(b *sarama.Broker, names []string) {
 	res, err := b.GetMetadata(&sarama.MetadataRequest{Version: 8, Topics: names, IncludeTopicAuthorizedOperations: true})
 	if err != nil {
@@ -29,13 +29,13 @@ func (d *diagnosing) topic(b *sarama.Broker, t *sarama.TopicMetadata) {
 	const check = "topic"
 	switch {
 	case t.Err == sarama.ErrUnknownTopicOrPartition && d.k.cfg.AutoCreateTopics:
-		d.list.OK(check, "topic %s does not exist: its first event creates it, where the brokers have auto.create.topics.enable", t.Name)
+		d.list.OK(check, "topic %s does not exist: its first event creates it, if the brokers have auto.create.topics.enable", t.Name)
 		return
 	case t.Err == sarama.ErrUnknownTopicOrPartition:
 		d.list.Add(check, diagnosis.Failed, fmt.Sprintf("topic %s does not exist", t.Name), d.k.cfg.withNames(kafkaerror.Cure(t.Err), t.Name))
 		return
 	case t.Err == sarama.ErrInvalidTopic:
-		d.list.Add(check, diagnosis.Failed, fmt.Sprintf("no topic can have the name %q", t.Name), "correct outbox.topic: Kafka allows letters, digits, dot, underscore and minus, up to 249 of them")
+		d.list.Add(check, diagnosis.Failed, fmt.Sprintf("a topic cannot have the name %q", t.Name), "correct outbox.topic: Kafka allows letters, digits, dot, underscore and minus, up to 249 characters")
 		return
 	case t.Err != sarama.ErrNoError && t.Err != sarama.ErrLeaderNotAvailable:
 		d.list.Add(check, diagnosis.Failed, fmt.Sprintf("topic %s: %v", t.Name, t.Err), d.k.cfg.withNames(kafkaerror.Cure(t.Err), t.Name))
@@ -63,7 +63,7 @@ func (d *diagnosing) leaderless(t *sarama.TopicMetadata) string {
 	return strings.Join(list, ", ")
 }
 
-// durability says what an ack of this topic is worth.
+// durability checks what an ack of this topic guarantees.
 func (d *diagnosing) durability(b *sarama.Broker, t *sarama.TopicMetadata) {
 	const check = "topic"
 	replicas, inSync := math.MaxInt, math.MaxInt
@@ -75,7 +75,7 @@ func (d *diagnosing) durability(b *sarama.Broker, t *sarama.TopicMetadata) {
 	settings := all[t.Name]
 	least, err := strconv.Atoi(settings["min.insync.replicas"])
 	if err != nil {
-		d.list.OK(check, "%s; its settings may not be read, which costs nothing but this check (DescribeConfigs)", found)
+		d.list.OK(check, "%s; the right to read its settings is missing (DescribeConfigs), so min.insync.replicas is not checked", found)
 		return
 	}
 	found = fmt.Sprintf("%s, min.insync.replicas %d", found, least)
@@ -86,17 +86,17 @@ func (d *diagnosing) durability(b *sarama.Broker, t *sarama.TopicMetadata) {
 	case inSync < least:
 		d.list.Add(check, diagnosis.Failed, fmt.Sprintf("%s, but only %d in sync: nothing can be written", found, inSync), "start the brokers that are down: kafka-topics.sh --describe --under-min-isr-partitions")
 	case replicas == 1:
-		d.list.Add(check, diagnosis.Warning, found+": a broker's disk that is lost takes acknowledged events with it, and while the broker is down nothing can be written",
-			"in production, 3 replicas and min.insync.replicas 2 (kafka-reassign-partitions.sh)")
+		d.list.Add(check, diagnosis.Warning, found+": if a broker loses its disk, acknowledged events are lost, and while the broker is down nothing can be written",
+			"in production, use 3 replicas and min.insync.replicas 2 (kafka-reassign-partitions.sh)")
 	case least == 1:
-		d.list.Add(check, diagnosis.Warning, found+": an ack may come from one broker alone, whose loss loses events", alter("min.insync.replicas=2"))
+		d.list.Add(check, diagnosis.Warning, found+": an ack may mean that only one broker has the event, and if that broker is lost, so is the event", alter("min.insync.replicas=2"))
 	case least >= replicas:
 		d.list.Add(check, diagnosis.Warning, found+": nothing can be written while a single broker is down", alter("min.insync.replicas="+strconv.Itoa(replicas-1)))
 	default:
 		d.list.OK(check, "%s", found)
 	}
 	if strings.Contains(settings["cleanup.policy"], "compact") {
-		d.list.Add(check, diagnosis.Warning, fmt.Sprintf("topic %s has cleanup.policy=%s: it takes no event without a key, and keeps the last one of each key only", t.Name, settings["cleanup.policy"]),
-			alter("cleanup.policy=delete")+", unless that is meant")
+		d.list.Add(check, diagnosis.Warning, fmt.Sprintf("topic %s has cleanup.policy=%s: it refuses events without a key, and keeps only the last event of each key", t.Name, settings["cleanup.policy"]),
+			alter("cleanup.policy=delete")+", unless this is intended")
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// sinkMetrics are the metrics of the sink. They exist from the start.
+// sinkMetrics are the metrics of the sink. They are registered at the start.
 type sinkMetrics struct {
 	connected      prometheus.Gauge
 	duration       prometheus.Histogram
@@ -23,9 +23,9 @@ type sinkMetrics struct {
 	reconnects     prometheus.Counter
 	reserved       prometheus.Counter
 
-	opening   atomic.Pointer[error]  // why Kafka gives no producer id, while one is waited for
+	opening   atomic.Pointer[error]  // why Kafka gives no producer id, while a producer waits for one
 	mu        sync.Mutex             // see Producer.mu
-	producers map[*Producer]struct{} // the open ones, to be asked what waits
+	producers map[*Producer]struct{} // the open producers
 }
 
 func newMetrics(reg prometheus.Registerer) (*sinkMetrics, error) {
@@ -67,16 +67,16 @@ func (m *sinkMetrics) blocked(topic string, d time.Duration) {
 	m.topicBlocked.WithLabelValues(topic).Set(d.Seconds())
 }
 
-// addProducer makes what waits in a producer visible.
+// addProducer makes the waiting events of a producer visible.
 func (m *sinkMetrics) addProducer(p *Producer) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if p.ctx.Err() == nil { // else Close has forgotten it, or is about to
+	if p.ctx.Err() == nil { // otherwise Close has called removeProducer, or is about to
 		m.producers[p] = struct{}{}
 	}
 }
 
-// forget lets go of topics' label values, unless another producer knows the topic.
+// forget deletes the label values of topics, unless another producer knows the topic.
 func (m *sinkMetrics) forget(topics []string) {
 	known := map[string]bool{}
 	for _, p := range m.openProducers() {
@@ -95,7 +95,7 @@ func (m *sinkMetrics) forget(topics []string) {
 	}
 }
 
-// removeProducer forgets a producer that is closed. What it held waits for Kafka no longer.
+// removeProducer removes a producer that is closed. Its events no longer wait for Kafka.
 func (m *sinkMetrics) removeProducer(p *Producer) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -111,7 +111,8 @@ func (m *sinkMetrics) openProducers() []*Producer {
 	return slices.Collect(maps.Keys(m.producers))
 }
 
-// blockedTopics looks at what waits when it is asked: a time that somebody sets now and then would stand still when nothing happens.
+// blockedTopics computes the waiting times when metrics are collected. A time that is set now and then would stand still when nothing
+// happens.
 type blockedTopics struct {
 	metrics *sinkMetrics
 	*prometheus.GaugeVec

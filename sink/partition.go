@@ -83,7 +83,7 @@ func (p *Producer) findLeaders(parts []*partition) {
 	for _, part := range lost { // logging may be slow, and must not keep others from sending
 		_, err := p.meta.Leader(part.topic.name, part.index)
 		part.topic.warn(p, part, part.searched, err)
-		p.resends.add(part, pauseAfter(part.searches), p.look(part.topic), false)
+		p.resends.add(part, pauseAfter(part.searches), p.refresh(part.topic), false)
 	}
 }
 
@@ -168,11 +168,11 @@ func (p *Producer) acked(part *partition, b *lane.Batch) {
 func (p *Producer) retry(part *partition, err error) {
 	failures, since := part.lane.Failing()
 	part.topic.warn(p, part, since, err)
-	var look <-chan struct{}
+	var refresh <-chan struct{}
 	if kafkaerror.Elsewhere(err) {
-		look = p.look(part.topic)
+		refresh = p.refresh(part.topic)
 	}
-	p.resends.add(part, pauseAfter(failures), look, false)
+	p.resends.add(part, pauseAfter(failures), refresh, false)
 }
 
 // renew gives the lane a new producer id. Events that may already be in the log are then sent a second time: a duplicate, never a gap.

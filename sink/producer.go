@@ -83,7 +83,7 @@ func newProducer(cfg *Config, log *slog.Logger, m *sinkMetrics, acks Acks, s *wi
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.resends.p, p.resends.began, p.resends.wake, p.ids.p = p, time.Now(), make(chan struct{}, 1), p
 	p.meta = metadata.New(ask, func(topics []string) {
-		p.told(topics)
+		p.refreshed(topics)
 		p.resends.poke()
 	})
 	p.start(p.resends.run)

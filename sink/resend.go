@@ -6,43 +6,43 @@ import (
 	"time"
 )
 
-// resends are the lanes whose driver has to wait before it goes on: for a pause to end, and for a look at the metadata. There may be ten
-// thousand of them, so one goroutine waits for them all, and those that failed together come back together.
+// resends holds the lanes that have to wait before they go on: until a pause ends, and until a metadata refresh ends. There may be ten
+// thousand of them. So one goroutine waits for all, and lanes that failed together come back together.
 type resends struct {
 	p     *Producer
 	began time.Time // when the producer was made
 	wake  chan struct{}
 
-	mu      sync.Mutex // innermost, see Producer.mu
-	pausing pauses
-	looking []*waiting // whose pause is over, and whose look is not
+	mu         sync.Mutex // innermost, see Producer.mu
+	pausing    pauses
+	refreshing []*waiting // their pause is over, but their refresh is not
 }
 
 // waiting is a lane that waits.
 type waiting struct {
-	part  *partition
-	due   time.Time
-	look  <-chan struct{} // nil: none is waited for
-	renew bool            // it takes a new producer id first
+	part    *partition
+	due     time.Time
+	refresh <-chan struct{} // nil: it waits for no refresh
+	renew   bool            // it needs a new producer id first
 }
 
 const (
-	// The end of a pause is rounded up, so that lanes share their next request: to a multiple of resendGrid, or of the pause's resendShare-th
-	// part if that is more. Lanes that fail for long have failed at all times.
+	// The end of a pause is rounded up, so that lanes share their next request: to a multiple of resendGrid, or of a resendShare-th of the
+	// pause if that is more. Lanes that have failed for long began to fail at different times.
 	resendGrid  = minBackoff
 	resendShare = 4
-	// lookWait is how long a pause is made longer by a look. Where every broker is away the leader that is known is tried again.
-	lookWait = time.Second
+	// refreshWait is how long a lane waits for a refresh after its pause. If no broker is reachable, the last known leader is tried again.
+	refreshWait = time.Second
 )
 
-// add lets a lane wait for a pause, and for a look that it has joined; nil: for none. It does not block.
-func (r *resends) add(part *partition, pause time.Duration, look <-chan struct{}, renew bool) {
+// add makes a lane wait for a pause, and for a refresh that it has joined; nil: for none. It does not block.
+func (r *resends) add(part *partition, pause time.Duration, refresh <-chan struct{}, renew bool) {
 	due := time.Now()
 	if pause > 0 {
 		due = r.roundUp(due.Add(pause), max(resendGrid, pause/resendShare))
 	}
 	r.mu.Lock()
-	heap.Push(&r.pausing, &waiting{part, due, look, renew})
+	heap.Push(&r.pausing, &waiting{part, due, refresh, renew})
 	first := r.pausing[0].part == part
 	r.mu.Unlock()
 	if first {
@@ -50,13 +50,13 @@ func (r *resends) add(part *partition, pause time.Duration, look <-chan struct{}
 	}
 }
 
-// roundUp returns the first time after t that lies a multiple of grid behind the producer's start: relays that lost a broker at the same time
-// do not come back at the same time.
+// roundUp returns the first time after t that is a multiple of grid after the producer's start. So relays that lost a broker at the same
+// time do not come back at the same time.
 func (r *resends) roundUp(t time.Time, grid time.Duration) time.Time {
 	return r.began.Add((t.Sub(r.began)/grid + 1) * grid)
 }
 
-// poke lets run look again.
+// poke makes run check its lanes again.
 func (r *resends) poke() {
 	select {
 	case r.wake <- struct{}{}:
@@ -64,7 +64,7 @@ func (r *resends) poke() {
 	}
 }
 
-// run hands the lanes on when their time has come, until the producer is closed.
+// run hands on each lane when its wait is over, until the producer is closed.
 func (r *resends) run() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -84,13 +84,13 @@ func (r *resends) run() {
 	}
 }
 
-// ready takes the lanes that have waited long enough, and returns when the next ones will have; zero: there are none.
+// ready removes and returns the lanes that have waited long enough. next is when the next ones will have; zero: there are none.
 func (r *resends) ready(now time.Time) (resend, renew []*partition, next time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	looking := r.looking
-	r.looking = nil
-	for _, e := range looking {
+	refreshing := r.refreshing
+	r.refreshing = nil
+	for _, e := range refreshing {
 		next = r.sort(e, now, &resend, &renew, next)
 	}
 	for len(r.pausing) > 0 && !now.Before(r.pausing[0].due) {
@@ -102,12 +102,13 @@ func (r *resends) ready(now time.Time) (resend, renew []*partition, next time.Ti
 	return resend, renew, next
 }
 
-// sort puts a lane whose pause is over where it belongs, and returns next, or when the lane is to be sorted again if that is earlier.
+// sort puts a lane whose pause is over into the list that it belongs to. It returns next, or the time at which to sort the lane again if
+// that is earlier.
 func (r *resends) sort(e *waiting, now time.Time, resend, renew *[]*partition, next time.Time) time.Time {
-	until := e.due.Add(lookWait)
+	until := e.due.Add(refreshWait)
 	switch {
-	case !over(e.look) && now.Before(until):
-		r.looking = append(r.looking, e)
+	case !over(e.refresh) && now.Before(until):
+		r.refreshing = append(r.refreshing, e)
 		return earlier(next, until)
 	case e.renew:
 		*renew = append(*renew, e.part)
@@ -117,7 +118,7 @@ func (r *resends) sort(e *waiting, now time.Time, resend, renew *[]*partition, n
 	return next
 }
 
-// earlier returns the earlier of two times, of which a may be zero: none.
+// earlier returns the earlier of two times. A zero a means no time.
 func earlier(a, b time.Time) time.Time {
 	if a.IsZero() || b.Before(a) {
 		return b
@@ -125,20 +126,20 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// over reports whether a look has ended.
-func over(look <-chan struct{}) bool {
-	if look == nil {
+// over reports whether a refresh has ended.
+func over(refresh <-chan struct{}) bool {
+	if refresh == nil {
 		return true
 	}
 	select {
-	case <-look:
+	case <-refresh:
 		return true
 	default:
 		return false
 	}
 }
 
-// pauses is a heap: the lane whose pause ends first is first.
+// pauses is a heap. The first lane is the one whose pause ends first.
 type pauses []*waiting
 
 func (h pauses) Len() int           { return len(h) }

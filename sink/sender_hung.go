@@ -48,7 +48,7 @@ func (p *Producer) ledElsewhere(partitions []*partition, hung *sarama.Broker) (*
 	for _, part := range partitions {
 		names = append(names, part.topic.name)
 	}
-	if !p.wait(p.meta.LookAll(names, 0)) {
+	if !p.wait(p.meta.RefreshAll(names, 0)) {
 		return nil, nil
 	}
 	for _, part := range partitions {

@@ -40,7 +40,7 @@ func TestClosedSenderLeavesABrokerThatHangs(t *testing.T) {
 	})
 	began := time.Now()
 	b.answer("MetadataRequest", sarama.NewMockWrapper(later))
-	p.wait(p.meta.Look("orders", 0))
+	p.wait(p.meta.Refresh("orders", 0))
 	until(t, "the end of the frozen broker's sender", func() bool { s.mu.Lock(); defer s.mu.Unlock(); return s.closed })
 	acks.wait(t, 1, 0)
 	if took := time.Since(began); took > wire.ReadTimeout-2*time.Second {

@@ -9,22 +9,22 @@ import (
 	dto "github.com/prometheus/client_model/go"
 )
 
-// Status is what a person asks of a [Kafka] first.
+// Status is the state of a [Kafka] for a person to read.
 type Status struct {
-	Opening   error          // why a producer that is being opened waits, with the cure and a reason code; nil: none is, or the first attempt is not over
+	Opening   error          // why a producer that is being opened waits, with the cure and a reason code; nil: no producer is being opened, or its first attempt is not over
 	Published int64          // events that all in-sync replicas have acknowledged, since the process began
-	Blocked   []BlockedTopic // the one that waits longest first
-	Waits     []Wait         // all topics with unacked events, likewise; in a healthy stream each waits for milliseconds
+	Blocked   []BlockedTopic // the topic that waits longest comes first
+	Waits     []Wait         // all topics with unacked events, in the same order; in a healthy stream each waits for milliseconds
 }
 
-// BlockedTopic is a topic whose events wait for Kafka to take them.
+// BlockedTopic is a topic whose events wait until Kafka accepts them.
 type BlockedTopic struct {
 	Name string
 	For  time.Duration
 }
 
-// Status returns what the producers of k have done and wait for. It reads metrics, which have it all, and may be called at any time from
-// any goroutine.
+// Status returns what the producers of k have done and what they wait for. It reads the metrics, which hold all of it. It may be called at
+// any time, from any goroutine.
 func (k *Kafka) Status() Status {
 	s := Status{Waits: k.metrics.waits()}
 	if err := k.metrics.opening.Load(); err != nil {

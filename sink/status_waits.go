@@ -12,14 +12,14 @@ import (
 type Wait struct {
 	Topic string
 	Since time.Time   // when the oldest of them was handed over
-	Err   error       // what Kafka said last of it; nil: nothing bad
-	Code  reason.Code // the same as a code; "": nothing bad
-	Cure  string      // what an operator can do about Err; "": time cures it
+	Err   error       // Kafka's last error for them; nil: none
+	Code  reason.Code // reason code of Err; "": none
+	Cure  string      // what an operator can do about Err; "": nothing, because it ends by itself
 }
 
 // waits returns the topics that have unacked events, those that have waited longest first.
 func (m *sinkMetrics) waits() []Wait {
-	longest := map[string]Wait{} // of the stream's producer and the backfill's
+	longest := map[string]Wait{} // a topic can have events of the stream's producer and of the backfill's
 	for _, p := range m.openProducers() {
 		for _, t := range p.knownTopics() {
 			w := t.wait()
@@ -40,7 +40,7 @@ func (m *sinkMetrics) waits() []Wait {
 	return waits
 }
 
-// wait returns what the topic's events wait for. Since is zero if none wait.
+// wait returns what the topic's events wait for. Since is zero if no event waits.
 func (t *topic) wait() Wait {
 	t.mu.Lock()
 	partitions := t.all

@@ -12,27 +12,28 @@ import (
 	"walpost/sink/recordbatch"
 )
 
-// topic is a topic that events go to. It has its partitions, or, while they are not known or change, the events that wait for them.
+// topic is a Kafka topic that events go to. It has its partitions. While these are not known, or while they change, it holds the events
+// that wait for them.
 type topic struct {
 	name       string
-	limit      atomic.Int64                 // bytes of a batch, uncompressed
-	partitions atomic.Pointer[[]*partition] // by index; nil: not known now, and arrange is at work
+	limit      atomic.Int64                 // maximum bytes of a batch, uncompressed
+	partitions atomic.Pointer[[]*partition] // by index; nil: not known now, and arrange is running
 	used       atomic.Int64                 // when it last got an event, in seconds since 1970
 	warned     warnings
 
 	published, bytes prometheus.Counter
 
-	// The publishing goroutine's.
+	// Only the publishing goroutine uses these.
 	staged []*unplaced // published in this pass
 	dirty  bool
 
 	mu      sync.Mutex   // outermost, see Producer.mu
 	waiting []*unplaced  // handed over while partitions was nil, in order
-	needs   int32        // partitions that there must be for all that wait, as far as rows name them
-	all     []*partition // by index, all that there ever were: the lane of one that is gone keeps its sequences, should it come back
-	count   int          // how many of them there are now; 0: not known yet
+	needs   int32        // number of partitions that the waiting events need, because rows name partitions
+	all     []*partition // by index, all partitions that the topic ever had: the lane of one that is gone keeps its sequences, in case it comes back
+	count   int          // number of partitions now; 0: not known yet
 	err     error        // why the partitions are not known, or have no lanes yet
-	ended   bool         // it was forgotten: an event of the same name makes another topic
+	ended   bool         // the topic was forgotten: a later event of the same name creates a new topic
 }
 
 func (t *topic) String() string { return "topic " + t.name }
@@ -41,10 +42,10 @@ func (t *topic) String() string { return "topic " + t.name }
 type unplaced struct {
 	lane.Batch
 	explicit []int32 // per record, -1: by hash
-	needs    int32   // partitions that there must be for them
+	needs    int32   // number of partitions that they need
 }
 
-// hold keeps an event until the partitions are known. Publishing goroutine.
+// hold keeps an event until the partitions are known. Only the publishing goroutine calls it.
 func (t *topic) hold(r *recordbatch.Record, size int, explicit int32, tx uint64) int {
 	limit := int(t.limit.Load())
 	n := len(t.staged)
@@ -59,8 +60,8 @@ func (t *topic) hold(r *recordbatch.Record, size int, explicit int32, tx uint64)
 	return length
 }
 
-// handOver ends a pass: its held events wait with the others, or go to their lanes if the partitions have become known meanwhile. A row that
-// names a partition of which nobody has heard yet makes the topic ask again first.
+// handOver ends a pass. The events that the pass held wait with the others, or go to their lanes if the partitions have become known
+// meanwhile. If a row names a partition that is not known yet, the topic first asks for its partitions again.
 func (t *topic) handOver(p *Producer, now time.Time) {
 	t.dirty = false
 	t.used.Store(now.Unix())
@@ -87,8 +88,9 @@ func (t *topic) handOver(p *Producer, now time.Time) {
 	}
 }
 
-// pack lets a pass's events wait, in batches as full as they may be. What a pass brings is seldom a whole batch, and a buffer that is half
-// empty takes the memory of a full one: a backlog that waits would take up to twice what the relay bounds. t.mu is held.
+// pack adds a pass's events to the waiting ones, in batches that are as full as possible. A pass seldom brings a whole batch, and a
+// half-empty buffer takes as much memory as a full one. So a waiting backlog would otherwise take up to twice the memory that the relay
+// allows. t.mu is held.
 func (t *topic) pack(u *unplaced) {
 	if len(t.waiting) == 0 {
 		t.waiting = append(t.waiting, u)
@@ -97,7 +99,7 @@ func (t *topic) pack(u *unplaced) {
 	limit := int(t.limit.Load())
 	last := t.waiting[len(t.waiting)-1]
 	u.eachHeld(func(i int, r recordbatch.Raw, tx uint64, held int) {
-		// What a lane gave back may be sealed.
+		// A batch that a lane gave back may be sealed.
 		if last.Wire() != nil || last.Len()+r.Len+recordbatch.Overhead > limit {
 			last = &unplaced{}
 			last.HandedOver(u.Since())
@@ -109,8 +111,9 @@ func (t *topic) pack(u *unplaced) {
 	u.Reset()
 }
 
-// eachHeld calls f for every event with its record, its transaction and the bytes that it holds. What the events hold altogether is given
-// out altogether: a record's length is not always what was counted for it, as where a batch was divided.
+// eachHeld calls f for every event with its record, its transaction and the bytes that it holds. The sum of these bytes is what all events
+// hold together. A record's length can differ from what was counted for it, for example after a batch was divided; so the last event gets
+// the rest.
 func (u *unplaced) eachHeld(f func(i int, r recordbatch.Raw, tx uint64, held int)) {
 	left := u.Held()
 	u.Each(func(i int, r recordbatch.Raw, tx uint64) {
@@ -123,7 +126,7 @@ func (u *unplaced) eachHeld(f func(i int, r recordbatch.Raw, tx uint64, held int
 	})
 }
 
-// place moves the waiting events to their lanes, in order. No pass writes to one of these meanwhile. t.mu is held.
+// place moves the waiting events to their lanes, in order. Meanwhile, no pass writes to these lanes. t.mu is held.
 func (t *topic) place(p *Producer, partitions []*partition) {
 	limit := int(t.limit.Load())
 	for _, u := range t.waiting {
@@ -139,12 +142,12 @@ func (t *topic) place(p *Producer, partitions []*partition) {
 			}
 			partitions[n].lane.AppendWaiting(r, tx, held, named, u.Since(), limit)
 		})
-		u.Reset() // its buffer may serve the next one's records already
+		u.Reset() // here, so that the next batch's records can use its buffer
 	}
 	t.waiting, t.needs = nil, 0
 }
 
-// wake routes the lanes that were idle and have got work. t.mu is held.
+// wake routes the lanes that were idle and now have events. t.mu is held.
 func (t *topic) wake(p *Producer, partitions []*partition) {
 	for _, part := range partitions {
 		if part.lane.Wake() {

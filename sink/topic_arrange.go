@@ -7,13 +7,13 @@ import (
 	"walpost/sink/metadata"
 )
 
-// lookAgain is the longest pause between two looks at a topic's partitions while they are being arranged.
-const lookAgain = 250 * time.Millisecond
+// arrangePause is the longest pause between two refreshes of a topic's partitions while they are being arranged.
+const arrangePause = 250 * time.Millisecond
 
-// reconsider lets the topic's events wait until its partitions have been looked at again. t.mu is held.
+// reconsider makes the topic's events wait until its partitions have been refreshed. t.mu is held.
 func (t *topic) reconsider(p *Producer) {
 	if t.partitions.Swap(nil) == nil {
-		return // arrange is at work already
+		return // arrange is running already
 	}
 	for _, part := range t.all[:t.count] {
 		part.lane.Refuse()
@@ -21,7 +21,7 @@ func (t *topic) reconsider(p *Producer) {
 	p.start(func() { t.arrange(p) })
 }
 
-// checkCount has the partitions arranged again if their number, as brokers told it last, is another one.
+// checkCount arranges the partitions again if their number has changed since the last refresh.
 func (t *topic) checkCount(p *Producer) {
 	count, err := p.meta.Partitions(t.name)
 	t.mu.Lock()
@@ -31,21 +31,22 @@ func (t *topic) checkCount(p *Producer) {
 	}
 }
 
-// arrange asks for the topic's partitions until they are there, however long that takes, and places what waits for them. While it is at
-// work no event gets a lane.
+// arrange asks for the topic's partitions until they exist, however long that takes, and then places the waiting events. While it runs, no
+// event gets a lane.
 //
-// A key's partition depends on their number. So when that changes, everything that was placed by the old one is acked before the first
-// event is placed by the new one; a partition that is no more (the topic was deleted and created with fewer) gives back what it has.
+// A key's partition depends on the number of partitions. If that number changes, all events that were placed by the old number are acked
+// before the first event is placed by the new one. A partition that no longer exists (because the topic was deleted and created with fewer)
+// gives its events back.
 func (t *topic) arrange(p *Producer) {
 	since := time.Now()
-	var fewer time.Time // since when there have been too few
+	var fewer time.Time // since when there have been too few partitions
 	failures := 0
 	for tries := 1; ; tries++ {
 		want := metadata.Settings
 		if p.cfg.AutoCreateTopics {
 			want |= metadata.Create
 		}
-		if !p.wait(p.meta.Look(t.name, want)) {
+		if !p.wait(p.meta.Refresh(t.name, want)) {
 			return
 		}
 		count, err := p.meta.Partitions(t.name)
@@ -86,25 +87,25 @@ func (t *topic) arrange(p *Producer) {
 			}
 			t.setError(nil)
 		}
-		// A broker that lags behind the others still tells of fewer: it has to be so for a while.
+		// A broker that lags behind the others still reports fewer partitions. So fewer are believed only after a while.
 		if (fewer.IsZero() || time.Since(fewer) >= p.confirmFewer) && t.rearrange(p, count, id) {
 			return
 		}
-		if !p.sleep(min(minBackoff<<min(tries, 10), lookAgain)) {
+		if !p.sleep(min(minBackoff<<min(tries, 10), arrangePause)) {
 			return
 		}
 	}
 }
 
-// setError notes why the topic's events wait for its partitions.
+// setError records why the topic's events wait for its partitions.
 func (t *topic) setError(err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.err = err
 }
 
-// rearrange places what waits among so many partitions, new ones of which begin with id. It returns false if something that was placed among another number is left: then it
-// changes nothing.
+// rearrange places the waiting events among count partitions. New partitions begin with id. It returns false, and changes nothing, if
+// events that were placed by another number of partitions are not acked yet.
 func (t *topic) rearrange(p *Producer, count int, id lane.Identity) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -120,7 +121,7 @@ func (t *topic) rearrange(p *Producer, count int, id lane.Identity) bool {
 		return false
 	}
 	if t.count != 0 && count != t.count {
-		p.log.Info("the number of partitions has changed: keys are placed by the new one from now on", "topic", t.name, "partitions", count, "before", t.count)
+		p.log.Info("the number of partitions has changed: from now on, keys go to partitions by the new number", "topic", t.name, "partitions", count, "before", t.count)
 	}
 	var back []*unplaced
 	for i := count; i < len(had); i++ {
@@ -132,8 +133,8 @@ func (t *topic) rearrange(p *Producer, count int, id lane.Identity) bool {
 	}
 	t.count = count
 	partitions := t.all[:count:count]
-	// What waited is placed before the lanes open: the publishing goroutine may have loaded the partitions before they changed, and enters
-	// a lane as soon as that is open.
+	// The waiting events are placed before the lanes open: the publishing goroutine may have loaded the partitions before they changed, and
+	// it enters a lane as soon as that is open.
 	t.place(p, partitions)
 	for _, part := range partitions {
 		part.lane.Accept(count)

@@ -3,16 +3,16 @@ package sink
 import "time"
 
 const (
-	// forgetAfter is how long a topic may go without an event before it is forgotten: topics that rows name are made up by rows, and there is
-	// no end to them. Forgotten are its lanes, its looks and its metrics.
+	// forgetAfter is how long a topic may go without an event before it is forgotten, with its lanes, its refreshes and its metrics. Rows
+	// can name topics, and so make up any number of them.
 	forgetAfter = 24 * time.Hour
-	// forgetAtOnce is how many are forgotten at once: it is the reading goroutine that does it.
+	// forgetAtOnce is how many topics are forgotten at once, because the reading goroutine does it.
 	forgetAtOnce = 100
 	// maxTopics is how many topics a producer knows at once.
 	maxTopics = 10_000
 )
 
-// findSilent offers topics that have had no event for long to the publishing goroutine, which alone can forget them.
+// findSilent passes topics without recent events to the publishing goroutine, which alone can forget them.
 func (p *Producer) findSilent(topics []*topic) {
 	var silent []*topic
 	for _, t := range topics {
@@ -25,15 +25,15 @@ func (p *Producer) findSilent(topics []*topic) {
 	}
 }
 
-// forget lets go of silent topics that have no event in the pass that ends, and none on its way. Publishing goroutine.
+// forget removes silent topics that have no event in the pass that ends, and none that is unacked. Only the publishing goroutine calls it.
 func (p *Producer) forget(silent []*topic) {
 	var names []string
 	for _, t := range silent {
 		if p.topics[t.name] != t || !t.end() {
 			continue
 		}
-		// Its partitions have sequences of the id that new lanes begin with. Were they used again for other events, should the topic come
-		// back, the broker would take those for duplicates.
+		// The topic's partitions have sequences of the id that new lanes begin with. If the topic comes back, its lanes must not use these
+		// sequences for other events: the broker would treat those as duplicates.
 		p.ids.spend()
 		delete(p.topics, t.name)
 		p.last = nil
@@ -48,7 +48,7 @@ func (p *Producer) forget(silent []*topic) {
 	}
 }
 
-// end ends a topic if nothing of it is on its way. Publishing goroutine.
+// end marks a topic as ended if it has no unacked events. Only the publishing goroutine calls it.
 func (t *topic) end() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()

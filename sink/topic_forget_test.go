@@ -66,7 +66,7 @@ func TestForgottenTopicIsNotKeptByALook(t *testing.T) {
 	p, c := offline(t, config(t, nil), newLedger())
 	c.create("orders", 1)
 	c.limits["orders"] = 1000
-	<-p.meta.Look("orders", metadata.Settings) // the producer has no such topic: as if it had been forgotten
+	<-p.meta.Refresh("orders", metadata.Settings) // the producer has no such topic: as if it had been forgotten
 	until(t, "the end of what is known of the topic", func() bool {
 		_, unknown := p.meta.Partitions("orders")
 		_, limited := p.meta.MaxMessageBytes("orders")

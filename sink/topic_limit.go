@@ -5,8 +5,8 @@ import (
 	"walpost/sink/recordbatch"
 )
 
-// readLimit sets the limit of batches to what the topic allows, as brokers told it last. Without the permission to ask, the configured one
-// stays: the default fits into the brokers' default.
+// readLimit sets the limit of batches to what the topic allows, as of the last refresh. Without the permission to read that setting, the
+// configured limit stays: its default is below the brokers' default.
 func (t *topic) readLimit(p *Producer) bool {
 	limit, ok := t.allowed(p)
 	if ok {
@@ -15,19 +15,19 @@ func (t *topic) readLimit(p *Producer) bool {
 	return ok
 }
 
-// allowed returns the limit of batches by what the topic allows, and whether that is known.
+// allowed returns the limit of batches that follows from the topic's setting, and whether that setting is known.
 func (t *topic) allowed(p *Producer) (int64, bool) {
 	n, ok := p.meta.MaxMessageBytes(t.name)
-	// A kilobyte for the batch's head, and for what little a codec adds to bytes that do not compress.
+	// A kilobyte for the batch's head, and for the few bytes that a codec adds to data that does not compress.
 	return max(min(p.cfg.batchLimit(), n-1024), recordbatch.HeadLen+1), ok
 }
 
-// shrink lowers the limit after a batch of so many bytes was too large for the topic. The topic's limit is read again. Where it cannot be
-// read, batches become smaller by halves. A batch from before the limit was last lowered, or from another lane at the same time, says
-// nothing new. What is refused meanwhile is divided in any case.
+// shrink lowers the limit after a batch of size bytes was too large for the topic. It reads the topic's setting again. If it cannot read
+// that, it halves the limit. It ignores a batch that is larger than the current limit: that batch was made before the limit was last
+// lowered, or another lane has reported the same. Batches that are refused meanwhile are divided anyway.
 func (t *topic) shrink(p *Producer, size int) {
 	before := t.limit.Load()
-	if int64(size) > before || !p.wait(p.meta.Look(t.name, metadata.Settings)) {
+	if int64(size) > before || !p.wait(p.meta.Refresh(t.name, metadata.Settings)) {
 		return
 	}
 	limit, ok := t.allowed(p)
@@ -37,7 +37,7 @@ func (t *topic) shrink(p *Producer, size int) {
 	t.limit.CompareAndSwap(before, limit)
 }
 
-// grow follows a limit that was raised. Where it cannot be read, batches become larger by doubles until one is refused again.
+// grow raises the limit when the topic's setting was raised. If it cannot read that, it doubles the limit, until a batch is refused again.
 func (t *topic) grow(p *Producer) {
 	if before := t.limit.Load(); !t.readLimit(p) {
 		t.limit.CompareAndSwap(before, min(2*before, p.cfg.batchLimit()))

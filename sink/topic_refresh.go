@@ -8,13 +8,13 @@ import (
 	"walpost/sink/metadata"
 )
 
-// Times of looking at topics although no error says that they have changed.
+// Times for refreshing topics without an error as the reason.
 const (
-	refreshTopicsEvery = time.Minute     // how often topics are looked at: partitions that were added are used, a limit that was raised too
-	confirmFewerFor    = 2 * time.Second // how long brokers have to tell of fewer partitions before that is believed
+	refreshTopicsEvery = time.Minute     // how often topics are refreshed, to use partitions that were added and a limit that was raised
+	confirmFewerFor    = 2 * time.Second // how long brokers have to report fewer partitions before that is believed
 )
 
-// register makes a topic one of those that are refreshed, and that status and metrics know of. Publishing goroutine.
+// register adds a topic to those that are refreshed, and that status and metrics show. Only the publishing goroutine calls it.
 func (p *Producer) register(t *topic) {
 	p.mu.Lock()
 	p.known[t.name] = t
@@ -25,8 +25,8 @@ func (p *Producer) register(t *topic) {
 	})
 }
 
-// refreshTopics looks at all topics every so often, until the producer is closed. It creates none: one that was deleted, and gets no events,
-// would come back.
+// refreshTopics refreshes all topics at intervals, until the producer is closed. It never creates a topic: otherwise a deleted topic that
+// gets no events would come back.
 func (p *Producer) refreshTopics() {
 	for p.sleep(p.refreshEvery) {
 		var names []string
@@ -34,7 +34,7 @@ func (p *Producer) refreshTopics() {
 		for _, t := range topics {
 			names = append(names, t.name)
 		}
-		if !p.wait(p.meta.LookAll(names, metadata.Settings)) {
+		if !p.wait(p.meta.RefreshAll(names, metadata.Settings)) {
 			return
 		}
 		for _, t := range topics {
@@ -46,12 +46,12 @@ func (p *Producer) refreshTopics() {
 	}
 }
 
-// told is called after each look at topics, by the goroutine that looks. A topic that was forgotten while it was looked at is forgotten once
-// more. Should it come back, it joins the next look, which does not begin before this returns.
-func (p *Producer) told(names []string) {
+// refreshed is called after each refresh of topics, by the goroutine that refreshes. A topic that was forgotten during the refresh is
+// forgotten once more. If it comes back, it joins the next refresh, which does not begin before this method returns.
+func (p *Producer) refreshed(names []string) {
 	p.mu.Lock()
 	for id, s := range p.senders {
-		if p.meta.Gone(s.broker) { // what it has goes to the one that leads by now
+		if p.meta.Gone(s.broker) { // its lanes go to the present leader
 			s.close()
 			delete(p.senders, id)
 		}
@@ -70,19 +70,19 @@ func (p *Producer) told(names []string) {
 	}
 }
 
-// look joins the next look at a topic that has events. A topic that was deleted is created again where brokers may do that.
-func (p *Producer) look(t *topic) <-chan struct{} {
+// refresh joins the next refresh for a topic that has events. If brokers may create topics, a deleted topic is created again.
+func (p *Producer) refresh(t *topic) <-chan struct{} {
 	want := metadata.Want(0)
 	if p.cfg.AutoCreateTopics {
 		want = metadata.Create
 	}
-	return p.meta.Look(t.name, want)
+	return p.meta.Refresh(t.name, want)
 }
 
-// wait waits for the end of a look, and returns false once the producer is closed.
-func (p *Producer) wait(look <-chan struct{}) bool {
+// wait waits for the end of a refresh. It returns false if the producer is closed.
+func (p *Producer) wait(refresh <-chan struct{}) bool {
 	select {
-	case <-look:
+	case <-refresh:
 		return p.ctx.Err() == nil
 	case <-p.ctx.Done():
 		return false

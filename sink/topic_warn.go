@@ -8,20 +8,20 @@ import (
 	"walpost/internal/reason"
 )
 
-// warnings says when what was last logged of a topic. A topic may have ten thousand partitions, and an outage concerns them all: the log has
-// one line a minute for each reason.
+// warnings records when each reason was last logged for a topic. An outage concerns all partitions of a topic, and these may be ten
+// thousand. So the log has one line a minute for each topic and reason.
 type warnings struct {
 	mu   sync.Mutex // innermost, see Producer.mu
 	last map[reason.Code]time.Time
 }
 
-// Keys among reasons, of what is logged and not waited for.
+// Further keys, for what is logged although nothing waits for it.
 const (
 	renewed  reason.Code = "renewed"   // a partition takes a new producer id
 	setApart reason.Code = "set_apart" // a partition is sent apart
 )
 
-// due reports whether something may be logged for a reason, and counts it as logged.
+// due reports whether a line may be logged for a reason. If so, it counts as logged.
 func (w *warnings) due(code reason.Code) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -35,7 +35,7 @@ func (w *warnings) due(code reason.Code) bool {
 	return true
 }
 
-// warn logs that something of the topic has waited since then, and why: at once if an operator must cure it, else from two seconds on.
+// warn logs that what has waited since then, and why. It logs at once if an operator must act, and otherwise after two seconds.
 func (t *topic) warn(p *Producer, what fmt.Stringer, since time.Time, err error) {
 	if err == nil || p.ctx.Err() != nil {
 		return
@@ -54,6 +54,6 @@ func (t *topic) warn(p *Producer, what fmt.Stringer, since time.Time, err error)
 // warnRenewal logs that a partition takes a new producer id.
 func (t *topic) warnRenewal(p *Producer, part *partition, err error) {
 	if t.warned.due(renewed) {
-		p.log.Warn("taking a new producer id for a partition: what was under way may arrive twice", "topic", t.name, "partition", part.index, "err", err)
+		p.log.Warn("taking a new producer id for a partition: events that were under way may arrive twice", "topic", t.name, "partition", part.index, "err", err)
 	}
 }

@@ -11,21 +11,21 @@ import (
 	"walpost/sink/wire"
 )
 
-// Brokers asks the brokers of a cluster over a connection of its own: those that events go over may be full of requests, and a question
-// among them would wait for their answers.
+// Brokers asks the brokers of a cluster over its own connection. The connections for events may be full of requests, and a question among
+// those would wait for their answers.
 type Brokers struct {
 	cfg     sarama.Config
 	servers []string
-	conn    *sarama.Broker // the one that answered last, nil: none
-	cut     func()         // ends conn
+	conn    *sarama.Broker // the broker that answered last; nil: none
+	cut     func()         // closes conn
 	wait    time.Duration  // how long a broker has for an answer
 }
 
-// answerWait is how long a broker has for an answer before another is asked: a frozen one takes connections, and looks idle. It grows while
-// none answers.
+// answerWait is how long a broker has for an answer before another one is asked: a frozen broker still accepts connections, and looks idle.
+// The time grows while no broker answers.
 const answerWait = 3 * time.Second
 
-// NewBrokers returns an [Asker] that begins with the configured servers. cfg comes from the splicer that dials.
+// NewBrokers returns an [Asker] that begins with the configured servers. cfg comes from the splicer that dials the connections.
 func NewBrokers(cfg *sarama.Config, servers []string) *Brokers {
 	return &Brokers{cfg: *cfg, servers: servers, wait: answerWait}
 }
@@ -57,13 +57,13 @@ func (b *Brokers) MaxMessageBytes(ctx context.Context, known []string, topics []
 	return limits, err
 }
 
-// ask asks the broker that answered last, then the others, until one answers.
+// ask asks the broker that answered last, and then the others, until one answers.
 func (b *Brokers) ask(ctx context.Context, known []string, question func(*sarama.Broker) error) error {
 	var err error
 	tried := map[string]bool{}
 	if b.conn != nil {
 		tried[b.conn.Addr()] = true
-		if err = b.put(question); err == nil {
+		if err = b.askConnected(question); err == nil {
 			return nil
 		}
 	}
@@ -80,21 +80,21 @@ func (b *Brokers) ask(ctx context.Context, known []string, question func(*sarama
 			b.conn, err = nil, b.named(addr, began, err)
 			continue
 		}
-		if err = b.put(question); err == nil {
+		if err = b.askConnected(question); err == nil {
 			return nil
 		}
 	}
-	b.wait = min(2*b.wait, wire.ReadTimeout) // it may be a cluster that is slow
+	b.wait = min(2*b.wait, wire.ReadTimeout) // the cluster may be slow
 	return err
 }
 
-// put asks the broker that is connected, and leaves it if it does not answer.
-func (b *Brokers) put(question func(*sarama.Broker) error) error {
+// askConnected asks the connected broker, and disconnects from it if it does not answer.
+func (b *Brokers) askConnected(question func(*sarama.Broker) error) error {
 	addr, began := b.conn.Addr(), time.Now()
 	timer := time.AfterFunc(b.wait, b.cut)
 	err := question(b.conn)
 	if !timer.Stop() || err != nil {
-		b.leave()
+		b.disconnect()
 	}
 	if err == nil {
 		b.wait = answerWait
@@ -103,7 +103,7 @@ func (b *Brokers) put(question func(*sarama.Broker) error) error {
 	return b.named(addr, began, err)
 }
 
-// named returns the error of a question that was cut off as what it is.
+// named adds to an error that the question was cut off, if it was.
 func (b *Brokers) named(addr string, began time.Time, err error) error {
 	if took := time.Since(began); took >= b.wait {
 		return fmt.Errorf("broker %s has not answered within %v: %w", addr, b.wait, err)
@@ -111,15 +111,15 @@ func (b *Brokers) named(addr string, began time.Time, err error) error {
 	return err
 }
 
-// leave closes the connection, whose question has ended.
-func (b *Brokers) leave() {
+// disconnect closes the connection. No question is under way.
+func (b *Brokers) disconnect() {
 	_ = b.conn.Close()
 	b.conn = nil
 }
 
-// Close closes the connection. No question is under way.
+// Close closes the connection. It must not be called while a question is under way.
 func (b *Brokers) Close() {
 	if b.conn != nil {
-		b.leave()
+		b.disconnect()
 	}
 }

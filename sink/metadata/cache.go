@@ -9,68 +9,68 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// Asker asks brokers. Its methods are called by one goroutine at a time, and return when the context ends.
+// Asker asks brokers. Only one goroutine at a time calls its methods. They return when the context ends.
 type Asker interface {
-	// Metadata asks for topics. known are the brokers that are known, to be asked before others. With create, brokers may create topics that
-	// are absent.
+	// Metadata asks for topics. known are the addresses of known brokers, to be asked before others. With create, brokers may create topics
+	// that do not exist.
 	Metadata(ctx context.Context, known []string, topics []string, create bool) (*sarama.MetadataResponse, error)
-	// MaxMessageBytes asks for max.message.bytes of topics, and returns what may be read of it.
+	// MaxMessageBytes asks for max.message.bytes of topics. It returns the values that may be read.
 	MaxMessageBytes(ctx context.Context, known []string, topics []string) (map[string]int64, error)
 }
 
-// Cache is what the brokers said last. Its methods may be called from any goroutine.
+// Cache holds the brokers' latest answers. Its methods may be called from any goroutine.
 type Cache struct {
 	ask     Asker
 	changed func(topics []string)
-	pause   time.Duration // between two looks
+	pause   time.Duration // between two refreshes
 	wake    chan struct{}
 
-	mu      sync.Mutex // innermost; nothing waits for a broker under it
+	mu      sync.Mutex // innermost; no goroutine waits for a broker while it holds mu
 	brokers map[int32]*sarama.Broker
 	topics  map[string]*topic
-	err     error            // why the last look got no answer, nil: it got one
-	wanted  map[string]Want  // of the next look
-	next    chan struct{}    // closed at the end of the next look; nil: nobody has joined it
-	limits  map[string]int64 // max.message.bytes by topic, of those that may be read
+	err     error            // why the last refresh got no answer; nil: it got one
+	wanted  map[string]Want  // of the next refresh
+	next    chan struct{}    // closed at the end of the next refresh; nil: nobody has joined it
+	limits  map[string]int64 // max.message.bytes by topic, where it may be read
 }
 
-// topic is what a broker said of a topic.
+// topic is a broker's answer about a topic.
 type topic struct {
-	err     error   // nil: it is there
+	err     error   // nil: the topic exists
 	leaders []int32 // by partition; -1: none
 	codes   []error // by partition: why it has no leader
 }
 
-// Want is what is asked for beside a topic's partitions and leaders.
+// Want is what a refresh asks for besides a topic's partitions and leaders.
 type Want uint8
 
-// What can be asked for. Wants are joined by |.
+// What can be asked for. Wants are combined with |.
 const (
 	Settings Want = 1 << iota // max.message.bytes
-	Create                    // the topic, if it is absent
+	Create                    // creates the topic if it does not exist
 )
 
-// Times of looks.
+// Times for refreshes.
 const (
-	minPause = 100 * time.Millisecond // from one look to the next: whoever joins meanwhile shares that
+	minPause = 100 * time.Millisecond // from one refresh to the next: callers that join meanwhile share the next one
 	maxPause = time.Second            // the same while no broker answers
 )
 
-// New returns a cache that knows nothing yet. changed is called after each look that got an answer, with the topics that it was about, by
-// the goroutine of [Cache.Run].
+// New returns an empty cache. The goroutine of [Cache.Run] calls changed after each refresh that got an answer, with the topics that it was
+// about.
 func New(ask Asker, changed func(topics []string)) *Cache {
 	return &Cache{ask: ask, changed: changed, pause: minPause, wake: make(chan struct{}, 1),
 		brokers: map[int32]*sarama.Broker{}, topics: map[string]*topic{}, wanted: map[string]Want{}, limits: map[string]int64{}}
 }
 
-// Look joins the next look, so that it is about the topic too. The channel is closed when that is over, or Run has ended: with an answer or
-// without one, see [Cache.Partitions].
-func (c *Cache) Look(name string, want Want) <-chan struct{} {
-	return c.LookAll([]string{name}, want)
+// Refresh joins the next refresh, which then is about the topic too. The channel is closed when that refresh is over, or when Run has
+// ended. The refresh may have got no answer, see [Cache.Partitions].
+func (c *Cache) Refresh(name string, want Want) <-chan struct{} {
+	return c.RefreshAll([]string{name}, want)
 }
 
-// LookAll is [Cache.Look] for several topics.
-func (c *Cache) LookAll(names []string, want Want) <-chan struct{} {
+// RefreshAll is [Cache.Refresh] for several topics.
+func (c *Cache) RefreshAll(names []string, want Want) <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, name := range names {
@@ -86,8 +86,8 @@ func (c *Cache) LookAll(names []string, want Want) <-chan struct{} {
 	return c.next
 }
 
-// Partitions returns how many partitions a topic has, by the last look that was about it and got an answer. Its error is the topic's, or why
-// there was no such answer.
+// Partitions returns the number of a topic's partitions, from the last refresh that was about the topic and got an answer. The error is the
+// topic's, or the reason why there was no such answer.
 func (c *Cache) Partitions(name string) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -98,8 +98,8 @@ func (c *Cache) Partitions(name string) (int, error) {
 	return len(t.leaders), t.err
 }
 
-// Leader returns the broker that leads a partition, by the last look that was about its topic and got an answer. The broker is the same
-// value until it has another address. Its error says why there is none.
+// Leader returns the broker that leads a partition, from the last refresh that was about its topic and got an answer. A broker stays the
+// same value until its address changes. The error says why there is no leader.
 func (c *Cache) Leader(name string, partition int32) (*sarama.Broker, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -121,7 +121,7 @@ func (c *Cache) Leader(name string, partition int32) (*sarama.Broker, error) {
 	return nil, sarama.ErrLeaderNotAvailable
 }
 
-// MaxMessageBytes returns a topic's max.message.bytes by the last look that asked for it, and whether it may be read.
+// MaxMessageBytes returns a topic's max.message.bytes from the last refresh that asked for it, and whether it may be read.
 func (c *Cache) MaxMessageBytes(name string) (int64, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -129,7 +129,7 @@ func (c *Cache) MaxMessageBytes(name string) (int64, bool) {
 	return n, ok
 }
 
-// unknown is why nothing is known of a topic. c.mu is held.
+// unknown returns why nothing is known about a topic. c.mu is held.
 func (c *Cache) unknown() error {
 	if c.err != nil {
 		return c.err
@@ -139,7 +139,7 @@ func (c *Cache) unknown() error {
 
 var errNotAsked = errors.New("no broker has been asked for the topic yet")
 
-// Forget lets go of what is known of a topic. A look that is under way may bring it back: then changed is called with it.
+// Forget removes what is known about a topic. A refresh that is under way may bring the topic back: then changed is called with it.
 func (c *Cache) Forget(name string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -147,14 +147,14 @@ func (c *Cache) Forget(name string) {
 	delete(c.limits, name)
 }
 
-// Gone reports whether a broker is none of those that were told of last, or has another address by now.
+// Gone reports whether a broker is missing from the latest answer, or has another address there.
 func (c *Cache) Gone(b *sarama.Broker) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.brokers[b.ID()] != b
 }
 
-// Addresses returns where the brokers are that are known.
+// Addresses returns the addresses of the known brokers.
 func (c *Cache) Addresses() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -115,11 +115,11 @@ func TestAllWhoJoinShareALook(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &asker{took: 10 * time.Millisecond}
 		c := start(t, a)
-		first := c.Look("a", 0)
+		first := c.Refresh("a", 0)
 		synctest.Wait() // until it is under way
 		var looks []<-chan struct{}
 		for i := range 1000 {
-			looks = append(looks, c.Look(fmt.Sprintf("t%03d", i%100), 0))
+			looks = append(looks, c.Refresh(fmt.Sprintf("t%03d", i%100), 0))
 		}
 		<-first
 		select {
@@ -148,13 +148,13 @@ func TestNoBrokerAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &asker{}
 		c := start(t, a)
-		<-c.Look("a", 0)
+		<-c.Refresh("a", 0)
 		a.takeAsked()
 		down := errors.New("nobody is there")
 		a.set(func() { a.err = down })
 		for time.Since(began) < time.Minute {
-			<-c.Look("a", 0)
-			<-c.Look("b", Settings)
+			<-c.Refresh("a", 0)
+			<-c.Refresh("b", Settings)
 		}
 		if n := len(a.takeAsked()); n < 50 || n > 70 {
 			t.Errorf("asked %d times in a minute", n)
@@ -166,7 +166,7 @@ func TestNoBrokerAnswers(t *testing.T) {
 			t.Errorf("b: %v", err)
 		}
 		a.set(func() { a.err = nil })
-		<-c.Look("b", 0)
+		<-c.Refresh("b", 0)
 		if _, err := c.Leader("b", 1); err != nil {
 			t.Errorf("b: %v", err)
 		}
@@ -179,7 +179,7 @@ func TestSlowAnswersAreAskedForLess(t *testing.T) {
 		a := &asker{took: 600 * time.Millisecond}
 		c := start(t, a)
 		for range 5 {
-			<-c.Look("a", 0)
+			<-c.Refresh("a", 0)
 		}
 		asked := a.takeAsked()
 		for i := 1; i < len(asked); i++ {
@@ -195,11 +195,11 @@ func TestWhatIsAskedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &asker{limits: map[string]int64{"b": 2000, "d": 4000}}
 		c := start(t, a)
-		c.Look("a", 0)
-		c.Look("b", Settings)
-		c.Look("c", Create)
-		c.LookAll([]string{"d", "a"}, 0)
-		<-c.Look("d", Settings|Create)
+		c.Refresh("a", 0)
+		c.Refresh("b", Settings)
+		c.Refresh("c", Create)
+		c.RefreshAll([]string{"d", "a"}, 0)
+		<-c.Refresh("d", Settings|Create)
 		want := []question{{0, "metadata", []string{"a", "b"}}, {0, "create", []string{"c", "d"}}, {0, "settings", []string{"b", "d"}}}
 		if asked := a.takeAsked(); fmt.Sprint(asked) != fmt.Sprint(want) {
 			t.Errorf("asked %v, want %v", asked, want)
@@ -208,12 +208,12 @@ func TestWhatIsAskedFor(t *testing.T) {
 			t.Errorf("d: %d, %v", n, ok)
 		}
 		a.set(func() { a.limits, a.noSettings = nil, errors.New("nobody answers") })
-		<-c.Look("d", Settings)
+		<-c.Refresh("d", Settings)
 		if n, ok := c.MaxMessageBytes("d"); n != 4000 || !ok {
 			t.Errorf("d, of which nothing was said: %d, %v", n, ok)
 		}
 		a.set(func() { a.limits, a.noSettings = nil, nil }) // the right to read them was taken away
-		<-c.Look("d", Settings)
+		<-c.Refresh("d", Settings)
 		if n, ok := c.MaxMessageBytes("d"); ok {
 			t.Errorf("d: %d may still be read", n)
 		}
@@ -245,7 +245,7 @@ func TestLeader(t *testing.T) {
 		if _, err := c.Leader("orders", 0); err == nil {
 			t.Error("somebody leads before anybody was asked")
 		}
-		<-c.Look("orders", 0)
+		<-c.Refresh("orders", 0)
 		for _, test := range []struct {
 			topic     string
 			partition int32
@@ -267,12 +267,12 @@ func TestLeader(t *testing.T) {
 			t.Errorf("new has %d partitions, %v", n, err)
 		}
 		before, _ := c.Leader("orders", 0)
-		<-c.Look("orders", 0)
+		<-c.Refresh("orders", 0)
 		if b, _ := c.Leader("orders", 0); b != before {
 			t.Error("a broker became another value, and would be connected to once more")
 		}
 		a.set(func() { a.answer = cluster("moved:9092", 2) })
-		<-c.Look("orders", 0)
+		<-c.Refresh("orders", 0)
 		if b, _ := c.Leader("orders", 0); b == before || b.Addr() != "moved:9092" {
 			t.Errorf("the broker is still at %s", b.Addr())
 		}
@@ -291,7 +291,7 @@ func TestLeader(t *testing.T) {
 			}
 		})
 		moved, _ := c.Leader("orders", 0)
-		<-c.Look("orders", 0)
+		<-c.Refresh("orders", 0)
 		if b, err := c.Leader("orders", 0); b != nil || err != sarama.ErrLeaderNotAvailable || !c.Gone(moved) || len(c.Addresses()) != 1 {
 			t.Errorf("a broker that left the cluster still leads: %v, %v, %v", b, err, c.Addresses())
 		}
@@ -309,9 +309,9 @@ func TestLooksEndWithTheCache(t *testing.T) {
 		c := New(a, func([]string) {})
 		ctx, cancel := context.WithCancel(t.Context())
 		go c.Run(ctx)
-		first := c.Look("a", 0)
+		first := c.Refresh("a", 0)
 		synctest.Wait()
-		second := c.Look("b", 0)
+		second := c.Refresh("b", 0)
 		cancel()
 		<-first
 		<-second

@@ -1,15 +1,15 @@
-// Package metadata keeps what the brokers of a cluster said of it last: who they are, which partitions topics have, who leads these, and how
-// large a batch a topic takes.
+// Package metadata keeps the latest metadata of a cluster: its brokers, the partitions of topics, the partitions' leaders, and the largest
+// batch that a topic accepts.
 //
-// A [Cache] asks in looks. Whoever wants to know something joins the next look and waits for its end, or does not wait. However many
-// join, there is one request for all of them, one look at a time, and a pause after each: ten thousand partitions that have lost their
-// leader ask as often as one. What is known is read without a request:
+// A [Cache] asks brokers in refreshes. A caller that needs something joins the next refresh, and may wait for its end. However many callers
+// join, there is one request for all of them. Only one refresh runs at a time, and a pause follows it: ten thousand partitions that have
+// lost their leader ask as often as one does. Reading what is known needs no request:
 //
 //	c := metadata.New(metadata.NewBrokers(splicer, cfg, servers), changed)
 //	go c.Run(ctx)
-//	<-c.Look("orders", metadata.Settings)     // closed when the look is over, whatever came of it
+//	<-c.Refresh("orders", metadata.Settings)  // closed when the refresh is over, with or without an answer
 //	n, err := c.Partitions("orders")
-//	b, err := c.Leader("orders", 3)           // a broker that nobody has connected to yet, or the caller has
+//	b, err := c.Leader("orders", 3)           // the cache has not connected to this broker; the caller may have
 //
-// The cache does not decide what a change means, and it connects to no broker but for asking.
+// The cache does not decide what a change means. It connects to brokers only to ask them.
 package metadata

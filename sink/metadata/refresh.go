@@ -9,7 +9,7 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// Run makes the looks that are joined, until ctx ends. It is called once.
+// Run runs the refreshes that callers join, until ctx ends. It is called once.
 func (c *Cache) Run(ctx context.Context) {
 	pause := c.pause
 	for {
@@ -19,21 +19,22 @@ func (c *Cache) Run(ctx context.Context) {
 			return
 		case <-c.wake:
 		}
-		l := c.take()
-		if l == nil {
-			continue // it was joined while the one before it was being taken, and went with that
+		r := c.take()
+		if r == nil {
+			continue // the refresh was joined while the previous one was being taken, and was part of that
 		}
 		began := time.Now()
-		if answered := c.make(ctx, l); answered {
+		if answered := c.fetch(ctx, r); answered {
 			pause = c.pause
 		} else {
 			pause = min(2*pause, max(maxPause, c.pause))
 		}
-		c.end(l)
-		if len(l.seen) > 0 {
-			c.changed(l.seen)
+		c.end(r)
+		if len(r.seen) > 0 {
+			c.changed(r.seen)
 		}
-		// A large cluster is not asked for more than half of the time.
+		// A large cluster answers slowly. The pause is at least as long as the answer took, up to a second, so that asking takes at most
+		// half of the time.
 		if !sleep(ctx, max(pause, min(time.Since(began), maxPause))) {
 			c.end(c.take())
 			return
@@ -52,52 +53,52 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// look is one question to a broker, for all who have joined.
-type look struct {
+// refresh is one question to a broker, for all callers that have joined it.
+type refresh struct {
 	wanted map[string]Want
 	over   chan struct{}
-	seen   []string // topics that an answer told of
+	seen   []string // topics that an answer was about
 }
 
-// take returns the look that was joined, nil if none was. Who joins from now on joins the next.
-func (c *Cache) take() *look {
+// take returns the refresh that callers have joined, or nil if nobody has. Later callers join the next one.
+func (c *Cache) take() *refresh {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.next == nil {
 		return nil
 	}
-	l := &look{wanted: c.wanted, over: c.next}
+	r := &refresh{wanted: c.wanted, over: c.next}
 	c.wanted, c.next = map[string]Want{}, nil
-	return l
+	return r
 }
 
-// end tells those who have joined that their look is over.
-func (c *Cache) end(l *look) {
-	if l != nil {
-		close(l.over)
+// end tells the callers that have joined that their refresh is over.
+func (c *Cache) end(r *refresh) {
+	if r != nil {
+		close(r.over)
 	}
 }
 
-// make asks, and keeps what is answered. It reports whether a broker has answered everything.
-func (c *Cache) make(ctx context.Context, l *look) bool {
+// fetch asks for what is wanted and keeps the answers. It reports whether a broker has answered everything.
+func (c *Cache) fetch(ctx context.Context, r *refresh) bool {
 	answered := true
 	for _, create := range []bool{false, true} {
-		if names := l.names(func(w Want) bool { return w&Create != 0 == create }); len(names) > 0 {
+		if names := r.names(func(w Want) bool { return w&Create != 0 == create }); len(names) > 0 {
 			res, err := c.ask.Metadata(ctx, c.Addresses(), names, create)
 			if c.keep(res, err); err != nil {
 				answered = false
 			} else {
-				l.seen = append(l.seen, names...)
+				r.seen = append(r.seen, names...)
 			}
 		}
 	}
-	names := l.names(func(w Want) bool { return w&Settings != 0 })
+	names := r.names(func(w Want) bool { return w&Settings != 0 })
 	if len(names) == 0 || !answered {
 		return answered
 	}
 	limits, err := c.ask.MaxMessageBytes(ctx, c.Addresses(), names)
 	if err != nil {
-		return false // nobody has said that they may not be read
+		return false // this does not mean that the settings may not be read
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -111,18 +112,18 @@ func (c *Cache) make(ctx context.Context, l *look) bool {
 	return true
 }
 
-// names returns the topics whose wants are such.
-func (l *look) names(such func(Want) bool) []string {
+// names returns the topics whose wants satisfy such.
+func (r *refresh) names(such func(Want) bool) []string {
 	var names []string
-	for _, name := range slices.Sorted(maps.Keys(l.wanted)) {
-		if such(l.wanted[name]) {
+	for _, name := range slices.Sorted(maps.Keys(r.wanted)) {
+		if such(r.wanted[name]) {
 			names = append(names, name)
 		}
 	}
 	return names
 }
 
-// keep remembers an answer, or why there is none.
+// keep stores an answer, or the error if there is none.
 func (c *Cache) keep(res *sarama.MetadataResponse, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -133,7 +134,7 @@ func (c *Cache) keep(res *sarama.MetadataResponse, err error) {
 	brokers := map[int32]*sarama.Broker{}
 	for _, b := range res.Brokers {
 		brokers[b.ID()] = b
-		// It stays the same value: who sends to it knows it by that.
+		// The broker stays the same value, because senders recognise it by that.
 		if before := c.brokers[b.ID()]; before != nil && before.Addr() == b.Addr() {
 			brokers[b.ID()] = before
 		}
@@ -146,9 +147,9 @@ func (c *Cache) keep(res *sarama.MetadataResponse, err error) {
 	}
 }
 
-// topicOf reads what a broker said of a topic.
+// topicOf returns what a broker answered about a topic.
 func topicOf(m *sarama.TopicMetadata) *topic {
-	if m.Err != sarama.ErrNoError && m.Err != sarama.ErrLeaderNotAvailable { // the latter while a topic is being created
+	if m.Err != sarama.ErrNoError && m.Err != sarama.ErrLeaderNotAvailable { // LEADER_NOT_AVAILABLE comes while a topic is being created
 		return &topic{err: m.Err}
 	}
 	t := &topic{leaders: make([]int32, len(m.Partitions)), codes: make([]error, len(m.Partitions))}
@@ -157,10 +158,10 @@ func topicOf(m *sarama.TopicMetadata) *topic {
 	}
 	for _, p := range m.Partitions {
 		if p.ID < 0 || int(p.ID) >= len(t.leaders) {
-			continue // none without those below it
+			continue // partition numbers have no gaps
 		}
 		t.leaders[p.ID] = p.Leader
-		if p.Err != sarama.ErrNoError && p.Err != sarama.ErrReplicaNotAvailable { // the latter of a follower
+		if p.Err != sarama.ErrNoError && p.Err != sarama.ErrReplicaNotAvailable { // REPLICA_NOT_AVAILABLE is about a follower
 			t.leaders[p.ID], t.codes[p.ID] = -1, p.Err
 		}
 	}
