@@ -135,8 +135,8 @@ func parseCopyData(b []byte) (Message, error) {
 		Prevents: "if the connection ended on a batch, a broker that already has the batch does not take its parts for duplicates",
 		Guard:    "the lane takes a new producer id, because the whole batch may be in the log; without the guard, the sequences are used again",
 		File:     "sink/lane/settle.go",
-		Old:      "\t\t\treturn Renew, nil // nobody",
-		New:      "\t\t\treturn SendNext, nil // nobody",
+		Old:      "\t\t\treturn Renew, nil // the head",
+		New:      "\t\t\treturn SendNext, nil // the head",
 		Module:   ".", Package: "./sink/lane", Test: "TestSettle",
 	},
 	{

@@ -9,22 +9,22 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// Access returns what new connections are made with. Each one uses the settings and the files of the moment: passwords and certificates
-// are rotated under a process that runs for months. Connections that are there keep what they began with. Its methods may be called from
-// any goroutine.
+// Access provides the settings for new connections. Each connection uses the settings and files as they are at that moment, because
+// passwords and certificates are rotated while a process runs for months. Open connections keep what they began with. Its methods may be
+// called from any goroutine.
 type Access struct {
 	settings func() Security
 	log      *slog.Logger
 
 	mu          sync.Mutex     // innermost
-	last        *tls.Config    // what was last found right; nil: plain text
-	lastWarning string         // what was last found wrong
-	client      Security       // what tokens are asked for with
-	tokens      *tokenProvider // nil until one is asked for
+	last        *tls.Config    // the last valid configuration; nil: plain text
+	lastWarning string         // the last problem that was logged
+	client      Security       // the settings that tokens belongs to
+	tokens      *tokenProvider // nil until a token is needed
 }
 
-// New returns access by settings that [Security.Check] found nothing wrong with. renew returns those of the moment; nil: they never
-// change. Protocol and mechanism do not change.
+// New returns an Access for settings that [Security.Check] has accepted. renew returns the current settings; nil: they never change.
+// Protocol and mechanism never change.
 func New(s Security, renew func() Security, log *slog.Logger) (*Access, error) {
 	if renew == nil {
 		renew = func() Security { return s }
@@ -36,11 +36,11 @@ func New(s Security, renew func() Security, log *slog.Logger) (*Access, error) {
 	return &Access{settings: renew, log: log, last: cfg}, nil
 }
 
-// Security returns the settings of the moment.
+// Security returns the current settings.
 func (a *Access) Security() Security { return a.settings() }
 
-// TLS returns how to encrypt the next connection, nil for not at all. Files that cannot be used, because somebody is just writing them,
-// leave what was right before. A nil Access encrypts nothing.
+// TLS returns how to encrypt the next connection, or nil if it is not encrypted. If the files cannot be used, for example because somebody
+// is writing them right now, TLS returns the last valid configuration. A nil Access encrypts nothing.
 func (a *Access) TLS() *tls.Config {
 	if a == nil {
 		return nil
@@ -53,12 +53,12 @@ func (a *Access) TLS() *tls.Config {
 		a.last, a.lastWarning = fresh, ""
 	case a.lastWarning != err.Error():
 		a.lastWarning = err.Error()
-		a.log.Warn("certificates cannot be read again, so those of before stay in use", "err", "kafka."+a.lastWarning)
+		a.log.Warn("cannot read the certificates again, so the previous ones stay in use", "err", "kafka."+a.lastWarning)
 	}
 	return a.last
 }
 
-// Token returns a token to log in with. One that is kept is for the client that it was given to. It waits for the issuer until ctx ends.
+// Token returns a token to log in with. It keeps a token as long as the settings stay the same. It waits for the issuer until ctx ends.
 func (a *Access) Token(ctx context.Context) (*sarama.AccessToken, error) {
 	s := a.settings()
 	a.mu.Lock()
@@ -70,7 +70,7 @@ func (a *Access) Token(ctx context.Context) (*sarama.AccessToken, error) {
 	return tokens.Token(ctx)
 }
 
-// UsesPlain reports whether logins are made by PLAIN.
+// UsesPlain reports whether logins use PLAIN.
 func (a *Access) UsesPlain() bool {
 	return a != nil && a.settings().Mechanism == sarama.SASLTypePlaintext
 }

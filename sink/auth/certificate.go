@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// certificate reads the client's.
+// certificate reads the client's certificate and key.
 func (s Security) certificate() (*tls.Certificate, error) {
 	cert, err := os.ReadFile(s.CertFile)
 	if err != nil {
@@ -28,8 +28,8 @@ func (s Security) certificate() (*tls.Certificate, error) {
 	return &pair, nil
 }
 
-// refusedCertificate reports whether the peer ended the handshake because of what we are: no certificate, a wrong one, none of its ways to
-// encrypt. The alert has no exported type; its texts are those of the standard library.
+// refusedCertificate reports whether the peer ended the handshake because of us: we sent no certificate or a wrong one, or it supports none
+// of our ways to encrypt. Go exports no type for the peer's alert, so this compares the texts of the standard library.
 func refusedCertificate(err error) bool {
 	var op *net.OpError
 	if !errors.As(err, &op) || op.Op != "remote error" {

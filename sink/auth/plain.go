@@ -5,22 +5,22 @@ import (
 	"errors"
 )
 
-// sarama writes a PLAIN login from its configuration, which nobody may change while it works. So what it logs in with is a stand-in, and
-// the connection puts in its place what is valid at this moment.
+// sarama takes the user and password of a PLAIN login from its configuration, which must not change while it works. So that configuration
+// has stand-ins, and the connection replaces them by the current user and password.
 
-// flexibleLogin is the version from which on lengths are varints and tags follow; brokers before 2.5 have the ones below.
+// flexibleLogin is the first version in which lengths are varints and tags follow. Brokers before 2.5 use the versions below it.
 const flexibleLogin = 2
 
-// A login that cannot be replaced must not go out: brokers lock out who tries a wrong password too often.
-var errPlainLogin = errors.New("a SASL login in another form than is known")
+// If the stand-ins cannot be replaced, the login must not be sent: brokers lock out clients that try a wrong password too often.
+var errPlainLogin = errors.New("unknown form of a SASL login request")
 
-// PlainLogin returns, in place of a request to authenticate by PLAIN, one with the user and the password of the moment.
+// PlainLogin returns a copy of a request to authenticate by PLAIN, with the current user and password in it.
 func (a *Access) PlainLogin(request []byte) ([]byte, error) {
 	s := a.settings()
 	return plainLogin(request, s.Username, s.Password)
 }
 
-// plainLogin returns, for a request to authenticate, one with the user and the password by PLAIN (RFC 4616).
+// plainLogin returns a copy of a request to authenticate, with user and password as PLAIN sends them (RFC 4616).
 //
 //	request => length api_key api_version correlation_id client_id [tags] auth_bytes [tags]
 //	               4       2           2              4     2+n     1                 1

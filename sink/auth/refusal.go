@@ -11,7 +11,7 @@ import (
 	"walpost/internal/reason"
 )
 
-// Refused reports whether err is a refusal that only a person can cure: of a login, or of a certificate on either side.
+// Refused reports whether err is a refusal that only a person can cure: a refused login, or a refused certificate on either side.
 func Refused(err error) bool {
 	var unknownCA x509.UnknownAuthorityError
 	var hostname x509.HostnameError
@@ -23,13 +23,13 @@ func Refused(err error) bool {
 		errors.As(err, &record) || refusedCertificate(err)
 }
 
-// refusedLogin reports whether brokers refuse the login. sarama's errors answer to Is and not to As here.
+// refusedLogin reports whether brokers refuse the login. errors.Is finds these errors of sarama's, and errors.As does not.
 func refusedLogin(err error) bool {
 	return errors.Is(err, sarama.ErrSASLAuthenticationFailed) || errors.Is(err, sarama.ErrUnsupportedSASLMechanism) ||
 		errors.Is(err, sarama.ErrIllegalSASLState)
 }
 
-// Reason returns the code of an error that is [Refused].
+// Reason returns the reason code of an error that is [Refused].
 func Reason(err error) reason.Code {
 	if refusedLogin(err) {
 		return reason.KafkaLogin
@@ -41,13 +41,13 @@ func Reason(err error) reason.Code {
 func (s Security) Cure(err error) string {
 	if refusedLogin(err) {
 		if errors.As(err, new(*refusedToken)) {
-			return "no broker was asked"
+			return "the issuer gave no token, so no broker was asked"
 		}
 		if s.Mechanism == sarama.SASLTypeOAuth {
 			return "make the brokers trust the tokens of kafka.sasl.oauthbearer.token.endpoint.url (" + s.TokenURL + ")"
 		}
 		return fmt.Sprintf("check kafka.sasl.mechanism (%s), kafka.sasl.username (%s) and its password, and that the brokers know them", s.Mechanism, s.Username)
 	}
-	return "make kafka.ssl.ca.location, the client certificate and the host names of kafka.bootstrap.servers fit the brokers' certificates, " +
-		"and kafka.security.protocol the listener"
+	return "check that kafka.ssl.ca.location, the client certificate and the host names in kafka.bootstrap.servers fit the brokers' certificates, " +
+		"and that kafka.security.protocol fits the listener"
 }

@@ -16,16 +16,17 @@ import (
 	"golang.org/x/oauth2/clientcredentials"
 )
 
-// ApplySASL sets how sarama logs in, and waits for no issuer once ctx has ended. It leaves Net.TLS alone: the dialer encrypts.
+// ApplySASL configures how sarama logs in. Once ctx has ended, logins wait for no issuer. It does not set Net.TLS, because the dialer
+// encrypts.
 func (a *Access) ApplySASL(ctx context.Context, c *sarama.Config) {
 	s := a.settings()
 	if !s.SASL() {
 		return
 	}
 	sasl := &c.Net.SASL
-	sasl.Enable, sasl.Version = true, sarama.SASLHandshakeV1 // with V1 a broker says why it refuses, and sarama logs in anew in time
+	sasl.Enable, sasl.Version = true, sarama.SASLHandshakeV1 // with V1 a broker says why it refuses, and sarama logs in again in time
 	sasl.Mechanism = sarama.SASLMechanism(s.Mechanism)
-	sasl.User, sasl.Password = "unused", "unused" // sarama wants some, and each login takes those of the moment
+	sasl.User, sasl.Password = "unused", "unused" // sarama requires both; each login uses the current ones
 	switch s.Mechanism {
 	case sarama.SASLTypeSCRAMSHA256:
 		sasl.SCRAMClientGeneratorFunc = func() sarama.SCRAMClient { return &scramClient{hash: scram.SHA256, access: a} }
@@ -37,7 +38,7 @@ func (a *Access) ApplySASL(ctx context.Context, c *sarama.Config) {
 	}
 }
 
-// scramClient is one login by SCRAM (RFC 5802), in the three steps that sarama asks for.
+// scramClient is one login with SCRAM (RFC 5802), in the three steps that sarama calls.
 type scramClient struct {
 	hash         scram.HashGeneratorFcn
 	access       *Access
@@ -50,7 +51,7 @@ func (c *scramClient) Begin(_, _, authzID string) error {
 	s := c.access.settings()
 	client, err := c.hash.NewClient(s.Username, s.Password, authzID)
 	if err != nil {
-		return errSCRAM // the library's words quote them
+		return errSCRAM // the library's error quotes user and password
 	}
 	c.conversation = client.NewConversation()
 	return nil
@@ -62,29 +63,29 @@ func (c *scramClient) Done() bool                            { return c.conversa
 // Times of tokens.
 const (
 	tokenTimeout = 10 * time.Second
-	// tokenEarly is how long before its end a token is not used any more: a broker ends the session with the token, and one that ends
-	// during the login is refused (IBM/sarama#3646).
+	// tokenEarly is how long before its expiry a token is replaced. A broker ends the session when the token expires, and refuses a token
+	// that expires during the login (IBM/sarama#3646).
 	tokenEarly = time.Minute
 )
 
-// tokensUntil is what sarama asks for tokens.
+// tokensUntil provides tokens to sarama until ctx ends.
 type tokensUntil struct {
 	ctx    context.Context
 	access *Access
 }
 
-// Token is called at each login, from any goroutine.
+// Token returns a token. sarama calls it at each login, from any goroutine.
 func (t tokensUntil) Token() (*sarama.AccessToken, error) { return t.access.Token(t.ctx) }
 
-// tokens gets tokens with the client's credentials and keeps each until shortly before its end.
+// tokens returns a provider that gets tokens with the client's credentials and keeps each token until shortly before its expiry.
 func (s Security) tokens() *tokenProvider {
 	cfg := clientcredentials.Config{ClientID: s.ClientID, ClientSecret: s.ClientSecret, TokenURL: s.TokenURL, Scopes: strings.Fields(s.Scope)}
 	return &tokenProvider{cfg: cfg, client: &http.Client{Timeout: tokenTimeout, CheckRedirect: staysEncrypted}, turn: make(chan struct{}, 1)}
 }
 
-var errClearText = errors.New("http would send the client's secret in clear")
+var errClearText = errors.New("http would send the client's secret in clear text")
 
-// staysEncrypted lets a request follow a redirect as net/http does by itself, but to where encrypted says no.
+// staysEncrypted allows redirects as net/http does by default, except to a URL that is not encrypted.
 func staysEncrypted(r *http.Request, via []*http.Request) error {
 	if !encrypted(r.URL) {
 		return fmt.Errorf("redirected to %s: %w", r.URL.Host, errClearText)
@@ -95,21 +96,21 @@ func staysEncrypted(r *http.Request, via []*http.Request) error {
 	return nil
 }
 
-// encrypted reports whether what is sent to u can be read by nobody else: by TLS, or because it does not leave this machine.
+// encrypted reports whether nobody else can read what is sent to u: it uses TLS, or it does not leave this machine.
 func encrypted(u *url.URL) bool {
 	ip, err := netip.ParseAddr(u.Hostname())
 	return u.Scheme == "https" || strings.EqualFold(u.Hostname(), "localhost") || err == nil && ip.Unmap().IsLoopback()
 }
 
-// tokenProvider is not oauth2's source: that one asks on for a caller who has left, and has the others wait for it.
+// tokenProvider replaces oauth2's own token source. That one keeps asking after its caller has left, and makes other callers wait for it.
 type tokenProvider struct {
 	cfg    clientcredentials.Config
 	client *http.Client
-	turn   chan struct{} // has room for the one who may look at last, and ask
+	turn   chan struct{} // has room for one: the caller that may use last and ask the issuer
 	last   *oauth2.Token
 }
 
-// Token may be called from any goroutine. One at a time asks, and the others get what it was given.
+// Token returns a token. It may be called from any goroutine. One caller at a time asks the issuer, and the others get the same token.
 func (p *tokenProvider) Token(ctx context.Context) (*sarama.AccessToken, error) {
 	select {
 	case p.turn <- struct{}{}:
@@ -127,7 +128,8 @@ func (p *tokenProvider) Token(ctx context.Context) (*sarama.AccessToken, error) 
 	return &sarama.AccessToken{Token: p.last.AccessToken}, nil
 }
 
-// describe says what became of the request. The answer's body is left out unless it is in OAuth's own form: a proxy's page helps nobody.
+// describe returns an error that names the request and its outcome. The answer's body is left out unless it has OAuth's own form: a proxy's
+// error page helps nobody.
 func (p *tokenProvider) describe(err error) error {
 	var answer *oauth2.RetrieveError
 	if !errors.As(err, &answer) {
@@ -144,7 +146,7 @@ func (p *tokenProvider) describe(err error) error {
 	return err
 }
 
-// refusedToken is a refusal like a broker's own, and means the same: only a person can cure it.
+// refusedToken is the issuer's refusal. Like a broker's refusal, it is an error that only a person can cure.
 type refusedToken struct{ error }
 
 func (e *refusedToken) Is(target error) bool { return target == sarama.ErrSASLAuthenticationFailed }

@@ -13,7 +13,7 @@ import (
 	"github.com/xdg-go/scram"
 )
 
-// Security is how the brokers are talked to, by Kafka's own names. The zero value is plain text without authentication.
+// Security holds the settings for TLS and login, with Kafka's own names. The zero value is plain text without authentication.
 type Security struct {
 	Protocol  string // security.protocol; "" is PLAINTEXT
 	Mechanism string // sasl.mechanism
@@ -25,7 +25,7 @@ type Security struct {
 	ClientSecret string // sasl.oauthbearer.client.secret
 	Scope        string // sasl.oauthbearer.scope
 
-	CAFile      string // ssl.ca.location; "" trusts what the system trusts
+	CAFile      string // ssl.ca.location; "" trusts the system's authorities
 	CertFile    string // ssl.certificate.location
 	KeyFile     string // ssl.key.location
 	KeyPassword string // ssl.key.password
@@ -37,16 +37,16 @@ var (
 	mechanisms = []string{"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"}
 )
 
-// KeyError is what is wrong with one of Kafka's properties. Its text never shows a secret.
+// KeyError is an error in one of Kafka's properties. Its text never shows a secret.
 type KeyError struct {
-	Key string // as Kafka spells it
+	Key string // in Kafka's spelling
 	Err error
 }
 
 // Error names the key first.
 func (e *KeyError) Error() string { return e.Key + ": " + e.Err.Error() }
 
-// Unwrap returns what is wrong.
+// Unwrap returns Err.
 func (e *KeyError) Unwrap() error { return e.Err }
 
 func wrong(key, format string, args ...any) *KeyError {
@@ -59,11 +59,11 @@ func (s Security) SSL() bool { return s.Protocol == "SSL" || s.Protocol == "SASL
 // SASL reports whether connections begin with a login.
 func (s Security) SASL() bool { return strings.HasPrefix(s.Protocol, "SASL_") }
 
-// Check returns everything that is wrong with the settings, the files that they name included. A setting that the protocol does not
-// use is wrong too: somebody who names a certificate believes that the connection is encrypted.
+// Check returns all errors in the settings, including those in the files that they name. A setting that the protocol does not use is an
+// error too: a user who sets a certificate believes that the connection is encrypted.
 func (s Security) Check() []*KeyError {
 	if s.Protocol != "" && !slices.Contains(protocols, s.Protocol) {
-		return []*KeyError{wrong("security.protocol", "%q is none of %s", s.Protocol, strings.Join(protocols, ", "))}
+		return []*KeyError{wrong("security.protocol", "%q is not one of %s", s.Protocol, strings.Join(protocols, ", "))}
 	}
 	errs := append(s.checkSASL(), s.checkSSL()...)
 	if len(errs) > 0 {
@@ -90,17 +90,17 @@ func (s Security) checkSASL() (errs []*KeyError) {
 	}
 	need := func(key, value string) {
 		if value == "" {
-			errs = append(errs, wrong(key, "is needed by sasl.mechanism %s", s.Mechanism))
+			errs = append(errs, wrong(key, "is required by sasl.mechanism %s", s.Mechanism))
 		}
 	}
 	switch s.Mechanism {
 	case "":
-		return []*KeyError{wrong("sasl.mechanism", "is needed by security.protocol %s; one of %s", protocol, strings.Join(mechanisms, ", "))}
+		return []*KeyError{wrong("sasl.mechanism", "is required by security.protocol %s; one of %s", protocol, strings.Join(mechanisms, ", "))}
 	case "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512":
 		need("sasl.username", s.Username)
 		need("sasl.password", s.Password)
 		if _, err := scram.SHA256.NewClient(s.Username, s.Password, ""); err != nil && s.Mechanism != "PLAIN" {
-			// The library's words quote the characters.
+			// The library's error quotes the characters.
 			errs = append(errs, wrong("sasl.password", "it or sasl.username has characters that SCRAM forbids (RFC 4013)"))
 		}
 	case "OAUTHBEARER":
@@ -111,12 +111,12 @@ func (s Security) checkSASL() (errs []*KeyError) {
 		switch u, err := url.Parse(s.TokenURL); {
 		case s.TokenURL == "":
 		case err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil:
-			errs = append(errs, wrong(key, "is no address of the form https://host/path"))
+			errs = append(errs, wrong(key, "is not an address of the form https://host/path"))
 		case !encrypted(u):
-			errs = append(errs, wrong(key, "http would send the client's secret to %s in clear; write https://, which only a loopback address may do without", u.Hostname()))
+			errs = append(errs, wrong(key, "http would send the client's secret to %s in clear text; use https://, which is required except for a loopback address", u.Hostname()))
 		}
 	default:
-		errs = append(errs, wrong("sasl.mechanism", "%q is none of %s", s.Mechanism, strings.Join(mechanisms, ", ")))
+		errs = append(errs, wrong("sasl.mechanism", "%q is not one of %s", s.Mechanism, strings.Join(mechanisms, ", ")))
 	}
 	return errs
 }
@@ -134,17 +134,17 @@ func (s Security) checkSSL() (errs []*KeyError) {
 	}
 	switch {
 	case s.CertFile != "" && s.KeyFile == "":
-		errs = append(errs, wrong("ssl.key.location", "is needed by ssl.certificate.location"))
+		errs = append(errs, wrong("ssl.key.location", "is required by ssl.certificate.location"))
 	case s.CertFile == "" && s.KeyFile != "":
-		errs = append(errs, wrong("ssl.certificate.location", "is needed by ssl.key.location"))
+		errs = append(errs, wrong("ssl.certificate.location", "is required by ssl.key.location"))
 	case s.KeyFile == "" && s.KeyPassword != "":
 		errs = append(errs, wrong("ssl.key.password", "is set, but no key is; set ssl.certificate.location and ssl.key.location"))
 	}
 	return errs
 }
 
-// TLS returns how to encrypt, nil when security.protocol does not. It reads the files that are named. The error is a [*KeyError]. The
-// server's name is for the dialer to set.
+// TLS returns how to encrypt, or nil if security.protocol does not encrypt. It reads the files that the settings name. The error is a
+// [*KeyError]. The dialer has to set the server's name.
 func (s Security) TLS() (*tls.Config, error) {
 	if !s.SSL() {
 		return nil, nil
@@ -165,7 +165,7 @@ func (s Security) TLS() (*tls.Config, error) {
 		if err != nil {
 			return nil, err
 		}
-		// Shown to every broker, whichever authorities it asks for: one that does not take it says why.
+		// It is shown to every broker, whichever authorities that one asks for: a broker that refuses it says why.
 		cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return pair, nil }
 	}
 	return cfg, nil

@@ -1,11 +1,11 @@
-// Package kafkaerror classifies the errors of brokers: what a code means for the batch that it answers, what metrics call it, and what an
-// operator can do about it.
+// Package kafkaerror classifies the errors of brokers: what an error code means for the batch that it answers, which reason code metrics
+// show for it, and what an operator can do about it.
 //
-// It is the only place that interprets codes of Kafka's. A new code is added here, with a comment on what happens in the field, and to the
-// table of its test. An error that it does not know is [Unclear], which loses nothing: the batch is sent again.
+// Only this package interprets Kafka's error codes. To add a code, add it here, with a comment about when brokers send it, and to the table
+// of the test. An unknown error is [Unclear], which loses nothing: the batch is sent again.
 //
-// The package holds no state and logs nothing. Its caller acts on the class, and decides which errors of connections only a person can
-// cure: those have no code.
+// The package holds no state and logs nothing. Its caller acts on the class. The caller also decides which connection errors only a person
+// can cure, because those have no code.
 package kafkaerror
 
 import (
@@ -24,39 +24,39 @@ type Class uint8
 // The classes.
 const (
 	Done     Class = iota // the batch is in the log
-	Wait                  // time cures it: resend
-	Unclear               // time cures it: resend; but this attempt may have reached the log
+	Wait                  // it ends by itself: resend
+	Unclear               // it ends by itself: resend; but this attempt may have reached the log
 	Alarm                 // an operator can cure it: resend, and warn
 	Refused               // a record in the batch can never be accepted
 	Lost                  // the broker and the lane disagree on the sequence
 	Repeated              // the broker has seen the sequence: Done if an earlier attempt may have reached the log, else Lost
-	Cut                   // the connection ends whenever the batch is sent: divide it; a single event is resent, and an operator can cure it
+	Cut                   // the connection ends whenever the batch is sent: divide it; a single event is sent again, and an operator can cure it
 )
 
-// ErrOtherCluster is the error of a batch that would go to another cluster than the one that gave its producer id. Nothing was sent: there
-// the same id belongs to somebody else, whose sequences would pass for those of the batch.
+// ErrOtherCluster is the error of a batch that would go to another cluster than the one that gave its producer id. Nothing was sent. In the
+// other cluster, the same id belongs to another producer, and the broker would mistake that producer's sequences for those of the batch.
 var ErrOtherCluster = errors.New("the brokers belong to another cluster than before")
 
-// RequestCut is the error of a request with one batch, each sending of which ended its connection while the broker answered other requests.
-// Brokers do so above socket.request.max.bytes, and so does what stands before them above a limit of its own. They name no reason, so this
-// is a conclusion, and for its caller to draw. The class is [Cut].
+// RequestCut is the error of a request with one batch that ended its connection each time it was sent, while the broker answered other
+// requests. Brokers do this to requests above socket.request.max.bytes, and so does a proxy in front of them above its own limit. They give
+// no reason, so the caller has to conclude it. The class is [Cut].
 type RequestCut struct {
 	Broker string // its address
-	Bytes  int    // of the request
-	Events int    // in it
-	Times  int    // how often the connection ended, one after the other
-	Err    error  // how it ended last
+	Bytes  int    // size of the request
+	Events int    // number of events in it
+	Times  int    // how often in a row the connection ended
+	Err    error  // the error of the last time
 }
 
 // Error says what happened, and how large the request is.
 func (e *RequestCut) Error() string {
-	return fmt.Sprintf("broker %s, or what stands before it, ended the connection %d times on getting this request of %d bytes, and answers others: %v", e.Broker, e.Times, e.Bytes, e.Err)
+	return fmt.Sprintf("broker %s, or a proxy in front of it, closed the connection %d times when it got this request of %d bytes, and answers other requests: %v", e.Broker, e.Times, e.Bytes, e.Err)
 }
 
 // Unwrap returns Err.
 func (e *RequestCut) Unwrap() error { return e.Err }
 
-// ResendCut is how often a single event is sent again that has ended its connection each time.
+// ResendCut is the pause between attempts to send a single event that has ended its connection each time.
 const ResendCut = 30 * time.Second
 
 // cutOf returns the RequestCut in err, nil if there is none.
@@ -66,9 +66,9 @@ func cutOf(err error) *RequestCut {
 	return cut
 }
 
-// Classify returns the class of the error that one partition answered a produce request with, or that ended the request. What a code means
-// in the field is said beside it. An error without a known code of Kafka's is Unclear, unless it has a method NotSent that returns true:
-// then nothing of the request was written, and the class is Wait.
+// Classify returns the class of err, the error with which a partition answered a produce request, or which ended the request. Comments at
+// the codes say when brokers send them. An error without a known code of Kafka's is Unclear, unless it has a method NotSent that returns
+// true: then nothing of the request was written, and the class is Wait.
 func Classify(err error) Class {
 	if errors.Is(err, ErrOtherCluster) {
 		return Lost
@@ -76,7 +76,7 @@ func Classify(err error) Class {
 	if cutOf(err) != nil {
 		return Cut
 	}
-	c := Unclear // the connection ended, or no answer for the partition came
+	c := Unclear // the connection ended, or the answer left the partition out
 	if code, ok := codeOf(err); ok {
 		c = classOf(code)
 	}
@@ -87,12 +87,12 @@ func Classify(err error) Class {
 	return c
 }
 
-// Elsewhere reports whether err may mean that the partition is led by another broker than the one that was asked. Errors of a quota, of
-// followers or of a permission do not: to look for another leader before the resend would only cost time.
+// Elsewhere reports whether err may mean that another broker leads the partition. Errors about a quota, about followers or about a
+// permission do not: looking for another leader before the resend would only cost time.
 func Elsewhere(err error) bool {
 	code, ok := codeOf(err)
 	if !ok {
-		return true // the connection
+		return true // an error of the connection
 	}
 	switch code {
 	case sarama.ErrLeaderNotAvailable, sarama.ErrNotLeaderForPartition, sarama.ErrBrokerNotAvailable, sarama.ErrReplicaNotAvailable,
@@ -103,7 +103,7 @@ func Elsewhere(err error) bool {
 	return false
 }
 
-// codeOf returns the code in err. sarama wraps those of a login so that they answer to Is and not to As.
+// codeOf returns the code in err. sarama wraps the codes of a login so that errors.Is finds them and errors.As does not.
 func codeOf(err error) (code sarama.KError, ok bool) {
 	for _, code := range []sarama.KError{sarama.ErrSASLAuthenticationFailed, sarama.ErrUnsupportedSASLMechanism, sarama.ErrIllegalSASLState} {
 		if errors.Is(err, code) {
@@ -121,37 +121,37 @@ func classOf(code sarama.KError) Class {
 	case sarama.ErrDuplicateSequenceNumber: // brokers before 4.0, for a resend of one of the last five batches
 		return Repeated
 
-	case sarama.ErrLeaderNotAvailable, // it is being elected
+	case sarama.ErrLeaderNotAvailable, // a leader is being elected
 		sarama.ErrBrokerNotAvailable, sarama.ErrReplicaNotAvailable,
 		sarama.ErrFencedLeaderEpoch, sarama.ErrUnknownLeaderEpoch,
 		sarama.ErrNotEnoughReplicas,       // min.insync.replicas not met, refused before the append
 		sarama.ErrThrottlingQuotaExceeded, // a quota
 		sarama.ErrConcurrentTransactions,
-		sarama.ErrInvalidMessage: // CORRUPT_MESSAGE: the CRC did not match, so the bytes suffered on the way
+		sarama.ErrInvalidMessage: // CORRUPT_MESSAGE: the CRC did not match, so the bytes were damaged on the way
 		return Wait
 
-	case sarama.ErrRequestTimedOut, // appended by the leader, too few followers in time
+	case sarama.ErrRequestTimedOut, // the leader has appended it, but too few followers did in time
 		sarama.ErrNotEnoughReplicasAfterAppend,
-		sarama.ErrNotLeaderForPartition, // mostly before the append; but a leader that is deposed while it awaits its followers says the same (Kafka's DelayedProduce)
+		sarama.ErrNotLeaderForPartition, // usually before the append; but a leader that loses its role while it waits for its followers answers the same (Kafka's DelayedProduce)
 		sarama.ErrNetworkException, sarama.ErrKafkaStorageError, sarama.ErrUnknown:
 		return Unclear
 
-	case sarama.ErrUnknownTopicOrPartition, // deleted, or not there yet
-		sarama.ErrTopicAuthorizationFailed, sarama.ErrClusterAuthorizationFailed, // an ACL; parking for that would park everything
-		sarama.ErrSASLAuthenticationFailed, sarama.ErrUnsupportedSASLMechanism, sarama.ErrIllegalSASLState, // a connection made later than at the start
+	case sarama.ErrUnknownTopicOrPartition, // deleted, or not created yet
+		sarama.ErrTopicAuthorizationFailed, sarama.ErrClusterAuthorizationFailed, // an ACL is missing; parking events for that would park all of them
+		sarama.ErrSASLAuthenticationFailed, sarama.ErrUnsupportedSASLMechanism, sarama.ErrIllegalSASLState, // on a connection that is made after the start
 		sarama.ErrPolicyViolation,
-		sarama.ErrUnsupportedForMessageFormat, // the topic's format is older than headers are
-		sarama.ErrInvalidTopic,                // one of Kafka's own; brokers of other makes have names of theirs
-		sarama.ErrUnsupportedCompressionType,  // a setting, and so for every event
+		sarama.ErrUnsupportedForMessageFormat, // the topic's format is too old for headers
+		sarama.ErrInvalidTopic,                // one of Kafka's own topics; other brokers have other reserved names
+		sarama.ErrUnsupportedCompressionType,  // a wrong setting, so it concerns every event
 		sarama.ErrUnsupportedVersion, sarama.ErrInvalidRequiredAcks:
 		return Alarm
 
-	case sarama.ErrMessageSizeTooLarge, sarama.ErrMessageSetSizeTooLarge, // max.message.bytes; no record is named
-		sarama.ErrInvalidRecord,    // a null key on a compacted topic, for one; records are named
-		sarama.ErrInvalidTimestamp: // message.timestamp.before/after.max.ms; records are named
+	case sarama.ErrMessageSizeTooLarge, sarama.ErrMessageSetSizeTooLarge, // max.message.bytes; the answer names no record
+		sarama.ErrInvalidRecord,    // for example a null key on a compacted topic; the answer names the records
+		sarama.ErrInvalidTimestamp: // message.timestamp.before/after.max.ms; the answer names the records
 		return Refused
 
-	case sarama.ErrOutOfOrderSequenceNumber, // state lost, or another writer under our producer id
+	case sarama.ErrOutOfOrderSequenceNumber, // the broker lost its state, or another producer writes with our producer id
 		sarama.ErrUnknownProducerID, // brokers before 4.0, when the state expired
 		sarama.ErrInvalidProducerEpoch, sarama.ErrInvalidProducerIDMapping, sarama.ErrProducerFenced:
 		return Lost
@@ -159,7 +159,7 @@ func classOf(code sarama.KError) Class {
 	return Unclear
 }
 
-// Reason returns the code of a refusal, for metrics and messages.
+// Reason returns the reason code of a refusal, for metrics and messages.
 func Reason(err error) reason.Code {
 	code, ok := codeOf(err)
 	if !ok {
@@ -176,7 +176,7 @@ func Reason(err error) reason.Code {
 	return reason.Refused
 }
 
-// WaitReason returns the code of an error that is waited for.
+// WaitReason returns the reason code of an error that walpost waits out.
 func WaitReason(err error) reason.Code {
 	if cutOf(err) != nil {
 		return reason.RequestCut
@@ -205,32 +205,33 @@ func WaitReason(err error) reason.Code {
 	return reason.KafkaNotReady
 }
 
-// Cure returns what an operator can do about a refusal, an alarm or a single event that is cut off. User:NAME and --topic NAME in it stand for the names at hand.
+// Cure returns what an operator can do about a refusal, an alarm, or a single event that ends its connection. The caller replaces User:NAME
+// and --topic NAME in it by the actual names.
 func Cure(err error) string {
 	if cut := cutOf(err); cut != nil {
 		if cut.Events > 1 {
 			return "" // it is divided
 		}
-		return fmt.Sprintf("raise socket.request.max.bytes of the brokers above %d, or the limit of what stands between walpost and them, such as a proxy; the event is sent every %v until then", cut.Bytes, ResendCut)
+		return fmt.Sprintf("raise socket.request.max.bytes of the brokers above %d, or the limit of a proxy in front of them; until then, walpost sends the event every %v", cut.Bytes, ResendCut)
 	}
 	code, _ := codeOf(err)
 	switch code {
 	case sarama.ErrMessageSizeTooLarge, sarama.ErrMessageSetSizeTooLarge:
 		return "raise the topic's max.message.bytes (and message.max.bytes of the brokers), or publish a reference instead of the content"
 	case sarama.ErrInvalidRecord:
-		return "a topic with cleanup.policy=compact takes no record without a key: give the event one, or change the policy"
+		return "a topic with cleanup.policy=compact refuses records without a key: give the event a key, or change the policy"
 	case sarama.ErrInvalidTimestamp:
 		return "raise the topic's message.timestamp.before.max.ms or message.timestamp.after.max.ms, or correct the clock or the timestamp column"
 	case sarama.ErrUnknownTopicOrPartition:
-		return "create the topic (kafka-topics.sh --create --topic NAME), or set kafka.allow.auto.create.topics if the brokers may do it"
+		return "create the topic (kafka-topics.sh --create --topic NAME), or set kafka.allow.auto.create.topics if the brokers may create it"
 	case sarama.ErrInvalidTopic:
-		return "change outbox.topic, or what fills the columns that it names: the brokers take no events for a topic of this name, which may be one of Kafka's own"
+		return "change outbox.topic, or the values in the columns that it names: the brokers accept no events for a topic of this name, which may be one of Kafka's own"
 	case sarama.ErrUnsupportedForMessageFormat:
-		return "raise message.format.version of the topic (log.message.format.version of the brokers) to 0.11.0 or newer: older formats have no headers"
+		return "raise message.format.version of the topic (log.message.format.version of the brokers) to 0.11.0 or newer: older formats do not have headers"
 	case sarama.ErrSASLAuthenticationFailed, sarama.ErrUnsupportedSASLMechanism, sarama.ErrIllegalSASLState:
 		return "check the login: kafka.sasl.mechanism, the user and its password, and that the brokers know them"
 	case sarama.ErrUnsupportedCompressionType:
-		return "set kafka.compression.type to a codec that the brokers know"
+		return "set kafka.compression.type to a codec that the brokers support"
 	case sarama.ErrTopicAuthorizationFailed:
 		return "grant it: kafka-acls.sh --add --allow-principal User:NAME --producer --topic NAME"
 	case sarama.ErrClusterAuthorizationFailed:

@@ -6,8 +6,8 @@ import (
 	"walpost/sink/recordbatch"
 )
 
-// AppendWaiting adds an event that waited until its partition was known. It is a record already, holds so many bytes, and was handed over
-// at since. No pass is open, see Refuse and AtRest. The lane is not routed: see Wake.
+// AppendWaiting adds an event that waited until its partition was known. The event is a record already, holds held bytes, and was handed
+// over at since. No pass may be open, see Refuse and AtRest. AppendWaiting does not route the lane, see Wake.
 func (l *Lane) AppendWaiting(r recordbatch.Raw, tx uint64, held int, named bool, since time.Time, limit int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -25,14 +25,14 @@ func (l *Lane) AppendWaiting(r recordbatch.Raw, tx uint64, held int, named bool,
 	}
 }
 
-// Refuse lets no pass begin, see Enter.
+// Refuse prevents passes from beginning, see Enter.
 func (l *Lane) Refuse() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.partitions = 0
 }
 
-// Accept lets passes begin again, for a topic of so many partitions.
+// Accept allows passes to begin again, for a topic with this number of partitions.
 func (l *Lane) Accept(partitions int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -42,7 +42,8 @@ func (l *Lane) Accept(partitions int) {
 	}
 }
 
-// SetGone says whether the partition is no more. It reports whether the caller has to route the lane, because it is there again.
+// SetGone records whether the partition no longer exists. It reports whether the caller has to route the lane, because the partition exists
+// again.
 func (l *Lane) SetGone(gone bool) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -54,7 +55,7 @@ func (l *Lane) SetGone(gone bool) bool {
 	return l.queueIfIdle()
 }
 
-// StopIfGone reports whether the partition is no more. Then the caller stops driving the lane, which is vacant.
+// StopIfGone reports whether the partition no longer exists. If so, the lane becomes vacant, and the caller stops driving it.
 func (l *Lane) StopIfGone() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -64,23 +65,23 @@ func (l *Lane) StopIfGone() bool {
 	return l.state == vacant
 }
 
-// AtRest reports whether nothing of the lane can reach its partition any more. With same, events are placed as before, and it reports only
-// whether no pass is writing to the lane. A lane that is stopped is never at rest without same.
+// AtRest reports whether no event of the lane can reach its partition any more. With same, the number of partitions has not changed, and
+// AtRest reports only whether no pass is writing to the lane. Without same, a stopped lane is never at rest.
 func (l *Lane) AtRest(same bool) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return !l.taken && (same || l.state == idle || l.state == vacant && l.gone)
 }
 
-// Silent reports whether the lane has nothing and awaits nothing. Only the publishing goroutine can change that, so for it the answer stays
-// true until it enters the lane.
+// Silent reports whether the lane has no events and waits for no answer. Only the publishing goroutine can change that. So for that
+// goroutine, the answer stays true until it enters the lane.
 func (l *Lane) Silent() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return !l.taken && (l.state == idle || l.state == vacant) && len(l.numbered)+len(l.full) == 0 && l.open == nil
 }
 
-// GiveBack empties a lane that is at rest, and returns its batches in order. Its identity stays, should the partition come back.
+// GiveBack empties a lane that is at rest, and returns its batches in order. The lane keeps its identity, in case the partition comes back.
 func (l *Lane) GiveBack() []*Batch {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -93,7 +94,7 @@ func (l *Lane) GiveBack() []*Batch {
 	return batches
 }
 
-// Wake reports whether the caller has to route the lane, because it was idle and has work.
+// Wake reports whether the caller has to route the lane, because it was idle and now has events.
 func (l *Lane) Wake() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -1,17 +1,19 @@
 package lane
 
-// Identity is what a lane numbers its records with. A lane begins with one, so that it can go on where another process stopped. It gets a
-// new one when the broker and the lane disagree, or when it would be dangerous to use sequences again.
+// Identity is a producer id, with the sequence that the lane's next record gets. A new lane is given one, so that it can go on where
+// another process stopped. It gets a new one when the broker and the lane disagree on the sequence, or when it would be dangerous to use
+// sequences again.
 //
-// One sequence of a producer always means one event: a broker answers "success" to a sequence that it has seen, whatever the content.
+// A sequence of a producer id always stands for the same event. A broker answers "success" to a sequence that it has seen before, whatever
+// the records are.
 type Identity struct {
-	Cluster  string // the cluster that gave the producer id, and alone knows it; "": it does not tell
+	Cluster  string // the cluster that gave the producer id, and the only one that knows it; "": brokers do not tell their cluster
 	Producer int64
 	Epoch    int16
-	Next     int32 // sequence of the next record that has none yet
+	Next     int32 // sequence of the next record that has no sequence yet
 }
 
-// advance takes n sequences and returns the first. Sequences wrap from 2^31-1 to 0.
+// advance takes n sequences and returns the first one. After 2^31-1, sequences continue with 0.
 func (id *Identity) advance(n int32) int32 {
 	first := id.Next
 	id.Next = addSequence(first, n)

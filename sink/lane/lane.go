@@ -8,54 +8,55 @@ import (
 	"walpost/sink/recordbatch"
 )
 
-// state is what happens to a lane's head, see the package comment.
+// state is the state of a lane's head, see the package comment.
 type state uint8
 
 const (
-	idle    state = iota // nothing: whoever gives the lane work queues it
+	idle    state = iota // nothing: the caller that adds events queues the lane
 	queued               // its driver is about to send it
-	sending              // a request with it is under way
-	stopped              // it was rejected: nothing leaves the lane any more
-	vacant               // its partition is no more, and the lane has no driver
+	sending              // a request with the head is under way
+	stopped              // the head was rejected: the lane sends nothing any more
+	vacant               // the partition no longer exists, and the lane has no driver
 )
 
-// Lane is one partition: events in order, one batch under way at a time. Who may call which method stands in the package comment.
+// Lane holds the events of one partition, in order, and has one batch under way at a time. The package comment says who may call which
+// method.
 type Lane struct {
 	pool *Pool
 
-	// The publishing goroutine's, from Enter to HandOver.
+	// The publishing goroutine uses these, from Enter to HandOver.
 	current *Batch   // takes the next event
-	filled  []*Batch // full ones of this pass, before current
+	filled  []*Batch // full batches of this pass, before current
 	inPass  bool
-	reserve int // what a new batch begins with: as much as the one before it had in the end
+	reserve int // how many bytes a new batch reserves: the final size of the previous one
 
-	// mu guards everything below. It is held for moments, and no other lock of the sink is taken under it.
+	// mu guards the fields below. It is held only briefly, and no other lock of the sink is taken under it.
 	mu           sync.Mutex
-	sealedLen    int       // bytes of the batch that was sealed last
-	partitions   int       // partitions that the topic has while the lane takes events; 0: it takes none
-	taken        bool      // the publishing goroutine has what was the open batch
-	takenSince   time.Time // when the first event of that was handed over; zero: it holds none from before
-	gone         bool      // the partition is no more: the driver lets go of the lane
-	open         *Batch    // takes more events, and may be sent at any time
-	full         []*Batch  // wait behind numbered, before open
-	numbered     []*Batch  // have their sequences: the head, which is sent first, and what came from dividing it
+	sealedLen    int       // size of the batch that was sealed last
+	partitions   int       // number of partitions for which the lane accepts events; 0: it accepts none
+	taken        bool      // the publishing goroutine has the open batch
+	takenSince   time.Time // when the first event of that batch was handed over; zero: no event of it was handed over
+	gone         bool      // the partition no longer exists: the driver stops driving the lane
+	open         *Batch    // accepts more events, and may be sent at any time
+	full         []*Batch  // come after numbered and before open
+	numbered     []*Batch  // have their sequences: first the head, then the other parts if it was divided
 	state        state
 	id           Identity
-	unclear      bool      // an attempt to send the head may be in the log although it was not acked
-	failures     int       // attempts since the last success
-	err          error     // why the last of them failed
+	unclear      bool      // an attempt to send the head may have reached the log without an ack
+	failures     int       // failed attempts since the last success
+	err          error     // why the last attempt failed
 	failingSince time.Time // when failures began
-	sender       Sender    // where its leader is, nil: to be found
+	sender       Sender    // sender of the partition's leader; nil: the leader must be found
 }
 
-// New returns a lane that takes no events yet. Its partition's next record gets id.Next.
+// New returns a lane that accepts no events yet. The partition's next record gets the sequence id.Next.
 func New(id Identity, pool *Pool) *Lane { return &Lane{id: id, pool: pool} }
 
 // Entered reports whether a pass has begun.
 func (l *Lane) Entered() bool { return l.inPass }
 
-// Enter begins a pass: until HandOver the open batch is the publishing goroutine's. It returns false if the lane takes no events for a topic
-// of so many partitions.
+// Enter begins a pass: until HandOver, the publishing goroutine owns the open batch. It returns false if the lane does not accept events
+// for a topic with this number of partitions.
 func (l *Lane) Enter(partitions int) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -70,8 +71,8 @@ func (l *Lane) Enter(partitions int) bool {
 	return true
 }
 
-// Append adds an event of transaction tx, after Enter. size is r.Size(), and named says that the row names the partition itself. A batch
-// grows beyond limit only by a single event that is larger. Append returns the bytes that the event holds until it is acked.
+// Append adds an event of transaction tx, after Enter. size is r.Size(). named means that the row names the partition itself. A batch gets
+// larger than limit only if a single event is larger. Append returns the bytes that the event holds until it is acked.
 func (l *Lane) Append(r *recordbatch.Record, size, limit int, tx uint64, named bool) int {
 	b := l.writable(size+recordbatch.Overhead, limit)
 	n := b.Append(r, size, tx)
@@ -81,7 +82,7 @@ func (l *Lane) Append(r *recordbatch.Record, size, limit int, tx uint64, named b
 	return n
 }
 
-// writable returns the batch that takes the next event, of so many bytes at most.
+// writable returns the batch for the next event, which has size bytes at most.
 func (l *Lane) writable(size, limit int) *Batch {
 	if l.current != nil && l.current.Count() > 0 && l.current.Len()+size > limit {
 		l.reserve = l.current.Len()
@@ -92,20 +93,20 @@ func (l *Lane) writable(size, limit int) *Batch {
 	case b == nil:
 		l.current = l.pool.get()
 		l.pool.reserve(l.current, l.reserve)
-	case b.records.Room() < size && b.Len() >= fewLarge: // twice as much, up to what it will take
+	case b.records.Room() < size && b.Len() >= fewLarge: // reserves twice as much, up to the limit
 		l.pool.reserve(b, max(b.Len()+size, min(2*b.Len(), limit)))
 	}
 	return l.current
 }
 
-// HandOver ends a pass: its events may be sent from now on. route reports whether the lane was idle, so that the caller has to route it;
-// full, whether the events fill a batch. It panics if AppendWaiting was called since Enter.
+// HandOver ends a pass: its events may be sent from now on. route reports whether the lane was idle, so that the caller has to route it.
+// full reports whether the events fill a batch. HandOver panics if AppendWaiting was called since Enter.
 func (l *Lane) HandOver(now time.Time) (route, full bool) {
 	full = len(l.filled) > 0
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.open != nil {
-		panic("lane: events were placed in the middle of a pass") // one of the two open batches would be nobody's
+		panic("lane: events were placed in the middle of a pass") // otherwise one of the two open batches would be lost
 	}
 	for _, b := range l.filled {
 		b.HandedOver(now)
@@ -122,7 +123,7 @@ func (l *Lane) HandOver(now time.Time) (route, full bool) {
 	return l.queueIfIdle(), full
 }
 
-// queueIfIdle queues an idle lane that has work, and reports whether it did. l.mu is held.
+// queueIfIdle queues an idle lane that has events, and reports whether it did. l.mu is held.
 func (l *Lane) queueIfIdle() bool {
 	if l.state != idle || len(l.numbered) == 0 && len(l.full) == 0 && l.open == nil {
 		return false
@@ -131,12 +132,13 @@ func (l *Lane) queueIfIdle() bool {
 	return true
 }
 
-// Waiting returns when the lane's oldest event was handed over, and what keeps it. The time is zero if no event waits for Kafka.
+// Waiting returns when the lane's oldest event was handed over, and the error that it waits with. The time is zero if no event waits for
+// Kafka.
 func (l *Lane) Waiting() (since time.Time, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
-	case l.state == stopped: // a refused event is not for Kafka to take
+	case l.state == stopped: // a refused event does not wait for Kafka
 		return time.Time{}, nil
 	case len(l.numbered) > 0:
 		since = l.numbered[0].since

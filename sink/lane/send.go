@@ -9,12 +9,12 @@ import (
 
 // Sender sends the batches of the lanes that one broker leads. Lanes compare senders by identity.
 type Sender interface {
-	Addr() string // the broker's, for people
+	Addr() string // the broker's address, for messages
 }
 
-// Take returns the lane's head for a request of s, sealed by e. It returns nil if s has nothing to send for the lane: another sender has the
-// lane by now, or the publishing goroutine has its only batch. cluster is the one that the request would go to. An error is that of e, or
-// that the lane's identity is another cluster's, and for Settle.
+// Take returns the lane's head for a request of s, sealed by e. It returns nil if s has nothing to send for the lane: another sender has
+// the lane now, or the publishing goroutine has the only batch. cluster is the cluster of the broker that the request goes to. An error is
+// to be passed to Settle. It comes from e, or says that another cluster gave the lane's producer id.
 func (l *Lane) Take(s Sender, e *recordbatch.Encoder, cluster string) (*Batch, error) {
 	l.mu.Lock()
 	if l.sender != s || l.state != queued {
@@ -29,7 +29,7 @@ func (l *Lane) Take(s Sender, e *recordbatch.Encoder, cluster string) (*Batch, e
 	if len(l.numbered) == 0 {
 		b := l.oldest()
 		if b == nil {
-			// The publishing goroutine has taken the open batch back to go on filling it, and will queue the lane when it is done.
+			// The publishing goroutine has taken the open batch back to add events, and will queue the lane when it is done.
 			l.state = idle
 			l.mu.Unlock()
 			return nil, nil
@@ -44,7 +44,7 @@ func (l *Lane) Take(s Sender, e *recordbatch.Encoder, cluster string) (*Batch, e
 	if other {
 		return head, kafkaerror.ErrOtherCluster
 	}
-	// While a request with it is under way the head belongs to the sender: compressing needs no lock.
+	// The head belongs to the sender while the lane is sending, so compressing needs no lock.
 	if head.Wire() == nil {
 		err := head.records.Seal(e, stamp)
 		head.recount()
@@ -53,7 +53,7 @@ func (l *Lane) Take(s Sender, e *recordbatch.Encoder, cluster string) (*Batch, e
 	return head, nil
 }
 
-// oldest takes the first batch that has no numbers yet, nil if there is none. l.mu is held.
+// oldest removes and returns the first batch that has no sequences yet, nil if there is none. l.mu is held.
 func (l *Lane) oldest() *Batch {
 	if len(l.full) == 0 {
 		b := l.open
@@ -67,14 +67,14 @@ func (l *Lane) oldest() *Batch {
 	return b
 }
 
-// Sender returns the sender of the broker that leads the partition, nil if that is to be found, and whether a full batch waits.
+// Sender returns the sender of the partition's leader, or nil if the leader must be found. full reports whether a full batch waits.
 func (l *Lane) Sender() (on Sender, full bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.sender, len(l.full) > 0
 }
 
-// SetSender says who sends for the broker that leads the partition.
+// SetSender sets the sender of the partition's leader.
 func (l *Lane) SetSender(s Sender) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -88,7 +88,8 @@ func (l *Lane) Failing() (attempts int, since time.Time) {
 	return l.failures, l.failingSince
 }
 
-// Renumber gives the lane a new identity, and what has sequences already new ones. What may be in the log is then sent a second time.
+// Renumber gives the lane a new identity, and new sequences to the batches that already had some. Events that may already be in the log are
+// then sent a second time.
 func (l *Lane) Renumber(id Identity) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

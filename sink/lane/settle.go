@@ -6,10 +6,10 @@ import (
 	"walpost/sink/kafkaerror"
 )
 
-// Outcome is what became of a request with a lane's head.
+// Outcome is the outcome of a request with a lane's head.
 type Outcome struct {
 	Err   error // nil: the head is in the log
-	Named int   // index of the record that the broker blames, -1: none
+	Named int   // index of the record that the broker names as the cause; -1: none
 }
 
 // Class returns what the outcome means for the head.
@@ -20,26 +20,26 @@ func (o Outcome) Class() kafkaerror.Class {
 	return kafkaerror.Classify(o.Err)
 }
 
-// Step is what the lane's driver has to do after an outcome.
+// Step is the next step that the lane's driver has to do.
 type Step uint8
 
 // The steps.
 const (
 	Empty    Step = iota // nothing is left to send: the lane has no driver any more
-	SendNext             // route the lane: the next batch is to be sent
-	Resend               // pause, find out who leads the partition, and route the lane: the head is to be sent again
-	Renew                // take a new producer id and call Renumber first, then as with Resend
-	Reject               // report the event: it is the head, alone, and was refused for good. The lane has no driver any more
+	SendNext             // route the lane: there is a next batch to send
+	Resend               // pause, find the partition's leader, and route the lane: the head is to be sent again
+	Renew                // take a new producer id and call Renumber; then do the same as for Resend
+	Reject               // report the event, which is alone in the head and was refused for good; the lane has no driver any more
 )
 
-// Settle moves the lane on after a request with its head has ended. It returns the head once that is acked, for the caller to report and to
-// put back into the pool, or rejected, for the caller to report.
+// Settle applies the outcome of a request with the lane's head. If the head is acked, Settle returns it: the caller reports it and puts it
+// back into the pool. If the head is rejected, Settle returns it too, and the caller reports it.
 func (l *Lane) Settle(o Outcome) (Step, *Batch) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	v := o.Class()
 	if v == kafkaerror.Repeated {
-		// The broker has the sequence of something that this lane has not sent, unless an earlier attempt got there.
+		// An earlier attempt may have got there. If not, the broker has seen the sequence with something that this lane did not send.
 		if v = kafkaerror.Lost; l.unclear {
 			v = kafkaerror.Done
 		}
@@ -63,8 +63,8 @@ func (l *Lane) Settle(o Outcome) (Step, *Batch) {
 		}
 		l.divide(o.Named)
 		if l.unclear {
-			// An earlier attempt may have been appended, for brokers check a batch before they look for its duplicate. Were its
-			// sequences used for other records, the broker would take those for duplicates: acked, and lost.
+			// An earlier attempt may have been appended, because brokers check a batch before they check whether it is a duplicate. If its
+			// sequences were used for other records, the broker would treat those as duplicates: they would be acked, and lost.
 			return Renew, nil
 		}
 		return SendNext, nil
@@ -77,7 +77,7 @@ func (l *Lane) Settle(o Outcome) (Step, *Batch) {
 		l.fail(o.Err)
 		if head.Count() > 1 {
 			l.divide(-1)
-			return Renew, nil // nobody has said what became of the head; what Refused says of that holds
+			return Renew, nil // the head may have been appended, so the same applies as for Refused
 		}
 		l.unclear, l.sender = true, nil
 		return Resend, nil
@@ -104,8 +104,8 @@ func (l *Lane) fail(err error) {
 	}
 }
 
-// divide replaces the head by its parts: the record that the broker named alone, or two halves. Its records keep their sequences, for
-// nothing of the head is in the log. Where that is not certain the caller renumbers.
+// divide replaces the head by parts. If the broker named a record, that record becomes a part of its own. Otherwise the head is split into
+// two halves. The records keep their sequences, because nothing of the head is in the log. Where that is not certain, the caller renumbers.
 func (l *Lane) divide(named int) {
 	head := l.numbered[0]
 	cuts := []int{int(head.Count()) / 2}

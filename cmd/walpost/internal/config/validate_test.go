@@ -121,16 +121,16 @@ func TestMistakes(t *testing.T) {
 		{name: "admin's file", file: "admin: {web_config: /no/such}\n", want: `walpost.yaml:1:21: admin.web_config: /no/such: open /no/such: no such file or directory; name a file that this user may read`},
 
 		{name: "protocol", flags: []Flag{{"-X security.protocol", "kafka.security.protocol", "sasl_ssl"}},
-			want: `-X security.protocol: kafka.security.protocol: "sasl_ssl" is none of PLAINTEXT, SSL, SASL_PLAINTEXT, SASL_SSL`},
+			want: `-X security.protocol: kafka.security.protocol: "sasl_ssl" is not one of PLAINTEXT, SSL, SASL_PLAINTEXT, SASL_SSL`},
 		{name: "no mechanism", file: "kafka: {security.protocol: SASL_SSL}\n",
-			want: `kafka.sasl.mechanism: is needed by security.protocol SASL_SSL; one of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER`},
+			want: `kafka.sasl.mechanism: is required by security.protocol SASL_SSL; one of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER`},
 		{name: "authority without encryption", file: "kafka: {ssl.ca.location: /ca.pem}\n",
 			want: `walpost.yaml:1:26: kafka.ssl.ca.location: is set, but security.protocol is PLAINTEXT, which does not encrypt; set SSL or SASL_SSL`},
 
 		{name: "a client's secret in clear", file: "kafka:\n  security.protocol: SASL_SSL\n  sasl.mechanism: OAUTHBEARER\n" +
 			"  sasl.oauthbearer.client.id: walpost\n  sasl.oauthbearer.client.secret: canary\n" +
 			"  sasl.oauthbearer.token.endpoint.url: http://id.example/token\n",
-			want: "walpost.yaml:6:40: kafka.sasl.oauthbearer.token.endpoint.url: http would send the client's secret to id.example in clear; write https://, which only a loopback address may do without"},
+			want: "walpost.yaml:6:40: kafka.sasl.oauthbearer.token.endpoint.url: http would send the client's secret to id.example in clear text; use https://, which is required except for a loopback address"},
 		{name: "partitioner", file: "kafka: {partitioner: random}\n", want: `walpost.yaml:1:22: kafka.partitioner: "random": unknown; one of murmur2, crc32, fnv1a`},
 		{name: "client", flags: []Flag{{"-X client.id", "kafka.client.id", strings.Repeat("x", 40_000)}}, want: `-X client.id: kafka.client.id: has 40000 bytes; Kafka takes up to 32767`},
 		{name: "position header", file: "outbox: {position_header: maybe}\n", want: `walpost.yaml:1:27: outbox.position_header: "maybe" is neither true nor false`},
