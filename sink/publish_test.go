@@ -51,19 +51,19 @@ func TestEventsThatGoNowhere(t *testing.T) {
 		spoil func(*schema.Event)
 		says  string
 	}{
-		{"no id", null(schema.ID), "event without id, type OrderPlaced, topic orders, key k, at 00000001-0000000000000008-00000000: its id is NULL; correct what writes such rows"},
-		{"no aggregatetype", null(schema.AggregateType), `event 00000007, type OrderPlaced, key k, at 00000001-0000000000000008-00000000: topic template "{aggregatetype}": column aggregatetype is NULL; change outbox.topic, or correct what writes such rows`},
+		{"no id", null(schema.ID), "event without id, type OrderPlaced, topic orders, key k, at 00000001-0000000000000008-00000000: its id is NULL; correct the code that writes such rows"},
+		{"no aggregatetype", null(schema.AggregateType), `event 00000007, type OrderPlaced, key k, at 00000001-0000000000000008-00000000: topic template "{aggregatetype}": column aggregatetype is NULL; change outbox.topic, or correct the code that writes such rows`},
 		{"empty topic", column(schema.Topic, ""), "1 to 249 characters"},
 		{"dot", column(schema.Topic, "."), "topic .,"},
-		{"two dots", column(schema.Topic, ".."), "correct what fills the column topic"},
+		{"two dots", column(schema.Topic, ".."), "correct the code that fills the column topic"},
 		{"space", column(schema.Topic, "a b"), `topic "a b"`},
 		{"slash", column(schema.Topic, "a/b"), "topic a/b"},
 		{"letters beyond ASCII", column(schema.Topic, "заказы"), "topic заказы"},
 		{"too long", column(schema.Topic, strings.Repeat("x", 250)), "1 to 249 characters"},
 		{"not UTF-8", column(schema.Topic, "a\xffb"), `topic "a\xffb"`},
 		{"NUL", column(schema.AggregateType, "a\x00"), `topic "a\x00"`},
-		{"headers", column(schema.Headers, "[]"), "column headers: no JSON object"},
-		{"partition", column(schema.Partition, "-1"), "column partition: -1 is no partition number"},
+		{"headers", column(schema.Headers, "[]"), "column headers: not a JSON object"},
+		{"partition", column(schema.Partition, "-1"), "column partition: -1 is not a partition number"},
 		{"large", column(schema.Payload, string(make([]byte, maxRecord))), "publish a reference instead of the content"},
 	} {
 		ev := event("orders", "k", 7)

@@ -204,7 +204,7 @@ func TestRowNamesANewPartition(t *testing.T) {
 	publish(t, p, to("4", 4), 4)
 	p.Flush(false)
 	acks.wait(t, 3, 1)
-	if bad := acks.rejection(t, 4); !strings.Contains(bad.Error(), "no partition 4, only 0 to 3; add partitions to the topic, or correct what fills the column") {
+	if bad := acks.rejection(t, 4); !strings.Contains(bad.Error(), "no partition 4, only 0 to 3; add partitions to the topic, or correct the code that fills the column") {
 		t.Error(bad)
 	}
 }

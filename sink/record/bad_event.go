@@ -12,10 +12,10 @@ import (
 	"walpost/sink/recordbatch"
 )
 
-// BadEvent is the error of an event that can never become a record: because of what it is, not of how Kafka is doing.
+// BadEvent is the error of an event that can never become a record. The reason is the event itself, and not the state of Kafka.
 type BadEvent struct {
 	ID, Type, Topic, Key string // as far as they are known
-	Position             string // the text of its position, as in ce_sequence
+	Position             string // its position, in the form of ce_sequence
 	Code                 reason.Code
 	Err                  error
 	Cure                 string
@@ -42,10 +42,10 @@ func (e *BadEvent) Error() string {
 // Unwrap returns Err.
 func (e *BadEvent) Unwrap() error { return e.Err }
 
-// Reason returns the code, which metrics have as a label.
+// Reason returns the reason code, which is a label in metrics.
 func (e *BadEvent) Reason() reason.Code { return e.Code }
 
-// Incurable reports whether there is no setting to correct, neither of walpost nor of the topic: only another row would be a record.
+// Incurable reports whether no setting of walpost or of the topic can help, so that only another row would be a record.
 func (e *BadEvent) Incurable() bool { return e.incurable }
 
 func orNull(s string) string {
@@ -55,35 +55,36 @@ func orNull(s string) string {
 	return s
 }
 
-// BadRow returns the error of an outbox row that can never be a record. Its cure is another row, unless the caller knows a better one.
+// BadRow returns the error of an outbox row that can never be a record. Its cure is to write other rows, unless the caller knows a better
+// one.
 func BadRow(ev *schema.Event, topic string, err error) *BadEvent {
 	return &BadEvent{ID: clip(ev.Values[schema.ID]), Type: clip(ev.TypeOrAggregate()), Topic: topic, Key: clip(ev.Values[schema.AggregateID]),
-		Position: ev.Position.String(), Code: kafkaerror.Reason(err), Err: err, Cure: "correct what writes such rows", incurable: true}
+		Position: ev.Position.String(), Code: kafkaerror.Reason(err), Err: err, Cure: "correct the code that writes such rows", incurable: true}
 }
 
-// TooManyTopics returns the error, for [BadTopic], of a row whose topic is one more than there may be.
+// TooManyTopics returns the error for a row whose topic would be one too many. It is passed to [BadTopic].
 func TooManyTopics(most int) error {
-	return reason.With(reason.TooManyTopics, fmt.Errorf("rows of one day name more than %d topics, which is the most that walpost publishes to", most))
+	return reason.With(reason.TooManyTopics, fmt.Errorf("the rows of one day name more than %d topics, which is the maximum", most))
 }
 
-// BadTopic returns the error of an outbox row whose topic has no name or one that no topic can have. It becomes a record where outbox.topic
-// makes another name of it.
+// BadTopic returns the error of an outbox row whose topic has no name, or a name that Kafka does not allow. The row can become a record if
+// outbox.topic gives it another name.
 func BadTopic(ev *schema.Event, name []byte, err error) *BadEvent {
 	e := BadRow(ev, clip(name), err)
 	if code := reason.Of(err); code != "" {
 		e.Code = code
-		e.Cure, e.incurable = "set outbox.topic to a template that makes fewer, and use the key or a header for the rest", ev.Values[schema.Topic] != nil
+		e.Cure, e.incurable = "set outbox.topic to a template that gives fewer topics, and use the key or a header for the rest", ev.Values[schema.Topic] != nil
 		return e
 	}
 	if ev.Values[schema.Topic] != nil {
-		e.Cure = "correct what fills the column topic"
+		e.Cure = "correct the code that fills the column topic"
 		return e
 	}
-	e.Cure, e.incurable = "change outbox.topic, or correct what writes such rows", false
+	e.Cure, e.incurable = "change outbox.topic, or correct the code that writes such rows", false
 	return e
 }
 
-// BadRecord returns the error of an event that is a record already. The cure follows from err.
+// BadRecord returns the error of an event that is already a record. The cure follows from err.
 func BadRecord(topic string, r recordbatch.Raw, err error) *BadEvent {
 	rec := r.Record()
 	e := &BadEvent{Topic: topic, Key: clip(rec.Key), Code: kafkaerror.Reason(err), Err: err, Cure: kafkaerror.Cure(err)}
@@ -102,15 +103,15 @@ func BadRecord(topic string, r recordbatch.Raw, err error) *BadEvent {
 	return e
 }
 
-// BadPartition returns the error of an event that is a record already, and whose row names a partition that a topic of count ones does not
-// have.
+// BadPartition returns the error of an event that is already a record, and whose row names a partition that does not exist. count is the
+// number of the topic's partitions.
 func BadPartition(topic string, r recordbatch.Raw, partition int32, count int) *BadEvent {
 	e := BadRecord(topic, r, fmt.Errorf("column partition: the topic has no partition %d, only 0 to %d", partition, count-1))
-	e.Cure = "add partitions to the topic, or correct what fills the column"
+	e.Cure = "add partitions to the topic, or correct the code that fills the column"
 	return e
 }
 
-// clip makes a value fit into a message.
+// clip shortens a value for a message.
 func clip(v []byte) string {
 	const longest = 100
 	if len(v) > longest {

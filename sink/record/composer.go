@@ -12,21 +12,21 @@ import (
 	"walpost/sink/recordbatch"
 )
 
-// Config says how events become records.
+// Config configures how events become records.
 type Config struct {
-	Topic          schema.Template // names the topic of a row that does not name one itself
+	Topic          schema.Template // topic of a row that does not name one itself
 	Source         string          // ce_source
 	Profile        Profile         // style of the headers
-	PositionHeader bool            // profile Debezium: with the header walpost_position
-	// Static are headers of every record, unless the row's headers column has one of the name. None may be [Reserved].
+	PositionHeader bool            // with profile Debezium: add the header walpost_position
+	// Static holds headers for every record. A header of the same name in the row's headers column wins. No name may be [Reserved].
 	Static map[string]string
 }
 
-// Composer makes records out of events. It belongs to one goroutine.
+// Composer turns events into records. It belongs to one goroutine.
 type Composer struct {
 	topic    schema.Template
 	profile  Profile
-	position bool   // profile Debezium: with the header walpost_position
+	position bool   // with profile Debezium: add the header walpost_position
 	source   []byte // ce_source
 	static   []recordbatch.Header
 	now      time.Time
@@ -35,11 +35,11 @@ type Composer struct {
 	user     headerReader
 	time     instant
 	pos      []byte            // scratch space
-	reserved func(name string) // told of a reserved name in the headers column
+	reserved func(name string) // is called with each reserved name in the headers column
 }
 
-// NewComposer returns a composer of records as cfg wants them. It calls reserved with each name in a headers column that is reserved: that
-// header is left out.
+// NewComposer returns a composer that is configured by cfg. It calls reserved with each reserved name in a headers column, and leaves that
+// header out.
 func NewComposer(cfg Config, reserved func(name string)) *Composer {
 	c := &Composer{topic: cfg.Topic, profile: cfg.Profile, position: cfg.PositionHeader, source: []byte(cfg.Source), now: time.Now(), reserved: reserved}
 	for _, name := range slices.Sorted(maps.Keys(cfg.Static)) {
@@ -48,11 +48,11 @@ func NewComposer(cfg Config, reserved func(name string)) *Composer {
 	return c
 }
 
-// SetNow sets the time that records without a time of their own get. The caller sets it for each read pass, so that the clock need not be
-// asked for each record.
+// SetNow sets the timestamp for records that have none of their own. The caller sets it once for each read pass, so that not every record
+// needs to read the clock.
 func (c *Composer) SetNow(now time.Time) { c.now = now }
 
-// What makes a row no event.
+// The reasons why a row is not an event.
 var (
 	errNoID    = errors.New("its id is NULL")
 	errEmptyID = errors.New("its id is empty")
@@ -64,7 +64,7 @@ func (c *Composer) Compose(ev *schema.Event) (*recordbatch.Record, error) {
 	switch id := ev.Values[schema.ID]; {
 	case id == nil:
 		return nil, errNoID
-	case len(id) == 0: // two of them would pass for one event: consumers drop the second
+	case len(id) == 0: // consumers would treat two such events as one, and drop the second
 		return nil, errEmptyID
 	}
 	r := &c.rec
@@ -78,7 +78,7 @@ func (c *Composer) Compose(ev *schema.Event) (*recordbatch.Record, error) {
 	return r, nil
 }
 
-// headers adds the headers of ev's record to h.
+// headers appends the headers of ev's record to h.
 func (c *Composer) headers(h []recordbatch.Header, ev *schema.Event) (_ []recordbatch.Header, err error) {
 	h = append(h, recordbatch.Header{Name: nameID, Value: ev.Values[schema.ID]})
 	if c.profile == CloudEvents {
@@ -86,7 +86,7 @@ func (c *Composer) headers(h []recordbatch.Header, ev *schema.Event) (_ []record
 			return h, err
 		}
 	}
-	row, own := len(h), false // where the headers column begins, and whether it has a content-type
+	row, own := len(h), false // where the row's headers begin, and whether they have a content-type
 	if v := ev.Values[schema.Headers]; v != nil {
 		if h, own, err = c.user.append(h, v, c.reserved); err != nil {
 			return h, fmt.Errorf("column headers: %w", err)
@@ -104,7 +104,7 @@ func (c *Composer) headers(h []recordbatch.Header, ev *schema.Event) (_ []record
 	return h, nil
 }
 
-// appendStatic adds the static headers but those whose names the row has.
+// appendStatic appends the static headers, except those whose names the row has.
 func (c *Composer) appendStatic(h, row []recordbatch.Header) []recordbatch.Header {
 	for _, s := range c.static {
 		if !slices.ContainsFunc(row, func(r recordbatch.Header) bool { return bytes.Equal(r.Name, s.Name) }) {
@@ -114,15 +114,15 @@ func (c *Composer) appendStatic(h, row []recordbatch.Header) []recordbatch.Heade
 	return h
 }
 
-// timestamp is the record's time in milliseconds: the mapped column, else the commit, else now; never ahead of now, for brokers refuse
-// what is more than an hour ahead of their clock, and never before 1970, which they refuse too.
+// timestamp returns the record's time in milliseconds: the mapped column, else the commit, else now. It is never later than now, because
+// brokers refuse records that are more than an hour ahead of their clock. It is never before 1970, which brokers refuse too.
 func (c *Composer) timestamp(ev *schema.Event) int64 {
 	ts := ev.Timestamp
 	if ts == schema.NoTime {
 		ts = ev.CommitTime
 	}
 	if now := c.now.UnixMicro(); ts == schema.NoTime || ts > now {
-		// c.now may be a read pass old: look at the clock before deciding that an event is from the future.
+		// c.now may be a read pass old. So read the clock before deciding that an event lies in the future.
 		c.now = time.Now()
 		if now = c.now.UnixMicro(); ts == schema.NoTime || ts > now {
 			ts = now
@@ -131,7 +131,7 @@ func (c *Composer) timestamp(ev *schema.Event) int64 {
 	return max(ts/1000, 0)
 }
 
-// Time returns ce_time: created_at, else the commit, else now. The text is valid until the next call of Time or Compose.
+// Time returns ce_time: created_at, else the commit, else now. The slice is valid until the next call of Time or Compose.
 func (c *Composer) Time(ev *schema.Event) []byte {
 	us := ev.CreatedAt
 	if us == schema.NoTime {

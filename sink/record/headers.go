@@ -9,22 +9,22 @@ import (
 	"walpost/sink/recordbatch"
 )
 
-// headerReader turns the headers column into record headers. Names that recur are encoded once.
+// headerReader turns the headers column into record headers. It encodes names that recur only once.
 type headerReader struct {
 	names map[string][]byte
 }
 
-// maxNames bounds the remembered names: a producer that makes names up must not fill the memory.
+// maxNames limits the number of remembered names: a producer that uses ever new names must not fill the memory.
 const maxNames = 1024
 
 var (
-	errNoObject = errors.New("no JSON object")
-	errNoJSON   = errors.New("no valid JSON")
+	errNoObject = errors.New("not a JSON object")
+	errNoJSON   = errors.New("not valid JSON")
 )
 
-// append adds the pairs of a JSON object to h, in its order: strings as they are, null as a null value, anything else as compact JSON.
-// Reserved names are left out and reported. It says whether a content-type was among them. The values are views of object where they can
-// be: encoding/json would allocate some ten times per event.
+// append appends the pairs of a JSON object to h, in the object's order. A string becomes its text, null a null value, and anything else
+// compact JSON. Reserved names are left out, and passed to reserved. content reports whether a content-type was among the names. The values
+// point into object where possible: encoding/json would allocate some ten times per event.
 func (r *headerReader) append(h []recordbatch.Header, object []byte, reserved func(name string)) (_ []recordbatch.Header, content bool, _ error) {
 	if !json.Valid(object) {
 		return h, false, errNoJSON
@@ -33,11 +33,11 @@ func (r *headerReader) append(h []recordbatch.Header, object []byte, reserved fu
 	if rest[0] != '{' {
 		return h, false, errNoObject
 	}
-	// The text is known to be valid from here on: nothing can be missing.
+	// The text is valid JSON from here on, so nothing can be missing.
 	for rest = space(rest[1:]); rest[0] != '}'; {
 		var quoted, raw []byte
 		quoted, rest = cutValue(rest)
-		raw, rest = cutValue(space(rest[1:])) // behind the colon
+		raw, rest = cutValue(space(rest[1:])) // after the colon
 		if rest[0] == ',' {
 			rest = space(rest[1:])
 		}
@@ -66,7 +66,7 @@ func (r *headerReader) encoded(name []byte) []byte {
 	return n
 }
 
-// Reserved reports whether a header's name is one of walpost's own: id, and what begins with ce_ or walpost_.
+// Reserved reports whether walpost uses a header name itself: id, and names that begin with ce_ or walpost_.
 func Reserved(name string) bool { return isReserved([]byte(name)) }
 
 func isReserved(name []byte) bool {
@@ -81,7 +81,7 @@ func headerValue(raw []byte) []byte {
 		return unquote(raw)
 	case '{', '[':
 		var b bytes.Buffer
-		_ = json.Compact(&b, raw) // fails on invalid JSON only
+		_ = json.Compact(&b, raw) // fails only on invalid JSON
 		return b.Bytes()
 	}
 	return raw
@@ -91,7 +91,7 @@ const jsonSpace = " \t\r\n"
 
 func space(b []byte) []byte { return bytes.TrimLeft(b, jsonSpace) }
 
-// cutValue returns the value that a valid text begins with, and what is behind it and the space that follows.
+// cutValue returns the value at the start of a valid text, and the rest without the spaces in between.
 func cutValue(b []byte) (value, rest []byte) {
 	depth := 0
 	for i := 0; ; i++ {
@@ -109,7 +109,7 @@ func cutValue(b []byte) (value, rest []byte) {
 			depth--
 		case strings.IndexByte(jsonSpace+",:", c) >= 0:
 			continue
-		default: // a number or a word
+		default: // a number or a literal
 			for i+1 < len(b) && strings.IndexByte(jsonSpace+",:}]", b[i+1]) < 0 {
 				i++
 			}
@@ -120,12 +120,12 @@ func cutValue(b []byte) (value, rest []byte) {
 	}
 }
 
-// unquote returns what a string stands for.
+// unquote returns the text of a JSON string.
 func unquote(quoted []byte) []byte {
 	if bytes.IndexByte(quoted, '\\') < 0 {
 		return quoted[1 : len(quoted)-1]
 	}
 	var s string
-	_ = json.Unmarshal(quoted, &s) // fails on invalid JSON only
+	_ = json.Unmarshal(quoted, &s) // fails only on invalid JSON
 	return []byte(s)
 }

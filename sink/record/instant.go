@@ -1,8 +1,8 @@
 package record
 
-// instant writes points in time as texts. Most events are of the same second as the one before: then only the fraction is written anew.
+// instant formats times. Most events have the same second as the previous event: then it writes only the fraction again.
 type instant struct {
-	sec  int64 // of the text
+	sec  int64 // of text
 	text []byte
 }
 
@@ -17,12 +17,12 @@ func (t *instant) of(us int64) []byte {
 	return append(appendDigits(t.text[:at], frac, 6), 'Z')
 }
 
-// appendInstant appends microseconds since 1970 as RFC 3339 with six decimals and Z. It does by hand what time.AppendFormat does ten
-// times slower, once per event.
+// appendInstant appends microseconds since 1970 as RFC 3339 with six decimals and Z. time.AppendFormat does the same ten times slower, and
+// this runs once per event.
 func appendInstant(b []byte, us int64) []byte {
 	sec, frac := floorDiv(us, 1_000_000)
 	day, sec := floorDiv(sec, 86_400)
-	// Days to a date by era, after the proleptic Gregorian calendar with years that begin in March.
+	// Convert days to a date by era: the proleptic Gregorian calendar, with years that begin in March.
 	day += 719_468
 	era, doe := floorDiv(day, 146_097)
 	yoe := (doe - doe/1460 + doe/36_524 - doe/146_096) / 365

@@ -10,7 +10,7 @@ import (
 // Partitioner chooses a partition by the key.
 type Partitioner uint8
 
-// The partitioners, by the producers that they agree with.
+// The partitioners, and the producers that they agree with.
 const (
 	Murmur2 Partitioner = iota // Java clients
 	CRC32                      // librdkafka's consistent
@@ -30,7 +30,7 @@ func ParsePartitioner(name string) (Partitioner, error) {
 	return Murmur2, fmt.Errorf("partitioner %q: unknown; one of murmur2, crc32, fnv1a", name)
 }
 
-// Partition returns the partition of key among count ones.
+// Partition returns the partition of key in a topic with count partitions.
 func (p Partitioner) Partition(key []byte, count int32) int32 {
 	switch p {
 	case CRC32:

@@ -7,13 +7,13 @@ import (
 	"walpost/sink/recordbatch"
 )
 
-// Profile is the style of a record's headers, besides id and the pairs of the headers column, which every record has.
+// Profile is the style of a record's headers. Every record also has the header id and the pairs of the headers column.
 type Profile uint8
 
 // The profiles. The payload, the key, the partition and the timestamp are the same in each.
 const (
-	CloudEvents Profile = iota // ce_* in the binary mode of CloudEvents' Kafka binding, and content-type
-	Debezium                   // what consumers of Debezium's outbox event router know: nothing more, but for the position
+	CloudEvents Profile = iota // ce_* and content-type, in the binary mode of CloudEvents' Kafka binding
+	Debezium                   // what consumers of Debezium's outbox event router know, plus the position
 )
 
 // ParseProfile returns a profile by its name in the configuration.
@@ -48,7 +48,7 @@ var (
 	}
 )
 
-// appendCloudEvent adds the attributes of a CloudEvent.
+// appendCloudEvent appends the attributes of a CloudEvent.
 func (c *Composer) appendCloudEvent(h []recordbatch.Header, ev *schema.Event) ([]recordbatch.Header, error) {
 	typ := ev.TypeOrAggregate()
 	if len(typ) == 0 {
@@ -68,8 +68,8 @@ func (c *Composer) appendCloudEvent(h []recordbatch.Header, ev *schema.Event) ([
 		recordbatch.Header{Name: nameSequence, Value: c.pos}), nil
 }
 
-// appendPosition adds the one header that tells where an event of profile Debezium stands in the WAL: the source and the position, with a
-// space between them, which a source never has.
+// appendPosition appends the header with the position of an event in the WAL, for profile Debezium: the source and the position. Between
+// them is a space, which a source never contains.
 func (c *Composer) appendPosition(h []recordbatch.Header, ev *schema.Event) []recordbatch.Header {
 	c.pos = append(append(c.pos[:0], c.source...), ' ')
 	c.pos, _ = ev.Position.AppendText(c.pos)

@@ -6,7 +6,7 @@ import (
 	"walpost/schema"
 )
 
-// AppendTopic appends the name of an event's topic: the row's own, else the template's. On an error nothing is appended.
+// AppendTopic appends the name of an event's topic to dst: the row's own topic, else the template's. On an error it appends nothing.
 func (c *Composer) AppendTopic(dst []byte, ev *schema.Event) ([]byte, error) {
 	if name := ev.Values[schema.Topic]; name != nil {
 		return append(dst, name...), nil
@@ -18,8 +18,8 @@ func (c *Composer) AppendTopic(dst []byte, ev *schema.Event) ([]byte, error) {
 	return name, nil
 }
 
-// CheckTopic returns an error if Kafka does not take the name. Its answer to a produce request does not tell an illegal name from an absent
-// topic.
+// CheckTopic returns an error if Kafka does not allow the name. This check is needed because brokers answer a produce request the same way
+// for an illegal name and for a topic that does not exist.
 func CheckTopic(name []byte) error {
 	if len(name) == 0 || len(name) > 249 || string(name) == "." || string(name) == ".." {
 		return errTopicName

@@ -120,8 +120,8 @@ func TestBadEvents(t *testing.T) {
 		"its id is NULL":    func(ev *schema.Event) { ev.Values[schema.ID] = nil },
 		"a topic name has":  func(ev *schema.Event) { ev.Values[schema.Topic] = []byte("a b") },
 		"is NULL":           func(ev *schema.Event) { ev.Values[schema.AggregateType] = nil },
-		"no JSON object":    func(ev *schema.Event) { ev.Values[schema.Headers] = []byte("1") },
-		"no partition numb": func(ev *schema.Event) { ev.Values[schema.Partition] = []byte("x") },
+		"not a JSON object": func(ev *schema.Event) { ev.Values[schema.Headers] = []byte("1") },
+		"not a partition n": func(ev *schema.Event) { ev.Values[schema.Partition] = []byte("x") },
 	} {
 		var out bytes.Buffer
 		s := New(&out, config(t))
