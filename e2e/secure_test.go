@@ -43,7 +43,7 @@ func TestSecureRefusals(t *testing.T) {
 		{"Kafka: password", kafkaIs("SASL_PASSWORD=hidden-word-of-old"),
 			[]string{kafka, "Authentication failed", "kafka.sasl.username (refused)"}},
 		{"Kafka: mechanism", kafkaIs("SASL_MECHANISM=SCRAM-SHA-256"),
-			[]string{"does not know kafka.sasl.mechanism SCRAM-SHA-256", "set it to what is enabled there: OAUTHBEARER, PLAIN, SCRAM-SHA-512"}},
+			[]string{"does not know kafka.sasl.mechanism SCRAM-SHA-256", "set it to a mechanism that is enabled there: OAUTHBEARER, PLAIN, SCRAM-SHA-512"}},
 		{"Kafka: token", bearer(tokenIssuer(t), "hidden-word-of-old"),
 			[]string{"invalid_client", "kafka.sasl.oauthbearer.client.id"}},
 		{"Kafka: no login", kafkaIs("SECURITY_PROTOCOL=SSL", "SASL_MECHANISM=", "SASL_USERNAME=", "SASL_PASSWORD="),

@@ -77,7 +77,7 @@ func TestLogins(t *testing.T) {
 		{"no TLS below a login", auth.Security{Protocol: "SASL_PLAINTEXT", Mechanism: "PLAIN", Username: "alice", Password: "canary"},
 			"the listener speaks TLS, and kafka.security.protocol is SASL_PLAINTEXT; set it to SASL_SSL,"},
 		{"no login", auth.Security{Protocol: "SSL", CAFile: files.CA, CertFile: files.Cert, KeyFile: files.Key},
-			"the listener wants a login, and kafka.security.protocol is SSL; set it to SASL_SSL, and kafka.sasl.mechanism to one of those that are enabled there: OAUTHBEARER, PLAIN, SCRAM-SHA-256"},
+			"the listener wants a login, and kafka.security.protocol is SSL; set it to SASL_SSL, and kafka.sasl.mechanism to one that is enabled there: OAUTHBEARER, PLAIN, SCRAM-SHA-256"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			cfg := config(t, cluster.Brokers())

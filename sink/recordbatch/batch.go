@@ -5,7 +5,7 @@ import (
 	"hash/crc32"
 )
 
-// HeadLen is the length in bytes of what precedes the records of a batch.
+// HeadLen is the length in bytes of a batch's head, which precedes the records.
 const HeadLen = 61
 
 // Offsets of the fields of a batch's head.
@@ -26,60 +26,63 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// Batch is a record batch: open, while records are appended, then sealed. The zero value is an open, empty one.
+// Batch is a record batch. It is open while records are appended, and then sealed. The zero value is an open, empty batch.
 type Batch struct {
 	buf   []byte // HeadLen bytes, then the encoded records; nil once they are compressed
 	count int32
-	first int64 // timestamp of the first record: what the others' are written against
+	first int64 // timestamp of the first record; the others are written as differences from it
 	max   int64 // the highest timestamp
 
-	wire   []byte // nil: open; else what is sent: buf, or comp
+	wire   []byte // nil: open; else the bytes to send: buf or comp
 	comp   []byte // head and compressed records
 	codec  Codec  // of comp
 	length int    // of buf, before it was compressed
 }
 
-// Reset empties the batch and opens it. Its memory is given back.
+// Reset empties and opens the batch. It gives the memory back to the pools.
 func (b *Batch) Reset() {
 	giveBuffer(b.buf)
 	giveBuffer(b.comp)
 	*b = Batch{}
 }
 
-// Reserve gives an open batch room for n bytes altogether, head included, so that it need not grow by small steps. It gives [RoomFor] as many.
+// Reserve gives an open batch room for n bytes in total, including the head, so that it does not grow in small steps. It reserves [RoomFor]
+// of n.
 func (b *Batch) Reserve(n int) {
 	if n > cap(b.buf) {
 		b.buf = moved(b.buf, RoomFor(n))
 	}
 }
 
-// Count is the number of records.
+// Count returns the number of records.
 func (b *Batch) Count() int32 { return b.count }
 
-// Len is the batch's uncompressed length in bytes, head included.
+// Len returns the batch's uncompressed length in bytes, including the head.
 func (b *Batch) Len() int { return max(len(b.buf), b.length, HeadLen) }
 
-// Room is how many bytes of its buffer the batch does not use.
+// Room returns how many bytes of its buffer the batch does not use.
 func (b *Batch) Room() int { return cap(b.buf) - len(b.buf) }
 
-// MaxTimestamp is the highest timestamp among the records, in milliseconds.
+// MaxTimestamp returns the highest timestamp of the records, in milliseconds.
 func (b *Batch) MaxTimestamp() int64 { return b.max }
 
-// Append encodes r at the end of the batch, where size is r.Size(), and returns the bytes that it took. It panics on a sealed batch.
+// Append encodes r at the end of the batch. size is r.Size(). It returns the number of bytes that r takes in the batch. It panics on a
+// sealed batch.
 func (b *Batch) Append(r *Record, size int) int {
 	n := b.appendHead(r.Timestamp, size)
 	b.buf = r.appendTo(b.buf)
 	return n
 }
 
-// AppendRaw adds a record of another batch and returns the bytes that it took.
+// AppendRaw appends a record of another batch. It returns the number of bytes that the record takes in this batch.
 func (b *Batch) AppendRaw(r Raw) int {
 	n := b.appendHead(r.Timestamp, len(r.tail))
 	b.buf = append(b.buf, r.tail...)
 	return n
 }
 
-// appendHead makes room for a record and writes what depends on the batch: length, attributes and the deltas of time and offset.
+// appendHead makes room for a record and writes the fields that depend on the batch: the length, the attributes, and the deltas of time and
+// offset.
 func (b *Batch) appendHead(timestamp int64, size int) int {
 	if b.wire != nil {
 		panic("recordbatch: append to a sealed batch")
@@ -101,16 +104,17 @@ func (b *Batch) appendHead(timestamp int64, size int) int {
 	return total
 }
 
-// Stamp is what makes a batch idempotent: the producer it comes from and the sequence of its first record.
+// Stamp makes a batch idempotent: it holds the producer id and epoch, and the sequence of the batch's first record.
 type Stamp struct {
 	ProducerID int64
 	Epoch      int16
 	Sequence   int32
 }
 
-// Seal closes the batch: compressed by e and stamped, it is ready to be sent as Wire returns it, any number of times. Once compressed, the
-// records are kept in that form only: in an outage the sealed batches may be all that waits, and would take twice what it may. A batch that
-// would not get smaller is sent as it is, so Wire is never longer than Len: whoever bounds the one bounds the other.
+// Seal closes the batch: it compresses the records with e and adds the stamp. After that, Wire returns the bytes to send, any number of
+// times. A compressed batch keeps only the compressed records. In an outage, sealed batches may be all that waits, and keeping both forms
+// would take twice the memory. If compressing does not make a batch smaller, it is sent uncompressed. So Wire is never longer than Len, and
+// a limit on Len also limits Wire.
 func (b *Batch) Seal(e *Encoder, s Stamp) error {
 	if b.count == 0 {
 		panic("recordbatch: seal of an empty batch")
@@ -132,9 +136,9 @@ func (b *Batch) Seal(e *Encoder, s Stamp) error {
 		wire, codec = b.buf, None
 	}
 	be := binary.BigEndian
-	be.PutUint64(wire, 0) // base offset: the broker's to give
+	be.PutUint64(wire, 0) // base offset: the broker sets it
 	be.PutUint32(wire[atLength:], uint32(len(wire)-atEpoch))
-	be.PutUint32(wire[atEpoch:], 1<<32-1) // partition leader epoch: likewise
+	be.PutUint32(wire[atEpoch:], 1<<32-1) // partition leader epoch: the broker sets it
 	wire[atMagic] = 2
 	be.PutUint16(wire[atAttributes:], uint16(codec))
 	be.PutUint32(wire[atLastDelta:], uint32(b.count-1))
@@ -146,7 +150,7 @@ func (b *Batch) Seal(e *Encoder, s Stamp) error {
 	return nil
 }
 
-// Restamp gives a sealed batch another producer or sequence. The records stay as they are.
+// Restamp gives a sealed batch another stamp. The records stay as they are.
 func (b *Batch) Restamp(s Stamp) {
 	be := binary.BigEndian
 	be.PutUint64(b.wire[atProducerID:], uint64(s.ProducerID))
@@ -155,5 +159,5 @@ func (b *Batch) Restamp(s Stamp) {
 	be.PutUint32(b.wire[atCRC:], crc32.Checksum(b.wire[atAttributes:], castagnoli))
 }
 
-// Wire is the sealed batch as it is sent, nil while it is open. It is valid until Reset.
+// Wire returns the sealed batch as it is sent, or nil while the batch is open. The slice is valid until Reset.
 func (b *Batch) Wire() []byte { return b.wire }

@@ -5,14 +5,15 @@ import (
 	"sync"
 )
 
-// Buffers come from pools by size, from 512 bytes to 1 MiB, and go back there. There are four sizes from one power of two to the next. A batch
-// takes the next larger one when it is full: what it outgrew, the next one starts with. Left to the garbage collector, a backlog of batches
-// would take three times its size before it is collected. The smallest is small, because ten thousand lanes may hold a batch of one event
-// each, and the steps are small, because what is empty counts for no budget. Where somebody counts it, there are large steps, see RoomFor.
+// Buffers come from pools and go back to them. There is a pool for each size class, from 512 bytes to 1 MiB, with four classes from one
+// power of two to the next. A full batch moves to the next larger class, and gives its old buffer to the next batch. Without pools, a
+// backlog of batches would take three times its size until the garbage collector runs. The smallest class is small, because ten thousand
+// lanes may hold a batch of one event each. The steps are small, because no budget counts the empty part of a buffer. Where a caller counts
+// it, the steps are large, see RoomFor.
 const (
 	smallest = 9  // 512 bytes
-	largest  = 20 // 1 MiB: larger batches hold one large record, and are rare
-	even     = 14 // 16 KiB: above that RoomFor knows powers of two only
+	largest  = 20 // 1 MiB: a larger batch holds one large record, and is rare
+	even     = 14 // 16 KiB: above it, RoomFor returns only powers of two
 )
 
 var buffers [4*(largest-smallest) + 1]sync.Pool // of *[]byte, by class
@@ -27,8 +28,8 @@ func classOf(n int) (class, size int) {
 	return class, size
 }
 
-// RoomFor returns how much room [Batch.Reserve] gives when it is asked for n bytes, head included. Large rooms come in powers of two: a few
-// large batches of many sizes would each have a buffer of their own, which no processor's cache holds.
+// RoomFor returns how much room [Batch.Reserve] reserves for n bytes, including the head. Above 16 KiB this is a power of two. If a few
+// large batches had many different sizes, each would need a buffer of its own, and no processor cache would hold them all.
 func RoomFor(n int) int {
 	if n > 1<<even && n <= 1<<largest {
 		return 1 << bits.Len(uint(n-1))
@@ -39,7 +40,7 @@ func RoomFor(n int) int {
 	return n
 }
 
-// takeBuffer returns an empty buffer with room for n bytes and hardly more.
+// takeBuffer returns an empty buffer with room for n bytes and little more.
 func takeBuffer(n int) []byte {
 	class, size := classOf(n)
 	if class >= len(buffers) {
@@ -51,7 +52,7 @@ func takeBuffer(n int) []byte {
 	return make([]byte, 0, size)
 }
 
-// giveBuffer takes back a buffer that nobody uses any more.
+// giveBuffer puts a buffer that is no longer used back into its pool.
 func giveBuffer(b []byte) {
 	if class, size := classOf(cap(b)); class < len(buffers) && size == cap(b) {
 		buffers[class].Put(&b)
@@ -65,12 +66,12 @@ func grown(b []byte, n int) []byte {
 	}
 	need := len(b) + n
 	if need > 1<<largest {
-		need += len(b) / 2 // not from a pool, so not by doubling: yet a batch must not be copied for each record
+		need += len(b) / 2 // there is no pool for this size, so do not double it; but do not copy the batch for each record either
 	}
 	return moved(b, need)
 }
 
-// moved returns b in a buffer with room for n bytes altogether.
+// moved returns b in a buffer with room for n bytes in total.
 func moved(b []byte, n int) []byte {
 	other := append(takeBuffer(n), b...)
 	giveBuffer(b)

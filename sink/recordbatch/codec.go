@@ -10,7 +10,7 @@ import (
 	"github.com/pierrec/lz4/v4"
 )
 
-// Codec is a batch's compression, numbered as in its attributes.
+// Codec is a batch's compression, with the number that the batch's attributes hold.
 type Codec uint8
 
 // Kafka's codecs.
@@ -22,7 +22,7 @@ const (
 	Zstd
 )
 
-// ParseCodec takes a codec by Kafka's name for compression.type.
+// ParseCodec returns a codec by Kafka's name for compression.type.
 func ParseCodec(name string) (Codec, error) {
 	for c, n := range codecNames {
 		if n == name {
@@ -36,7 +36,7 @@ var codecNames = [...]string{None: "none", Gzip: "gzip", Snappy: "snappy", LZ4: 
 
 func (c Codec) String() string { return codecNames[c] }
 
-// Encoder compresses batches. It is made once and used for many; it belongs to one goroutine at a time.
+// Encoder compresses batches. One encoder serves many batches. It belongs to one goroutine at a time.
 type Encoder struct {
 	codec Codec
 	gzip  *gzip.Writer
@@ -44,11 +44,11 @@ type Encoder struct {
 	zstd  *zstd.Encoder
 
 	frames []byte // snappy's scratch space
-	out    []byte // where batches are compressed
+	out    []byte // compressed batches are written here first
 }
 
-// NewEncoder returns an encoder for c. zstd works at level 1: half the bytes of lz4 at the same rate, and hardly more than its own
-// default level. Windows and blocks are small, because batches are: that keeps an encoder at a few hundred kilobytes.
+// NewEncoder returns an encoder for c. zstd uses level 1: it produces half the bytes of lz4 at the same rate, and hardly more than its own
+// default level. Windows and blocks are small because batches are small. That keeps an encoder at a few hundred kilobytes.
 func NewEncoder(c Codec) (*Encoder, error) {
 	e := &Encoder{codec: c}
 	var err error
@@ -71,14 +71,14 @@ func NewEncoder(c Codec) (*Encoder, error) {
 	return e, nil
 }
 
-// seal returns a batch with its records compressed, in a buffer that is no larger than need be: an outage leaves ten thousand lanes with such
-// a batch, whose records are kept as well.
+// seal returns a batch with compressed records, in a buffer that is no larger than necessary: an outage leaves ten thousand lanes with such
+// a batch.
 func (e *Encoder) seal(batch []byte) ([]byte, error) {
 	out, err := e.compress(append(e.out[:0], batch[:HeadLen]...), batch[HeadLen:])
 	if err != nil {
 		return nil, err
 	}
-	if len(out) > 1<<largest { // rare, and too much to be kept
+	if len(out) > 1<<largest { // rare, and too large to keep
 		e.out = nil
 		return out, nil
 	}
@@ -90,7 +90,7 @@ func (e *Encoder) seal(batch []byte) ([]byte, error) {
 func (e *Encoder) compress(dst, src []byte) ([]byte, error) {
 	switch e.codec {
 	case Snappy:
-		// In the framing of Java's clients, which all others read. Encode takes a non-empty destination for frames of its own.
+		// Use the framing of Java's clients, which all other clients can read. Encode reuses a non-empty destination for its own frames.
 		e.frames = xerial.Encode(e.frames[:0], src)
 		return append(dst, e.frames...), nil
 	case Zstd:

@@ -11,7 +11,7 @@ import (
 	"github.com/pierrec/lz4/v4"
 )
 
-// decompress returns the n bytes that an [Encoder] of c compressed to src.
+// decompress returns the n bytes that an [Encoder] for c compressed to src.
 func decompress(c Codec, src []byte, n int) ([]byte, error) {
 	var r io.Reader
 	switch c {
@@ -27,7 +27,7 @@ func decompress(c Codec, src []byte, n int) ([]byte, error) {
 		plain, err := xerial.DecodeInto(make([]byte, 0, n), src)
 		return checked(plain, n, err)
 	case Zstd:
-		// One that is made for this batch: to keep one would cost more memory than its making costs time.
+		// Create a decoder for this batch only: keeping one costs more memory than creating one costs time.
 		d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true))
 		if err != nil {
 			return nil, err

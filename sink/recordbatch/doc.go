@@ -1,10 +1,10 @@
-// Package recordbatch writes Kafka's record batches (magic 2) in the form in which they travel.
+// Package recordbatch writes Kafka's record batches (magic 2) as they are sent.
 //
-// A record is encoded once, straight into its batch, and never again: the batch is the only copy of an event that walpost keeps. What
-// happens to it afterwards works on the encoded bytes. [Batch.Seal] fills in the 61 bytes of head, compresses and computes the CRC; a
-// sealed batch is sent, and resent, as the same bytes, and once it is compressed these are all that is kept. [Batch.Restamp] gives it
-// another producer id and sequence: three fields and the CRC. [Batch.Each] walks the records, so that a batch can be divided or a record
-// taken out: a [Raw] record moves to another batch by writing two varints anew and copying the rest.
+// A record is encoded once, directly into its batch: the batch is the only copy of an event that walpost keeps. All later steps work on the
+// encoded bytes. [Batch.Seal] fills in the 61 bytes of the head, compresses the records and computes the CRC. A sealed batch is sent, and
+// sent again, as the same bytes. A compressed batch keeps only its compressed bytes. [Batch.Restamp] gives a sealed batch another producer
+// id and sequence: three fields and the CRC. [Batch.Each] iterates over the records, so that a batch can be divided or a record taken out.
+// To move a [Raw] record to another batch, two varints are written again and the rest is copied.
 //
 // The package does no I/O, starts no goroutine and reads no clock. A Batch and an [Encoder] belong to one goroutine at a time.
 //

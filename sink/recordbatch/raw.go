@@ -5,15 +5,15 @@ import (
 	"fmt"
 )
 
-// Raw is an encoded record of a batch: a view, valid until the batch is reset.
+// Raw is an encoded record of a batch. It points into the batch, and is valid until the batch is reset.
 type Raw struct {
 	Timestamp int64 // milliseconds since 1970-01-01 UTC
 	Len       int   // bytes that it takes in its batch
 	tail      []byte
 }
 
-// Each calls f for each record, in order. Those of a batch that is sealed are decompressed for it, which is for rare cases. It reads what
-// this package wrote; anything else in the batch is a broken program and panics.
+// Each calls f for each record, in order. It decompresses a compressed batch for that, which is rare. It reads only batches that this
+// package wrote; anything else in the batch is a bug, and Each panics.
 func (b *Batch) Each(f func(i int, r Raw)) {
 	if b.count == 0 {
 		return
@@ -28,7 +28,7 @@ func (b *Batch) Each(f func(i int, r Raw)) {
 		rest = rest[n+int(length):]
 	}
 	if len(rest) != 0 {
-		panic(fmt.Sprintf("recordbatch: %d bytes behind the last record", len(rest)))
+		panic(fmt.Sprintf("recordbatch: %d bytes after the last record", len(rest)))
 	}
 }
 
@@ -44,7 +44,7 @@ func (b *Batch) encoded() []byte {
 	return records
 }
 
-// Record returns the record decoded, its slices being the batch's own.
+// Record returns the decoded record. Its slices point into the batch.
 func (r Raw) Record() Record {
 	rec := Record{Timestamp: r.Timestamp}
 	rest := r.tail
@@ -61,7 +61,7 @@ func (r Raw) Record() Record {
 	return rec
 }
 
-// Text is the header's name in plain.
+// Text returns the header's decoded name.
 func (h Header) Text() string {
 	_, n := varint(h.Name)
 	return string(h.Name[n:])

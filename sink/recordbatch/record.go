@@ -5,7 +5,7 @@ import (
 	"math/bits"
 )
 
-// Record is what goes into a batch. Key and Value are nil for Kafka's null.
+// Record is a record to put into a batch. Key and Value are nil for Kafka's null.
 type Record struct {
 	Timestamp int64 // milliseconds since 1970-01-01 UTC
 	Key       []byte
@@ -15,19 +15,19 @@ type Record struct {
 
 // Header is one record header.
 type Header struct {
-	Name  []byte // as EncodeName returns it, so that names that recur are encoded once
+	Name  []byte // encoded by EncodeName, so that names that recur are encoded only once
 	Value []byte // nil: a null value
 }
 
-// EncodeName returns a header name as records hold it.
+// EncodeName returns a header name in the encoded form of records.
 func EncodeName(name string) []byte {
 	return append(appendVarint(nil, len(name)), name...)
 }
 
-// Overhead is the most that a record takes besides Size: its length, its attributes and its two deltas.
+// Overhead is the maximum number of bytes that a record takes besides Size: its length, its attributes and its two deltas.
 const Overhead = 5 + 1 + 10 + 5
 
-// Size is the length of the record's encoded key, value and headers in bytes: the part that is the same in every batch.
+// Size returns the length in bytes of the record's encoded key, value and headers. This part is the same in every batch.
 func (r *Record) Size() int {
 	n := bytesLen(r.Key) + bytesLen(r.Value) + varintLen(len(r.Headers))
 	for i := range r.Headers {
@@ -48,7 +48,7 @@ func (r *Record) appendTo(b []byte) []byte {
 	return b
 }
 
-// Varints are zig-zag encoded, lengths and counts included; -1 stands for null.
+// Varints are zig-zag encoded, including lengths and counts; -1 stands for null.
 
 func appendVarint(b []byte, v int) []byte {
 	return binary.AppendUvarint(b, uint64(v)<<1)

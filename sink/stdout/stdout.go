@@ -1,7 +1,8 @@
 // Package stdout prints events as lines of JSON, for people and jq. It needs no broker.
 //
-// A line shows the record that Kafka would get, by the same [record.Config]. Events come out in the order of [Printer.Print], once
-// [Printer.Flush] has returned without an error. What to do with an event that could never be published is for the caller to decide.
+// A line shows the record that Kafka would get with the same [record.Config]. The order of the lines is the order of the calls of
+// [Printer.Print]. They are written once [Printer.Flush] has returned without an error. The caller decides what to do with an event that
+// could never be published.
 package stdout
 
 import (
@@ -24,10 +25,10 @@ type Printer struct {
 
 	composer *record.Composer
 	line     bytes.Buffer
-	encoder  *json.Encoder // into line
+	encoder  *json.Encoder // writes into line
 }
 
-// New returns a printer that writes to w and makes records as a Kafka sink with this configuration does.
+// New returns a printer that writes to w. It makes records like a Kafka sink with this configuration.
 func New(w io.Writer, cfg record.Config) *Printer {
 	p := &Printer{out: bufio.NewWriterSize(w, 64<<10), composer: record.NewComposer(cfg, func(string) {})}
 	p.encoder = json.NewEncoder(&p.line)
@@ -35,28 +36,28 @@ func New(w io.Writer, cfg record.Config) *Printer {
 	return p
 }
 
-// line is what is written of an event. What the headers hold besides stands there as it does in Kafka, in either profile; the fields that
-// people ask for first have a place of their own.
+// line is the printed form of an event. Headers shows all headers as Kafka gets them, with either profile. The fields that people look for
+// most also stand on their own.
 type line struct {
 	Topic     string            `json:"topic"`
-	Partition *int32            `json:"partition,omitempty"` // where the row names it
+	Partition *int32            `json:"partition,omitempty"` // if the row names one
 	Key       *value            `json:"key"`
 	ID        *value            `json:"id"`
 	Type      *value            `json:"type"`
 	Time      string            `json:"time"`      // ce_time
 	Sequence  string            `json:"sequence"`  // ce_sequence
-	Timestamp string            `json:"timestamp"` // the record's
+	Timestamp string            `json:"timestamp"` // timestamp of the record
 	Headers   map[string]*value `json:"headers"`
 	Payload   *value            `json:"payload"`
 }
 
-// value is what may be no text.
+// value is a value that may not be text.
 type value struct {
 	bytes   []byte
 	content schema.Content
 }
 
-// text is a value that is text unless it cannot be; nil for none.
+// text returns b as a value that is printed as text if possible; nil for nil.
 func text(b []byte) *value { return valueOf(b, schema.Text) }
 
 func valueOf(b []byte, content schema.Content) *value {
@@ -66,8 +67,8 @@ func valueOf(b []byte, content schema.Content) *value {
 	return &value{b, content}
 }
 
-// MarshalJSON returns JSON as it is, text as a string, and bytes as {"base64": "..."}, which is also what becomes of text that JSON has no
-// string for. A bytea is that whatever it holds: whoever reads it by a program wants one shape.
+// MarshalJSON returns JSON as it is, text as a string, and bytes as {"base64": "..."}. Text that a JSON string cannot hold also becomes
+// base64. A bytea is always base64, whatever it holds: programs that read it want one form.
 func (v *value) MarshalJSON() ([]byte, error) {
 	switch {
 	case v.content == schema.JSON && json.Valid(v.bytes):
@@ -82,7 +83,8 @@ func (v *value) MarshalJSON() ([]byte, error) {
 	return json.Marshal(map[string]string{"base64": base64.StdEncoding.EncodeToString(v.bytes)})
 }
 
-// Print writes ev into a buffer. An error is a [*record.BadEvent], of an event that could never be published either: nothing is written of it.
+// Print writes ev into a buffer. An error is a [*record.BadEvent], for an event that could not be published either. Then nothing of the
+// event is written.
 func (p *Printer) Print(ev *schema.Event) error {
 	name, err := p.composer.AppendTopic(nil, ev)
 	if err != nil {
@@ -98,15 +100,15 @@ func (p *Printer) Print(ev *schema.Event) error {
 	l.Topic = string(name)
 	p.line.Reset()
 	if err := p.encoder.Encode(l); err != nil {
-		bad := record.BadRow(ev, l.Topic, fmt.Errorf("it cannot be told as JSON: %w", err))
+		bad := record.BadRow(ev, l.Topic, fmt.Errorf("it cannot be written as JSON: %w", err))
 		bad.Cure = ""
 		return bad
 	}
-	p.out.Write(p.line.Bytes()) // an error stays, for Flush to return
+	p.out.Write(p.line.Bytes()) // the writer keeps an error, and Flush returns it
 	return nil
 }
 
-// compose makes all of a line but the topic.
+// compose makes a line without its topic.
 func (p *Printer) compose(ev *schema.Event) (*line, error) {
 	rec, err := p.composer.Compose(ev)
 	if err != nil {
@@ -131,7 +133,7 @@ func (p *Printer) compose(ev *schema.Event) (*line, error) {
 	return l, nil
 }
 
-// Flush writes out what was printed. An error is that of the writer, and stays.
+// Flush writes the printed events to the writer. An error is the writer's. All later calls return it too.
 func (p *Printer) Flush() error {
 	p.composer.SetNow(time.Now())
 	return p.out.Flush()

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Avoid ends all connections to an address, and lets none be made for a while.
+// Avoid closes all connections to an address, and prevents new ones for a while.
 func (s *Splicer) Avoid(addr string, d time.Duration) {
 	s.mu.Lock()
 	s.avoidUntil[addr] = time.Now().Add(d)
@@ -20,14 +20,14 @@ func (s *Splicer) Avoid(addr string, d time.Duration) {
 	cut(conns)
 }
 
-// cut ends connections without telling the peers, who may read nothing.
+// cut closes connections without telling the peers, because a peer may not read.
 func cut(conns []*spliceConn) {
 	for _, c := range conns {
 		_ = c.raw.Close()
 	}
 }
 
-// avoided returns an error if an address is not to be dialed now.
+// avoided returns an error if an address must not be dialed now.
 func (s *Splicer) avoided(addr string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

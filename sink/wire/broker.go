@@ -15,15 +15,15 @@ import (
 )
 
 func init() {
-	// sarama times every request with go-metrics, which nothing here reads.
+	// sarama measures every request with go-metrics. Nothing here reads those metrics.
 	metrics.UseNilMetrics = true
 }
 
-// Version is the version of Kafka's protocol up to which requests are made: all that is used here. Brokers of every later version take it,
-// and with others sarama agrees on less.
+// Version is the version of Kafka's protocol that walpost tells sarama. It covers all requests that are used here, and brokers of every
+// later version accept it. With older or other brokers, sarama agrees on lower versions.
 var Version = sarama.V2_8_0_0
 
-// SaramaConfig returns what sarama's brokers are opened with so that the splicer dials their connections.
+// SaramaConfig returns a configuration for opening sarama's brokers. With it, the splicer dials their connections.
 func (s *Splicer) SaramaConfig(clientID string) (*sarama.Config, error) {
 	c := sarama.NewConfig()
 	c.ClientID = clientID
@@ -39,21 +39,21 @@ func (s *Splicer) SaramaConfig(clientID string) (*sarama.Config, error) {
 	return c, nil
 }
 
-// Connect returns a broker with a connection of its own, logged in. The connections of a client may be in use, or hang.
+// Connect returns a broker with a new connection, logged in. Other connections to it may be in use, or hang.
 func Connect(addr string, cfg *sarama.Config) (*sarama.Broker, error) {
 	b := sarama.NewBroker(addr)
 	if err := b.Open(cfg); err != nil {
 		return nil, err
 	}
-	if _, err := b.Connected(); err != nil { // it waits for the opening; what failed leaves nothing to close
+	if _, err := b.Connected(); err != nil { // this waits until the connection is open; a failed one leaves nothing to close
 		return nil, err
 	}
 	return b, nil
 }
 
-// ConnectWithin is [Connect] with a limit for all of it. A broker that takes connections and says nothing would be waited for three times:
-// for the versions that it knows, for the same in an older form, and for the first answer. cut ends the connection at any time, and with it
-// what waits for an answer.
+// ConnectWithin is [Connect] with a time limit for all of its steps. Without it, a broker that accepts connections and sends nothing would
+// cost three time-outs: one for the API versions, one for the same in an older form, and one for the first answer. cut closes the
+// connection at any time, and ends what waits for an answer over it.
 func ConnectWithin(addr string, cfg *sarama.Config, limit time.Duration) (b *sarama.Broker, cut func(), err error) {
 	own := *cfg
 	d := &cutDialer{Dialer: cfg.Net.Proxy.Dialer}
@@ -64,7 +64,7 @@ func ConnectWithin(addr string, cfg *sarama.Config, limit time.Duration) (b *sar
 	return b, d.cut, err
 }
 
-// cutDialer remembers the connection that it dialed, to cut it.
+// cutDialer keeps the connection that it dialed, so that it can be cut.
 type cutDialer struct {
 	proxy.Dialer
 	ctx    context.Context // done once cut
@@ -101,7 +101,7 @@ func (d *cutDialer) cut() {
 	}
 }
 
-// AskWithin asks a broker over a connection of its own, and closes that. The limit is one for connecting and one for the question.
+// AskWithin asks a broker over a new connection, and closes the connection. limit applies once to connecting and once to the question.
 func AskWithin(addr string, cfg *sarama.Config, limit time.Duration, question func(*sarama.Broker) error) error {
 	b, cut, err := ConnectWithin(addr, cfg, limit)
 	if err != nil {
@@ -112,7 +112,7 @@ func AskWithin(addr string, cfg *sarama.Config, limit time.Duration, question fu
 	return question(b)
 }
 
-// Answers reports whether a broker answers a plain question over a connection of its own: which requests it takes.
+// Answers reports whether a broker answers a simple question over a new connection: which requests it accepts.
 func Answers(addr string, cfg *sarama.Config) bool {
 	return nil == AskWithin(addr, cfg, ReadTimeout, func(b *sarama.Broker) error {
 		_, err := askProduceRange(b)
@@ -120,8 +120,8 @@ func Answers(addr string, cfg *sarama.Config) bool {
 	})
 }
 
-// TopicSettings asks a broker for settings of topics by name. It returns those that may be read, by topic and name. A broker that does not know
-// the request has answered by that: none may be read.
+// TopicSettings asks a broker for the named settings of topics. It returns those that may be read, by topic and name. If the broker does
+// not know the request, none may be read, and that is not an error.
 func TopicSettings(b *sarama.Broker, topics []string, names ...string) (map[string]map[string]string, error) {
 	req := &sarama.DescribeConfigsRequest{Version: 1}
 	for _, topic := range topics {

@@ -13,28 +13,28 @@ import (
 	"walpost/sink/auth"
 )
 
-// Splicer dials the connections that sarama uses, and knows the requests that have not passed yet. Its methods may be called from any
+// Splicer dials the connections that sarama uses, and keeps the requests that are not written yet. Its methods may be called from any
 // goroutine.
 type Splicer struct {
-	// RequestTimeout is request.timeout.ms: how long a leader may wait for its followers. The answer to a produce request is waited for a
-	// little longer. 0: DefaultRequestTimeout. It is set before the first connection is made.
+	// RequestTimeout is request.timeout.ms: how long a leader may wait for its followers. walpost waits a little longer for the answer to a
+	// produce request. 0: DefaultRequestTimeout. It must be set before the first connection is made.
 	RequestTimeout time.Duration
 
 	dialer net.Dialer
-	access *auth.Access // nil: plain text, without login
+	access *auth.Access // nil: plain text without login
 	ctx    context.Context
 	cancel context.CancelFunc
 
-	mu         sync.Mutex // innermost: sarama holds a lock of its own when it dials, writes and closes; nothing waits for a peer under it
+	mu         sync.Mutex // innermost: sarama holds a lock of its own when it dials, writes and closes; no goroutine waits for a peer while it holds mu
 	last       int64
 	requests   map[int64][]Part
 	conns      map[*spliceConn]struct{}
-	probed     map[string]time.Time // when addresses were asked what they speak, see CheckListener
-	avoidUntil map[string]time.Time // until when addresses are not dialed, see Avoid
-	failures   map[string]int       // attempts to connect, by address, see Failures
+	probed     map[string]time.Time // when addresses were last probed, see CheckListener
+	avoidUntil map[string]time.Time // until when addresses must not be dialed, see Avoid
+	failures   map[string]int       // failed attempts to connect, by address, see Failures
 }
 
-// NewSplicer returns a splicer that encrypts and logs in by a. It connects to nothing by itself.
+// NewSplicer returns a splicer that uses a to encrypt and log in. It makes no connection by itself.
 func NewSplicer(a *auth.Access) *Splicer {
 	s := &Splicer{dialer: net.Dialer{KeepAlive: 30 * time.Second}, access: a, requests: map[int64][]Part{}, conns: map[*spliceConn]struct{}{},
 		probed: map[string]time.Time{}, avoidUntil: map[string]time.Time{}, failures: map[string]int{}}
@@ -42,7 +42,7 @@ func NewSplicer(a *auth.Access) *Splicer {
 	return s
 }
 
-// Done is closed when the splicer is.
+// Done returns a channel that is closed when the splicer is.
 func (s *Splicer) Done() <-chan struct{} { return s.ctx.Done() }
 
 // add registers a request and returns its number, which is never 0.
@@ -54,10 +54,10 @@ func (s *Splicer) add(parts []Part) int64 {
 	return s.last
 }
 
-// drop forgets a request. It reports whether nobody has begun to write it.
+// drop removes a request. It reports whether nobody has begun to write it.
 func (s *Splicer) drop(number int64) bool { return s.claim(number) != nil }
 
-// claim returns what is written in place of a placeholder, nil if that is not known. Nobody gets it a second time.
+// claim removes and returns the parts to write in place of a placeholder. It returns nil if they are not known or were claimed before.
 func (s *Splicer) claim(number int64) []Part {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -66,12 +66,12 @@ func (s *Splicer) claim(number int64) []Part {
 	return parts
 }
 
-// Dial connects to a broker, with TLS if it is configured: sarama's own would be above this connection, and hide the requests from it.
+// Dial connects to a broker, with TLS if that is configured. sarama's own TLS would wrap this connection, and hide the requests from it.
 func (s *Splicer) Dial(network, addr string) (net.Conn, error) {
 	return s.DialContext(context.Background(), network, addr)
 }
 
-// DialContext is [Splicer.Dial] that ends with a context.
+// DialContext is like [Splicer.Dial], but ends when ctx does.
 func (s *Splicer) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
 	if err := s.avoided(addr); err != nil {
 		return nil, err
@@ -109,8 +109,9 @@ func (s *Splicer) DialContext(ctx context.Context, network, addr string) (net.Co
 	return c, nil
 }
 
-// Failures returns how many attempts to connect to an address have failed: nobody listened, or the peer ended the connection before its first
-// word, as a load balancer does whose broker is gone. A broker that only ends connections that were in use has no more of them than before.
+// Failures returns how many attempts to connect to an address have failed. An attempt failed if nobody listened, or if the peer closed the
+// connection before it sent anything, as a load balancer does when its broker is gone. The number does not grow when a broker closes
+// connections that were in use.
 func (s *Splicer) Failures(addr string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -123,7 +124,7 @@ func (s *Splicer) failed(addr string) {
 	s.failures[addr]++
 }
 
-// Close ends every connection and every attempt to make one, so that nobody waits for a broker any more.
+// Close closes every connection and ends every attempt to make one, so that nobody waits for a broker any more.
 func (s *Splicer) Close() {
 	s.cancel()
 	s.mu.Lock()

@@ -1,17 +1,19 @@
-// Package wire connects to brokers and sends them produce requests whose batches are ours.
+// Package wire connects to brokers and sends them produce requests with batches that walpost has encoded itself.
 //
-// sarama encodes, sends and receives requests, correlates their answers and logs in. It has no public way to send a batch that it did not
-// encode, so a [Splicer] dials the connections for sarama and replaces a placeholder by our bytes when a produce request passes; see
-// splice.go. A produce request that cannot be replaced is never sent.
+// sarama encodes, sends and receives requests, matches answers to them, and logs in. It has no public way to send a batch that it did not
+// encode. So a [Splicer] dials the connections for sarama. When sarama writes a produce request with a placeholder, the connection replaces
+// the placeholder by our batches; see splice.go. A produce request that cannot be replaced is never sent.
 //
 //	s := NewSplicer(access)
-//	cfg, err := s.SaramaConfig(clientID, false) // for sarama.NewClient or Connect
-//	err = s.Produce(broker, parts, answered)    // a broker that was made with cfg
+//	cfg, err := s.SaramaConfig(clientID)
+//	link, err := s.Link(addr, cfg)
+//	err = link.Produce(parts, answered)
+//	link.Close()
 //	s.Close()
 //
-// A request that is being gathered is measured by [Size], before it is known in which version it will be sent.
+// [Size] measures a request while it is built, before the version in which it is sent is known.
 //
-// The package also finds out why a listener hangs up ([Splicer.CheckListener]), leaves a broker that hangs ([Splicer.Avoid]), and asks the
-// few questions that a client does not answer. It retries nothing, keeps no order among requests and knows nothing of what is in a batch:
-// that is its caller's.
+// The package also finds out why a listener closes connections ([Splicer.CheckListener]), disconnects from a broker that hangs
+// ([Splicer.Avoid]), and asks brokers a few questions. It retries nothing, keeps no order among requests, and does not know what a batch
+// contains: its caller does all that.
 package wire

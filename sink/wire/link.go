@@ -6,7 +6,7 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// Link is a connection to a broker that produce requests go over, and nothing else. The broker has told over it what it takes, and which
+// Link is a connection to a broker that is used only for produce requests. The broker has told over it which versions it accepts, and which
 // cluster it belongs to. Its methods may be called from any goroutine.
 type Link struct {
 	Greeting
@@ -14,8 +14,8 @@ type Link struct {
 	splicer *Splicer
 }
 
-// Link connects to a broker. cfg is what [Splicer.SaramaConfig] has returned, or a copy. An error has a method NotSent that returns true; it
-// is a [*Mismatch] if no batch can be sent to the broker.
+// Link connects to a broker. cfg comes from [Splicer.SaramaConfig], or is a copy of that. An error has a method NotSent that returns true.
+// It is a [*Mismatch] if no batch can be sent to the broker.
 func (s *Splicer) Link(addr string, cfg *sarama.Config) (*Link, error) {
 	b, cut, err := ConnectWithin(addr, s.forProducing(cfg), ReadTimeout)
 	if err != nil {
@@ -30,12 +30,12 @@ func (s *Splicer) Link(addr string, cfg *sarama.Config) (*Link, error) {
 	return &Link{g, b, s}, nil
 }
 
-// forProducing returns cfg with the time-out of produce requests: nothing else is asked over the connection, once it is there.
+// forProducing returns a copy of cfg with the time-out of produce requests. Once the connection is made, it carries no other requests.
 func (s *Splicer) forProducing(cfg *sarama.Config) *sarama.Config {
 	own := *cfg
 	own.Net.ReadTimeout = s.answerTimeout()
 	return &own
 }
 
-// Close closes the connection. Before it returns, requests under way have ended with an error. The broker may have taken them all the same.
-func (l *Link) Close() { _ = l.broker.Close() } // an error says that it was closed already
+// Close closes the connection. Before it returns, requests under way end with an error. The broker may have accepted them anyway.
+func (l *Link) Close() { _ = l.broker.Close() } // an error means that it was closed before

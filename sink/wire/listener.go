@@ -16,24 +16,25 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// A listener that is spoken to in another way than its own hangs up without a word, and so does a broker that is starting behind a load
-// balancer. Only a person can cure the first; time cures the second. So we ask the same address in the other way: an answer is a proof,
-// anything else is none.
+// If a client uses another protocol than a listener expects, the listener closes the connection without a message. A broker that is
+// starting behind a load balancer does the same. Only a person can cure the first case; the second one ends by itself. So we probe the same
+// address with the other protocol. An answer proves a mismatch, and nothing else does.
 
-// Mismatch is the error of a listener that is spoken to in another way than its own. It was proven, and no retry helps.
+// Mismatch is the error of a listener that expects another protocol than the configured one, or that does not support what walpost needs.
+// It is proven, and no retry helps.
 type Mismatch struct {
 	what string
 	Cure string // what a person can do about it
 }
 
-// Error says what the listener speaks, and what it is spoken to in.
+// Error names what the listener expects, and what is configured.
 func (m *Mismatch) Error() string { return m.what }
 
-// probeEvery is how often an address is asked.
+// probeEvery is the least time between two probes of an address.
 const probeEvery = 5 * time.Second
 
-// CheckListener returns a [*Mismatch] if the connection to addr failed because of one, else err. It asks an address at most every five
-// seconds.
+// CheckListener returns a [*Mismatch] if that is why the connection to addr failed with err, and otherwise err. It probes an address at
+// most every five seconds.
 func (s *Splicer) CheckListener(addr string, err error) error {
 	if s.access == nil || !s.mayProbe(addr, err) {
 		return err
@@ -52,7 +53,7 @@ func (s *Splicer) CheckListener(addr string, err error) error {
 			return err
 		}
 		return &Mismatch{"the listener does not know kafka.sasl.mechanism " + sec.Mechanism,
-			"set it to what is enabled there: " + strings.Join(offered, ", ")}
+			"set it to a mechanism that is enabled there: " + strings.Join(offered, ", ")}
 	case sec.SSL() && s.speaksPlainText(ctx, addr):
 		return &Mismatch{"the listener speaks plain text, and kafka.security.protocol is " + protocol,
 			"set it to " + unencrypted(protocol) + ", or name a listener with TLS in kafka.bootstrap.servers"}
@@ -64,17 +65,17 @@ func (s *Splicer) CheckListener(addr string, err error) error {
 	}
 	if offered, ok := s.asksForLogin(ctx, addr); ok {
 		return &Mismatch{"the listener wants a login, and kafka.security.protocol is " + protocol,
-			fmt.Sprintf("set it to SASL_%s, and kafka.sasl.mechanism to one of those that are enabled there: %s", protocol, strings.Join(offered, ", "))}
+			fmt.Sprintf("set it to SASL_%s, and kafka.sasl.mechanism to one that is enabled there: %s", protocol, strings.Join(offered, ", "))}
 	}
 	return err
 }
 
-// anonymous, unencrypted and encrypted return the protocol that differs in one thing: without login, without TLS, with it.
+// anonymous, unencrypted and encrypted return the same protocol with one change: without login, without TLS, or with TLS.
 func anonymous(protocol string) string   { return strings.TrimPrefix(protocol, "SASL_") }
 func unencrypted(protocol string) string { return strings.TrimSuffix(protocol, "SSL") + "PLAINTEXT" }
 func encrypted(protocol string) string   { return strings.TrimSuffix(protocol, "PLAINTEXT") + "SSL" }
 
-// mayProbe reports whether err may come of a mismatch, and whether the address may be asked now.
+// mayProbe reports whether err may come from a mismatch, and whether the address may be probed now.
 func (s *Splicer) mayProbe(addr string, err error) bool {
 	if !HungUp(err) && !errors.Is(err, sarama.ErrIllegalSASLState) && !errors.Is(err, sarama.ErrUnsupportedSASLMechanism) {
 		return false
@@ -88,13 +89,14 @@ func (s *Splicer) mayProbe(addr string, err error) bool {
 	return true
 }
 
-// HungUp reports whether the peer took the connection and ended it. An answer that is none of Kafka's is the alert of a TLS server.
+// HungUp reports whether the peer accepted the connection and then closed it. An answer that is not Kafka's protocol is the alert of a TLS
+// server.
 func HungUp(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||
 		errors.As(err, new(sarama.PacketDecodingError)) || errors.As(err, new(tls.RecordHeaderError))
 }
 
-// speaksPlainText reports whether the listener answers a question in plain text.
+// speaksPlainText reports whether the listener answers a request in plain text.
 func (s *Splicer) speaksPlainText(ctx context.Context, addr string) bool {
 	conn, err := s.dialer.DialContext(ctx, "tcp", addr)
 	if err != nil {
@@ -105,7 +107,8 @@ func (s *Splicer) speaksPlainText(ctx context.Context, addr string) bool {
 	return err == nil
 }
 
-// speaksTLS reports whether the listener takes part in a handshake. Nothing is sent behind it, so whoever that is learns nothing.
+// speaksTLS reports whether the listener takes part in a TLS handshake. Nothing is sent after the handshake, so an unknown peer learns
+// nothing.
 func (s *Splicer) speaksTLS(ctx context.Context, addr string) bool {
 	conn, err := s.dialer.DialContext(ctx, "tcp", addr)
 	if err != nil {
@@ -115,10 +118,10 @@ func (s *Splicer) speaksTLS(ctx context.Context, addr string) bool {
 	host, _, _ := net.SplitHostPort(addr)
 	err = tls.Client(conn, &tls.Config{ServerName: host, InsecureSkipVerify: true, MinVersion: tls.VersionTLS10}).HandshakeContext(ctx)
 	var op *net.OpError
-	return err == nil || errors.As(err, &op) && op.Op == "remote error" // an alert, such as for want of a certificate
+	return err == nil || errors.As(err, &op) && op.Op == "remote error" // an alert, for example because a client certificate is missing
 }
 
-// asksForLogin reports whether the listener, which is connected to as configured, begins with a login, and which mechanisms are enabled.
+// asksForLogin reports whether the listener expects a login, and which mechanisms are enabled. It connects as configured.
 func (s *Splicer) asksForLogin(ctx context.Context, addr string) (mechanisms []string, ok bool) {
 	conn, err := s.Dial("tcp", addr)
 	if err != nil {
@@ -141,7 +144,7 @@ func (s *Splicer) asksForLogin(ctx context.Context, addr string) (mechanisms []s
 		n := 2 + int(be.Uint16(rest))
 		mechanisms, rest = append(mechanisms, string(rest[2:n])), rest[n:]
 	}
-	slices.Sort(mechanisms) // the broker's order is chance
+	slices.Sort(mechanisms) // the broker's order is random
 	return mechanisms, true
 }
 
@@ -153,7 +156,7 @@ const (
 	saslAuthenticateKey = 36
 )
 
-// ask sends one request, with a header of version 1, and returns what stands behind the answer's header.
+// ask sends one request, with a header of version 1, and returns what follows the answer's header.
 func ask(ctx context.Context, conn net.Conn, key, version uint16, body []byte) ([]byte, error) {
 	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
 	const correlation = 0x77616c70
@@ -168,10 +171,10 @@ func ask(ctx context.Context, conn net.Conn, key, version uint16, body []byte) (
 	if _, err := io.ReadFull(conn, head[:]); err != nil {
 		return nil, err
 	}
-	const most = 64 << 10 // far more than such an answer has
+	const most = 64 << 10 // far more than such an answer contains
 	length := be.Uint32(head[:])
 	if length < 4 || length > most || be.Uint32(head[4:]) != correlation {
-		return nil, errors.New("no answer of Kafka's")
+		return nil, errors.New("the answer is not Kafka's protocol")
 	}
 	answer := make([]byte, length-4)
 	_, err := io.ReadFull(conn, answer)

@@ -13,19 +13,19 @@ type Part struct {
 	Batch     []byte // sealed, as recordbatch.Batch.Wire returns it
 }
 
-// Answer is what a broker answered for one part.
+// Answer is a broker's answer for one part.
 type Answer struct {
 	Err   error // nil: the batch is in the log
-	Named int   // index of the record that the broker blames, -1: none
+	Named int   // index of the record that the broker names as the cause; -1: none
 }
 
 var errNoAnswer = errors.New("the broker's answer leaves the partition out")
 
-// Produce sends one produce request, and calls answered once with an answer for each part, in their order, or with the error that ended
-// the wait. An error that it returns means that the request could not be sent: answered is not called then. Such an error has a method
-// NotSent, which reports whether nothing was written either.
+// Produce sends one produce request. It calls answered once: with an answer for each part, in their order, or with the error that ended the
+// wait. If Produce returns an error, the request could not be sent, and answered is not called. Such an error has a method NotSent, which
+// reports whether nothing at all was written.
 //
-// Parts of one topic stand next to each other, and no batch changes until the answer is there. answered may run in sarama's receiving
+// Parts of one topic must be next to each other, and the batches must not change before the answer. answered may run in sarama's receiving
 // goroutine, so it must not call the broker.
 func (l *Link) Produce(parts []Part, answered func([]Answer, error)) error {
 	s := l.splicer
@@ -47,10 +47,10 @@ func (l *Link) Produce(parts []Part, answered func([]Answer, error)) error {
 	return nil
 }
 
-// unsentError is why a request could not be sent.
+// unsentError is the error of a request that could not be sent.
 type unsentError struct {
 	error
-	nothing bool // was written: there was no connection, or no login
+	nothing bool // nothing was written: there was no connection, or no login
 }
 
 func (e *unsentError) Unwrap() error { return e.error }
@@ -58,7 +58,7 @@ func (e *unsentError) Unwrap() error { return e.error }
 // NotSent reports whether nothing was written, so that no broker can have the request.
 func (e *unsentError) NotSent() bool { return e.nothing }
 
-// Unsent returns err with a method NotSent that reports true: it came before anything of a request was written.
+// Unsent returns err with a method NotSent that returns true: nothing of a request was written.
 func Unsent(err error) error { return &unsentError{err, true} }
 
 func answerOf(block *sarama.ProduceResponseBlock) Answer {
@@ -73,19 +73,20 @@ func answerOf(block *sarama.ProduceResponseBlock) Answer {
 	return Answer{Err: block.Err, Named: -1}
 }
 
-// Most bytes that a request takes besides its batches, in whatever layout. The two that there are differ by one byte or two for each part:
+// The maximum number of bytes of a request besides its batches, in any layout. The two layouts differ by one or two bytes for each part:
 //
 //	head    length key version correlation client [tags]   transaction acks timeout   topics [tags]
 //	topic   name partitions [tags]
 //	part    partition length [tags]
 const (
-	headBytes    = 4 + 2 + 2 + 4 + 2 + 2 + 2 + 4 + 4 + 1 // and the client id
-	topicBytes   = 2 + 4                                 // and the name
+	headBytes    = 4 + 2 + 2 + 4 + 2 + 2 + 2 + 4 + 4 + 1 // plus the client id
+	topicBytes   = 2 + 4                                 // plus the name
 	partBytes    = 4 + 4 + 1
 	longestTopic = 249
 )
 
-// Size counts the bytes of a request while its parts are gathered. A request is not larger, whatever its version and the order of its parts.
+// Size counts the bytes of a request while its parts are gathered. The request is never larger, whatever its version and the order of its
+// parts.
 type Size struct {
 	bytes int
 	topic string // of the last part
@@ -94,8 +95,8 @@ type Size struct {
 // NewSize returns the size of a request without parts.
 func NewSize(clientID string) Size { return Size{bytes: headBytes + len(clientID)} }
 
-// With returns the size with one more part, whose batch has so many bytes. A topic's name is counted again when parts of another topic came
-// in between, although the request has it once: parts are many, and nothing is to be looked up for each of them.
+// With returns the size with one more part, whose batch has batch bytes. A request has the name of each topic once. With counts a name
+// again if parts of another topic came in between, because looking up each topic would cost too much: there are many parts.
 func (s Size) With(topic string, batch int) Size {
 	if s.topic != topic {
 		s.bytes += topicBytes + len(topic)
@@ -103,10 +104,10 @@ func (s Size) With(topic string, batch int) Size {
 	return Size{s.bytes + partBytes + batch, topic}
 }
 
-// Bytes returns the size, with the four bytes of the request's length.
+// Bytes returns the size, including the four bytes of the request's length.
 func (s Size) Bytes() int { return s.bytes }
 
-// Overhead returns the most bytes that a request with one part takes besides the batch, whatever the topic.
+// Overhead returns the maximum number of bytes that a request with one part takes besides the batch, whatever the topic.
 func Overhead(clientID string) int {
 	return NewSize(clientID).bytes + topicBytes + longestTopic + partBytes
 }

@@ -11,13 +11,14 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// sarama offers no public way to send a batch that it did not encode. So a produce request is handed to it with one empty batch, a
-// placeholder whose base offset is a number; the connection that we dial for sarama knows the number's parts and, when the request
-// comes by, writes our topics and batches in the placeholder's stead. Correlation, time-outs and the answer stay sarama's.
+// sarama has no public way to send a batch that it did not encode. So sarama gets a produce request with one empty batch, the placeholder,
+// whose base offset is a number. The connection that we dial for sarama knows the parts that belong to that number. When sarama writes the
+// request, the connection writes our topics and batches in place of the placeholder. sarama still matches the answer to the request, and
+// applies time-outs.
 //
-// The request has the version that the broker takes, see produce_version.go.
+// The request has a version that the broker accepts, see produce_version.go.
 
-// placeholder is the request that stands for the parts.
+// placeholder returns the request that stands for the parts.
 func (s *Splicer) placeholder(parts []Part, number int64, version int16) *sarama.ProduceRequest {
 	r := &sarama.ProduceRequest{RequiredAcks: sarama.WaitForAll, Timeout: int32(s.leaderTimeout() / time.Millisecond), Version: version}
 	epoch := time.Unix(0, 0)
@@ -29,14 +30,14 @@ func (s *Splicer) placeholder(parts []Part, number int64, version int16) *sarama
 // spliceConn is a connection to a broker that sarama uses.
 type spliceConn struct {
 	net.Conn
-	raw     net.Conn // what Conn encrypts, or Conn itself
+	raw     net.Conn // the connection below TLS, or Conn itself
 	splicer *Splicer
 	addr    string        // as it was dialed
-	joined  *bufio.Writer // under TLS, so that small pieces do not become records of their own
-	spoken  atomic.Bool   // the peer has said something
+	joined  *bufio.Writer // only with TLS, so that small pieces do not become TLS records of their own
+	spoken  atomic.Bool   // the peer has sent something
 
-	head []byte      // what is written of a request besides the batches
-	bufs net.Buffers // head in pieces, and the batches between them
+	head []byte      // the bytes of a request besides the batches
+	bufs net.Buffers // the pieces of head, with the batches between them
 }
 
 func newSpliceConn(raw net.Conn, s *Splicer, addr string) *spliceConn {
@@ -50,7 +51,7 @@ func (c *spliceConn) Close() error {
 	return c.Conn.Close()
 }
 
-// Read reads what the peer says.
+// Read reads from the peer.
 func (c *spliceConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	if n > 0 && !c.spoken.Load() {
@@ -60,27 +61,28 @@ func (c *spliceConn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// noteEnd counts a connection whose peer hung up before its first word as one that was not made, see [Splicer.Failures].
+// noteEnd counts a connection as a failed attempt to connect if the peer closed it before it sent anything, see [Splicer.Failures].
 func (c *spliceConn) noteEnd(err error) {
 	if err != nil && HungUp(err) && c.spoken.CompareAndSwap(false, true) {
 		c.splicer.failed(c.addr)
 	}
 }
 
-// A produce request that cannot be replaced must not go out: were an empty batch taken, batches would count as acked that nobody has sent.
+// A produce request that cannot be replaced must not be sent. If the broker accepted the empty batch, batches that were never sent would
+// count as acked.
 var (
-	errNoPlaceholder = errors.New("a produce request in another form than is known")
-	errNoRequest     = errors.New("a produce request whose batches are not known")
+	errNoPlaceholder = errors.New("unknown form of a produce request")
+	errNoRequest     = errors.New("produce request without known batches")
 )
 
-// Write writes b, or, if b is a placeholder, the request that it stands for. sarama writes each request by one call, and never two at
-// a time. A write that fails may have left half a request, and a broker would take the next one for the rest of it: so it ends the
-// connection.
+// Write writes b. If b is a placeholder, it writes the request that the placeholder stands for. sarama writes each request with one call,
+// and never two at a time. A write that fails may have written half a request, and the broker would read the next request as the rest of
+// it. So a failed write closes the connection.
 func (c *spliceConn) Write(b []byte) (int, error) {
 	n, err := c.write(b)
 	if err != nil {
 		c.noteEnd(err)
-		_ = c.raw.Close() // and not Conn, which waits until it has told the peer of the end
+		_ = c.raw.Close() // not Conn, whose Close waits until the peer is told
 	}
 	return n, err
 }
@@ -123,7 +125,7 @@ func (c *spliceConn) write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// login writes the login that b stands for.
+// login writes b with the current user and password.
 func (c *spliceConn) login(b []byte) (int, error) {
 	request, err := c.splicer.access.PlainLogin(b)
 	if err != nil {
@@ -135,7 +137,7 @@ func (c *spliceConn) login(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// layOut sets bufs to a request whose head, up to the topics, is given. The parts of one topic lie together already.
+// layOut sets bufs to a request. head is its beginning, up to the topics. The parts of one topic are already next to each other.
 //
 //	topics  => count [topic]        topic => name count [partition]      partition => index length batch
 func (c *spliceConn) layOut(head []byte, parts []Part) {
@@ -144,7 +146,7 @@ func (c *spliceConn) layOut(head []byte, parts []Part) {
 	topicsAt, partsAt := len(h), 0
 	h = be.AppendUint32(h, 0)
 	total := 0
-	ends := make([]int, len(parts)) // where in h each batch belongs
+	ends := make([]int, len(parts)) // where in h each batch goes
 	for i, p := range parts {
 		if i == 0 || parts[i-1].Topic != p.Topic {
 			h = be.AppendUint16(h, uint16(len(p.Topic)))
@@ -162,8 +164,8 @@ func (c *spliceConn) layOut(head []byte, parts []Part) {
 	c.join(h, ends, parts, total)
 }
 
-// layOutFlexible is layOut for flexible versions. Lengths and counts are varints of one more, and behind each structure stand its tags, of
-// which there are none.
+// layOutFlexible is layOut for flexible versions. A length or count n is a varint of n+1. After each structure come its tags, and here there
+// are none.
 //
 //	topics  => count [topic]        topic => name count [partition] tags      partition => index length batch tags      and then tags
 func (c *spliceConn) layOutFlexible(head []byte, parts []Part) {
@@ -199,9 +201,9 @@ func (c *spliceConn) layOutFlexible(head []byte, parts []Part) {
 	c.join(append(h, 0), ends, parts, total)
 }
 
-// join sets bufs to what stands in h, with each part's batch where ends says. total is the batches' length.
+// join sets bufs to the bytes of h, with each part's batch inserted where ends says. total is the length of all batches.
 func (c *spliceConn) join(h []byte, ends []int, parts []Part, total int) {
-	binary.BigEndian.PutUint32(h, uint32(len(h)+total-4)) // the request's length, itself not counted
+	binary.BigEndian.PutUint32(h, uint32(len(h)+total-4)) // the request's length, which does not count itself
 	c.head, c.bufs = h, c.bufs[:0]
 	from := 0
 	for i, p := range parts {
@@ -213,17 +215,17 @@ func (c *spliceConn) join(h []byte, ends []int, parts []Part, total int) {
 	}
 }
 
-// isProduce recognises a produce request of any version.
+// isProduce reports whether b is a produce request of any version.
 func isProduce(b []byte) bool { return isRequest(b, produceKey) }
 
-// isRequest recognises a request of any version by its API key.
+// isRequest reports whether b is a request with this API key, of any version.
 func isRequest(b []byte, key uint16) bool {
 	be := binary.BigEndian
 	return len(b) >= 8 && be.Uint32(b) == uint32(len(b)-4) && be.Uint16(b[4:]) == key
 }
 
-// parsePlaceholder recognises, among produce requests, one of our versions with a batch, and returns where its topics begin, the batch's base
-// offset, and whether the version is flexible.
+// parsePlaceholder parses a produce request with a placeholder. It returns where its topics begin, the batch's base offset, and whether the
+// version is flexible. ok is false if the request has another version than ours, or no batch.
 //
 //	request  => length api_key api_version correlation_id client_id [tags]   transactional_id acks timeout topics
 //	                4       2           2              4     2+n      1             2 or 1    2       4

@@ -1,5 +1,5 @@
-// Package brokermodel is a model of one partition of Kafka: which batches it takes, in what order it checks them, and what it remembers of
-// producers. The lane is tested against the model, and the model against a real broker, by the sink's TestPartitionModel.
+// Package brokermodel is a model of one partition of Kafka: which batches it accepts, in what order it checks them, and what it remembers
+// about producers. The lane is tested against the model. The sink's TestPartitionModel tests the model against a real broker.
 package brokermodel
 
 import (
@@ -10,34 +10,34 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// Rules are what brokers of different ages do differently.
+// Rules selects the behaviour of a range of broker versions.
 type Rules uint8
 
 // The rules.
 const (
-	Kafka43     Rules = iota // what is recognised is a success, what is not is out of order
-	Before40                 // tells of duplicates that it no longer recognises, and of producers that it does not know
-	StartsWith0              // takes only sequence 0 into a partition that never held a record (KAFKA-15591)
+	Kafka43     Rules = iota // a sequence that it recognises is a success; any other that does not come next is out of order
+	Before40                 // also reports duplicates that it no longer recognises, and producers that it does not know
+	StartsWith0              // accepts only sequence 0 in a partition that never held a record (KAFKA-15591)
 )
 
-// Partition answers batches as one partition of Kafka does, with two replicas.
+// Partition answers batches like one partition of Kafka with two replicas.
 type Partition struct {
 	rules     Rules
 	Limit     int  // max.message.bytes
 	Compacted bool // refuses records without a key
 	Leader    int
 	replicas  [2]replica
-	memory    int     // number of the partition's present memory of producers
-	Seen      []Entry // what a consumer that never misses anything has read
+	memory    int     // number of the current memory of producers; Forget begins a new one
+	Seen      []Entry // what a consumer that misses nothing has read
 }
 
-// replica is one broker's copy of the log, with what follows from it.
+// replica is one broker's copy of the log, and what the broker knows from it.
 type replica struct {
 	log       []appended
 	producers map[int64]producer
 }
 
-// producer is what a replica knows of a producer id: its last batches, which it recognises when they come again.
+// producer is what a replica knows about a producer id: its last batches, which it recognises if they come again.
 type producer struct {
 	epoch  int16
 	recent [][2]int32 // first and last sequence of the last five batches
@@ -48,7 +48,7 @@ type appended struct {
 	producer int64
 	epoch    int16
 	span     [2]int32
-	events   []uint64 // 0: somebody else's
+	events   []uint64 // 0: another producer's
 	memory   int
 }
 
@@ -59,14 +59,14 @@ type Entry struct {
 	Memory   int
 }
 
-// Request is a batch as it was sent: what is under way does not change when the lane does.
+// Request is a copy of a batch as it was sent: a request under way does not change when the lane does.
 type Request struct {
 	Wire     []byte
 	Producer int64
 	Epoch    int16
 	First    int32
 	Events   []uint64
-	Keys     []bool // whether there is one
+	Keys     []bool // whether each event has a key
 	To       int    // the broker
 }
 
@@ -83,14 +83,14 @@ func New(rules Rules) Partition {
 	return p
 }
 
-// Answer is what a partition answers.
+// Answer is a partition's answer.
 type Answer struct {
 	Err   error // nil: success
-	Named int   // index of the record that is blamed, -1: none
+	Named int   // index of the record that is named as the cause; -1: none
 }
 
-// Produce takes a request in and reports whether anything was appended, on the leader alone: Replicate does the rest. Size and records are
-// checked before the sequence is looked at, so what is refused may be in the log.
+// Produce handles a request. isNew reports whether something was appended, on the leader only: Replicate does the rest. Size and records
+// are checked before the sequence, so a refused batch may already be in the log.
 func (p *Partition) Produce(r Request) (a Answer, isNew bool) {
 	refuse := func(err error) (Answer, bool) { return Answer{Err: err, Named: -1}, false }
 	switch {
@@ -109,7 +109,7 @@ func (p *Partition) Produce(r Request) (a Answer, isNew bool) {
 		return refuse(sarama.ErrUnknownProducerID)
 	case !ok && p.rules == StartsWith0 && r.First != 0 && len(leader.log) == 0:
 		return refuse(sarama.ErrOutOfOrderSequenceNumber)
-	case !ok: // any first sequence is taken from a producer that is not known
+	case !ok: // a producer that is not known may begin with any sequence
 	case r.Epoch < known.epoch:
 		return refuse(sarama.ErrInvalidProducerEpoch)
 	case r.Epoch > known.epoch:
@@ -143,19 +143,20 @@ func (r *replica) append(a appended) {
 	r.log = append(r.log, a)
 }
 
-// Remember lets both replicas know a producer's last sequence, from before everything else.
+// Remember makes both replicas know a producer's last sequence, as if from earlier events.
 func (p *Partition) Remember(producer int64, last int32) {
 	p.replicas[p.Leader].append(appended{producer: producer, span: [2]int32{last, last}, events: []uint64{0}, memory: p.memory})
 	p.Replicate()
 }
 
-// Epoch returns the epoch that the leader knows a producer by, if it knows it.
+// Epoch returns the producer's epoch that the leader knows, and whether it knows the producer.
 func (p *Partition) Epoch(producer int64) (int16, bool) {
 	known, ok := p.replicas[p.Leader].producers[producer]
 	return known.epoch, ok
 }
 
-// Replicate brings the follower up to the leader: only now consumers see what was appended, and only now acks=all is answered.
+// Replicate copies the leader's log to the follower. Only after that, consumers see the appended events, and a request with acks=all is
+// answered.
 func (p *Partition) Replicate() {
 	leader, follower := &p.replicas[p.Leader], &p.replicas[1-p.Leader]
 	for _, a := range leader.log[len(follower.log):] {
@@ -166,7 +167,7 @@ func (p *Partition) Replicate() {
 	}
 }
 
-// Move makes the follower the leader and returns the events that fell away because it did not have them.
+// Move makes the follower the leader. It returns the events that are lost because the follower did not have them.
 func (p *Partition) Move() (lost []uint64) {
 	old, next := &p.replicas[p.Leader], &p.replicas[1-p.Leader]
 	for _, a := range old.log[len(next.log):] {
@@ -177,7 +178,7 @@ func (p *Partition) Move() (lost []uint64) {
 	return lost
 }
 
-// Forget loses what is known of producers, as after they were silent for producer.id.expiration.ms.
+// Forget drops what is known about producers, as brokers do after producer.id.expiration.ms without a batch.
 func (p *Partition) Forget() {
 	p.memory++
 	for i := range p.replicas {
@@ -185,7 +186,7 @@ func (p *Partition) Forget() {
 	}
 }
 
-// Recreate is the topic deleted and made anew.
+// Recreate deletes and re-creates the topic.
 func (p *Partition) Recreate() {
 	for i := range p.replicas {
 		p.replicas[i].log = nil
@@ -193,7 +194,7 @@ func (p *Partition) Recreate() {
 	p.Forget()
 }
 
-// After returns the sequence n records behind s: brokers go on with 0 behind the highest one.
+// After returns the sequence n records after s. After the highest sequence, brokers continue with 0.
 func After(s int32, n int) int32 {
 	for range n {
 		if s++; s < 0 {

@@ -1,3 +1,3 @@
-// Package sinktest holds what the tests of several packages below sink need: outbox rows, listeners, an issuer of tokens. It imports none
-// of those packages, so that each of them may use it.
+// Package sinktest holds helpers for the tests of several packages below sink: outbox rows, listeners, an issuer of tokens. Of those packages
+// it imports only recordbatch, so that the tests of all others may use it.
 package sinktest

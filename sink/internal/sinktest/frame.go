@@ -5,7 +5,7 @@ import (
 	"io"
 )
 
-// Frame reads a request or an answer of Kafka's protocol, with its length.
+// Frame reads a request or an answer of Kafka's protocol, including its length.
 func Frame(r io.Reader) ([]byte, error) {
 	b := make([]byte, 4)
 	if _, err := io.ReadFull(r, b); err != nil {

@@ -11,14 +11,14 @@ import (
 	"time"
 )
 
-// Issuer gives tokens that a broker takes which trusts unsigned ones, to whoever knows the secret.
+// Issuer is a token issuer for clients that know the secret. A broker that trusts unsigned tokens accepts its tokens.
 type Issuer struct {
 	*httptest.Server
 	Asked    atomic.Int32 // how often it was asked
 	lifetime time.Duration
 }
 
-// NewIssuer starts an issuer of tokens that are valid for so long. It ends with the test. The client is walpost, its secret is secret, the
+// NewIssuer starts an issuer of tokens with the given lifetime. It ends with the test. The client is walpost, its secret is secret, and the
 // scope is kafka.
 func NewIssuer(t testing.TB, lifetime time.Duration) *Issuer {
 	i := &Issuer{lifetime: lifetime}

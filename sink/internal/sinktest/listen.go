@@ -9,7 +9,8 @@ import (
 	"walpost/internal/testenv/certs"
 )
 
-// TLSListener listens with a certificate for 127.0.0.1, unless change makes it another. It closes with the test. A client needs the files.
+// TLSListener listens with a certificate for 127.0.0.1. change may alter the certificate; nil: no change. The listener closes with the
+// test. Clients need the returned files.
 func TLSListener(t testing.TB, change func(*x509.Certificate)) (net.Listener, certs.Files) {
 	t.Helper()
 	authority, err := certs.NewAuthority("listener")
@@ -32,7 +33,7 @@ func TLSListener(t testing.TB, change func(*x509.Certificate)) (net.Listener, ce
 	return l, files
 }
 
-// SilentListener accepts connections, as the kernel does, and never says a word. It returns the address.
+// SilentListener listens and never sends anything; the kernel accepts the connections. It returns the address.
 func SilentListener(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

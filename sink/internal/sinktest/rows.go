@@ -9,10 +9,10 @@ import (
 
 const micros = int64(time.Second / time.Microsecond)
 
-// Noon is when tests compose records.
+// Noon is the time at which tests compose records.
 var Noon = time.Date(2030, 3, 1, 12, 0, 0, 123456789, time.UTC)
 
-// Row returns an outbox row with everything that the table has.
+// Row returns an outbox row with a value in every column of the table.
 func Row() *schema.Event {
 	ev := &schema.Event{CreatedAt: Noon.UnixMicro() - 2*micros, Timestamp: schema.NoTime, CommitTime: Noon.UnixMicro() - micros,
 		Position: schema.Position{Timeline: 0xab, LSN: 0x1_0000_00ff, Index: 3}}
@@ -23,7 +23,7 @@ func Row() *schema.Event {
 	return ev
 }
 
-// HeaderLines returns a record's headers in order, as name=value.
+// HeaderLines returns a record's headers in order, as name=value; only the name for a null value.
 func HeaderLines(rec *recordbatch.Record) []string {
 	var lines []string
 	for _, h := range rec.Headers {
@@ -36,7 +36,7 @@ func HeaderLines(rec *recordbatch.Record) []string {
 	return lines
 }
 
-// Noise returns so many bytes that do not compress.
+// Noise returns n bytes that do not compress.
 func Noise(n int) []byte {
 	b, x := make([]byte, n), uint32(n)
 	for i := range b {

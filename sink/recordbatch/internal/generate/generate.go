@@ -1,25 +1,25 @@
-// Package generate makes records out of arbitrary bytes, for the tests that have other decoders read what recordbatch wrote. It knows the
-// sizes at which encodings change, so that a few bytes of a fuzzer's reach them.
+// Package generate makes records out of arbitrary bytes, for tests in which other decoders read what recordbatch wrote. It knows the sizes
+// at which encodings change, so that a fuzzer reaches them with a few bytes.
 package generate
 
 import (
 	"walpost/sink/recordbatch"
 )
 
-// Record is a record in plain.
+// Record is a record that is not encoded.
 type Record struct {
 	Timestamp  int64
 	Key, Value []byte // nil: null
 	Headers    []Header
 }
 
-// Header is a record's header in plain.
+// Header is a record's header that is not encoded.
 type Header struct {
 	Name  string
 	Value []byte // nil: null
 }
 
-// Encode returns the record as recordbatch takes it.
+// Encode returns the record in the form that recordbatch takes.
 func (r Record) Encode() *recordbatch.Record {
 	rec := &recordbatch.Record{Timestamp: r.Timestamp, Key: r.Key, Value: r.Value}
 	for _, h := range r.Headers {
@@ -38,24 +38,24 @@ func Batch(records []Record) *recordbatch.Batch {
 	return b
 }
 
-// sizes are lengths on both sides of those where a varint grows, and where buffers and blocks of codecs do.
+// sizes are lengths just below and above those at which a varint grows, or a buffer or a codec's block.
 var sizes = [...]int{0, 1, 2, 15, 62, 63, 64, 65, 126, 127, 128, 129, 1000, 8190, 8191, 8192, 8193, 16382, 16383, 16384, 16385}
 
-// large are those that a fuzzer has to mean, for they take their time.
+// large are lengths that a fuzzer reaches only with a byte from Large on, because they take time.
 var large = [...]int{32768, 65535, 65536, 1<<20 - 1, 1 << 20, 1<<20 + 1, 1<<21 - 1, 1 << 21, 1<<21 + 1}
 
-// steps are distances in time, likewise.
+// steps are differences in time, chosen like sizes.
 var steps = [...]int64{0, 1, -1, 63, 64, -64, -65, 8191, 8192, -8192, -8193, 1<<20 - 1, 1 << 20, -1 << 20, 1<<27 - 1, 1 << 27, -1<<27 - 1,
 	1<<34 - 1, 1 << 34, -1<<34 - 1, 1<<41 - 1, 1 << 41}
 
-// Limits of what is generated: enough for every boundary, and little enough for many tries a second.
+// Limits of the generated records: enough to reach every boundary, and small enough for many runs a second.
 const (
 	maxRecords = 300
 	maxBytes   = 2<<20 + 1<<17
-	epoch      = 1 << 41 // 2039; most steps back from here stay behind 1970
+	epoch      = 1 << 41 // 2039; most steps back from here are still after 1970
 )
 
-// What values consist of: easy and hard to compress.
+// Patterns for values: letters compress well, and noise does not.
 var (
 	letters = []byte("abcdefg")
 	noise   = func() []byte {
@@ -71,7 +71,7 @@ var (
 // source hands out the fuzzer's bytes, then zeros.
 type source struct {
 	data  []byte
-	bytes int // already generated
+	bytes int // bytes that are already generated
 }
 
 func (s *source) next() byte {
@@ -83,10 +83,10 @@ func (s *source) next() byte {
 	return b
 }
 
-// Large is the first of the bytes that stand for a large value.
+// Large is the first byte that stands for a large value.
 const Large = 0xf0
 
-// value returns nil, or bytes of a size that the source chooses, cheap to compress or not.
+// value returns nil, or a number of bytes that the source chooses, easy or hard to compress.
 func (s *source) value() []byte {
 	c := s.next()
 	if c == 0xff {
@@ -110,12 +110,12 @@ func (s *source) value() []byte {
 	return v[:n:n]
 }
 
-// Records makes at least one record of data.
+// Records makes at least one record from data.
 func Records(data []byte) []Record {
 	s := &source{data: data}
 	var records []Record
 	for len(records) == 0 || len(s.data) > 0 && len(records) < maxRecords && s.bytes < maxBytes {
-		// A step from a fixed time, not from the record before: so both signs of a delta come about.
+		// The step is from a fixed time and not from the previous record, so that deltas of both signs occur.
 		r := Record{Timestamp: max(epoch+steps[int(s.next())%len(steps)], 0), Key: s.value(), Value: s.value()}
 		for range s.next() % 9 {
 			r.Headers = append(r.Headers, Header{Name: string(s.value()), Value: s.value()})
@@ -125,7 +125,7 @@ func Records(data []byte) []Record {
 	return records
 }
 
-// Seeds are what a fuzzer of Records begins with: every size, every step, nulls, headers and many records.
+// Seeds returns the inputs that a fuzzer of Records begins with: every size, every step, nulls, headers and many records.
 func Seeds() [][]byte {
 	seeds := [][]byte{{}, {0, 0xff, 0xff}, {0, 0, 0, 1, 0, 0xff}}
 	for i := range steps {
