@@ -57,7 +57,7 @@ func TestSecureRefusals(t *testing.T) {
 		{"Kafka: authority", kafkaIs("SSL_CA_LOCATION=" + l.strangers.CA),
 			[]string{"certificate signed by unknown authority", "kafka.ssl.ca.location"}},
 		{"Kafka: name", kafkaIs("BOOTSTRAP_SERVERS=localhost:" + port),
-			[]string{"localhost", "certificate", "the host names of kafka.bootstrap.servers"}},
+			[]string{"localhost", "certificate", "the host names in kafka.bootstrap.servers"}},
 		{"Kafka: expired", kafkaIs("BOOTSTRAP_SERVERS=" + l.expired(t)),
 			[]string{"certificate has expired", "kafka.ssl.ca.location"}},
 		{"Kafka: no certificate", kafkaIs("SSL_CERTIFICATE_LOCATION=", "SSL_KEY_LOCATION="),

@@ -61,7 +61,7 @@ func TestDiagnoseHealthy(t *testing.T) {
 	kafkatest.Topic(t, brokers, topic, 2, nil)
 	cfg := config(t, brokers)
 	text := findings(t, diagnose(t, cfg, topic), "bootstrap ok", "producer_id ok", "brokers ok", "topic warning")
-	contains(t, text, "security.protocol PLAINTEXT", "topic "+topic+": 2 partitions, 1 replicas, min.insync.replicas 1: a broker's disk")
+	contains(t, text, "security.protocol PLAINTEXT", "topic "+topic+": 2 partitions, 1 replicas, min.insync.replicas 1: if a broker loses its disk")
 
 	findings(t, diagnose(t, config(t, brokers)), "bootstrap ok", "producer_id ok", "brokers ok", "topic ok") // no topic to look at
 

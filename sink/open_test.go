@@ -71,7 +71,7 @@ func TestOpenWaitsForABroker(t *testing.T) {
 		_, err := k.Open(ctx, newLedger())
 		ended <- err
 	}()
-	until(t, "a warning", log.says("waiting for Kafka", address, "does a broker listen there"))
+	until(t, "a warning", log.says("waiting for Kafka", address, "that a broker listens there"))
 	cancel()
 	var permanent interface{ Permanent() bool }
 	if err := <-ended; !errors.Is(err, context.Canceled) || errors.As(err, &permanent) {

@@ -296,7 +296,7 @@ func TestRequestsThatEndConnectionsAreKeptSmaller(t *testing.T) {
 	}
 	until(t, "smaller requests", func() bool {
 		large()
-		return log.says("they are kept smaller", "broker="+g.addr)()
+		return log.says("requests are kept smaller", "broker="+g.addr)()
 	})
 	for range 3 { // by halves
 		large()
@@ -309,7 +309,7 @@ func TestRequestsThatEndConnectionsAreKeptSmaller(t *testing.T) {
 		t.Errorf("%d connections ended although requests are kept smaller", cuts-before)
 	}
 	g.checkSequences(t)
-	if n := asked[*sarama.InitProducerIDRequest](b); n != 1 || log.says("apart from the others")() {
+	if n := asked[*sarama.InitProducerIDRequest](b); n != 1 || log.says("over a connection of its own")() {
 		t.Errorf("%d producer ids, or a partition was set apart", n)
 	}
 }
@@ -537,7 +537,7 @@ func TestHangUpsThatNoRequestIsToBlameFor(t *testing.T) {
 			if strings.HasPrefix(name, "crash") && log.says("one by one")() {
 				t.Error("a broker that was away counts as one that hangs up on requests")
 			}
-			t.Log(fmt.Sprint(log.count("apart from the others"), " partitions were set apart, narrow ", log.count("one by one"), " times"))
+			t.Log(fmt.Sprint(log.count("over a connection of its own"), " partitions were set apart, narrow ", log.count("one by one"), " times"))
 		})
 	}
 }
