@@ -78,7 +78,7 @@ func (c *cost) measure(messages int, run func(int)) {
 	c.allocs += float64(after.Mallocs - before.Mallocs)
 }
 
-// processCPU is the time that this process has spent on a processor.
+// processCPU returns the CPU time that this process has used.
 func processCPU() time.Duration {
 	var u syscall.Rusage
 	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u) // fails for other arguments only
@@ -101,7 +101,7 @@ func benchRows(topic string) []*schema.Event {
 	return rows
 }
 
-// counted is the Acks of the benchmark; it limits what is in flight.
+// counted is the Acks of the benchmark. It limits the events in flight.
 type counted struct {
 	acked atomic.Int64
 	wake  chan struct{} // after an ack
@@ -164,7 +164,7 @@ func newAsyncBench(b *testing.B, brokers []string, topic string, rows []*schema.
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = p.Close() })
-	// The same records: composed beforehand, for composing is what the sink does besides.
+	// The same records, composed beforehand, because composing is extra work that only the sink does.
 	type message struct {
 		key, value []byte
 		headers    []sarama.RecordHeader

@@ -17,7 +17,7 @@ import (
 	"walpost/sink/wire"
 )
 
-// sent is a batch of one row of what TestPartitionModel asks: events count on from the first of them.
+// sent is a batch in a row of TestPartitionModel. Its events have consecutive numbers.
 type sent struct {
 	epoch  int16
 	first  int32
@@ -29,7 +29,7 @@ type sent struct {
 	named  int // from 1; 0: none
 }
 
-// answers are a partition's, one producer's batches after the other; a string is something that is done to the partition.
+// answers are the answers of a partition to one producer's batches, in order. A string is an action on the partition.
 var answers = []struct {
 	what string
 	acts []any
@@ -58,12 +58,12 @@ var answers = []struct {
 	{"the producer is forgotten", []any{sent{count: 2, event: 1}, sent{first: 2, count: 1, event: 3}, "forget", sent{count: 2, event: 1}, "forget", sent{first: 7, count: 1, event: 8}}},
 }
 
-// TestPartitionModel plays the same batches to the model and to a real partition: the answers are the same, and so are the logs.
+// TestPartitionModel sends the same batches to the model and to a real partition. The answers must be the same, and so must the logs.
 func TestPartitionModel(t *testing.T) {
 	playAnswers(t, kafkatest.Brokers(t), false)
 }
 
-// playAnswers plays what can be played at a broker of the test's own, which may forget producers, or the rest.
+// playAnswers runs the rows that need a broker of the test's own, which may forget producers, or the other rows.
 func playAnswers(t *testing.T, brokers []string, own bool) {
 	a := admin(t, brokers)
 	for n, test := range answers {
@@ -106,7 +106,7 @@ func playAnswers(t *testing.T, brokers []string, own bool) {
 	}
 }
 
-// disturb does something to the partition and to its model, and says how much of the model's log cannot be read any more.
+// disturb performs an action on the partition and on its model. It returns how much of the model's log can no longer be read.
 func disturb(t *testing.T, brokers []string, a sarama.ClusterAdmin, topic, act string, model *brokermodel.Partition, gone int) int {
 	must := func(err error) {
 		if err != nil {
@@ -146,7 +146,7 @@ func disturb(t *testing.T, brokers []string, a sarama.ClusterAdmin, topic, act s
 	return gone
 }
 
-// batch returns the batch, and the request of the model with it.
+// batch returns the batch, and the model's request with it.
 func (s sent) batch(t *testing.T, producer int64) ([]byte, brokermodel.Request) {
 	b := &recordbatch.Batch{}
 	var events []uint64
@@ -172,7 +172,7 @@ func (s sent) batch(t *testing.T, producer int64) ([]byte, brokermodel.Request) 
 	return b.Wire(), brokermodel.NewRequest(b.Wire(), events, keys)
 }
 
-// dialPartition returns what sends batches to a topic's partition 0, by the product's own requests.
+// dialPartition returns a function that sends batches to a topic's partition 0, with the product's own requests.
 func dialPartition(t *testing.T, brokers []string, name string) func(batch []byte) wire.Answer {
 	k, err := NewKafka(config(t, brokers))
 	if err != nil {

@@ -16,12 +16,12 @@ import (
 	"walpost/sink/wire"
 )
 
-// Three real brokers: what one alone cannot show of the answers that the lane's model goes by. In the short size the model's own tests
-// and the embedded cluster of kfaketest, whose leaders move too, go by those answers.
+// Three real brokers show answers that one broker alone cannot give, and that the lane's model contains. In the short test run, only the
+// model's own tests and the embedded cluster of kfaketest, whose leaders move too, use these answers.
 func TestThreeBrokersAnswer(t *testing.T) {
 	long.Only(t)
 	t.Parallel()
-	// A frozen broker is to be waited for, not put out of the cluster.
+	// The cluster must wait for a frozen broker, and not remove it.
 	c := kafkatest.Start(t, kafkatest.Options{Nodes: 3, Properties: map[string]string{
 		"producer.id.expiration.check.interval.ms": "100", "broker.session.timeout.ms": "60000", "replica.lag.time.max.ms": "60000"}})
 	t.Run("producers are forgotten", func(t *testing.T) { playAnswers(t, c.Brokers(), true) })
@@ -29,8 +29,8 @@ func TestThreeBrokersAnswer(t *testing.T) {
 	t.Run("answers are lost and leaders move while sequences wrap", func(t *testing.T) { wrapWhileLeadersMove(t, c) })
 }
 
-// leadIsLost appends a batch that one follower cannot have, and moves the lead to the other one before the answer: the answer is
-// NOT_LEADER_OR_FOLLOWER, and the batch is in the log. Sent again as it is, it is not appended a second time.
+// leadIsLost appends a batch while one follower is frozen, and makes the other one the leader before the answer. The answer is
+// NOT_LEADER_OR_FOLLOWER, and the batch is in the log. When the same batch is sent again, it is not appended a second time.
 func leadIsLost(t *testing.T, c *kafkatest.Cluster) {
 	topic := kafkatest.Name(t)
 	kafkatest.Topic(t, c.Brokers(), topic, 1, nil)
@@ -44,7 +44,7 @@ func leadIsLost(t *testing.T, c *kafkatest.Cluster) {
 	if strings.Contains(c.Log(int(frozen)), "Performing controller activation") {
 		next, frozen = frozen, next // without the controller no lead is moved
 	}
-	// Whoever is asked below must not be the frozen one.
+	// The broker that is asked below must not be the frozen one.
 	var awake []string
 	for i, addr := range c.Brokers() {
 		if int32(i+1) != frozen {
@@ -85,9 +85,9 @@ func leadIsLost(t *testing.T, c *kafkatest.Cluster) {
 	consume(t, c.Brokers(), topic, 3)
 }
 
-// elect gives the lead of a topic's partition to the first of its replicas in a new order. It asks the first of the brokers itself, which
-// passes it on: a client's admin asks whom the metadata calls the controller, and in KRaft that is any broker that is not fenced, the
-// frozen one for instance.
+// elect makes the first of the partition's replicas, in a new order, its leader. It asks the first of the brokers itself, and that one
+// forwards the request. A client's admin would ask the controller that the metadata names. In KRaft that can be any broker that is not
+// fenced, even the frozen one.
 func elect(t *testing.T, brokers []string, topic string, order []int32) {
 	t.Helper()
 	cfg := sarama.NewConfig()
@@ -110,7 +110,7 @@ func elect(t *testing.T, brokers []string, topic string, order []int32) {
 	})
 }
 
-// wrapWhileLeadersMove cuts connections while leaders move: each event comes once and in order, and over the end of the sequences.
+// wrapWhileLeadersMove cuts connections while leaders move and sequences wrap around: each event comes once and in order.
 func wrapWhileLeadersMove(t *testing.T, c *kafkatest.Cluster) {
 	topic := kafkatest.Name(t)
 	const partitions = 6
@@ -143,11 +143,11 @@ func wrapWhileLeadersMove(t *testing.T, c *kafkatest.Cluster) {
 	}
 	states := producerState(t, c.Brokers(), topic, 0)
 	if len(states) != 1 || states[0].LastSequence > 1<<30 || !slices.ContainsFunc(states, func(s sarama.ProducerState) bool { return s.ProducerID == p.ids.usual.Producer }) {
-		t.Errorf("partition 0 knows %+v: want one producer, over the end of its sequences", states)
+		t.Errorf("partition 0 knows %+v: want one producer, whose sequences have wrapped around", states)
 	}
 }
 
-// cutAfterAcks cuts all connections again and again, each time after something was acked, so that the slowest machine gets on.
+// cutAfterAcks cuts all connections repeatedly. It waits for an ack before each cut, so that even the slowest machine makes progress.
 func cutAfterAcks(ctx context.Context, p *Producer, acks *ledger) (cuts int) {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()

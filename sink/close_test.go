@@ -13,7 +13,7 @@ import (
 	"walpost/schema"
 )
 
-// ours are the goroutines that this package or sarama has started, with their stacks.
+// ours returns the stacks of the goroutines that this package or sarama has started.
 func ours() []string {
 	buf := make([]byte, 4<<20)
 	buf = buf[:runtime.Stack(buf, true)]
@@ -31,7 +31,7 @@ func ours() []string {
 	return list
 }
 
-// gone waits until no goroutine is left: sarama closes its brokers on the side.
+// gone waits until no goroutine is left: sarama closes its brokers in goroutines of its own.
 func gone(t testing.TB) {
 	t.Helper()
 	deadline := time.After(10 * time.Second)
@@ -46,7 +46,7 @@ func gone(t testing.TB) {
 	}
 }
 
-// closes ends a producer and checks that this is quick, is the end, and leaves nothing behind.
+// closes closes a producer, and checks that Close is quick, that no event is acked after it, and that no goroutine is left.
 func closes(t *testing.T, p *Producer, acks *ledger) {
 	t.Helper()
 	begin := time.Now()
@@ -59,7 +59,7 @@ func closes(t *testing.T, p *Producer, acks *ledger) {
 	before, _ := acks.total()
 	defer func() {
 		if after, _ := acks.total(); after != before {
-			t.Errorf("%d events were acked behind Close", after-before)
+			t.Errorf("%d events were acked after Close", after-before)
 		}
 	}()
 	gone(t)
@@ -81,7 +81,7 @@ func openToClose(t testing.TB, brokers []string, acks Acks) *Producer {
 	return p
 }
 
-// Close leaves at once and leaves nothing behind: at rest, under load, and while topics or leaders are waited for.
+// Close returns at once and leaves no goroutine: at rest, under load, and while the producer waits for topics or leaders.
 func TestClose(t *testing.T) {
 	brokers := kafkatest.Brokers(t)
 	topic := kafkatest.Name(t)
@@ -111,7 +111,7 @@ func TestClose(t *testing.T) {
 		before, _ := acks.total()
 		load(p, topic, 1000) // leads to nothing any more
 		if after, rejected := acks.total(); after != before || rejected > 0 {
-			t.Errorf("%d events were acked behind Close, %d rejected", after-before, rejected)
+			t.Errorf("%d events were acked after Close, %d rejected", after-before, rejected)
 		}
 	})
 	t.Run("topic absent", func(t *testing.T) {
@@ -128,13 +128,13 @@ func TestClose(t *testing.T) {
 	})
 }
 
-// slowAcks takes its time.
+// slowAcks is an Acks whose reports take time.
 type slowAcks struct{ entered, leave chan struct{} }
 
 func (a slowAcks) Acked([]schema.Run, int) { close(a.entered); <-a.leave }
 func (a slowAcks) Rejected(uint64, error)  {}
 
-// Nothing is reported behind Close: it waits for a report that is being made.
+// Nothing is reported after Close: it waits for a report that is under way.
 func TestCloseWaitsForReports(t *testing.T) {
 	b := newScripted(t, "orders", 1)
 	acks := slowAcks{make(chan struct{}), make(chan struct{})}

@@ -12,7 +12,7 @@ import (
 	"walpost/sink/auth"
 )
 
-// A broker that throttles us has sarama wait with the broker's lock held, and nothing ends that. Close does not wait for it.
+// When a broker throttles us, sarama waits with the broker's lock held, and nothing can interrupt that. Close does not wait for it.
 func TestCloseUnderAThrottle(t *testing.T) {
 	const throttle = 4 * time.Second // more than Close may take, and less than its goroutines are waited for below
 	b := newScripted(t, "orders", 1)
@@ -44,7 +44,7 @@ func TestCloseUnderAThrottle(t *testing.T) {
 	}
 }
 
-// An issuer that takes the question and does not answer keeps neither Open nor Close.
+// An issuer that accepts the request and does not answer blocks neither Open nor Close.
 func TestNobodyWaitsForAnIssuer(t *testing.T) {
 	asked, leave := make(chan struct{}, 100), make(chan struct{})
 	issuer := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {

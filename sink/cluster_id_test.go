@@ -8,7 +8,7 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// belongTo makes the broker one of a cluster with this id, and leader of the partitions of topic orders.
+// belongTo makes the broker a member of a cluster with this id, and the leader of the partitions of topic orders.
 func (b *scripted) belongTo(cluster string, partitions int) {
 	res := &sarama.MetadataResponse{Version: 9, ClusterID: &cluster}
 	res.AddBroker(b.Addr(), 1)
@@ -18,7 +18,7 @@ func (b *scripted) belongTo(cluster string, partitions int) {
 	b.answer("MetadataRequest", sarama.NewMockWrapper(res))
 }
 
-// producers are the producer ids of the batches that the broker was sent for topic orders, in order.
+// producers returns the producer ids of the batches that the broker was sent for topic orders, in order.
 func (b *scripted) producers() (ids []int64) {
 	for _, r := range b.History() {
 		req, ok := r.Request.(*sarama.ProduceRequest)
@@ -36,8 +36,9 @@ func (b *scripted) producers() (ids []int64) {
 	return ids
 }
 
-// Another cluster stands behind the same address: a disaster recovery that changes a name in DNS. Its producer ids begin at 0 too, so ours may
-// be somebody else's there, and brokers answer success to a sequence that they have seen. No batch goes there under an id of the old one.
+// The same address leads to another cluster, for example because a disaster recovery changed a name in DNS. That cluster's producer ids
+// begin at 0 too, so our id may belong to another producer there. Brokers answer success to a sequence that they have seen. So no batch may
+// go there under an id of the old cluster.
 func TestClusterIsReplaced(t *testing.T) {
 	b := newScripted(t, "orders", 2)
 	b.belongTo("old", 2)

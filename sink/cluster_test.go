@@ -14,7 +14,7 @@ import (
 	"walpost/sink/wire"
 )
 
-// stream publishes events of many keys, some thousand a second, until it is told to stop.
+// stream publishes events of many keys, some thousand a second, until it is stopped.
 type stream struct {
 	p     *Producer
 	acks  *ledger
@@ -47,7 +47,7 @@ func startStream(t testing.TB, p *Producer, acks *ledger, topic string) *stream 
 	return s
 }
 
-// flows waits until so many more events of each key are acked, and so of each partition.
+// flows waits until this many more events of each key are acked, and so of each partition.
 func (s *stream) flows(t testing.TB, events int) {
 	t.Helper()
 	begin := time.Now()
@@ -71,13 +71,13 @@ func (s *stream) flows(t testing.TB, events int) {
 	t.Logf("%d more events of each key after %v", events, time.Since(begin).Round(time.Millisecond))
 }
 
-// awaitLeaders waits until one broker knows a leader of each partition that is not the dead one.
+// awaitLeaders waits until one broker knows a leader other than the dead one for each partition.
 func awaitLeaders(t testing.TB, broker, topic string, partitions int, dead int32) {
 	t.Helper()
 	awaitPartitions(t, broker, topic, partitions, func(p *sarama.PartitionMetadata) bool { return p.Err == sarama.ErrNoError && p.Leader != dead })
 }
 
-// awaitInSync waits until one broker knows so many replicas of each partition to be in sync.
+// awaitInSync waits until one broker knows this many in-sync replicas for each partition.
 func awaitInSync(t testing.TB, broker, topic string, partitions, replicas int) {
 	t.Helper()
 	awaitPartitions(t, broker, topic, partitions, func(p *sarama.PartitionMetadata) bool { return len(p.Isr) == replicas })
@@ -104,7 +104,7 @@ func awaitPartitions(t testing.TB, broker, topic string, partitions int, are fun
 	_ = b.Close()
 }
 
-// back waits until every key flows again, now that its partition can be written, and says how long that took.
+// back waits until events of every key are acked again, now that the partitions can be written. It returns how long that took.
 func (s *stream) back(t testing.TB) {
 	t.Helper()
 	begin := time.Now()
@@ -116,7 +116,7 @@ func (s *stream) back(t testing.TB) {
 	}
 }
 
-// moveLeaders gives each partition's lead to the next of its replicas.
+// moveLeaders makes the next replica of each partition its leader.
 func moveLeaders(t testing.TB, brokers []string, topic string) {
 	t.Helper()
 	cfg := sarama.NewConfig()
@@ -157,7 +157,7 @@ func moveLeaders(t testing.TB, brokers []string, topic string) {
 	})
 }
 
-// leader is the node that leads a topic's first partition.
+// leader returns the node that leads a topic's first partition.
 func leader(t testing.TB, brokers []string, topic string) int {
 	t.Helper()
 	client, err := sarama.NewClient(brokers, sarama.NewConfig())
@@ -172,9 +172,9 @@ func leader(t testing.TB, brokers []string, topic string) int {
 	return int(b.ID())
 }
 
-// Three brokers, of which leaders move, stop, crash and hang while events flow: nothing is lost, nothing comes twice, and every key is in
-// order. What hangs is left long before its time-out. In the short size kfaketest moves leaders and has a broker hang (TestHungBrokerIsLeft),
-// and TestAllBrokersGone has one that dies.
+// Three brokers: leaders move, stop, crash and hang while events flow. Nothing is lost, nothing comes twice, and the events of every key
+// stay in order. The producer disconnects from a hung broker long before the time-out. In the short test run, kfaketest moves leaders and
+// has a broker that hangs (TestHungBrokerIsLeft), and TestAllBrokersGone has one that dies.
 func TestBrokersComeAndGo(t *testing.T) {
 	long.Only(t)
 	t.Parallel()
@@ -201,7 +201,7 @@ func TestBrokersComeAndGo(t *testing.T) {
 		s.flows(t, 5)
 		must(c.StartNode(ctx, id))
 	}
-	// Too few replicas are in sync: events wait, and the topic is named with what the broker said.
+	// Too few replicas are in sync: the events wait, and the topic is reported with the broker's error.
 	setTopic(t, c.Brokers(), topic, "min.insync.replicas", "3")
 	must(c.Stop(ctx, 3))
 	until(t, "a topic that waits", func() bool {
@@ -240,7 +240,7 @@ func TestBrokersComeAndGo(t *testing.T) {
 	}
 }
 
-// checkStream looks for each event of a stream once, each key in order.
+// checkStream checks that each event of a stream is in the topic once, with each key in order.
 func checkStream(t testing.TB, brokers []string, topic string, events int) {
 	t.Helper()
 	next := map[string]int{}

@@ -7,8 +7,8 @@ import (
 	"walpost/internal/kafkatest"
 )
 
-// Connections are cut again and again while requests are under way, so answers are lost of batches that are in the log: each event comes
-// once and in order all the same.
+// Connections are cut repeatedly while requests are under way. So answers are lost although their batches are in the log. Each event still
+// comes once and in order.
 func TestConnectionsAreCut(t *testing.T) {
 	t.Parallel()
 	brokers := kafkatest.Brokers(t)
@@ -37,7 +37,7 @@ func TestConnectionsAreCut(t *testing.T) {
 	t.Logf("%d events, %v batches sent again", events, retries())
 }
 
-// cutConnections ends all connections of a producer.
+// cutConnections closes all connections of a producer.
 func cutConnections(p *Producer) {
 	for _, addr := range p.addresses() {
 		p.splicer.Avoid(addr, 0)

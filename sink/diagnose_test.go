@@ -29,7 +29,7 @@ func diagnose(t *testing.T, cfg Config, topics ...string) []diagnosis.Finding {
 	return k.Diagnose(ctx, topics...)
 }
 
-// findings expects the checks and levels in want, as "topic failed", in order, and returns the texts, cures included, as one.
+// findings checks that the findings are those in want, in order, as "topic failed". It returns all texts, including cures, as one.
 func findings(t *testing.T, list []diagnosis.Finding, want ...string) (text string) {
 	t.Helper()
 	var got []string
@@ -65,7 +65,7 @@ func TestDiagnoseHealthy(t *testing.T) {
 
 	findings(t, diagnose(t, config(t, brokers)), "bootstrap ok", "producer_id ok", "brokers ok", "topic ok") // no topic to look at
 
-	// The template names the only topic there is; a second server that is away leaves one.
+	// The template always names the same topic. Of two servers, one is down.
 	var err error
 	cfg = config(t, append(slices.Clone(brokers), "127.0.0.1:1"))
 	if cfg.Record.Topic, err = schema.ParseTemplate(topic+".absent", schema.DefaultMapping()); err != nil {
@@ -93,7 +93,7 @@ func TestDiagnoseNobody(t *testing.T) {
 	text := findings(t, diagnose(t, config(t, []string{"127.0.0.1:1"})), "bootstrap failed")
 	contains(t, text, "127.0.0.1:1", "check the address")
 
-	// A peer that says nothing costs no more time than ctx has.
+	// With a peer that sends nothing, Diagnose ends with ctx.
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -118,7 +118,7 @@ func TestDiagnoseNobody(t *testing.T) {
 	}
 }
 
-// A broker with ACLs: what is not granted fails, each with the command that grants it, and nothing shows the password.
+// A broker with ACLs: each missing right fails, with the command that grants it, and nothing shows the password.
 func TestDiagnoseRights(t *testing.T) {
 	t.Parallel()
 	cluster := kafkatest.Start(t, kafkatest.Options{Protocol: "SASL_PLAINTEXT", Properties: map[string]string{
@@ -156,7 +156,7 @@ func TestDiagnoseRights(t *testing.T) {
 	}
 }
 
-// grant lets alice do something with a topic, and waits until the broker knows.
+// grant gives alice a right on a topic, and waits until the broker knows.
 func grant(t *testing.T, cluster *kafkatest.Cluster, topic string, operation sarama.AclOperation) {
 	t.Helper()
 	c := sarama.NewConfig()

@@ -25,8 +25,8 @@ func admin(t testing.TB, brokers []string) sarama.ClusterAdmin {
 	return a
 }
 
-// Partitions are added while events flow: they are used without a restart, and each key's events in its old partition come before those
-// in its new one.
+// Partitions are added while events flow. They are used without a restart, and each key's events in its old partition come before those in
+// its new one.
 func TestPartitionsAreAdded(t *testing.T) {
 	t.Parallel()
 	brokers := kafkatest.Brokers(t)
@@ -131,7 +131,8 @@ func TestRowNamesAnAddedPartition(t *testing.T) {
 	}
 }
 
-// A topic is deleted and made anew with fewer partitions. What waited for the others goes where its key belongs now, in order.
+// A topic is deleted and re-created with fewer partitions. Events that waited for the missing partitions go to the partitions of their
+// keys, in order.
 func TestTopicIsMadeAnewWithFewerPartitions(t *testing.T) {
 	t.Parallel()
 	brokers := kafkatest.Brokers(t)
@@ -164,21 +165,21 @@ func TestTopicIsMadeAnewWithFewerPartitions(t *testing.T) {
 	for n, records := range consume(t, brokers, topic, events-keys) {
 		for _, m := range records {
 			key, id := string(m.Key), string(m.Headers[0].Value)
-			// What waited for partitions that are there again stays in them.
+			// Events that waited for partitions that exist again stay in them.
 			if old := record.Murmur2.Partition(m.Key, 6); int32(n) != record.Murmur2.Partition(m.Key, 2) && int32(n) != old {
 				t.Errorf("key %s in partition %d", key, n)
 			} else if int32(n) == old && int32(n) != record.Murmur2.Partition(m.Key, 2) {
 				continue
 			}
 			if id <= last[key] {
-				t.Errorf("key %s: event %s behind %s", key, id, last[key])
+				t.Errorf("key %s: event %s after %s", key, id, last[key])
 			}
 			last[key] = id
 		}
 	}
 }
 
-// A broker refuses what is stamped an hour ahead of its clock. A row's timestamp that lies in the future becomes now.
+// A broker refuses a record whose timestamp is more than an hour ahead of its clock. A row's timestamp that lies in the future becomes now.
 func TestTimestampAhead(t *testing.T) {
 	brokers := kafkatest.Brokers(t)
 	topic := kafkatest.Name(t)
@@ -200,7 +201,7 @@ func TestTimestampAhead(t *testing.T) {
 	}
 }
 
-// Somebody else has used the lane's sequences, so the broker expects others. The lane takes a new producer id and loses nothing.
+// Another producer has used the lane's sequences, so the broker expects others. The lane takes a new producer id and loses nothing.
 func TestBrokerExpectsOtherSequences(t *testing.T) {
 	brokers := kafkatest.Brokers(t)
 	topic := kafkatest.Name(t)
@@ -233,7 +234,8 @@ func TestBrokerExpectsOtherSequences(t *testing.T) {
 	}
 }
 
-// All brokers are gone for some seconds: events wait and go on in order, none twice, within two seconds. A producer that is opened meanwhile waits for its id, however often a broker that starts refuses one.
+// All brokers are gone for some seconds. Events wait, and continue in order within two seconds, none twice. A producer that is opened
+// meanwhile waits for its id, however often a starting broker refuses to give one.
 func TestAllBrokersGone(t *testing.T) {
 	t.Parallel()
 	c := kafkatest.Start(t, kafkatest.Options{})

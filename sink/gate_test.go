@@ -11,7 +11,7 @@ import (
 	"walpost/sink/internal/sinktest"
 )
 
-// gate is what stands before a scripted broker: it passes requests on, and hangs up on those that a test chooses.
+// gate is a proxy in front of a scripted broker. It forwards requests, and closes the connection on those that a test chooses.
 type gate struct {
 	t    testing.TB
 	addr string
@@ -27,13 +27,13 @@ type gate struct {
 	shared   int        // how many of them were so on a connection that had served before
 }
 
-// produced is a produce request as it came by.
+// produced is a produce request that came through.
 type produced struct {
 	bytes   int
 	batches []producedBatch
 }
 
-// producedBatch is a batch in it.
+// producedBatch is a batch in a produce request.
 type producedBatch struct {
 	topic           string
 	partition       int32
@@ -41,7 +41,7 @@ type producedBatch struct {
 	sequence, count int32
 }
 
-// newGate opens a gate before a broker, which tells clients the gate's address in place of its own.
+// newGate opens a gate in front of a broker. The broker tells clients the gate's address instead of its own.
 func newGate(t testing.TB, b *scripted, topic string, partitions int32) *gate {
 	g := &gate{t: t, own: b.Addr(), conns: map[net.Conn]int{}}
 	g.listen("127.0.0.1:0")
@@ -78,7 +78,7 @@ func (g *gate) listen(addr string) {
 	})
 }
 
-// close ends all connections and takes no more.
+// close closes all connections and accepts no more.
 func (g *gate) close() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -93,7 +93,7 @@ func (g *gate) crash() {
 	}
 }
 
-// leadsTo gives the broker another address.
+// leadsTo changes the address of the broker behind the gate.
 func (g *gate) leadsTo(addr string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -109,17 +109,17 @@ func (g *gate) cut() {
 	}
 }
 
-// hangsUp says which produce requests end their connection from now on; nil: none.
+// hangsUp sets which produce requests end their connection from now on; nil: none.
 func (g *gate) hangsUp(on func(produced) bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.hangUp = on
 }
 
-// above is what hangs up on more than so many bytes.
+// above returns a condition for hangsUp: requests of more than this many bytes.
 func above(bytes int) func(produced) bool { return func(r produced) bool { return r.bytes > bytes } }
 
-// counts returns how many requests were hung up on, and how many of those on connections that had served others.
+// counts returns how many requests ended their connection, and how many of those were on connections that had served other requests.
 func (g *gate) counts() (cuts, shared int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -189,7 +189,7 @@ func (g *gate) serve(conn net.Conn) {
 	}
 }
 
-// readProduced takes a request of the usual version apart.
+// readProduced parses a request of the usual version.
 func readProduced(b []byte) produced {
 	be, r := binary.BigEndian, produced{bytes: len(b)}
 	b = b[14+int(be.Uint16(b[12:]))+2+2+4:]
@@ -206,8 +206,8 @@ func readProduced(b []byte) produced {
 	return r
 }
 
-// checkSequences ends the test unless what passed has each sequence of each producer in each partition, in order. What was passed and not
-// acknowledged comes again as it was.
+// checkSequences ends the test unless the requests that passed have each sequence of each producer in each partition, in order. A batch
+// that passed and was not acknowledged must come again unchanged.
 func (g *gate) checkSequences(t testing.TB) {
 	t.Helper()
 	g.mu.Lock()

@@ -17,7 +17,7 @@ import (
 	"walpost/sink/recordbatch"
 )
 
-// ledger is the Acks of a test: it remembers what was reported of which transaction.
+// ledger is the Acks of a test. It records what was reported for which transaction.
 type ledger struct {
 	mu       sync.Mutex
 	acked    map[uint64]int
@@ -65,7 +65,7 @@ func (l *ledger) total() (acked, rejected int) {
 	return acked, len(l.rejected)
 }
 
-// wait returns once so many events were acked and so many rejected.
+// wait returns once this many events were acked and this many were rejected.
 func (l *ledger) wait(t testing.TB, acked, rejected int) {
 	t.Helper()
 	deadline := time.After(60 * time.Second)
@@ -75,7 +75,7 @@ func (l *ledger) wait(t testing.TB, acked, rejected int) {
 			return
 		}
 		if a > acked || r > rejected {
-			t.Fatalf("%d events acked and %d rejected, only %d and %d were to be: %v", a, r, acked, rejected, l.rejected)
+			t.Fatalf("%d events acked and %d rejected, want only %d and %d: %v", a, r, acked, rejected, l.rejected)
 		}
 		select {
 		case <-l.changed:
@@ -85,7 +85,7 @@ func (l *ledger) wait(t testing.TB, acked, rejected int) {
 	}
 }
 
-// config is a configuration that suits tests.
+// config returns a configuration for tests.
 func config(t testing.TB, brokers []string) Config {
 	topic, err := schema.ParseTemplate("{aggregatetype}", schema.DefaultMapping())
 	if err != nil {
@@ -145,7 +145,7 @@ func publish(t testing.TB, p *Producer, ev *schema.Event, tx uint64) int {
 	return n
 }
 
-// consume reads a topic from its beginning until it has so many records, per partition in order.
+// consume reads a topic from its beginning until it has this many records. It returns them per partition, in order.
 func consume(t testing.TB, brokers []string, topic string, count int) [][]*sarama.ConsumerMessage {
 	t.Helper()
 	cfg := sarama.NewConfig()

@@ -40,7 +40,7 @@ func TestEventsReachKafkaInOrder(t *testing.T) {
 						t.Fatalf("key %s in partition %d, want %d", m.Key, n, want)
 					}
 					if last[string(m.Key)] >= id {
-						t.Fatalf("key %s: %s behind %s", m.Key, id, last[string(m.Key)])
+						t.Fatalf("key %s: %s after %s", m.Key, id, last[string(m.Key)])
 					}
 					last[string(m.Key)] = id
 				}

@@ -16,7 +16,7 @@ import (
 	"walpost/sink/internal/sinktest"
 )
 
-// What a plain listener is not is proven, and ends the start.
+// With a plain-text listener, each wrong protocol is proven wrong, and ends the start.
 func TestPlainListenerMismatches(t *testing.T) {
 	files, err := certs.Write(t.TempDir(), "nobody")
 	if err != nil {
@@ -53,7 +53,7 @@ func TestPlainListenerMismatches(t *testing.T) {
 	}
 }
 
-// Who only hangs up may be a broker that is starting, whatever it was asked: that is waited for.
+// A peer that closes every connection may be a broker that is starting. So Open waits, whatever the protocol.
 func TestListenerThatHangsUpIsWaitedFor(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -93,13 +93,13 @@ func TestListenerThatHangsUpIsWaitedFor(t *testing.T) {
 				t.Fatalf("%s: %v", s.Protocol, err)
 			}
 		}
-		until(t, "a word of what is waited for", func() bool { return k.Status().Opening != nil })
+		until(t, "the status to say what Open waits for", func() bool { return k.Status().Opening != nil })
 		cancel()
 		if err := <-opened; !errors.Is(err, context.Canceled) {
 			t.Errorf("%s: %v", s.Protocol, err)
 		}
 		if err := k.Status().Opening; err != nil {
-			t.Errorf("%s: nobody waits any more, and it says %v", s.Protocol, err)
+			t.Errorf("%s: Open waits no more, but the status says %v", s.Protocol, err)
 		}
 		for len(asked) > 0 {
 			<-asked
@@ -107,7 +107,7 @@ func TestListenerThatHangsUpIsWaitedFor(t *testing.T) {
 	}
 }
 
-// A broker that cannot be talked to does not matter while another one can.
+// A broker with a mismatch does not matter while another broker can be used.
 func TestOneMismatchAmongBrokers(t *testing.T) {
 	l, _ := sinktest.TLSListener(t, nil)
 	go func() {

@@ -15,7 +15,7 @@ import (
 	"walpost/sink/internal/sinktest"
 )
 
-// One real broker with every way to log in, over TLS with certificates on both sides.
+// One real broker with all login mechanisms, over TLS with certificates on both sides.
 func TestLogins(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

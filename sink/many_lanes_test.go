@@ -11,7 +11,7 @@ import (
 	"walpost/sink/lane"
 )
 
-// Many lanes lose their identity at once, as when a topic was deleted. They share few new ones, and few lines of the log.
+// Many lanes lose their producer id at once, as when a topic was deleted. They share few new ids, and few log lines.
 func TestRenewalsShareAnIdentity(t *testing.T) {
 	const lanes = 200
 	b := newScripted(t, "orders", lanes)
@@ -38,7 +38,7 @@ func TestRenewalsShareAnIdentity(t *testing.T) {
 	if n := asked[*sarama.InitProducerIDRequest](b) - before; n > 20 {
 		t.Errorf("%d producer ids were taken for %d lanes", n, used)
 	}
-	// Lanes that come while one is asked for wait, and share the next.
+	// Lanes that need an id while one is requested wait, and share the next one.
 	before = asked[*sarama.InitProducerIDRequest](b)
 	b.SetLatency(50 * time.Millisecond)
 	for _, part := range (*p.topics["orders"].partitions.Load())[:30] {
@@ -58,18 +58,18 @@ func TestRenewalsShareAnIdentity(t *testing.T) {
 		t.Errorf("%d producer ids were taken for 30 lanes that came one by one", n)
 	}
 	if n := log.count("taking a new producer id"); n != 1 {
-		t.Errorf("%d lines say so", n)
+		t.Errorf("%d log lines about it", n)
 	}
 }
 
-// waitPartitions returns a topic's partitions once they are there.
+// waitPartitions returns a topic's partitions once they are known.
 func waitPartitions(t *testing.T, p *Producer, name string) *[]*partition {
 	t.Helper()
 	p.placed(t, name)
 	return p.topics[name].partitions.Load()
 }
 
-// An outage that concerns every partition of many topics is one line for each topic, and few questions.
+// An outage of every partition of many topics causes one log line for each topic, and few requests.
 func TestOutageOfManyLanes(t *testing.T) {
 	const topics, partitions = 20, 50
 	b := newScripted(t, "none", 1)
@@ -123,7 +123,7 @@ func TestOutageOfManyLanes(t *testing.T) {
 // minBetweenLooks is what package metadata promises.
 const minBetweenLooks = 100 * time.Millisecond
 
-// openFlowing opens a producer whose first event, of topic orders, was acknowledged.
+// openFlowing opens a producer and waits until the first event, of topic orders, is acknowledged.
 func openFlowing(t *testing.T) (*scripted, *Producer, *ledger) {
 	t.Helper()
 	b := newScripted(t, "orders", 1)
@@ -135,8 +135,8 @@ func openFlowing(t *testing.T) (*scripted, *Producer, *ledger) {
 	return b, p, acks
 }
 
-// A batch that is refused for want of replicas, or by a quota, is sent again without asking who leads its partition: who would be asked may be
-// frozen.
+// A batch that is refused because of too few replicas, or by a quota, is sent again without a search for the leader: the broker that would
+// be asked may be frozen.
 func TestResendDoesNotWaitForMetadata(t *testing.T) {
 	b, p, acks := openFlowing(t)
 	looks := asked[*sarama.MetadataRequest](b)
@@ -145,13 +145,13 @@ func TestResendDoesNotWaitForMetadata(t *testing.T) {
 	p.Flush(false)
 	until(t, "five resends", func() bool { return len(b.sent()) > 6 })
 	if n := asked[*sarama.MetadataRequest](b) - looks; n != 0 {
-		t.Errorf("%d looks at the metadata", n)
+		t.Errorf("%d metadata requests", n)
 	}
 	b.answer("ProduceRequest", produceAnswer(t))
 	acks.wait(t, 2, 0)
 }
 
-// Where the question who leads a partition gets no answer, what is known is tried again within two seconds.
+// If the search for a partition's leader gets no answer, the known leader is tried again within two seconds.
 func TestResendDoesNotWaitForMetadataForEver(t *testing.T) {
 	b, p, acks := openFlowing(t)
 	delete(b.answers, "MetadataRequest") // it answers no more, as a frozen one
@@ -167,7 +167,7 @@ func TestResendDoesNotWaitForMetadataForEver(t *testing.T) {
 	acks.wait(t, 2, 0)
 }
 
-// Topics that are opened after one was forgotten share a new producer id, and those that are there already need none.
+// Topics that are opened after one was forgotten share a new producer id. Topics that were open before need none.
 func TestNewLanesShareAnIdentity(t *testing.T) {
 	b := newScripted(t, "orders", 1)
 	p := open(t, config(t, []string{b.Addr()}), newLedger())
@@ -189,7 +189,7 @@ func TestNewLanesShareAnIdentity(t *testing.T) {
 	}
 }
 
-// A broker that does not answer is left when the same broker, by its id, has another address by now.
+// The producer disconnects from a broker that does not answer when the same broker, by its id, now has another address.
 func TestBrokerMoves(t *testing.T) {
 	b, silent := newScripted(t, "orders", 1), sinktest.SilentListener(t)
 	answer := b.answers["MetadataRequest"]
@@ -202,11 +202,11 @@ func TestBrokerMoves(t *testing.T) {
 	p := open(t, cfg, acks)
 	publish(t, p, event("orders", "k", 1), 1)
 	p.Flush(false)
-	until(t, "the way to the silent broker", func() bool { p.mu.Lock(); defer p.mu.Unlock(); return len(p.senders) == 1 })
+	until(t, "the sender of the silent broker", func() bool { p.mu.Lock(); defer p.mu.Unlock(); return len(p.senders) == 1 })
 	b.answer("MetadataRequest", answer)
 	began := time.Now()
 	acks.wait(t, 1, 0)
 	if took := time.Since(began); took > 10*time.Second {
-		t.Errorf("the old address was left after %v", took)
+		t.Errorf("the producer disconnected from the old address after %v", took)
 	}
 }

@@ -13,18 +13,17 @@ import (
 	"walpost/sink/internal/sinktest"
 )
 
-// produceVersion is the version of the requests that are sent.
+// produceVersion is the version of the produce requests that are sent.
 const produceVersion = 8
 
-// scripted is a broker whose answers a test chooses. It decodes what it is sent with sarama's own decoder, and ends the test if that
-// cannot be done.
+// scripted is a broker whose answers a test chooses. It decodes requests with sarama's own decoder, and ends the test if that fails.
 type scripted struct {
 	*sarama.MockBroker
 	t       testing.TB
 	answers map[string]sarama.MockResponse
 }
 
-// newScripted is a broker that leads the partitions of one topic and takes everything.
+// newScripted returns a broker that leads the partitions of one topic and accepts everything.
 func newScripted(t testing.TB, topic string, partitions int32) *scripted {
 	b := &scripted{sarama.NewMockBroker(t, 1), t, map[string]sarama.MockResponse{}}
 	t.Cleanup(b.Close)
@@ -67,7 +66,7 @@ func (b *scripted) answer(request string, r sarama.MockResponse) {
 	b.SetHandlerByMap(answers)
 }
 
-// asked counts the requests so far.
+// asked returns the number of requests of a kind so far.
 func asked[R any](b *scripted) (n int) {
 	for _, r := range b.History() {
 		if _, ok := r.Request.(R); ok {
@@ -77,7 +76,7 @@ func asked[R any](b *scripted) (n int) {
 	return n
 }
 
-// until waits for a fact that nothing announces.
+// until polls until a condition holds.
 func until(t testing.TB, what string, fact func() bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
@@ -87,7 +86,7 @@ func until(t testing.TB, what string, fact func() bool) {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Fatalf("still not: %s", what)
+			t.Fatalf("timed out waiting for %s", what)
 		}
 	}
 }
@@ -100,7 +99,7 @@ func (l *logLines) says(parts ...string) func() bool {
 	}
 }
 
-// openLogged opens a producer whose log is read.
+// openLogged opens a producer, and returns its log too.
 func openLogged(t *testing.T, servers []string) (*Producer, *ledger, *logLines) {
 	t.Helper()
 	log, acks := new(logLines), newLedger()
@@ -109,7 +108,8 @@ func openLogged(t *testing.T, servers []string) (*Producer, *ledger, *logLines) 
 	return open(t, cfg, acks), acks, log
 }
 
-// refusedLogin opens a producer whose first event was acknowledged, and whose login is refused from then on. Its password is secret-of-u.
+// refusedLogin opens a producer and waits until its first event is acknowledged. From then on its login is refused. Its password is
+// secret-of-u.
 func refusedLogin(t *testing.T) (*scripted, *Producer, *ledger, *logLines) {
 	t.Helper()
 	b := newScripted(t, "orders", 1)
@@ -127,7 +127,7 @@ func refusedLogin(t *testing.T) (*scripted, *Producer, *ledger, *logLines) {
 	return b, p, acks, log
 }
 
-// A partition that takes no identity is not offered one after the other without a pause; when it takes one, events flow.
+// If a partition refuses every new producer id, there is a pause between the attempts. When it accepts one, events flow.
 func TestRenewPauses(t *testing.T) {
 	t.Parallel()
 	b := newScripted(t, "orders", 1)
@@ -150,7 +150,7 @@ func TestRenewPauses(t *testing.T) {
 	acks.wait(t, 1, 0)
 }
 
-// Passwords are rotated while relays run: a login that is refused later than at the start is waited out, visibly.
+// Passwords are rotated while relays run. So a login that is refused after the start is tried again, and the log says so.
 func TestRenewOutlastsARefusedLogin(t *testing.T) {
 	b, p, acks, log := refusedLogin(t)
 	b.answer("ProduceRequest", produceAnswer(t).SetError("orders", 0, sarama.ErrUnknownProducerID))
@@ -165,7 +165,7 @@ func TestRenewOutlastsARefusedLogin(t *testing.T) {
 	}
 }
 
-// What an operator can cure is said at once, with the cure, and waited for.
+// An error that an operator can cure is logged at once, with the cure, and the events wait.
 func TestAlarm(t *testing.T) {
 	t.Parallel()
 	for code, cure := range map[sarama.KError]string{
@@ -193,7 +193,7 @@ func TestAlarm(t *testing.T) {
 	}
 }
 
-// An answer that leaves a partition out is no answer for it.
+// If an answer leaves a partition out, the partition has no answer.
 func TestAnswerWithoutThePartition(t *testing.T) {
 	b := newScripted(t, "orders", 1)
 	b.answer("ProduceRequest", sarama.NewMockWrapper(&sarama.ProduceResponse{Version: produceVersion}))
@@ -209,7 +209,7 @@ func TestAnswerWithoutThePartition(t *testing.T) {
 	acks.wait(t, 1, 0)
 }
 
-// A peer that accepts connections and never answers does not keep Open from ending with its context.
+// A peer that accepts connections and never answers does not prevent Open from ending with its context.
 func TestOpenEndsWithItsContext(t *testing.T) {
 	l := sinktest.SilentListener(t)
 	k, err := NewKafka(config(t, []string{l}))
@@ -224,7 +224,7 @@ func TestOpenEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// Where a limit cannot be read, batches become smaller by halves, and several lanes that say the same say it once.
+// If the topic's limit cannot be read, it is halved. Several lanes that report the same size halve it once.
 func TestShrink(t *testing.T) {
 	p, _ := offline(t, config(t, nil), newLedger())
 	topic := &topic{name: "t"}
@@ -240,7 +240,7 @@ func TestShrink(t *testing.T) {
 	}
 }
 
-// A request names a topic once, whatever the order in which its lanes came: a broker may read topics into a map.
+// A request contains each topic once, whatever the order in which its lanes came: a broker may read topics into a map.
 func TestRequestNamesATopicOnce(t *testing.T) {
 	b := newScripted(t, "t0", 4)
 	meta := b.answers["MetadataRequest"].(*sarama.MockMetadataResponse)

@@ -17,7 +17,7 @@ import (
 	"walpost/sink/wire"
 )
 
-// stubAsker answers as a cluster would whose topics are there and have no leaders.
+// stubAsker answers like a cluster whose topics exist and have no leaders.
 type stubAsker struct {
 	mu         sync.Mutex
 	partitions map[string]int
@@ -65,7 +65,7 @@ func (a *stubAsker) freeze() {
 	a.mu.Unlock()
 }
 
-// offline is a producer whose events get as far as their lanes.
+// offline returns a producer whose events get into their lanes and no further.
 func offline(t testing.TB, cfg Config, acks Acks) (*Producer, *stubAsker) {
 	m, err := newMetrics(cfg.Registerer)
 	if err != nil {
@@ -82,7 +82,7 @@ func offline(t testing.TB, cfg Config, acks Acks) (*Producer, *stubAsker) {
 	return p, a
 }
 
-// placed waits until events of the topic have come to their lanes. Publishing goroutine.
+// placed waits until the events of the topic are in their lanes. Only the publishing goroutine calls it.
 func (p *Producer) placed(t testing.TB, topic string) {
 	t.Helper()
 	to := p.topics[topic]
@@ -107,7 +107,7 @@ func idsOf(batches []*lane.Batch) (ids []string) {
 	return ids
 }
 
-// logLines is a logger that keeps its lines.
+// logLines keeps the lines of a log.
 type logLines struct {
 	mu    sync.Mutex
 	lines []string
@@ -135,7 +135,7 @@ func (l *logLines) count(part string) (n int) {
 
 func (l *logLines) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
 
-// sample reads a metric of the test's configuration: the sum and the number of its series whose labels hold these values.
+// sample reads a metric of the test's configuration. It returns the sum of the series whose labels have these values, and their number.
 func sample(t testing.TB, cfg Config, name string, values ...string) (sum float64, series int) {
 	t.Helper()
 	families, err := cfg.Registerer.(*prometheus.Registry).Gather()

@@ -10,7 +10,7 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// While brokers give no id, Open waits and says what helps.
+// While brokers give no id, Open waits and logs the cure.
 func TestOpenWaitsForAnID(t *testing.T) {
 	t.Parallel()
 	for code, says := range map[sarama.KError]string{
@@ -49,7 +49,7 @@ func TestOpenWaitsForAnID(t *testing.T) {
 	}
 }
 
-// Nobody listens: Open waits until its context ends, and says where.
+// Nobody listens: Open waits until its context ends, and logs the address.
 func TestOpenWaitsForABroker(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -79,7 +79,7 @@ func TestOpenWaitsForABroker(t *testing.T) {
 	}
 }
 
-// The cluster is named once, and not again for each producer.
+// The cluster is logged once, and not again for each producer.
 func TestClusterIsTold(t *testing.T) {
 	b := newScripted(t, "orders", 1)
 	var log logLines
@@ -104,7 +104,7 @@ func TestClusterIsTold(t *testing.T) {
 		}
 		p.Close()
 		if told() != 1 {
-			t.Errorf("told %d times", told())
+			t.Errorf("logged %d times", told())
 		}
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"walpost/sink/recordbatch"
 )
 
-// Brokers of several makes are sent the newest version that both know; 9 and later only where 8 has been dropped.
+// Each broker is sent the newest version that both sides know. Version 9 is sent only to brokers that have dropped 8.
 func TestBrokersOfOtherMakes(t *testing.T) {
 	for _, test := range []struct {
 		what                 string
@@ -32,7 +32,7 @@ func TestBrokersOfOtherMakes(t *testing.T) {
 			}
 			p.Flush(false)
 			acks.wait(t, 20, 0)
-			// A record is singled out without being named, too.
+			// A bad record is also found if the broker does not name it.
 			b.answer("ProduceRequest", sarama.NewMockSequence(
 				sarama.NewMockProduceResponse(t).SetVersion(test.want).SetError("orders", 0, sarama.ErrMessageSizeTooLarge).SetError("orders", 1, sarama.ErrMessageSizeTooLarge),
 				sarama.NewMockProduceResponse(t).SetVersion(test.want)))
@@ -57,7 +57,7 @@ func TestBrokersOfOtherMakes(t *testing.T) {
 	}
 }
 
-// A broker that takes none of our requests ends Open, before anything else is made of it, and the doctor says the same.
+// A broker that accepts none of our versions ends Open before it takes a producer id. The doctor reports the same.
 func TestBrokerTakesNoRequestOfOurs(t *testing.T) {
 	for _, test := range []struct {
 		what           string
@@ -102,7 +102,7 @@ func TestBrokerTakesNoRequestOfOurs(t *testing.T) {
 	}
 }
 
-// A broker that takes no request of ours any more, because it is another one now, is named with the cure. Nothing goes to it that is not ours.
+// A broker that was replaced, and no longer accepts any of our versions, is logged with the cure. It gets no produce request.
 func TestBrokerBecomesAnother(t *testing.T) {
 	b := newScripted(t, "orders", 1)
 	p, acks, log := openLogged(t, []string{b.Addr()})
@@ -122,7 +122,7 @@ func TestBrokerBecomesAnother(t *testing.T) {
 	acks.wait(t, 2, 0)
 }
 
-// sarama takes Azure's host names for brokers of version 1.0, and so would ask them for nothing that came later.
+// sarama treats hosts with Azure's names as brokers of version 1.0, and so would send them no request that came later.
 func TestAzuresHostNames(t *testing.T) {
 	b := newScripted(t, "orders", 1)
 	cfg := config(t, []string{"namespace.servicebus.windows.net:9093", b.Addr()})

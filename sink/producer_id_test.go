@@ -7,7 +7,8 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// After a topic was forgotten, new topics wait for a producer id. While no broker gives one, each of them is known to wait, with the reason.
+// After a topic was forgotten, new topics wait for a producer id. While no broker gives one, status and log show for each of them that it
+// waits, and why.
 func TestNewTopicsWaitForAProducerID(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

@@ -18,7 +18,7 @@ import (
 	"walpost/sink/recordbatch"
 )
 
-// What a consumer gets of an event: key, value, headers and time, as the contract has them.
+// A consumer gets an event's key, value, headers and time as documented.
 func TestRecordsAsConsumersSeeThem(t *testing.T) {
 	brokers := kafkatest.Brokers(t)
 	topic := kafkatest.Name(t)
@@ -72,7 +72,7 @@ func TestRecordsAsConsumersSeeThem(t *testing.T) {
 	}
 }
 
-// producerState is what a partition's leader knows of producers.
+// producerState returns what a partition's leader knows about producers.
 func producerState(t testing.TB, brokers []string, topic string, partition int32) []sarama.ProducerState {
 	t.Helper()
 	cfg := sarama.NewConfig()
@@ -93,7 +93,8 @@ func producerState(t testing.TB, brokers []string, topic string, partition int32
 	return res.Topics[0].Partitions[0].ActiveProducers
 }
 
-// All topics and partitions share requests, and one producer id that counts in each of them; another producer has another id.
+// All topics and partitions share requests and one producer id, with sequences of its own in each partition. Another producer has another
+// id.
 func TestSeveralTopicsAndOneProducerID(t *testing.T) {
 	brokers := kafkatest.Brokers(t)
 	var names []string
@@ -152,7 +153,7 @@ func TestSeveralTopicsAndOneProducerID(t *testing.T) {
 		for _, records := range consume(t, brokers, topic, total) {
 			for _, m := range records {
 				if id := string(m.Headers[0].Value); id <= last[string(m.Key)] {
-					t.Fatalf("%s: key %s: %s behind %s", topic, m.Key, id, last[string(m.Key)])
+					t.Fatalf("%s: key %s: %s after %s", topic, m.Key, id, last[string(m.Key)])
 				} else {
 					last[string(m.Key)] = id
 				}
@@ -161,7 +162,7 @@ func TestSeveralTopicsAndOneProducerID(t *testing.T) {
 	}
 }
 
-// A lane goes on with the identity that it is opened with, and over the end of its sequences.
+// A lane continues with the identity that it is opened with, and its sequences wrap around.
 func TestSequencesWrapOnARealBroker(t *testing.T) {
 	brokers := kafkatest.Brokers(t)
 	topic := kafkatest.Name(t)
@@ -187,7 +188,7 @@ func TestSequencesWrapOnARealBroker(t *testing.T) {
 	}
 }
 
-// With a linger the lanes of a broker share a request, although they come one after the other.
+// With a linger, the lanes of a broker share a request, although they come one after the other.
 func TestLingerSharesRequests(t *testing.T) {
 	brokers := kafkatest.Brokers(t)
 	topic := kafkatest.Name(t)
@@ -220,8 +221,8 @@ func TestLingerSharesRequests(t *testing.T) {
 	}
 }
 
-// While the relay says that more is flowing, what is not a full batch waits for it; a full batch does not, nor does what comes with the
-// last words.
+// While the relay reports that more events are coming, a batch that is not full waits for them. A full batch does not wait, and neither do
+// the last events.
 func TestFlowWaitsForMore(t *testing.T) {
 	brokers := kafkatest.Brokers(t)
 	topic := kafkatest.Name(t)
@@ -258,7 +259,7 @@ func TestFlowWaitsForMore(t *testing.T) {
 	acks.wait(t, next, 0)
 }
 
-// requestsOf is how many produce requests were answered.
+// requestsOf returns how many produce requests were answered.
 func requestsOf(t *testing.T, cfg Config) (n uint64) {
 	t.Helper()
 	families, err := cfg.Registerer.(*prometheus.Registry).Gather()

@@ -15,7 +15,7 @@ import (
 	"walpost/sink/record"
 )
 
-// Where events go: the template's topic, or the row's own.
+// Events go to the template's topic, or to the row's own.
 func TestTopicOfAnEvent(t *testing.T) {
 	cfg := config(t, nil)
 	var err error
@@ -88,7 +88,7 @@ func TestEventsThatGoNowhere(t *testing.T) {
 	if _, n := sample(t, cfg, "walpost_events_failed_total"); n > 15 {
 		t.Errorf("%d series", n)
 	}
-	// Nothing of a bad event is kept.
+	// The sink keeps nothing of a bad event.
 	publish(t, p, event("orders", "k", 8), 3)
 	p.Flush(false)
 	if got := idsOf(slices.Concat(p.takeQueued("orders")...)); fmt.Sprint(got) != "[00000000 00000008]" {
@@ -96,7 +96,7 @@ func TestEventsThatGoNowhere(t *testing.T) {
 	}
 }
 
-// Events that come before the partitions are known go where those go that come after, in order.
+// Events that come before the partitions are known go to the same partitions as those that come after, in order.
 func TestEventsWaitForTheirTopic(t *testing.T) {
 	acks := newLedger()
 	cfg := config(t, nil)
@@ -133,7 +133,7 @@ func TestEventsWaitForTheirTopic(t *testing.T) {
 			p.Flush(false)
 		}
 	}
-	// The topic comes while a pass is being published: its rest waits too, or it would overtake.
+	// The partitions become known while a pass is being published. The rest of the pass waits too, or it would overtake earlier events.
 	c.create("orders", 5)
 	p.placed(t, "orders")
 	for ; i < 110; i++ {
@@ -172,7 +172,7 @@ func TestEventsWaitForTheirTopic(t *testing.T) {
 	}
 }
 
-// Reserved names are warned of once, and counted each time.
+// A reserved name is logged once, and counted each time.
 func TestReservedHeadersAreWarnedOfOnce(t *testing.T) {
 	var log logLines
 	cfg := config(t, nil)
@@ -204,7 +204,7 @@ func TestPublishAllocatesLittle(t *testing.T) {
 	publish(t, p, event("orders", "k", 0), 1)
 	p.Flush(false)
 	p.placed(t, "orders")
-	c.freeze() // what looks for leaders beside it allocates, too
+	c.freeze() // the search for leaders in the background allocates, too
 	events := make([]*schema.Event, 10_000)
 	for i := range events {
 		events[i] = event("orders", fmt.Sprint(i%100), i)

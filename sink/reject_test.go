@@ -18,7 +18,7 @@ import (
 	"walpost/sink/recordbatch"
 )
 
-// logged are the ids in a topic's log, by partition in order; there have to be so many.
+// logged returns the ids in a topic's log, in order, by partition. The log must have this many.
 func logged(t testing.TB, brokers []string, topic string, count int) [][]string {
 	t.Helper()
 	var ids [][]string
@@ -32,7 +32,7 @@ func logged(t testing.TB, brokers []string, topic string, count int) [][]string 
 	return ids
 }
 
-// rejection is the only one in a ledger.
+// rejection returns the only rejection in a ledger.
 func (l *ledger) rejection(t testing.TB, tx uint64) *record.BadEvent {
 	t.Helper()
 	l.mu.Lock()
@@ -44,7 +44,7 @@ func (l *ledger) rejection(t testing.TB, tx uint64) *record.BadEvent {
 	return bad
 }
 
-// onePartition makes events of one lane; bad is the number of the one that spoil changes.
+// onePartition makes events of one lane. spoil changes the event with number bad.
 func onePartition(topic string, count, bad int, spoil func(*schema.Event)) []*schema.Event {
 	var events []*schema.Event
 	for i := range count {
@@ -58,8 +58,8 @@ func onePartition(topic string, count, bad int, spoil func(*schema.Event)) []*sc
 	return events
 }
 
-// An event that a broker refuses is rejected, alone and with everything that one needs to know; those before it are in the log, and
-// nothing behind it leaves the lane. Other lanes flow.
+// An event that a broker refuses is rejected alone, with everything that one needs to know. The events before it are in the log, and no
+// event behind it is sent. Other lanes flow.
 func TestRefusedEvents(t *testing.T) {
 	t.Parallel()
 	brokers := kafkatest.Brokers(t)
@@ -108,7 +108,7 @@ func TestRefusedEvents(t *testing.T) {
 			if n, _ := sample(t, cfg, "walpost_events_failed_total", topic, test.reason); n != 1 {
 				t.Errorf("%v counted as failed", n)
 			}
-			// What comes later for the lane waits, what comes for another flows.
+			// Later events of the lane wait, and those of another lane flow.
 			for i := range 10 {
 				publish(t, p, onePartition(topic, 1, -1, nil)[0], 6000)
 				ev := event(topic, "other", 2000+i)
@@ -128,8 +128,8 @@ func TestRefusedEvents(t *testing.T) {
 	}
 }
 
-// A topic's limit is lowered while a producer runs: batches that are refused are divided, and later ones made smaller. Nothing is lost,
-// nothing comes twice, no event is blamed. When it is raised again, batches grow again.
+// A topic's limit is lowered while a producer runs. Batches that are refused are divided, and later batches are smaller. Nothing is lost,
+// nothing comes twice, and no event is blamed. When the limit is raised again, batches grow again.
 func TestLimitIsLowered(t *testing.T) {
 	t.Parallel()
 	brokers := kafkatest.Brokers(t)
@@ -167,7 +167,7 @@ func TestLimitIsLowered(t *testing.T) {
 	until(t, "a larger limit", func() bool { return p.topics[topic].limit.Load() == cfg.batchLimit() })
 }
 
-// setTopic changes a topic's setting and waits until every broker goes by it.
+// setTopic changes a topic's setting and waits until every broker applies it.
 func setTopic(t *testing.T, brokers []string, topic, name, value string) {
 	t.Helper()
 	admin, err := sarama.NewClusterAdmin(brokers, sarama.NewConfig())
@@ -186,7 +186,7 @@ func setTopic(t *testing.T, brokers []string, topic, name, value string) {
 	})
 }
 
-// An event that is larger than max.request.size travels alone, and a topic that takes it gets it.
+// An event that is larger than max.request.size is sent alone, and arrives if the topic accepts it.
 func TestLargeEventTravelsAlone(t *testing.T) {
 	brokers := kafkatest.Brokers(t)
 	topic := kafkatest.Name(t)

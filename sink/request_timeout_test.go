@@ -7,7 +7,7 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// Brokers are told how long a leader may wait for its followers, and it is what the configuration says.
+// A produce request contains how long a leader may wait for its followers, as configured.
 func TestRequestTimeoutIsTold(t *testing.T) {
 	for configured, want := range map[time.Duration]int32{0: 30_000, 1500 * time.Millisecond: 1500} {
 		b, acks := newScripted(t, "orders", 1), newLedger()

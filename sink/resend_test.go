@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// Lanes that failed at all times come back together, a few times a second: one by one they would take a request each, or a connection.
+// Lanes that failed at different times come back together, a few times a second. One by one, each would need a request or a connection of
+// its own.
 func TestLongPausesEndTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &resends{began: time.Now(), wake: make(chan struct{}, 1)}

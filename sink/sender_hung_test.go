@@ -10,7 +10,7 @@ import (
 	"walpost/sink/wire"
 )
 
-// A sender that is closed while it connects to a frozen broker is still watched: its lanes are not held until the time-out of that.
+// A sender that is closed while it connects to a frozen broker is still watched, so that its lanes need not wait for that time-out.
 func TestClosedSenderLeavesABrokerThatHangs(t *testing.T) {
 	t.Parallel()
 	b, silent := newScripted(t, "orders", 1), sinktest.SilentListener(t)

@@ -9,7 +9,7 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// The gap counts from the last request, and has passed after a silence.
+// The gap counts from the last request. After a silence it has passed.
 func TestGap(t *testing.T) {
 	now := time.Now()
 	for _, test := range []struct{ since, want time.Duration }{{0, leastGap}, {time.Millisecond, leastGap - time.Millisecond}, {leastGap, 0}, {time.Hour, 0}} {
@@ -23,7 +23,7 @@ func TestGap(t *testing.T) {
 	}
 }
 
-// What waits leaves with the first event that comes after the gap, and a little later by itself.
+// A waiting request leaves with the first event that comes after the gap, or a little later by itself.
 func TestEventTakesAlongWhatWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, alone := range []bool{false, true} {
@@ -56,17 +56,17 @@ func TestEventTakesAlongWhatWaits(t *testing.T) {
 				comes()
 			}
 			if alone == woken() {
-				t.Errorf("the gap has passed, and no event has come since: %v, what waits leaves: %v", alone, !alone)
+				t.Errorf("the gap has passed, and no event has come since: %v, the waiting request leaves: %v", alone, !alone)
 			}
 			if time.Sleep(gapSlack); alone && !woken() {
-				t.Error("what no event takes along does not leave")
+				t.Error("without another event, the waiting request does not leave")
 			}
 		}
 	})
 }
 
-// Single events that follow each other fast share requests, although no linger is set and their lanes are idle: each request costs a broker as
-// much as one with many events.
+// Single events that follow each other quickly share requests, although there is no linger and their lanes are idle: each request costs a
+// broker as much as one with many events.
 func TestSmallRequestsAreSpaced(t *testing.T) {
 	const lanes, events = 16, 200
 	b := newScripted(t, "orders", lanes)

@@ -12,7 +12,8 @@ type traceFile struct{ bytes.Buffer }
 
 func (*traceFile) Close() error { return nil }
 
-// Each event is in one request, whose moments follow each other. It tells what its lane waited for: nothing, a linger, or the request before.
+// Each event is in one request, and the times of the request are in order. The trace shows what its lane waited for: nothing, a linger, or
+// the request before.
 func TestRequestsAreTraced(t *testing.T) {
 	b := newScripted(t, "orders", 1)
 	f := &traceFile{}

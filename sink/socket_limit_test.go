@@ -13,9 +13,9 @@ import (
 	"walpost/sink/recordbatch"
 )
 
-// A real broker ends the connection without a word on a request above socket.request.max.bytes. Batches that are too large are divided, one
-// event that is too large alone is named and waits, and what is in other partitions flows as before. Once the limit is raised all events
-// are in the log, once and in order.
+// A real broker closes the connection without an answer on a request above socket.request.max.bytes. Batches that are too large are
+// divided. A single event that is too large is named and waits, and events in other partitions flow as before. Once the limit is raised,
+// all events are in the log, once and in order.
 func TestSocketRequestMaxBytes(t *testing.T) {
 	const limit, partitions = 100_000, 4
 	c := kafkatest.Start(t, kafkatest.Options{Properties: map[string]string{"socket.request.max.bytes": fmt.Sprint(limit)}})
@@ -44,7 +44,7 @@ func TestSocketRequestMaxBytes(t *testing.T) {
 	one(0, 500)
 	neighbours(100) // warm
 	before := neighbours(400)
-	// A batch of many events: divided, and all of them arrive.
+	// A batch of many events is divided, and all of them arrive.
 	for range 200 {
 		one(0, 1000)
 	}
@@ -55,7 +55,7 @@ func TestSocketRequestMaxBytes(t *testing.T) {
 			t.Errorf("partition %d is out of order or has duplicates", n)
 		}
 	}
-	// One event that alone is too large, and what waits behind it.
+	// A single event that is too large, and the events that wait behind it.
 	large := events
 	one(0, limit+50_000)
 	p.Flush(false)

@@ -13,7 +13,7 @@ import (
 	"walpost/sink/record"
 )
 
-// topics are the names that a broker knows.
+// topics returns the names of the topics that a broker knows.
 func topics(t testing.TB, brokers []string) []string {
 	t.Helper()
 	client, err := sarama.NewClient(brokers, sarama.NewConfig())
@@ -28,8 +28,8 @@ func topics(t testing.TB, brokers []string) []string {
 	return names
 }
 
-// Events of a topic that is not there wait, visibly and with the cure, while others flow; when an operator has created it they go on, in
-// order. Nobody creates it by accident.
+// Events of a topic that does not exist wait, and status and log show the cure, while other events flow. When an operator has created the
+// topic, they continue in order. Nothing creates it by accident.
 func TestAbsentTopic(t *testing.T) {
 	t.Parallel()
 	brokers := kafkatest.Brokers(t)
@@ -59,7 +59,7 @@ func TestAbsentTopic(t *testing.T) {
 		return blocked > 0
 	})
 	if n, _ := sample(t, cfg, "walpost_retries_total"); n == 0 {
-		t.Error("looks for an absent topic do not count as retries")
+		t.Error("refreshes of an absent topic do not count as retries")
 	}
 	if w := p.metrics.waits(); !slices.ContainsFunc(w, func(w Wait) bool {
 		return w.Topic == absent && w.Code == reason.TopicMissing && w.Err != nil && strings.Contains(w.Cure, "kafka-topics.sh --create --topic "+absent)
@@ -80,7 +80,7 @@ func TestAbsentTopic(t *testing.T) {
 			for _, m := range records {
 				key, id := string(m.Key), string(m.Headers[0].Value)
 				if id <= last[key] || record.Murmur2.Partition(m.Key, 3) != int32(n) {
-					t.Fatalf("topic %s, partition %d: key %s, %s behind %s", name, n, key, id, last[key])
+					t.Fatalf("topic %s, partition %d: key %s, %s after %s", name, n, key, id, last[key])
 				}
 				last[key] = id
 			}
@@ -92,7 +92,8 @@ func TestAbsentTopic(t *testing.T) {
 	})
 }
 
-// A topic that is deleted under a running producer and created anew goes on behind what was acked; what was not acked is in the new one.
+// A topic is deleted and re-created while a producer runs. The producer continues after the events that were acked; those that were not
+// acked are in the new topic.
 func TestTopicIsMadeAnew(t *testing.T) {
 	t.Parallel()
 	brokers := kafkatest.Brokers(t)

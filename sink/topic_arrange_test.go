@@ -15,7 +15,7 @@ import (
 	"walpost/sink/record"
 )
 
-// keyOf returns a key whose partition is before of so many, and then of another number.
+// keyOf returns a key whose partition is before with one number of partitions, and after with another one.
 func keyOf(t testing.TB, before, of, then, ofThen int32) string {
 	for i := range 10_000 {
 		key := []byte(fmt.Sprint("k-", i))
@@ -27,7 +27,7 @@ func keyOf(t testing.TB, before, of, then, ofThen int32) string {
 	return ""
 }
 
-// sent are the partitions that the broker was sent batches for, in order. sarama does not give a request's content away.
+// sent returns the partitions that the broker was sent batches for, in order. sarama does not export a request's content.
 func (b *scripted) sent() (partitions []int32) {
 	for _, r := range b.History() {
 		req, ok := r.Request.(*sarama.ProduceRequest)
@@ -43,7 +43,7 @@ func (b *scripted) sent() (partitions []int32) {
 	return partitions
 }
 
-// nextSequence is the one behind those of the last batch that the broker was sent for a partition of topic orders.
+// nextSequence returns the sequence after the last batch that the broker was sent for a partition of topic orders.
 func (b *scripted) nextSequence(partition int32) (next int64) {
 	for _, r := range b.History() {
 		req, ok := r.Request.(*sarama.ProduceRequest)
@@ -59,7 +59,7 @@ func (b *scripted) nextSequence(partition int32) (next int64) {
 	return next
 }
 
-// partitions makes topic orders one of so many.
+// partitions sets the number of partitions of topic orders.
 func (b *scripted) partitions(n int32) {
 	meta := sarama.NewMockMetadataResponse(b.t).SetBroker(b.Addr(), 1).SetController(1)
 	for i := range n {
@@ -68,8 +68,8 @@ func (b *scripted) partitions(n int32) {
 	b.answer("MetadataRequest", meta)
 }
 
-// Partitions are added while one of the old ones does not get on. Nothing is placed by the new number before everything that was placed
-// by the old one is acked, or a key's later event could be read before its earlier one.
+// Partitions are added while one of the old ones makes no progress. No event is placed by the new number before all events that were placed
+// by the old one are acked. Otherwise a consumer could read a key's later event before its earlier one.
 func TestNothingOvertakesWhilePartitionsAreAdded(t *testing.T) {
 	t.Parallel()
 	b := newScripted(t, "orders", 1)
@@ -103,8 +103,8 @@ func TestNothingOvertakesWhilePartitionsAreAdded(t *testing.T) {
 	}
 }
 
-// A topic that is made anew with fewer partitions gets what waited for the others, by key and in order. A row that names a partition which
-// is no more is a bad event.
+// When a topic is re-created with fewer partitions, events that waited for the missing ones go to the partitions of their keys, in order. A
+// row that names a partition that no longer exists is a bad event.
 func TestPartitionsThatAreNoMore(t *testing.T) {
 	b := newScripted(t, "orders", 3)
 	acks := newLedger()
@@ -141,7 +141,7 @@ func TestPartitionsThatAreNoMore(t *testing.T) {
 	if acks.bytes < held || acks.bytes > held+held/5 { // the first event's are there too
 		t.Errorf("%d bytes acked of %d", acks.bytes, held)
 	}
-	// The partition comes back, and its sequences go on where they were.
+	// The partition comes back, and its sequences continue.
 	b.answer("ProduceRequest", produceAnswer(t))
 	b.partitions(3)
 	named = event("orders", key, 21)
@@ -154,7 +154,7 @@ func TestPartitionsThatAreNoMore(t *testing.T) {
 	}
 }
 
-// One broker that lags behind the others is not believed.
+// A broker that lags behind the others, and reports fewer partitions, is not believed.
 func TestFewerPartitionsForAMoment(t *testing.T) {
 	b := newScripted(t, "orders", 3)
 	p, acks, log := openLogged(t, []string{b.Addr()})
@@ -172,11 +172,11 @@ func TestFewerPartitionsForAMoment(t *testing.T) {
 	b.partitions(3)
 	acks.wait(t, 11, 0)
 	if log.says("the number of partitions has changed")() {
-		t.Error("a moment was believed")
+		t.Error("fewer partitions were believed after a moment")
 	}
 }
 
-// A row that names a partition of which nobody has heard makes the sink ask before it is called bad.
+// When a row names an unknown partition, the sink first asks for the partitions again, and only then calls the event bad.
 func TestRowNamesANewPartition(t *testing.T) {
 	b := newScripted(t, "orders", 1)
 	acks := newLedger()
@@ -209,7 +209,7 @@ func TestRowNamesANewPartition(t *testing.T) {
 	}
 }
 
-// While partitions come and go, each event is reported once and each key in order.
+// While partitions come and go, each event is reported once, and the events of each key are in order.
 func TestPartitionsComeAndGo(t *testing.T) {
 	t.Parallel()
 	b := newScripted(t, "orders", 3)
@@ -229,8 +229,8 @@ func TestPartitionsComeAndGo(t *testing.T) {
 				return
 			case <-time.After(20 * time.Millisecond):
 			}
-			// Some changes come while the one before is being followed. But where they never stop, lanes that wait longer and longer for
-			// partitions that are there for a moment are never all settled at once.
+			// Some changes come while the previous one is still being applied. But they must stop at some time: lanes that wait longer and
+			// longer for partitions that exist only for a moment would never all be settled at the same time.
 			if i%4 != 0 || topic.partitions.Load() != nil {
 				b.partitions([]int32{5, 2, 7, 1, 3}[i%5])
 			} else {
@@ -255,13 +255,13 @@ func TestPartitionsComeAndGo(t *testing.T) {
 	last := map[uint64]uint64{}
 	for _, tx := range acks.order {
 		if before, seen := last[tx%keys]; seen && tx <= before {
-			t.Fatalf("event %d was acked behind event %d of its key", tx, before)
+			t.Fatalf("event %d was acked after event %d of its key", tx, before)
 		}
 		last[tx%keys] = tx
 	}
 }
 
-// waitBehind returns once so many events were acked.
+// waitBehind returns once this many events were acked.
 func (l *ledger) waitBehind(t testing.TB, acked int) {
 	until(t, fmt.Sprint(acked, " acks"), func() bool {
 		a, _ := l.total()

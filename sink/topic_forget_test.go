@@ -13,7 +13,7 @@ import (
 	"walpost/sink/record"
 )
 
-// metadataOf makes the broker the leader of topics of one partition each.
+// metadataOf makes the broker the leader of topics with one partition each.
 func (b *scripted) metadataOf(topics ...string) {
 	meta := sarama.NewMockMetadataResponse(b.t).SetBroker(b.Addr(), 1).SetController(1)
 	for _, name := range topics {
@@ -22,8 +22,8 @@ func (b *scripted) metadataOf(topics ...string) {
 	b.answer("MetadataRequest", meta)
 }
 
-// A topic without events for a day is forgotten, with its metrics. Should it come back, its lanes have another producer id: sequences of the old
-// one are in its partitions, and would make new events duplicates.
+// A topic without events for a day is forgotten, with its metrics. If it comes back, its lanes have another producer id: its partitions
+// hold sequences of the old id, and brokers would treat new events with these as duplicates.
 func TestSilentTopicIsForgotten(t *testing.T) {
 	b := newScripted(t, "orders", 1)
 	b.metadataOf("orders", "stock")
@@ -60,8 +60,8 @@ func TestSilentTopicIsForgotten(t *testing.T) {
 	}
 }
 
-// A look brings a topic that was forgotten meanwhile, or just before somebody joined it. What it brings is not kept: nobody would forget it
-// any more.
+// A refresh may bring back a topic that was forgotten during it, or just before a caller joined it. The cache must not keep that topic,
+// because nobody would remove it.
 func TestForgottenTopicIsNotKeptByALook(t *testing.T) {
 	p, c := offline(t, config(t, nil), newLedger())
 	c.create("orders", 1)
@@ -80,7 +80,7 @@ func TestForgottenTopicIsNotKeptByALook(t *testing.T) {
 	}
 }
 
-// While something of a topic is on its way it is not silent, however old: what waits would be lost.
+// A topic with unacked events is not silent, however old it is: forgetting it would lose events.
 func TestTopicWithEventsIsNotForgotten(t *testing.T) {
 	for _, where := range []string{"pass", "waiting", "lane"} {
 		t.Run(where, func(t *testing.T) {
@@ -106,7 +106,7 @@ func TestTopicWithEventsIsNotForgotten(t *testing.T) {
 	}
 }
 
-// Rows make topics up without an end only to a point, and the error says which.
+// The number of topics that rows can make up is limited, and the error names the limit.
 func TestTooManyTopics(t *testing.T) {
 	p, _ := offline(t, config(t, nil), newLedger())
 	for i := range maxTopics {
@@ -125,7 +125,7 @@ func TestTooManyTopics(t *testing.T) {
 	}
 }
 
-// A topic that was deleted does not come back because it is looked at, where brokers create topics.
+// A refresh does not create a deleted topic, even if brokers may create topics.
 func TestLooksCreateNoTopic(t *testing.T) {
 	b := newScripted(t, "orders", 1)
 	acks := newLedger()
@@ -149,8 +149,8 @@ func TestLooksCreateNoTopic(t *testing.T) {
 		t.Error("the topic of an event was not to be created")
 	}
 	looks := asked[*sarama.MetadataRequest](b)
-	until(t, "five looks", func() bool { return asked[*sarama.MetadataRequest](b) > looks+5 })
+	until(t, "five refreshes", func() bool { return asked[*sarama.MetadataRequest](b) > looks+5 })
 	if n := creating(); n != first {
-		t.Errorf("%d looks could have created the topic", n-first)
+		t.Errorf("%d refreshes could have created the topic", n-first)
 	}
 }

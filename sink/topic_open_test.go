@@ -8,15 +8,16 @@ import (
 	"walpost/schema"
 )
 
-// duringPlace is the Acks of a test that acts while waiting events are placed: a row that names a partition which is not there is
-// rejected in the middle of that.
+// duringPlace is the Acks of a test that acts while waiting events are placed. It uses a row that names a partition that does not exist,
+// which is rejected in the middle of placing.
 type duringPlace struct{ act func() }
 
 func (duringPlace) Acked([]schema.Run, int)  {}
 func (d duringPlace) Rejected(uint64, error) { d.act() }
 
-// The publishing goroutine may be descheduled between loading a topic's partitions and entering a lane, and go on while the topic is being
-// arranged again. Until what waited is in the lanes, none of them lets it in: it would take the place of a batch that then is nobody's.
+// The publishing goroutine may be descheduled between loading a topic's partitions and entering a lane, and continue while the topic is
+// being arranged again. Until the waiting events are in the lanes, no lane lets it in. Otherwise a batch that is placed there would be
+// lost.
 func TestNoPassBeginsWhileEventsArePlaced(t *testing.T) {
 	acks := &duringPlace{}
 	p, c := offline(t, config(t, nil), acks)
@@ -52,8 +53,8 @@ func TestNoPassBeginsWhileEventsArePlaced(t *testing.T) {
 	}
 }
 
-// Lanes open one after the other, so a pass may enter the first of them and find the next one closed. What it holds from there on goes to
-// the lanes behind what it wrote into them.
+// Lanes open one after the other, so a pass may enter the first lane and find the next one closed. The pass holds its events from there on,
+// and they go to the lanes behind those that it wrote directly.
 func TestAPassFindsSomeLanesOpen(t *testing.T) {
 	p, c := offline(t, config(t, nil), newLedger())
 	c.create("orders", 2)

@@ -11,8 +11,8 @@ import (
 	"walpost/sink/recordbatch"
 )
 
-// Events that wait for their partitions stand in batches that are full, whatever the passes brought, in order and each with what the relay
-// is owed for it.
+// Events that wait for their partitions are in full batches, whatever the passes brought. They are in order, and each keeps its transaction
+// and the bytes that it holds.
 func TestWaitingEventsArePacked(t *testing.T) {
 	const limit = 64 << 10
 	for _, rows := range []int{1, 20, 60, 99, 250} { // of 600 bytes, in a pass: a little, somewhat more than half a batch, more than one
@@ -28,7 +28,7 @@ func TestWaitingEventsArePacked(t *testing.T) {
 				}
 				to.handOver(nil, time.Unix(int64(1+pass), 0))
 			}
-			// A batch that a lane gave back is sealed and takes no more.
+			// A batch that a lane gave back is sealed and accepts no more events.
 			back, used, next := 0, 0, 0
 			var runs []schema.Run
 			for i, u := range to.waiting {
@@ -38,7 +38,7 @@ func TestWaitingEventsArePacked(t *testing.T) {
 					t.Errorf("batch %d has %d bytes, and the limit is %d", i, u.Len(), limit)
 				}
 				if u.Since().IsZero() {
-					t.Errorf("batch %d waits since nobody knows when", i)
+					t.Errorf("batch %d has no time since when it waits", i)
 				}
 				back, used = back+u.Held(), used+u.Len()
 				runs = append(runs, u.Runs()...)
@@ -63,7 +63,7 @@ func TestWaitingEventsArePacked(t *testing.T) {
 	}
 }
 
-// What a lane gave back is sealed, and takes no more.
+// A batch that a lane gave back is sealed, and accepts no more events.
 func TestSealedBatchesWaitAsTheyAre(t *testing.T) {
 	to := &topic{name: "t"}
 	to.limit.Store(64 << 10)

@@ -8,7 +8,7 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// tells checks that an operator is told what to do, in the log and in the status, while nothing is rejected.
+// tells checks that the log and the status tell an operator what to do, and that nothing is rejected.
 func (l *logLines) tells(t *testing.T, p *Producer, acks *ledger, what string, cure ...string) {
 	t.Helper()
 	until(t, "a warning", l.says(append([]string{"waiting for " + what, "cure="}, cure...)...))
@@ -25,7 +25,7 @@ func (l *logLines) tells(t *testing.T, p *Producer, acks *ledger, what string, c
 	}
 }
 
-// What is wrong with a topic is not the fault of a record in it: the events wait, and go on when the topic is well.
+// An error of a topic is not the fault of a record in it. The events wait, and continue when the topic is in order.
 func TestConditionsOfATopic(t *testing.T) {
 	for code, cure := range map[sarama.KError]string{
 		sarama.ErrUnsupportedForMessageFormat: "message.format.version",
@@ -45,7 +45,7 @@ func TestConditionsOfATopic(t *testing.T) {
 	}
 }
 
-// A topic whose name the brokers do not take when they are asked for its partitions.
+// A topic whose name the brokers refuse when they are asked for its partitions.
 func TestInvalidTopicInMetadata(t *testing.T) {
 	b := newScripted(t, "orders", 1)
 	meta := b.answers["MetadataRequest"].(*sarama.MockMetadataResponse)
@@ -58,7 +58,7 @@ func TestInvalidTopicInMetadata(t *testing.T) {
 	acks.wait(t, 1, 0)
 }
 
-// closeConnections ends the connections to the brokers, as an idle time-out does.
+// closeConnections closes the connections to the brokers, as an idle time-out does.
 func (p *Producer) closeConnections() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -67,7 +67,7 @@ func (p *Producer) closeConnections() {
 	}
 }
 
-// A password that is revoked while events flow is found out at the next connection. Nothing was sent, and only an operator can help.
+// A password is revoked while events flow. The next connection finds that out. Nothing was sent, and only an operator can help.
 func TestRevokedPassword(t *testing.T) {
 	b, p, acks, log := refusedLogin(t)
 	p.closeConnections()
@@ -81,8 +81,8 @@ func TestRevokedPassword(t *testing.T) {
 	}
 }
 
-// What was refused before a request was written is in no log: a batch that is divided afterwards keeps its sequences, and the lane its
-// producer id.
+// A batch that failed before its request was written is in no log. If it is divided afterwards, it keeps its sequences, and the lane keeps
+// its producer id.
 func TestNothingSentIsNotUnclear(t *testing.T) {
 	b := newScripted(t, "orders", 1)
 	acks := newLedger()
