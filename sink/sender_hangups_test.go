@@ -18,7 +18,7 @@ import (
 	"walpost/sink/wire"
 )
 
-// inPartition makes event i for a partition, with a payload of so many bytes that do not compress.
+// inPartition makes event i for a partition, with a payload of this many bytes that do not compress.
 func inPartition(topic string, partition, i, bytes int) *schema.Event {
 	ev := event(topic, "k"+strconv.Itoa(partition), i)
 	ev.Values[schema.Partition] = strconv.AppendInt(nil, int64(partition), 10)
@@ -49,7 +49,7 @@ func openGated(t *testing.T, partitions int, change func(*Config)) (*Producer, *
 	return open(t, cfg, acks), g, acks, log, b
 }
 
-// round publishes one event for each partition from first on.
+// round publishes one event for each partition, with numbers from first on.
 func round(t *testing.T, p *Producer, next *int, first, partitions int) {
 	t.Helper()
 	for n := first; n < partitions; n++ {
@@ -59,8 +59,8 @@ func round(t *testing.T, p *Producer, next *int, first, partitions int) {
 	p.Flush(false)
 }
 
-// No request is larger than max.request.size as it is sent, unless it has one event alone: whatever the codec, with events that do not
-// compress, and with batches that are sealed before it is known that they do not fit.
+// No request is larger than max.request.size as it is sent, unless it has a single event. This holds for every codec, with events that do
+// not compress, and with batches that are sealed before it is known that they do not fit.
 func TestRequestsKeepToMaxRequestSize(t *testing.T) {
 	for _, codec := range []recordbatch.Codec{recordbatch.None, recordbatch.Snappy, recordbatch.LZ4, recordbatch.Zstd} {
 		t.Run(codec.String(), func(t *testing.T) {
@@ -101,7 +101,8 @@ func TestRequestsKeepToMaxRequestSize(t *testing.T) {
 	}
 }
 
-// The event comes together with one for each neighbour. They fail together, and are tried again together: they must not wait behind it.
+// The event comes together with one for each neighbour. They fail together, and are tried again together: the neighbours must not wait
+// behind it.
 func TestNeighboursOfAnEventThatEndsConnections(t *testing.T) {
 	for _, partitions := range []int{10, 200} {
 		t.Run(strconv.Itoa(partitions), func(t *testing.T) {
@@ -134,8 +135,8 @@ func TestNeighboursOfAnEventThatEndsConnections(t *testing.T) {
 	}
 }
 
-// An event whose request ends the connection is found, and named with the cure. It is not refused, and waits; the others flow, over a
-// connection that does not end any more. When the limit is raised the event arrives, in its order.
+// An event whose request ends the connection is found, and named with the cure. It is not refused, and waits. The other events flow, over a
+// connection that no longer ends. When the limit is raised, the event arrives, in its order.
 func TestEventThatEndsConnectionsIsNamed(t *testing.T) {
 	const partitions, limit = 6, 30_000
 	p, g, acks, log, b := openGated(t, partitions, nil)
@@ -175,7 +176,7 @@ func TestEventThatEndsConnectionsIsNamed(t *testing.T) {
 	if n := log.count("reason=" + string(reason.RequestCut)); n != 1 {
 		t.Errorf("%d warnings within a minute", n)
 	}
-	// What is known to be too large is not tried over the shared connection.
+	// A request that is known to be too large is not tried over the shared connection.
 	publish(t, p, inPartition("orders", partitions-1, 1_000_003, limit+20_000), 1_000_003)
 	p.Flush(false)
 	second := (*p.topics["orders"].partitions.Load())[partitions-1].lane // the log has one line a minute
@@ -195,14 +196,14 @@ func TestEventThatEndsConnectionsIsNamed(t *testing.T) {
 	if n := asked[*sarama.InitProducerIDRequest](b); n != 1 {
 		t.Errorf("%d producer ids", n)
 	}
-	// What is as large goes the usual way again.
+	// A request of that size is sent the usual way again.
 	publish(t, p, inPartition("orders", 0, 1_000_002, limit+10_000), 1_000_002)
 	p.Flush(false)
 	acks.wait(t, next+4, 0)
 	until(t, "the sender to forget", func() bool { return !p.anySender().knowsOfHangUps() })
 }
 
-// anySender is the one that there is.
+// anySender returns the only sender.
 func (p *Producer) anySender() *sender {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -250,7 +251,7 @@ func TestBatchThatEndsConnectionsIsDivided(t *testing.T) {
 	}
 }
 
-// A lane that is the only one accuses itself after a while: no other one is answered, but questions are.
+// If there is only one lane, it is suspected after a while: no other lane is answered, but the broker answers questions.
 func TestLoneLaneThatEndsConnections(t *testing.T) {
 	p, g, acks, log, _ := openGated(t, 1, nil)
 	p.lonePause = 500 * time.Millisecond
@@ -278,7 +279,7 @@ func TestLoneLaneThatEndsConnections(t *testing.T) {
 	}
 }
 
-// Lanes whose requests are too large together, and none of them alone, share smaller ones.
+// If lanes are too large together, and none of them alone, their requests are kept smaller.
 func TestRequestsThatEndConnectionsAreKeptSmaller(t *testing.T) {
 	const partitions, limit = 10, 200_000
 	p, g, acks, log, b := openGated(t, partitions, nil)
@@ -314,7 +315,8 @@ func TestRequestsThatEndConnectionsAreKeptSmaller(t *testing.T) {
 	}
 }
 
-// A batch that is sent apart is not to blame either when the broker is gone after it: it may have been on its way out, or crash on anything.
+// A batch that is sent apart is not blamed either if the broker is gone after it: the broker may have been stopping, or may crash on
+// anything.
 func TestBrokerThatIsGoneBlamesNobody(t *testing.T) {
 	p, g, acks, log, _ := openGated(t, 2, nil)
 	next := 0
@@ -342,8 +344,8 @@ func TestBrokerThatIsGoneBlamesNobody(t *testing.T) {
 	}
 }
 
-// A lane is sent apart once its connection has ended twice in a row with it alone, others being answered; one that was answered meanwhile
-// is not. The sender of the same broker goes on with what is known.
+// A lane is sent apart once its connection has ended twice in a row with it alone, while others are answered. A lane that was answered
+// meanwhile is not. The next sender of the same broker takes over what is known.
 func TestWhoIsSetApart(t *testing.T) {
 	a, b := &partition{index: 0}, &partition{index: 1}
 	large := &request{size: wire.NewSize("").With("t", 2000)}
@@ -396,7 +398,7 @@ func TestWhoIsSetApart(t *testing.T) {
 	}
 }
 
-// A broker that the client knows by a new connection is the same broker.
+// A broker with a new connection is still the same broker.
 func TestNewSenderKnowsWhatTheOldOneDid(t *testing.T) {
 	p, _ := offline(t, config(t, nil), newLedger())
 	p.senderOf(sarama.NewBroker("127.0.0.1:1")).hangUps.bound = 7
@@ -405,7 +407,7 @@ func TestNewSenderKnowsWhatTheOldOneDid(t *testing.T) {
 	}
 }
 
-// Attempts to send apart come with pauses that grow to half a minute. One that passes as a surprise has the others tried at once.
+// Attempts to send apart have pauses that grow to half a minute. If one passes unexpectedly, the others are tried at once.
 func TestPausesOfWhatIsSentApart(t *testing.T) {
 	a := &apart{}
 	if d := a.pause(); d != 0 {
@@ -427,11 +429,11 @@ func TestPausesOfWhatIsSentApart(t *testing.T) {
 	}
 }
 
-// Connections that end for other reasons accuse nobody, and nothing is slow for long.
+// If connections end for other reasons, no lane is blamed, and nothing is slow for long.
 func TestHangUpsThatNoRequestIsToBlameFor(t *testing.T) {
 	const partitions = 20
 	for name, trouble := range map[string]func(t *testing.T, p *Producer, g *gate, round func()){
-		// A broker that crashes as soon as something is sent, again and again, and is away for a moment each time.
+		// A broker that crashes whenever something is sent, and is away for a moment each time.
 		"crash loop": func(t *testing.T, p *Producer, g *gate, round func()) {
 			for range 12 {
 				crashed := make(chan struct{})
@@ -447,7 +449,7 @@ func TestHangUpsThatNoRequestIsToBlameFor(t *testing.T) {
 				g.listen(g.addr)
 			}
 		},
-		// The same behind a balancer, which takes the connections and ends them.
+		// The same behind a load balancer, which accepts the connections and closes them.
 		"crash loop behind a balancer": func(t *testing.T, p *Producer, g *gate, round func()) {
 			own := g.own
 			for range 12 {
@@ -466,7 +468,7 @@ func TestHangUpsThatNoRequestIsToBlameFor(t *testing.T) {
 				g.leadsTo(own)
 			}
 		},
-		// A firewall or a balancer that ends connections whether they are in use or not.
+		// A firewall or a load balancer that closes connections, whether they are in use or not.
 		"frequent cuts": func(t *testing.T, p *Producer, g *gate, round func()) {
 			tick := time.NewTicker(13 * time.Millisecond)
 			defer tick.Stop()
@@ -476,7 +478,7 @@ func TestHangUpsThatNoRequestIsToBlameFor(t *testing.T) {
 				round()
 			}
 		},
-		// A proxy that answers questions by itself, and whose broker is gone.
+		// A proxy that answers questions by itself while its broker is gone.
 		"dead broker behind a proxy": func(t *testing.T, p *Producer, g *gate, round func()) {
 			g.hangsUp(func(produced) bool { return true })
 			until(t, "many attempts", func() bool { n, _ := g.counts(); return n > 8 })

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// Both forms of the request, byte by byte: user and password change, and the lengths with them.
+// Both forms of the request, byte by byte: user and password change, and so do the lengths.
 func TestPlainLogin(t *testing.T) {
 	for _, test := range []struct{ name, stand, want string }{
 		{"before 2.5", "\x00\x00\x00\x16\x00\x24\x00\x01\x00\x00\x00\x07\x00\x02me\x00\x00\x00\x06\x00unu\x00p",
@@ -20,11 +20,11 @@ func TestPlainLogin(t *testing.T) {
 		}
 		for cut := range 14 {
 			if _, err := plainLogin(stand[:cut], "alice", "word"); err == nil {
-				t.Errorf("%s: a login of %d bytes is taken", test.name, cut)
+				t.Errorf("%s: a login of %d bytes is accepted", test.name, cut)
 			}
 		}
 	}
 	if _, err := plainLogin([]byte("\x00\x00\x00\x0e\x00\x24\x00\x03\x00\x00\x00\x07\x00\x02me\x00\x00"), "alice", "word"); err == nil {
-		t.Error("a form that nobody knows yet is taken")
+		t.Error("an unknown form is accepted")
 	}
 }

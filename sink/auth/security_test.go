@@ -127,7 +127,7 @@ func message(err error) string {
 	return err.Error()
 }
 
-// Whatever is in the file, there is an error and no panic.
+// Any content of the file gives an error and no panic.
 func FuzzDecryptKey(f *testing.F) {
 	for _, name := range []string{"aes-128-cbc-hmacWithSHA1", "aes-256-cbc-hmacWithSHA256", "scrypt", "des3"} {
 		file, err := os.ReadFile("testdata/keys/" + name + ".pem")
@@ -144,7 +144,7 @@ func FuzzDecryptKey(f *testing.F) {
 	})
 }
 
-// What is renewed is used from the next connection on; what is being written is not.
+// Renewed files are used from the next connection on; files that are being written are not.
 func TestCertificateRotation(t *testing.T) {
 	dir := t.TempDir()
 	first, err := certs.Write(dir, "first")
@@ -199,7 +199,7 @@ func TestCertificateRotation(t *testing.T) {
 	using(first, "half-way, with the key of before")
 	using(first, "half-way, with the key of before")
 	if n := strings.Count(logged.String(), "stay in use"); n != 1 {
-		t.Errorf("said %d times: %s", n, &logged)
+		t.Errorf("logged %d times: %s", n, &logged)
 	}
 	install(second.Key, s.KeyFile)
 	install(second.CA, s.CAFile)

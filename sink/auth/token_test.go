@@ -14,12 +14,12 @@ import (
 	"walpost/sink/internal/sinktest"
 )
 
-// securityOf returns what a client of the issuer logs in with.
+// securityOf returns settings for a client of the issuer.
 func securityOf(i *sinktest.Issuer) Security {
 	return Security{Protocol: "SASL_PLAINTEXT", Mechanism: "OAUTHBEARER", TokenURL: i.URL, ClientID: "walpost", ClientSecret: "secret", Scope: "kafka"}
 }
 
-// A token is kept, but not until its very end.
+// A token is kept, but not until its expiry.
 func TestTokensAreRefreshedEarly(t *testing.T) {
 	for lifetime, want := range map[time.Duration]int32{time.Hour: 1, tokenEarly + time.Hour: 1, tokenEarly - time.Second: 3} {
 		i := sinktest.NewIssuer(t, lifetime)
@@ -51,7 +51,7 @@ func TestRefusedTokens(t *testing.T) {
 	}
 }
 
-// A token is for the client that it was given to: who has another secret by now asks for another one.
+// A token belongs to the client that it was given to. If the secret changes, another token is requested.
 func TestTokensFollowTheClient(t *testing.T) {
 	i := sinktest.NewIssuer(t, time.Hour)
 	s := securityOf(i)
@@ -63,11 +63,12 @@ func TestTokensFollowTheClient(t *testing.T) {
 	}
 	s.ClientSecret = "canary"
 	if _, err := a.Token(t.Context()); err == nil {
-		t.Error("a token of before, for a secret that the issuer does not know")
+		t.Error("an old token was used with a secret that the issuer does not know")
 	}
 }
 
-// Whoever leaves while the issuer is silent leaves at once, the one who asked and those who wait behind it; the next one asks again.
+// While the issuer is silent, a caller whose context ends returns at once, both the caller that asked and those that wait behind it. The
+// next caller asks again.
 func TestTokensAreNotWaitedFor(t *testing.T) {
 	i := sinktest.NewIssuer(t, time.Hour)
 	asked, answer := make(chan struct{}), make(chan struct{})
@@ -108,7 +109,7 @@ func TestTokensAreNotWaitedFor(t *testing.T) {
 	}
 }
 
-// The client's secret leaves this machine by TLS only: the address says so, and no redirect leads out of it.
+// The client's secret leaves this machine only with TLS. This is checked for the address and for redirects.
 func TestTokenEndpointIsEncrypted(t *testing.T) {
 	for address, want := range map[string]bool{
 		"https://id.example/token": true, "http://id.example/token": false, "http://10.0.0.1/token": false, "http://localhost.example/token": false,

@@ -14,7 +14,7 @@ import (
 	"walpost/internal/reason"
 )
 
-// Every code that a produce request may be answered with, by number as the protocol has it. What is not here counts as unclear.
+// Every error code of an answer to a produce request, by its number in the protocol. Codes that are not listed here count as unclear.
 func TestClassify(t *testing.T) {
 	want := map[sarama.KError]Class{
 		0: Done, 46: Repeated,
@@ -62,7 +62,7 @@ func TestClassify(t *testing.T) {
 			t.Errorf("%v: reason %s", err, got)
 		}
 	}
-	// As sarama returns what a broker answered a login with.
+	// The form in which sarama returns a broker's answer to a login.
 	for _, code := range []sarama.KError{33, 34, 58} {
 		if err := sarama.Wrap(code, errors.New("no such user")); Classify(err) != Alarm || Cure(err) != Cure(sarama.ErrSASLAuthenticationFailed) || WaitReason(err) != reason.KafkaLogin {
 			t.Errorf("%v: class %d, %s", err, Classify(err), Cure(err))
@@ -70,14 +70,14 @@ func TestClassify(t *testing.T) {
 	}
 }
 
-// notSent is an error that says so.
+// notSent is an error whose method NotSent returns true.
 type notSent struct{ error }
 
 func (notSent) NotSent() bool   { return true }
 func (e notSent) Unwrap() error { return e.error }
 
-// A request that was cut off is a class of its own, whatever ended its connection. One event is named with a cure; several are divided, which
-// needs none.
+// A request that was cut off has a class of its own, whatever ended its connection. A single event has a cure. Several events are divided,
+// which needs no cure.
 func TestRequestCut(t *testing.T) {
 	for events := 1; events <= 2; events++ {
 		err := fmt.Errorf("wrapped: %w", &RequestCut{Broker: "b:9092", Bytes: 123_456, Events: events, Times: 3, Err: notSent{io.EOF}})

@@ -13,7 +13,7 @@ func TestDivide(t *testing.T) {
 	make := func() *Batch {
 		b := &Batch{}
 		for i, tx := range []uint64{7, 7, 8, 9, 9, 9, 10} {
-			// Times that are far from each other make parts longer than they were in the whole.
+			// Timestamps that are far from each other make parts longer than they were in the whole.
 			r := &recordbatch.Record{Timestamp: int64(i%2) << 40, Value: fmt.Appendf(nil, "v%d", i)}
 			b.Append(r, r.Size(), tx)
 		}
@@ -51,7 +51,7 @@ func TestDivide(t *testing.T) {
 	}
 }
 
-// A batch that was divided is divided again, and its parts hold no less than nothing.
+// A part of a divided batch is divided again, and no part holds a negative number of bytes.
 func TestDivideAgain(t *testing.T) {
 	b := &Batch{}
 	for i := range 64 {
@@ -81,7 +81,7 @@ func TestDivideAgain(t *testing.T) {
 	}
 }
 
-// What a batch was used for before does not show.
+// A batch from the pool shows nothing of its previous use.
 func TestPoolGivesEmptyBatches(t *testing.T) {
 	var p Pool
 	for i := range 100 {

@@ -6,7 +6,8 @@ import (
 	"walpost/sink/internal/brokermodel"
 )
 
-// What can come over a lane's head, from its numbering until nothing numbered is left, in five respects. A cell is one of each.
+// What can happen to a lane's head, from when it gets sequences until no batch has any. There are five aspects, and a cell is a combination
+// of them.
 type (
 	happening uint8
 	cell      struct{ ambiguous, refused, moved, state, wrap happening }
@@ -43,7 +44,7 @@ func (c cell) String() string {
 	return fmt.Sprintf("%v + %v + %v + %v + %v", c.ambiguous, c.refused, c.moved, c.state, c.wrap)
 }
 
-// possibleCells are all combinations. Nothing falls away that was not appended without an answer.
+// possibleCells returns all possible combinations. A batch can fall out of the log only if it was appended and its answer did not come.
 func possibleCells() (cells []cell) {
 	for ambiguous := range span(nothing, lostRequest, lateRequest) {
 		for refused := range span(nothing, refusedNamed, refusedUnnamed) {
@@ -62,7 +63,7 @@ func possibleCells() (cells []cell) {
 	return cells
 }
 
-// span goes over none and from first to last.
+// span iterates over none and over first to last.
 func span(none, first, last happening) func(func(happening) bool) {
 	return func(yield func(happening) bool) {
 		for h := none; h <= last; h = max(h+1, first) {
@@ -73,7 +74,7 @@ func span(none, first, last happening) func(func(happening) bool) {
 	}
 }
 
-// life is what a head meets; several things of a kind may come.
+// life is what happened to a head; several things of one aspect may happen.
 type life struct {
 	first, last                               uint64 // its events
 	ambiguous, refused, moved, state, wrapped uint32 // bits of happenings
@@ -96,7 +97,7 @@ func (l *life) has(r brokermodel.Request) bool {
 	return l.first <= r.Events[0] && r.Events[0] <= l.last
 }
 
-// end counts every combination of what was met.
+// end counts every combination of what happened.
 func (l *life) end(met map[cell]int) {
 	for a := range each(l.ambiguous) {
 		for r := range each(l.refused) {
@@ -111,7 +112,7 @@ func (l *life) end(met map[cell]int) {
 	}
 }
 
-// each goes over the happenings among bits, nothing if there are none.
+// each iterates over the events in bits, and over nothing if there are none.
 func each(bits uint32) func(func(happening) bool) {
 	return func(yield func(happening) bool) {
 		if bits == 0 {

@@ -8,8 +8,8 @@ import (
 	"walpost/sink/recordbatch"
 )
 
-// A lane may be taken by its sender while the publishing goroutine has the open batch out. Nothing is sent then, and the hand-over queues
-// the lane again.
+// A sender may take a lane while the publishing goroutine has its open batch. Then nothing is sent, and the hand-over queues the lane
+// again.
 func TestTakeWhileTheOpenBatchIsOut(t *testing.T) {
 	var pool Pool
 	s := &testSender{}

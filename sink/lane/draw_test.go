@@ -6,7 +6,7 @@ import (
 	"walpost/sink/internal/brokermodel"
 )
 
-// drawScript makes journey n's script: whatever chance wants, then a head that is led through the n-th cell, then chance again.
+// drawScript makes the script of journey n: random acts, then acts that lead a head through the n-th cell, then random acts again.
 func drawScript(n int, cells []cell) *script {
 	d := &drawer{Rand: rand.New(rand.NewPCG(uint64(n), 1)), script: &script{rules: brokermodel.Rules(n % 3), limit: 200 + n*37%3000}}
 	if n%2 == 1 {
@@ -24,7 +24,7 @@ type drawer struct {
 
 func (d *drawer) add(acts ...act) { d.script.acts = append(d.script.acts, acts...) }
 
-// lead makes acts that let one head meet what a cell says.
+// lead makes acts that bring a head through a cell.
 func (d *drawer) lead(c cell) {
 	before, count := d.IntN(20), 2+d.IntN(12)
 	switch c.wrap {
@@ -61,7 +61,7 @@ func (d *drawer) lead(c cell) {
 	}
 }
 
-// before is a request that leaves the log as it is. Behind it the lane looks for its leader.
+// before is a request that does not change the log. After it, the lane looks for its leader.
 func (d *drawer) before() act {
 	return act{kind: sendHead, fate: fate{way: refusedBefore, code: codesBefore[d.IntN(len(codesBefore))]}}
 }
@@ -130,7 +130,7 @@ func (d *drawer) state(c cell) []act {
 	return nil
 }
 
-// wander adds acts of all kinds.
+// wander adds random acts of all kinds.
 func (d *drawer) wander(n int) {
 	for range n {
 		s := act{big: -1, seed: d.Uint64(), fate: d.fate()}
@@ -172,7 +172,7 @@ func (d *drawer) wander(n int) {
 	}
 }
 
-// fate draws one; two of three requests are answered by what the partition says.
+// fate draws the fate of a request. For two of three requests, the partition's own answer arrives.
 func (d *drawer) fate() fate {
 	f := fate{stranded: d.IntN(3) == 0, stale: d.IntN(8) == 0}
 	switch d.IntN(18) {

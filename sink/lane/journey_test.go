@@ -13,7 +13,7 @@ import (
 	"walpost/sink/recordbatch"
 )
 
-// journey drives a lane against the model of a partition by a script, and checks the lane's promises on the way.
+// journey drives a lane against the model of a partition as a script says, and checks the lane's promises on the way.
 type journey struct {
 	lane      *Lane
 	pool      Pool
@@ -39,7 +39,7 @@ type journey struct {
 	met      map[cell]int
 }
 
-// errCut is a connection that ends before the answer.
+// errCut is the error of a connection that ends before the answer.
 var errCut = io.ErrUnexpectedEOF
 
 // requestOf returns the request with a sealed batch. Its events are its transactions.
@@ -67,7 +67,7 @@ func newJourney(s *script, encoders [2]*recordbatch.Encoder) *journey {
 	j := &journey{ids: 1, leaked: map[uint64]bool{}, meaning: map[[2]int64]uint64{}, met: map[cell]int{}}
 	j.partition = brokermodel.New(s.rules)
 	j.limit, j.unsafe = s.limit, s.unsafe
-	// The lane has a past: the partition knows its last sequence.
+	// The lane has sent before: the partition knows its last sequence.
 	last := int32((int64(s.next) + 1<<31 - 1) % (1 << 31))
 	j.partition.Remember(1, last)
 	j.lane = New(Identity{Producer: 1, Next: s.next}, &j.pool)
@@ -78,7 +78,7 @@ func newJourney(s *script, encoders [2]*recordbatch.Encoder) *journey {
 	return j
 }
 
-// result is what came of a script.
+// result is the result of a script.
 type result struct {
 	broken  string // empty: all promises were kept
 	history []string
@@ -86,7 +86,7 @@ type result struct {
 	*journey
 }
 
-// play plays a script to its end and lets everything come to rest then.
+// play plays a script to its end, and then lets everything come to rest.
 func play(s *script, encoders [2]*recordbatch.Encoder) (r result) {
 	j := newJourney(s, encoders)
 	defer func() {
@@ -116,7 +116,7 @@ func (j *journey) handOver() {
 	j.queued = route || j.queued
 }
 
-// send lets the sender come to the lane, and its request meet a fate.
+// send lets the sender take from the lane, and its request meet a fate.
 func (j *journey) send(f fate) {
 	if !j.queued {
 		return
@@ -149,7 +149,7 @@ func (j *journey) send(f fate) {
 		j.life = newLife(r)
 	}
 	o, what := j.deliver(r, f)
-	// A leader that was deposed after the append answers as one that never was.
+	// A leader that lost its role after the append answers like a broker that never was the leader.
 	j.doubt = j.doubt || o.Err == errCut || f.way == answerIsUnclear && o.Err == f.code || o.Err == sarama.ErrNotLeaderForPartition
 	if o.Err != errCut {
 		j.cuts = 0
@@ -166,7 +166,7 @@ func (j *journey) send(f fate) {
 	}
 }
 
-// sameMeaning checks that a sequence of a producer id always stands for the same event, for brokers go by the sequence alone.
+// sameMeaning checks that a sequence of a producer id always stands for the same event, because brokers compare only the sequence.
 func (j *journey) sameMeaning(r brokermodel.Request) {
 	for i, event := range r.Events {
 		key := [2]int64{r.Producer, int64(brokermodel.After(r.First, i))}
@@ -177,7 +177,7 @@ func (j *journey) sameMeaning(r brokermodel.Request) {
 	}
 }
 
-// deliver brings a request to the broker, or not, and an answer back, or not.
+// deliver passes a request to the broker, or not, and an answer back, or not.
 func (j *journey) deliver(r brokermodel.Request, f fate) (Outcome, string) {
 	switch f.way {
 	case refusedBefore:
@@ -219,7 +219,7 @@ func (j *journey) leak(r brokermodel.Request) {
 	}
 }
 
-// settle tells the lane of an outcome, does what it asks for, and returns that in words.
+// settle passes an outcome to the lane, does the next step, and returns a description of it.
 func (j *journey) settle(head *Batch, r brokermodel.Request, o Outcome) string {
 	step, done := j.lane.Settle(o)
 	j.resent = nil
@@ -259,7 +259,7 @@ func (j *journey) settle(head *Batch, r brokermodel.Request, o Outcome) string {
 	panic("unknown step")
 }
 
-// renew gives the lane a new producer id, which it must have a reason for: each one makes duplicates possible.
+// renew gives the lane a new producer id. The lane must have a reason for it, because each new id makes duplicates possible.
 func (j *journey) renew(o Outcome) string {
 	switch kafkaerror.Classify(o.Err) {
 	case kafkaerror.Lost:
@@ -292,7 +292,7 @@ func (j *journey) inLog(event uint64) bool {
 	return false
 }
 
-// arrive lets the request that was cut off first reach its broker.
+// arrive lets the oldest of the requests that were cut off reach its broker.
 func (j *journey) arrive(stranded bool) {
 	if len(j.delayed) == 0 {
 		return

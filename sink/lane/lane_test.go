@@ -17,12 +17,12 @@ import (
 // errNoAnswer is an error without a code.
 var errNoAnswer = errors.New("the broker's answer leaves the partition out")
 
-// testSender stands for the sender of a broker.
+// testSender is a stand-in for the sender of a broker.
 type testSender struct{ encoder *recordbatch.Encoder }
 
 func (*testSender) Addr() string { return "broker:9092" }
 
-// bench is a lane with what it needs around it, and no broker.
+// bench is a lane and everything around it, except a broker.
 type bench struct {
 	testing.TB
 	lane   *Lane
@@ -53,7 +53,7 @@ func (b *bench) write(value string, limit int) int {
 	return b.lane.Append(r, size, limit, b.tx, false)
 }
 
-// batchOf writes n records into a batch of their own and hands it over.
+// batchOf writes n records into a new batch and hands it over.
 func (b *bench) batchOf(n int) {
 	for range n {
 		b.write(fmt.Sprintf("v%d", b.tx), math.MaxInt)
@@ -71,7 +71,7 @@ func (b *bench) take() *Batch {
 	return head
 }
 
-// numbers are the batches that have sequences, as first+count.
+// numbers returns the batches that have sequences, as first+count.
 func (b *bench) numbers() []string {
 	var list []string
 	for _, n := range b.lane.numbered {
@@ -88,7 +88,7 @@ func values(b *Batch) []string {
 	return list
 }
 
-// An acked lane without work rests, and whoever gives it work queues it, once.
+// A lane whose events are all acked is idle. Adding events queues it, once.
 func TestLaneRestsAndWakes(t *testing.T) {
 	b := newBench(t, Identity{})
 	if b.lane.queueIfIdle() {
@@ -120,8 +120,8 @@ func TestLaneRestsAndWakes(t *testing.T) {
 	}
 }
 
-// The publishing goroutine goes on with the batch that the lane was queued for, so a sender may come to nothing. It must not wait for
-// more, for it belongs to other lanes too, and nothing may be forgotten.
+// The publishing goroutine may take back the batch that the lane was queued for, so a sender may find nothing. The sender must not wait for
+// the batch, because it has other lanes too. No event may be forgotten.
 func TestSenderComesWhileTheBatchIsWritten(t *testing.T) {
 	b := newBench(t, Identity{})
 	b.write("a", math.MaxInt)
@@ -138,7 +138,7 @@ func TestSenderComesWhileTheBatchIsWritten(t *testing.T) {
 	}
 }
 
-// A sender whom the lane has left takes nothing from it.
+// A sender that no longer has the lane takes nothing from it.
 func TestOnlyTheLanesSenderTakes(t *testing.T) {
 	b := newBench(t, Identity{})
 	b.batchOf(2)
@@ -151,11 +151,11 @@ func TestOnlyTheLanesSenderTakes(t *testing.T) {
 	}
 	b.lane.Settle(Outcome{Err: io.EOF, Named: -1})
 	if head := b.take(); head != nil {
-		t.Error("a lane was taken from whose leader is being looked for")
+		t.Error("a batch was taken from a lane without a sender")
 	}
 }
 
-// Batches keep below the limit, and a record that is larger goes alone, in its place.
+// Batches stay below the limit. A record that is larger is sent alone, in its order.
 func TestBatchesKeepTheLimit(t *testing.T) {
 	b := newBench(t, Identity{})
 	const limit = 300
@@ -191,7 +191,7 @@ func TestBatchesKeepTheLimit(t *testing.T) {
 	}
 }
 
-// Behind a rejected event the lane stands still, and what is published for it stays.
+// Behind a rejected event the lane sends nothing, and later events stay in it.
 func TestLaneStopsBehindARejectedEvent(t *testing.T) {
 	b := newBench(t, Identity{})
 	b.batchOf(3)
@@ -209,11 +209,11 @@ func TestLaneStopsBehindARejectedEvent(t *testing.T) {
 	}
 	b.batchOf(2)
 	if b.lane.queueIfIdle() || b.take() != nil {
-		t.Error("the lane went on behind a rejected event")
+		t.Error("the lane sent an event behind a rejected one")
 	}
 }
 
-// A lane that took its open batch back for another pass, and has had everything acked since, waits for nothing.
+// A lane waits for nothing if its open batch was taken back for another pass, and everything has been acked since.
 func TestNothingWaitsOnceAcked(t *testing.T) {
 	var pool Pool
 	l := New(Identity{}, &pool)
@@ -224,7 +224,7 @@ func TestNothingWaitsOnceAcked(t *testing.T) {
 		l.HandOver(time.Now())
 	}
 	if since, _ := l.Waiting(); since.IsZero() {
-		t.Error("an open batch waits for nothing")
+		t.Error("a lane with an open batch counts as not waiting")
 	}
 	l.open = nil
 	if since, _ := l.Waiting(); !since.IsZero() {
@@ -232,7 +232,7 @@ func TestNothingWaitsOnceAcked(t *testing.T) {
 	}
 }
 
-// An open batch that came to a lane in the middle of a pass would be nobody's behind it. It is not lost in silence.
+// An open batch that a lane got in the middle of a pass would be lost at the end of the pass. So the lane panics.
 func TestHandOverFindsItsPlaceTaken(t *testing.T) {
 	b := newBench(t, Identity{})
 	b.write("a", math.MaxInt)

@@ -12,8 +12,8 @@ import (
 
 var replay = flag.Int("journey", -1, "play only the lane's journey of this number, and print its history")
 
-// TestLaneKeepsItsPromises plays journeys: each leads the lane's head through one cell of the product of what can come over it, in an
-// order and with noise that are drawn, and then wherever chance wants. Journey n is the same in every run.
+// TestLaneKeepsItsPromises plays journeys. Each brings the lane's head through one cell, that is one combination of what can happen to it,
+// in a random order and with other random acts. More random acts follow. Journey n is the same in every run.
 func TestLaneKeepsItsPromises(t *testing.T) {
 	encoders := [2]*recordbatch.Encoder{plain(t), gzip(t)}
 	cells := possibleCells()
@@ -55,7 +55,7 @@ func TestLaneKeepsItsPromises(t *testing.T) {
 		rounds*len(cells), len(cells), least, rejected, unseen)
 }
 
-// end lets everything come to rest and looks at the log.
+// end lets everything come to rest and checks the log.
 func (j *journey) end() {
 	j.tell("all is well from here on")
 	j.partition.Limit = max(j.partition.Limit, restLimit)
@@ -74,7 +74,8 @@ func (j *journey) end() {
 	j.readLog()
 }
 
-// readLog reads as a consumer does: each event comes, in order, and again only where nobody could know that it had come.
+// readLog reads like a consumer. Each event must come, in order. An event may come again only if the lane could not know that it had
+// arrived.
 func (j *journey) readLog() {
 	type origin struct {
 		producer int64

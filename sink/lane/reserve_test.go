@@ -8,8 +8,8 @@ import (
 	"walpost/sink/recordbatch"
 )
 
-// After a bulk load each lane remembers large batches. One small event on each of many lanes must not take the memory of those: nobody's
-// budget counts what is reserved and empty.
+// After a bulk load, each lane remembers large batches. One small event on each of many lanes must not take as much memory as those: no
+// budget counts memory that is reserved and empty.
 func TestSmallEventsBehindABulkLoad(t *testing.T) {
 	const lanes, limit = 1000, 256 << 10
 	var pool Pool
@@ -56,7 +56,7 @@ func TestSmallEventsBehindABulkLoad(t *testing.T) {
 	}
 }
 
-// openLanes returns lanes of a pool that take events.
+// openLanes returns lanes of a pool that accept events.
 func openLanes(pool *Pool, n int) []*Lane {
 	all := make([]*Lane, n)
 	for i := range all {
@@ -66,7 +66,8 @@ func openLanes(pool *Pool, n int) []*Lane {
 	return all
 }
 
-// pass hands so many events of one transaction over to a lane, whose batches have at most limit bytes, and returns the bytes that they hold.
+// pass hands a number of events of one transaction over to a lane, whose batches have at most limit bytes. It returns the bytes that they
+// hold.
 func pass(t *testing.T, l *Lane, bytes, limit, events int) (held int) {
 	t.Helper()
 	if !l.Enter(1) {
@@ -89,7 +90,7 @@ func heap() uint64 {
 	return m.HeapAlloc
 }
 
-// What an event uses is not reserved any more, so a lane whose batches fill up as before always gets its room at once.
+// Memory that an event uses is no longer reserved. So a lane whose batches fill up as before always gets its room at once.
 func TestReservedRoomIsUsed(t *testing.T) {
 	var pool Pool
 	b := pool.get()
@@ -105,11 +106,11 @@ func TestReservedRoomIsUsed(t *testing.T) {
 	}
 	pool.Put(b)
 	if pool.unused.Load() != 0 {
-		t.Errorf("%d bytes are reserved for nobody", pool.unused.Load())
+		t.Errorf("%d bytes are still reserved without a batch", pool.unused.Load())
 	}
 }
 
-// Small events that are scattered over many lanes take little more than they hold of the budget.
+// Small events on many lanes take little more memory than they hold of the budget.
 func TestScatteredEventsHoldWhatTheyTake(t *testing.T) {
 	const lanes = 5000
 	var pool Pool
@@ -124,7 +125,7 @@ func TestScatteredEventsHoldWhatTheyTake(t *testing.T) {
 	runtime.KeepAlive(all)
 }
 
-// A batch that is compressed has no empty room any more: other lanes may reserve it.
+// A compressed batch has no empty room any more, so other lanes may reserve it.
 func TestCompressedBatchReservesNothing(t *testing.T) {
 	var pool Pool
 	l := openLanes(&pool, 1)[0]
@@ -147,8 +148,8 @@ func TestCompressedBatchReservesNothing(t *testing.T) {
 	}
 }
 
-// Batches that grow event by event take little more than they hold of the budget, however many lanes share it. Few of them grow by large
-// steps, which copy each event less often.
+// Batches that grow event by event take little more than they hold of the budget, however many lanes share it. If there are only a few,
+// they grow in large steps, which copy each event less often.
 func TestGrownBatchesHoldWhatTheyTake(t *testing.T) {
 	const budget = 32 << 20
 	for _, lanes := range []int{1, 6, 240, 480, 950, 1850} {

@@ -9,8 +9,8 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// No answer whatsoever but success lets go of a batch, however often it comes: it stays the lane's head, whole, with what is behind it
-// waiting. Only one event alone that Kafka refuses is reported, and stays too.
+// Only success removes a batch from its lane. After any other answer, however often it comes, the batch stays the head, whole, and the
+// batches behind it wait. Only a single event that Kafka refuses is reported, and it stays too.
 func TestNoErrorDropsABatch(t *testing.T) {
 	answers := []error{io.EOF, errNoAnswer, errCutOff}
 	for code := range sarama.KError(140) {
@@ -43,7 +43,7 @@ func TestNoErrorDropsABatch(t *testing.T) {
 	}
 }
 
-// While a batch is under way, and after it has failed, nothing behind it leaves the lane.
+// While a batch is under way, and after it has failed, the lane sends nothing behind it.
 func TestNothingOvertakesAFailedBatch(t *testing.T) {
 	b := newBench(t, Identity{Producer: 1})
 	b.batchOf(2)

@@ -11,7 +11,7 @@ import (
 	"walpost/sink/recordbatch"
 )
 
-// script is a journey that is yet to be played. Each act says all that it does, so a script is still one when acts are dropped.
+// script is a journey that has not been played. Each act is complete in itself, so a script remains valid when acts are dropped.
 type script struct {
 	rules  brokermodel.Rules
 	next   int32 // the sequence of the first event
@@ -39,7 +39,7 @@ const (
 	answerIsUnclear            // a code says that it may have been appended; it was
 )
 
-// Codes that come before the append, whatever their cure, and codes that may come after it.
+// Codes that come before the append, and codes that may come after it.
 var (
 	codesBefore = []sarama.KError{sarama.ErrNotLeaderForPartition, sarama.ErrLeaderNotAvailable, sarama.ErrBrokerNotAvailable, sarama.ErrReplicaNotAvailable,
 		sarama.ErrFencedLeaderEpoch, sarama.ErrUnknownLeaderEpoch, sarama.ErrNotEnoughReplicas, sarama.ErrThrottlingQuotaExceeded, sarama.ErrConcurrentTransactions,
@@ -49,7 +49,7 @@ var (
 		sarama.ErrNotLeaderForPartition}
 )
 
-// act is one thing that happens: do plays it.
+// act is one thing that happens. do plays it.
 type act struct {
 	kind actKind
 	fate
@@ -76,7 +76,7 @@ const (
 	takeOver                  // somebody else writes under the lane's producer id, with the next epoch
 )
 
-// restLimit is what a partition takes at least at the end: any event but a big one, alone.
+// restLimit is the smallest limit of a partition at the end: it accepts any event alone, except a big one.
 const restLimit, bigEvent = 4000, 12_000
 
 func (a act) do(j *journey) {
@@ -162,7 +162,7 @@ func (j *journey) forgot(how happening, what string) {
 	j.tell("%s", what)
 }
 
-// takeOver fences the lane: a partition takes the epoch from whoever writes with it.
+// takeOver fences the lane: a partition accepts a higher epoch from any producer that writes with it.
 func (a act) takeOver(j *journey) {
 	p := &j.partition
 	id := j.lane.id
@@ -179,7 +179,7 @@ func (a act) takeOver(j *journey) {
 
 func plain(t interface{ Fatal(...any) }) *recordbatch.Encoder { return encoder(t, recordbatch.None) }
 
-// gzip encodes visibly otherwise than the bench's encoder.
+// gzip gives visibly other bytes than the bench's encoder.
 func gzip(t interface{ Fatal(...any) }) *recordbatch.Encoder { return encoder(t, recordbatch.Gzip) }
 
 func encoder(t interface{ Fatal(...any) }, c recordbatch.Codec) *recordbatch.Encoder {

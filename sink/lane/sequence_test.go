@@ -13,8 +13,8 @@ import (
 	"walpost/sink/recordbatch"
 )
 
-// A batch that was appended, and whose answer was lost, is known to the broker by its producer id and sequence. So it is sent as the same
-// bytes until it is settled, whatever happens behind it and whoever sends it.
+// If a batch was appended and its answer was lost, the broker recognises the batch by its producer id and sequence. So it is sent as the
+// same bytes until it is settled, whatever happens behind it and whichever sender sends it.
 func TestRetryIsNoDuplicate(t *testing.T) {
 	b := newBench(t, Identity{Producer: 3, Epoch: 4, Next: 5})
 	b.batchOf(3)
@@ -64,7 +64,7 @@ func TestSequencesWrap(t *testing.T) {
 	}
 }
 
-// A new identity counts from where it is to, over everything that has a number, in order; what has none yet follows.
+// A new identity renumbers all batches that have sequences, in order, from its own first sequence. Batches without sequences follow.
 func TestRenumber(t *testing.T) {
 	b := newBench(t, Identity{Producer: 1, Epoch: 1, Next: 100})
 	b.batchOf(6)

@@ -14,7 +14,7 @@ import (
 
 var errCutOff = fmt.Errorf("wrapped: %w", &kafkaerror.RequestCut{Err: io.EOF})
 
-// Which answer leads to which step, from a clear and from an unclear state, for batches of one and of several records.
+// The step for each answer, from a clear and from an unclear state, for batches of one and of several records.
 func TestSettle(t *testing.T) {
 	for _, test := range []struct {
 		name    string
@@ -87,7 +87,7 @@ func TestSettle(t *testing.T) {
 					test.step, test.state, test.numbers, test.after, test.fails, test.found)
 			}
 			if over := test.numbers == "[]" || test.step == Reject; over != (done == head) || !over && done != nil {
-				t.Errorf("settle returned %v, the head being %v", done, head)
+				t.Errorf("settle returned %v, and the head is %v", done, head)
 			}
 			if test.numbers == "[]" {
 				return

@@ -9,8 +9,7 @@ import (
 	"walpost/sink/recordbatch"
 )
 
-// shrink drops acts of a script, and events that it publishes, for as long as a promise is still broken, and tells the history of what
-// is left.
+// shrink drops acts of a script, and events that it publishes, as long as a promise is still broken. It returns the history of the rest.
 func shrink(s *script, encoders [2]*recordbatch.Encoder) string {
 	breaks := func(acts []act) bool {
 		shorter := *s
@@ -49,8 +48,8 @@ func shrink(s *script, encoders [2]*recordbatch.Encoder) string {
 	return fmt.Sprintf("%d acts of %d are left:\n%s\n%s", len(acts), len(s.acts), strings.Join(r.history, "\n"), r.broken)
 }
 
-// A broker that acks what its follower does not have breaks a promise when the leader moves. The journeys find that, and what is left of
-// one is short: so few acts does it take.
+// A broker that acks before its follower has the batch breaks a promise when the leader moves. The journeys find that, and shrink to a
+// short history, because it takes few acts.
 func TestJourneysFindAndShrink(t *testing.T) {
 	encoders, cells := [2]*recordbatch.Encoder{plain(t), gzip(t)}, possibleCells()
 	for n := range 1000 {

@@ -12,7 +12,7 @@ import (
 	"walpost/sink/wire"
 )
 
-// brokers asks the addresses.
+// brokers returns an asker with these addresses.
 func brokers(t *testing.T, addrs ...string) *Brokers {
 	access, err := auth.New(auth.Security{}, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -31,7 +31,7 @@ func brokers(t *testing.T, addrs ...string) *Brokers {
 	return b
 }
 
-// mock is a broker that takes the requests of these keys.
+// mock returns a broker that accepts requests with these keys.
 func mock(t *testing.T, keys ...int16) *sarama.MockBroker {
 	b := sarama.NewMockBroker(t, 1)
 	t.Cleanup(b.Close)
@@ -47,8 +47,8 @@ func mock(t *testing.T, keys ...int16) *sarama.MockBroker {
 	return b
 }
 
-// A broker that takes connections and answers nothing looks idle. It costs one wait, and the next one is asked; what answered is asked first
-// from then on.
+// A broker that accepts connections and answers nothing looks idle. It costs one wait, and then the next broker is asked. The broker that
+// answered is asked first from then on.
 func TestFrozenBrokerIsPassedBy(t *testing.T) {
 	b := mock(t, 3, 32)
 	silent := sinktest.SilentListener(t)
@@ -65,7 +65,7 @@ func TestFrozenBrokerIsPassedBy(t *testing.T) {
 	}
 }
 
-// A broker without DescribeConfigs has answered by that.
+// A broker that does not know DescribeConfigs counts as one that has answered.
 func TestSettingsThatNoBrokerTells(t *testing.T) {
 	b := mock(t, 3)
 	ask := brokers(t, b.Addr())
@@ -77,6 +77,6 @@ func TestSettingsThatNoBrokerTells(t *testing.T) {
 		t.Error(err)
 	}
 	if n := len(b.History()); n != 2 { // of requests: ApiVersions, Metadata
-		t.Errorf("%d requests, so the connection was left", n)
+		t.Errorf("%d requests, so the connection was closed", n)
 	}
 }

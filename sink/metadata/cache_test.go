@@ -13,7 +13,7 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// asker answers what a test says, and remembers what it was asked, and when.
+// asker gives the answers that a test sets, and records what it was asked, and when.
 type asker struct {
 	mu         sync.Mutex
 	took       time.Duration
@@ -109,8 +109,8 @@ func start(t *testing.T, a *asker) *Cache {
 	return c
 }
 
-// However many join, there is one request at a time for all of them, and a pause after it. Who joins while one is under way waits for the
-// next: the answer to the one that is on its way may be from before what has happened.
+// However many callers join, there is one request at a time for all of them, and a pause after it. A caller that joins while a request is
+// under way waits for the next one: the answer to the current one may be older than the change that the caller wants to see.
 func TestAllWhoJoinShareALook(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &asker{took: 10 * time.Millisecond}
@@ -124,7 +124,7 @@ func TestAllWhoJoinShareALook(t *testing.T) {
 		<-first
 		select {
 		case <-looks[0]:
-			t.Error("a look that began before somebody joined was taken for theirs")
+			t.Error("a refresh that began before a caller joined counted as the caller's")
 		default:
 		}
 		for _, look := range looks {
@@ -135,7 +135,7 @@ func TestAllWhoJoinShareALook(t *testing.T) {
 			t.Fatalf("asked %v", asked)
 		}
 		if pause := asked[1].at - asked[0].at - a.took; pause < minPause {
-			t.Errorf("%v from one look to the next", pause)
+			t.Errorf("%v from one refresh to the next", pause)
 		}
 		if n, err := c.Partitions("t042"); n != 2 || err != nil {
 			t.Errorf("%d partitions, %v", n, err)
@@ -143,7 +143,7 @@ func TestAllWhoJoinShareALook(t *testing.T) {
 	})
 }
 
-// While no broker answers, looks come to an end all the same, without an answer, and less and less often. What was known stays.
+// While no broker answers, refreshes still end, without an answer, and they become less frequent. What was known stays.
 func TestNoBrokerAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &asker{}
@@ -173,7 +173,7 @@ func TestNoBrokerAnswers(t *testing.T) {
 	})
 }
 
-// A cluster that takes long to answer is not asked for more than half of the time.
+// A cluster that takes long to answer is asked no more than half of the time.
 func TestSlowAnswersAreAskedForLess(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &asker{took: 600 * time.Millisecond}
@@ -190,7 +190,7 @@ func TestSlowAnswersAreAskedForLess(t *testing.T) {
 	})
 }
 
-// Settings are asked for where somebody wants them, for all topics at once; and a topic may be created only where somebody says so.
+// Settings are asked for only if a caller wants them, for all topics at once. A topic may be created only if a caller wants that.
 func TestWhatIsAskedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &asker{limits: map[string]int64{"b": 2000, "d": 4000}}
@@ -223,7 +223,7 @@ func TestWhatIsAskedFor(t *testing.T) {
 	})
 }
 
-// Who leads a partition, or why nobody does.
+// The leader of a partition, or the reason why it has none.
 func TestLeader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &asker{answer: func([]string) *sarama.MetadataResponse {
@@ -243,7 +243,7 @@ func TestLeader(t *testing.T) {
 		}}
 		c := start(t, a)
 		if _, err := c.Leader("orders", 0); err == nil {
-			t.Error("somebody leads before anybody was asked")
+			t.Error("there is a leader before a broker was asked")
 		}
 		<-c.Refresh("orders", 0)
 		for _, test := range []struct {
@@ -302,7 +302,7 @@ func TestLeader(t *testing.T) {
 	})
 }
 
-// Who waits for a look when the cache ends does not wait for ever.
+// A caller that waits for a refresh when the cache ends does not wait for ever.
 func TestLooksEndWithTheCache(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &asker{took: time.Second, answer: cluster("b:9092", 1)}

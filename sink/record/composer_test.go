@@ -54,7 +54,7 @@ func TestRecordOfAnEvent(t *testing.T) {
 	}
 }
 
-// header is the value of a record's header: "absent", "null", or what it is.
+// header returns the value of a record's header: "absent", "null", or the value.
 func header(rec *recordbatch.Record, name string) string {
 	for _, h := range rec.Headers {
 		if h.Text() == name {
@@ -140,7 +140,7 @@ func TestRowsThatAreNoEvent(t *testing.T) {
 		if rec, err := c.Compose(ev); !errors.Is(err, test.want) {
 			t.Errorf("%s: %v, %v", name, rec, err)
 		}
-		// The composer goes on with the next row as if nothing had been.
+		// The composer continues with the next row as if nothing had happened.
 		if got := sinktest.HeaderLines(compose(t, c, sinktest.Row())); len(got) != 9 || got[0] != "id=0b51f0a0-9d6c-4b7e-9d5a-000000000001" {
 			t.Errorf("%s: the next row has the headers %q", name, got)
 		}
@@ -182,7 +182,8 @@ func TestTimes(t *testing.T) {
 	}
 }
 
-// Brokers refuse what is an hour ahead of their clock, so nothing is stamped ahead of ours; backfilled rows have no commit time.
+// Brokers refuse records that are more than an hour ahead of their clock. So no record is ahead of our clock. Backfilled rows have no
+// commit time.
 func TestTimestampIsNeverAheadOfNow(t *testing.T) {
 	for name, ev := range map[string]*schema.Event{
 		"far future":       {Timestamp: math.MaxInt64, CommitTime: 0, CreatedAt: 0},
@@ -208,7 +209,7 @@ func TestTimestampIsNeverAheadOfNow(t *testing.T) {
 	}
 }
 
-// What has just been committed is stamped with its commit, although the pass began before it.
+// An event that has just been committed gets the time of its commit, although the pass began before it.
 func TestTimestampOfAFreshCommit(t *testing.T) {
 	c, ev := testComposer(nil), sinktest.Row()
 	ev.CommitTime = time.Now().UnixMicro()
@@ -244,7 +245,7 @@ func TestStaticHeaders(t *testing.T) {
 			}
 		}
 	}
-	// Between what the row says of itself and what walpost says last.
+	// Static headers come between those of the row and those that walpost adds last.
 	c := NewComposer(Config{Static: map[string]string{"tenant": "eu"}}, nil)
 	if got := sinktest.HeaderLines(compose(t, c, sinktest.Row())); strings.Join(got[8:], " ") != "tenant=eu content-type=application/json" {
 		t.Errorf("a CloudEvent ends with %q", got[8:])
@@ -266,7 +267,7 @@ func TestReservedHeaders(t *testing.T) {
 	}
 }
 
-// The records of an event without headers of its own, and of one with some, come without an allocation, with static headers too.
+// Composing allocates nothing, for an event without headers of its own and for one with some, and with static headers too.
 func TestComposeAllocatesNothing(t *testing.T) {
 	c, plain, with := testComposer(nil), sinktest.Row(), sinktest.Row()
 	with.Values[schema.Headers] = []byte(`{"traceparent": "00-1-2-01", "tenant": "t"}`)
@@ -316,7 +317,7 @@ func TestEventsOfOneKeyGoToOnePartition(t *testing.T) {
 	}
 }
 
-// Whichever run of walpost sends an event, and however late, its id is the row's and its sequence the position's.
+// Whichever run of walpost sends an event, and however late, its id is the row's id, and its sequence is the row's position.
 func TestEventKeepsItsIDInEveryDelivery(t *testing.T) {
 	ev := sinktest.Row()
 	for _, profile := range []Profile{CloudEvents, Debezium} {

@@ -87,7 +87,7 @@ func TestHeadersColumnContentType(t *testing.T) {
 	}
 }
 
-// A producer that makes names up must not fill the memory.
+// A producer that uses ever new names must not fill the memory.
 func TestHeaderNamesAreBounded(t *testing.T) {
 	r := &headerReader{}
 	for i := range 3 * maxNames {
@@ -114,7 +114,7 @@ func TestHeadersColumnAllocatesNothing(t *testing.T) {
 	}
 }
 
-// FuzzHeaders compares with what encoding/json reads token by token.
+// FuzzHeaders compares the headers with what encoding/json reads token by token.
 func FuzzHeaders(f *testing.F) {
 	for _, s := range []string{`{}`, `null`, `{"a":"1","b":null,"c":[1,{"x":"}"}]}`, `{"a":"\u00e9\ud800","":-1.5e3}`, `{"a":1} x`, ` { "a" : { } , "b":true } `,
 		`{"content-type":"\"","id":1}`, "{\"a\":\"\xff\"}", `{"a":"\\"}`} {
@@ -138,7 +138,7 @@ func FuzzHeaders(f *testing.F) {
 	})
 }
 
-// replaced tells whether encoding/json puts U+FFFD where the text is not UTF-8. Here such bytes stay as they are.
+// replaced reports whether encoding/json puts U+FFFD where the text is not UTF-8. headerReader leaves such bytes as they are.
 func replaced(object []byte) bool { return !bytes.Equal(bytes.ToValidUTF8(object, nil), object) }
 
 func tokens(object []byte) (pairs, refused []string, ok bool) {

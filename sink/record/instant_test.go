@@ -45,7 +45,7 @@ func FuzzInstant(f *testing.F) {
 	})
 }
 
-// A text that is reused for the next instant says that one, whether it is of the same second or not.
+// A text that is reused for the next instant has the right time, whether the second is the same or not.
 func TestInstantsInARow(t *testing.T) {
 	var text instant
 	now := time.Date(2026, 2, 28, 23, 59, 58, 0, time.UTC).UnixMicro()

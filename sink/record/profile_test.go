@@ -86,7 +86,7 @@ func TestParseProfile(t *testing.T) {
 	}
 }
 
-// A record that a broker refuses tells which event it is, as far as its profile lets it.
+// The error of a refused record names the event, as far as its profile has the headers for that.
 func TestBadRecordNamesTheEvent(t *testing.T) {
 	const place = "000000AB-00000001000000FF-00000003"
 	for name, test := range map[string]struct {

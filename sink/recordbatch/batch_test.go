@@ -127,13 +127,13 @@ func TestDeltaBoundaries(t *testing.T) {
 	}
 }
 
-// What a record is charged with besides its size is the most that it can take.
+// Overhead is the maximum that a record takes besides its size.
 func TestOverheadIsTheMost(t *testing.T) {
 	b := generate.Batch([]generate.Record{{Timestamp: math.MinInt64}})
 	r := generate.Record{Timestamp: math.MaxInt64 / 2, Value: make([]byte, 1000)}.Encode()
 	for range 20_000 {
 		if n := b.Append(r, r.Size()); n > r.Size()+recordbatch.Overhead {
-			t.Fatalf("record %d took %d bytes, its size being %d", b.Count()-1, n, r.Size())
+			t.Fatalf("record %d took %d bytes, and its size is %d", b.Count()-1, n, r.Size())
 		}
 	}
 }
@@ -178,7 +178,7 @@ func TestBrokenPreconditionsPanic(t *testing.T) {
 	panics("append to a sealed batch", func() { b.Append(r, r.Size()) })
 }
 
-// What does not get smaller is sent as it is, so that a batch which fits into a limit fits into it as sent.
+// A batch that does not get smaller is sent uncompressed. So a batch that is within a limit is also within it as it is sent.
 func TestSealNeverMakesABatchLarger(t *testing.T) {
 	noise := rand.NewChaCha8([32]byte{7})
 	for _, codec := range codecs {

@@ -2,7 +2,7 @@ package recordbatch
 
 import "testing"
 
-// A buffer has room for what was asked for, and hardly more. It goes back to where the same is asked for again.
+// A buffer has the requested room, and little more. It goes back to the class that it came from.
 func TestBufferSizes(t *testing.T) {
 	before := -1
 	for n := 1; n <= 1<<largest; n++ {

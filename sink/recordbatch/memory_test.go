@@ -8,8 +8,8 @@ import (
 	"walpost/sink/recordbatch"
 )
 
-// A sealed batch takes little more than what is sent of it: an outage leaves ten thousand lanes with one, and all that waits may be in such
-// batches.
+// A sealed batch takes little more memory than the bytes to send: an outage leaves ten thousand lanes with one, and all waiting events may
+// be in such batches.
 func TestSealedBatchesTakeLittle(t *testing.T) {
 	for _, test := range []struct {
 		name             string

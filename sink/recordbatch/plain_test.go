@@ -8,7 +8,7 @@ import (
 	"walpost/sink/recordbatch/internal/generate"
 )
 
-// head is a batch's head, read field by field after the format's description.
+// head is a batch's head, read field by field according to the format's description.
 type head struct {
 	baseOffset      int64
 	length          int32
@@ -25,7 +25,7 @@ type head struct {
 	count           int32
 }
 
-// reader reads the format strictly and ends the test where it is violated.
+// reader reads the format strictly, and ends the test at a violation.
 type reader struct {
 	testing.TB
 	b []byte
@@ -71,7 +71,7 @@ func (r *reader) bytes() []byte {
 	return r.take(int(n))
 }
 
-// readPlain reads an uncompressed batch and checks everything in it that follows from the rest.
+// readPlain reads an uncompressed batch, and checks every field that follows from others.
 func readPlain(t testing.TB, wire []byte) (head, []generate.Record) {
 	t.Helper()
 	r := &reader{t, wire}
@@ -120,12 +120,12 @@ func readRecords(t testing.TB, b []byte, count int32, first int64) []generate.Re
 		records = append(records, rec)
 	}
 	if len(all.b) > 0 {
-		t.Fatalf("%d bytes behind the last record", len(all.b))
+		t.Fatalf("%d bytes after the last record", len(all.b))
 	}
 	return records
 }
 
-// sameRecords compares, null and empty being different.
+// sameRecords compares records. Null and empty are different.
 func sameRecords(t testing.TB, got, want []generate.Record) {
 	t.Helper()
 	if len(got) != len(want) {

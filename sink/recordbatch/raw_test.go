@@ -18,8 +18,8 @@ func plain(r recordbatch.Raw) generate.Record {
 	return p
 }
 
-// checkRaw walks a batch, and moves its records one by one into two other batches: those must be, byte for byte, what encoding the
-// records anew would have given.
+// checkRaw iterates over a batch, and moves its records one by one into two other batches. These must be, byte for byte, the same as when
+// the records are encoded again.
 func checkRaw(t testing.TB, b *recordbatch.Batch, records []generate.Record) {
 	t.Helper()
 	e := encoder(t, recordbatch.None)
@@ -49,7 +49,7 @@ func checkRaw(t testing.TB, b *recordbatch.Batch, records []generate.Record) {
 		}
 		s := recordbatch.Stamp{ProducerID: 1, Sequence: 2}
 		if moved, anew := seal(t, &halves[i], e, s), seal(t, generate.Batch(part), e, s); !bytes.Equal(moved, anew) {
-			t.Errorf("half %d: moved records give other bytes than encoding them anew", i)
+			t.Errorf("half %d: moved records give other bytes than encoding them again", i)
 		}
 	}
 }
@@ -65,7 +65,7 @@ func TestRawRecordsMove(t *testing.T) {
 	}
 }
 
-// The records of a sealed batch can be walked too: that is how a refused batch is divided.
+// Each works for a sealed batch too: that is how a refused batch is divided.
 func TestRawOfSealedBatch(t *testing.T) {
 	records := generate.Records([]byte("\x00\x07some headers\x03 and such"))
 	for _, codec := range codecs {
@@ -77,7 +77,7 @@ func TestRawOfSealedBatch(t *testing.T) {
 	}
 }
 
-// A value that Record returns must not reach into its neighbour when it is appended to.
+// Appending to a value that Record returns must not overwrite the bytes after it.
 func TestRecordsAreViewsOfTheirOwn(t *testing.T) {
 	records := []generate.Record{{Key: []byte("key"), Value: []byte("value"), Headers: []generate.Header{{Name: "n", Value: []byte("h")}}}}
 	b := generate.Batch(records)

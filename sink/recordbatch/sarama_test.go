@@ -14,8 +14,8 @@ import (
 	"walpost/sink/recordbatch/internal/generate"
 )
 
-// saramaReader has sarama decode batches. Its decoder is reached through a fetch only, so this is the other end of a broker connection,
-// and each batch is what one fetch brings.
+// saramaReader decodes batches with sarama. sarama's decoder can be reached only through a fetch. So this type is the other end of a broker
+// connection, and each fetch returns one batch.
 type saramaReader struct {
 	testing.TB
 	broker *sarama.Broker
@@ -80,7 +80,7 @@ func (r *saramaReader) serve(conn net.Conn) error {
 	}
 }
 
-// read returns what sarama makes of a batch.
+// read returns the records that sarama decodes from a batch.
 func (r *saramaReader) read(wire []byte) (*sarama.RecordBatch, []generate.Record) {
 	r.Helper()
 	r.wire <- wire
@@ -109,7 +109,7 @@ func (r *saramaReader) read(wire []byte) (*sarama.RecordBatch, []generate.Record
 	return batch, records
 }
 
-// checkSarama has sarama read records that were written with a codec.
+// checkSarama reads records with sarama that were written with a codec.
 func checkSarama(r *saramaReader, codec recordbatch.Codec, e *recordbatch.Encoder, records []generate.Record, s recordbatch.Stamp) {
 	r.Helper()
 	b := generate.Batch(records)

@@ -11,7 +11,7 @@ import (
 
 var codecs = []recordbatch.Codec{recordbatch.None, recordbatch.Gzip, recordbatch.Snappy, recordbatch.LZ4, recordbatch.Zstd}
 
-// A restamped batch is the one that sealing with the other stamp gives, whatever stamps it had before.
+// A restamped batch has the same bytes as one that was sealed with that stamp, whatever stamps it had before.
 func TestRestampIsSeal(t *testing.T) {
 	stamps := []recordbatch.Stamp{{}, {ProducerID: 1}, {Epoch: 1}, {Sequence: 1}, {ProducerID: math.MaxInt64, Epoch: math.MaxInt16, Sequence: math.MaxInt32},
 		{ProducerID: 12345678901, Epoch: 7, Sequence: 1 << 30}}
@@ -34,7 +34,7 @@ func TestRestampIsSeal(t *testing.T) {
 	}
 }
 
-// Resending means the same bytes: nothing about a sealed batch changes by looking at it.
+// Resending means the same bytes: reading a sealed batch does not change it.
 func TestWireIsStable(t *testing.T) {
 	for _, codec := range codecs {
 		b := generate.Batch(generate.Records([]byte{3, 9, 20, 1, 7, 7}))

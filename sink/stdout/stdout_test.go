@@ -90,7 +90,7 @@ func TestValues(t *testing.T) {
 	}
 }
 
-// A key of bytes is shown as it is, and not with signs of replacement.
+// A key of bytes is shown as it is, and not with replacement characters.
 func TestKeys(t *testing.T) {
 	for key, want := range map[string]string{"": `""`, "é": `"é"`, "\xff": `{"base64":"/w=="}`} {
 		ev := sinktest.Row()
@@ -114,7 +114,7 @@ func TestOrderIsKept(t *testing.T) {
 	}
 }
 
-// What Kafka would never take is told as an error and leaves nothing behind, and the next event is printed.
+// An event that Kafka would never accept gives an error. Nothing of it is printed, and the next event is.
 func TestBadEvents(t *testing.T) {
 	for name, spoil := range map[string]func(*schema.Event){
 		"its id is NULL":    func(ev *schema.Event) { ev.Values[schema.ID] = nil },
@@ -146,7 +146,7 @@ type brokenWriter struct{}
 
 func (brokenWriter) Write([]byte) (int, error) { return 0, errBroken }
 
-// An output that fails is no fault of the event's.
+// An error of the output is not an error of the event.
 func TestOutputThatCannotBeWritten(t *testing.T) {
 	s := New(brokenWriter{}, config(t))
 	for i := range 1000 { // more than the buffer holds

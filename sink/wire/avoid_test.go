@@ -9,7 +9,7 @@ import (
 	"walpost/sink/internal/sinktest"
 )
 
-// A broker that is avoided loses its connections, whatever waits for it, and is not dialed until some time has passed.
+// An avoided broker loses its connections, even if something waits for it, and is not dialed until some time has passed.
 func TestAvoid(t *testing.T) {
 	s := NewSplicer(nil)
 	defer s.Close()
@@ -34,10 +34,10 @@ func TestAvoid(t *testing.T) {
 			t.Error("something was read")
 		}
 	case <-time.After(30 * time.Second):
-		t.Fatal("whoever waits for the broker still waits")
+		t.Fatal("a read from the broker still waits")
 	}
 	if _, err := s.Dial("tcp", hung); err == nil {
-		t.Error("dialed nevertheless")
+		t.Error("the broker was dialed anyway")
 	}
 	if _, err := good.Write([]byte("x")); err != nil {
 		t.Errorf("another broker's connection: %v", err)
@@ -51,7 +51,7 @@ func TestAvoid(t *testing.T) {
 	}
 }
 
-// politeConn takes its time to close, as a TLS connection does that tells a peer of the end which reads nothing.
+// politeConn is slow to close, like a TLS connection that tells the end to a peer that reads nothing.
 type politeConn struct {
 	net.Conn
 	leave chan struct{}
@@ -62,7 +62,7 @@ func (c politeConn) Close() error {
 	return c.Conn.Close()
 }
 
-// Connections end at once, and whoever needs the splicer meanwhile does not wait for a peer.
+// Connections are closed at once, and calls of the splicer meanwhile do not wait for a peer.
 func TestNobodyIsToldOfTheEnd(t *testing.T) {
 	for what, end := range map[string]func(*Splicer){
 		"avoid": func(s *Splicer) { s.Avoid("pipe:0", time.Hour) },

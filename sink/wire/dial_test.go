@@ -17,7 +17,7 @@ import (
 	"walpost/sink/internal/sinktest"
 )
 
-// over returns what makes connections with these settings.
+// over returns the access with these settings.
 func over(t *testing.T, s auth.Security) *auth.Access {
 	t.Helper()
 	a, err := auth.New(s, nil, slog.New(slog.DiscardHandler))
@@ -27,7 +27,8 @@ func over(t *testing.T, s auth.Security) *auth.Access {
 	return a
 }
 
-// Under TLS the request arrives the same, and its pieces share records: a request of many small batches must not become twice as many.
+// With TLS, the same request arrives, and its pieces share TLS records: a request of many small batches must not become twice as many
+// records.
 func TestSplicedRequestUnderTLS(t *testing.T) {
 	l, files := sinktest.TLSListener(t, nil)
 	s := NewSplicer(over(t, auth.Security{Protocol: "SSL", CAFile: files.CA}))
@@ -74,7 +75,7 @@ func TestSplicedRequestUnderTLS(t *testing.T) {
 			t.Errorf("%s: not the batch", places[i])
 		}
 	}
-	// A read returns at most one record. What is not a produce request goes out beside the buffer, in order.
+	// A read returns at most one TLS record. Requests that are not produce requests are written without the buffer, in order.
 	if most := 3 + reads.bytes/4096; reads.n > most {
 		t.Errorf("%d bytes came in %d records, want %d at most", reads.bytes, reads.n, most)
 	}
@@ -92,7 +93,7 @@ func (c *countingReader) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// A certificate that nobody signed, or that is for another name, ends the attempt, with the reason.
+// A certificate of an unknown authority, or for another name, ends the attempt, with the reason.
 func TestDialVerifies(t *testing.T) {
 	listen := func(change func(*x509.Certificate)) (address string, trust auth.Security) {
 		l, files := sinktest.TLSListener(t, change)
@@ -125,7 +126,7 @@ func TestDialVerifies(t *testing.T) {
 	}
 }
 
-// Closing ends what is connected, what is being connected, and what would be.
+// Close ends open connections and attempts to connect, and prevents new ones.
 func TestSplicerCloses(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -8,8 +8,8 @@ import (
 	"walpost/sink/auth"
 )
 
-// An attempt to connect has failed when nobody listens, and when the peer hangs up before its first word; not when a peer hangs up that has
-// answered something, nor when we do.
+// An attempt to connect has failed if nobody listens, or if the peer closes the connection before it sends anything. It has not failed if
+// the peer has answered something before, or if we close the connection.
 func TestFailures(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -64,7 +64,7 @@ func TestFailures(t *testing.T) {
 	read := func(conn net.Conn) {
 		for range 2 {
 			if _, err := conn.Read(make([]byte, 1)); err == nil {
-				t.Error("a peer that is gone says something")
+				t.Error("a peer that is gone sends something")
 			}
 		}
 	}

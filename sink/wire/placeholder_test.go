@@ -13,7 +13,7 @@ import (
 	"walpost/sink/kafkaerror"
 )
 
-// placeholderBytes is what sarama writes for a request of these parts.
+// placeholderBytes returns the bytes that sarama writes for a request of these parts.
 func placeholderBytes(t testing.TB, parts []Part, number int64) []byte {
 	return placeholderOf(t, parts, number, usualProduce)
 }
@@ -106,12 +106,12 @@ func FuzzParsePlaceholder(f *testing.F) {
 			t.Fatalf("topics at %d of %d", topics, len(b))
 		}
 		if !bytes.Contains(b[topics:], binary.BigEndian.AppendUint64(nil, uint64(number))) {
-			t.Fatalf("number %d comes from nowhere", number)
+			t.Fatalf("number %d is not in the bytes", number)
 		}
 	})
 }
 
-// Everything but produce requests passes as it is; a produce request that cannot be replaced does not pass.
+// All requests except produce requests pass unchanged. A produce request that cannot be replaced does not pass.
 func TestWhatPasses(t *testing.T) {
 	s := NewSplicer(nil)
 	near, far := net.Pipe()
@@ -155,7 +155,7 @@ func TestWhatPasses(t *testing.T) {
 	}
 }
 
-// Nobody can tell what became of a batch when the request or the answer was not what it has to be.
+// If the request or the answer is not as expected, the outcome for the batch is unclear.
 func TestErrorsOfOursAreUnclear(t *testing.T) {
 	for _, err := range []error{errNoAnswer, errNoPlaceholder} {
 		if got := kafkaerror.Classify(err); got != kafkaerror.Unclear || errors.Is(err, io.EOF) {

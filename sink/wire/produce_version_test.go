@@ -16,7 +16,7 @@ import (
 	"walpost/sink/auth"
 )
 
-// Which version a broker is sent, and what is said of one that takes none of ours.
+// The version for each range of a broker, and the error if there is none.
 func TestProduceVersion(t *testing.T) {
 	for _, test := range []struct {
 		oldest, newest, want int16
@@ -51,7 +51,7 @@ func TestProduceVersion(t *testing.T) {
 	}
 }
 
-// A request of each version says what it should.
+// A request of each version has the right content.
 func TestRequestsOfEveryVersion(t *testing.T) {
 	for version := int16(oldestProduce); version <= flexibleProduce; version++ {
 		for _, places := range [][]string{{"a/0"}, {"a/0", "a/1", "b/0", "c/7", "c/2147483647"}} {
@@ -86,7 +86,7 @@ func TestRequestsOfEveryVersion(t *testing.T) {
 	}
 }
 
-// A real broker takes requests of each version, and its answers find their way back.
+// A real broker accepts requests of each version, and its answers reach the caller.
 func TestBrokerTakesEveryVersion(t *testing.T) {
 	brokers := kafkatest.Brokers(t)
 	names := []string{kafkatest.Name(t), kafkatest.Name(t)}

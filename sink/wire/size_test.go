@@ -17,7 +17,7 @@ func written(t *testing.T, parts []Part, version int16) int {
 	return conn.n
 }
 
-// counting is a connection that takes everything.
+// counting is a connection that accepts everything.
 type counting struct {
 	net.Conn
 	n int
@@ -28,8 +28,8 @@ func (c *counting) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// What is counted while parts are gathered is never less than what is written, in either layout, and little more when parts of one topic
-// come one after the other.
+// The size that is counted while parts are gathered is never less than the bytes that are written, in either layout. It is little more if
+// the parts of one topic come one after the other.
 func TestSizeOfARequest(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	const client = "walpost-test" // as placeholderOf has it

@@ -47,7 +47,7 @@ func partsOfProducer(t testing.TB, producer int64, places ...string) []Part {
 	return parts
 }
 
-// produced is a produce request as it came over the wire.
+// produced is a produce request as it arrived.
 type produced struct {
 	correlation uint32
 	client      string
@@ -57,7 +57,7 @@ type produced struct {
 	batches     map[string][]byte // by topic/partition
 }
 
-// readProduce reads one request of the usual version and takes it apart; everything in it must add up.
+// readProduce reads and parses one request of the usual version. All its lengths must fit.
 func readProduce(t testing.TB, r io.Reader) (p produced) { return readProduceOf(t, r, usualProduce) }
 
 func readProduceOf(t testing.TB, r io.Reader, version int16) (p produced) {
@@ -80,7 +80,7 @@ func readProduceOf(t testing.TB, r io.Reader, version int16) (p produced) {
 	}
 	u16 := func() uint16 { return binary.BigEndian.Uint16(take(2)) }
 	u32 := func() uint32 { return binary.BigEndian.Uint32(take(4)) }
-	// In flexible versions lengths and counts are varints of one more, and behind each structure comes the number of its tags.
+	// In flexible versions a length or count n is a varint of n+1, and the number of tags follows each structure.
 	flexible := version >= 9
 	varint := func() int {
 		v, n := binary.Uvarint(b)
@@ -123,7 +123,7 @@ func readProduceOf(t testing.TB, r io.Reader, version int16) (p produced) {
 	}
 	tags()
 	if len(b) > 0 {
-		t.Fatalf("%d bytes behind the request", len(b))
+		t.Fatalf("%d bytes after the request", len(b))
 	}
 	return p
 }
@@ -172,7 +172,7 @@ type pipeDialer struct{ net.Conn }
 
 func (d pipeDialer) Dial(_, _ string) (net.Conn, error) { return d.Conn, nil }
 
-// What sarama is told to send goes out as our batches, and the answer finds its way back.
+// A request that sarama sends is written with our batches, and the answer reaches the caller.
 func TestSplicedRequest(t *testing.T) {
 	s := NewSplicer(nil)
 	b, far := spliced(t, s)
@@ -215,7 +215,7 @@ func TestSplicedRequest(t *testing.T) {
 	}
 }
 
-// The request says that all in-sync replicas have to have a batch before it is acked, and brokers go by what it says.
+// The request asks for acks of all in-sync replicas, and brokers do what the request asks for.
 func TestEveryProduceWaitsForAllReplicas(t *testing.T) {
 	s := NewSplicer(nil)
 	b, far := spliced(t, s)
@@ -226,8 +226,8 @@ func TestEveryProduceWaitsForAllReplicas(t *testing.T) {
 	}
 }
 
-// A write that ends in the middle of a request leaves a connection on which nothing can follow: the broker would take the next request for
-// the rest of this one. So nothing does, whatever the request and whatever its error.
+// If a write ends in the middle of a request, nothing may follow on that connection: the broker would read the next request as the rest of
+// this one. This holds for every request and every error.
 func TestNothingFollowsAHalfWrittenRequest(t *testing.T) {
 	for _, what := range []string{"produce", "other"} {
 		t.Run(what, func(t *testing.T) {
@@ -262,13 +262,13 @@ func TestNothingFollowsAHalfWrittenRequest(t *testing.T) {
 			_ = c.SetWriteDeadline(time.Now().Add(5 * time.Second)) // as sarama does before each request
 			go func() { _, _ = c.Write([]byte("next")) }()
 			if n, err := far.Read(make([]byte, 1)); n > 0 || err != io.EOF {
-				t.Errorf("behind half of a request %d bytes came, %v", n, err)
+				t.Errorf("after half of a request %d bytes came, %v", n, err)
 			}
 		})
 	}
 }
 
-// Whoever could not send a request knows whether anything of it can have arrived.
+// If a request could not be sent, the error reports whether a part of it can have arrived.
 func TestNothingWritten(t *testing.T) {
 	var sent interface{ NotSent() bool }
 	l, err := net.Listen("tcp", "127.0.0.1:0")

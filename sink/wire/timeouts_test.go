@@ -14,8 +14,8 @@ import (
 	"walpost/sink/auth"
 )
 
-// The answer to a produce request is awaited for as long as the leader may wait for its followers, and a little longer. Any other answer is
-// awaited as long as ever: a broker that hangs must not hold a question up for the longest time-out that a user sets.
+// walpost waits for the answer to a produce request for as long as the leader may wait for its followers, and a little longer. The time-out
+// for other answers does not change: a broker that hangs must not delay a question by the longest time-out that a user sets.
 func TestAnswersAreAwaited(t *testing.T) {
 	const second = time.Second
 	for _, test := range []struct{ configured, leader, answer time.Duration }{

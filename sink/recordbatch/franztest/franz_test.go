@@ -13,7 +13,7 @@ import (
 
 var codecs = []recordbatch.Codec{recordbatch.None, recordbatch.Gzip, recordbatch.Snappy, recordbatch.LZ4, recordbatch.Zstd}
 
-// check has franz-go's consumer read a batch: length, CRC, codec, records.
+// check reads a batch with franz-go's consumer: length, CRC, codec, records.
 func check(t *testing.T, codec recordbatch.Codec, e *recordbatch.Encoder, records []generate.Record, s recordbatch.Stamp) {
 	t.Helper()
 	b := generate.Batch(records)
@@ -55,7 +55,7 @@ func compare(t *testing.T, i int, got *kgo.Record, want generate.Record) {
 
 func same(a, b []byte) bool { return (a == nil) == (b == nil) && bytes.Equal(a, b) }
 
-// TestFranzReadsRecordByRecord reads an uncompressed batch with kmsg alone, and so what lies between the records too.
+// TestFranzReadsRecordByRecord reads an uncompressed batch with kmsg alone, and so checks the bytes between the records too.
 func TestFranzReadsRecordByRecord(t *testing.T) {
 	e, err := recordbatch.NewEncoder(recordbatch.None)
 	if err != nil {
@@ -83,7 +83,7 @@ func TestFranzReadsRecordByRecord(t *testing.T) {
 			rest = rest[len(again):]
 		}
 		if len(rest) > 0 {
-			t.Fatalf("%d bytes behind the last record", len(rest))
+			t.Fatalf("%d bytes after the last record", len(rest))
 		}
 	}
 }
