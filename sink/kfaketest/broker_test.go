@@ -22,8 +22,8 @@ const (
 	nodes      = 3
 )
 
-// broker is an embedded cluster whose produce requests pass through us: we bring them to it, or not, and answer, or not. So we know what
-// is in the logs, and what of it the producer was told.
+// broker is an embedded cluster whose produce requests pass through the test. The test passes a request to the cluster, or not, and answers
+// it, or not. So it knows what is in the logs, and what the producer was told about it.
 type broker struct {
 	t       testing.TB
 	cluster *kfake.Cluster
@@ -49,7 +49,7 @@ type entry struct {
 	memory   int // number of the topic's incarnation
 }
 
-// delayed is a request that was cut off and is still on its way.
+// delayed is a request that was cut off and has not arrived yet.
 type delayed struct {
 	node int32
 	req  *kmsg.ProduceRequest
@@ -73,7 +73,8 @@ func newBroker(t testing.TB, seed uint64, f faults) *broker {
 	return b
 }
 
-// serve lets a request of the producer meet its fate. One at a time: what is appended is booked in the order of the logs.
+// serve lets a request of the producer meet its fate. It handles one request at a time, so that appended events are recorded in the order
+// of the logs.
 func (b *broker) serve(node int32, req *kmsg.ProduceRequest) (kmsg.Response, error) {
 	b.mu.Lock()
 	hang := b.hang
@@ -147,8 +148,8 @@ func answerOf(partition int32, code int16, record int32) kmsg.ProduceResponseTop
 // untold is the code of an answer that does not reach the producer.
 const untold = -100
 
-// bring gives a request to a broker and books what was appended. It returns the codes for the producer: for a partition that appended or
-// knew the batch, what says.
+// bring passes a request to a broker, and records what was appended. It returns the codes for the producer. says returns the code for a
+// partition that appended the batch or recognised it.
 func (b *broker) bring(node int32, req *kmsg.ProduceRequest, says func(int32) int16) map[int32]int16 {
 	own := *req // the client sets the version
 	resp, err := b.client.Broker(int(node)).Request(context.Background(), &own)

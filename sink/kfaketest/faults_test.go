@@ -7,7 +7,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// faults are what a run brings: of a hundred requests, or partitions in a request, so many.
+// faults are the faults of a run: how many of a hundred requests, or of a hundred partitions in requests, get each one.
 type faults struct {
 	neverArrives, arrivesLate, answerIsLost int
 	before                                  int // a code before the append
@@ -18,8 +18,8 @@ type faults struct {
 	gaps                                    int // OUT_OF_ORDER_SEQUENCE_NUMBER and its like, without a cause
 }
 
-// Codes that leave the log as it is and that time or an operator cures, codes that come although the batch was appended, codes that refuse
-// a record, and codes of brokers that disagree on the sequence.
+// Codes that do not change the log and that time or an operator cures, codes that come although the batch was appended, codes that refuse a
+// record, and codes of brokers that disagree on the sequence.
 var (
 	codesBefore  = []int16{2, 3, 5, 6, 8, 9, 17, 19, 21, 29, 31, 35, 43, 44, 51, 58, 74, 75, 76, 89}
 	codesAfter   = []int16{-1, 6, 7, 13, 20, 56} // 6: whoever waited for followers when the lead was lost is told so
@@ -27,13 +27,13 @@ var (
 	codesLost    = []int16{45, 47, 49, 59, 90}
 )
 
-// refusal is how an event is refused.
+// refusal is the way in which an event is refused.
 type refusal struct {
 	code  int16
 	named bool
 }
 
-// hasMet says whether all of that has come.
+// hasMet reports whether all of these have come.
 func (b *broker) hasMet(list []string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -89,8 +89,8 @@ func (b *broker) disturb() {
 	}
 }
 
-// refuses says whether a batch is refused, and for which record; -1: none is named. An event that is always refused is, whatever else there
-// is in the batch.
+// refuses reports whether a batch is refused, and for which record; -1: none is named. A batch with an event that is always refused is
+// refused, whatever else it has.
 func (b *broker) refuses(records []byte) (code int16, record int32) {
 	for i, event := range b.events(records) {
 		if r, ok := b.poison[event]; ok {
@@ -129,7 +129,7 @@ func (b *broker) next(codes []int16) int16 {
 	return code
 }
 
-// brief refuses a batch that could be appended, for this once. The record that is blamed is drawn too.
+// brief refuses a batch that could be appended, but only this time. The named record is random, too.
 func (b *broker) brief(rp kmsg.ProduceRequestTopicPartition) (code int16, record int32) {
 	if !b.draw(b.faults.refuses) {
 		return 0, -1

@@ -12,8 +12,8 @@ import (
 	"walpost/sink/internal/sinktest"
 )
 
-// front stands before the brokers: they tell clients its addresses in place of their own. It passes requests on as they are, but those to
-// produce, which it gives to serve.
+// front is a proxy in front of the brokers, which tell clients its addresses instead of their own. It forwards all requests unchanged,
+// except produce requests, which it passes to serve.
 type front struct {
 	t     testing.TB
 	serve func(node int32, req *kmsg.ProduceRequest) (kmsg.Response, error)
@@ -24,7 +24,7 @@ type front struct {
 	nodes int32
 }
 
-// listener is a broker's own, which claims to be the front's.
+// listener is a broker's own listener, but reports the front's address.
 type listener struct {
 	net.Listener
 	addr net.Addr
@@ -61,7 +61,7 @@ func (f *front) listen(network, address string) (net.Listener, error) {
 	return &listener{own, outer.Addr()}, nil
 }
 
-// dial connects to a broker itself, by the address that clients know.
+// dial connects to a broker directly, by the address that clients know.
 func (f *front) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	f.mu.Lock()
 	address = f.inner[address]
@@ -69,7 +69,7 @@ func (f *front) dial(ctx context.Context, network, address string) (net.Conn, er
 	return (&net.Dialer{}).DialContext(ctx, network, address)
 }
 
-// carry serves a connection, one request after the other. It ends with a request whose answer is not to come.
+// carry serves a connection, one request after the other. It ends with a request that must not be answered.
 func (f *front) carry(node int32, conn net.Conn, own string) {
 	defer conn.Close()
 	broker, err := net.Dial("tcp", own)
@@ -97,7 +97,7 @@ func (f *front) carry(node int32, conn net.Conn, own string) {
 	}
 }
 
-// produce takes a request apart, and puts its answer together:
+// produce parses a request, and builds its answer:
 //
 //	length key version correlation client
 //	4      2   2       4           2+n

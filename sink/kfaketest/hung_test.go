@@ -29,8 +29,8 @@ func (l *logLines) String() string {
 	return l.text.String()
 }
 
-// TestHungBrokerIsLeft: a broker takes a batch and never answers, and another broker leads the partition by now. The producer leaves the
-// hung broker long before the read time-out ends its request, and sends the batch to the new leader.
+// TestHungBrokerIsLeft: a broker accepts a batch and never answers, and another broker leads the partition now. The producer disconnects
+// from the hung broker long before the read time-out ends its request, and sends the batch to the new leader.
 func TestHungBrokerIsLeft(t *testing.T) {
 	t.Parallel() // mostly waiting
 	b := newBroker(t, 1, faults{})
@@ -79,7 +79,7 @@ func TestHungBrokerIsLeft(t *testing.T) {
 		t.Errorf("a hung broker held events for %v", took)
 	}
 	if !strings.Contains(log.String(), "disconnecting from a broker that does not answer") {
-		t.Errorf("the log does not say that the broker is left:\n%s", log.String())
+		t.Errorf("the log does not say that the producer disconnects from the broker:\n%s", log.String())
 	}
 	if err := p.Close(); err != nil {
 		t.Error(err)

@@ -17,8 +17,8 @@ import (
 	"walpost/sink/record"
 )
 
-// journey is what becomes of one batch of a producer, with others before and behind it. It is told in the proxy's words, so that it is the
-// same before any broker.
+// journey is what happens to one batch of a producer, with other batches before and after it. It is written in the terms of the proxy, so
+// that it is the same for any broker.
 type journey struct {
 	name    string
 	meets   []meets
@@ -27,28 +27,29 @@ type journey struct {
 	log     string // what is in the log then; "": each event once
 }
 
-// meets is what a request meets: a code in place of the broker's answer, or behind the append; no code: the connection dies behind it.
+// meets is what happens to a request: a code replaces the broker's answer, before or after the append. Without a code, the connection ends
+// after the append.
 type meets struct {
 	code     int16
 	appended bool
 }
 
-// Logs, a letter for each event: two before the batch of four, two behind it.
+// Logs, with a letter for each event: two before the batch of four, and two after it.
 const (
 	once  = "a b c d e f g h"
 	twice = "a b c d e f c d e f g h"
 	short = "a b" // what stands before a record that is refused
 )
 
-// journeys are those of every code, and those in which one answer bears on what the next one means.
+// journeys are one for every code, and those in which one answer affects the meaning of the next.
 func journeys() []journey {
 	list := []journey{
 		{name: "the connection dies behind the append", meets: []meets{{appended: true}, {appended: true}}},
 		{name: "a request arrives late", late: true},
 		{name: "moved, unclear, moved", meets: []meets{{6, false}, {7, true}, {6, true}, {5, false}}},
-		// The parts of what may be in the log must not bear its sequences: they come under a new producer id.
+		// The parts of a batch that may be in the log must not use its sequences: they come under a new producer id.
 		{name: "unclear, then refused", meets: []meets{{7, true}, {10, false}}, log: twice},
-		// Nobody can tell whether it was appended: twice is better than not at all.
+		// It is unknown whether the batch was appended: twice is better than not at all.
 		{name: "unclear, then the state is lost", meets: []meets{{20, true}, {45, false}}, log: twice},
 		{name: "not appended, then the state is lost", meets: []meets{{19, false}, {45, false}}},
 		{name: "not appended, then refused", meets: []meets{{19, false}, {10, false}}},
@@ -71,7 +72,7 @@ func journeys() []journey {
 	return list
 }
 
-// The same journeys before the embedded broker and before a real one end in the same logs.
+// The same journeys with the embedded broker and with a real one end in the same logs.
 func TestJourneys(t *testing.T) {
 	t.Run("embedded", func(t *testing.T) {
 		cluster, err := kfake.NewCluster(kfake.NumBrokers(nodes))
@@ -84,7 +85,7 @@ func TestJourneys(t *testing.T) {
 	t.Run("real", func(t *testing.T) { travel(t, kafkatest.Brokers(t)) })
 }
 
-// travel goes on every journey before the same brokers, each with a topic and a proxy of its own.
+// travel runs every journey with the same brokers, each with a topic and a proxy of its own.
 func travel(t *testing.T, brokers []string) {
 	for _, j := range journeys() {
 		t.Run(j.name, func(t *testing.T) {
@@ -152,7 +153,7 @@ func (j journey) travel(t *testing.T, brokers []string) {
 	j.check(t, acks, logOf(ctx, t, brokers, topic))
 }
 
-// arm lets the requests to come meet the journey's faults, one after the other.
+// arm sets the journey's faults for the next requests, one after the other.
 func (j journey) arm(t *testing.T, proxy *kafkaproxy.Cluster) (list []*kafkaproxy.Fault) {
 	add := func(f *kafkaproxy.Fault, err error) {
 		if err != nil {
@@ -176,7 +177,7 @@ func (j journey) arm(t *testing.T, proxy *kafkaproxy.Cluster) (list []*kafkaprox
 	return list
 }
 
-// check compares with what the journey has to end in.
+// check compares the result with the journey's expected end.
 func (j journey) check(t *testing.T, acks *ledger, log string) {
 	want := j.log
 	if want == "" {

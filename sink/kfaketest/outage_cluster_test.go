@@ -22,7 +22,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// clusterEnv says in a process of ours that it is to be the brokers: the value is how many topics there are.
+// clusterEnv is the environment variable that makes a process of ours run the brokers. Its value is the number of topics.
 const clusterEnv = "WALPOST_KFAKETEST_CLUSTER"
 
 func TestMain(m *testing.M) {
@@ -40,14 +40,14 @@ const (
 
 func outageTopic(i int) string { return fmt.Sprintf("topic-%04d", i) }
 
-// laneOf returns the number of a partition among those of all topics.
+// laneOf returns the number of a partition among the partitions of all topics.
 func laneOf(topic string, partition int32) int {
 	n, _ := strconv.Atoi(topic[len("topic-"):])
 	return n*outagePartitions + int(partition)
 }
 
-// Cluster is the embedded brokers, in a process of their own: what they take must not count as the producer's. Its methods are called over
-// the process's standard input and output.
+// Cluster runs the embedded brokers in a process of its own, because what they use must not count as the producer's. Its methods are called
+// over the process's standard input and output.
 type Cluster struct {
 	topics int
 	kfake  *kfake.Cluster
@@ -56,7 +56,7 @@ type Cluster struct {
 	faults []*kfake.FaultHandle
 }
 
-// serveCluster is the process of the brokers. It ends when its standard input does.
+// serveCluster runs the brokers' process. It ends when its standard input does.
 func serveCluster(topics int) {
 	c := &Cluster{topics: topics}
 	var names []string
@@ -84,16 +84,16 @@ func serveCluster(topics int) {
 	}{os.Stdin, os.Stdout})
 }
 
-// Nothing is what a method without arguments or without a result takes or gives.
+// Nothing is the argument of a method without arguments, and the result of a method without a result.
 type Nothing struct{}
 
-// Addresses tells where the brokers are.
+// Addresses returns the addresses of the brokers.
 func (c *Cluster) Addresses(_ Nothing, addrs *[]string) error {
 	*addrs = c.kfake.ListenAddrs()
 	return nil
 }
 
-// Traffic tells what has come to the brokers so far.
+// Traffic returns what the brokers have received so far.
 func (c *Cluster) Traffic(_ Nothing, t *Traffic) error {
 	c.counts.mu.Lock()
 	defer c.counts.mu.Unlock()
@@ -102,7 +102,7 @@ func (c *Cluster) Traffic(_ Nothing, t *Traffic) error {
 	return nil
 }
 
-// Leaders tells which broker leads each partition of all topics.
+// Leaders returns the broker that leads each partition of all topics.
 func (c *Cluster) Leaders(_ Nothing, leaders *[]int32) error {
 	for i := range c.topics {
 		for n := range int32(outagePartitions) {
@@ -126,7 +126,7 @@ const (
 // frozenNode is the broker that freezes.
 const frozenNode = 0
 
-// Set has the cluster fail in a way, or be well.
+// Set makes the cluster fail in a way, or work again.
 func (c *Cluster) Set(way string, _ *Nothing) error {
 	for _, f := range c.faults {
 		f.Remove()
@@ -171,8 +171,8 @@ func (c *Cluster) Set(way string, _ *Nothing) error {
 	return errors.Join(errs...)
 }
 
-// Check reads all topics as consumers do. want has how many events each partition is to have, which are numbered from 0. An event that
-// is missing, or comes before an earlier one, is an error.
+// Check reads all topics as consumers do. want is the number of events of each partition, which are numbered from 0. An event that is
+// missing, or that comes before an earlier one, is an error.
 func (c *Cluster) Check(want []int32, duplicates *int) error {
 	offsets, left := map[string]map[int32]kgo.Offset{}, int64(0)
 	for i := range c.topics {
@@ -226,7 +226,7 @@ type remoteCluster struct {
 	client *rpc.Client
 }
 
-// startCluster starts a process with brokers that have so many topics. It ends with the test.
+// startCluster starts a process with brokers that have this many topics. It ends with the test.
 func startCluster(t testing.TB, topics int) *remoteCluster {
 	t.Helper()
 	self, err := os.Executable()

@@ -21,7 +21,7 @@ type gate struct {
 	ended bool
 }
 
-// gateWay is what becomes of connections.
+// gateWay is what a gate does with connections.
 type gateWay uint8
 
 const (
@@ -42,7 +42,7 @@ func newGate(c *counts) (*gate, error) {
 	return g, nil
 }
 
-// set changes what becomes of connections. Those that there are end, unless they are only frozen.
+// set changes what the gate does with connections. Open connections are closed, unless they are only frozen.
 func (g *gate) set(way gateWay) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -137,7 +137,7 @@ type gateConn struct {
 	net.Conn
 	gate *gate
 
-	// Of the request that is being read.
+	// State of the request that is being read.
 	head [6]byte // its length and its key
 	has  int     // how much of head there is
 	rest int     // bytes behind head that are to come
@@ -182,13 +182,13 @@ func (c *gateConn) count(b []byte) {
 	}
 }
 
-// counts is what has come to the brokers.
+// counts are the numbers of connections and requests that the brokers have received.
 type counts struct {
 	mu sync.Mutex
 	Traffic
 }
 
-// Traffic is how many connections and requests have come to the brokers.
+// Traffic is the number of connections and requests that the brokers have received.
 type Traffic struct {
 	Connections int
 	Requests    map[int16]int // by their key
@@ -209,7 +209,7 @@ func (c *counts) request(key int16) {
 	c.Requests[key]++
 }
 
-// since returns what came after before.
+// since returns the traffic since before.
 func (t Traffic) since(before Traffic) Traffic {
 	t.Connections -= before.Connections
 	for key, n := range before.Requests {

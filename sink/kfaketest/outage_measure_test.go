@@ -17,14 +17,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// usage is the most of what this process has taken since it was begun.
+// usage is the maximum of what this process has used since begin was called.
 type usage struct {
 	Heap       uint64 // bytes of heap that are in use, garbage and gaps included
 	Total      uint64 // bytes of everything that the memory limit counts
 	Goroutines uint64
 }
 
-// sampler looks at what this process takes, until the test ends.
+// sampler measures what this process uses, until the test ends.
 type sampler struct {
 	samples []metrics.Sample
 
@@ -32,7 +32,7 @@ type sampler struct {
 	most usage
 }
 
-// sampleEvery is how often the sampler looks.
+// sampleEvery is how often the sampler measures.
 const sampleEvery = 10 * time.Millisecond
 
 func startSampler(t testing.TB) *sampler {
@@ -73,7 +73,7 @@ func (s *sampler) look() usage {
 	return now
 }
 
-// begin forgets the most so far, and returns it.
+// begin resets the maximum and returns the previous one.
 func (s *sampler) begin() usage {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -82,14 +82,14 @@ func (s *sampler) begin() usage {
 	return most
 }
 
-// settled returns what the process takes once its garbage is gone.
+// settled returns what the process uses after garbage collection.
 func (s *sampler) settled() usage {
 	runtime.GC() // twice: pools keep what they have for one collection
 	debug.FreeOSMemory()
 	return s.look()
 }
 
-// processorTime is how long this process has used processors.
+// processorTime returns the CPU time that this process has used.
 func processorTime(t testing.TB) time.Duration {
 	var r syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
@@ -98,14 +98,14 @@ func processorTime(t testing.TB) time.Duration {
 	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
 }
 
-// lineCounter is a log of which only the number of lines is kept.
+// lineCounter is a log that only counts its lines.
 type lineCounter struct {
 	mu    sync.Mutex
 	total int
 	times map[subject][]time.Time
 }
 
-// subject is what a line of the log is about.
+// subject is what a log line is about.
 type subject struct{ topic, reason string }
 
 // Enabled implements [slog.Handler].
@@ -146,8 +146,8 @@ func (l *lineCounter) WithAttrs([]slog.Attr) slog.Handler { return l }
 // WithGroup implements [slog.Handler].
 func (l *lineCounter) WithGroup(string) slog.Handler { return l }
 
-// most returns the most lines of one topic and reason within a minute, what they are about, and how many lines there are altogether. A line
-// may be written a little later than the producer thinks.
+// most returns the maximum number of lines of one topic and reason within a minute, what they are about, and how many lines there are in
+// total. A line may be written a little later than the producer thinks.
 func (l *lineCounter) most() (n int, about subject, total int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -18,7 +18,7 @@ import (
 	"walpost/sink/recordbatch"
 )
 
-// outage is an outage of a cluster, and how large it is.
+// outage describes an outage of a cluster, and its size.
 type outage struct {
 	name   string
 	ways   []string // in which the cluster fails, each for the same part of the time
@@ -31,7 +31,7 @@ type outage struct {
 
 func (o outage) lanes() int { return o.topics * outagePartitions }
 
-// besidesBudget is what the relay lets memory grow beyond the budget for everything else, see cmd/walpost.
+// besidesBudget is how much memory the relay allows beyond the budget for everything else, see cmd/walpost.
 const besidesBudget = 24 << 20
 
 // outages returns the forms of an outage.
@@ -44,8 +44,8 @@ func outages(topics int, length time.Duration, budget int) []outage {
 	}
 }
 
-// An outage of a hundred topics with ten partitions each, in each of its forms: memory, goroutines, the log and what brokers are asked stay
-// within bounds, nothing is lost, and the order is kept. With WALPOST_TEST_LONG=1 it is a minute, of a thousand topics.
+// An outage of a hundred topics with ten partitions each, in each of its forms. Memory, goroutines, log lines and requests stay within
+// bounds, nothing is lost, and the order is kept. With WALPOST_TEST_LONG=1 the outage lasts a minute, with a thousand topics.
 func TestOutage(t *testing.T) {
 	list := outages(100, 2500*time.Millisecond, 8<<20)[:3]
 	for i := range list[1:] {
@@ -81,7 +81,7 @@ func BenchmarkOutage(b *testing.B) {
 	}
 }
 
-// result is what an outage took. Memory and goroutines are what there was more than before the producer was opened.
+// result is what an outage used. Memory and goroutines are the growth since before the producer was opened.
 type result struct {
 	outage
 	events     int           // altogether
@@ -104,7 +104,7 @@ type result struct {
 	altogether time.Duration
 }
 
-// run brings the outage over a producer with work, and returns what was measured. What is out of bounds fails the test.
+// run runs the outage with a producer that has work, and returns the measurements. A value out of bounds fails the test.
 func (o outage) run(t testing.TB) figures {
 	began := time.Now()
 	cluster := startCluster(t, o.topics)
@@ -144,7 +144,7 @@ func (o outage) run(t testing.TB) figures {
 	return r.figures()
 }
 
-// fail is the outage itself, over a producer that has sent all it had.
+// fail runs the outage itself, after the producer has sent everything.
 func (r *result) fail(cluster *remoteCluster, w *workload, s *sampler, registry *prometheus.Registry) {
 	leaders := call[[]int32](cluster, "Leaders", Nothing{})
 	before := call[Traffic](cluster, "Traffic", Nothing{})
@@ -160,7 +160,7 @@ func (r *result) fail(cluster *remoteCluster, w *workload, s *sampler, registry 
 			w.p.Flush(false)
 			left -= time.Since(began)
 		}
-		// Twice the budget is offered: it is used up at half time.
+		// Twice the budget is offered, so it is used up at half time.
 		w.trickle(left, 2*float64(r.budget)/(largePayload+400)/r.length.Seconds())
 	}
 	r.took, r.cpu = time.Since(began), processorTime(w.t)-cpu
@@ -180,7 +180,7 @@ func (r *result) fail(cluster *remoteCluster, w *workload, s *sampler, registry 
 // requests returns how many requests of a kind came during the outage.
 func (r *result) requests(k kmsg.Key) float64 { return float64(r.traffic.Requests[int16(k)]) }
 
-// mib returns by how many MiB something has grown.
+// mib returns the growth of a value in MiB.
 func mib(now, before uint64) float64 { return (float64(now) - float64(before)) / (1 << 20) }
 
 func (r *result) reachable() float64 { return mib(max(r.small.Heap, r.full.Heap), r.before.Heap) }
@@ -189,13 +189,13 @@ func (r *result) goroutines() float64 {
 	return float64(r.most.Goroutines) - float64(r.before.Goroutines)
 }
 
-// check fails the test for what is out of bounds.
+// check fails the test for each value that is out of bounds.
 func (r *result) check(t testing.TB) {
-	// What the garbage collector is to keep to. It lets memory grow that far, and on a busy machine a little further.
+	// The limit for the garbage collector. It lets memory grow that far, and on a busy machine a little further.
 	if most := 1.1 * float64(r.budget+besidesBudget) / (1 << 20); r.total() > most {
 		t.Errorf("memory has grown by %.1f MiB, want %.1f at most", r.total(), most)
 	}
-	// Buffers of which a fifth is empty, the lanes and their topics, and what there is once.
+	// Buffers with a fifth of them empty, the lanes and their topics, and a fixed part.
 	if most := float64(r.budget*5/4+r.lanes()*1000)/(1<<20) + 6; r.reachable() > most {
 		t.Errorf("%.1f MiB are reachable, want %.1f at most", r.reachable(), most)
 	}
@@ -215,11 +215,11 @@ func (r *result) check(t testing.TB) {
 		t.Errorf("%.0f requests for settings", n)
 	}
 	if r.othersWell && r.healthy > 5*time.Second {
-		t.Errorf("events for brokers that are well took %v", r.healthy)
+		t.Errorf("events for healthy brokers took %v", r.healthy)
 	}
 }
 
-// figures returns what there is to print.
+// figures returns the measurements to print.
 func (r *result) figures() figures {
 	f := figures{
 		{float64(r.topics), "topics"},
@@ -252,7 +252,7 @@ func (r *result) figures() figures {
 	return f
 }
 
-// open opens a producer as the relay has it by default.
+// open opens a producer with the relay's defaults.
 func (o outage) open(t testing.TB, brokers []string, acks sink.Acks, log *slog.Logger, registry *prometheus.Registry) *sink.Producer {
 	t.Helper()
 	name, err := schema.ParseTemplate("{aggregatetype}", schema.DefaultMapping())

@@ -12,8 +12,8 @@ import (
 	"walpost/sink"
 )
 
-// lanesLedger is the relay's part: it bounds the bytes in flight, and sees that each lane's events are acked in order. An event's
-// transaction is its lane and its number there.
+// lanesLedger does the relay's part: it limits the bytes in flight, and checks that each lane's events are acked in order. An event's
+// transaction is its lane and its number in that lane.
 type lanesLedger struct {
 	budget int
 
@@ -65,7 +65,7 @@ func (l *lanesLedger) signal() {
 	}
 }
 
-// until returns once a condition holds, of which acks are the cause.
+// until returns once a condition holds that depends on acks.
 func (l *lanesLedger) until(t testing.TB, what string, holds func() bool) {
 	t.Helper()
 	deadline := time.After(2 * time.Minute)
@@ -102,7 +102,7 @@ type workload struct {
 	name      []byte
 }
 
-// newWorkload returns one for so many lanes, without a producer yet.
+// newWorkload returns a workload for this many lanes, without a producer yet.
 func newWorkload(t testing.TB, lanes, budget int) *workload {
 	w := &workload{t: t, published: make([]int32, lanes), text: make([]byte, 1<<20),
 		acks: &lanesLedger{acked: make([]int32, lanes), handed: make([]time.Time, lanes), slowest: make([]time.Duration, lanes), changed: make(chan struct{}, 1), budget: budget}}
@@ -117,7 +117,7 @@ const (
 	largePayload = 2000
 )
 
-// admits reports whether an event with so large a payload fits into the budget.
+// admits reports whether an event with a payload of this size fits into the budget.
 func (w *workload) admits(payload int) bool {
 	w.acks.mu.Lock()
 	defer w.acks.mu.Unlock()
@@ -157,7 +157,7 @@ func (w *workload) publish(lane, payload int) {
 	w.total++
 }
 
-// bulk brings a batch that is almost full to a partition of each topic, and a few events to the others.
+// bulk publishes an almost full batch for one partition of each topic, and a few events for the others.
 func (w *workload) bulk() {
 	w.alike = true
 	defer func() { w.alike = false }()
@@ -173,14 +173,14 @@ func (w *workload) bulk() {
 	}
 }
 
-// onePerLane publishes a small event for each lane in one pass, which it does not end.
+// onePerLane publishes a small event for each lane in one pass. It does not end the pass.
 func (w *workload) onePerLane() {
 	for lane := range w.published {
 		w.publish(lane, smallPayload)
 	}
 }
 
-// trickle publishes so many events a second, one lane after the other, as far as the budget allows.
+// trickle publishes this many events a second, one lane after the other, as far as the budget allows.
 func (w *workload) trickle(length time.Duration, perSecond float64) {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()

@@ -24,7 +24,7 @@ import (
 
 var seed = flag.Uint64("seed", 0, "of the faults; 0: those of every run")
 
-// ledger takes the producer's reports. Each event is a transaction of its own.
+// ledger records the producer's reports. Each event is a transaction of its own.
 type ledger struct {
 	mu       sync.Mutex
 	acked    []int // in order
@@ -55,7 +55,7 @@ func (l *ledger) signal() {
 	}
 }
 
-// wait returns once so many events are acked and rejected.
+// wait returns once this many events are acked and rejected.
 func (l *ledger) wait(t *testing.T, acked, rejected int) {
 	t.Helper()
 	deadline := time.After(time.Minute)
@@ -111,9 +111,9 @@ func event(n int) *schema.Event {
 	return ev
 }
 
-// Whatever a broker answers, and whatever becomes of the connection: each partition's log has its events in order of first appearance;
-// what was acked is there; what was rejected is not, nor what stands behind it; an event comes twice only if the producer could not know
-// of the first time and had to take a new producer id.
+// Whatever a broker answers, and whatever happens to the connection: each partition's log has its events in order of first appearance. It
+// has every acked event. It has no rejected event, and no event behind a rejected one. An event comes twice only if the producer could not
+// know about the first time and had to take a new producer id.
 func TestEveryAnswer(t *testing.T) {
 	alike := func(codes []int16) (list []string) {
 		for _, c := range codes {
@@ -199,7 +199,7 @@ func TestEveryAnswer(t *testing.T) {
 	}
 }
 
-// check looks at the logs and at what was reported.
+// check checks the logs and the reports.
 func (b *broker) check(t *testing.T, acks *ledger, want int, twice bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -213,7 +213,7 @@ func (b *broker) check(t *testing.T, acks *ledger, want int, twice bool) {
 	last := [partitions]int{-partitions, 1 - partitions, 2 - partitions, 3 - partitions}
 	for _, n := range acks.acked {
 		if p := n % partitions; n != last[p]+partitions {
-			t.Fatalf("event %d is acked behind event %d", n, last[p])
+			t.Fatalf("event %d is acked after event %d", n, last[p])
 		}
 		last[n%partitions] = n
 	}
@@ -252,7 +252,7 @@ func (b *broker) check(t *testing.T, acks *ledger, want int, twice bool) {
 	t.Logf("%d duplicates", duplicates)
 }
 
-// compare reads the topic as consumers do: it is what we have booked.
+// compare reads the topic as consumers do, and compares it with what was recorded.
 func (b *broker) compare(t *testing.T) {
 	offsets := map[int32]kgo.Offset{}
 	for p := range int32(partitions) {

@@ -11,7 +11,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kversion"
 )
 
-// Brokers that offer less than Kafka are sent what they take, and have every event. Redpanda and Event Hubs offer 0 to 7.
+// Brokers that offer fewer versions than Kafka are sent requests that they accept, and get every event. Redpanda and Event Hubs offer 0 to
+// 7.
 func TestBrokersThatOfferLess(t *testing.T) {
 	for newest := int16(3); newest <= 9; newest++ {
 		t.Run(fmt.Sprint("produce up to ", newest), func(t *testing.T) {

@@ -10,7 +10,7 @@ import (
 	"walpost/sink/recordbatch"
 )
 
-// Batch is a record batch with what the relay is owed for its events. It belongs to one goroutine at a time.
+// Batch is a record batch, with the transactions of its events and the bytes that they hold. It belongs to one goroutine at a time.
 type Batch struct {
 	records recordbatch.Batch
 	tally
@@ -19,10 +19,10 @@ type Batch struct {
 	named []int32   // indices of the records whose row names the partition itself
 
 	pool             *Pool
-	reserved, unused int // up to how many bytes its pool counts what is empty of its room; how many that are
+	reserved, unused int // the size up to which its pool counts unused room; how much it counts now
 }
 
-// HandedOver notes when the first event was handed over. Later calls change nothing.
+// HandedOver sets the time when the first event was handed over. Later calls change nothing.
 func (b *Batch) HandedOver(now time.Time) {
 	if b.since.IsZero() {
 		b.since = now
@@ -41,17 +41,17 @@ func (b *Batch) Wire() []byte { return b.records.Wire() }
 // Runs returns the transactions of the events, in order.
 func (b *Batch) Runs() []schema.Run { return b.runs }
 
-// Held returns how many bytes the events hold altogether.
+// Held returns how many bytes the events hold in total.
 func (b *Batch) Held() int { return b.held }
 
 // Since returns when the first event was handed over.
 func (b *Batch) Since() time.Time { return b.since }
 
-// emptyBatch is what a batch takes beside its records, in bytes: its head, and what stands above. Its first event holds it, or small events
-// that are scattered over ten thousand lanes would take a good deal more than they are counted for.
+// emptyBatch is how many bytes a batch takes besides its records: its head and the fields above. They count for its first event. Otherwise,
+// small events on ten thousand lanes would take much more memory than they are counted for.
 const emptyBatch = recordbatch.HeadLen + 300
 
-// Append adds an event of transaction tx, and returns the bytes that it holds. size is r.Size().
+// Append adds an event of transaction tx. It returns the bytes that the event holds. size is r.Size().
 func (b *Batch) Append(r *recordbatch.Record, size int, tx uint64) int {
 	n := b.records.Append(r, size)
 	if b.Count() == 1 {
@@ -61,7 +61,7 @@ func (b *Batch) Append(r *recordbatch.Record, size int, tx uint64) int {
 	return n
 }
 
-// AppendRaw adds an event of transaction tx that is a record already, and that holds so many bytes.
+// AppendRaw adds an event of transaction tx that is already a record. The event holds held bytes.
 func (b *Batch) AppendRaw(r recordbatch.Raw, tx uint64, held int) {
 	b.records.AppendRaw(r)
 	b.count(tx, held)
@@ -75,7 +75,7 @@ func (b *Batch) Reset() {
 	b.runs, b.held, b.seq, b.since, b.named = b.runs[:0], 0, 0, time.Time{}, b.named[:0]
 }
 
-// recount has the pool count what is still empty of the room that was reserved.
+// recount updates how much unused room the pool counts for the batch.
 func (b *Batch) recount() {
 	if unused := max(min(b.reserved-b.Len(), b.records.Room()), 0); unused != b.unused {
 		b.pool.unused.Add(int64(unused - b.unused))
@@ -86,13 +86,13 @@ func (b *Batch) recount() {
 // markNamed marks the last record as one whose row names the partition.
 func (b *Batch) markNamed() { b.named = append(b.named, b.Count()-1) }
 
-// tally is what the relay is owed for some events: their runs, in order, and the bytes that Publish named.
+// tally is what to report for some events: their runs, in order, and the bytes that Publish returned for them.
 type tally struct {
 	runs []schema.Run
 	held int
 }
 
-// count adds an event of transaction tx that holds so many bytes.
+// count adds an event of transaction tx that holds this many bytes.
 func (t *tally) count(tx uint64, bytes int) {
 	t.held += bytes
 	if n := len(t.runs); n > 0 && t.runs[n-1].Tx == tx {
@@ -121,8 +121,8 @@ func (b *Batch) NamesPartition(i int) bool {
 	return found
 }
 
-// divide returns new batches that hold the records before, between and behind the cuts, in order. The parts hold the bytes that the
-// whole did.
+// divide returns new batches with the records before, between and after the cuts, in order. Together, the parts hold the same bytes as the
+// whole.
 func (b *Batch) divide(pool *Pool, cuts ...int) []*Batch {
 	var parts []*Batch
 	cuts = append(cuts, int(b.Count()))
@@ -144,8 +144,9 @@ func (b *Batch) divide(pool *Pool, cuts ...int) []*Batch {
 			part.markNamed()
 		}
 	})
-	// Parts are charged by their records' length in the whole. That may be more than the whole was charged, for when it came from a
-	// division itself, its times may have got longer: what there is is handed out, and the last one takes the rest.
+	// Each part holds the length that its records had in the whole. The sum may be more than the whole held: if the whole came from a
+	// division itself, its timestamp deltas may be longer than before. So no part gets more than what is left, and the last part gets the
+	// rest.
 	left := b.held
 	for _, part := range parts[:len(parts)-1] {
 		part.held = min(part.held, left)
@@ -155,23 +156,23 @@ func (b *Batch) divide(pool *Pool, cuts ...int) []*Batch {
 	return parts
 }
 
-// Pool keeps emptied batches for the next use. It leaves their buffers to package recordbatch. The zero value is ready, and its methods may
-// be called from any goroutine.
+// Pool keeps emptied batches for the next use. Package recordbatch keeps their buffers. The zero value is ready to use. Its methods may be
+// called from any goroutine.
 type Pool struct {
 	free   sync.Pool
-	unused atomic.Int64 // bytes of room that batches have been given and do not use, maxUnused at most
+	unused atomic.Int64 // bytes that batches have reserved and do not use, at most maxUnused
 }
 
-// maxUnused bounds the room that batches of a pool have been given and do not use. No budget counts that room, so lanes that get little
-// after much, a thousand of them, must not each begin with as much as they had.
+// maxUnused limits the room that batches of a pool have reserved and do not use. No budget counts that room. So if a thousand lanes get few
+// events after many, not all of them may begin with as much room as before.
 const maxUnused = 3 << 20
 
-// fewLarge is from how many bytes on a batch grows by large steps, as long as maxUnused lets it. Small batches may be many, and then they
-// would take all of that.
+// fewLarge is the size from which a batch grows in large steps, as long as maxUnused allows it. Small batches may be many, and would use up
+// that limit.
 const fewLarge = 16 << 10
 
-// reserve gives an open batch room for n bytes altogether, unless too much is reserved for others already: then it grows by small steps as it
-// is filled. It reports whether it did.
+// reserve gives an open batch room for n bytes in total, unless other batches have reserved too much: then the batch grows in small steps.
+// It reports whether it gave the room.
 func (p *Pool) reserve(b *Batch, n int) bool {
 	if n <= b.Len() {
 		return true
@@ -186,7 +187,7 @@ func (p *Pool) reserve(b *Batch, n int) bool {
 	return true
 }
 
-// count counts n more bytes that are not used, and reports whether that may be.
+// count adds n to the unused bytes, and reports whether that is allowed.
 func (p *Pool) count(n int) bool {
 	if p.unused.Add(int64(n)) > maxUnused && n > 0 {
 		p.unused.Add(-int64(n))
@@ -202,7 +203,7 @@ func (p *Pool) get() *Batch {
 	return &Batch{pool: p}
 }
 
-// Put empties a batch that nobody uses any more, and keeps it.
+// Put empties a batch that is no longer used, and keeps it.
 func (p *Pool) Put(b *Batch) {
 	b.Reset()
 	p.free.Put(b)
