@@ -187,7 +187,7 @@ func (p *Pool) reserve(b *Batch, n int) bool {
 	return true
 }
 
-// count adds n to the unused bytes, and reports whether that is allowed.
+// count adds n to the unused bytes if that is allowed, and reports whether it is.
 func (p *Pool) count(n int) bool {
 	if p.unused.Add(int64(n)) > maxUnused && n > 0 {
 		p.unused.Add(-int64(n))
