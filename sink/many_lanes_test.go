@@ -94,7 +94,7 @@ func TestOutageOfManyLanes(t *testing.T) {
 	}
 	p.Flush(false)
 	acks.wait(t, total, 0)
-	looks, settings := asked[*sarama.MetadataRequest](b), asked[*sarama.DescribeConfigsRequest](b)
+	refreshes, settings := asked[*sarama.MetadataRequest](b), asked[*sarama.DescribeConfigsRequest](b)
 	if settings > 3 {
 		t.Errorf("%d requests for the settings of %d topics", settings, topics)
 	}
@@ -115,13 +115,13 @@ func TestOutageOfManyLanes(t *testing.T) {
 	if n := log.count("waiting for partition"); n != topics {
 		t.Errorf("%d lines for %d topics", n, topics)
 	}
-	if n, most := asked[*sarama.MetadataRequest](b)-looks, 2+int(took/minBetweenLooks); n > most {
+	if n, most := asked[*sarama.MetadataRequest](b)-refreshes, 2+int(took/minBetweenRefreshes); n > most {
 		t.Errorf("%d questions in %v, want %d at most", n, took, most)
 	}
 }
 
-// minBetweenLooks is what package metadata promises.
-const minBetweenLooks = 100 * time.Millisecond
+// minBetweenRefreshes is what package metadata promises.
+const minBetweenRefreshes = 100 * time.Millisecond
 
 // openFlowing opens a producer and waits until the first event, of topic orders, is acknowledged.
 func openFlowing(t *testing.T) (*scripted, *Producer, *ledger) {
@@ -139,12 +139,12 @@ func openFlowing(t *testing.T) (*scripted, *Producer, *ledger) {
 // be asked may be frozen.
 func TestResendDoesNotWaitForMetadata(t *testing.T) {
 	b, p, acks := openFlowing(t)
-	looks := asked[*sarama.MetadataRequest](b)
+	refreshes := asked[*sarama.MetadataRequest](b)
 	b.answer("ProduceRequest", produceAnswer(t).SetError("orders", 0, sarama.ErrNotEnoughReplicas))
 	publish(t, p, event("orders", "k", 2), 2)
 	p.Flush(false)
 	until(t, "five resends", func() bool { return len(b.sent()) > 6 })
-	if n := asked[*sarama.MetadataRequest](b) - looks; n != 0 {
+	if n := asked[*sarama.MetadataRequest](b) - refreshes; n != 0 {
 		t.Errorf("%d metadata requests", n)
 	}
 	b.answer("ProduceRequest", produceAnswer(t))

@@ -22,14 +22,14 @@ type stubAsker struct {
 	mu         sync.Mutex
 	partitions map[string]int
 	limits     map[string]int64
-	looks      int
+	refreshes  int
 	frozen     bool // answers nothing
 }
 
 func (a *stubAsker) Metadata(ctx context.Context, _, topics []string, _ bool) (*sarama.MetadataResponse, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.looks++
+	a.refreshes++
 	if a.frozen {
 		a.mu.Unlock()
 		<-ctx.Done()

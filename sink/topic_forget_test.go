@@ -148,8 +148,8 @@ func TestLooksCreateNoTopic(t *testing.T) {
 	if first == 0 {
 		t.Error("the topic of an event was not to be created")
 	}
-	looks := asked[*sarama.MetadataRequest](b)
-	until(t, "five refreshes", func() bool { return asked[*sarama.MetadataRequest](b) > looks+5 })
+	refreshes := asked[*sarama.MetadataRequest](b)
+	until(t, "five refreshes", func() bool { return asked[*sarama.MetadataRequest](b) > refreshes+5 })
 	if n := creating(); n != first {
 		t.Errorf("%d refreshes could have created the topic", n-first)
 	}

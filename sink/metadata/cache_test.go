@@ -117,18 +117,18 @@ func TestAllWhoJoinShareALook(t *testing.T) {
 		c := start(t, a)
 		first := c.Refresh("a", 0)
 		synctest.Wait() // until it is under way
-		var looks []<-chan struct{}
+		var refreshes []<-chan struct{}
 		for i := range 1000 {
-			looks = append(looks, c.Refresh(fmt.Sprintf("t%03d", i%100), 0))
+			refreshes = append(refreshes, c.Refresh(fmt.Sprintf("t%03d", i%100), 0))
 		}
 		<-first
 		select {
-		case <-looks[0]:
+		case <-refreshes[0]:
 			t.Error("a refresh that began before a caller joined counted as the caller's")
 		default:
 		}
-		for _, look := range looks {
-			<-look
+		for _, refresh := range refreshes {
+			<-refresh
 		}
 		asked := a.takeAsked()
 		if len(asked) != 2 || len(asked[0].topics) != 1 || len(asked[1].topics) != 100 {
