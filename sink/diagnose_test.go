@@ -140,7 +140,7 @@ func TestDiagnoseRights(t *testing.T) {
 	grant(t, cluster, "granted", sarama.AclOperationWrite)
 	cfg.Registerer = config(t, nil).Registerer
 	text += findings(t, diagnose(t, cfg, "seen", "granted"), "bootstrap ok", "producer_id ok", "brokers ok", "topic failed", "topic ok")
-	contains(t, text, "topic seen: the right to write is missing", "--producer --topic seen", "topic granted: 1 partitions, 1 replicas; the right to read its settings is missing")
+	contains(t, text, "topic seen: the right to write is missing", "--producer --topic seen", "topic granted: 1 partitions, 1 replicas; its settings cannot be read")
 
 	cfg.Security = auth.Security{}
 	cfg.Registerer = config(t, nil).Registerer

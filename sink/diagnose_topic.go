@@ -75,7 +75,7 @@ func (d *diagnosing) durability(b *sarama.Broker, t *sarama.TopicMetadata) {
 	settings := all[t.Name]
 	least, err := strconv.Atoi(settings["min.insync.replicas"])
 	if err != nil {
-		d.list.OK(check, "%s; the right to read its settings is missing (DescribeConfigs), so min.insync.replicas is not checked", found)
+		d.list.OK(check, "%s; its settings cannot be read (DescribeConfigs), so min.insync.replicas is not checked", found)
 		return
 	}
 	found = fmt.Sprintf("%s, min.insync.replicas %d", found, least)

@@ -47,7 +47,7 @@ func (s *sender) setApart(p part) {
 }
 
 // errSenderClosed is the error of a batch that was not sent because its sender was closed.
-var errSenderClosed = wire.Unsent(fmt.Errorf("another broker leads the partition now: %w", net.ErrClosed))
+var errSenderClosed = wire.Unsent(fmt.Errorf("the partition is led by another broker, or at another address, now: %w", net.ErrClosed))
 
 // pushApart queues a lane to be sent apart, together with its batch if that is already taken. It returns false if the sender is closed.
 func (s *sender) pushApart(p *partition, taken *lane.Batch, cluster string) bool {

@@ -208,7 +208,7 @@ func (s *sender) tell(f finding) {
 	}
 	if f.limit > 0 {
 		s.p.log.Warn("a broker ends connections when it gets large requests: requests are kept smaller for a while", "broker", s.Addr(), "bytes", f.limit, "for", limitLasts,
-			"cure", "lower kafka.max.request.size, or raise socket.request.max.bytes of the brokers, or the limit of the proxy in front of them")
+			"cure", "lower kafka.max.request.size, or raise socket.request.max.bytes of the brokers, or the limit of a proxy in front of them")
 	}
 	if f.suspect != nil && f.suspect.topic.warned.due(setApart) {
 		s.p.log.Info("a partition is sent over a connection of its own: connections end when it is sent", "broker", s.Addr(), "topic", f.suspect.topic.name, "partition", f.suspect.index)

@@ -24,8 +24,8 @@ type Class uint8
 // The classes.
 const (
 	Done     Class = iota // the batch is in the log
-	Wait                  // it ends by itself: resend
-	Unclear               // it ends by itself: resend; but this attempt may have reached the log
+	Wait                  // the cause ends by itself: resend
+	Unclear               // the cause ends by itself: resend; but this attempt may have reached the log
 	Alarm                 // an operator can cure it: resend, and warn
 	Refused               // a record in the batch can never be accepted
 	Lost                  // the broker and the lane disagree on the sequence

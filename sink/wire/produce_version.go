@@ -38,10 +38,10 @@ func (r produceRange) mismatch(addr string, zstd bool) error {
 	switch v := r.version(); {
 	case v == 0 && r.oldest > flexibleProduce:
 		return &Mismatch{fmt.Sprintf("%s offers produce requests of versions %d to %d, and walpost sends %d to %d", addr, r.oldest, r.newest, oldestProduce, flexibleProduce),
-			"use a newer walpost, or brokers that accept these versions"}
+			"use a newer walpost, or brokers that accept a version that it sends"}
 	case v == 0:
 		return &Mismatch{fmt.Sprintf("%s offers produce requests of versions %d to %d, and walpost sends %d to %d", addr, r.oldest, r.newest, oldestProduce, flexibleProduce),
-			"use brokers of Kafka 2.8 or newer, or other brokers that accept one of these versions"}
+			"use brokers of Kafka 2.8 or newer, or other brokers that accept a version that walpost sends"}
 	case zstd && v < zstdProduce:
 		return &Mismatch{fmt.Sprintf("%s offers produce requests of versions %d to %d, and zstd needs %d", addr, r.oldest, r.newest, zstdProduce),
 			"set kafka.compression.type to another codec: lz4, snappy, gzip or none"}
