@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -167,7 +169,8 @@ func TestLimitIsLowered(t *testing.T) {
 	until(t, "a larger limit", func() bool { return p.topics[topic].limit.Load() == cfg.batchLimit() })
 }
 
-// setTopic changes a topic's setting and waits until every broker applies it.
+// setTopic changes a topic's setting and waits until the broker applies it. A broker describes a setting before its partitions follow it. It
+// publishes one change of the metadata after the other, so the partitions follow the first one once a second one is described.
 func setTopic(t *testing.T, brokers []string, topic, name, value string) {
 	t.Helper()
 	admin, err := sarama.NewClusterAdmin(brokers, sarama.NewConfig())
@@ -175,16 +178,22 @@ func setTopic(t *testing.T, brokers []string, topic, name, value string) {
 		t.Fatal(err)
 	}
 	defer admin.Close()
-	if err := admin.IncrementalAlterConfig(sarama.TopicResource, topic,
-		map[string]sarama.IncrementalAlterConfigsEntry{name: {Operation: sarama.IncrementalAlterConfigsOperationSet, Value: &value}}, false); err != nil {
-		t.Fatal(err)
+	set := func(name, value string) {
+		if err := admin.IncrementalAlterConfig(sarama.TopicResource, topic,
+			map[string]sarama.IncrementalAlterConfigsEntry{name: {Operation: sarama.IncrementalAlterConfigsOperationSet, Value: &value}}, false); err != nil {
+			t.Fatal(err)
+		}
+		until(t, name+"="+value, func() bool {
+			//lint:ignore SA1019 one entry of one topic is all that is asked for
+			entries, err := admin.DescribeConfig(sarama.ConfigResource{Type: sarama.TopicResource, Name: topic, ConfigNames: []string{name}})
+			return err == nil && len(entries) == 1 && entries[0].Value == value
+		})
 	}
-	until(t, name+"="+value, func() bool {
-		//lint:ignore SA1019 one entry of one topic is all that is asked for
-		entries, err := admin.DescribeConfig(sarama.ConfigResource{Type: sarama.TopicResource, Name: topic, ConfigNames: []string{name}})
-		return err == nil && len(entries) == 1 && entries[0].Value == value
-	})
+	set(name, value)
+	set("file.delete.delay.ms", strconv.FormatInt(60_000+settings.Add(1), 10))
 }
+
+var settings atomic.Int64 // how often setTopic was called
 
 // An event that is larger than max.request.size is sent alone, and arrives if the topic accepts it.
 func TestLargeEventTravelsAlone(t *testing.T) {
