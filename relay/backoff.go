@@ -7,13 +7,13 @@ import (
 
 const (
 	retryFirst = 50 * time.Millisecond
-	retryMost  = time.Second // a standby takes over within this time, and a server that is back is found within it
+	retryMost  = time.Second // a standby takes over, and a relay finds a server that is back, within this time
 )
 
-// backoff spaces attempts: soon at first, twice as late each time, and never in step with other relays.
+// backoff computes the pauses between attempts: short at first, twice as long each time, and random, so that relays do not retry in step.
 type backoff struct{ last time.Duration }
 
-// next returns how long to wait now.
+// next returns how long to wait before the next attempt.
 func (b *backoff) next() time.Duration {
 	b.last = min(max(2*b.last, retryFirst), retryMost)
 	return b.last/2 + rand.N(b.last/2)

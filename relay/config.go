@@ -15,46 +15,46 @@ import (
 
 // Acks is what a sink reports to. Its methods may be called from any goroutine and do not block.
 type Acks interface {
-	// Acked reports that the events of runs are durable in the sink, which held bytes for them. Each published event is reported once.
-	// runs is not kept.
+	// Acked reports that the events of runs are durable in the sink, and that the sink no longer holds bytes for them. Each published event
+	// is reported once. The callee does not keep runs.
 	Acked(runs []schema.Run, bytes int)
 
-	// Rejected reports that an event of transaction tx can never be delivered, and why. It counts as unacked for good.
+	// Rejected reports that an event of transaction tx can never be delivered, and why. The event stays unacked for good.
 	Rejected(tx uint64, err error)
 }
 
 // Sink takes events in order. Its methods are called from one goroutine.
 type Sink interface {
-	// Publish takes one event of transaction tx and returns how many bytes it holds until the event is acked. The event is a view that
-	// is valid until Publish returns. An error means that the event can never be delivered: it is not held. One that has a method Incurable
-	// returning true says that no setting can be corrected to change that.
+	// Publish takes one event of transaction tx and returns how many bytes it holds until the event is acked. The event is a view that is
+	// valid until Publish returns. An error means that the event can never be delivered; the sink does not hold it. If the error has a
+	// method Incurable that returns true, no change of a setting can help.
 	Publish(ev *schema.Event, tx uint64) (bytes int, err error)
 
-	// Flush lets go what was published since the last Flush. Nothing of it was acked before. With flowing, more will be flushed within
-	// milliseconds, as far as anybody can tell: the sink may wait that long for it, to make its requests large.
+	// Flush allows the sink to send the events that were published since the last Flush; before, it acks none of them. flowing says that
+	// another Flush is likely within milliseconds. Then the sink may wait that long, to make its requests larger.
 	Flush(flowing bool)
 
 	// Close stops the sink. What it still holds is neither acked nor rejected.
 	Close() error
 }
 
-// Config says what a relay works on and how. Slot, Publication, Table, Mapping, OpenSink, Logger and Registerer are required.
+// Config configures a relay. Slot, Publication, Table, Mapping, OpenSink, Logger and Registerer are required.
 type Config struct {
 	postgres.Config
 
-	Backfill string // what happens to rows that are there at the first start: "publish" (or "") or "skip"
+	Backfill string // what to do with rows that are in the outbox at the first start: "publish" (or "") or "skip"
 
-	MaxInFlightBytes int64         // what the sink may hold; one event may be larger. 0: 32 MiB
-	ShutdownTimeout  time.Duration // how long leaving waits for acks. 0: 10 s
+	MaxInFlightBytes int64         // most bytes that the sink may hold; a single event may be larger. 0: 32 MiB
+	ShutdownTimeout  time.Duration // how long a stop waits for acks. 0: 10 s
 
-	// OpenSink opens a sink that reports to acks. It is called for the stream, and for a backfill, each time anew. ctx bounds the opening
-	// and not the sink, which has to live on while the relay leaves. An error that has a method Permanent returning true ends Run, any
-	// other is retried.
+	// OpenSink opens a new sink that reports to acks. The relay calls it once for the stream, and once for each backfill. ctx limits the
+	// opening only: the sink has to work on while the relay stops. An error that has a method Permanent returning true ends Run; any other
+	// error is retried.
 	OpenSink func(ctx context.Context, acks Acks) (Sink, error)
 
 	Registerer prometheus.Registerer
 
-	Trace *latencytrace.Recorder // where transactions and passes are recorded; nil: nowhere
+	Trace *latencytrace.Recorder // records transactions and passes; nil: they are not recorded
 }
 
 func (c *Config) check() error {

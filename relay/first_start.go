@@ -17,20 +17,22 @@ import (
 	"walpost/relay/replication"
 )
 
-// firstStart is one attempt to make the slot and to publish the rows that were in the outbox before it: they are unsent messages.
+// firstStart is one attempt to create the slot and to publish the rows that were in the outbox before. These rows are messages that nobody
+// has sent yet.
 //
-// The phase is recorded first. If this relay dies half-way, the next one knows by it to begin the backfill again, from a new snapshot: rows
-// that are published twice are duplicates, and rows that were never published would be lost. The lock keeps two relays apart. It lives on
-// the relay's own connection, over which the phases are recorded, so that nobody records one without it.
+// It records the phase first. If this relay dies half-way, the recorded phase tells the next one to begin the backfill again, from a new
+// snapshot. Rows may then be published twice, which is harmless; rows that were never published would be lost. An advisory lock keeps two
+// relays from making the first start at the same time. The lock belongs to the relay's own connection, and the same connection records the
+// phases, so that no relay records a phase without the lock.
 type firstStart struct {
 	*Relay
 	found      *postgres.Found
-	snapshot   pglogrepl.LSN // where the slot began, as an earlier attempt recorded it; 0: it did not
-	unrecorded bool          // walpost.relay_state had nothing of the slot when the lock was had
-	begun      bool          // and now it has, from this attempt
+	snapshot   pglogrepl.LSN // where the slot began, as an earlier attempt recorded it; 0: not recorded
+	unrecorded bool          // walpost.relay_state had no row for the slot when this attempt got the lock
+	begun      bool          // now it has one, from this attempt
 }
 
-// run makes the first start, under the lock, which db keeps until it is closed.
+// run makes the first start under the lock. db keeps the lock until it is closed.
 func (r *firstStart) run(ctx context.Context, db *postgres.DB) error {
 	if err := r.lock(ctx, db); err != nil {
 		return err
@@ -45,22 +47,23 @@ func (r *firstStart) run(ctx context.Context, db *postgres.DB) error {
 	return err
 }
 
-// undo removes the phase that this first start recorded, when the server refused the slot and so will not make it later. It needs the lock, or
-// the phase could be that of another relay's first start. It does no harm if it fails.
+// undo removes the phase that this first start recorded, after the server has refused to create the slot, and so will not create it later.
+// It needs the lock: without it, the phase could belong to another relay's first start. A failure does no harm.
 func (r *firstStart) undo(ctx context.Context, db *postgres.DB) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoLimit)
 	defer cancel()
 	if err := postgres.DeletePhase(ctx, db, r.cfg.Slot); err != nil {
-		r.log.Warn("a first start that came to nothing stays recorded in walpost.relay_state", "slot", r.cfg.Slot, "err", err)
+		r.log.Warn("walpost.relay_state keeps the row of a first start that failed", "slot", r.cfg.Slot, "err", err)
 	}
 }
 
-// undoLimit is how long undo may take, also while walpost is leaving.
+// undoLimit is how long undo may take, also while walpost stops.
 const undoLimit = 2 * time.Second
 
-// make makes the first start. The caller has the lock, by db.
+// make makes the first start. db has the lock.
 func (r *firstStart) make(ctx context.Context, db *postgres.DB) error {
-	// Before the slot, which keeps WAL from its first moment: where Kafka is away, or refuses the relay, nothing is made yet.
+	// The sink comes before the slot, because a slot keeps WAL from its first moment. If Kafka is away, or refuses the relay, nothing has
+	// been created yet.
 	var b *backfill.Backfill
 	err := guarded(ctx, db, lockConnection, func(ctx context.Context) (err error) {
 		b, err = r.openBackfill(ctx)
@@ -70,13 +73,14 @@ func (r *firstStart) make(ctx context.Context, db *postgres.DB) error {
 		return err
 	}
 	defer r.closeBackfill(b)
-	// Before the slot, too: a server that has no connection left for it would otherwise be found out when the slot is made.
+	// This connection comes before the slot, too: otherwise the relay would notice only after creating the slot that the server has no
+	// connection left.
 	reader, err := r.source.Open(ctx)
 	if err != nil {
 		return err
 	}
 	defer reader.Close()
-	if err := reader.RequirePrimary(ctx); err != nil { // a standby does not know the snapshot
+	if err := reader.RequirePrimary(ctx); err != nil { // a standby cannot import the snapshot
 		return err
 	}
 	w, srv, err := r.connectWalsender(ctx)
@@ -125,7 +129,7 @@ func (r *firstStart) make(ctx context.Context, db *postgres.DB) error {
 	return postgres.WritePhase(ctx, db, r.cfg.Slot, postgres.PhaseStreaming, srv.Identity(), r.found.Table.OID)
 }
 
-// openBackfill opens the sink of a first start: the backfill's own, or the stream's if there is nothing to fill.
+// openBackfill opens the sink of a first start: the backfill's own sink, or the stream's sink if the backfill is skipped.
 func (r *firstStart) openBackfill(ctx context.Context) (*backfill.Backfill, error) {
 	cfg := backfill.Config{
 		Source: r.source, Tracker: inflight.NewTracker(r.budget), Status: func(text string) { r.state.set(Starting, reason.Backfill, text) },
@@ -149,7 +153,7 @@ func (r *firstStart) closeBackfill(b *backfill.Backfill) {
 	r.backfillHanded = r.backfillHanded || b.Handed() > 0
 }
 
-// lock takes the lock and makes sure that nothing had changed by then.
+// lock takes the lock and checks that nothing has changed in the meantime.
 func (r *firstStart) lock(ctx context.Context, db *postgres.DB) error {
 	locked, err := db.LockSlot(ctx, r.cfg.Slot)
 	if err != nil {
@@ -167,31 +171,33 @@ func (r *firstStart) lock(ctx context.Context, db *postgres.DB) error {
 		return err
 	}
 	if state != nil && state.Phase == postgres.PhaseStreaming || (slot == nil) != (r.found.Slot == nil) {
-		return errStandby // it was made meanwhile: look again
+		return errStandby // another relay has created or dropped it meanwhile: check everything again
 	}
 	if r.unrecorded = state == nil; state != nil {
 		r.snapshot = state.Snapshot
 	}
 	if r.found.Slot = slot; slot != nil && slot.Active {
-		// Whoever had the lock died, and a server that waits for transactions has not noticed yet. Its slot may still come to nothing.
-		return fmt.Errorf("slot %s is held by server process %d, of a first start that did not end: waiting until that is gone", r.cfg.Slot, slot.PID)
+		// The relay that had the lock has died. A server that still waits for transactions has not noticed, and may yet drop the unfinished
+		// slot.
+		return fmt.Errorf("slot %s is held by server process %d of an unfinished first start: waiting until that process ends", r.cfg.Slot, slot.PID)
 	}
 	return nil
 }
 
-// How often a connection is looked after by guarded, and how long the server may take to answer. Something in between may give an
-// idle connection up after seconds.
+// guardEvery is how often guarded queries a connection, and guardLimit how long the server may take to answer. The interval is short
+// because a proxy or firewall in between may drop an idle connection after seconds.
 const (
 	guardEvery = time.Second
 	guardLimit = 10 * time.Second
 )
 
-// lockConnection is the name of a first start's connection in errors. Without the lock another relay may be making the same first start; and
-// when this connection is dead, the backfill's own is dead too, even if nobody reads it at the moment.
+// lockConnection is the name of a first start's connection in errors. If the connection breaks, the lock is gone, and another relay may
+// make the same first start. The backfill's own connection is then dead as well, even if nobody is reading it at the moment.
 const lockConnection = "the connection that has the lock of the first start"
 
-// guarded calls do, which may take long and does not use db, and watches db meanwhile: the context of do ends with that connection. name is that
-// of the connection in errors. A connection that is asked something every second is not idle to anybody, so it is there to be used afterwards.
+// guarded calls do, which may take long and does not use db. Meanwhile it queries db every second. If that connection breaks, the context
+// of do ends. name names the connection in errors. The queries also keep the connection from being idle, so that it can still be used
+// afterwards.
 func guarded(ctx context.Context, db *postgres.DB, name string, do func(context.Context) error) error {
 	locked, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -206,7 +212,7 @@ func guarded(ctx context.Context, db *postgres.DB, name string, do func(context.
 				return
 			case <-tick.C:
 			}
-			// A question that is broken off costs the connection, so it is not when do ends.
+			// Cancelling a query would close the connection, so the end of do does not cancel it.
 			limited, done := context.WithTimeout(ctx, guardLimit)
 			_, err := db.Exec(limited, "select 1", pgx.QueryExecModeSimpleProtocol)
 			done()
@@ -225,8 +231,9 @@ func guarded(ctx context.Context, db *postgres.DB, name string, do func(context.
 	return err
 }
 
-// createSlot creates the slot with a snapshot of the moment at which it begins. If it is there already, from a first start that died, a
-// temporary one gives a later snapshot: the slot itself keeps everything since it was made. The position is that at which the slot began.
+// createSlot creates the slot, with a snapshot of the moment at which it begins. If a first start that died has left the slot, createSlot
+// creates a temporary slot to get a later snapshot; the slot itself keeps everything since it was created. The returned position is the one
+// at which the slot began.
 func (r *firstStart) createSlot(ctx context.Context, w *replication.Walsender, version int) (replication.Snapshot, error) {
 	waiting := func(text string) { r.state.set(Starting, reason.SlotWaits, text) }
 	if r.found.Slot == nil {
@@ -245,19 +252,19 @@ func (r *firstStart) createSlot(ctx context.Context, w *replication.Walsender, v
 	if err != nil {
 		return s, err
 	}
-	// Positions count from where the slot began. Those of the later snapshot would be above what the slot brings afterwards, and whoever
-	// remembers the highest position would drop that.
+	// The rows get the position at which the slot began. The position of the later snapshot would be higher than those of events that the
+	// slot brings afterwards, and a consumer that remembers the highest position would drop these events.
 	if s.LSN = r.snapshot; s.LSN == 0 {
 		s.LSN, err = pglogrepl.ParseLSN(r.found.Slot.Confirmed)
 	}
 	return s, err
 }
 
-// warnOfRepeat logs once that the backfill begins again, unless nothing can have been published by the start that did not end.
+// warnOfRepeat logs once that the backfill begins again, unless the unfinished first start cannot have published anything.
 func (r *Relay) warnOfRepeat() {
 	if r.repeatWarned || r.firstStartIsOurs && !r.backfillHanded {
 		return
 	}
 	r.repeatWarned = true
-	r.log.Warn("an earlier first start did not end: the backfill begins again, and what it published then will be there twice")
+	r.log.Warn("an earlier first start did not finish: the backfill begins again, and publishes the rows that it had published a second time")
 }

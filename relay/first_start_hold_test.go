@@ -44,8 +44,8 @@ func TestSlotGoneDuringBackfill(t *testing.T) {
 		again bool // it is created again
 		says  string
 	}{
-		"dropped":           {says: "was dropped while the rows from before it were published"},
-		"dropped and again": {again: true, says: "dropped and created again"},
+		"dropped":           {says: "was dropped during the backfill"},
+		"dropped and again": {again: true, says: "dropped and re-created"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)

@@ -33,7 +33,7 @@ func TestFirstStartLosesItsLock(t *testing.T) {
 	}
 	f.Exec(`select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())`)
 	dbtest.Until(t, "the backfill begins again", func() bool { return f.sink.count() == 9 })
-	if n := f.Logs.Count("will be there twice"); n != 1 {
+	if n := f.Logs.Count("publishes the rows that it had published a second time"); n != 1 {
 		t.Errorf("warned %d times of rows that come twice", n)
 	}
 	f.sink.setAuto(true)
@@ -73,7 +73,7 @@ func TestFirstStartBehindAGhost(t *testing.T) {
 	r = f.launch()
 	dbtest.Until(t, "the relay waits", func() bool {
 		s := r.relay.State()
-		return s.Role == Waiting && strings.Contains(s.Reason, "of a first start that did not end")
+		return s.Role == Waiting && strings.Contains(s.Reason, "of an unfinished first start")
 	})
 	if n := f.sink.count(); n != 3 {
 		t.Errorf("%d rows while the slot was held", n)
@@ -110,7 +110,7 @@ func TestFirstStartWithTooFewConnections(t *testing.T) {
 			t.Errorf("limit %d: still waiting", limit)
 		}
 	}
-	if f.Logs.Has("will be there twice") {
+	if f.Logs.Has("publishes the rows that it had published a second time") {
 		t.Error("it warned of rows that come twice")
 	}
 }
@@ -129,7 +129,7 @@ func TestFirstStartPublishedNothing(t *testing.T) {
 		}
 	}})
 	r := f.start()
-	if f.Logs.Has("will be there twice") || !f.Logs.Has("waiting") {
+	if f.Logs.Has("publishes the rows that it had published a second time") || !f.Logs.Has("waiting") {
 		t.Error("it warned of rows that come twice, or was not interrupted")
 	}
 	r.stop()

@@ -12,7 +12,7 @@ import (
 	"walpost/relay/postgres"
 )
 
-// metrics are what a relay counts. The reader adds per pass and never per event.
+// metrics are a relay's metrics. The reader updates them once per pass and never per event.
 type metrics struct {
 	leader, connected          prometheus.Gauge
 	events, transactions       atomic.Int64
@@ -20,11 +20,11 @@ type metrics struct {
 	watchFailures              prometheus.Counter
 	backfillRows, backfillDone prometheus.Counter
 	lastEvent, lastConfirm     instant
-	serverEnd, confirmed       atomic.Uint64                    // how far the server and the confirmations are in this session
-	filling                    atomic.Pointer[inflight.Tracker] // a backfill's, while there is one
+	serverEnd, confirmed       atomic.Uint64                    // the last positions that the server sent and that were confirmed in this session
+	filling                    atomic.Pointer[inflight.Tracker] // the backfill's, while one runs
 }
 
-// instant is a moment that one goroutine sets and others read.
+// instant is a time that one goroutine sets and others read.
 type instant struct{ ns atomic.Int64 }
 
 func (i *instant) set(t time.Time) { i.ns.Store(t.UnixNano()) }
@@ -64,9 +64,9 @@ func newMetrics(reg prometheus.Registerer, f *inflight.Tracker, b *inflight.Budg
 	m.connected = gauge("connected", "Whether there is a connection to the target.", postgres)
 	m.retries = counter("retries_total", "What was tried again after it had failed: batches to Kafka, connections and sessions with Postgres.", postgres)
 	m.reconnects = counter("reconnects_total", "Attempts to connect to the target again.", postgres)
-	m.watchFailures = counter("watch_failures_total", "Looks at slot, outbox and publication that failed. While they fail, rows that reach no slot go unnoticed.", nil)
-	count("events_received_total", "Outbox rows received from the slot, redeliveries included.", &m.events)
-	count("transactions_total", "Transactions received from the slot whole, those without outbox rows included where the server sends them.", &m.transactions)
+	m.watchFailures = counter("watch_failures_total", "Checks of slot, outbox and publication that failed. While they fail, rows that reach no slot go unnoticed.", nil)
+	count("events_received_total", "Outbox rows received from the slot, including redeliveries.", &m.events)
+	count("transactions_total", "Complete transactions received from the slot. Transactions without outbox rows count only if the server sends them.", &m.transactions)
 	m.backfillRows = counter("backfill_rows_total", "Rows found in the outbox by backfills.", nil)
 	m.backfillDone = counter("backfill_rows_done_total", "Rows of backfills that were acked.", nil)
 	read("lag_seconds", "Age of the oldest transaction with unacked events; 0 when there is none.", func() float64 {
@@ -76,30 +76,30 @@ func newMetrics(reg prometheus.Registerer, f *inflight.Tracker, b *inflight.Budg
 		return 0
 	})
 	read("inflight_events", "Events that were published and not yet acked.", func() float64 { return float64(f.Load().Unacked + m.filled()) })
-	read("inflight_bytes", "Bytes that unacked events take of the budget.", func() float64 { return float64(b.Used()) })
+	read("inflight_bytes", "Bytes of the budget that unacked events use.", func() float64 { return float64(b.Used()) })
 	read("inflight_limit_bytes", "The byte budget: when it is used up, reading stops.", func() float64 { return float64(b.Limit()) })
-	read("slot_confirmed_lag_bytes", "WAL between what the server has sent and what was confirmed to it, in this session.", func() float64 { return float64(m.confirmedLag()) })
+	read("slot_confirmed_lag_bytes", "WAL in bytes between the last position that the server sent and the last confirmed position, in this session.", func() float64 { return float64(m.confirmedLag()) })
 	read("last_event_timestamp_seconds", "When an outbox row last came from the slot.", m.lastEvent.seconds)
 	read("last_confirm_timestamp_seconds", "When a higher position was last confirmed to Postgres.", m.lastConfirm.seconds)
 	register(latencyCollector{f, prometheus.NewDesc("walpost_delivery_latency_seconds", "Time from a transaction's commit to the ack of its last event.", nil, nil)})
 	return m, errors.Join(errs...)
 }
 
-// registerSlot registers what was last seen of the slot.
+// registerSlot registers the metrics of the slot, as it was last read.
 func registerSlot(reg prometheus.Registerer, slot func() postgres.SlotState) error {
 	var errs []error
 	read := func(name, help string, labels prometheus.Labels, f func(postgres.SlotState) float64) {
 		errs = append(errs, reg.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "walpost_slot_" + name, Help: help, ConstLabels: labels}, func() float64 { return f(slot()) })))
 	}
-	read("retained_wal_bytes", "WAL that the slot keeps, as last seen.", nil, func(s postgres.SlotState) float64 { return float64(s.RetainedBytes) })
-	read("safe_wal_bytes", "WAL that can still be written before Postgres may give the slot up, as last seen; NaN where max_slot_wal_keep_size sets no limit, and until it was seen.",
+	read("retained_wal_bytes", "Bytes of WAL that the slot keeps, as last seen.", nil, func(s postgres.SlotState) float64 { return float64(s.RetainedBytes) })
+	read("safe_wal_bytes", "Bytes of WAL that can still be written before Postgres may invalidate the slot, as last seen; NaN if max_slot_wal_keep_size sets no limit, and until the slot was seen.",
 		nil, func(s postgres.SlotState) float64 {
 			if s.Seen.IsZero() || s.SafeBytes < 0 {
 				return math.NaN() // 0 would be an emergency
 			}
 			return float64(s.SafeBytes)
 		})
-	read("active", "Whether a relay streams from the slot, this one or another, as last seen.", nil, func(s postgres.SlotState) float64 { return oneIf(s.Active) })
+	read("active", "Whether this or another relay streams from the slot, as last seen.", nil, func(s postgres.SlotState) float64 { return oneIf(s.Active) })
 	for _, status := range []string{"reserved", "extended", "unreserved", "lost"} {
 		read("wal_status", "Whether the slot has this wal_status, as last seen.", prometheus.Labels{"status": status},
 			func(s postgres.SlotState) float64 { return oneIf(s.WALStatus == status) })
@@ -114,7 +114,8 @@ func oneIf(b bool) float64 {
 	return 0
 }
 
-// confirmedLag returns how many bytes of WAL the confirmations are behind the server, 0 while nothing was confirmed in this session.
+// confirmedLag returns how many bytes of WAL the confirmed position is behind the server, and 0 until something was confirmed in this
+// session.
 func (m *metrics) confirmedLag() int64 {
 	end, confirmed := m.serverEnd.Load(), m.confirmed.Load()
 	if confirmed == 0 || end < confirmed {
@@ -123,7 +124,7 @@ func (m *metrics) confirmedLag() int64 {
 	return int64(end - confirmed)
 }
 
-// filled returns how many of a backfill's events the sink holds.
+// filled returns how many events of a backfill the sink holds.
 func (m *metrics) filled() int64 {
 	if f := m.filling.Load(); f != nil {
 		return f.Load().Unacked

@@ -10,10 +10,11 @@ import (
 	"walpost/relay/postgres"
 )
 
-// errStandby says that another relay makes the first start.
+// errStandby means that another relay is making the first start.
 var errStandby = reason.With(reason.SlotHeld, errors.New("another relay is making the first start of this slot"))
 
-// prepare makes sure that the slot can be streamed. It checks what is there, and makes a first start, backfill included, if that is due.
+// prepare makes sure that the slot can be streamed. It checks server, tables, publication and slot. If the slot needs a first start, it
+// makes that, including the backfill.
 func (r *Relay) prepare(ctx context.Context, db *postgres.DB) (*postgres.Found, error) {
 	p := &postgres.Found{}
 	err := r.source.CheckServer(ctx, db, p)
@@ -23,14 +24,14 @@ func (r *Relay) prepare(ctx context.Context, db *postgres.DB) (*postgres.Found, 
 	if err != nil {
 		return nil, err
 	}
-	r.tellServer(db)
+	r.logServer(db)
 	if err := r.warnOfRisks(ctx, db); err != nil {
 		return nil, err
 	}
 	if err := postgres.CheckSchema(ctx, db, r.cfg.Table); err != nil {
 		return nil, err
 	}
-	if err := r.lookForReadOnly(ctx, db); err != nil {
+	if err := r.logReadOnly(ctx, db); err != nil {
 		return nil, err
 	}
 	state, err := postgres.ReadState(ctx, db, r.cfg.Slot)
@@ -43,7 +44,7 @@ func (r *Relay) prepare(ctx context.Context, db *postgres.DB) (*postgres.Found, 
 	if p.Slot, err = r.source.ReadSlot(ctx, db); err != nil {
 		return nil, err
 	}
-	if p.Slot != nil && p.Slot.Foreign { // nothing that is missing here is this slot's concern
+	if p.Slot != nil && p.Slot.Foreign { // the slot belongs to another database: report that first, and not what is missing in this one
 		return nil, r.source.CheckSlot(p.Slot, state)
 	}
 	if err := r.source.CheckPublication(ctx, db, p); err != nil {
@@ -55,7 +56,7 @@ func (r *Relay) prepare(ctx context.Context, db *postgres.DB) (*postgres.Found, 
 		}
 	}
 	if p.Slot == nil || state != nil && state.Phase == postgres.PhaseBackfilling {
-		if r.cfg.Backfill != "skip" { // before a slot is made for the rows
+		if r.cfg.Backfill != "skip" { // before the slot is created
 			if err := r.source.CheckReadable(ctx, db, p); err != nil {
 				return nil, err
 			}
@@ -73,18 +74,18 @@ func (r *Relay) prepare(ctx context.Context, db *postgres.DB) (*postgres.Found, 
 	return p, r.source.CheckSlot(p.Slot, state)
 }
 
-// lookForReadOnly logs that transactions are read-only by default, and that they are no longer, once each. The relay goes on: what it writes
-// is only its own state.
-func (r *Relay) lookForReadOnly(ctx context.Context, db *postgres.DB) error {
+// logReadOnly logs once that transactions are read-only by default, and once that they no longer are. The relay goes on, because it writes
+// only its own state.
+func (r *Relay) logReadOnly(ctx context.Context, db *postgres.DB) error {
 	closed, err := postgres.ReadReadOnly(ctx, db)
 	switch {
 	case err != nil:
 		return err
 	case closed != nil && !r.readOnly.Swap(true):
-		r.log.Warn("the database takes no writes unless told to; walpost goes on, and writes only its own state, in READ WRITE transactions",
+		r.log.Warn("transactions are read-only by default; walpost goes on, and writes only its own state, in READ WRITE transactions",
 			"reason", reason.PostgresReadOnly, "err", closed.Err, "cure", closed.Cure)
 	case closed == nil && r.readOnly.Swap(false):
-		r.log.Info("transactions may write again")
+		r.log.Info("transactions are no longer read-only by default")
 	}
 	return nil
 }

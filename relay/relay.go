@@ -20,28 +20,28 @@ type Relay struct {
 	log     *slog.Logger
 	source  *postgres.Source
 	budget  *inflight.Budget
-	tracker *inflight.Tracker // the stream's; it outlives sessions as the sink does
+	tracker *inflight.Tracker // the stream's; like the sink, it outlives sessions
 	sink    Sink              // the stream's; nil until it is opened
 	metrics *metrics
 	state   liveState
 	watcher *watcher
 
-	server      postgres.Peer // where the last session was, as the log has it
-	unencrypted bool          // the last connection was not, and that has been logged
-	risksTold   bool          // what else is risky has been logged
+	server      postgres.Peer // the server that was logged last
+	unencrypted bool          // the last connection was not encrypted, and that has been logged
+	risksLogged bool          // the risks of the server's settings have been logged
 
-	streamed bool                 // this process has had the slot once
-	previous postgres.WalsenderID // its last session with the server
+	streamed bool                 // this process has streamed from the slot before
+	previous postgres.WalsenderID // the walsender of its last session
 	timeout  postgres.Timeout
 
-	readOnly atomic.Bool // that transactions are read-only by default has been logged, and not yet that they may write again
+	readOnly atomic.Bool // it has been logged that transactions are read-only by default, and not yet that they no longer are
 
-	firstStartIsOurs bool // this process began the slot's first start: nothing was there of an earlier one
+	firstStartIsOurs bool // this process began the slot's first start: there was no trace of an earlier one
 	backfillHanded   bool // a backfill of this process has handed rows to the sink
-	repeatWarned     bool // that rows are published twice has been logged
+	repeatWarned     bool // it has been logged that rows are published twice
 }
 
-// New returns a relay that does nothing until [Relay.Run]. Its metrics exist from now on.
+// New returns a relay, and registers its metrics. The relay does nothing until [Relay.Run].
 func New(cfg Config) (*Relay, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
@@ -61,10 +61,11 @@ func New(cfg Config) (*Relay, error) {
 	return r, errors.Join(err, registerSlot(cfg.Registerer, r.state.slot))
 }
 
-// Run relays until ctx is done, and then leaves cleanly: it reads on to the end of the transaction at hand, waits for acks, confirms and
-// ends the stream, all within ShutdownTimeout and about four seconds, and returns nil. A relay that waits or stands by leaves at once.
+// Run relays events until ctx is done. Then it stops cleanly and returns nil: it reads to the end of the current transaction, waits for
+// acks, confirms them and ends the stream. All that takes at most ShutdownTimeout and about four seconds. A relay that waits or stands by
+// stops at once.
 //
-// Any error it returns is permanent. It is called once.
+// Any error that Run returns is permanent. Run may be called only once.
 func (r *Relay) Run(ctx context.Context) error {
 	defer r.closeSink()
 	defer r.watcher.start(ctx)()
@@ -97,7 +98,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	}
 }
 
-// report makes a wait visible: the first time and whenever the reason changes, it is worth a line.
+// report shows that the relay waits or stands by. It logs the first time, and whenever the reason changes.
 func (r *Relay) report(err error, standby bool, pause time.Duration) {
 	code := pgerror.Reason(err)
 	if standby {
@@ -117,7 +118,7 @@ func (r *Relay) report(err error, standby bool, pause time.Duration) {
 	r.log.Warn("waiting", "reason", code, "err", err, "retry_in", pause)
 }
 
-// attempt connects, makes a first start if this is one, and streams until something ends that.
+// attempt connects, makes a first start if there is need for one, and streams until the session ends.
 func (r *Relay) attempt(ctx context.Context, retry *backoff) error {
 	s, err := r.connect(ctx)
 	if err != nil {
@@ -135,7 +136,7 @@ func (r *Relay) attempt(ctx context.Context, retry *backoff) error {
 	return err
 }
 
-// connect makes sure that there is something to stream from and to, and takes the slot.
+// connect checks the database, makes a first start if there is need for one, opens the sink, and takes the slot.
 func (r *Relay) connect(ctx context.Context) (*session, error) {
 	db, err := r.source.Open(ctx)
 	if err != nil {
@@ -152,7 +153,7 @@ func (r *Relay) connect(ctx context.Context) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Kafka may be away for long.
+	// Kafka may be away for long, so this is not under the time-out.
 	if err := guarded(ctx, db, "the connection to Postgres", r.openSink); err != nil {
 		return nil, err
 	}
@@ -163,7 +164,7 @@ func (r *Relay) connect(ctx context.Context) (*session, error) {
 	return s, err
 }
 
-// openSink opens the stream's sink unless that is done.
+// openSink opens the stream's sink, unless it is open already.
 func (r *Relay) openSink(ctx context.Context) (err error) {
 	if r.sink == nil {
 		if r.sink, err = r.cfg.OpenSink(ctx, r.tracker); err != nil {

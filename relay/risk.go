@@ -6,15 +6,15 @@ import (
 	"walpost/relay/postgres"
 )
 
-// warnOfRisks logs what works and may cost the database or the events. Of the server's settings it does so once; of a connection that is not
-// encrypted, whenever the one before was.
+// warnOfRisks logs what works but endangers the database or the events. It warns once of the server's settings. It warns of an unencrypted
+// connection, unless the connection before was unencrypted, too.
 func (r *Relay) warnOfRisks(ctx context.Context, db *postgres.DB) error {
 	risk := db.UnencryptedRisk()
 	if risk != nil && !r.unencrypted {
 		r.log.Warn(risk.What, "cure", risk.Cure)
 	}
 	r.unencrypted = risk != nil
-	if r.risksTold {
+	if r.risksLogged {
 		return nil
 	}
 	risk, err := db.SlotLimitRisk(ctx)
@@ -24,6 +24,6 @@ func (r *Relay) warnOfRisks(ctx context.Context, db *postgres.DB) error {
 	if risk != nil {
 		r.log.Warn(risk.What, "cure", risk.Cure)
 	}
-	r.risksTold = true
+	r.risksLogged = true
 	return nil
 }

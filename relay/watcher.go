@@ -164,7 +164,7 @@ func (w *watcher) look(ctx context.Context) error {
 	}
 	r.state.see(slot.State())
 	w.warnOfPressure(slot)
-	if err := r.lookForReadOnly(ctx, db); err != nil {
+	if err := r.logReadOnly(ctx, db); err != nil {
 		return err
 	}
 	if s == nil {

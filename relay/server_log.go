@@ -2,8 +2,8 @@ package relay
 
 import "walpost/relay/postgres"
 
-// tellServer logs which server and database the relay works on, at its start and when they are others than before.
-func (r *Relay) tellServer(db *postgres.DB) {
+// logServer logs which server and database the relay works on, at the first connection and whenever they change.
+func (r *Relay) logServer(db *postgres.DB) {
 	is := db.Peer()
 	if is == r.server {
 		return
