@@ -103,7 +103,7 @@ func TestStopInHugeTransaction(t *testing.T) {
 			}
 			if !c.topic {
 				topic = p.topic(t, "order", 2, nil)
-				refusal{code: 0, says: []string{"leaving with events that are not acked", "events="}}.check(t, 0, r.output())
+				refusal{code: 0, says: []string{"stopping with events that are not acked", "events="}}.check(t, 0, r.output())
 			}
 			r = p.start(t, env...)
 			p.settle(t)

@@ -80,7 +80,7 @@ func TestReadOnlyDatabase(t *testing.T) {
 			if n := f.Logs.Count("read-only by default"); n != 1 || !f.Logs.Has(c.cure) {
 				t.Errorf("told %d times of read-only transactions, or not of the cure", n)
 			}
-			for _, said := range []string{"state is not up to date", "the stop is not recorded"} {
+			for _, said := range []string{"walpost.relay_state is not up to date", "the clean stop is not recorded"} {
 				if f.Logs.Has(said) {
 					t.Errorf("logged %q", said)
 				}

@@ -20,13 +20,13 @@ import (
 	"walpost/schema"
 )
 
-// What stops a session that is not broken, besides the reasons of package replication.
+// Why a session stops that is not broken, besides the reasons in package replication.
 var (
 	errRefused = errors.New("an event was refused")
-	errStopped = errors.New("what the session stands on does not hold") // see stopReason
+	errStopped = errors.New("the session may not go on") // stopReason says why
 )
 
-// session is one stream of the slot, from START_REPLICATION to the end of the connection. Its methods are the reader's.
+// session is one stream of the slot, from START_REPLICATION to the end of the connection. The reader calls its methods.
 type session struct {
 	relay     *Relay
 	tracker   *inflight.Tracker
@@ -38,22 +38,22 @@ type session struct {
 	history   replication.History
 	addr      net.Addr // of the server
 	recorder  *postgres.Recorder
-	recording func() // stops the recorder's goroutine
+	recording func() // stops the recorder's goroutine and waits for it
 
 	pass         inflight.Pass
-	trace        *passTrace // nil: nothing is traced
+	trace        *passTrace // nil: no trace is recorded
 	timeline     uint32     // of the open transaction
 	shutdown     replication.ShutdownDetector
-	columns      string                // the outbox's, as last announced
-	outbox       postgres.Outbox       // as last seen; the watcher's
+	columns      string                // the names of the outbox's columns, as the stream last announced them
+	outbox       postgres.Outbox       // as last seen; belongs to the watcher
 	stopReason   atomic.Pointer[error] // why the session may not go on; the watcher sets it
-	streamFailed bool                  // the server has ended the stream with an error: nothing can be confirmed any more
-	windowBegun  atomic.Bool           // the window is this session's: until then nothing may be confirmed
-	leaving      context.Context       // done when the relay is to leave
-	leaveBy      time.Time             // when the relay stops waiting for anything; zero: it is not leaving
+	streamFailed bool                  // the server has ended the stream with an error, so nothing can be confirmed any more
+	windowBegun  atomic.Bool           // the window belongs to this session; until then nothing may be confirmed
+	leaving      context.Context       // done when the relay is to stop
+	leaveBy      time.Time             // when the stopping relay waits no longer; zero: it is not stopping
 }
 
-// openSession starts replication, which takes the slot.
+// openSession starts replication, and so takes the slot.
 func (r *Relay) openSession(ctx context.Context, db *postgres.DB, p *postgres.Found) (*session, error) {
 	w, srv, err := r.connectWalsender(ctx)
 	if err != nil {
@@ -84,7 +84,7 @@ func (r *Relay) openSession(ctx context.Context, db *postgres.DB, p *postgres.Fo
 	return s, nil
 }
 
-// connectWalsender connects for replication, to the primary.
+// connectWalsender opens a replication connection to the primary.
 func (r *Relay) connectWalsender(ctx context.Context) (w *replication.Walsender, srv replication.Server, err error) {
 	w, err = replication.Connect(ctx, r.cfg.CurrentConnString(), r.source.Names, r.log)
 	if err != nil {
@@ -98,7 +98,7 @@ func (r *Relay) connectWalsender(ctx context.Context) (w *replication.Walsender,
 	return w, srv, nil
 }
 
-// claim records that this relay has the slot now. It has, so no other relay can write at the same time.
+// claim records that this relay has the slot now. Because it has the slot, no other relay can write the record at the same time.
 func (s *session) claim(ctx context.Context, db *postgres.DB, srv *replication.Server, p *postgres.Found) error {
 	r := s.relay
 	state, err := postgres.ReadState(ctx, db, r.cfg.Slot)
@@ -107,20 +107,20 @@ func (s *session) claim(ctx context.Context, db *postgres.DB, srv *replication.S
 	}
 	if state != nil && state.SystemID != "" && state.SystemID != srv.SystemID {
 		return pgerror.Permanent(reason.AnotherServer, fmt.Errorf("the server's system identifier is %s, and slot %s was streamed from %s: this is another server", srv.SystemID, r.cfg.Slot, state.SystemID),
-			"connect to the right one; after pg_upgrade, which gives the server a new identifier and from 17 on keeps its slots, run: UPDATE walpost.relay_state SET system_id = '%s' WHERE slot = %s; "+
-				"after anything else publish what is missing from %s and run: DELETE FROM walpost.relay_state WHERE slot = %[2]s", srv.SystemID, schema.QuoteLiteral(r.cfg.Slot), r.cfg.Table)
+			"connect to the right one; after pg_upgrade, which gives the server a new identifier and keeps its slots since version 17, run: UPDATE walpost.relay_state SET system_id = '%s' WHERE slot = %s; "+
+				"in any other case publish what is missing from %s and run: DELETE FROM walpost.relay_state WHERE slot = %[2]s", srv.SystemID, schema.QuoteLiteral(r.cfg.Slot), r.cfg.Table)
 	}
 	if state != nil && state.Table != 0 && state.Table != p.Table.OID {
-		r.log.Warn("the outbox is another table than the one that was streamed before; rows that were committed before it was in the publication are in no slot",
+		r.log.Warn("the outbox is not the table that was streamed before; rows committed before the new one was in the publication are in no slot",
 			"table", r.cfg.Table.String(), "oid", p.Table.OID, "before", state.Table)
 	}
 	return postgres.WritePhase(ctx, db, r.cfg.Slot, postgres.PhaseStreaming, srv.Identity(), p.Table.OID)
 }
 
-// stopFor stops the session for good. What was read is still acked and confirmed.
+// stopFor ends the session, and so the relay, with err. Events that were read are still acked and confirmed.
 func (s *session) stopFor(err error) {
 	if s.stopReason.CompareAndSwap(nil, &err) {
-		s.relay.log.Error("walpost will stop as soon as what is under way is acked and confirmed", "reason", pgerror.Reason(err), "err", err)
+		s.relay.log.Error("walpost stops when the events in flight are acked and confirmed", "reason", pgerror.Reason(err), "err", err)
 		s.stream.Interrupt(errStopped)
 	}
 }
@@ -134,21 +134,22 @@ func (s *session) position() pglogrepl.LSN {
 	return lsn
 }
 
-// noteConfirmed notes a confirmation.
+// noteConfirmed updates the metrics after a confirmation.
 func (s *session) noteConfirmed(lsn pglogrepl.LSN) {
 	s.relay.metrics.confirmed.Store(uint64(lsn))
 	s.relay.metrics.lastConfirm.set(time.Now())
 }
 
-// noteKept makes it visible that the walsender says nothing and is kept all the same; "": it has spoken again.
+// noteKept shows that the walsender sends nothing, but that the session goes on because it works; why "" means that the walsender has sent
+// something again.
 func (s *session) noteKept(why string) {
 	if why == "" {
 		s.relay.state.set(Leader, "", "")
-		s.relay.log.Info("the walsender speaks again")
+		s.relay.log.Info("the walsender sends again")
 		return
 	}
 	s.relay.state.set(Leader, reason.WalsenderSilent, why)
-	s.relay.log.Warn(why, "reason", reason.WalsenderSilent, "cause", "decoding a large transaction, such as one of REFRESH MATERIALIZED VIEW or of an ALTER TABLE that rewrites a table")
+	s.relay.log.Warn(why, "reason", reason.WalsenderSilent, "cause", "probably the decoding of a large transaction, such as REFRESH MATERIALIZED VIEW or an ALTER TABLE that rewrites the table")
 }
 
 // run streams until ctx is done or something ends the session.
@@ -190,12 +191,12 @@ func (s *session) record(ctx context.Context) {
 	s.recording = func() { cancel(); <-ended }
 	go func() {
 		defer close(ended)
-		s.recorder.Run(ctx, s.tracker.Confirmed, func(err error) { s.relay.log.Warn("state is not up to date", "err", err) })
+		s.recorder.Run(ctx, s.tracker.Confirmed, func(err error) { s.relay.log.Warn("walpost.relay_state is not up to date", "err", err) })
 	}()
 }
 
-// beginWindow waits until the sink holds nothing of an older session, so that nothing of it can land behind what is read now, and begins
-// with an empty window.
+// beginWindow waits until the sink holds no events of an older session: otherwise these could arrive after events that this session reads.
+// Then it begins with an empty window.
 func (s *session) beginWindow() error {
 	if err := s.await(func() bool { return s.tracker.Drained() || s.refused() }); err != nil {
 		return err

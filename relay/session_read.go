@@ -16,7 +16,7 @@ import (
 	"walpost/schema"
 )
 
-// read is the pipe: bytes → change → window and sink, one read's worth at a time.
+// read is the reader's loop: bytes → change → window and sink. It hands over once per read of the connection.
 func (s *session) read() error {
 	for {
 		m, err := s.stream.Next()
@@ -40,7 +40,8 @@ func (s *session) read() error {
 	}
 }
 
-// broken classifies an error of the stream's. A fault came as a notice, in a stream that goes on: what precedes it can still be confirmed.
+// broken classifies an error of the stream. If the error is a fault, it came as a notice and the stream still works, so that everything
+// before it can still be confirmed.
 func (s *session) broken(err error) error {
 	var lost *pgerror.Fault
 	if errors.As(err, &lost) {
@@ -72,15 +73,16 @@ func (s *session) decode(msg []byte) error {
 		}
 	case *decoder.Relation:
 		s.columns = columnNames(c)
-		if c.Err != nil { // a row in this shape would stop the relay: somebody may still alter it back
+		if c.Err != nil { // only a warning: a row with these columns would stop the relay, but somebody may alter the table back before
 			s.relay.log.Warn("the outbox's columns no longer fit", "err", c.Err)
 		}
 	}
 	return nil
 }
 
-// unfit adds the cure to the error of a row that was written when the table had other columns than the mapping says. What the table has
-// now may be different again, so that is no help. Where no mapping reads the row, a person can only pass its transaction by.
+// unfit adds the cure to the error of a row that was written when the columns of the table did not fit the mapping. The columns that the
+// table has now may be different again, so the cure names those of the row. If no mapping can read the row, a person can only skip its
+// transaction.
 func (s *session) unfit(err error) error {
 	var column *schema.ColumnError
 	var at *decoder.Error
@@ -89,15 +91,15 @@ func (s *session) unfit(err error) error {
 	}
 	pass := s.passBy(inflight.JustBeyond(at.LSN))
 	if column.Found != "" {
-		return pgerror.Permanent(reason.RowUnreadable, err, "this row was written with that type, which altering the table again does not change, and everything before it is confirmed: %s", pass)
+		return pgerror.Permanent(reason.RowUnreadable, err, "this row was written with that type, and altering the table again does not change it; everything before it is confirmed: %s", pass)
 	}
 	return pgerror.Permanent(reason.RowUnreadable, err, "this row was written when the table had the columns %s, and everything before it is confirmed: set outbox.columns to fit them and start walpost; "+
-		"where it then says that the table has others, give them these names (ALTER TABLE ... RENAME COLUMN) until walpost has read on; where no names help, %s", s.columns, pass)
+		"if walpost then reports that the table has other columns, give them these names (ALTER TABLE ... RENAME COLUMN) until it has read the row; if no names help, %s", s.columns, pass)
 }
 
-// passBy returns the cure of a transaction that can never be published whole and ends before lsn.
+// passBy returns the cure for a transaction that can never be published completely: SQL that skips it by advancing the slot to lsn.
 func (s *session) passBy(lsn pglogrepl.LSN) string {
-	return fmt.Sprintf("publish otherwise what its transaction holds, and pass it by: SELECT pg_replication_slot_advance(%s, '%s')",
+	return fmt.Sprintf("publish the events of its transaction in another way, and skip it: SELECT pg_replication_slot_advance(%s, '%s')",
 		schema.QuoteLiteral(s.relay.cfg.Slot), lsn)
 }
 
@@ -109,7 +111,7 @@ func columnNames(r *decoder.Relation) string {
 	return strings.Join(names, ", ")
 }
 
-// publish hands one event to the sink, when the budget lets it.
+// publish hands one event to the sink. Before that it waits for room in the budget.
 func (s *session) publish(c *decoder.Insert, size int) error {
 	if err := s.admit(size); err != nil {
 		return err
@@ -125,7 +127,8 @@ func (s *session) publish(c *decoder.Insert, size int) error {
 	return nil
 }
 
-// handOver adds the pass to the window, then flushes the sink. flowing says that more comes soon. Acks may come at once.
+// handOver adds the pass to the window, and only then flushes the sink, because acks may come at once. flowing says that more events come
+// soon.
 func (s *session) handOver(flowing bool) {
 	if s.pass.Empty() {
 		return
@@ -150,8 +153,8 @@ func (s *session) fill() error {
 	return s.finishFirst(err)
 }
 
-// admit waits until the budget has room for an event of that size. Everything that was published is with the sink meanwhile: only acks
-// make room.
+// admit waits until the budget has room for an event of that size. Only acks make room, so before it waits it hands everything over that
+// was published.
 func (s *session) admit(size int) error {
 	if s.tracker.Budget.Admits(&s.pass, size) {
 		return nil
@@ -167,8 +170,8 @@ func (s *session) admit(size int) error {
 	return nil
 }
 
-// finishFirst turns the wish to leave, when it comes inside a transaction, into a deadline for the rest of it: a transaction that was
-// published by half would be published again from its beginning.
+// finishFirst handles a wish to stop that comes inside a transaction: it sets a deadline and lets the reader go on to the commit. A
+// transaction of which only a part is published would be published again from its beginning.
 func (s *session) finishFirst(err error) error {
 	if !errors.Is(err, replication.ErrLeave) || !s.pass.Open() || !s.leaveBy.IsZero() {
 		return err
@@ -177,7 +180,7 @@ func (s *session) finishFirst(err error) error {
 	return s.stream.Resume(s.leaveBy)
 }
 
-// sleep waits for a token, or for what stops the reader.
+// sleep waits for a token, for an interruption of the reader, or for the deadline of a stop.
 func (s *session) sleep(token <-chan struct{}) error {
 	var late <-chan time.Time
 	if !s.leaveBy.IsZero() {
@@ -195,7 +198,7 @@ func (s *session) sleep(token <-chan struct{}) error {
 	}
 }
 
-// keepalive acts on a keepalive, which says how far the server is and whether it wants a status.
+// keepalive handles a keepalive, which has the position of the server and may ask for a status.
 func (s *session) keepalive(m replication.Message) error {
 	s.handOver(s.stream.Flowing())
 	s.tracker.Idle(m.WALEnd)

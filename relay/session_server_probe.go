@@ -8,8 +8,9 @@ import (
 	"walpost/relay/replication"
 )
 
-// probe looks, for as long as the reader is held, whether the server still takes connections. A reader that is held hears nothing of a server
-// that shuts down and waits for it. Such a server is left, so that its shutdown does not wait for Kafka.
+// probe checks whether the server still takes connections, as long as the reader waits for acks and does not read. In that time the reader
+// does not notice that the server shuts down and waits for this walsender. If the server shuts down, probe ends the session, so that the
+// shutdown does not wait for Kafka.
 func (s *session) probe(ctx context.Context) {
 	tick := time.NewTicker(postgres.ProbeEvery)
 	defer tick.Stop()

@@ -9,7 +9,7 @@ import (
 	"walpost/relay/replication"
 )
 
-// passTrace records the reader's part of a latency trace. It belongs to the reader. The methods of nil do nothing: each costs one comparison
+// passTrace records the reader's part of a latency trace. It belongs to the reader. A nil passTrace does nothing, and costs one comparison
 // per read, pass or transaction.
 type passTrace struct {
 	to   *latencytrace.Recorder

@@ -30,7 +30,7 @@ func TestSilentServerIsKeptWhileItWorks(t *testing.T) {
 		t.Errorf("the relay is %s", s.Role)
 	}
 	server.send(frame.Keepalive(0x2000, 0))
-	dbtest.Until(t, "it has spoken", func() bool { return server.logs.Has("the walsender speaks again") })
+	dbtest.Until(t, "it has spoken", func() bool { return server.logs.Has("the walsender sends again") })
 	dbtest.Until(t, "it is silent again", func() bool { return state().Reason != "" })
 	if n := server.logs.Count("is kept: it works"); n != 2 {
 		t.Errorf("told %d times of two silences", n)
@@ -120,7 +120,7 @@ func TestBusyWalsenderIsKept(t *testing.T) {
 				f.Insert(1)
 				r.await("the event behind the rows", func() bool { return f.sink.count() > before })
 			}
-			r.await("the walsender speaks again", func() bool { return r.relay.State().Reason == "" && f.Logs.Has("speaks again") })
+			r.await("the walsender sends again", func() bool { return r.relay.State().Reason == "" && f.Logs.Has("sends again") })
 			if got := f.walsender(); got != pid {
 				t.Errorf("the slot is held by process %d, before by %d", got, pid)
 			}

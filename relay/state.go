@@ -16,35 +16,35 @@ const (
 	Starting Role = "starting" // first connection, checks, backfill
 	Leader   Role = "leader"   // it holds the slot and streams
 	Standby  Role = "standby"  // another relay holds the slot
-	Waiting  Role = "waiting"  // for something that time cures
+	Waiting  Role = "waiting"  // it waits for something that time can cure
 )
 
-// State is what a relay is doing at a moment, for readiness and status pages.
+// State is what a relay is doing at one moment, for readiness and status pages.
 type State struct {
 	Role   Role
-	Code   reason.Code // why it does not lead, without names; of a leader, why nothing comes from Postgres though it streams, mostly ""
-	Reason string      // the same for people, with hosts, roles and cures
-	Since  time.Time   // since when
+	Code   reason.Code // why it does not stream, without names; of a leader, why Postgres sends nothing, and otherwise ""
+	Reason string      // the same as a text for people, with hosts, roles and cures
+	Since  time.Time   // since when it has had this role
 
 	Unacked       int64     // events that the sink holds
-	UnackedSince  time.Time // since when it holds events without having acked one; zero: it holds none
-	OldestUnacked time.Time // when the oldest transaction with unacked events was committed; zero: there is none, or none from the slot
-	InFlightBytes int64     // what unacked events take of the budget
+	UnackedSince  time.Time // since when the sink has held events and acked none; zero: it holds none
+	OldestUnacked time.Time // commit time of the oldest transaction with unacked events; zero: there is none, or only a backfill's
+	InFlightBytes int64     // bytes of the budget that unacked events use
 	InFlightLimit int64     // the budget: when it is used up, reading stops
 
 	LastEvent   time.Time // when an event last came from Postgres
 	LastAck     time.Time // when the sink last acked
-	LastConfirm time.Time // when Postgres was last told a higher position
+	LastConfirm time.Time // when a higher position was last confirmed to Postgres
 
-	Received     int64 // outbox rows that came from the slot since this process began, redeliveries included
-	Transactions int64 // transactions that came whole
-	Acked        int64 // events that the sink acked, those of a backfill not included
+	Received     int64 // outbox rows received from the slot since this process began, including redeliveries
+	Transactions int64 // complete transactions received from the slot
+	Acked        int64 // events that the sink acked, without those of a backfill
 
-	LagBytes int64 // WAL between what the server has sent in this session and what was confirmed to it
+	LagBytes int64 // bytes of WAL between the last position that the server sent in this session and the last confirmed one
 	Slot     postgres.SlotState
 }
 
-// State returns what the relay is doing. It may be called at any time from any goroutine.
+// State returns what the relay is doing. Any goroutine may call it at any time.
 func (r *Relay) State() State {
 	s := r.state.get()
 	l := r.tracker.Load()
@@ -57,7 +57,7 @@ func (r *Relay) State() State {
 	return s
 }
 
-// liveState is the part of the state that the relay sets itself.
+// liveState is the part of the state that the relay sets: role, reason and slot.
 type liveState struct {
 	mu    sync.Mutex
 	state State
@@ -77,17 +77,17 @@ func (s *liveState) set(role Role, code reason.Code, text string) bool {
 	return true
 }
 
-// see notes what was seen of the slot.
+// see notes the state of the slot, as it was just read.
 func (s *liveState) see(slot postgres.SlotState) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.state.Slot = slot
 }
 
-// slot returns what was last seen of the slot.
+// slot returns the state of the slot, as it was last read.
 func (s *liveState) slot() postgres.SlotState { return s.get().Slot }
 
-// lead makes the relay a leader, or, if it is one, no longer.
+// lead sets the role: leader if on, else waiting if the relay was a leader.
 func (s *liveState) lead(on bool) {
 	if on {
 		s.set(Leader, "", "")

@@ -81,7 +81,7 @@ func TestRelayShutdownTimeout(t *testing.T) {
 	if took := time.Since(begun); took < f.cfg.ShutdownTimeout || took > f.cfg.ShutdownTimeout+replication.DrainLimit {
 		t.Errorf("the stop took %v", took)
 	}
-	if !f.Logs.Has("leaving with events that are not acked") || !f.Logs.Has("events=2 ") {
+	if !f.Logs.Has("stopping with events that are not acked") || !f.Logs.Has("events=2 ") {
 		t.Error("it does not say how many events it leaves behind")
 	}
 	if got := f.Confirmed(); got > before && got >= f.LSN("select pg_current_wal_insert_lsn()") {

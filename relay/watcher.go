@@ -14,31 +14,31 @@ import (
 
 const (
 	watchEvery = 10 * time.Second
-	lookLimit  = 5 * time.Second // one look, connecting included
-	blindAfter = 3               // so many looks in a row that fail are worth a warning
+	lookLimit  = 5 * time.Second // for one check, including the time to connect
+	blindAfter = 3               // it warns after so many failed checks in a row
 )
 
-// watcher looks at what the stream does not tell: a slot that keeps more and more WAL, and rows that never reach the slot, because the table is
-// no longer published or is another one. It looks for as long as the relay runs, whatever the relay waits for. It does not keep its
-// connection: a client would hold up a smart shutdown.
+// watcher checks what the stream does not show: whether the slot keeps more and more WAL, and whether rows no longer reach the slot,
+// because the table is not published any more or is another table. It checks as long as the relay runs, also while the relay waits. It
+// opens a connection for each check, because an open connection would hold up a smart shutdown.
 type watcher struct {
 	relay        *Relay
 	every        time.Duration
-	wake         chan struct{} // has a token when a look is due at once
-	loginAllowed atomic.Bool   // this process was let in by the server: until then nobody tries a login here
+	wake         chan struct{} // has a token when a check is due at once
+	loginAllowed atomic.Bool   // the server has let this process in; until then the watcher does not try to log in
 
 	mu      sync.Mutex
-	session *session         // holds the slot; nil: none does
-	last    *postgres.Outbox // what the last look found, of whichever session, when all was well; nil: there was none
+	session *session         // the session that holds the slot; nil: there is none
+	last    *postgres.Outbox // what the last successful check found, in this or an earlier session; nil: there was none
 
-	pressure postgres.Pressure // as last told of; the watcher's goroutine only
+	pressure postgres.Pressure // as last logged; only the watcher's goroutine uses it
 }
 
 func newWatcher(r *Relay) *watcher {
 	return &watcher{relay: r, every: watchEvery, wake: make(chan struct{}, 1)}
 }
 
-// start lets the watcher look, and returns what ends it.
+// start starts the watcher's goroutine, and returns a function that stops it and waits for it.
 func (w *watcher) start(ctx context.Context) (end func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan struct{})
@@ -49,12 +49,12 @@ func (w *watcher) start(ctx context.Context) (end func()) {
 	return func() { cancel(); <-ended }
 }
 
-// run looks at intervals until ctx is done. A look that fails changes nothing: the relay itself finds out what is wrong with Postgres. But the
-// stream may run on while all looks fail, and then what they are for goes unnoticed, so that is told once.
+// run checks at intervals until ctx is done. A check that fails changes nothing: the relay itself finds out what is wrong with Postgres.
+// But the stream may go on while all checks fail. Then nobody notices that rows reach no slot, so run logs a warning once.
 func (w *watcher) run(ctx context.Context, look func(context.Context) error) {
 	tick := time.NewTicker(w.every)
 	defer tick.Stop()
-	failed := 0 // looks in a row
+	failed := 0 // checks in a row
 	for {
 		select {
 		case <-ctx.Done():
@@ -70,33 +70,33 @@ func (w *watcher) run(ctx context.Context, look func(context.Context) error) {
 	}
 }
 
-// count counts a look and returns how many in a row have failed, of which before had failed before it.
+// count counts one check, and returns how many checks in a row have failed. before is how many had failed before this one.
 func (w *watcher) count(err error, before int) (failed int) {
 	r := w.relay
 	if err == nil {
 		if before >= blindAfter {
-			r.log.Info("slot, outbox and publication are looked at again", "failed_looks", before)
+			r.log.Info("the checks of slot, outbox and publication succeed again", "failed_looks", before)
 		}
 		return 0
 	}
 	r.metrics.watchFailures.Inc()
 	failed = before + 1
 	if failed == blindAfter {
-		r.log.Warn("could not look at slot, outbox and publication: while that lasts, rows that reach no slot go unnoticed", "looks", failed, "err", err)
+		r.log.Warn("could not check slot, outbox and publication: while the checks fail, rows that reach no slot go unnoticed", "looks", failed, "err", err)
 	} else {
-		r.log.Debug("could not look at slot, outbox and publication", "looks", failed, "err", err)
+		r.log.Debug("could not check slot, outbox and publication", "looks", failed, "err", err)
 	}
 	return failed
 }
 
-// allowLogin notes that the server lets this process in, and makes a first look due.
+// allowLogin notes that the server lets this process in, and makes the first check due at once.
 func (w *watcher) allowLogin() {
 	if !w.loginAllowed.Swap(true) {
 		wake.Signal(w.wake)
 	}
 }
 
-// watch makes s the session that is watched, and makes a look due; nil: there is no session any more.
+// watch makes s the session that is watched, and makes a check due at once; nil: there is no session any more.
 func (w *watcher) watch(s *session) {
 	w.mu.Lock()
 	w.session = s
@@ -106,7 +106,7 @@ func (w *watcher) watch(s *session) {
 	}
 }
 
-// remember keeps what a look found, for the next session.
+// remember keeps what a check found, for the next session.
 func (w *watcher) remember(g *postgres.Outbox) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -114,8 +114,8 @@ func (w *watcher) remember(g *postgres.Outbox) {
 	w.last = &kept
 }
 
-// baseline returns what a session's first look is compared with: what the last look of the session before found, or else what this one found
-// at its beginning. What happens between two sessions is noticed so.
+// baseline returns what the first check of a session is compared with: what the last check of the previous session found, or else found,
+// which this session found at its beginning. So changes between two sessions are noticed.
 func (w *watcher) baseline(found postgres.Outbox) postgres.Outbox {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -131,7 +131,7 @@ func (w *watcher) watched() *session {
 	return w.session
 }
 
-// stop makes s stop with err, unless it has ended.
+// stop stops session s with err, unless it has ended.
 func (w *watcher) stop(s *session, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -140,7 +140,7 @@ func (w *watcher) stop(s *session, err error) {
 	}
 }
 
-// look looks at slot, table and publication once, and stops the session if it may not go on.
+// look checks slot, table and publication once, and stops the session if it may not go on.
 func (w *watcher) look(ctx context.Context) error {
 	r := w.relay
 	if !w.loginAllowed.Load() {
@@ -168,16 +168,17 @@ func (w *watcher) look(ctx context.Context) error {
 		return err
 	}
 	if s == nil {
-		return nil // the checks before each session see the rest
+		return nil // the rest is checked before each session
 	}
 	if slot != nil && slot.Lost {
 		w.stop(s, r.source.LostSlot(slot))
 		return nil
 	}
-	if slot == nil || !slot.Active { // the session has just ended, or another server has taken over its address
-		return fmt.Errorf("slot %s is not streamed from on the server at %v", r.cfg.Slot, addr)
+	if slot == nil || !slot.Active { // the session has just ended, or another server has taken over the address
+		return fmt.Errorf("nobody streams from slot %s on the server at %v", r.cfg.Slot, addr)
 	}
-	// The catalog is not read in one moment, so what is found in the middle of somebody's work counts when it is found a second time.
+	// The catalog is not read in one snapshot, so a check may see an unfinished change. A fault counts only if a second check finds the
+	// same.
 	for said := ""; ; {
 		g, err := r.source.ReadOutbox(ctx, db, s.outbox.Table)
 		if err != nil {

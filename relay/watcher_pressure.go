@@ -5,7 +5,8 @@ import (
 	"walpost/relay/postgres"
 )
 
-// warnOfPressure logs that Postgres will give the slot up, once for each change. A relay that stands by leaves that to the leader.
+// warnOfPressure logs that Postgres is about to invalidate the slot, once for each change of the pressure. A relay that stands by leaves
+// that to the leader.
 func (w *watcher) warnOfPressure(s *postgres.Slot) {
 	before, r := w.pressure, w.relay
 	if r.state.get().Role == Standby {
@@ -19,10 +20,10 @@ func (w *watcher) warnOfPressure(s *postgres.Slot) {
 	case w.pressure == postgres.PressureNone:
 		r.log.Info("the slot is out of danger", "slot", r.cfg.Slot)
 	case w.pressure == postgres.PressureHigh && before == postgres.PressureNone:
-		r.log.Warn("the slot keeps WAL, and Postgres will give it up when it has to keep more", "slot", r.cfg.Slot,
+		r.log.Warn("the slot keeps much WAL, and Postgres will invalidate it if it has to keep more than max_slot_wal_keep_size", "slot", r.cfg.Slot,
 			"retained_bytes", s.Retained, "safe_bytes", s.Safe, "wal_status", s.Status, "cure", cure)
 	case w.pressure == postgres.PressureUnreserved:
-		r.log.Error("the slot keeps more WAL than max_slot_wal_keep_size, and the next checkpoint may cost it", "slot", r.cfg.Slot,
+		r.log.Error("the slot keeps more WAL than max_slot_wal_keep_size, and the next checkpoint may invalidate it", "slot", r.cfg.Slot,
 			"retained_bytes", s.Retained, "wal_status", s.Status, "cure", cure)
 	case w.pressure == postgres.PressureLost:
 		r.log.Error("the slot is lost: Postgres removed WAL that it needed", "slot", r.cfg.Slot, "reason", reason.SlotLost, "invalidation_reason", s.Reason)

@@ -6,8 +6,8 @@ import (
 	"walpost/relay/postgres"
 )
 
-// compare compares what was found with what is known, and returns why the session may not go on; nil: it may. A change that is worth a line is
-// logged once: from then on, what was found is known.
+// compare compares what a check found with what is known, and returns why the session may not go on; nil: it may. It logs a new table under
+// the outbox's name once. Then it takes what was found as known.
 func (w *watcher) compare(ctx context.Context, db *postgres.DB, s *session, found *postgres.Outbox) error {
 	r, known := w.relay, &s.outbox
 	if err := r.source.Compare(known, found); err != nil {
@@ -15,10 +15,10 @@ func (w *watcher) compare(ctx context.Context, db *postgres.DB, s *session, foun
 	}
 	if found.Found.OID != known.Table {
 		if err := postgres.WriteTable(ctx, db, r.cfg.Slot, found.Found.OID); err != nil {
-			r.log.Debug("the outbox is another table, which the next look records", "err", err)
+			r.log.Debug("the outbox is another table; the next check records that", "err", err)
 			return nil
 		}
-		r.log.Warn("the outbox is another table under the same name; rows that were committed before it was in the publication are in no slot",
+		r.log.Warn("the outbox is another table under the same name; rows committed before the new one was in the publication are in no slot",
 			"table", r.cfg.Table.String(), "oid", found.Found.OID, "before", known.Table, "old_table_is_now", found.Elsewhere, "last_seen", known.Seen)
 		known.Table = found.Found.OID
 		if _, err := r.cfg.Mapping.Plan(r.cfg.Table, found.Found.Columns); err != nil {

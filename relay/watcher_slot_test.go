@@ -43,7 +43,7 @@ func TestWatchSlot(t *testing.T) {
 		f.Exec("select pg_logical_emit_message(true, '', repeat(md5(random()::text), 64*1024))")
 		f.Exec("select pg_switch_wal()")
 	}
-	for !f.Logs.Has("Postgres will give it up") && !t.Failed() {
+	for !f.Logs.Has("Postgres will invalidate it") && !t.Failed() {
 		grow()
 		before := r.relay.State().Slot.Seen
 		seen("a look", func(s postgres.SlotState) bool { return s.Seen.After(before) })
@@ -60,10 +60,10 @@ func TestWatchSlot(t *testing.T) {
 	if v := gather(t, r.registry)["walpost_slot_wal_status/unreserved"]; v != 1 {
 		t.Errorf("wal_status unreserved is %v", v)
 	}
-	if n := f.Logs.Count("Postgres will give it up"); n != 1 {
+	if n := f.Logs.Count("Postgres will invalidate it"); n != 1 {
 		t.Errorf("told %d times of scarce WAL", n)
 	}
-	if !f.Logs.Has("the next checkpoint may cost it") {
+	if !f.Logs.Has("the next checkpoint may invalidate it") {
 		t.Error("nothing was said of the unreserved slot")
 	}
 	f.Exec("checkpoint")

@@ -69,7 +69,7 @@ func TestWatchStops(t *testing.T) {
 				f.Exec(sql)
 			}
 			r.look()
-			dbtest.Until(t, "the relay is about to stop", func() bool { return f.Logs.Has("walpost will stop") })
+			dbtest.Until(t, "the relay is about to stop", func() bool { return f.Logs.Has("walpost stops when") })
 			if got := f.Confirmed(); got > f.commitOf(0) {
 				t.Errorf("the slot stands at %v before the ack", got)
 			}
@@ -99,7 +99,7 @@ func TestWatchLeaves(t *testing.T) {
 	dbtest.Until(t, "1 event", func() bool { return f.sink.count() == 1 })
 	f.Exec("alter publication walpost drop table walpost.outbox")
 	r.look()
-	dbtest.Until(t, "the relay is about to stop", func() bool { return f.Logs.Has("walpost will stop") })
+	dbtest.Until(t, "the relay is about to stop", func() bool { return f.Logs.Has("walpost stops when") })
 	r.cancel()
 	if err := r.wait(); err == nil || !pgerror.IsPermanent(err) || !strings.Contains(err.Error(), "does not have table") {
 		t.Fatalf("ended with %v", err)
@@ -234,7 +234,7 @@ func TestFailedLooks(t *testing.T) {
 	}
 	dbtest.Until(t, "a look", func() bool { return r.relay.State().Slot.Active })
 	astray.Store(true)
-	const told, ended = "rows that reach no slot go unnoticed", "slot, outbox and publication are looked at again"
+	const told, ended = "rows that reach no slot go unnoticed", "the checks of slot, outbox and publication succeed again"
 	for i := range 5 {
 		r.look()
 		r.await("another failed look", func() bool { return failures() > i })
@@ -303,7 +303,7 @@ func watchGoesOn(t *testing.T, f *fixture) {
 	f.Insert(1)
 	dbtest.Until(t, "2 events", func() bool { return f.sink.count() == 2 })
 	r.stop()
-	if f.Logs.Has("Postgres will give it up") {
+	if f.Logs.Has("Postgres will invalidate it") {
 		t.Error("told of scarce WAL where there is no limit")
 	}
 
@@ -315,7 +315,7 @@ func watchGoesOn(t *testing.T, f *fixture) {
 	r = f.start()
 	f.Insert(1)
 	dbtest.Until(t, "3 events", func() bool { return f.sink.count() == 3 })
-	if !f.Logs.Has("another table than the one that was streamed before") {
+	if !f.Logs.Has("the outbox is not the table that was streamed before") {
 		t.Error("nothing was said of the new table at the start")
 	}
 	r.stop()
