@@ -36,7 +36,7 @@ func TestAlteredUnderTheRelay(t *testing.T) {
 
 	p.exec(t, "ALTER PUBLICATION walpost DROP TABLE walpost.outbox")
 	insert("in no slot", `{}`)
-	refusal{1, []string{"publication walpost does not have table walpost.outbox", "ALTER PUBLICATION walpost ADD TABLE walpost.outbox", "only in the table"}}.
+	refusal{1, []string{"publication walpost does not contain table walpost.outbox", "ALTER PUBLICATION walpost ADD TABLE walpost.outbox", "only in the table"}}.
 		check(t, r.exit(t), r.output())
 
 	var values []string

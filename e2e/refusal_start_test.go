@@ -29,7 +29,7 @@ func TestRefusesToStart(t *testing.T) {
 		"older schema walpost": {
 			apply:   true,
 			prepare: []string{"CREATE OR REPLACE FUNCTION walpost.schema_version() RETURNS integer LANGUAGE sql AS 'SELECT 0'"},
-			says:    []string{"schema walpost is of version 0", "walpost schema apply"},
+			says:    []string{"schema walpost has version 0", "walpost schema apply"},
 		},
 		"no such table": {
 			apply: true,
@@ -93,7 +93,7 @@ func TestRefusesToStart(t *testing.T) {
 		"slot of another plugin": {
 			apply:   true,
 			prepare: []string{"SELECT pg_create_logical_replication_slot(current_database(), 'test_decoding')"},
-			says:    []string{"is of test_decoding and not of pgoutput", "another name"},
+			says:    []string{"uses the plugin test_decoding and not pgoutput", "another name"},
 		},
 		"publication of a partitioned table without its root": {
 			apply: true,

@@ -18,13 +18,13 @@ func TestPreflight(t *testing.T) {
 	}{
 		"no schema walpost": {
 			func(f *fixture) { f.Exec("drop schema walpost cascade") },
-			[]string{"schema walpost is not in this database", "walpost schema apply"},
+			[]string{"schema walpost does not exist in this database", "walpost schema apply"},
 		},
 		"older schema": {
 			func(f *fixture) {
 				f.Exec("create or replace function walpost.schema_version() returns int language sql as 'select 0'")
 			},
-			[]string{"schema walpost is of version 0", "walpost schema apply"},
+			[]string{"schema walpost has version 0", "walpost schema apply"},
 		},
 		"schema without a column": {
 			func(f *fixture) { f.Exec("alter table walpost.relay_state drop column confirmed_commit_time") },
@@ -86,7 +86,7 @@ func TestPreflight(t *testing.T) {
 				f.Exec("alter publication walpost set table walpost.outbox (id, aggregatetype, type)")
 				f.Exec("select pg_create_logical_replication_slot($1, 'pgoutput')", f.cfg.Slot)
 			},
-			[]string{"without aggregateid, payload, headers, created_at", "in the slot without these columns, and whole only in the table"},
+			[]string{"without aggregateid, payload, headers, created_at", "in the slot without these columns, and complete only in the table"},
 		},
 		"publication without inserts": {
 			func(f *fixture) { f.Exec("alter publication walpost set (publish = 'update')") },
@@ -105,11 +105,11 @@ func TestPreflight(t *testing.T) {
 			func(f *fixture) {
 				f.Exec("select pg_create_logical_replication_slot($1, 'test_decoding')", f.cfg.Slot)
 			},
-			[]string{"test_decoding", "not of pgoutput"},
+			[]string{"test_decoding", "not pgoutput"},
 		},
 		"physical slot": {
 			func(f *fixture) { f.Exec("select pg_create_physical_replication_slot($1)", f.cfg.Slot) },
-			[]string{"physical", "not of pgoutput"},
+			[]string{"physical", "not a logical slot of pgoutput"},
 		},
 		"slot without its publication": {
 			func(f *fixture) {
@@ -166,7 +166,7 @@ func TestColumnListThatFits(t *testing.T) {
 	f.Exec("alter publication walpost set table walpost.outbox (id, aggregatetype, aggregateid, type, payload, note)")
 	r.look()
 	err := r.wait()
-	dbtest.WantPermanent(t, err, "without headers, created_at", "in the slot without these columns, and whole only in the table: insert them again, such as by WITH gone")
+	dbtest.WantPermanent(t, err, "without headers, created_at", "in the slot without these columns, and complete only in the table: insert them again, for example: WITH gone")
 	_, sql, _ := strings.Cut(err.Error(), "run: ")
 	for _, one := range strings.SplitN(sql, "; ", 5)[:4] {
 		f.Exec(one)

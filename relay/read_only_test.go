@@ -37,7 +37,7 @@ func TestReadOnlyDatabase(t *testing.T) {
 		},
 		"connection string": {
 			func(f *fixture) { f.cfg.ConnString += "&default_transaction_read_only=on" },
-			"take default_transaction_read_only out of the connection string",
+			"remove default_transaction_read_only from the connection string",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -43,7 +43,7 @@ func beyondLoopback(t *testing.T, dsn, sslmode string) string {
 // TestUnencryptedConnectionIsTold: at each start, and by doctor, if it leaves this machine.
 func TestUnencryptedConnectionIsTold(t *testing.T) {
 	t.Parallel()
-	const says = "is not encrypted: whoever is on the way reads"
+	const says = "is not encrypted: anyone on the network path can read"
 	f := fixtureOn(t, pgtest.Start(t, everybody(map[string]string{"max_slot_wal_keep_size": "10GB"})).DSN("postgres"))
 	for _, c := range []struct {
 		sslmode string

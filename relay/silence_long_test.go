@@ -111,7 +111,7 @@ func TestGoneWalsenderIsLeft(t *testing.T) {
 		"ended unheard": {func(t *testing.T, f *fixture, stall func(), _ func(int, syscall.Signal)) {
 			stall()
 			f.kill()
-		}, "it is gone"},
+		}, "it has ended"},
 		// Nobody can be asked: the machine hangs.
 		"with its server": {func(t *testing.T, f *fixture, _ func(), signal func(int, syscall.Signal)) {
 			pid := f.walsender()
@@ -127,7 +127,7 @@ func TestGoneWalsenderIsLeft(t *testing.T) {
 			})
 			stall()
 			f.kill()
-		}, "it is gone"},
+		}, "it has ended"},
 	} {
 		for _, major := range []int{pgtest.OldestMajor, pgtest.NewestMajor} {
 			t.Run(fmt.Sprintf("%s, Postgres %d", name, major), func(t *testing.T) {

@@ -61,7 +61,7 @@ func TestOneNameForPrimaryAndStandby(t *testing.T) {
 					t.Helper()
 					r.await("the relay waits for the primary", func() bool {
 						s := r.relay.State()
-						return s.Role == Waiting && strings.Contains(s.Reason, "a standby") && strings.Contains(s.Reason, "name the primary")
+						return s.Role == Waiting && strings.Contains(s.Reason, "a standby") && strings.Contains(s.Reason, "name only the primary")
 					})
 				}
 

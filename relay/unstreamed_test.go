@@ -109,7 +109,7 @@ func TestRowsOutsideTheStream(t *testing.T) {
 					return
 				}
 				_, cure, _ := strings.Cut(err.Error(), "run: ")
-				run, again, ok := strings.Cut(cure, "such as by ")
+				run, again, ok := strings.Cut(cure, "for example: ")
 				if !ok {
 					t.Fatalf("%v does not say how to insert the rows again", err)
 				}

@@ -14,20 +14,21 @@ import (
 	"walpost/relay/pgerror"
 )
 
-// DB is an ordinary connection. Like that of pgx, it belongs to one goroutine at a time.
+// DB is an ordinary connection to Postgres, not one for replication. Like pgx's, it may be used by one goroutine at a time.
 type DB struct {
 	*pgx.Conn
 }
 
-// dialLimit bounds one attempt to connect, unless the user set connect_timeout: a wait has to show before people ask.
+// dialLimit bounds one attempt to connect, unless the user has set connect_timeout. It is short, so that people soon see that the relay
+// waits.
 const dialLimit = 10 * time.Second
 
-// Connect connects to the first server of the connection string that will do.
+// Connect connects to the first suitable server of the connection string.
 func Connect(ctx context.Context, connString string) (*DB, error) {
 	return ConnectTo(ctx, connString, nil)
 }
 
-// ConnectTo connects to the server at addr, whatever other hosts the connection string names; nil: to the first that will do.
+// ConnectTo connects to the server at addr, whichever hosts the connection string names. If addr is nil, it connects as Connect does.
 func ConnectTo(ctx context.Context, connString string, addr net.Addr) (*DB, error) {
 	cfg, err := pgx.ParseConfig(connString)
 	if err != nil {
@@ -47,8 +48,8 @@ func ConnectTo(ctx context.Context, connString string, addr net.Addr) (*DB, erro
 	return &DB{conn}, nil
 }
 
-// Place returns where a connection leads, for verbs that change something: the database and its server, as the connection string names them.
-// Of several hosts it is the address that was reached.
+// Place returns which database and server a connection leads to, for commands that change something. It names them as the connection string
+// does; if that has several hosts, it gives the address that was reached.
 func Place(conn *pgx.Conn) string {
 	cfg := conn.Config()
 	server := net.JoinHostPort(cfg.Host, strconv.Itoa(int(cfg.Port)))
@@ -58,22 +59,22 @@ func Place(conn *pgx.Conn) string {
 	return "database " + cmp.Or(cfg.Database, cfg.User) + " at " + server
 }
 
-// Close closes the connection, and waits a second for that at most.
+// Close closes the connection. It takes at most a second.
 func (d *DB) Close() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	d.Conn.Close(ctx)
 }
 
-// PrepareConfig sets what every connection of a relay has: a name, a limit for connecting, settings that make a value's text
-// independent of the server's and the role's own, and no limit for what is idle while Kafka is away or waits for others' transactions, as
-// the creation of a slot does.
+// PrepareConfig sets what all connections of a relay have in common: an application_name, a limit for connecting, and settings that make
+// the text of a value independent of the settings of server and role. It lifts the limits for idle sessions and lock waits, because a
+// connection may be idle while Kafka is away, and the creation of a slot waits for other transactions.
 func PrepareConfig(cfg *pgconn.Config) {
 	if cfg.ConnectTimeout == 0 {
 		cfg.ConnectTimeout = dialLimit
 	}
 	if cfg.RuntimeParams["application_name"] == "" {
-		// Distinctive, so that synchronous_standby_names = '*' is the only setting that makes commits wait for a relay.
+		// The name is distinctive, so that only synchronous_standby_names = '*' makes commits wait for a relay.
 		cfg.RuntimeParams["application_name"] = "walpost"
 	}
 	for name, value := range map[string]string{
@@ -83,18 +84,18 @@ func PrepareConfig(cfg *pgconn.Config) {
 		cfg.RuntimeParams[name] = value
 	}
 	if cfg.ValidateConnect == nil && pgerror.SeveralHosts(cfg) {
-		cfg.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsPrimary // the one that there is something to do on
+		cfg.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsPrimary // only the primary has work for a relay
 	}
 }
 
-// How often whoever waits for something else looks by [ServerStopping], and how long one look may take.
+// ProbeEvery is how often a goroutine that waits for something else calls [ServerStopping], and probeLimit how long one call may take.
 const (
 	ProbeEvery = 2 * time.Second
 	probeLimit = 2 * time.Second
 )
 
-// ServerStopping reports whether a new connection shows that the server at addr is stopping or has stopped. It takes two seconds at most;
-// a server that does not answer by then is not known to be stopping.
+// ServerStopping tries a new connection, and reports whether that shows that the server at addr is stopping or has stopped. It takes at
+// most two seconds. If the server has not answered by then, it returns false.
 func ServerStopping(ctx context.Context, connString string, addr net.Addr) bool {
 	limited, cancel := context.WithTimeout(ctx, probeLimit)
 	defer cancel()

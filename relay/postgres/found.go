@@ -7,13 +7,13 @@ import (
 	"walpost/schema"
 )
 
-// Found is what the checks found, each in its own fields.
+// Found collects what the checks found. Each check sets its own fields.
 type Found struct {
 	Table       catalog.Described
-	Places      []schema.TableColumn // the table's columns if their places were always the same, else nil
+	Places      []schema.TableColumn // the table's columns if their positions have always been the same, else nil
 	At          pglogrepl.LSN        // what was committed before it is older than Table
-	Binary      bool                 // the payload is worth the binary format
+	Binary      bool                 // the payload is bytea, so the binary format pays
 	Slot        *Slot
-	Publication *Publication // nil: it was made just now
+	Publication *Publication // nil: it was created just now
 	Version     int          // server_version_num
 }

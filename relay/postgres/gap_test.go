@@ -14,7 +14,7 @@ import (
 // TestWithGap: a fault that kept rows out of the slot says which, as far as that is known, and how they come into it.
 func TestWithGap(t *testing.T) {
 	since := time.Date(2026, 1, 2, 3, 4, 5, 0, time.FixedZone("", 3600))
-	const again = "insert them again, such as by WITH gone AS (DELETE FROM walpost.outbox WHERE created_at >= '2026-01-02T02:04:05Z' RETURNING *) INSERT INTO walpost.outbox SELECT * FROM gone"
+	const again = "insert them again, for example: WITH gone AS (DELETE FROM walpost.outbox WHERE created_at >= '2026-01-02T02:04:05Z' RETURNING *) INSERT INTO walpost.outbox SELECT * FROM gone"
 	rows, columns := pgerror.Permanent(reason.PublicationIncomplete, errors.New("no rows"), "cure"), pgerror.Permanent(reason.PublicationIncomplete, &columnsError{"no columns"}, "cure")
 	plain := errors.New("no connection")
 	for name, c := range map[string]struct {
@@ -24,7 +24,7 @@ func TestWithGap(t *testing.T) {
 	}{
 		"rows":               {rows, since, "no rows; cure; rows committed from 2026-01-02T02:04:05Z until then are in no slot, only in the table: " + again},
 		"rows, ever since":   {rows, time.Time{}, "no rows; cure; rows committed before that are in no slot, only in the table: insert them again"},
-		"columns":            {columns, since, "no columns; cure; rows committed from 2026-01-02T02:04:05Z until then are in the slot without these columns, and whole only in the table: " + again},
+		"columns":            {columns, since, "no columns; cure; rows committed from 2026-01-02T02:04:05Z until then are in the slot without these columns, and complete only in the table: " + again},
 		"what time may cure": {plain, since, "no connection"},
 	} {
 		src, _ := outbox()

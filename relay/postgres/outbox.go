@@ -8,18 +8,18 @@ import (
 	"walpost/internal/catalog"
 )
 
-// Outbox is the outbox table and its place in the publication, as the catalog showed them at one moment. A session depends on them besides
-// its slot, and the stream does not tell when they change.
+// Outbox is the outbox table and its place in the publication, as the catalog showed them at one moment. A session depends on them as it
+// does on its slot, but the stream does not show when they change.
 type Outbox struct {
 	Table       uint32            // the oid of the outbox
-	Found       catalog.Described // what is under the outbox's name now; OID 0: nothing that the WAL carries
-	Absent      error             // why nothing is
-	Elsewhere   string            // the name that the table with the oid has, if not the outbox's; "": there is no such table any more
+	Found       catalog.Described // the table that has the outbox's name now; OID 0: there is none, or none whose rows are in the WAL
+	Absent      error             // why Found.OID is 0
+	Elsewhere   string            // the new name of the table with the oid Table, if it was renamed; "": it does not exist any more
 	Publication *Publication      // nil: there is none
 	Seen        time.Time         // when all was well, by the server's clock
 }
 
-// ReadOutbox reads the table under the outbox's name, what has become of the table with the oid, and the publication.
+// ReadOutbox reads which table has the outbox's name, which name the table with the oid has now, and the publication.
 func (src *Source) ReadOutbox(ctx context.Context, db *DB, table uint32) (*Outbox, error) {
 	g := &Outbox{Table: table}
 	var err error
@@ -40,11 +40,11 @@ func (src *Source) ReadOutbox(ctx context.Context, db *DB, table uint32) (*Outbo
 	return g, err
 }
 
-// Compare compares what was found with what is known, and returns why a session may not go on; nil: it may. That the outbox is another table
-// under the same name is no reason.
+// Compare compares what was found with what is known, and returns why a session may not go on; nil: it may. A session may go on if the
+// outbox is another table under the same name.
 //
-// Rows that are committed while the table is not published are not in the slot. No reader can find them there later, so a relay stops rather
-// than go on around the gap.
+// Rows committed while the table is not published are not in the slot, and no reader can find them there later. So the relay stops: to go
+// on would skip them.
 func (src *Source) Compare(known, found *Outbox) error {
 	if found.Found.OID == 0 {
 		return src.absentTable(found.Absent, found.Elsewhere)

@@ -16,24 +16,24 @@ import (
 	"walpost/schema"
 )
 
-// Publication is what a relay has to know of the publication.
+// Publication is what a relay has to know about the publication.
 type Publication struct {
 	oid      uint32
-	version  uint32 // the transaction that wrote its row of pg_publication: another one has altered it
-	row      uint32 // of pg_publication_rel for the table; 0: it is in it otherwise, or not at all
-	schema   uint32 // of pg_publication_namespace for the table's schema; 0: that is not in it
+	version  uint32 // xmin of its row in pg_publication: it changes when the publication is altered
+	row      uint32 // oid of the table's row in pg_publication_rel; 0: there is none, because the table is published by its schema, by FOR ALL TABLES, or not at all
+	schema   uint32 // oid of the row of the table's schema in pg_publication_namespace; 0: there is none
 	inserts  bool
 	viaRoot  bool
-	member   bool     // the table is in it
-	filtered bool     // of the table or its partitions not all rows are
-	listed   []string // the columns of the table that are; nil: there is no list, all are
+	member   bool     // the publication has the table
+	filtered bool     // the table or one of its partitions has a row filter
+	listed   []string // the columns of the column list; nil: there is no list
 }
 
-// ReadPublication reads the publication and what it has of the table with the oid. It returns nil if there is no publication.
+// ReadPublication reads the publication, and how it publishes the table with the oid. It returns nil if the publication does not exist.
 func (src *Source) ReadPublication(ctx context.Context, db *DB, table uint32) (*Publication, error) {
 	var p Publication
-	var schemas bool // publications may have schemas, since 15
-	// prqual, prattrs and attnames are there since 15, so they are asked for in a way that needs no column.
+	var schemas bool // publications can have schemas, since 15
+	// The columns prqual, prattrs and attnames exist since 15. The query reads them through to_jsonb, which also works without them.
 	err := db.QueryRow(ctx, `
 		select p.oid, p.xmin::text::bigint, pubinsert, pubviaroot, coalesce((select m.oid from pg_catalog.pg_publication_rel m where m.prpubid = p.oid and m.prrelid = $4), 0), exists (
 		         select from pg_catalog.pg_publication_tables t where t.pubname = p.pubname and t.schemaname = $2 and t.tablename = $3), exists (
@@ -62,7 +62,8 @@ func (src *Source) ReadPublication(ctx context.Context, db *DB, table uint32) (*
 	return &p, nil
 }
 
-// checkComplete returns what keeps rows of the table out of the stream, or columns of them that outbox.columns maps; nil: nothing does.
+// checkComplete returns the fault of a publication that keeps rows of the table out of the stream, or columns that outbox.columns maps;
+// nil: the publication is complete.
 func (src *Source) checkComplete(p *Publication, table *catalog.Described) error {
 	if err := p.checkRows(src, table.Partitioned); err != nil {
 		return err
@@ -70,16 +71,17 @@ func (src *Source) checkComplete(p *Publication, table *catalog.Described) error
 	return p.checkColumns(src, table.Columns)
 }
 
-// checkRows returns what keeps rows of the table out of the stream. partitioned: the table is the root of partitions.
+// checkRows returns the fault of a publication that keeps rows of the table out of the stream. partitioned says that the table is
+// partitioned.
 func (p *Publication) checkRows(src *Source, partitioned bool) error {
 	name, table := schema.QuoteIdent(src.Publication), src.Table
 	switch {
-	case partitioned && !p.viaRoot: // then pg_publication_tables lists the partitions and not the root
-		return pgerror.Permanent(reason.PublicationIncomplete, fmt.Errorf("publication %s shows partitions of %s and not the table", name, table),
+	case partitioned && !p.viaRoot: // then pg_publication_tables lists the partitions and not the partitioned table
+		return pgerror.Permanent(reason.PublicationIncomplete, fmt.Errorf("publication %s publishes the partitions of %s under their own names", name, table),
 			"run: ALTER PUBLICATION %s SET (publish_via_partition_root = true)", name)
 	case !p.member:
-		return pgerror.Permanent(reason.PublicationIncomplete, fmt.Errorf("publication %s does not have table %s", name, table), "run: ALTER PUBLICATION %s ADD TABLE %s", name, table)
-	case p.filtered: // committed rows would be left out, and nobody told
+		return pgerror.Permanent(reason.PublicationIncomplete, fmt.Errorf("publication %s does not contain table %s", name, table), "run: ALTER PUBLICATION %s ADD TABLE %s", name, table)
+	case p.filtered: // it would leave out committed rows silently
 		return pgerror.Permanent(reason.PublicationIncomplete, fmt.Errorf("publication %s has a row filter on table %s", name, table), "run: %s", src.publishedWhole())
 	case !p.inserts:
 		return pgerror.Permanent(reason.PublicationIncomplete, fmt.Errorf("publication %s does not publish inserts", name), "run: ALTER PUBLICATION %s SET (publish = 'insert')", name)
@@ -87,7 +89,8 @@ func (p *Publication) checkRows(src *Source, partitioned bool) error {
 	return nil
 }
 
-// checkColumns reports which columns a list leaves out: the stream would have the rows as if the table had no such columns.
+// checkColumns returns the fault of a column list that lacks mapped columns: the stream would have the rows as if the table did not have
+// these columns.
 func (p *Publication) checkColumns(src *Source, columns []schema.TableColumn) error {
 	if p.listed == nil {
 		return nil
@@ -105,20 +108,21 @@ func (p *Publication) checkColumns(src *Source, columns []schema.TableColumn) er
 		schema.QuoteIdent(src.Publication), src.Table, strings.Join(lacking, ", "))}, "run: %s", src.publishedWhole())
 }
 
-// columnsError says that rows come without some of their columns. They do come.
+// columnsError means that rows reach the slot, but without some of their columns.
 type columnsError struct{ text string }
 
 func (e *columnsError) Error() string { return e.text }
 
-// publishedWhole is SQL that makes the publication have every row and column of the table, and leaves its other tables alone.
+// publishedWhole returns SQL that makes the publication publish every row and column of the table. It does not change the publication's
+// other tables.
 func (src *Source) publishedWhole() string {
 	return fmt.Sprintf("BEGIN; ALTER PUBLICATION %s DROP TABLE %s; ALTER PUBLICATION %[1]s ADD TABLE %[2]s; COMMIT", schema.QuoteIdent(src.Publication), src.Table)
 }
 
-// NoPublication returns the fault of a slot without its publication.
+// NoPublication returns the fault of a slot whose publication does not exist.
 func (src *Source) NoPublication() error {
 	return pgerror.Permanent(reason.PublicationMissing, fmt.Errorf("publication %s does not exist, but slot %s does", schema.QuoteIdent(src.Publication), src.Slot),
-		"run: %s; events committed before that cannot be read from the slot: advance it (SELECT pg_replication_slot_advance(%s, pg_current_wal_lsn())) and publish them from the table",
+		"run: %s; events committed before that cannot be read from the slot: advance the slot (SELECT pg_replication_slot_advance(%s, pg_current_wal_lsn())) and publish them from the table",
 		src.PublicationSQL(), schema.QuoteLiteral(src.Slot))
 }
 
@@ -127,13 +131,13 @@ func (src *Source) PublicationSQL() string {
 	return schema.PublicationSQL(schema.Options{Table: src.Table, Publication: src.Publication})
 }
 
-// same reports whether p and o are one publication that nobody altered in between, and from which nobody took the table or its schema.
+// same reports whether p and o are the same publication, and nobody has altered it in between or removed the table or its schema from it.
 func (p *Publication) same(o *Publication) bool {
 	return p.oid == o.oid && p.version == o.version && p.row == o.row && p.schema == o.schema
 }
 
-// CheckPublication checks the publication, and makes it for a first start where the role may. It has to be there before the slot: it is
-// looked up as it was at each point of the WAL.
+// CheckPublication checks the publication, and creates it for a first start if the role may do that. The publication has to exist before
+// the slot does, because Postgres looks it up as it was at each point of the WAL.
 func (src *Source) CheckPublication(ctx context.Context, db *DB, p *Found) error {
 	pub, err := src.ReadPublication(ctx, db, p.Table.OID)
 	switch {
@@ -151,7 +155,7 @@ func (src *Source) CheckPublication(ctx context.Context, db *DB, p *Found) error
 	return src.createPublication(ctx, db)
 }
 
-// CheckPublished checks that every row of the table goes through the publication, and whole.
+// CheckPublished checks that the publication publishes every row of the table, with all mapped columns.
 func (src *Source) CheckPublished(pub *Publication, p *Found) error {
 	err := src.checkComplete(pub, &p.Table)
 	if p.Slot != nil {
@@ -160,7 +164,7 @@ func (src *Source) CheckPublished(pub *Publication, p *Found) error {
 	return err
 }
 
-// MayNotPublish returns the fault of a publication that a first start would have to create and may not.
+// MayNotPublish returns the fault of a publication that a first start has to create but may not.
 func (src *Source) MayNotPublish(err error) error {
 	return pgerror.Permanent(reason.PublicationMissing, fmt.Errorf("publication %s does not exist, and the role %s may not create it: %w", src.Publication, src.Names.Role, err),
 		"run as the owner of %s: %s", src.Table, src.PublicationSQL())
@@ -171,14 +175,14 @@ func (src *Source) createPublication(ctx context.Context, db *DB) error {
 	switch {
 	case pgerror.IsSQLState(err, "42501"):
 		return src.MayNotPublish(err)
-	case err != nil && !pgerror.IsSQLState(err, "42710"): // another relay made it
+	case err != nil && !pgerror.IsSQLState(err, "42710"): // 42710: another relay has created it
 		return fmt.Errorf("create publication %s: %w", src.Publication, err)
 	}
 	src.Logger.Info("created publication", "publication", src.Publication, "table", src.Table.String())
 	return nil
 }
 
-// CheckVisible checks that the publication is there and has every row of the table, and whole.
+// CheckVisible checks that the publication exists, and that it publishes every row of the table with all mapped columns.
 func (src *Source) CheckVisible(ctx context.Context, db *DB, found *Found) error {
 	pub, err := src.ReadPublication(ctx, db, found.Table.OID)
 	switch {

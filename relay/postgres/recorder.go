@@ -8,23 +8,26 @@ import (
 	"github.com/jackc/pglogrepl"
 )
 
-// recordEvery is how often a confirmation is recorded while acks flow. What a resync republishes reaches back further than that.
+// recordEvery is how often the confirmation is recorded while acks arrive. After the loss of a slot people republish rows from further back
+// than that anyway.
 const recordEvery = 5 * time.Second
 
-// Recorder writes the last confirmation to walpost.relay_state, for the day on which the slot is lost. An idle relay writes nothing: a write would be WAL
-// to be confirmed, and so on for ever. Nor does it keep a connection: that would be a client for a smart shutdown to wait for.
+// Recorder writes the last confirmation to walpost.relay_state, where people find it if the slot is lost. While the relay is idle it writes
+// nothing: each write would cause WAL, whose confirmation would cause the next write. It opens a connection for each write, because an open
+// connection would hold up a smart shutdown.
 type Recorder struct {
 	open    func(context.Context) (*DB, error)
 	slot    string
-	written int64 // commit time of the confirmation written last
+	written int64 // commit time of the last written confirmation
 }
 
-// NewRecorder returns a recorder of a slot's confirmations, over connections that open opens.
+// NewRecorder returns a recorder of a slot's confirmations. It connects by open.
 func NewRecorder(slot string, open func(context.Context) (*DB, error)) *Recorder {
 	return &Recorder{slot: slot, open: open}
 }
 
-// Record writes a confirmation. clean: the relay leaves with everything confirmed, and the slot may not be found ahead of it.
+// Record writes a confirmation. clean means that the relay stops with everything confirmed, so a later start must not find the slot ahead
+// of this position.
 func (r *Recorder) Record(ctx context.Context, confirmed pglogrepl.LSN, commit int64, clean bool) error {
 	if !clean && (commit == 0 || commit == r.written) {
 		return nil
@@ -39,7 +42,7 @@ func (r *Recorder) Record(ctx context.Context, confirmed pglogrepl.LSN, commit i
 		return fmt.Errorf("record confirmation %s: %w", confirmed, err)
 	}
 	defer db.Close()
-	// A session that has confirmed nothing leaves the slot where it was found.
+	// If the session has confirmed nothing, the slot's own position is recorded.
 	err = db.write(ctx, `
 		update walpost.relay_state set clean_stop = $4, updated_at = clock_timestamp(),
 		  confirmed_lsn = greatest($2::text::pg_lsn, case when $4 then (select confirmed_flush_lsn from pg_catalog.pg_replication_slots where slot_name = $1) end),
@@ -52,7 +55,7 @@ func (r *Recorder) Record(ctx context.Context, confirmed pglogrepl.LSN, commit i
 	return nil
 }
 
-// Run records until ctx is done. A write that comes to nothing is worth a line and no more: the next one makes up for it.
+// Run records every few seconds until ctx is done. It passes a failed write to warn and goes on, because the next write makes up for it.
 func (r *Recorder) Run(ctx context.Context, confirmed func() (pglogrepl.LSN, int64), warn func(error)) {
 	tick := time.NewTicker(recordEvery)
 	defer tick.Stop()

@@ -11,14 +11,15 @@ import (
 	"walpost/relay/pgerror"
 )
 
-// errInRecovery says that the server is a standby.
+// errInRecovery means that the server is a standby.
 var errInRecovery error = &pgerror.Wait{Err: errors.New("the server is a standby: waiting for its promotion"), Code: reason.PostgresIsStandby, Cure: pgerror.Promote}
 
-// ErrElsewhere says that a connection reached a standby although the relay's own reached the primary: one host name leads to both.
+// ErrElsewhere means that a connection reached a standby, although the relay's own connection reached the primary: one host name leads to
+// both.
 var ErrElsewhere error = &pgerror.Wait{
 	Code: reason.PostgresIsStandby,
 	Err:  errors.New("the host in postgres.url leads to a standby as well as to the primary, and this connection reached a standby"),
-	Cure: "name the primary alone, or a name that leads nowhere else; of several hosts, target_session_attrs=read-write in postgres.url finds it",
+	Cure: "name only the primary, by a host name that leads to no other server; if postgres.url names several hosts, add target_session_attrs=read-write to find the primary",
 }
 
 // RequirePrimary returns [ErrElsewhere] if the connection leads to a standby.
@@ -37,7 +38,7 @@ func (d *DB) isStandby(ctx context.Context) (standby bool, err error) {
 	return standby, err
 }
 
-// CheckServer checks what the server is and what it was set up for. A standby is a wait for its promotion.
+// CheckServer checks the server's version and wal_level, and that it is the primary. For a standby it returns a wait for its promotion.
 func (src *Source) CheckServer(ctx context.Context, db *DB, p *Found) error {
 	var level, at string
 	var standby bool
@@ -55,7 +56,7 @@ func (src *Source) CheckServer(ctx context.Context, db *DB, p *Found) error {
 	switch {
 	case p.Version < 14_00_00:
 		return pgerror.Permanent(reason.PostgresUnsuitable, fmt.Errorf("the server is Postgres %d", p.Version/10000), "walpost needs 14 or later")
-	case standby: // a promotion makes it the one
+	case standby: // a promotion makes it the primary
 		return errInRecovery
 	case level != "logical" && p.Version < 19_00_00:
 		return pgerror.Permanent(reason.WALLevel, fmt.Errorf("wal_level is %s", level), "run: ALTER SYSTEM SET wal_level = logical, and restart the server")
@@ -63,7 +64,7 @@ func (src *Source) CheckServer(ctx context.Context, db *DB, p *Found) error {
 	return nil
 }
 
-// CheckPrimary checks the server as a start does. Its promotion only a relay waits for.
+// CheckPrimary checks the server as CheckServer does, for commands: they do not wait for the promotion of a standby.
 func (src *Source) CheckPrimary(ctx context.Context, db *DB, found *Found) error {
 	err := src.CheckServer(ctx, db, found)
 	if errors.Is(err, errInRecovery) {

@@ -14,25 +14,25 @@ import (
 	"walpost/schema"
 )
 
-// Slot is the slot as pg_replication_slots showed it at one moment.
+// Slot is a slot as pg_replication_slots showed it at one moment.
 type Slot struct {
 	plugin, kind, database string
-	Foreign                bool // it is of another database than the connection
+	Foreign                bool // it belongs to another database than the connection's
 	Active                 bool
 	PID                    int32
 	Confirmed              string // confirmed_flush_lsn
-	beyond                 bool   // it stands beyond the end of the server's WAL
-	ahead                  bool   // it stands beyond what was recorded at a clean stop
-	twoPhase               bool   // it sends a prepared transaction when that is prepared: since 15, where it was made so
+	beyond                 bool   // confirmed_flush_lsn is beyond the end of the server's WAL
+	ahead                  bool   // confirmed_flush_lsn is beyond the position recorded at a clean stop
+	twoPhase               bool   // it sends transactions as soon as they are prepared: an option at its creation, since 15
 	Lost                   bool
 	Status                 string    // wal_status
 	Reason                 string    // why it is lost, since 17
 	Retained               int64     // bytes of WAL that it keeps
-	Safe                   int64     // bytes that may still be written before it is given up; -1: no limit
+	Safe                   int64     // bytes of WAL that may still be written before Postgres invalidates it; -1: no limit
 	Seen                   time.Time // when this was read, by the server's clock
 }
 
-// State returns what a status page shows of the slot; of no slot, when that was seen.
+// State returns what a status page shows of the slot. For a nil slot, that is only when it was read.
 func (s *Slot) State() SlotState {
 	if s == nil {
 		return SlotState{Seen: time.Now(), SafeBytes: -1}
@@ -40,17 +40,17 @@ func (s *Slot) State() SlotState {
 	return SlotState{Seen: time.Now(), Active: s.Active, WALStatus: s.Status, RetainedBytes: s.Retained, SafeBytes: s.Safe, ConfirmedFlush: s.Confirmed}
 }
 
-// SlotState is what Postgres said of the slot when the relay last looked, which it does every ten seconds.
+// SlotState is the state of the slot as the relay last read it; it reads it every ten seconds.
 type SlotState struct {
-	Seen           time.Time // when; zero: not yet, and nothing else is known
-	Active         bool      // a relay streams from it, this one or another
+	Seen           time.Time // when the slot was read; zero: not yet, and the other fields mean nothing
+	Active         bool      // this or another relay streams from it
 	WALStatus      string    // pg_replication_slots.wal_status: reserved, extended, unreserved or lost; "": there is no slot
 	RetainedBytes  int64     // WAL that the slot keeps
-	SafeBytes      int64     // WAL that can still be written before Postgres may give the slot up; -1: there is no such limit
-	ConfirmedFlush string    // confirmed_flush_lsn, up to which Postgres may forget
+	SafeBytes      int64     // WAL that can still be written before Postgres may invalidate the slot; -1: no limit
+	ConfirmedFlush string    // confirmed_flush_lsn: Postgres may forget everything before
 }
 
-// lostError returns an error which says that Postgres gave the slot up, and why.
+// lostError returns an error which says that Postgres has invalidated the slot, and why.
 func (s *Slot) lostError(name string) error {
 	if s.Reason == "" {
 		return fmt.Errorf("slot %s: wal_status is lost", name)
@@ -58,12 +58,13 @@ func (s *Slot) lostError(name string) error {
 	return fmt.Errorf("slot %s: wal_status is lost (%s)", name, s.Reason)
 }
 
-// LostSlot returns the fault of a slot that Postgres gave up.
+// LostSlot returns the fault of a slot that Postgres has invalidated.
 func (src *Source) LostSlot(s *Slot) error {
 	return pgerror.LostSlot(s.lostError(src.Slot), pgerror.Names{Slot: src.Slot, Publication: src.Publication, Table: src.Table})
 }
 
-// ReadSlot reads the slot. It returns nil if there is no slot. A standby is an error: what is not there may be on its primary.
+// ReadSlot reads the slot. It returns nil if the slot does not exist. If it is missing on a standby, ReadSlot returns an error, because the
+// slot may exist on the primary.
 func (src *Source) ReadSlot(ctx context.Context, db *DB) (*Slot, error) {
 	var s Slot
 	err := db.QueryRow(ctx, `
@@ -86,34 +87,34 @@ func (src *Source) ReadSlot(ctx context.Context, db *DB) (*Slot, error) {
 	return &s, nil
 }
 
-// CheckSlot checks that a slot is one that walpost can stream and has not lost anything.
+// CheckSlot checks that walpost can stream the slot, and that the slot has lost nothing.
 func (src *Source) CheckSlot(s *Slot, state *RelayState) error {
 	name := src.Slot
 	switch {
 	case s.kind != "logical":
-		return pgerror.Permanent(reason.SlotUnsuitable, fmt.Errorf("slot %s is %s and not of pgoutput", name, s.kind), "choose another name for walpost's slot, or drop this one")
-	case s.Foreign: // the server would say no more than that it is held, which is what a standby waits for, or that it cannot be streamed
-		return pgerror.Permanent(reason.SlotUnsuitable, fmt.Errorf("slot %s is of database %s: slots have one name in the whole server", name, s.database), "choose another name for walpost's slot by postgres.slot")
+		return pgerror.Permanent(reason.SlotUnsuitable, fmt.Errorf("slot %s is a %s slot, not a logical slot of pgoutput", name, s.kind), "choose another name for walpost's slot (postgres.slot), or drop this one")
+	case s.Foreign: // otherwise the server would report only that the slot is held, for which a relay stands by, or that it cannot be streamed
+		return pgerror.Permanent(reason.SlotUnsuitable, fmt.Errorf("slot %s belongs to database %s: a slot name is unique in the whole server", name, s.database), "choose another name for walpost's slot (postgres.slot)")
 	case s.plugin != "pgoutput":
-		return pgerror.Permanent(reason.SlotUnsuitable, fmt.Errorf("slot %s is of %s and not of pgoutput", name, s.plugin), "choose another name for walpost's slot, or drop this one")
+		return pgerror.Permanent(reason.SlotUnsuitable, fmt.Errorf("slot %s uses the plugin %s and not pgoutput", name, s.plugin), "choose another name for walpost's slot (postgres.slot), or drop this one")
 	case s.Lost:
 		return src.LostSlot(s)
-	case s.twoPhase: // pgoutput does so whatever protocol is asked for, and a rollback may follow
-		return pgerror.Permanent(reason.SlotUnsuitable, fmt.Errorf("slot %s was created with two_phase: it sends transactions that are only prepared", name),
-			"make a copy, which has no two_phase and stands at the same place: SELECT pg_copy_logical_replication_slot(%s, %s); set postgres.slot: %s, start walpost, and drop the old slot",
+	case s.twoPhase: // pgoutput sends them with any protocol version, and a rollback may follow
+		return pgerror.Permanent(reason.SlotUnsuitable, fmt.Errorf("slot %s was created with two_phase: it sends prepared transactions before they commit", name),
+			"make a copy, which has no two_phase and the same position: SELECT pg_copy_logical_replication_slot(%s, %s); set postgres.slot: %s, start walpost, and drop the old slot",
 			schema.QuoteLiteral(name), schema.QuoteLiteral(name+"_copy"), name+"_copy")
 	case s.beyond:
-		return pgerror.Permanent(reason.SlotAhead, fmt.Errorf("slot %s stands at %s, beyond the end of the server's WAL: the server is another one or was restored from a backup", name, s.Confirmed),
-			"publish what is missing from %s, then drop the slot and the row of walpost.relay_state", src.Table)
-	case s.ahead && !s.Active: // an active one is being moved by a relay that has begun anew
-		return pgerror.Permanent(reason.SlotMoved, fmt.Errorf("slot %s stands at %s, ahead of where walpost left it (%s): somebody moved it, and what lies between was not published",
+		return pgerror.Permanent(reason.SlotAhead, fmt.Errorf("slot %s stands at %s, beyond the end of the server's WAL: this is another server, or it was restored from a backup", name, s.Confirmed),
+			"publish what is missing from %s, then drop the slot and delete its row in walpost.relay_state", src.Table)
+	case s.ahead && !s.Active: // an active slot is being moved by a relay that has started again
+		return pgerror.Permanent(reason.SlotMoved, fmt.Errorf("slot %s stands at %s, ahead of where walpost left it (%s): somebody moved it, and the events in between were not published",
 			name, s.Confirmed, state.confirmed), "publish what is missing from %s, then run: UPDATE walpost.relay_state SET clean_stop = false WHERE slot = %s",
 			src.Table, schema.QuoteLiteral(name))
 	}
 	return nil
 }
 
-// missingSlot returns the fault of a slot that was there and is no more.
+// missingSlot returns the fault of a slot that walpost has streamed from and that no longer exists.
 func (src *Source) missingSlot(state *RelayState) error {
 	known := "nothing was confirmed yet"
 	if state.confirmed != "" {
@@ -122,28 +123,28 @@ func (src *Source) missingSlot(state *RelayState) error {
 			known += ", of a transaction committed at " + state.committed
 		}
 	}
-	return pgerror.Permanent(reason.SlotMissing, fmt.Errorf("slot %s does not exist, but walpost has streamed from it: events committed since are in no slot (%s)", src.Slot, known),
+	return pgerror.Permanent(reason.SlotMissing, fmt.Errorf("slot %s does not exist, but walpost has streamed from it: events committed since then are in no slot (%s)", src.Slot, known),
 		"publish the rows of %s created since from the table; to begin anew with all rows that are in it, run: DELETE FROM walpost.relay_state WHERE slot = %s",
 		src.Table, schema.QuoteLiteral(src.Slot))
 }
 
-// LegalSlotName reports whether Postgres takes name as the name of a slot.
+// LegalSlotName reports whether Postgres accepts name as the name of a slot.
 func LegalSlotName(name string) bool { return slotName.MatchString(name) }
 
 var slotName = regexp.MustCompile(`^[a-z0-9_]{1,63}$`)
 
-// CheckNoSlot checks that a slot that does not exist may be created.
+// CheckNoSlot checks that a missing slot may be created.
 func (src *Source) CheckNoSlot(state *RelayState) error {
 	switch {
 	case state != nil && state.Phase == PhaseStreaming:
 		return src.missingSlot(state)
 	case !LegalSlotName(src.Slot):
-		return pgerror.Permanent(reason.SlotName, fmt.Errorf("no slot can have the name %q", src.Slot), "choose another one: up to 63 lower-case letters, digits and underscores")
+		return pgerror.Permanent(reason.SlotName, fmt.Errorf("%q is not a valid name for a slot", src.Slot), "choose another name (postgres.slot): up to 63 lower-case letters, digits and underscores")
 	}
 	return nil
 }
 
-// LockSlot takes the lock of a slot's first start, which lives as long as the connection, and reports whether it was free.
+// LockSlot tries to take the lock of a slot's first start, and reports whether it got it. The connection keeps the lock until it is closed.
 func (d *DB) LockSlot(ctx context.Context, slot string) (locked bool, err error) {
 	err = d.QueryRow(ctx, `select pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended('walpost slot ' || $1, 0))`, slot).Scan(&locked)
 	if err != nil {

@@ -1,17 +1,18 @@
 package postgres
 
-// Pressure is how near Postgres is to giving the slot up for the WAL that it keeps.
+// Pressure is how close Postgres is to invalidating the slot because of the WAL that it keeps.
 type Pressure uint8
 
-// The levels of pressure, the least first.
+// The levels of pressure, lowest first.
 const (
 	PressureNone       Pressure = iota
-	PressureHigh                // three quarters of max_slot_wal_keep_size are used
-	PressureUnreserved          // all of it: the next checkpoint may remove what the slot needs
-	PressureLost                // it has
+	PressureHigh                // more than three quarters of max_slot_wal_keep_size are used
+	PressureUnreserved          // all of it is used: the next checkpoint may remove WAL that the slot needs
+	PressureLost                // Postgres has removed such WAL
 )
 
-// Next returns the pressure on a slot that was under pressure before; nil: there is no slot. It falls later than it rises.
+// Next returns the pressure on s, a slot on which the pressure was before; nil: there is no slot. High pressure ends only when less than
+// half of the limit is used, so that it does not alternate.
 func (before Pressure) Next(s *Slot) Pressure {
 	if s == nil {
 		return PressureNone

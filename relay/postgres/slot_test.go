@@ -17,9 +17,9 @@ func TestCheckSlot(t *testing.T) {
 	}{
 		"well":                       {func(*Slot) {}, ""},
 		"in use":                     {func(s *Slot) { s.Active = true }, ""},
-		"physical":                   {func(s *Slot) { s.kind, s.plugin = "physical", "" }, "is physical and not of pgoutput"},
-		"of another database":        {func(s *Slot) { s.Foreign, s.database, s.plugin = true, "other", "wal2json" }, "is of database other"},
-		"of another plugin":          {func(s *Slot) { s.plugin = "wal2json" }, "is of wal2json"},
+		"physical":                   {func(s *Slot) { s.kind, s.plugin = "physical", "" }, "is a physical slot, not a logical slot of pgoutput"},
+		"of another database":        {func(s *Slot) { s.Foreign, s.database, s.plugin = true, "other", "wal2json" }, "belongs to database other"},
+		"of another plugin":          {func(s *Slot) { s.plugin = "wal2json" }, "uses the plugin wal2json"},
 		"lost":                       {func(s *Slot) { s.Lost, s.Reason = true, "wal_removed" }, "wal_status is lost (wal_removed)"},
 		"of a server that is older":  {func(s *Slot) { s.beyond, s.ahead = true, true }, "stands at 0/20, beyond the end of the server's WAL"},
 		"moved":                      {func(s *Slot) { s.ahead = true }, "stands at 0/20, ahead of where walpost left it (0/10): somebody moved it"},
@@ -47,7 +47,7 @@ func TestCheckNoSlot(t *testing.T) {
 		"streamed events": {"shop", &RelayState{Phase: PhaseStreaming, confirmed: "0/10", committed: "yesterday"},
 			"(the last recorded confirmation is 0/10, of a transaction committed at yesterday)"},
 		"streamed no events": {"shop", &RelayState{Phase: PhaseStreaming, confirmed: "0/10"}, "(the last recorded confirmation is 0/10)"},
-		"an impossible name": {"Shop", nil, `no slot can have the name "Shop"`},
+		"an impossible name": {"Shop", nil, `"Shop" is not a valid name for a slot`},
 	} {
 		src, _ := outbox()
 		src.Slot = c.slot

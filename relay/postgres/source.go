@@ -9,22 +9,22 @@ import (
 	"walpost/schema"
 )
 
-// Config says which database is read, and what of it.
+// Config names the database, and the slot, publication and table in it.
 type Config struct {
-	ConnString  string        // libpq URL or keywords; empty: the PG* environment. Read anew for every connection.
-	Renew       func() string // what new connections use instead, called from any goroutine; nil: always ConnString
+	ConnString  string        // libpq URL or keywords; empty: the PG* environment. Parsed again for every connection.
+	Renew       func() string // returns the connection string for a new connection, called from any goroutine; nil: ConnString
 	Slot        string
 	Publication string
 	Table       schema.Table
 	Mapping     schema.Mapping
-	Silence     time.Duration // after so long without a word the walsender is looked at. 0: [DefaultSilence]
-	Logger      *slog.Logger  // of what is done besides asking, which is to create a publication
+	Silence     time.Duration // how long a walsender may send nothing before it is checked. 0: [DefaultSilence]
+	Logger      *slog.Logger  // logs changes, which is only the creation of a publication
 }
 
-// DefaultSilence is how long a walsender may say nothing before somebody looks at it.
+// DefaultSilence is how long a walsender may send nothing before it is checked, by default.
 const DefaultSilence = 15 * time.Second
 
-// SilenceLimit returns how long a walsender may say nothing before somebody looks at it.
+// SilenceLimit returns how long a walsender may send nothing before it is checked.
 func (c *Config) SilenceLimit() time.Duration {
 	if c.Silence == 0 {
 		return DefaultSilence
@@ -32,7 +32,7 @@ func (c *Config) SilenceLimit() time.Duration {
 	return c.Silence
 }
 
-// CurrentConnString returns what the next connection uses.
+// CurrentConnString returns the connection string for the next connection.
 func (c *Config) CurrentConnString() string {
 	if c.Renew != nil {
 		return c.Renew()
@@ -42,16 +42,16 @@ func (c *Config) CurrentConnString() string {
 
 // Source is the configured outbox, slot and publication in their database. It connects, reads and checks; it carries no events.
 //
-// Names, Connected and Replicated belong to one goroutine, which calls Open, Classify, MayNotPublish and what begins with Check. Everything else reads only
-// the configuration and may be called from any.
+// Names, Connected and Replicated belong to one goroutine. Only that goroutine calls Open, Classify, MayNotPublish and the methods that
+// begin with Check. The other methods read only the configuration, and any goroutine may call them.
 type Source struct {
 	Config
 	Names      pgerror.Names // for the texts of errors; Open sets the role
-	Connected  bool          // this process has been connected once; CheckServer sets it
-	Replicated bool          // and once for replication; whoever connects so sets it
+	Connected  bool          // this process has connected before; CheckServer sets it
+	Replicated bool          // this process has connected for replication before; the caller that connects sets it
 }
 
-// NewSource returns a source. It connects to nothing.
+// NewSource returns a source. It does not connect.
 func NewSource(cfg Config) *Source {
 	return &Source{Config: cfg, Names: pgerror.Names{Slot: cfg.Slot, Publication: cfg.Publication, Table: cfg.Table}}
 }
@@ -66,8 +66,8 @@ func (src *Source) Open(ctx context.Context) (*DB, error) {
 	return db, nil
 }
 
-// Classify returns err as a fault or a wait where it is one, for the life of this process. What a role may do for replication shows when it
-// first connects for that.
+// Classify returns err as a fault or a wait if it is one. Some errors are permanent only before the first connection of this process. For
+// replication connections, that is the first replication connection.
 func (src *Source) Classify(err error, at pgerror.Stage) error {
 	first := !src.Connected
 	if pgerror.OfWalsender(err) {

@@ -9,10 +9,10 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// The phases of a slot's life, as in column phase.
+// The phases of a slot, as in column phase.
 const (
-	PhaseBackfilling = "backfilling" // from before the slot is made until the rows that were there are acked
-	PhaseStreaming   = "streaming"   // ever after
+	PhaseBackfilling = "backfilling" // from before the creation of the slot until the rows of the backfill are acked
+	PhaseStreaming   = "streaming"   // from then on
 )
 
 // RelayState is the slot's row of walpost.relay_state.
@@ -22,10 +22,10 @@ type RelayState struct {
 	Table     uint32        // oid of the outbox; 0: unknown
 	Snapshot  pglogrepl.LSN // where the slot began; 0: unknown
 	confirmed string        // LSN; "": none yet
-	committed string        // commit time of the last confirmed transaction
+	committed string        // commit time of the last confirmed transaction; "": unknown
 }
 
-// ReadState reads the slot's row. It returns nil if there is none.
+// ReadState reads the slot's row of walpost.relay_state. It returns nil if there is none.
 func ReadState(ctx context.Context, db *DB, slot string) (*RelayState, error) {
 	var s RelayState
 	var snapshot string
@@ -51,8 +51,8 @@ type Identity struct {
 	Database string
 }
 
-// WritePhase records the phase and what the slot belongs to. A relay that is at work is not one that stopped cleanly, and where there is no
-// slot, what is recorded of its beginning was of another one.
+// WritePhase records the phase, and the server and the table of the slot. It resets clean_stop, because the relay is at work. If the slot
+// does not exist, it also clears snapshot_lsn, because that belonged to an earlier slot.
 func WritePhase(ctx context.Context, db *DB, slot, phase string, id Identity, tableOID uint32) error {
 	err := db.write(ctx, `
 		insert into walpost.relay_state (slot, phase, system_id, timeline, database, table_oid) values ($1, $2, $3, $4, $5, $6)
@@ -66,7 +66,7 @@ func WritePhase(ctx context.Context, db *DB, slot, phase string, id Identity, ta
 	return nil
 }
 
-// WriteSnapshot records where the slot begins.
+// WriteSnapshot records the position at which the slot begins.
 func WriteSnapshot(ctx context.Context, db *DB, slot string, lsn pglogrepl.LSN) error {
 	err := db.write(ctx, `update walpost.relay_state set snapshot_lsn = $2::text::pg_lsn, updated_at = clock_timestamp() where slot = $1`, slot, lsn.String())
 	if err != nil {

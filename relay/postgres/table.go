@@ -17,7 +17,7 @@ import (
 // bytea is the oid of Postgres's type for bytes.
 const bytea = 17
 
-// CheckTable checks that the table is there and its columns fit.
+// CheckTable checks that the table exists and that its columns fit the mapping.
 func (src *Source) CheckTable(ctx context.Context, db *DB, p *Found, state *RelayState) (err error) {
 	p.Table, err = catalog.Describe(ctx, db, src.Table)
 	var absent *catalog.TableError
@@ -44,7 +44,8 @@ func (src *Source) CheckTable(ctx context.Context, db *DB, p *Found, state *Rela
 	return nil
 }
 
-// noTable returns the fault of an outbox whose name leads nowhere. The one that was streamed before may have another name now.
+// noTable returns the fault of an outbox table that does not exist. The table that was streamed before may have been renamed, so it looks
+// for that.
 func (src *Source) noTable(ctx context.Context, db *DB, absent error, state *RelayState) error {
 	var elsewhere string
 	if state != nil && state.Table != 0 {
@@ -56,7 +57,7 @@ func (src *Source) noTable(ctx context.Context, db *DB, absent error, state *Rel
 	return src.absentTable(absent, elsewhere)
 }
 
-// CheckReadable checks that a backfill may read all rows of the table.
+// CheckReadable checks that the role may read all rows of the table, for a backfill.
 func (src *Source) CheckReadable(ctx context.Context, db *DB, p *Found) error {
 	var may, hidden bool
 	err := db.QueryRow(ctx, "select pg_catalog.has_table_privilege($1::oid, 'SELECT'), pg_catalog.row_security_active($1::oid)", p.Table.OID).Scan(&may, &hidden)
@@ -65,9 +66,9 @@ func (src *Source) CheckReadable(ctx context.Context, db *DB, p *Found) error {
 	case err != nil:
 		return fmt.Errorf("look up the rights on %s: %w", src.Table, err)
 	case !may:
-		return pgerror.Permanent(reason.PrivilegeMissing, fmt.Errorf("the role %s may not read %s, which the first start does", src.Names.Role, src.Table),
+		return pgerror.Permanent(reason.PrivilegeMissing, fmt.Errorf("the role %s may not read %s, as the first start has to", src.Names.Role, src.Table),
 			"run: GRANT SELECT ON %s TO %s; or set outbox.backfill: skip", src.Table, role)
-	case hidden: // rows that a policy hides would never be published, and nobody told
+	case hidden: // rows that a policy hides would silently never be published
 		return pgerror.Permanent(reason.RowSecurity, fmt.Errorf("row level security of %s applies to the role %s, and the first start has to read every row", src.Table, src.Names.Role),
 			"run: ALTER ROLE %s BYPASSRLS; or, as the table's owner: ALTER TABLE %s DISABLE ROW LEVEL SECURITY (no policy is enough); or set outbox.backfill: skip",
 			role, src.Table)
@@ -75,7 +76,7 @@ func (src *Source) CheckReadable(ctx context.Context, db *DB, p *Found) error {
 	return nil
 }
 
-// readPlaces returns the table's columns as the decoder's Follow takes them: nil if some were dropped or are generated.
+// readPlaces returns the table's columns for the decoder's Follow: nil if any were dropped or are generated.
 func readPlaces(ctx context.Context, db *DB, table catalog.Described) ([]schema.TableColumn, error) {
 	var moved bool
 	err := db.QueryRow(ctx, `select exists (select from pg_catalog.pg_attribute where attrelid = $1 and attnum > 0 and (attisdropped or attgenerated <> ''))`,
@@ -89,7 +90,7 @@ func readPlaces(ctx context.Context, db *DB, table catalog.Described) ([]schema.
 	return table.Columns, nil
 }
 
-// tableName returns the name of the table with an oid, "" if there is none.
+// tableName returns the name of the table with the oid, "" if there is none.
 func tableName(ctx context.Context, db *DB, oid uint32) (string, error) {
 	var t schema.Table
 	err := db.QueryRow(ctx, `select n.nspname, c.relname from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace where c.oid = $1`, oid).
@@ -103,11 +104,12 @@ func tableName(ctx context.Context, db *DB, oid uint32) (string, error) {
 	return t.String(), nil
 }
 
-// absentTable returns the fault of an outbox whose name leads nowhere, with what is known of the table that the relay streamed last.
+// absentTable returns the fault of an outbox table that does not exist. elsewhere is the new name of the table that the relay streamed
+// last, "" if that does not exist either.
 func (src *Source) absentTable(absent error, elsewhere string) error {
 	if elsewhere == "" {
 		return pgerror.Permanent(reason.TableMissing, absent, "")
 	}
 	return pgerror.Permanent(reason.TableMissing, fmt.Errorf("table %s was renamed to %s", src.Table, elsewhere),
-		"set outbox.table: %s (rows that are still in the slot are read as the table's, whatever its name was), or give the table its old name back by ALTER TABLE", elsewhere)
+		"set outbox.table: %s (walpost then also reads the rows that are still in the slot under the old name), or rename the table back by ALTER TABLE", elsewhere)
 }

@@ -8,21 +8,21 @@ import (
 	"walpost/internal/reason"
 )
 
-// queryTimeout bounds how long the checks before a session, or the queries of a verb, may take together: SQL that takes milliseconds. A server
-// that is frozen, or a network that swallows everything, keeps a connection open and never answers.
+// queryTimeout bounds the time for all checks before a session, or all queries of a command. Normally they take milliseconds. But a frozen
+// server, or a network that drops all packets, keeps a connection open and never answers.
 const queryTimeout = 30 * time.Second
 
-// Timeout bounds how long the server may take to answer. It is used from one goroutine.
+// Timeout bounds how long the server may take to answer. One goroutine uses it.
 type Timeout struct {
 	timer *time.Timer
 }
 
-// Within calls do with a context that ends when the limit has passed, and then returns that as the cause.
+// Within calls do with a context that ends after queryTimeout. If that ended do, Within returns an error that says so.
 func (t *Timeout) Within(ctx context.Context, do func(context.Context) error) error {
 	limited, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	t.timer = time.AfterFunc(queryTimeout, func() {
-		cancel(reason.With(reason.PostgresSilent, fmt.Errorf("the server has not answered for %v, though the connection stands", queryTimeout)))
+		cancel(reason.With(reason.PostgresSilent, fmt.Errorf("the server has not answered for %v, although the connection is open", queryTimeout)))
 	})
 	defer t.timer.Stop()
 	err := do(limited)
@@ -32,12 +32,12 @@ func (t *Timeout) Within(ctx context.Context, do func(context.Context) error) er
 	return err
 }
 
-// WithTimeout calls do with a context that ends after 30 s: longer, and the server does not answer.
+// WithTimeout calls do as [Timeout.Within] does, without a way to suspend the limit.
 func WithTimeout(ctx context.Context, do func(context.Context) error) error {
 	return new(Timeout).Within(ctx, do)
 }
 
-// Suspend lifts the limit for what takes as long as Kafka and others' transactions do, and watches over its connection itself.
+// Suspend lifts the limit for work that waits for Kafka or for other transactions, and that watches its connection itself.
 func (t *Timeout) Suspend() { t.timer.Stop() }
 
 // Resume sets the limit again.

@@ -15,11 +15,11 @@ import (
 // mostUnstreamed is how many tables an error names. The next check names the others.
 const mostUnstreamed = 3
 
-// checkUnstreamed returns the fault of tables whose rows belong to the outbox and are not in its stream; nil: there are none. since is when there
-// were none, zero if nobody knows.
+// checkUnstreamed returns the fault of tables whose rows belong to the outbox but are not in its stream; nil: there are none. since is when
+// there were none yet; zero: unknown.
 //
-// A child by inheritance looks harmless: it is in the publication, and a backfill reads it as part of its parent. But the stream announces its
-// rows under its own name, so the decoder passes them over and they are confirmed.
+// An inheritance child looks harmless: it is in the publication, and a backfill reads it as part of its parent. But the stream announces
+// its rows under the child's name. So the decoder ignores them, and they are confirmed without having been published.
 func (src *Source) checkUnstreamed(table *catalog.Described, since time.Time) error {
 	if len(table.Unstreamed) == 0 {
 		return nil
@@ -37,7 +37,7 @@ func (src *Source) checkUnstreamed(table *catalog.Described, since time.Time) er
 		before = "drop the trigger or rule that inserts rows there; "
 	}
 	return pgerror.Permanent(reason.RowsUnstreamed, errors.New(strings.Join(found, "; ")),
-		"%srun: %s; rows that were inserted there while slot %s existed are in no slot, only in the table: insert them again, such as by %s",
+		"%srun: %s; rows that were inserted there while slot %s existed are in no slot, only in the table: insert them again, for example: %s",
 		before, strings.Join(run, "; "), src.Slot, strings.Join(again, "; "))
 }
 
@@ -48,13 +48,14 @@ func (src *Source) describeUnstreamed(o schema.UnstreamedTable) string {
 	return fmt.Sprintf("partition %s of table %s is %s, so its rows are not in the WAL", o.Table, src.Table, o.Reason)
 }
 
-// moveUnstreamed is SQL that inserts the rows of such a table into the outbox. A partition may have published older ones while it was logged.
+// moveUnstreamed returns SQL that moves the rows of such a table into the outbox. Of a partition it moves only rows since the given time,
+// because older ones may have been published while the partition was logged.
 func (src *Source) moveUnstreamed(o schema.UnstreamedTable, columns []schema.TableColumn, since time.Time) string {
 	where := ""
 	if created := src.Mapping.Names[schema.CreatedAt]; o.Reason != schema.Inherits && created != "" && !since.IsZero() {
 		where = fmt.Sprintf(" WHERE %s >= %s", schema.QuoteIdent(created), schema.QuoteLiteral(since.UTC().Format(time.RFC3339)))
 	}
-	var list []string // by name, because a child or a partition may have the columns in another order
+	var list []string // names, because a child or a partition may have its columns in another order
 	for _, c := range columns {
 		if c.OID != 0 {
 			list = append(list, schema.QuoteIdent(c.Name))

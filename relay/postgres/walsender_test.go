@@ -9,7 +9,7 @@ func TestActivityWorks(t *testing.T) {
 		works    bool
 		text     string
 	}{
-		{Activity{}, false, "it is gone"},
+		{Activity{}, false, "it has ended"},
 		{Activity{Present: true}, false, "the role may not see what it does"},
 		{Activity{Present: true, Visible: true}, true, "it works"},
 		{Activity{Present: true, Visible: true, EventType: "IO", Event: "ReorderBufferRead"}, true, "it works (IO: ReorderBufferRead)"},

@@ -123,7 +123,7 @@ func TestSilentForNoReason(t *testing.T) {
 		says     string
 	}{
 		"waits":         {activity: waiting, says: "waits for walpost (Client: WalSenderWaitForWAL)"},
-		"gone":          {says: "it is gone"},
+		"gone":          {says: "it has ended"},
 		"not visible":   {activity: postgres.Activity{Present: true}, says: "may not see"},
 		"refused":       {err: errors.New("connection refused"), says: "connection refused"},
 		"not answering": {hangs: true, says: "cannot be asked"},

@@ -30,7 +30,7 @@ func TestDropForeign(t *testing.T) {
 	cfg := other.Config()
 	cfg.Slot = db.Slot
 	_, err := Drop(t.Context(), cfg)
-	dbtest.WantError(t, err, "is of database")
+	dbtest.WantError(t, err, "belongs to database")
 }
 
 // TestCreateRefused: nothing is created where a relay could not stream.
