@@ -56,9 +56,9 @@ var breaks = []struct {
 }{
 	{"the server ends it", []string{"target_session_attrs=read-write"}, "127.0.0.1:1,%s", terminate, 2 * time.Second, ""},
 	{"reset", []string{"options=-c wal_sender_timeout=1min"}, "%s", cut, 2 * time.Second, ""},
-	{"nothing comes", []string{"wal_sender_timeout=3s"}, "%s", stall(false, true), 9 * time.Second, "said nothing for"},
+	{"nothing comes", []string{"wal_sender_timeout=3s"}, "%s", stall(false, true), 9 * time.Second, "sent nothing for"},
 	{"nothing goes", []string{"options=-c wal_sender_timeout=3s"}, "%s", stall(true, false), 6 * time.Second, ""},
-	{"half open, no time-out", []string{"wal_sender_timeout=0"}, "%s", stall(true, true), 9 * time.Second, "said nothing for"},
+	{"half open, no time-out", []string{"wal_sender_timeout=0"}, "%s", stall(true, true), 9 * time.Second, "sent nothing for"},
 }
 
 func terminate(t *testing.T, p *pipe, _ *proxy.Proxy) {

@@ -69,7 +69,7 @@ func startSession(t *testing.T, adapted ...func(*session)) *fakeServer {
 		}),
 	}
 	s.confirmer = replication.NewConfirmer(s.stream, s.position, r.tracker.Progress, (&replication.Server{}).StatusPeriod(postgres.DefaultSilence), s.noteConfirmed)
-	s.silence = replication.Silence{Limit: postgres.DefaultSilence, Kept: s.noteKept, Look: func(ctx context.Context) (postgres.Activity, error) {
+	s.silence = replication.Silence{Limit: postgres.DefaultSilence, Kept: s.noteKept, Activity: func(ctx context.Context) (postgres.Activity, error) {
 		if a := server.activity.Load(); a != nil {
 			return *a, nil
 		}

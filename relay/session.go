@@ -80,7 +80,7 @@ func (r *Relay) openSession(ctx context.Context, db *postgres.DB, p *postgres.Fo
 		return nil, r.source.Classify(err, pgerror.Recording)
 	}
 	s.confirmer = replication.NewConfirmer(stream, s.position, r.tracker.Progress, srv.StatusPeriod(r.cfg.SilenceLimit()), s.noteConfirmed)
-	s.silence = replication.Silence{Limit: r.cfg.SilenceLimit(), Look: replication.LookAt(r.cfg.CurrentConnString, addr, r.previous), Kept: s.noteKept}
+	s.silence = replication.Silence{Limit: r.cfg.SilenceLimit(), Activity: replication.ActivityAt(r.cfg.CurrentConnString, addr, r.previous), Kept: s.noteKept}
 	return s, nil
 }
 

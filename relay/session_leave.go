@@ -35,7 +35,7 @@ func (s *session) conclude(err error) error {
 		s.recordStop(by)
 	}
 	s.confirmer.End(true)
-	s.stream.TakeLeave(by)
+	s.stream.Terminate(by)
 	return err
 }
 

@@ -74,7 +74,7 @@ func TestLookBehindABalancer(t *testing.T) {
 				}
 				return dsn
 			}
-			activity, err := replication.LookAt(connString, addr, c.id)(ctx)
+			activity, err := replication.ActivityAt(connString, addr, c.id)(ctx)
 			if c.other {
 				if err == nil || !errors.Is(err, postgres.ErrOtherServer) && ctx.Err() == nil || n.Load() < 2 {
 					t.Errorf("after %d connections: %v, %v", n.Load(), activity, err)

@@ -48,7 +48,7 @@ func TestMillionsOfRowsPassedOver(t *testing.T) {
 			f.cfg.ConnString += c.params + "&options=-c%20logical_decoding_work_mem%3D64kB" // all of it goes over the disk
 			r := f.start()
 			pid := f.walsender()
-			const kept = "has said nothing for"
+			const kept = "has sent nothing for"
 			rows := 4_000_000
 			for ; ; rows *= 2 {
 				for _, sql := range strings.Split(fmt.Sprintf(c.load, rows), "; ") {
@@ -117,7 +117,7 @@ func TestGoneWalsenderIsLeft(t *testing.T) {
 			pid := f.walsender()
 			signal(f.postmaster(), syscall.SIGSTOP)
 			signal(pid, syscall.SIGSTOP)
-		}, "cannot be asked what its walsender does"},
+		}, "cannot find out what its walsender does"},
 		// It was at work when it last spoke.
 		"ended at work": {func(t *testing.T, f *fixture, stall func(), _ func(int, syscall.Signal)) {
 			beside := f.beside()

@@ -37,14 +37,14 @@ func TestSilentServerIsKeptWhileItWorks(t *testing.T) {
 	}
 	server.activity.Store(&postgres.Activity{Present: true, Visible: true, EventType: "Client", Event: "WalSenderWaitForWAL"})
 	err := server.wait(5 * time.Second)
-	dbtest.WantError(t, err, "the server has said nothing for", "its walsender does not work: it waits for walpost (Client: WalSenderWaitForWAL)")
+	dbtest.WantError(t, err, "the server has sent nothing for", "its walsender does not work: it waits for walpost (Client: WalSenderWaitForWAL)")
 }
 
 // TestSilentServerIsLeftUnanswered: so is one that nobody can ask about.
 func TestSilentServerIsLeftUnanswered(t *testing.T) {
 	t.Parallel() // mostly waiting
 	server := startSession(t, func(s *session) { s.silence.Limit = 300 * time.Millisecond })
-	dbtest.WantError(t, server.wait(6*time.Second), "cannot be asked what its walsender does")
+	dbtest.WantError(t, server.wait(6*time.Second), "cannot find out what its walsender does")
 }
 
 // TestFrozenWalsenderIsLeft: a walsender that is frozen while it has nothing to do is left, within what its silence may last and five seconds.
@@ -103,7 +103,7 @@ func TestBusyWalsenderIsKept(t *testing.T) {
 			f.cfg.ConnString += c.params + "&options=-c%20logical_decoding_work_mem%3D64kB" // all of it goes over the disk
 			r := f.start()
 			pid := f.walsender()
-			const kept = "has said nothing for"
+			const kept = "has sent nothing for"
 			for rows := 250_000; !f.Logs.Has(kept); rows *= 2 {
 				if rows > 8_000_000 {
 					t.Fatalf("the walsender is not silent for %v, or that is not noticed", f.cfg.Silence)

@@ -10,40 +10,40 @@ import (
 	"walpost/relay/internal/wake"
 )
 
-// StatusGap is how often progress and replies are told at most.
+// StatusGap is the shortest time between two statuses that report progress or answer the server.
 const StatusGap = 100 * time.Millisecond
 
 const (
-	statusPeriod = 5 * time.Second  // a status goes out at least so often
-	sendLimit    = 10 * time.Second // a connection that does not take a status for so long is dead
+	statusPeriod = 5 * time.Second  // longest time between two statuses
+	sendLimit    = 10 * time.Second // a connection that does not accept a status within this time is dead
 )
 
-// Confirmer tells the server how far it may forget. It is the only writer of the replication connection, on a goroutine and a timer of
-// its own: a full budget or a slow Kafka never costs the session.
+// Confirmer confirms positions to the server by statuses. Only it writes to the replication connection. It has a goroutine and a timer of
+// its own, so that a full budget or a slow Kafka never ends the session.
 //
-// Each timed status asks for a reply, which a walsender gives at once unless it is at work. What its silence means is for [Silence] to find out.
+// Each timed status asks for a reply. A walsender replies at once unless it is busy. [Silence] finds out why a walsender sends nothing.
 type Confirmer struct {
 	send     func(p []byte, limit time.Duration) error
-	position func() pglogrepl.LSN    // what may be confirmed: never falls
+	position func() pglogrepl.LSN    // returns what may be confirmed; it never falls
 	told     func(lsn pglogrepl.LSN) // called when a higher position was sent
-	fail     func(err error)         // called when the session cannot go on; the confirmer ends by then
+	fail     func(err error)         // called when the session cannot go on, by the confirmer or by Silence
 	progress <-chan struct{}         // has a token when position moved
 	period   time.Duration
 
 	pings   chan struct{} // has a token when the server asked for a status
-	heard   atomic.Int64  // when the reader last heard of the server, ns since 1970
-	held    atomic.Bool   // the reader does not listen, so that silence means nothing
+	heard   atomic.Int64  // when the reader last read from the server, ns since 1970
+	held    atomic.Bool   // the reader does not read, so that silence means nothing
 	goodbye chan bool     // ends the confirmer; true: with a last status and CopyDone
-	done    chan struct{} // closed at its end
+	done    chan struct{} // closed when the confirmer has ended
 
 	buf  []byte
-	last pglogrepl.LSN // what was sent last
+	last pglogrepl.LSN // the position that was sent last
 	sent time.Time     // when a status was sent last
 }
 
-// NewConfirmer returns a confirmer of what position returns, which never falls. It sends a status soon after progress has a token, and each
-// period. It calls told with each higher position that was sent. The session ends, by an interruption of s, when the connection takes no
-// status.
+// NewConfirmer returns a confirmer of the position that position returns, which must never fall. The confirmer sends a status soon after
+// progress has a token, and once per period. It calls told with each higher position that it has sent. If the connection does not accept a
+// status, it interrupts s, which ends the session.
 func NewConfirmer(s *Stream, position func() pglogrepl.LSN, progress <-chan struct{}, period time.Duration, told func(pglogrepl.LSN)) *Confirmer {
 	c := &Confirmer{
 		send:     s.send,
@@ -60,22 +60,22 @@ func NewConfirmer(s *Stream, position func() pglogrepl.LSN, progress <-chan stru
 	return c
 }
 
-// Ping makes a status go out soon: the server asked for one.
+// Ping makes the confirmer send a status soon, because the server asked for one.
 func (c *Confirmer) Ping() { wake.Signal(c.pings) }
 
-// Holding reports whether the reader does not listen, so that the server's silence means nothing.
+// Holding reports whether the reader has stopped reading, so that the server's silence means nothing.
 func (c *Confirmer) Holding() bool { return c.held.Load() }
 
-// Hear notes that the server was heard.
+// Hear notes that something was read from the server.
 func (c *Confirmer) Hear() { c.heard.Store(time.Now().UnixNano()) }
 
-// Hold notes that the reader stops listening, or listens again.
+// Hold notes that the reader stops reading, or reads again.
 func (c *Confirmer) Hold(on bool) {
 	c.Hear()
 	c.held.Store(on)
 }
 
-// Silence returns for how long the server has said nothing to a reader that listens.
+// Silence returns for how long the server has sent nothing to a reader that reads; 0 while the reader does not read.
 func (c *Confirmer) Silence() time.Duration {
 	if c.held.Load() {
 		return 0
@@ -83,11 +83,11 @@ func (c *Confirmer) Silence() time.Duration {
 	return time.Since(time.Unix(0, c.heard.Load()))
 }
 
-// End ends the confirmer and waits for it. With a goodbye it confirms a last time and ends the stream from this side.
+// End ends the confirmer and waits until it has ended. With goodbye the confirmer first sends a last status and CopyDone.
 func (c *Confirmer) End(goodbye bool) {
 	select {
 	case c.goodbye <- goodbye:
-	default: // told before
+	default: // End was called before
 	}
 	<-c.done
 }
@@ -97,7 +97,7 @@ func (c *Confirmer) Run() {
 	defer close(c.done)
 	tick := time.NewTicker(c.period)
 	defer tick.Stop()
-	due := time.NewTimer(0) // when a status that was put off is due
+	due := time.NewTimer(0) // when a postponed status is due
 	<-due.C
 	asked, pending := false, false
 	for {
@@ -133,7 +133,7 @@ func (c *Confirmer) Run() {
 	}
 }
 
-// status sends one standby status.
+// status sends one standby status update.
 func (c *Confirmer) status(reply bool) error {
 	lsn := c.position()
 	c.buf = appendStatus(c.buf[:0], lsn, time.Now(), reply)
@@ -148,7 +148,8 @@ func (c *Confirmer) status(reply bool) error {
 	return nil
 }
 
-// leave confirms a last time and ends the stream. Errors are of no use any more: what the server did not hear, it sends again.
+// leave sends a last status, and CopyDone, which ends the stream. It ignores errors: if the server does not get the last confirmation, it
+// sends these events again.
 func (c *Confirmer) leave() {
 	if c.status(false) == nil {
 		c.send([]byte{'c', 0, 0, 0, 4}, sendLimit)

@@ -11,18 +11,19 @@ import (
 	"walpost/relay/pgerror"
 )
 
-// Snapshot is the state of the database at the point where a new slot begins.
+// Snapshot identifies the exported snapshot of a new slot.
 type Snapshot struct {
-	LSN  pglogrepl.LSN // everything committed before is in the snapshot, everything after is in the slot
-	Name string        // for SET TRANSACTION SNAPSHOT, until the next command on the walsender that made it
+	LSN  pglogrepl.LSN // transactions committed before it are in the snapshot, later ones in the slot
+	Name string        // for SET TRANSACTION SNAPSHOT; valid until the next command on the walsender that exported it
 }
 
-// CreateSlot creates a slot, on a server of that version. It waits for every transaction of the cluster that is writing at this moment, so it may
-// take long. Then it logs what it waits for, and tells waiting if that is not nil.
+// CreateSlot creates a slot, on a server of that version. Postgres waits for the end of all transactions in the cluster that are writing,
+// so this may take long. If it does, CreateSlot logs what it waits for, and calls waiting unless that is nil.
 func (w *Walsender) CreateSlot(ctx context.Context, slot string, temporary bool, version int, waiting func(reason string)) (s Snapshot, err error) {
 	defer w.warnOfWaiting(waiting).Stop()
-	// A server that does not notice our death while it waits would make the slot later, for nobody. The setting counts from the second
-	// statement on. A server that cannot look on its system refuses it.
+	// If walpost dies during this wait and the server does not notice, the server creates a slot that nobody uses. This setting makes the
+	// server check the connection while it waits. It takes effect from the second statement on. A server whose system has no such check
+	// refuses it with 22023.
 	for _, sql := range []string{"SET client_connection_check_interval = '1s'", "SELECT 1"} {
 		if err := w.conn.Exec(ctx, sql).Close(); err != nil && !pgerror.IsSQLState(err, "22023") {
 			return s, fmt.Errorf("create slot %s: %w", slot, err)
@@ -48,7 +49,7 @@ func (w *Walsender) CreateSlot(ctx context.Context, slot string, temporary bool,
 	return s, nil
 }
 
-// warnOfWaiting says what the creation of a slot waits for, unless the timer is stopped before that is worth a line.
+// warnOfWaiting logs after three seconds what the creation of a slot waits for, unless the timer is stopped before.
 func (w *Walsender) warnOfWaiting(waiting func(reason string)) *time.Timer {
 	return time.AfterFunc(3*time.Second, func() {
 		const reason = "creating the slot waits for the end of all transactions that are writing, in any database of the cluster"

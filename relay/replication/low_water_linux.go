@@ -6,8 +6,8 @@ import (
 	"syscall"
 )
 
-// lowWater returns the function that sets the low-water mark (SO_RCVLOWAT) of the TCP socket under c, TLS or not: how many bytes must
-// be there before a waiting read is woken. nil where there is no such socket.
+// lowWater returns a function that sets the low-water mark (SO_RCVLOWAT) of the TCP socket under c, with or without TLS: how many bytes
+// must have arrived before a waiting read is woken. It returns nil if c has no TCP socket.
 func lowWater(c net.Conn) func(bytes int) error {
 	if t, ok := c.(interface{ NetConn() net.Conn }); ok {
 		c = t.NetConn()

@@ -4,5 +4,5 @@ package replication
 
 import "net"
 
-// lowWater returns nil: other systems have no low-water mark, or one that their poller ignores. Reads are plain there.
+// lowWater returns nil, so that reads are ordinary: other systems have no low-water mark, or their poller ignores it.
 func lowWater(net.Conn) func(bytes int) error { return nil }

@@ -10,30 +10,30 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 )
 
-// maxMessage is the longest message taken. Postgres itself builds none of 1 GB.
+// maxMessage is the length of the longest message that is accepted. Postgres itself builds no message of 1 GB.
 const maxMessage = 1 << 30
 
-// Kind is what a message is.
+// Kind is the kind of a message.
 type Kind uint8
 
 // The kinds of messages.
 const (
-	Incomplete Kind = iota // nothing whole is in the buffer: fill it
+	Incomplete Kind = iota // the buffer has no complete message: call Fill
 	Started                // the server agreed to stream
 	XLogData               // a pgoutput message
-	Keepalive              // how far the server has come
+	Keepalive              // the server's position
 	Ended                  // the server ended the stream
 )
 
-// Message is one message of the stream. data is a slice of the stream's buffer, valid until the next Fill.
+// Message is one message of the stream. Data is a slice of the stream's buffer, valid until the next Fill.
 type Message struct {
 	Kind   Kind
 	Data   []byte        // of XLogData
-	WALEnd pglogrepl.LSN // keepalive: everything before it was sent
+	WALEnd pglogrepl.LSN // keepalive: the server has sent everything before it
 	Reply  bool          // keepalive: the server wants a status at once
 }
 
-// Next returns the next whole message in the buffer. An error that the server sent is a *pgconn.PgError.
+// Next returns the next complete message in the buffer. An error that the server has sent is a *pgconn.PgError.
 func (s *Stream) Next() (Message, error) {
 	for {
 		rest := s.buf[s.r:s.w]
@@ -57,18 +57,18 @@ func (s *Stream) Next() (Message, error) {
 
 // SentAt returns when the server sent the XLogData message that Next returned last, by the server's clock. data is the message's Data.
 func (s *Stream) SentAt(data []byte) time.Time {
-	const sinceUnix = 946_684_800_000_000 // Postgres counts its microseconds from the year 2000 on
+	const sinceUnix = 946_684_800_000_000 // Postgres counts microseconds since 2000
 	return time.UnixMicro(sinceUnix + int64(binary.BigEndian.Uint64(s.buf[s.r-len(data)-8:])))
 }
 
-// parse makes a message of a body; Incomplete means that it says nothing to the relay.
+// parse parses the body of a message. For a message that the relay ignores it returns the kind Incomplete.
 func (s *Stream) parse(typ byte, body []byte) (Message, error) {
 	switch typ {
 	case 'd':
 		return parseCopyData(body)
 	case 'W':
 		return Message{Kind: Started}, nil
-	case 'C': // also what a server says that is stopping
+	case 'C': // a server that is stopping sends it, too
 		return Message{Kind: Ended}, nil
 	case 'E':
 		var e pgproto3.ErrorResponse
@@ -88,10 +88,10 @@ func (s *Stream) parse(typ byte, body []byte) (Message, error) {
 	return Message{}, fmt.Errorf("message %q: not the replication protocol", typ)
 }
 
-// parseCopyData reads the two messages of the streaming replication protocol.
+// parseCopyData parses the two messages of the streaming replication protocol.
 func parseCopyData(b []byte) (Message, error) {
 	const (
-		xlogHead     = 1 + 8 + 8 + 8 // kind, start, end, time: none of them good for confirming
+		xlogHead     = 1 + 8 + 8 + 8 // kind, start, end, time: no position here may be confirmed
 		keepaliveLen = 1 + 8 + 8 + 1 // kind, end, time, reply
 	)
 	switch {
@@ -104,7 +104,7 @@ func parseCopyData(b []byte) (Message, error) {
 	return Message{}, fmt.Errorf("copy data of %d bytes is neither WAL nor keepalive: not the replication protocol", len(b))
 }
 
-// claimed returns the length that the message at the front of b says it has, head included; 0 while that cannot be read.
+// claimed returns the length that the header of the message at the front of b claims, including the header; 0 if b is too short to tell.
 func claimed(b []byte) int {
 	if len(b) < 5 {
 		return 0

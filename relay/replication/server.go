@@ -10,14 +10,14 @@ import (
 	"walpost/relay/postgres"
 )
 
-// Server is what a walsender says of itself and its server.
+// Server is what a walsender reports about itself and its server.
 type Server struct {
 	SystemID     string
 	History      History
 	database     string
 	Version      int           // server_version_num
 	Timeout      time.Duration // wal_sender_timeout; 0: none
-	BackendStart string        // when this walsender began, which with its pid says which one it is
+	BackendStart string        // when this walsender began; with the pid it identifies the walsender
 }
 
 // Identity returns what walpost.relay_state records of the server.
@@ -25,13 +25,13 @@ func (s *Server) Identity() postgres.Identity {
 	return postgres.Identity{SystemID: s.SystemID, Timeline: s.History.Current, Database: s.database}
 }
 
-// WalsenderID returns who the walsender is that said this of itself.
+// WalsenderID returns the identity of w, the walsender that s describes.
 func (s *Server) WalsenderID(w *Walsender) postgres.WalsenderID {
 	return postgres.WalsenderID{SystemID: s.SystemID, PID: w.PID(), BackendStart: s.BackendStart}
 }
 
-// StatusPeriod returns how often a status has to go out: three times within wal_sender_timeout, or the server takes this side for dead; three
-// times within silence, so that a walsender that has nothing to do is heard within that; and every 5 s at least.
+// StatusPeriod returns the time between two statuses. It is at most 5 s. It is at most a third of wal_sender_timeout, after which the
+// server ends the session. And it is at most a third of silence, so that an idle walsender replies within that time.
 func (s *Server) StatusPeriod(silence time.Duration) time.Duration {
 	period := min(statusPeriod, silence/3)
 	if s.Timeout > 0 {
@@ -40,8 +40,8 @@ func (s *Server) StatusPeriod(silence time.Duration) time.Duration {
 	return period
 }
 
-// Identify asks the server who it is: system identifier, timelines, version. A standby is [postgres.ErrElsewhere], whatever server other
-// connections have reached: slots are neither made nor streamed there.
+// Identify reads the server's system identifier, timelines, version and time-out. For a standby it returns [postgres.ErrElsewhere],
+// whichever server other connections have reached, because walpost neither creates nor streams slots there.
 func (w *Walsender) Identify(ctx context.Context) (s Server, err error) {
 	row, err := w.query(ctx, "IDENTIFY_SYSTEM", 4)
 	if err != nil {
@@ -68,7 +68,7 @@ func (w *Walsender) Identify(ctx context.Context) (s Server, err error) {
 	}
 	s.Version, s.Timeout, s.BackendStart = version, time.Duration(timeout)*time.Millisecond, string(row[2])
 	if timeline == 1 {
-		return s, nil // nothing came before the first timeline, and the server has no file that would say so
+		return s, nil // the first timeline has no predecessor, and so the server has no history file for it
 	}
 	row, err = w.query(ctx, fmt.Sprintf("TIMELINE_HISTORY %d", timeline), 2)
 	if err != nil {

@@ -10,33 +10,34 @@ import (
 	"walpost/relay/postgres"
 )
 
-// How a silent walsender is looked at. Two looks that do not find it at work take five seconds at most, connecting included.
+// How a silent walsender is checked. Two checks that do not find it at work take at most five seconds, including the time to connect.
 const (
-	lookLimit = 2 * time.Second        // one look
-	lookPause = 500 * time.Millisecond // between a look that does not find it at work and the next, in which a word of it may come
-	lookEvery = time.Second            // while it is kept
+	checkLimit = 2 * time.Second        // for one check
+	checkPause = 500 * time.Millisecond // after a check that does not find it at work; in this time it may send something
+	checkEvery = time.Second            // while it is kept
 
-	otherPause = 200 * time.Millisecond // within a look, after a connection that reached another server
+	otherPause = 200 * time.Millisecond // within a check, after a connection that reached another server
 )
 
-// Silence decides what becomes of a walsender that says nothing, although it is asked for an answer with each timed status.
+// Silence decides what to do about a walsender that sends nothing, although each timed status asks it for a reply: it keeps the session, or
+// ends it.
 //
-// A walsender that decodes may be silent for as long as it works. Up to 15 it neither sends nor reads while it passes over the rows of a
-// rewritten table; with a long wal_sender_timeout it reads nothing for half of that. To leave it then would make the next one decode the same
-// WAL from its beginning, fall silent at the same place, and be left again. So somebody else is asked, over a connection of its own, what that
-// process does.
+// A walsender that decodes may send nothing for as long as it works. Up to version 15 it neither sends nor reads while it skips the rows of
+// a rewritten table. With a long wal_sender_timeout it reads nothing for half of that time. If the relay disconnected then, the next
+// walsender would decode the same WAL from its beginning, fall silent at the same place, and the relay would disconnect again. So Silence
+// asks the server over another connection what the walsender does.
 type Silence struct {
-	Limit time.Duration                                    // how long it may say nothing before it is looked at
-	Look  func(context.Context) (postgres.Activity, error) // looks at it, over another connection
-	Kept  func(why string)                                 // called when it is kept, and with "" when it speaks again; nil: nobody is told
+	Limit    time.Duration                                    // how long the walsender may send nothing before it is checked
+	Activity func(context.Context) (postgres.Activity, error) // reads what the walsender does, over another connection
+	Kept     func(why string)                                 // called when a silent walsender is kept, and with "" when it sends again; may be nil
 }
 
-// LookAt returns a Look that connects to the server at addr. A balancer that stands there may lead to another server: then it connects again
-// until it finds the walsender's, or ctx ends.
-func LookAt(connString func() string, addr net.Addr, id postgres.WalsenderID) func(context.Context) (postgres.Activity, error) {
+// ActivityAt returns a function for Silence.Activity that connects to the server at addr. If a load balancer there leads to another server,
+// the function connects again until it reaches the walsender's server, or ctx ends.
+func ActivityAt(connString func() string, addr net.Addr, id postgres.WalsenderID) func(context.Context) (postgres.Activity, error) {
 	return func(ctx context.Context) (postgres.Activity, error) {
 		for {
-			activity, err := lookOnce(ctx, connString(), addr, id)
+			activity, err := readActivity(ctx, connString(), addr, id)
 			if !errors.Is(err, postgres.ErrOtherServer) {
 				return activity, err
 			}
@@ -49,7 +50,7 @@ func LookAt(connString func() string, addr net.Addr, id postgres.WalsenderID) fu
 	}
 }
 
-func lookOnce(ctx context.Context, connString string, addr net.Addr, id postgres.WalsenderID) (postgres.Activity, error) {
+func readActivity(ctx context.Context, connString string, addr net.Addr, id postgres.WalsenderID) (postgres.Activity, error) {
 	db, err := postgres.ConnectTo(ctx, connString, addr)
 	if err != nil {
 		return postgres.Activity{}, err
@@ -58,9 +59,9 @@ func lookOnce(ctx context.Context, connString string, addr net.Addr, id postgres
 	return postgres.ReadActivity(ctx, db, id)
 }
 
-// Watch looks at the walsender whenever it has said nothing for as long as it may. One that works is kept. One that is gone, or that two looks
-// in a row do not find at work, ends the session, by the confirmer's interruption of the stream. It returns then, with the confirmer, or when
-// ctx is done.
+// Watch checks the walsender whenever it has sent nothing for longer than Limit. If the walsender works, the session goes on. If it has
+// ended, or if two checks in a row do not find it at work, Watch ends the session: the confirmer's fail interrupts the stream. Watch
+// returns when the confirmer has ended or ctx is done.
 func (s *Silence) Watch(ctx context.Context, c *Confirmer) {
 	var now silent
 	for {
@@ -82,42 +83,42 @@ func (s *Silence) Watch(ctx context.Context, c *Confirmer) {
 	}
 }
 
-// silent is one silence.
+// silent is one period of silence.
 type silent struct {
-	heard  int64 // when the last word before it came
-	kept   bool  // the walsender was found at work, and that was told
-	doubts int   // looks in a row that did not find it at work
+	heard  int64 // when the server last sent something
+	kept   bool  // the walsender was found at work, and Kept was called
+	doubts int   // checks in a row that did not find it at work
 }
 
-// judge looks once, and returns when to go on.
+// judge checks once, and returns the pause until the next check.
 func (s *Silence) judge(ctx context.Context, c *Confirmer, now *silent) time.Duration {
-	limited, cancel := context.WithTimeout(ctx, lookLimit)
-	activity, err := s.Look(limited)
+	limited, cancel := context.WithTimeout(ctx, checkLimit)
+	activity, err := s.Activity(limited)
 	cancel()
 	silence := c.Silence()
-	if ctx.Err() != nil || c.heard.Load() != now.heard { // it spoke meanwhile
+	if ctx.Err() != nil || c.heard.Load() != now.heard { // it has sent something meanwhile
 		return 0
 	}
 	if err == nil && activity.Works() {
-		s.keep(now, fmt.Sprintf("the walsender has said nothing for %v and is kept: %v", silence.Round(time.Millisecond), activity))
+		s.keep(now, fmt.Sprintf("the walsender has sent nothing for %v, and walpost stays connected: %v", silence.Round(time.Millisecond), activity))
 		now.doubts = 0
-		return lookEvery
+		return checkEvery
 	}
 	now.doubts++
 	gone := err == nil && !activity.Present
 	if now.doubts < 2 && !gone {
-		return lookPause
+		return checkPause
 	}
-	said := fmt.Errorf("the server has said nothing for %v", silence.Round(time.Millisecond))
+	said := fmt.Errorf("the server has sent nothing for %v", silence.Round(time.Millisecond))
 	if err != nil {
-		c.fail(fmt.Errorf("%w, and cannot be asked what its walsender does: %w", said, err))
+		c.fail(fmt.Errorf("%w, and walpost cannot find out what its walsender does: %w", said, err))
 	} else {
 		c.fail(fmt.Errorf("%w, and its walsender does not work: %v", said, activity))
 	}
-	return lookEvery // the reader stops, and ends what runs beside it
+	return checkEvery // the reader stops, and ends this goroutine
 }
 
-// keep tells once that the walsender is kept, and why; "": that it speaks again.
+// keep calls Kept once with the reason why the walsender is kept, and once with "" when it sends again.
 func (s *Silence) keep(now *silent, why string) {
 	if now.kept != (why != "") && s.Kept != nil {
 		s.Kept(why)

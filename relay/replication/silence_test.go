@@ -34,7 +34,7 @@ const silenceLimit = 15 * time.Second
 
 func startSilence(t *testing.T, found postgres.Activity) *silentServer {
 	s := &silentServer{recordedConfirmer: startConfirmer(t), activity: found}
-	w := Silence{Limit: silenceLimit, Look: s.answer, Kept: func(why string) { s.mu.Lock(); s.kept = append(s.kept, why); s.mu.Unlock() }}
+	w := Silence{Limit: silenceLimit, Activity: s.answer, Kept: func(why string) { s.mu.Lock(); s.kept = append(s.kept, why); s.mu.Unlock() }}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() { defer close(ended); w.Watch(ctx, s.Confirmer) }()
@@ -96,7 +96,7 @@ func TestSilentAtWork(t *testing.T) {
 		}
 		s.wantKept(t, 1)
 		s.Hear()
-		time.Sleep(2 * lookEvery)
+		time.Sleep(2 * checkEvery)
 		synctest.Wait()
 		s.wantKept(t, 2)
 		if !strings.Contains(s.kept[0], "is kept: it works") || s.kept[1] != "" {
@@ -126,7 +126,7 @@ func TestSilentForNoReason(t *testing.T) {
 		"gone":          {says: "it has ended"},
 		"not visible":   {activity: postgres.Activity{Present: true}, says: "may not see"},
 		"refused":       {err: errors.New("connection refused"), says: "connection refused"},
-		"not answering": {hangs: true, says: "cannot be asked"},
+		"not answering": {hangs: true, says: "cannot find out"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -136,7 +136,7 @@ func TestSilentForNoReason(t *testing.T) {
 					if worked {
 						time.Sleep(silenceLimit + time.Minute)
 						synctest.Wait()
-						from = time.Since(s.begun) + lookEvery
+						from = time.Since(s.begun) + checkEvery
 					}
 					s.set(c.activity, c.err, c.hangs)
 					time.Sleep(from - time.Since(s.begun) - time.Millisecond)
@@ -145,7 +145,7 @@ func TestSilentForNoReason(t *testing.T) {
 					}
 					time.Sleep(5 * time.Second)
 					_, _, failed := s.look()
-					if failed == nil || !strings.Contains(failed.Error(), "the server has said nothing for") || !strings.Contains(failed.Error(), c.says) {
+					if failed == nil || !strings.Contains(failed.Error(), "the server has sent nothing for") || !strings.Contains(failed.Error(), c.says) {
 						t.Errorf("kept before: %v; left with %v", worked, failed)
 					}
 					s.end()
@@ -161,7 +161,7 @@ func TestSilentForNoReason(t *testing.T) {
 func TestSilentBetweenLooks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := startSilence(t, waiting)
-		time.Sleep(silenceLimit + lookPause/2)
+		time.Sleep(silenceLimit + checkPause/2)
 		synctest.Wait()
 		s.Hear()
 		time.Sleep(silenceLimit - time.Second)
@@ -174,7 +174,7 @@ func TestSilentBetweenLooks(t *testing.T) {
 			n := s.looked() // the look of this moment, if there is one, is over
 			s.set(found, nil, false)
 			for s.looked() == n {
-				time.Sleep(lookPause / 5)
+				time.Sleep(checkPause / 5)
 			}
 		}
 		if _, _, failed := s.look(); failed != nil {

@@ -11,11 +11,11 @@ import (
 	"walpost/schema"
 )
 
-// startLimit bounds how long a server may take to agree to stream.
+// startLimit bounds how long the server may take to start streaming.
 const startLimit = 30 * time.Second
 
-// Start asks the server to stream and hands the connection over to a stream. The walsender must not be used any more. The position asked
-// for is 0/0, which means where the slot stands: a higher one would be taken without a check and skip what lies before it.
+// Start asks the server to stream and hands the connection over to a stream. The walsender must not be used any more. Start asks for the
+// position 0/0, which means the slot's own position. A higher position would skip everything before it, and the server does not check that.
 func (w *Walsender) Start(ctx context.Context, slot, publication string, binary bool) (*Stream, error) {
 	hijacked, err := w.conn.Hijack()
 	if err != nil {
@@ -33,16 +33,17 @@ func (w *Walsender) Start(ctx context.Context, slot, publication string, binary 
 	return s, nil
 }
 
-// startCommand is START_REPLICATION with pgoutput's options. Names are always quoted: the replication grammar knows no other way to write some. The publication is an identifier in a list in a literal.
+// startCommand returns START_REPLICATION with pgoutput's options. Names are always quoted, because the replication grammar allows some
+// names only in quotes. The publication is an identifier, in a list, in a literal.
 func startCommand(slot, publication string, binary bool) string {
 	options := "proto_version '1', publication_names " + schema.QuoteLiteral(pgx.Identifier{publication}.Sanitize())
-	if binary { // pays for bytea, which is twice as long in text
+	if binary { // worth it for bytea, which is twice as long as text
 		options += ", binary 'true'"
 	}
 	return "START_REPLICATION SLOT " + pgx.Identifier{slot}.Sanitize() + " LOGICAL 0/0 (" + options + ")"
 }
 
-// begin sends the command and reads until the server agrees.
+// begin sends the command and reads until the server starts to stream.
 func (s *Stream) begin(command string) error {
 	query, err := (&pgproto3.Query{String: command}).Encode(nil)
 	if err != nil {

@@ -14,46 +14,47 @@ import (
 	"walpost/relay/internal/wake"
 )
 
-// Why a reader stops, of a stream that is not broken.
+// Why a reader stops although the stream is not broken.
 var (
-	ErrLeave    = errors.New("walpost is leaving")
+	ErrLeave    = errors.New("walpost is stopping")
 	ErrEnded    = errors.New("the server ended the stream")
 	ErrStopping = reason.With(reason.PostgresNotReady, errors.New("the server is shutting down"))
 )
 
-// DrainLimit bounds how long a stream that this side has ended is read until the server ends it, too, and what is recorded of the end.
+// DrainLimit bounds the end of a session: the record of a clean stop, and reading until the server has ended the stream, too.
 const DrainLimit = 3 * time.Second
 
-// readBuffer is the size of a stream's buffer. Larger messages let it grow for as long as they are there.
+// readBuffer is the size of a stream's buffer. The buffer is larger only while it holds a larger message.
 const readBuffer = 2 << 20
 
-// Stream frames what a replication connection brings, and nothing else reads that connection. The owner's loop is: Next until it says
-// Incomplete, then Fill. pgconn's own reader is not used because it copies through 8 KiB and turns a context's deadline into a deadline
-// for writes too, which cuts a concurrent status in half.
+// Stream splits the bytes of a replication connection into messages. Only it reads that connection. Its user calls Next until that returns
+// Incomplete, then Fill, and so on. It does not use pgconn's reader, for two reasons: that copies through a buffer of 8 KiB, and it turns
+// the deadline of a context into a deadline for writes too, which can cut off a concurrent status.
 //
-// One goroutine, the reader, calls Next, SentAt, Fill, Flowing, MarkRaised, Buffered, Resume, Drain and TakeLeave, and, while it waits for something else, receives from Woken
-// and calls Interrupted. Any goroutine may call Interrupt and Close.
+// One goroutine, the reader, calls Next, SentAt, Fill, Flowing, MarkRaised, Buffered, Resume, Drain and Terminate. While it waits for
+// something else, it receives from Woken and calls Interrupted. Any goroutine may call Interrupt and Close.
 type Stream struct {
 	conn   net.Conn
 	notice func(*pgconn.Notice) error // called by Next, which returns its error
-	mark   func(bytes int) error      // sets the low-water mark; nil: plain reads
+	mark   func(bytes int) error      // sets the low-water mark; nil: the socket has none
 	surge  surge
 	buf    []byte
 	r, w   int // buf[r:w] was read and not yet consumed
 
-	Woken chan struct{} // has a token after an interruption: for a reader that waits for something else than the server
+	Woken chan struct{} // has a token after an interruption: for a reader that does not wait for the server
 
-	mu    sync.Mutex // guards the read deadline, so that a surge never lifts an interruption
+	mu    sync.Mutex // guards cause, limit and the read deadline, so that a surge never undoes an interruption
 	cause error      // why the reader has to stop
-	limit time.Time  // the reader's deadline besides, if not zero
+	limit time.Time  // the reader's own deadline; zero: none
 }
 
-// NewStream returns a stream over a connection on which the server has been asked to stream. It calls notice for each notice.
+// NewStream returns a stream over a connection, on which the server is asked to stream. Next calls notice for each notice.
 func NewStream(conn net.Conn, notice func(*pgconn.Notice) error) *Stream {
 	return &Stream{conn: conn, notice: notice, mark: lowWater(conn), buf: make([]byte, readBuffer), Woken: make(chan struct{}, 1)}
 }
 
-// Fill makes room and does one read. Slices given out before are no longer valid. After an interruption it returns the cause.
+// Fill makes room in the buffer and does one read. Slices that Next returned before are no longer valid. After an interruption it returns
+// the cause.
 func (s *Stream) Fill() error {
 	s.makeRoom()
 	for {
@@ -62,7 +63,7 @@ func (s *Stream) Fill() error {
 		}
 		n, err := s.conn.Read(s.buf[s.w:])
 		switch {
-		case n > 0: // an error that came with it comes again
+		case n > 0: // an error that came with the bytes comes again
 			s.w += n
 			s.count()
 			return nil
@@ -78,11 +79,11 @@ func (s *Stream) Fill() error {
 	}
 }
 
-// errClosed says that the connection ended without the stream having been ended.
+// errClosed means that the server closed the connection without ending the stream.
 var errClosed = errors.New("the server closed the replication connection")
 
-// makeRoom moves what is left to the front, which is less than one message, and fits the buffer to it. The buffer grows with the bytes
-// that are there and not with the length that a message claims.
+// makeRoom moves the rest, which is less than one message, to the front of the buffer, and adapts the size of the buffer. The buffer grows
+// with the bytes that have arrived, and not with the length that a message claims.
 func (s *Stream) makeRoom() {
 	rest := s.buf[s.r:s.w]
 	size := len(s.buf)
@@ -99,8 +100,8 @@ func (s *Stream) makeRoom() {
 	s.r = 0
 }
 
-// arm stops an interrupted reader, and sets the deadline for the next read during a surge. A low-water mark without one would wait for
-// ever for a tail below it.
+// arm returns the cause of an interruption. During a surge it sets the deadline for the next read: with the low-water mark but without a
+// deadline, a read would wait for ever if fewer bytes than the mark are left.
 func (s *Stream) arm() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -117,19 +118,19 @@ func (s *Stream) arm() error {
 	return s.conn.SetReadDeadline(by)
 }
 
-// count counts a read and begins a surge when it is time.
+// count counts a read, and begins a surge if reads follow each other fast enough.
 func (s *Stream) count() {
 	if s.mark == nil || !s.surge.read() {
 		return
 	}
 	if err := s.mark(surgeMark); err != nil {
-		s.mark = nil // without the option reads are plain; that is slower, not wrong
+		s.mark = nil // without the mark reads are slower, but correct
 		s.surge.end()
 	}
 }
 
-// timedOut judges a read's timeout: the end of a surge, an interruption (which arm tells), or the reader's own limit. A surge ends mark
-// first: the deadline outlives it.
+// timedOut handles the timeout of a read: the end of a surge, an interruption (whose cause arm returns next), or the reader's own limit. At
+// the end of a surge it lowers the mark before it changes the deadline, so that no read has the mark without a deadline.
 func (s *Stream) timedOut() error {
 	if s.surge.on {
 		s.surge.end()
@@ -145,22 +146,22 @@ func (s *Stream) timedOut() error {
 	return s.conn.SetReadDeadline(s.limit)
 }
 
-// ErrTooLate says that a reader was still reading when the time of [Stream.Resume] came.
+// ErrTooLate means that the deadline of [Stream.Resume] passed while the reader was still reading.
 var ErrTooLate = errors.New("the time to stop reading has passed")
 
 // Close closes the connection.
 func (s *Stream) Close() error { return s.conn.Close() }
 
-// Flowing reports whether more will come within milliseconds, as far as anybody can tell.
+// Flowing reports whether more data is likely to arrive within milliseconds.
 func (s *Stream) Flowing() bool { return s.surge.flowing() }
 
 // Buffered returns how many bytes have been read and not yet been returned by Next.
 func (s *Stream) Buffered() int { return s.w - s.r }
 
-// MarkRaised reports whether the next read waits for more than the first byte.
+// MarkRaised reports whether the low-water mark is raised, so that the next read waits for more than the first byte.
 func (s *Stream) MarkRaised() bool { return s.surge.on }
 
-// Interrupt makes the reader stop with cause, at once if it is waiting for the server or for Woken. The first cause stays.
+// Interrupt stops the reader with cause, at once if it waits for the server or for Woken. A later call does not replace the cause.
 func (s *Stream) Interrupt(cause error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -168,7 +169,7 @@ func (s *Stream) Interrupt(cause error) {
 		return
 	}
 	s.cause = cause
-	s.conn.SetReadDeadline(time.Unix(1, 0)) // that fails on a closed connection only, which interrupts as well
+	s.conn.SetReadDeadline(time.Unix(1, 0)) // it fails only on a closed connection, whose reader stops anyway
 	wake.Signal(s.Woken)
 }
 
@@ -179,7 +180,7 @@ func (s *Stream) Interrupted() error {
 	return s.cause
 }
 
-// setLimit sets a time after which the reader stops by itself; zero: none. An interruption stays.
+// setLimit sets the time at which the reader stops by itself; zero: never. It does not lift an interruption.
 func (s *Stream) setLimit(by time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -190,14 +191,14 @@ func (s *Stream) setLimit(by time.Time) error {
 	return s.conn.SetReadDeadline(by)
 }
 
-// Limited reports whether the reader reads until some time only.
+// Limited reports whether the reader has a deadline.
 func (s *Stream) Limited() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return !s.limit.IsZero()
 }
 
-// Resume lets an interrupted reader read on, until by; zero: without a limit.
+// Resume lets an interrupted reader go on, until by; zero: without a deadline.
 func (s *Stream) Resume(by time.Time) error {
 	s.mu.Lock()
 	s.cause = nil
@@ -205,7 +206,7 @@ func (s *Stream) Resume(by time.Time) error {
 	return s.setLimit(by)
 }
 
-// Drain reads and forgets until the server ends the stream, or until by.
+// Drain reads and discards messages until the server ends the stream, or until by.
 func (s *Stream) Drain(by time.Time) error {
 	if err := s.Resume(by); err != nil {
 		return err
@@ -223,14 +224,13 @@ func (s *Stream) Drain(by time.Time) error {
 	}
 }
 
-// TakeLeave ends the connection in good order, when the end of the stream has been asked for. It gives up at by. What comes of it does not
-// matter any more.
-func (s *Stream) TakeLeave(by time.Time) {
-	s.Drain(by)                                  // a socket closed with unread bytes may swallow the last status
-	s.send([]byte{'X', 0, 0, 0, 4}, time.Second) // Terminate: the server logs no broken connection
+// Terminate ends the connection properly, after CopyDone was sent. It gives up at by. It ignores errors, because the session is over.
+func (s *Stream) Terminate(by time.Time) {
+	s.Drain(by)                                  // if a socket is closed with unread bytes, the last status may be lost
+	s.send([]byte{'X', 0, 0, 0, 4}, time.Second) // Terminate, so that the server logs no broken connection
 }
 
-// send writes p within limit. A connection that does not take a few bytes for so long is dead.
+// send writes p within limit. A connection that does not accept a few bytes in that time is dead.
 func (s *Stream) send(p []byte, limit time.Duration) error {
 	if err := s.conn.SetWriteDeadline(time.Now().Add(limit)); err != nil {
 		return err

@@ -2,33 +2,34 @@ package replication
 
 import "time"
 
-// A surge is when small reads follow each other so fast that the server pays more for sending each message than for decoding it. Then
-// it is cheaper for both sides to let the messages pile up: the socket's low-water mark is set high and the read gets a deadline. When
-// the deadline passes, the mode ends, what is there is drained by normal reads, and if they come fast again, so does the mode.
+// In a surge, small reads follow each other so fast that the server spends more on sending each message than on decoding it. Then it is
+// cheaper for both sides to let messages accumulate: the socket gets a high low-water mark, and the read a deadline. When the deadline
+// passes, the surge ends, and normal reads take what has arrived. If these reads are fast again, the next surge begins.
 //
-// The first surge of a row needs many reads. A few sessions that commit at once are no backlog and must not wait, nor is what a walsender
-// catches up with after it had to wait for a processor. The following ones need few, as long as reads stay fast. A server that drains a
-// backlog also pauses for some milliseconds now and then: that does not end the row, or the next thousand reads would be small ones again.
+// Surges come in rows. The first surge of a row begins only after many fast reads. A few sessions that commit at the same time are no
+// backlog, and their events must not wait. Nor is it a backlog when a walsender catches up after it had to wait for a processor. The
+// following surges of the row begin after few reads, as long as reads stay fast. A server that drains a backlog sometimes pauses for some
+// milliseconds. Such a pause does not end the row: otherwise the next thousand reads would be small again.
 //
-// The constants were measured over loopback; others lose the gain. Above all the wait must end by its deadline and not by bytes, and
-// the mode must be left each time: a reader that stays silent for the full wait keeps the server's congestion window small, so that
-// its messages queue and leave in large pieces.
+// The constants were measured over loopback; with others the gain is lost. Two things matter most. The deadline must end the wait, and not
+// the number of bytes. And each surge must end after one wait: a reader that is silent for the full wait keeps the server's congestion
+// window small, so that messages queue there and are sent in large pieces.
 const (
-	surgeFirst     = 1024                   // so many reads
-	surgeFirstSpan = 128 * time.Millisecond // within so long begin the first surge
-	surgeReads     = 24                     // so many reads
-	surgeSpan      = 5 * time.Millisecond   // within so long begin the next of a row
-	surgeFast      = 16 * time.Millisecond  // and so many within this are still fast
-	surgeRowLasts  = 100 * time.Millisecond // a row ends when no reads were fast for so long
+	surgeFirst     = 1024                   // the first surge of a row begins after so many reads
+	surgeFirstSpan = 128 * time.Millisecond // within so long
+	surgeReads     = 24                     // the next one begins after so many reads
+	surgeSpan      = 5 * time.Millisecond   // within so long
+	surgeFast      = 16 * time.Millisecond  // surgeReads reads within this time still count as fast
+	surgeRowLasts  = 100 * time.Millisecond // a row ends when reads have not been fast for so long
 	surgeMark      = 1 << 20                // low-water mark during a surge
-	surgeWait      = 12 * time.Millisecond  // no read waits longer during it
+	surgeWait      = 12 * time.Millisecond  // longest wait of a read during a surge
 )
 
-// surge counts reads. It is the reader's own.
+// surge counts reads to detect surges. It belongs to the reader.
 type surge struct {
 	on    bool
-	row   bool      // one has ended, and the next of the row may come: reads have not become slow since
-	fast  time.Time // when reads were last fast, in a row
+	row   bool      // a surge has ended and reads have stayed fast since, so the next surge of the row may begin
+	fast  time.Time // when reads were last fast, while row is set
 	reads int
 	since time.Time // when counting began
 }
@@ -60,5 +61,6 @@ func (s *surge) end() {
 	*s = surge{row: true, fast: now, since: now}
 }
 
-// flowing tells that a surge is on, or that the next of a row may be about to begin: more will come within milliseconds.
+// flowing reports whether a surge is on, or the next one of a row may be about to begin: then more data is likely to arrive within
+// milliseconds.
 func (s *surge) flowing() bool { return s.on || s.row && time.Since(s.since) < surgeSpan }

@@ -12,14 +12,14 @@ import (
 
 // History says which timeline owns which part of the WAL, as far as the connected server knows.
 //
-// A promotion ends a timeline at a switch point and begins the next one there. The slot may stand before that point, so the timeline that
-// the server is on does not say to which one a commit belongs.
+// A promotion ends a timeline at a switch point and begins the next one there. The slot may stand before that point. So a commit need not
+// belong to the server's current timeline.
 type History struct {
 	Current uint32
-	past    []pastTimeline // in the order of time
+	past    []pastTimeline // oldest first
 }
 
-// pastTimeline is a timeline that was left.
+// pastTimeline is a timeline that has ended.
 type pastTimeline struct {
 	timeline uint32
 	end      pglogrepl.LSN // where the next one began
@@ -35,8 +35,8 @@ func (h *History) Owner(lsn pglogrepl.LSN) uint32 {
 	return h.Current
 }
 
-// parseHistory reads the content of a timeline history file: a line for each timeline that was left, with its number, where it was left,
-// and why; comments begin with #.
+// parseHistory parses a timeline history file. It has a line for each past timeline, with its number, its switch point and the reason;
+// comments begin with #.
 func parseHistory(content []byte) ([]pastTimeline, error) {
 	var past []pastTimeline
 	lines := bufio.NewScanner(bytes.NewReader(content))

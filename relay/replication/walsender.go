@@ -15,13 +15,14 @@ import (
 	"walpost/relay/postgres"
 )
 
-// Walsender is a replication connection before it streams: it takes the protocol's commands. It belongs to one goroutine.
+// Walsender is a replication connection before it streams: it accepts the commands of the replication protocol. It belongs to one
+// goroutine.
 type Walsender struct {
-	conn    *pgconn.PgConn // nil: a stream has it
+	conn    *pgconn.PgConn // nil: a stream has taken it over
 	notices *notices
 }
 
-// Connect connects for replication. Errors are those of package pgerror, not yet classified.
+// Connect opens a replication connection. Its errors are those of [pgerror.ConnectError], not yet classified.
 func Connect(ctx context.Context, connString string, n pgerror.Names, log *slog.Logger) (*Walsender, error) {
 	cfg, err := pgconn.ParseConfig(connString)
 	if err != nil {
@@ -33,7 +34,7 @@ func Connect(ctx context.Context, connString string, n pgerror.Names, log *slog.
 		cfg.RuntimeParams["wal_sender_timeout"] = "15s" // soon enough for a standby to take over from a frozen relay
 	}
 	w := &Walsender{notices: &notices{log: log, names: n}}
-	cfg.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { _ = w.notices.take(n) } // nothing is fatal before it streams
+	cfg.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { _ = w.notices.take(n) } // no notice is fatal before it streams
 	if w.conn, err = pgconn.ConnectConfig(ctx, cfg); err != nil {
 		return nil, pgerror.ConnectError(err, cfg)
 	}
@@ -44,22 +45,22 @@ func Connect(ctx context.Context, connString string, n pgerror.Names, log *slog.
 	return w, nil
 }
 
-// sessionSettings overrides what the role, the database or the connection string may have set for services.
+// sessionSettings overrides settings that suit services, and that the role, the database or the connection string may have.
 //
-// Since 18, a warning is all that a server says of a publication that is missing at a point of the WAL. Since 17, a time limit for
-// transactions ends a walsender that is sending a long one. A slot's snapshot is exported by a transaction that idles until it is imported.
-// What a server does not know is left out.
+// Since 18, a server only warns if the publication is missing at a point of the WAL, so warnings must be sent. Since 17,
+// transaction_timeout ends a walsender that is sending a long transaction. The transaction that exports a slot's snapshot is idle until the
+// snapshot is imported. The query leaves out settings that the server does not know.
 const sessionSettings = `SELECT pg_catalog.set_config(s.name, v.value, false)
 	FROM (VALUES ('client_min_messages', 'warning'), ('transaction_timeout', '0'), ('idle_in_transaction_session_timeout', '0')) v (name, value)
 	JOIN pg_catalog.pg_settings s ON s.name = v.name`
 
-// PID returns the server's process.
+// PID returns the pid of the server process.
 func (w *Walsender) PID() uint32 { return w.conn.PID() }
 
-// RemoteAddr returns where the server is.
+// RemoteAddr returns the address of the server.
 func (w *Walsender) RemoteAddr() net.Addr { return w.conn.Conn().RemoteAddr() }
 
-// Close closes the connection, unless a stream has taken it over. A command that is under way is cancelled.
+// Close closes the connection, unless a stream has taken it over. It cancels a running command.
 func (w *Walsender) Close() {
 	if w.conn == nil {
 		return
@@ -67,7 +68,7 @@ func (w *Walsender) Close() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	w.conn.Close(ctx)
-	// A command that was broken off is cancelled at the server in the background: a slot that is waited for would still be made.
+	// pgconn cancels a running command at the server in the background. Wait for that, or the server might still create a slot.
 	select {
 	case <-w.conn.CleanupDone():
 	case <-ctx.Done():
@@ -81,7 +82,7 @@ func (w *Walsender) query(ctx context.Context, sql string, columns int) ([][]byt
 		return nil, err
 	}
 	if len(results) != 1 || len(results[0].Rows) != 1 || len(results[0].Rows[0]) < columns {
-		return nil, errors.New("the answer is not one row of the expected shape")
+		return nil, errors.New("the result is not a single row with the expected columns")
 	}
 	return results[0].Rows[0], nil
 }

@@ -80,7 +80,7 @@ func (t *tail) run(ctx context.Context) error {
 	go t.confirmer.Run()
 	beside, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
-	silence := replication.Silence{Limit: t.SilenceLimit(), Look: replication.LookAt(t.CurrentConnString, t.addr, t.walsender), Kept: t.noteKept}
+	silence := replication.Silence{Limit: t.SilenceLimit(), Activity: replication.ActivityAt(t.CurrentConnString, t.addr, t.walsender), Kept: t.noteKept}
 	go silence.Watch(beside, t.confirmer)
 	ended := make(chan error, 1)
 	go func() { ended <- t.conclude(t.read()) }()
@@ -257,7 +257,7 @@ func (t *tail) conclude(err error) error {
 	if t.confirmer.End(!t.broken); t.broken {
 		return err
 	}
-	t.stream.TakeLeave(time.Now().Add(replication.DrainLimit))
+	t.stream.Terminate(time.Now().Add(replication.DrainLimit))
 	for by := time.Now().Add(time.Second); t.stream.Drain(by) == nil; {
 		// A server says twice that the stream has ended. It closes the connection when its process is gone, and the slot with it.
 	}
