@@ -36,8 +36,8 @@ func TestStandbyServer(t *testing.T) {
 	}
 	p.conn = p.connect(t)
 	r := p.launch(t)
-	r.awaitUnready(t, "the server is a standby: waiting for its promotion; promote it (SELECT pg_promote()), or name the primary")
-	r.awaitOutput(t, `cure="promote it (SELECT pg_promote()), or name the primary`)
+	r.awaitUnready(t, "the server is a standby: waiting for its promotion; promote it (SELECT pg_promote()), or connect to the primary")
+	r.awaitOutput(t, `cure="promote it (SELECT pg_promote()), or connect to the primary`)
 	p.untouched(t)
 	applied := p.cli(t, nil, "schema", "apply")
 	refusal{code: 1, says: []string{"this server is a standby: connect to its primary"}}.check(t, applied.code, applied.stderr)
@@ -45,7 +45,7 @@ func TestStandbyServer(t *testing.T) {
 	refusal{code: 1, says: []string{"the server is a standby; connect to its primary"}}.check(t, tailed.code, tailed.stderr)
 	created := p.cli(t, nil, "slot", "create")
 	refusal{code: 1, says: []string{"the server is a standby; connect to its primary"}}.check(t, created.code, created.stderr)
-	if found := p.doctor(t, nil); !strings.Contains(cured(found), "promote it (SELECT pg_promote()), or name the primary") {
+	if found := p.doctor(t, nil); !strings.Contains(cured(found), "promote it (SELECT pg_promote()), or connect to the primary") {
 		t.Errorf("doctor on a standby:\n%s", cured(found))
 	}
 	p.exec(t, "SELECT pg_promote()")
@@ -63,8 +63,8 @@ func TestStartingServer(t *testing.T) {
 	starting := newStartingServer(t, hostOf(t, p.db.DSN))
 	r := p.launch(t, "WALPOST_POSTGRES_URL="+address(t, p.db.DSN, starting.Addr().String()))
 	r.awaitUnready(t, "the database system is starting up")
-	r.awaitUnready(t, "; the server's log says how far it is")
-	r.awaitOutput(t, "57P03", `cure="the server's log says how far it is`)
+	r.awaitUnready(t, "; see the server's log for its progress")
+	r.awaitOutput(t, "57P03", `cure="see the server's log for its progress`)
 	p.untouched(t)
 	starting.up.Store(true)
 	r.awaitReady(t, "leader")

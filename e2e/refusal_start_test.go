@@ -244,7 +244,7 @@ func privileges(t *testing.T, p *pipe) {
 			says: []string{"42501", "replication", "ALTER ROLE relay REPLICATION"}},
 		{name: "no CONNECT", take: "REVOKE CONNECT ON DATABASE shop FROM relay, public", back: "GRANT CONNECT ON DATABASE shop TO relay",
 			says: []string{"permission denied for database", "GRANT CONNECT ON DATABASE shop TO relay"}},
-		{name: "channel binding without TLS", query: "channel_binding=require", says: []string{"channel binding", "channel_binding=require: TLS", "take that out"}},
+		{name: "channel binding without TLS", query: "channel_binding=require", says: []string{"channel binding", "channel_binding=require needs TLS", "remove the parameter"}},
 		{name: "no column of the state", take: "ALTER TABLE walpost.relay_state DROP COLUMN snapshot_lsn, DROP COLUMN confirmed_lsn",
 			back: "ALTER TABLE walpost.relay_state ADD COLUMN snapshot_lsn pg_lsn, ADD COLUMN confirmed_lsn pg_lsn",
 			says: []string{"snapshot_lsn", "42703", "run: walpost schema check"}},

@@ -31,19 +31,19 @@ func TestWaits(t *testing.T) {
 			env:  []string{"WALPOST_POSTGRES_URL=postgres://{role}:hidden-word@127.0.0.1:1/shop"},
 			code: "postgres_unreachable",
 			says: "connect to 127.0.0.1 port 1 as {role}",
-			cure: "start the server, open the way to it, or correct host and port",
+			cure: "start the server, open the network path to it, or correct host and port",
 		},
 		"Postgres's name unknown": {
 			env:  []string{"WALPOST_POSTGRES_URL=postgres://{role}:hidden-word@no-such-host.invalid/shop"},
 			code: "postgres_unreachable",
 			says: "no-such-host.invalid",
-			cure: "correct the host's name in the connection string",
+			cure: "correct the host name in the connection string",
 		},
 		"too many connections": {
 			take: "ALTER ROLE {role} CONNECTION LIMIT 0", back: "ALTER ROLE {role} CONNECTION LIMIT -1",
 			code: "too_many_connections",
 			says: "53300",
-			cure: "walpost needs up to 4 connections, one of them a walsender: end sessions that nobody needs, or raise the limit that the server names",
+			cure: "walpost needs up to 4 connections, one of them a walsender: end unused sessions, or raise the limit that the error names",
 		},
 		"database closed for maintenance": {
 			take: "UPDATE pg_database SET datallowconn = false WHERE datname = '{database}'", back: "UPDATE pg_database SET datallowconn = true WHERE datname = '{database}'",

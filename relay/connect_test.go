@@ -84,7 +84,7 @@ func TestPoolerThatDropsReplication(t *testing.T) {
 	}
 	u.Host = dropsReplication(t, u.Host)
 	f.cfg.ConnString = u.String()
-	words := []string{"42601", "a pooler in between drops the startup parameter replication", "postgres.url name the server itself"}
+	words := []string{"42601", "a pooler drops the startup parameter replication", "set postgres.url to the server itself"}
 	dbtest.WantFailed(t, f.diagnose(), words...)
 	dbtest.WantPermanent(t, f.launch().wait(), words...)
 	if f.Slots() != 0 || f.Phase() != "" {
@@ -140,7 +140,7 @@ func TestAbsentLibraryIsNoLostSlot(t *testing.T) {
 	for _, major := range []int{0, 14, 18} {
 		f := fixtureOn(t, pgtest.NewMajor(t, major).DSN)
 		_, err := f.Conn.Exec(t.Context(), "select pg_create_logical_replication_slot($1, 'pgoutput_that_is_not_installed')", f.Slot)
-		dbtest.WantPermanent(t, pgerror.Classify(err, pgerror.Starting, false, pgerror.Names{Slot: f.Slot}), "58P01", "lacks the library", "is unharmed, keep it")
+		dbtest.WantPermanent(t, pgerror.Classify(err, pgerror.Starting, false, pgerror.Names{Slot: f.Slot}), "58P01", "does not find the library", "is intact, do not drop it")
 	}
 }
 

@@ -2,24 +2,24 @@ package inflight
 
 import "github.com/jackc/pglogrepl"
 
-// Pass collects what one read brought, the transactions and the numbers of their events, until [Tracker.HandOver]. That has to come before
-// the sink may send anything of them: an ack may come the moment the sink has an event, and must find its transaction.
+// Pass collects the transactions that one read brought, and the numbers of their events, until [Tracker.HandOver]. The hand-over has to
+// come before the sink may send any of these events: an ack may come at once, and must find its transaction in the window.
 //
-// A pass numbers the transactions as the window will. It belongs to the reader, and the zero value is ready to use.
+// A pass numbers the transactions in the same way as the window. It belongs to the reader. The zero value is ready to use.
 type Pass struct {
 	txs    []passTx
 	next   uint64        // number of the next transaction
-	inside bool          // the last one waits for its commit
+	inside bool          // the last transaction is still open
 	final  pglogrepl.LSN // FinalLSN of the last one
-	held   int           // bytes of its events
+	held   int           // bytes of the pass's events
 }
 
-// passTx is what a pass saw of one transaction.
+// passTx is the part of a transaction that is in a pass.
 type passTx struct {
 	fresh  bool // it began in this pass
 	commit int64
 	rows   int
-	end    pglogrepl.LSN // 0: its commit is yet to come
+	end    pglogrepl.LSN // EndLSN of its commit; 0: the transaction is still open
 }
 
 // Begin opens the next transaction, with the FinalLSN and the commit time that the server announced.
@@ -35,7 +35,8 @@ func (p *Pass) Add() uint64 {
 	return p.next - 1
 }
 
-// Hold counts bytes that the sink holds for an event. An atomic addition for each event would wait for what was just written of it.
+// Hold counts bytes that the sink holds for an event. They reach the budget with the hand-over, because an atomic addition for each event
+// would be slow: it has to wait for the writes before it.
 func (p *Pass) Hold(bytes int) { p.held += bytes }
 
 // Seal ends the open transaction with the EndLSN of its commit.
@@ -52,10 +53,10 @@ func (p *Pass) current() *passTx {
 	return &p.txs[len(p.txs)-1]
 }
 
-// Empty reports whether nothing was seen since the last hand-over.
+// Empty reports whether nothing was received since the last hand-over.
 func (p *Pass) Empty() bool { return len(p.txs) == 0 }
 
-// Events returns how many events the pass has, and the first and the last transaction that it has events of.
+// Events returns the number of events in the pass, and the numbers of the first and the last transaction that have some.
 func (p *Pass) Events() (n int, first, last uint64) {
 	for i, tx := range p.txs {
 		if tx.rows == 0 {
@@ -69,10 +70,10 @@ func (p *Pass) Events() (n int, first, last uint64) {
 	return n, first, last
 }
 
-// Open reports whether a transaction waits for its commit.
+// Open reports whether a transaction is open.
 func (p *Pass) Open() bool { return p.inside }
 
-// AtHand returns the number of the open transaction, or else of the next one.
+// AtHand returns the number of the open transaction, or of the next one if none is open.
 func (p *Pass) AtHand() uint64 {
 	if p.inside {
 		return p.next - 1

@@ -10,14 +10,15 @@ import (
 	"walpost/schema"
 )
 
-// Tracker stands between the reader, which hands passes over, the sink, which acks, and the confirmer, which asks how far Postgres may be told
-// to forget. It is what a sink reports to. Its methods may be called from any goroutine; none blocks on anything but its lock.
+// Tracker connects the reader, which hands passes over, the sink, which acks, and the confirmer, which asks which position it may confirm.
+// A sink reports to it. Any goroutine may call its methods; they block only for its lock.
 //
-// It outlives replication sessions, because what the sink holds does: each session begins with an empty window once the old one is drained.
+// A tracker outlives replication sessions, as the events in the sink do. Each session begins with an empty window, after the old window is
+// drained.
 type Tracker struct {
 	Budget   *Budget       // passes take, acks give back
-	Progress chan struct{} // has a token when confirmed moved: for the confirmer
-	Changed  chan struct{} // has a token when something was acked or rejected: for the reader when it waits for that
+	Progress chan struct{} // for the confirmer: has a token when confirmed has moved
+	Changed  chan struct{} // for a reader that waits: has a token when something was acked or rejected
 
 	mu       sync.Mutex
 	window   window
@@ -26,23 +27,23 @@ type Tracker struct {
 	onRefuse func()    // called at each refusal, under mu
 	delivery latency   // commit → ack
 	acked    int64     // events, in all
-	waiting  time.Time // see Load
+	waiting  time.Time // since when the sink has held events and acked none, see Load
 	lastAck  time.Time
 }
 
-// Refusal is an event of transaction Tx that can never become a record, and why.
+// Refusal says that an event of transaction Tx can never become a record, and why.
 type Refusal struct {
 	Tx  uint64
 	Err error
 }
 
-// NewTracker returns a tracker of nothing. What the sink holds is counted in b.
+// NewTracker returns an empty tracker. It counts the bytes that the sink holds in b.
 func NewTracker(b *Budget) *Tracker {
 	return &Tracker{Budget: b, delivery: newLatency(), Progress: make(chan struct{}, 1), Changed: make(chan struct{}, 1)}
 }
 
-// HandOver adds what a pass saw to the window and what it holds to the budget, and clears the pass. It returns how many events that were, and
-// how many commits.
+// HandOver adds the transactions of a pass to the window and its bytes to the budget, and clears the pass. It returns the number of events,
+// and of commits, in the pass.
 func (t *Tracker) HandOver(p *Pass) (events, transactions int) {
 	t.Budget.take(p.held)
 	t.mu.Lock()
@@ -74,7 +75,7 @@ func (t *Tracker) HandOver(p *Pass) (events, transactions int) {
 	return events, transactions
 }
 
-// Idle takes the position of a keepalive, up to which the server has sent everything. It counts only if nothing is outstanding.
+// Idle takes the position of a keepalive: the server has sent everything before it. The position counts only if nothing is outstanding.
 func (t *Tracker) Idle(walEnd pglogrepl.LSN) {
 	t.mu.Lock()
 	before := t.window.confirmed
@@ -86,7 +87,7 @@ func (t *Tracker) Idle(walEnd pglogrepl.LSN) {
 	}
 }
 
-// Acked takes off the events that runs count, and gives bytes back to the budget. runs is not kept.
+// Acked counts the events of runs as acked, and gives bytes back to the budget. It does not keep runs.
 func (t *Tracker) Acked(runs []schema.Run, bytes int) {
 	now := time.Now()
 	t.mu.Lock()
@@ -107,7 +108,8 @@ func (t *Tracker) Acked(runs []schema.Run, bytes int) {
 	wake.Signal(t.Changed)
 }
 
-// Rejected notes that an event of transaction tx can never be delivered. It counts as unacked for good. The first one in WAL order is kept.
+// Rejected notes that an event of transaction tx can never be delivered. The event stays unacked for good. Of several refusals the tracker
+// keeps the first one in WAL order.
 func (t *Tracker) Rejected(tx uint64, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -120,7 +122,8 @@ func (t *Tracker) Rejected(tx uint64, err error) {
 	wake.Signal(t.Changed)
 }
 
-// Restart begins the window of a new session. onRefuse is called at each refusal, also now if there was one. The old window must be drained.
+// Restart begins the window of a new session. The old window must be drained. The tracker calls onRefuse at each refusal, and at once if
+// there was one before.
 func (t *Tracker) Restart(onRefuse func()) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -134,8 +137,8 @@ func (t *Tracker) Restart(onRefuse func()) {
 	}
 }
 
-// Confirmed returns how far everything is acked, 0 if nothing is known yet, and the commit time of the last transaction with events before
-// that, in microseconds since 1970 (0: none in this session).
+// Confirmed returns the position before which everything is acked, 0 if none is known yet. It also returns the commit time of the last
+// transaction with events before that position, in microseconds since 1970; 0: there is none in this session.
 func (t *Tracker) Confirmed() (lsn pglogrepl.LSN, commit int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -149,7 +152,7 @@ func (t *Tracker) Drained() bool {
 	return t.window.unacked == 0
 }
 
-// Refusal returns the first refused event in WAL order, nil if none was, and whether everything before its transaction is acked.
+// Refusal returns the first refused event in WAL order, nil if there is none. alone says that everything before its transaction is acked.
 func (t *Tracker) Refusal() (r *Refusal, alone bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -159,7 +162,7 @@ func (t *Tracker) Refusal() (r *Refusal, alone bool) {
 	return t.refused, t.window.before(t.refused.Tx)
 }
 
-// Beyond returns the position to which a person advances the slot to pass unacked transaction tx by, 0 if it is unknown.
+// Beyond returns the position to which a person has to advance the slot to skip the unacked transaction tx, 0 if it is unknown.
 func (t *Tracker) Beyond(tx uint64) pglogrepl.LSN {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -172,24 +175,24 @@ func (t *Tracker) Beyond(tx uint64) pglogrepl.LSN {
 	return JustBeyond(t.final)
 }
 
-// Latency returns the histogram of how long transactions took from their commit to their last ack, in seconds, as
-// NewConstHistogram of client_golang takes it.
+// Latency returns the histogram of the seconds from a transaction's commit to its last ack, in the form that NewConstHistogram of
+// client_golang takes.
 func (t *Tracker) Latency() (count uint64, sum float64, buckets map[float64]uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.delivery.count, t.delivery.sum, t.delivery.cumulative()
 }
 
-// Load is what a tracker knows for metrics and readiness.
+// Load is the state of a tracker for metrics and readiness.
 type Load struct {
 	Unacked int64     // events
 	Acked   int64     // events, since the tracker was made
-	Oldest  time.Time // commit of the oldest transaction that holds confirmed back; zero: none does
-	Waiting time.Time // since when the sink holds events and has acked none; zero: it holds none
+	Oldest  time.Time // commit time of the oldest transaction that holds confirmed back; zero: none does
+	Waiting time.Time // since when the sink has held events and acked none; zero: it holds none
 	LastAck time.Time
 }
 
-// Load returns what is unacked and acked at this moment.
+// Load returns the current state.
 func (t *Tracker) Load() Load {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -203,6 +206,6 @@ func (t *Tracker) Load() Load {
 	return l
 }
 
-// JustBeyond returns the first position from which a transaction whose commit record starts at final is not decoded any more; every later
-// one is.
+// JustBeyond returns the lowest position from which a slot no longer sends the transaction whose commit record starts at final. It still
+// sends all later transactions.
 func JustBeyond(final pglogrepl.LSN) pglogrepl.LSN { return final + 1 }

@@ -7,39 +7,40 @@ import (
 	"github.com/jackc/pglogrepl"
 )
 
-// window holds the transactions that were received in one replication session and says how far Postgres may be told to forget.
+// window holds the transactions that were received in one replication session, and the position that may be confirmed.
 //
-// Transactions stand in WAL order, numbered from 0. Each counts its unacked events and is sealed by the EndLSN of its commit. The window
-// is pure: it starts nothing, asks no clock, computes no LSN; every position it gives out was read from the server in this session.
+// Transactions are in WAL order, numbered from 0. Each counts its unacked events, and is sealed with the EndLSN of its commit. The window
+// is pure data: it starts no goroutine, reads no clock and computes no LSN. Every position that it returns was read from the server in this
+// session.
 //
 // Invariant: confirmed is the EndLSN of the last transaction such that it and all before it are sealed and fully acked, or a later idle
-// position that was heard when nothing at all was outstanding. It never falls, and is 0 until something is known.
+// position that the server sent when nothing was outstanding. It never falls, and is 0 until one of these is known.
 //
-// A fully acked transaction behind an unacked one is needed no longer, only its end: such neighbours are merged into one entry. So one
-// stuck event with millions of acked transactions behind it costs two entries.
+// Of a fully acked transaction behind an unacked one, only the end is still needed. So neighbouring acked transactions are merged into one
+// entry: one stuck event with millions of acked transactions behind it takes two entries.
 type window struct {
-	entries   []entry // in WAL order; the first is never done (it would have been confirmed)
+	entries   []entry // in WAL order; entries[head] is never done (it would have been confirmed)
 	head      int     // entries[:head] are confirmed and gone
 	next      uint64  // number of the next transaction
 	done      int     // how many of entries[head:] are done
 	unacked   int64   // events in all entries
-	open      bool    // the last entry waits for its commit
+	open      bool    // the last transaction is still open
 	confirmed pglogrepl.LSN
 	committed int64 // commit time of the last confirmed transaction that had events; 0: none yet
 	pending   int64 // commit time of the open transaction
 }
 
-// entry is one transaction, or, when it is done, a run of neighbours that are.
+// entry is one transaction, or a run of neighbouring transactions that are done.
 type entry struct {
 	tx      uint64        // its number; of a run, the last one's
-	commit  int64         // its commit time if it has events (of a run, the last one's that has), kept for whoever asks how old it is
+	commit  int64         // its commit time, 0 if it has no events; of a run, that of the last one that has
 	end     pglogrepl.LSN // EndLSN of the commit; 0 while the transaction is open
 	unacked int64
 }
 
 func (e *entry) isDone() bool { return e.end != 0 && e.unacked == 0 }
 
-// begin opens the next transaction, committed at that time, and returns its number. The one before must be sealed.
+// begin opens the next transaction, with its commit time, and returns its number. The previous transaction must be sealed.
 func (w *window) begin(commit int64) uint64 {
 	if w.open {
 		panic("inflight: begin inside an open transaction")
@@ -65,7 +66,7 @@ func (w *window) add(rows int) {
 	w.unacked += int64(rows)
 }
 
-// seal ends the open transaction with the EndLSN of its commit. A transaction without events is done by that.
+// seal ends the open transaction with the EndLSN of its commit. A transaction without unacked events is done then.
 func (w *window) seal(end pglogrepl.LSN) {
 	if !w.open || end == 0 {
 		panic("inflight: commit outside a transaction or without an end")
@@ -78,12 +79,12 @@ func (w *window) seal(end pglogrepl.LSN) {
 	}
 }
 
-// ack takes off rows events of transaction tx. If those were its last, it returns the commit time and true. Events that were never
-// added, or were acked before, are a broken promise of the sink's.
+// ack counts rows events of transaction tx as acked. If the transaction is done now, it returns the commit time and true. It panics if so
+// many events were never added or are acked already, because then the sink breaks its contract.
 func (w *window) ack(tx uint64, rows int) (commit int64, done bool) {
 	e := w.find(tx)
 	if e == nil || rows <= 0 || int64(rows) > e.unacked {
-		panic(fmt.Sprintf("inflight: ack of %d events of transaction %d, which has not that many unacked", rows, tx))
+		panic(fmt.Sprintf("inflight: ack of %d events of transaction %d, which has fewer unacked events", rows, tx))
 	}
 	e.unacked -= int64(rows)
 	w.unacked -= int64(rows)
@@ -94,7 +95,7 @@ func (w *window) ack(tx uint64, rows int) (commit int64, done bool) {
 	return commit, done
 }
 
-// oldest returns the commit time of the oldest transaction, if it has events; 0: nothing is outstanding, or nothing known yet.
+// oldest returns the commit time of the oldest transaction; 0: nothing is outstanding, or it has no events yet.
 func (w *window) oldest() (commit int64) {
 	if w.empty() {
 		return 0
@@ -102,8 +103,8 @@ func (w *window) oldest() (commit int64) {
 	return w.entries[w.head].commit
 }
 
-// idle takes a position up to which the server has sent everything there is. It counts only while no transaction is open (inside one,
-// the position may be where the pending commit starts) and nothing is unacked.
+// idle takes a position before which the server has sent everything. The position counts only if no event is unacked and no transaction is
+// open: inside a transaction, it may be the start of the pending commit record.
 func (w *window) idle(walEnd pglogrepl.LSN) {
 	if w.empty() {
 		w.confirm(walEnd, 0)
@@ -118,8 +119,8 @@ func (w *window) before(tx uint64) bool {
 	return w.empty() || w.entries[w.head].tx >= tx
 }
 
-// find returns the entry of transaction tx, nil if there is none. Without merged entries a number is an index; merging only moves
-// entries towards the front.
+// find returns the entry of transaction tx, nil if there is none. As long as no entries are merged, the number gives the index directly.
+// Merging only moves entries towards the front, so a binary search before that index finds the others.
 func (w *window) find(tx uint64) *entry {
 	live := w.entries[w.head:]
 	if len(live) == 0 || tx >= w.next {
@@ -139,7 +140,7 @@ func (w *window) find(tx uint64) *entry {
 	return &live[i]
 }
 
-// settle books that one more entry is done: confirms what now stands unbroken at the front, and merges when done entries prevail.
+// settle counts one more done entry. It confirms and removes the done entries at the front, and merges if most of the others are done.
 func (w *window) settle() {
 	w.done++
 	for !w.empty() && w.entries[w.head].isDone() {
@@ -157,11 +158,12 @@ func (w *window) settle() {
 
 const (
 	mergeSlack = 64      // keeps small windows from being merged all the time
-	roomKept   = 1 << 16 // an array of so many entries, 2 MiB, is kept for the next burst
+	roomKept   = 1 << 16 // an array of up to so many entries, 2 MiB, is kept for the next burst
 )
 
-// merge moves the live entries to the front of their array, runs of done neighbours as one. It leaves at most one done entry behind each
-// other one, so at least as many have to become done before the next call as were looked at in this one: O(1) per transaction.
+// merge moves the live entries to the front of their array, and merges neighbours that are done. It leaves at most one done entry behind
+// each other entry. So before the next call at least as many entries have to become done as this call has visited: the cost is O(1) per
+// transaction.
 func (w *window) merge() {
 	live := w.entries[w.head:]
 	kept := w.entries[:0]
@@ -186,7 +188,7 @@ func (w *window) merge() {
 	w.entries = kept
 }
 
-// confirm moves confirmed forward, never back: a keepalive that was queued before a commit tells less than the commit did.
+// confirm moves confirmed forward and never back: a keepalive that was queued before a commit may have a lower position than the commit.
 func (w *window) confirm(lsn pglogrepl.LSN, commit int64) {
 	if lsn <= w.confirmed {
 		return

@@ -38,15 +38,15 @@ func TestClassify(t *testing.T) {
 		{io.ErrUnexpectedEOF, every, true, ""},
 		{context.DeadlineExceeded, every, true, ""},
 
-		{pg("57P03"), []Stage{Connecting}, true, "wait: the server's log says how far it is"},
+		{pg("57P03"), []Stage{Connecting}, true, "wait: see the server's log for its progress"},
 		{pg("53300"), []Stage{Connecting}, true, "wait: walpost needs up to 4 connections"}, // too many connections, too many walsenders
 		{pg("53300"), []Stage{Connecting}, false, "wait: walpost needs up to 4 connections"},
 		{pg("55000"), []Stage{Connecting}, true, "wait: run: ALTER DATABASE \"Shop\" ALLOW_CONNECTIONS true"},
 		{refused, []Stage{Connecting}, true, "wait: start the server"},
-		{&net.DNSError{Err: "no such host", IsNotFound: true}, []Stage{Connecting}, true, "wait: correct the host's name"},
+		{&net.DNSError{Err: "no such host", IsNotFound: true}, []Stage{Connecting}, true, "wait: correct the host name"},
 		{fmt.Errorf("ValidateConnect failed: %w", pgconn.ErrStandbyConnection), []Stage{Connecting}, true, "wait: promote it"},
 		{fmt.Errorf("ValidateConnect failed: %w", pgconn.ErrReadOnlyConnection), []Stage{Connecting}, true, "wait: promote it"},
-		{fmt.Errorf("ValidateConnect failed: %w", pgconn.ErrPrimaryConnection), []Stage{Connecting}, true, "take target_session_attrs out"},
+		{fmt.Errorf("ValidateConnect failed: %w", pgconn.ErrPrimaryConnection), []Stage{Connecting}, true, "remove target_session_attrs"},
 
 		{pg("28P01"), []Stage{Connecting}, true, "check user and password"},
 		{pg("28P01"), []Stage{Connecting}, false, "wait: check user and password"}, // a password that is being rotated
@@ -56,23 +56,23 @@ func TestClassify(t *testing.T) {
 		{pg("3D000"), []Stage{Connecting}, false, "create the database"},
 		{pg("42501"), []Stage{Connecting}, true, "run: GRANT CONNECT ON DATABASE \"Shop\" TO relay"},
 		{pg("42501"), []Stage{Connecting}, false, "wait: run: GRANT CONNECT ON DATABASE \"Shop\" TO relay"}, // roles that are being moved
-		{&pgconn.PgError{Code: "42501", Routine: "set_config_with_handle"}, []Stage{Connecting}, false, "wait: take the parameter out"},
-		{pg("08P01"), []Stage{Connecting}, true, "wait: a pooler in between says so"}, // of PgBouncer: its server is away, its pool is full, a parameter it does not know
-		{pg("08P01"), []Stage{Connecting}, false, "wait: a pooler in between says so"},
-		{pg("42704"), []Stage{Connecting}, true, "take the parameter out"},
-		{pg("42704"), []Stage{Connecting}, false, "wait: take the parameter out"},
-		{pg("42601"), []Stage{Identifying}, true, "a pooler in between drops the startup parameter replication"},
-		{pg("42601"), []Stage{Identifying}, false, "a pooler in between drops the startup parameter replication"},
+		{&pgconn.PgError{Code: "42501", Routine: "set_config_with_handle"}, []Stage{Connecting}, false, "wait: remove the parameter"},
+		{pg("08P01"), []Stage{Connecting}, true, "wait: this error comes from a pooler"}, // of PgBouncer: its server is away, its pool is full, a parameter it does not know
+		{pg("08P01"), []Stage{Connecting}, false, "wait: this error comes from a pooler"},
+		{pg("42704"), []Stage{Connecting}, true, "remove the parameter"},
+		{pg("42704"), []Stage{Connecting}, false, "wait: remove the parameter"},
+		{pg("42601"), []Stage{Identifying}, true, "a pooler drops the startup parameter replication"},
+		{pg("42601"), []Stage{Identifying}, false, "a pooler drops the startup parameter replication"},
 		{pg("42601"), []Stage{Preparing, Recording}, false, ""},
-		{&pgconn.PgError{Code: "42501", Routine: "set_config_with_handle"}, []Stage{Connecting}, true, "take the parameter out"},
+		{&pgconn.PgError{Code: "42501", Routine: "set_config_with_handle"}, []Stage{Connecting}, true, "remove the parameter"},
 		{pg("42501"), []Stage{Creating, Starting}, false, "ALTER ROLE relay REPLICATION"},
 		{pg("42501"), []Stage{Preparing}, false, "--relay-role relay"},
 		{pg("42501"), []Stage{Recording}, false, "run: GRANT SELECT, INSERT, UPDATE, DELETE ON walpost.relay_state TO relay"},
 		{x509.UnknownAuthorityError{}, []Stage{Connecting}, true, "sslrootcert"},
 		{x509.UnknownAuthorityError{}, []Stage{Connecting}, false, "wait: make sslmode, sslrootcert"},
 		{errors.New("server refused TLS connection"), []Stage{Connecting}, true, "sslmode"},
-		{errors.New("channel binding check failed: channel binding required"), []Stage{Connecting}, true, "channel_binding=require: TLS"},
-		{errors.New("failed SASL auth: channel binding required but it is not supported"), []Stage{Connecting}, false, "wait: let the server do"},
+		{errors.New("channel binding check failed: channel binding required"), []Stage{Connecting}, true, "channel_binding=require needs TLS"},
+		{errors.New("failed SASL auth: channel binding required but it is not supported"), []Stage{Connecting}, false, "wait: configure the server for"},
 		{errors.New("require_auth check failed: md5 is not allowed"), []Stage{Connecting}, true, "require_auth"},
 		{&pgconn.ParseConfigError{}, []Stage{Connecting}, true, "connection string"},
 		{&pgconn.ParseConfigError{}, []Stage{Connecting}, false, "wait: correct the connection string"},
@@ -89,7 +89,7 @@ func TestClassify(t *testing.T) {
 		{pg("55000"), []Stage{Streaming}, false, ""}, // classified at the next start
 		{absent("walsender.c"), []Stage{Starting, Streaming}, false, "slot shop is lost"},
 		{absent("./build/../src/backend/replication/walsender.c"), []Stage{Starting, Streaming}, false, "slot shop is lost"},
-		{absent("dfmgr.c"), []Stage{Creating, Starting, Streaming}, false, "slot shop is unharmed"},
+		{absent("dfmgr.c"), []Stage{Creating, Starting, Streaming}, false, "slot shop is intact"},
 		{absent("reorderbuffer.c"), []Stage{Starting, Streaming}, false, ""}, // a spilled transaction: the next session makes it again
 		{absent("walsender.c"), []Stage{Preparing}, false, ""},
 		{pg("53400"), []Stage{Creating}, false, "max_replication_slots"},

@@ -16,17 +16,17 @@ import (
 	"walpost/schema"
 )
 
-// connectError says why there is no connection, on one line.
+// connectError says on one line why a connection failed.
 type connectError struct {
 	text           string
 	role, database string
-	walsender      bool    // it was to be one
-	reasons        []error // what counts, of the single errors of all attempts
+	walsender      bool    // it was a connection for replication
+	reasons        []error // the errors of the single attempts that decide how it is classified
 	err            error
 }
 
-// ConnectError returns err, an error of pgconn's on connecting with cfg, with a text on one line that says where to and as whom. No password
-// is in it.
+// ConnectError wraps err, an error of pgconn on connecting with cfg. Its text is one line that names server, role and database. It does not
+// contain a password.
 func ConnectError(err error, cfg *pgconn.Config) error {
 	e := &connectError{role: cfg.User, database: cmp.Or(cfg.Database, cfg.User), walsender: cfg.RuntimeParams["replication"] != "", reasons: reasons(err, cfg), err: err}
 	e.text = fmt.Sprintf("connect to %s port %d as %s, database %s: %s", cfg.Host, cfg.Port, e.role, e.database, OneLine(e.reasons))
@@ -36,15 +36,15 @@ func ConnectError(err error, cfg *pgconn.Config) error {
 func (e *connectError) Error() string { return e.text }
 func (e *connectError) Unwrap() error { return e.err }
 
-// OfWalsender reports whether err, of a connection that was not made, is one of a replication connection.
+// OfWalsender reports whether err says that a replication connection failed.
 func OfWalsender(err error) bool {
 	var e *connectError
 	return errors.As(err, &e) && e.walsender
 }
 
-// reasons returns the errors of a connection's attempts, in their order, without those that decide nothing: errors of TLS, where the same was
-// tried without TLS, and of an address that nobody listens at (as ::1 of localhost), where another address of the only host answered. So
-// sslmode does not change how connection errors are classified.
+// reasons returns the errors of the single attempts to connect, in order, without those that decide nothing. An error of TLS decides
+// nothing if the same address was also tried without TLS. An error of an address where nobody listens (such as ::1 of localhost) decides
+// nothing if another address of the only host answered. So sslmode does not change how connection errors are classified.
 func reasons(err error, cfg *pgconn.Config) []error {
 	all := Causes(err)
 	if triesPlain(cfg) {
@@ -56,7 +56,7 @@ func reasons(err error, cfg *pgconn.Config) []error {
 	return all
 }
 
-// without returns all but the idle errors, or all if there are no others.
+// without returns all errors but the idle ones, or all errors if all are idle.
 func without(all []error, idle func(error) bool) []error {
 	if left := slices.DeleteFunc(slices.Clone(all), idle); len(left) > 0 {
 		return left
@@ -78,7 +78,7 @@ func Causes(err error) []error {
 	return []error{err}
 }
 
-// OneLine puts errors on one line, each text once in a row.
+// OneLine joins errors on one line, and leaves out repetitions of the previous text.
 func OneLine(errs []error) string {
 	var seen []string
 	for _, err := range errs {
@@ -90,18 +90,18 @@ func OneLine(errs []error) string {
 	return strings.Join(seen, "; ")
 }
 
-// refusedTLS reports whether a server without TLS was asked for it. The library has no type for that.
+// refusedTLS reports whether the server has no TLS, although the client requires it. pgconn has no type for that error.
 func refusedTLS(err error) bool { return says(err, "server refused TLS") }
 
-// failedTLS reports whether the two sides did not agree on TLS, for whatever reason.
+// failedTLS reports whether TLS failed, for any reason.
 func failedTLS(err error) bool { return refusedTLS(err) || says(err, "tls error: ") }
 
-// says reports whether err has the library's words for what it has no type for. What a server says does not count.
+// says reports whether err, an error of pgconn that has no type, contains text. It returns false for errors of the server.
 func says(err error, text string) bool {
 	return !IsServerError(err) && strings.Contains(err.Error(), text)
 }
 
-// undialed reports whether nobody took the connection.
+// undialed reports whether the network connection could not be opened.
 func undialed(err error) bool {
 	var op *net.OpError
 	return errors.As(err, &op) && op.Op == "dial"
@@ -120,20 +120,20 @@ func triesPlain(cfg *pgconn.Config) bool {
 	return false
 }
 
-// classifyConnect classifies why there is no connection. A connection string may name several hosts, each with an error of its own: if time
-// can cure one of them, it is waited for.
+// classifyConnect classifies why a connection failed. A connection string may name several hosts, each with an error of its own. If time
+// can cure one of these errors, the relay waits.
 func classifyConnect(err error, first bool, n Names) error {
 	all := Causes(err)
 	if d := (*connectError)(nil); errors.As(err, &d) {
 		all = d.reasons
-		n.Role, n.database, n.walsender = d.role, d.database, d.walsender // who was refused may never have been in
+		n.Role, n.database, n.walsender = d.role, d.database, d.walsender // the names of the refused connection, because the role may never have connected before
 	}
 	hopeless := true
 	var code reason.Code
 	var cures []string
 	for _, leaf := range all {
 		c := classifyCause(leaf, first, n)
-		if code == "" || hopeless && !c.hopeless { // what is waited for decides
+		if code == "" || hopeless && !c.hopeless { // an error that time can cure decides
 			code = c.code
 		}
 		hopeless = hopeless && c.hopeless
@@ -158,8 +158,8 @@ type cause struct {
 	hopeless bool   // nothing else helps
 }
 
-// classifyCause classifies one error. first says that this process has not been connected yet: later, what was well once may be changing at
-// this moment, and is waited for.
+// classifyCause classifies one error. first says that this process has not connected before. Later, a setting that was right before may be
+// changing at this moment, so the relay waits for some errors that are permanent at first.
 func classifyCause(err error, first bool, n Names) cause {
 	var e *pgconn.PgError
 	var parse *pgconn.ParseConfigError
@@ -171,65 +171,65 @@ func classifyCause(err error, first bool, n Names) cause {
 	case errors.As(err, &e):
 		return classifyRefusal(e, first, n)
 	case errors.As(err, &parse):
-		// A service file or a password file may be replaced at this very moment, and a process that has run goes on trying.
+		// A service file or a password file may be being replaced at this moment, so a process that has connected before retries.
 		return cause{reason.ConnectionString, "correct the connection string", first}
 	case errors.As(err, &cert), errors.As(err, &unknown), errors.As(err, &header), refusedTLS(err):
-		// The two sides do not agree on TLS. While a certificate is being replaced that passes.
+		// The two sides do not agree on TLS. That may pass, if a certificate is being replaced.
 		return cause{reason.PostgresTLS, "make sslmode, sslrootcert and the host name fit the server's certificate", first}
 	case says(err, "channel binding"), says(err, "require_auth check failed"), says(err, "sslcertmode check failed"), says(err, "protocol version too low"):
-		// The client's own demands.
-		return cause{reason.ConnectionParameter, "let the server do what channel_binding, require_auth, sslcertmode or min_protocol_version asks of it (channel_binding=require: TLS, and the password as SCRAM), or take that out of the connection string", first}
+		// The connection string's own requirements.
+		return cause{reason.ConnectionParameter, "configure the server for what channel_binding, require_auth, sslcertmode or min_protocol_version requires (channel_binding=require needs TLS and a SCRAM password), or remove the parameter from the connection string", first}
 	case errors.Is(err, pgconn.ErrStandbyConnection), errors.Is(err, pgconn.ErrReadOnlyConnection):
 		return cause{reason.PostgresIsStandby, Promote, false}
 	case errors.Is(err, pgconn.ErrPrimaryConnection), errors.Is(err, pgconn.ErrReadWriteConnection):
-		return cause{reason.ConnectionParameter, "take target_session_attrs out of the connection string: walpost works on the primary", first}
+		return cause{reason.ConnectionParameter, "remove target_session_attrs from the connection string: walpost works on the primary", first}
 	case errors.As(err, &name):
-		return cause{reason.PostgresUnreachable, "correct the host's name in the connection string, or have the name resolved", false}
+		return cause{reason.PostgresUnreachable, "correct the host name in the connection string, or the DNS entry of the host", false}
 	case undialed(err), pgconn.Timeout(err):
-		return cause{reason.PostgresUnreachable, "start the server, open the way to it, or correct host and port in the connection string", false}
+		return cause{reason.PostgresUnreachable, "start the server, open the network path to it, or correct host and port in the connection string", false}
 	}
 	return cause{reason.PostgresUnreachable, "", false}
 }
 
-// Promote is the cure of a standby.
-const Promote = "promote it (SELECT pg_promote()), or name the primary; of several hosts, target_session_attrs=read-write in postgres.url finds it"
+// Promote is the cure for a standby.
+const Promote = "promote it (SELECT pg_promote()), or connect to the primary; if postgres.url names several hosts, target_session_attrs=read-write finds the primary"
 
-// SessionsNeeded is the largest number of sessions that a relay has at the same time. It has them in a first start: its own,
-// which has the lock, the backfill's, the watcher's, and one walsender.
+// SessionsNeeded is the largest number of sessions that a relay has at the same time. It has so many in a first start: the connection that
+// has the lock, the backfill's, the watcher's, and one walsender.
 const SessionsNeeded = 4
 
-// classifyRefusal classifies the error of a server that was reached and refused the connection.
+// classifyRefusal classifies the error of a server that refused the connection.
 func classifyRefusal(e *pgconn.PgError, first bool, n Names) cause {
 	role, database := schema.QuoteIdent(n.Role), schema.QuoteIdent(n.database)
 	switch e.Code {
-	case "28P01", "28000": // wrong password; unknown role, or nothing in pg_hba.conf. Later a password is being rotated: it is waited for.
-		return cause{reason.PostgresLogin, "check user and password, and that pg_hba.conf lets the role " + role + " in to this database (the line's database is its name, not the word replication)", first}
+	case "28P01", "28000": // wrong password; unknown role, or no line in pg_hba.conf. Not permanent later, because a password may be being rotated.
+		return cause{reason.PostgresLogin, "check user and password, and that a line of pg_hba.conf admits the role " + role + " to this database (the line has to have the name of the database, not the word replication)", first}
 	case "3D000": // no such database
 		return cause{reason.DatabaseMissing, "create the database or correct its name", true}
 	case "42501": // insufficient_privilege
 		switch {
 		case strings.HasPrefix(e.Routine, "set_config"): // texts are translated, names of functions are not
-			return cause{reason.ConnectionParameter, "take the parameter out of the connection string, or let the role " + role + " set it", first}
+			return cause{reason.ConnectionParameter, "remove the parameter from the connection string, or allow the role " + role + " to set it", first}
 		case n.walsender:
 			return cause{reason.PrivilegeMissing, mayStream(n), first}
 		}
 		return cause{reason.PrivilegeMissing, "run: GRANT CONNECT ON DATABASE " + database + " TO " + role, first}
-	case "22023", "42704": // a parameter that the server does not know, or may not be set by this role
-		return cause{reason.ConnectionParameter, "take the parameter out of the connection string; a pooler must pass replication connections through", first}
-	case "08P01": // protocol_violation: what PgBouncer says of anything, a server that is away and a full pool included
-		return cause{reason.PoolerBetween, "a pooler in between says so: let postgres.url name the server itself; or see to the pooler, which must know the startup parameters of its message and pass replication connections through", false}
-	case "57P03": // starting, stopping, or in recovery and not to be asked
-		return cause{reason.PostgresNotReady, "the server's log says how far it is; a standby that lets nobody in never will: name the primary", false}
-	case "53300": // of the server, the role or the database; for the stream also max_wal_senders
-		return cause{reason.TooManyConnections, fmt.Sprintf("walpost needs up to %d connections, one of them a walsender: end sessions that nobody needs, or raise the limit that the server names "+
+	case "22023", "42704": // a parameter that the server does not know, or that this role may not set
+		return cause{reason.ConnectionParameter, "remove the parameter from the connection string; a pooler has to forward replication connections", first}
+	case "08P01": // protocol_violation: PgBouncer's code for any error, even for an unreachable server and a full pool
+		return cause{reason.PoolerBetween, "this error comes from a pooler: set postgres.url to the server itself, or configure the pooler to accept the startup parameters that its message names, and to forward replication connections", false}
+	case "57P03": // starting, stopping, or a standby without hot_standby
+		return cause{reason.PostgresNotReady, "see the server's log for its progress; if it is a standby that accepts no connections, connect to the primary", false}
+	case "53300": // the limit of the server, the role or the database; for a replication connection also max_wal_senders
+		return cause{reason.TooManyConnections, fmt.Sprintf("walpost needs up to %d connections, one of them a walsender: end unused sessions, or raise the limit that the error names "+
 			"(max_connections, max_wal_senders, ALTER ROLE %s CONNECTION LIMIT, ALTER DATABASE %s CONNECTION LIMIT)", SessionsNeeded, role, database), false}
-	case "55000": // closed for maintenance
+	case "55000": // the database does not allow connections
 		return cause{reason.DatabaseClosed, "run: ALTER DATABASE " + database + " ALLOW_CONNECTIONS true", false}
 	}
 	return cause{Reason(e), "", false}
 }
 
-// SeveralHosts reports whether a connection string names more than one server. One that is tried with TLS and without counts once.
+// SeveralHosts reports whether a connection string names more than one server. A server that is tried with and without TLS counts once.
 func SeveralHosts(cfg *pgconn.Config) bool {
 	for _, f := range cfg.Fallbacks {
 		if f.Host != cfg.Host || f.Port != cfg.Port {

@@ -58,7 +58,7 @@ func TestVerdictIsOfTheAnswer(t *testing.T) {
 		"nobody at all":                    {"host=db", []error{nobody, nobody}, true, false, "start the server"},
 		"TLS demanded":                     {"host=db sslmode=require", []error{refusedTLS}, true, true, "sslmode"},
 		"one of two hosts may be starting": {"host=a,b", []error{nobody, refusedTLS, nobody, pg("28P01")}, true, false, "start the server"},
-		"channel binding":                  {"host=db channel_binding=require", []error{refusedTLS, errors.New("channel binding check failed: channel binding required")}, true, true, "channel_binding=require: TLS"},
+		"channel binding":                  {"host=db channel_binding=require", []error{refusedTLS, errors.New("channel binding check failed: channel binding required")}, true, true, "channel_binding=require needs TLS"},
 	} {
 		cfg, err := pgconn.ParseConfig("user=relay dbname=shop " + c.conn)
 		if err != nil {

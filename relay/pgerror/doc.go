@@ -1,10 +1,9 @@
-// Package pgerror says what an error of Postgres, or of the way to it, means for a relay: a [Fault], which only a person can cure, a [Wait],
-// which a person can cure sooner than time, or neither, which is retried.
+// Package pgerror classifies errors of Postgres and of connections to it: as a [Fault], which only a person can cure, as a [Wait], which may
+// end by itself but a person can cure sooner, or as neither; then the relay retries.
 //
-// It is the only place where a SQLSTATE decides between fault, wait and retry; a few callers ask [IsSQLState] about their own statements. It
-// promises that an unknown error is never a fault, that a fault and a wait wrap the error
-// they were made of, and that [Classify] leaves alone what has been classified already. It connects to nothing and logs nothing: whoever
-// gets an error decides whether to retry, and says so once.
+// Only here a SQLSTATE decides between fault, wait and retry; a few callers use [IsSQLState] for their own statements. The package guarantees
+// that an unknown error is never a fault, that faults and waits wrap the original error, and that [Classify] does not change an error that is
+// classified already. It does not connect and does not log: its caller decides whether to retry, and logs the error once.
 //
 // sslmode does not change how connection errors are classified.
 package pgerror
