@@ -195,7 +195,7 @@ func TestRefusesServer(t *testing.T) {
 		if n := ask[int](t, p.conn, "SELECT count(*) FROM pg_replication_slots"); n != 1 {
 			t.Errorf("%d slots", n)
 		}
-		if r := p.cli(t, nil, "slot", "show"); r.code != 1 || !strings.Contains(r.stderr, "does not exist, and no relay has begun with it") {
+		if r := p.cli(t, nil, "slot", "show"); r.code != 1 || !strings.Contains(r.stderr, "does not exist, and no relay has used it") {
 			t.Errorf("slot show: exit %d\n%s%s", r.code, r.stdout, r.stderr)
 		}
 		// This start does not remove the record of an earlier first start.

@@ -129,7 +129,7 @@ func TestTail(t *testing.T) {
 	}
 	eventually(t, "the bad event is logged", func() string { // another goroutine reads stderr
 		log := w.log.String()
-		if !strings.Contains(log, "an event that could not be published") || !strings.Contains(log, "a topic name has") {
+		if !strings.Contains(log, "this event cannot be published") || !strings.Contains(log, "a topic name has") {
 			return log
 		}
 		return ""

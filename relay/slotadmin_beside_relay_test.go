@@ -16,7 +16,7 @@ func TestSlotLife(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	_, err := slotadmin.Show(t.Context(), f.cfg.Config)
-	dbtest.WantError(t, err, f.cfg.Slot, "does not exist", "no relay has begun")
+	dbtest.WantError(t, err, f.cfg.Slot, "does not exist", "no relay has used it")
 	_, err = slotadmin.Drop(t.Context(), f.cfg.Config)
 	dbtest.WantError(t, err, "does not exist")
 
@@ -29,7 +29,7 @@ func TestSlotLife(t *testing.T) {
 		t.Errorf("created %+v", s)
 	}
 	_, err = slotadmin.Create(t.Context(), f.cfg.Config)
-	dbtest.WantError(t, err, "there already")
+	dbtest.WantError(t, err, "exists already")
 	r := f.start()
 	f.Insert(2)
 	dbtest.Until(t, "2 events", func() bool { return f.sink.count() >= 2 })
@@ -62,7 +62,7 @@ func TestSlotLife(t *testing.T) {
 	dbtest.WantError(t, f.launch().wait(), "does not exist, but walpost has streamed from it")
 	f.Exec("update walpost.relay_state set phase = 'backfilling'")
 	_, err = slotadmin.Create(t.Context(), f.cfg.Config)
-	dbtest.WantError(t, err, "did not end", "DELETE FROM walpost.relay_state")
+	dbtest.WantError(t, err, "did not finish", "DELETE FROM walpost.relay_state")
 	if f.Slots() != 0 {
 		t.Error("a slot was made")
 	}

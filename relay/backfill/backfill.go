@@ -20,20 +20,20 @@ import (
 	"walpost/schema"
 )
 
-// Sink is what a backfill needs of a sink. The contract is that of the relay's.
+// Sink is what a backfill needs of a sink. The contract is that of relay.Sink.
 type Sink interface {
 	Publish(ev *schema.Event, tx uint64) (bytes int, err error)
 	Flush(flowing bool)
 	Close() error
 }
 
-// Config says what a backfill works with. All fields are required, but Skip.
+// Config configures a backfill. All fields are required, except Skip.
 type Config struct {
 	Source  *postgres.Source
-	Tracker *inflight.Tracker // of its own: what a backfill publishes confirms nothing
-	Skip    bool              // the rows are counted and left
+	Tracker *inflight.Tracker // a tracker of its own: acks of a backfill confirm nothing
+	Skip    bool              // rows are only counted, and not published
 	Sink    Sink              // reports to Tracker; not needed with Skip
-	Status  func(text string) // told how far the backfill is, from any goroutine
+	Status  func(text string) // called with the progress, from any goroutine
 	Rows    prometheus.Counter
 	Done    prometheus.Counter // rows that were acked
 	Logger  *slog.Logger
@@ -43,20 +43,21 @@ type Config struct {
 type Backfill struct {
 	Config
 	pass     inflight.Pass
-	position schema.Position // the byte before the snapshot's, so that what the slot brings sorts behind
+	position schema.Position // one byte before the snapshot's LSN, so that events from the slot sort behind
 
-	handed  atomic.Int64 // rows that the sink got
-	counted int64        // rows that the metrics know to be acked
+	handed  atomic.Int64 // rows that were handed to the sink
+	counted int64        // acked rows that the metrics have counted
 }
 
-// New returns a backfill that has done nothing.
+// New returns a backfill. It does nothing before Run.
 func New(cfg Config) *Backfill { return &Backfill{Config: cfg} }
 
-// Run publishes the rows of the snapshot and returns when all are acked. It reads them by reader, as the table was found, and calls imported
-// as soon as that has the snapshot, whose maker is free then. What only a person can cure is a fault of package pgerror.
+// Run publishes the rows of the snapshot, and returns when all are acked. It reads them over the connection reader, with the columns in p.
+// It calls imported as soon as reader has imported the snapshot: then the walsender that exported the snapshot is free. Errors that only a
+// person can cure are faults of package pgerror.
 func (b *Backfill) Run(ctx context.Context, reader *postgres.DB, p *postgres.Found, srv *replication.Server, snap replication.Snapshot, imported func() error) error {
-	// A role or database may have limits that suit services: this transaction takes as long as Kafka does.
-	// Where a policy would hide rows, an error is wanted and not their silence.
+	// A role or database may have time limits that suit services, but this transaction takes as long as Kafka does. With row_security off,
+	// a policy that hides rows causes an error.
 	statements := []string{"set idle_in_transaction_session_timeout = 0", "set statement_timeout = 0", "set row_security = off"}
 	if srv.Version >= 17_00_00 {
 		statements = append(statements, "set transaction_timeout = 0")
@@ -79,7 +80,7 @@ func (b *Backfill) Run(ctx context.Context, reader *postgres.DB, p *postgres.Fou
 	if err != nil {
 		return fmt.Errorf("count the rows of %s: %w", b.Source.Table, err)
 	}
-	b.Logger.Info("backfill: publishing the rows that are in the table already", "table", b.Source.Table.String(), "rows", count)
+	b.Logger.Info("backfill: publishing the rows that are in the table", "table", b.Source.Table.String(), "rows", count)
 	b.Rows.Add(float64(count))
 	b.position = schema.Position{Timeline: srv.History.Owner(snap.LSN - 1), LSN: uint64(snap.LSN - 1)}
 	stop := b.report(count)
@@ -92,11 +93,11 @@ func (b *Backfill) Run(ctx context.Context, reader *postgres.DB, p *postgres.Fou
 	return nil
 }
 
-// skipped logs how many rows are left, where the role may count them.
+// skipped logs how many rows are not published, if the role may count them.
 func (b *Backfill) skipped(count int64, err error) error {
-	const text = "backfill is skip: rows that are in the table already are not published"
+	const text = "outbox.backfill is skip: the rows that are in the table are not published"
 	switch {
-	case pgerror.IsSQLState(err, "42501"): // for want of SELECT, or for row level security
+	case pgerror.IsSQLState(err, "42501"): // no SELECT, or row level security
 		b.Logger.Warn(text, "table", b.Source.Table.String(), "rows", "unknown: "+err.Error())
 	case err != nil:
 		return fmt.Errorf("count the rows of %s: %w", b.Source.Table, err)
@@ -106,10 +107,10 @@ func (b *Backfill) skipped(count int64, err error) error {
 	return nil
 }
 
-// Handed returns how many rows the sink has been given.
+// Handed returns how many rows were handed to the sink.
 func (b *Backfill) Handed() int64 { return b.handed.Load() }
 
-// Close closes the backfill's sink, if it has one. What that held is held no more.
+// Close closes the backfill's sink, if it has one, and gives the sink's bytes back to the budget.
 func (b *Backfill) Close() {
 	if b.Skip {
 		return
@@ -120,7 +121,7 @@ func (b *Backfill) Close() {
 	b.Tracker.Budget.Reset()
 }
 
-// A pass of a backfill, which has no reads to go by.
+// The size of a pass: it ends after so many rows or bytes.
 const (
 	passRows  = 500
 	passBytes = 256 << 10
@@ -133,7 +134,7 @@ func (b *Backfill) publishAll(ctx context.Context, reader *postgres.DB, p *postg
 	if err != nil {
 		return 0, err
 	}
-	// The text format, streamed: the server waits when the rows are not taken.
+	// The rows come in text format and are streamed: the server waits if they are not read.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	result := reader.PgConn().ExecParams(ctx, query(&b.Source.Config, columns, p.Table.Partitioned), nil, nil, nil, nil)
@@ -141,7 +142,7 @@ func (b *Backfill) publishAll(ctx context.Context, reader *postgres.DB, p *postg
 	var ev schema.Event
 	for size := 0; result.NextRow(); rows++ {
 		if rows > math.MaxUint32 {
-			return rows, pgerror.Permanent(reason.BackfillTooLarge, errors.New("more rows than positions have numbers"), "set outbox.backfill: skip, and publish old rows otherwise")
+			return rows, pgerror.Permanent(reason.BackfillTooLarge, errors.New("the table has more rows than a position can number"), "set outbox.backfill: skip, and publish the old rows in another way")
 		}
 		plan.Reset(&ev)
 		width := 0
@@ -173,7 +174,7 @@ func (b *Backfill) publishAll(ctx context.Context, reader *postgres.DB, p *postg
 	return rows, b.wait(ctx, b.Tracker.Changed, b.Tracker.Drained)
 }
 
-// publish hands one row to the sink, when the budget lets it.
+// publish hands one row to the sink. Before that it waits for room in the budget.
 func (b *Backfill) publish(ctx context.Context, ev *schema.Event, size int) error {
 	admits := func() bool { return b.Tracker.Budget.Admits(&b.pass, size) }
 	if !admits() {
@@ -197,7 +198,7 @@ func (b *Backfill) handOver() {
 	b.account()
 }
 
-// wait waits for a condition that tokens announce.
+// wait waits until done returns true, which it checks after each token and each ack.
 func (b *Backfill) wait(ctx context.Context, token <-chan struct{}, done func() bool) error {
 	defer b.account()
 	for !done() {
@@ -226,7 +227,8 @@ func refusedRow(err error) error {
 	return pgerror.Permanent(pgerror.Reason(err), fmt.Errorf("event refused: %w", err), "the backfill begins again at the next start: correct or delete the row, or set outbox.backfill: skip")
 }
 
-// query reads the rows in the order in which they were most likely inserted: by created_at, else by an integer id, then by place.
+// query returns the query that reads the rows in the order in which they were most likely inserted: by created_at, or else by an integer
+// id, and then by ctid.
 func query(cfg *postgres.Config, columns []schema.TableColumn, partitioned bool) string {
 	var names, order []string
 	id := ""

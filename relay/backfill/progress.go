@@ -6,10 +6,11 @@ import (
 	"time"
 )
 
-// progressEvery is how often a backfill tells how far it is.
+// progressEvery is how often a backfill reports its progress.
 const progressEvery = 3 * time.Second
 
-// report tells how far the backfill is, in the state at once and again and again, in the log again and again, until stop is called.
+// report reports the progress of the backfill every few seconds, in the log and by Status, until stop is called. It calls Status at once,
+// too.
 func (b *Backfill) report(total int64) (stop func()) {
 	tell := func(acked int64) {
 		b.Status(fmt.Sprintf("backfill: %d of %d rows of %s are acked", acked, total, b.Source.Table))
@@ -36,13 +37,13 @@ func (b *Backfill) report(total int64) (stop func()) {
 	return func() { close(ended); teller.Wait() }
 }
 
-// acked is how many rows are durable in the sink. Rows that are handed over at this moment may be taken for unacked rows of before.
+// acked returns how many rows are durable in the sink. If rows are being handed over at this moment, the result may be too low.
 func (b *Backfill) acked() int64 {
 	handed := b.handed.Load()
 	return max(handed-b.Tracker.Load().Unacked, 0)
 }
 
-// account tells the metrics what was acked since the last time. The reader alone calls it.
+// account adds the rows that were acked since the last call to the metrics. Only the goroutine that reads the rows calls it.
 func (b *Backfill) account() {
 	if acked := b.acked(); acked > b.counted {
 		b.Done.Add(float64(acked - b.counted))

@@ -16,10 +16,11 @@ import (
 	"walpost/schema"
 )
 
-// Run makes all checks, whatever fails. cfg says where and what to read: ConnString, Slot, Publication, Table and Mapping. topic is what names
-// the topics; zero: the default. backfill is what happens to rows at the first start, as in relay.Config.
+// Run makes all checks, also after one has failed. Of cfg it needs ConnString, Slot, Publication, Table and Mapping. topic is outbox.topic;
+// zero: the default. backfill is outbox.backfill, as in relay.Config.
 //
-// The connections that it opens, one of them for replication, are closed again within the call. It returns when all is asked or ctx ends.
+// Before it returns, it closes the connections that it has opened; one of them is for replication. It returns when all checks are made or
+// ctx is done.
 func Run(ctx context.Context, cfg postgres.Config, topic schema.Template, backfill string) []diagnosis.Finding {
 	cfg.Logger = slog.New(slog.DiscardHandler)
 	d := &diagnosing{Source: postgres.NewSource(cfg), topic: topic, onStart: backfill, list: diagnosis.List{Target: "postgres"}, oldAfter: oldTransaction}
@@ -27,7 +28,7 @@ func Run(ctx context.Context, cfg postgres.Config, topic schema.Template, backfi
 	return d.list.Findings
 }
 
-// diagnosing is one diagnosis.
+// diagnosing is the state of one diagnosis.
 type diagnosing struct {
 	*postgres.Source
 	topic    schema.Template // outbox.topic
@@ -35,13 +36,13 @@ type diagnosing struct {
 	list     diagnosis.List
 	found    postgres.Found
 	state    *postgres.RelayState // nil: none
-	oldAfter time.Duration        // how old a transaction is when it is worth a word
+	oldAfter time.Duration        // from which age on a transaction is a warning
 }
 
 func (d *diagnosing) all(ctx context.Context) {
 	db, err := d.Open(ctx)
 	if err != nil {
-		d.fail("connection", err, "check host and port, and that the server is up; run waits for it")
+		d.fail("connection", err, "check host and port, and that the server is running; walpost run waits for it")
 		return
 	}
 	defer db.Close()
@@ -49,7 +50,7 @@ func (d *diagnosing) all(ctx context.Context) {
 	if !d.server(ctx, db) {
 		return
 	}
-	d.senders(ctx, db) // before one is taken for a moment
+	d.senders(ctx, db) // before replication takes one for a moment
 	d.replication(ctx)
 	table, applied := d.table(ctx, db), d.schema(ctx, db)
 	if applied {
@@ -69,12 +70,12 @@ func (d *diagnosing) all(ctx context.Context) {
 	d.transactions(ctx, db)
 }
 
-// begins reports whether the next run makes a first start, or ends one that died.
+// begins reports whether the next run makes a first start, or repeats one that did not finish.
 func (d *diagnosing) begins() bool {
 	return d.found.Slot == nil || d.state != nil && d.state.Phase == postgres.PhaseBackfilling
 }
 
-// fail appends the finding of an error. otherwise is the cure of one that brings none.
+// fail adds the finding of an error. otherwise is the cure if the error has none.
 func (d *diagnosing) fail(check string, err error, otherwise string) {
 	var f *pgerror.Fault
 	var w *pgerror.Wait
@@ -84,13 +85,13 @@ func (d *diagnosing) fail(check string, err error, otherwise string) {
 			otherwise = f.Cure
 		}
 	case errors.As(err, &w):
-		err, otherwise = w.Err, w.Cure+"; run waits for it"
+		err, otherwise = w.Err, w.Cure+"; walpost run waits for it"
 	}
 	d.list.Add(check, diagnosis.Failed, pgerror.OneLine([]error{err}), otherwise)
 }
 
-// unasked is the cure of a query that came to nothing.
-const unasked = "run it again, and look at the server's log if that does not help"
+// unasked is the cure of a query that failed.
+const unasked = "run walpost doctor again; if that does not help, see the server's log"
 
 func (d *diagnosing) connection(db *postgres.DB) {
 	cfg := db.Config()
@@ -105,7 +106,7 @@ func (d *diagnosing) connection(db *postgres.DB) {
 	d.list.OK("connection", "connected to %s port %d as %s, database %s, %s", cfg.Host, cfg.Port, cfg.User, cfg.Database, manner)
 }
 
-// server checks the server. It reports whether there is any use in asking further.
+// server checks the server. It reports whether further checks make sense.
 func (d *diagnosing) server(ctx context.Context, db *postgres.DB) bool {
 	err := d.CheckServer(ctx, db, &d.found)
 	switch {
@@ -116,7 +117,7 @@ func (d *diagnosing) server(ctx context.Context, db *postgres.DB) bool {
 			d.fail("server", d.Classify(err, pgerror.Preparing), unasked)
 			return true
 		case closed != nil:
-			d.list.Add("server", diagnosis.Warning, closed.Err.Error()+": run goes on, and writes only its own state", closed.Cure)
+			d.list.Add("server", diagnosis.Warning, closed.Err.Error()+": walpost run goes on, and writes only its own state", closed.Cure)
 			return true
 		}
 		d.list.OK("server", "Postgres %s, wal_level logical", db.PgConn().ParameterStatus("server_version"))
@@ -132,12 +133,12 @@ func (d *diagnosing) server(ctx context.Context, db *postgres.DB) bool {
 	return false
 }
 
-// replication connects as the stream does.
+// replication opens a replication connection, as the stream does.
 func (d *diagnosing) replication(ctx context.Context) {
 	const check = "replication"
 	w, err := replication.Connect(ctx, d.CurrentConnString(), d.Names, d.Logger)
 	if err != nil {
-		d.fail(check, d.Classify(err, pgerror.Connecting), "run waits for it")
+		d.fail(check, d.Classify(err, pgerror.Connecting), "walpost run waits for it")
 		return
 	}
 	defer w.Close()
@@ -146,14 +147,14 @@ func (d *diagnosing) replication(ctx context.Context) {
 	case err != nil:
 		d.fail(check, d.Classify(err, pgerror.Identifying), unasked)
 	case s.Timeout == 0:
-		d.list.Add(check, diagnosis.Warning, fmt.Sprintf("the role %s may stream the WAL, but wal_sender_timeout is 0 for it: a relay that freezes keeps the slot, and no other can take over", d.Names.Role),
-			"take wal_sender_timeout out of postgres.url, so that 15s holds")
+		d.list.Add(check, diagnosis.Warning, fmt.Sprintf("the role %s may stream the WAL, but its wal_sender_timeout is 0: a relay that freezes keeps the slot, and no other relay can take over", d.Names.Role),
+			"remove wal_sender_timeout from postgres.url; the default is 15s")
 	default:
 		d.list.OK(check, "the role %s may stream the WAL; a relay that freezes loses the slot after %s", d.Names.Role, s.Timeout)
 	}
 }
 
-// table checks the table. It reports whether there is one to read.
+// table checks the table. It reports whether the table exists and its columns fit.
 func (d *diagnosing) table(ctx context.Context, db *postgres.DB) bool {
 	const check = "table"
 	err := d.CheckTable(ctx, db, &d.found, nil)
@@ -166,7 +167,7 @@ func (d *diagnosing) table(ctx context.Context, db *postgres.DB) bool {
 		d.list.Add(check, diagnosis.Failed, fmt.Sprintf("table %s %s", absent.Table, absent.Reason), absent.Cure())
 	case pgerror.IsPermanent(err):
 		for _, one := range pgerror.Causes(err) {
-			d.fail(check, one, "alter the column, or name another one by outbox.columns")
+			d.fail(check, one, "alter the column, or name another one in outbox.columns")
 		}
 	default:
 		d.fail(check, d.Classify(err, pgerror.Preparing), unasked)

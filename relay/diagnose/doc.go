@@ -1,6 +1,6 @@
-// Package diagnose checks what a relay needs of Postgres, for `walpost doctor`: the checks of a relay's start, all of them, and some that a start
-// has no use for because what they find only hurts later.
+// Package diagnose checks what a relay needs of Postgres, for `walpost doctor`. It makes all checks of a relay's start, and some more for
+// problems that appear only later.
 //
-// It promises to change nothing, to take no lock that anybody could wait for, and to leave no connection behind. Each finding that is not OK
-// has its cure. What it leaves to its caller: how long it may take, and to print the findings.
+// It guarantees to change nothing, to take no lock that others could wait for, and to leave no connection open. Each finding that is not OK
+// has a cure. It leaves to its caller: how long the checks may take, and to print the findings.
 package diagnose

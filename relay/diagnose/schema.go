@@ -13,18 +13,18 @@ import (
 	"walpost/schema"
 )
 
-// schema checks schema walpost. It reports whether that can be worked with.
+// schema checks schema walpost. It reports whether walpost can work with the schema.
 func (d *diagnosing) schema(ctx context.Context, db *postgres.DB) bool {
 	const check = "schema"
 	if err := postgres.CheckSchema(ctx, db, d.Table); err != nil {
 		d.fail(check, d.Classify(err, pgerror.Preparing), unasked)
 		return false
 	}
-	d.list.OK(check, "schema walpost is there, of the version that this walpost needs (%d) or later", schema.Version)
+	d.list.OK(check, "schema walpost exists, with the version that this walpost needs (%d) or later", schema.Version)
 	return true
 }
 
-// differences reports what `walpost schema check` would, as far as no other check has it. Run does not look at most of it.
+// differences reports what `walpost schema check` reports, except what another check covers. `walpost run` does not check most of it.
 func (d *diagnosing) differences(ctx context.Context, db *postgres.DB) {
 	const check = "schema"
 	list, err := catalog.Check(ctx, db.Conn, schema.Options{Table: d.Table, Mapping: d.Mapping, Publication: d.Publication, Topic: d.topic, RelayRole: d.Names.Role})
@@ -45,7 +45,7 @@ func (d *diagnosing) differences(ctx context.Context, db *postgres.DB) {
 	}
 }
 
-// weigh returns how bad a difference is, and OK of one that has its own check.
+// weigh returns the level of a difference. It returns OK if another check covers the difference.
 func (d *diagnosing) weigh(one schema.Difference) diagnosis.Level {
 	table := d.Table.String()
 	switch {
@@ -54,7 +54,7 @@ func (d *diagnosing) weigh(one schema.Difference) diagnosis.Level {
 	case one.Object == "role "+d.Names.Role && strings.HasPrefix(one.Found, "no "):
 		switch {
 		case strings.HasSuffix(one.Found, " on table "+table), one.Found == "no replication", one.Found == "no login", one.Found == "no right to connect":
-			return diagnosis.OK // backfill and replication say it, and it is connected
+			return diagnosis.OK // the checks backfill and replication report it, and the role is connected
 		case strings.HasSuffix(one.Found, " on table walpost.relay_state") && one.Found != "no DELETE on table walpost.relay_state":
 			return diagnosis.Failed
 		}
@@ -65,7 +65,7 @@ func (d *diagnosing) weigh(one schema.Difference) diagnosis.Level {
 	return diagnosis.Warning
 }
 
-// publication checks the publication, and, where there is none, whether a first start may make it.
+// publication checks the publication. If that does not exist, it checks whether a first start may create it.
 func (d *diagnosing) publication(ctx context.Context, db *postgres.DB) {
 	const check = "publication"
 	name := schema.QuoteIdent(d.Publication)
@@ -86,7 +86,7 @@ func (d *diagnosing) publication(ctx context.Context, db *postgres.DB) {
 		err = db.QueryRow(ctx, `select pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE') and pg_catalog.pg_has_role(relowner, 'USAGE')
 			from pg_catalog.pg_class where oid = $1`, d.found.Table.OID).Scan(&may)
 		if err == nil && !may {
-			err = d.MayNotPublish(errors.New("it needs CREATE on the database, and to own the table"))
+			err = d.MayNotPublish(errors.New("that needs CREATE on the database, and ownership of the table"))
 		}
 		if err == nil {
 			err = d.CheckCreatable(ctx, db)
@@ -99,11 +99,11 @@ func (d *diagnosing) publication(ctx context.Context, db *postgres.DB) {
 	d.list.OK(check, "publication %s does not exist yet: the first run creates it", name)
 }
 
-// backfill checks what a first start needs to read.
+// backfill checks that a first start may read what it needs.
 func (d *diagnosing) backfill(ctx context.Context, db *postgres.DB) {
 	const check = "backfill"
 	if d.onStart == "skip" {
-		d.list.OK(check, "the first run leaves the rows that are in %s (outbox.backfill: skip)", d.Table)
+		d.list.OK(check, "the first run does not publish the rows that are in %s (outbox.backfill: skip)", d.Table)
 		return
 	}
 	if err := d.CheckReadable(ctx, db, &d.found); err != nil {

@@ -14,7 +14,7 @@ import (
 	"walpost/relay/postgres"
 )
 
-// slot checks the slot, or that it may be made. It needs schema walpost, which knows what was streamed before.
+// slot checks the slot, or that it may be created. It needs schema walpost, which records whether the slot was streamed before.
 func (d *diagnosing) slot(ctx context.Context, db *postgres.DB) {
 	const check = "slot"
 	var err error
@@ -38,13 +38,13 @@ func (d *diagnosing) slot(ctx context.Context, db *postgres.DB) {
 	d.fail(check, d.Classify(err, pgerror.Preparing), unasked)
 }
 
-// holder tells who streams from a slot that is as it should be.
+// holder adds a finding about an intact slot: the WAL that it keeps, and who streams from it.
 func (d *diagnosing) holder(ctx context.Context, db *postgres.DB, s *postgres.Slot) {
 	const check = "slot"
 	kept := fmt.Sprintf("slot %s keeps %s of WAL, confirmed up to %s, wal_status %s", d.Slot, bytesize.Format(s.Retained), s.Confirmed, s.Status)
 	if !s.Active {
 		if s.Status != "reserved" && s.Status != "extended" {
-			d.list.Add(check, diagnosis.Warning, kept+": it is lost soon, and nobody streams from it", "run: walpost run")
+			d.list.Add(check, diagnosis.Warning, kept+": it will be lost soon, and nobody streams from it", "run: walpost run")
 			return
 		}
 		d.list.OK(check, "%s; nobody streams from it", kept)
@@ -59,27 +59,27 @@ func (d *diagnosing) holder(ctx context.Context, db *postgres.DB, s *postgres.Sl
 	kept = fmt.Sprintf("%s; pid %d streams from it, application_name %s, from %s", kept, s.PID, application, address)
 	switch {
 	case s.Status != "reserved" && s.Status != "extended":
-		d.list.Add(check, diagnosis.Warning, kept+": it is lost soon", "find out by walpost status why events are not acknowledged")
+		d.list.Add(check, diagnosis.Warning, kept+": it will be lost soon", "run walpost status to find out why events are not acknowledged")
 	case application == "walpost" || application == "unknown":
 		d.list.OK(check, "%s", kept)
 	default:
-		d.list.Add(check, diagnosis.Warning, kept+": a walpost would stand by until that ends", "stop it if walpost is to take over its slot, or choose another name by postgres.slot")
+		d.list.Add(check, diagnosis.Warning, kept+": walpost stands by until that ends", "stop that client if walpost is to use the slot, or choose another name (postgres.slot)")
 	}
 }
 
-// senders checks that there is room for one more stream.
+// senders checks that there is room for one more walsender.
 func (d *diagnosing) senders(ctx context.Context, db *postgres.DB) {
 	d.room(ctx, db, "max_wal_senders", "pg_stat_replication", true, "stop a client that pg_stat_replication shows")
 }
 
-// slots checks that there is room for a slot that is yet to be made.
+// slots checks that there is room for the slot, if it does not exist yet.
 func (d *diagnosing) slots(ctx context.Context, db *postgres.DB) {
 	d.room(ctx, db, "max_replication_slots", "pg_replication_slots", d.found.Slot == nil,
-		"drop a slot that nobody uses (SELECT slot_name FROM pg_replication_slots WHERE NOT active)")
+		"drop an unused slot (SELECT slot_name FROM pg_replication_slots WHERE NOT active)")
 }
 
-// room checks a setting against what is in use, which a view of the catalog lists: there must be one more if one is needed. otherwise is
-// how to have it without another setting.
+// room compares a setting with the number of rows in a view of the catalog, which lists what is in use. If needed, one more has to be free.
+// otherwise is the cure that does not change the setting.
 func (d *diagnosing) room(ctx context.Context, db *postgres.DB, setting, view string, needed bool, otherwise string) {
 	var most, used int
 	err := db.QueryRow(ctx, `select current_setting($1)::int, (select count(*) from pg_catalog.`+view+`)`, setting).Scan(&most, &used)
@@ -94,12 +94,12 @@ func (d *diagnosing) room(ctx context.Context, db *postgres.DB, setting, view st
 	}
 }
 
-// retention looks at the settings by which Postgres gives slots up, or does not.
+// retention checks the settings that let Postgres invalidate slots.
 func (d *diagnosing) retention(ctx context.Context, db *postgres.DB) {
 	const check = "max_slot_wal_keep_size"
 	var keep, idle string
 	var expires bool
-	// The second is there since 18.
+	// idle_replication_slot_timeout exists since 18.
 	err := db.QueryRow(ctx, `select current_setting('max_slot_wal_keep_size'),
 		coalesce(current_setting('idle_replication_slot_timeout', true), '0'), coalesce(current_setting('idle_replication_slot_timeout', true), '0') not in ('0', '')`).
 		Scan(&keep, &idle, &expires)
@@ -117,22 +117,22 @@ func (d *diagnosing) retention(ctx context.Context, db *postgres.DB) {
 	case risk != nil:
 		d.list.Add(check, diagnosis.Warning, risk.What, risk.Cure)
 	case s != nil && postgres.PressureNone.Next(s) == postgres.PressureHigh:
-		d.list.Add(check, diagnosis.Warning, fmt.Sprintf("max_slot_wal_keep_size is %s, and slot %s is lost after %s more", keep, d.Slot, bytesize.Format(s.Safe)),
-			"let the relay catch up, or raise it: ALTER SYSTEM SET max_slot_wal_keep_size, then SELECT pg_reload_conf()")
+		d.list.Add(check, diagnosis.Warning, fmt.Sprintf("max_slot_wal_keep_size is %s, and slot %s is lost after %s more of WAL", keep, d.Slot, bytesize.Format(s.Safe)),
+			"let the relay catch up, or raise the limit: ALTER SYSTEM SET max_slot_wal_keep_size, then SELECT pg_reload_conf()")
 	default:
-		d.list.OK(check, "%s: beyond that Postgres gives the slot up, and saves the disk", keep)
+		d.list.OK(check, "%s: beyond that Postgres invalidates the slot, and the disk does not fill up", keep)
 	}
 	if expires {
-		d.list.Add("idle_replication_slot_timeout", diagnosis.Warning, fmt.Sprintf("idle_replication_slot_timeout is %s: a relay that is down for so long loses its slot", idle),
+		d.list.Add("idle_replication_slot_timeout", diagnosis.Warning, fmt.Sprintf("idle_replication_slot_timeout is %s: a relay that is down for longer loses its slot", idle),
 			"run: ALTER SYSTEM SET idle_replication_slot_timeout = 0, then SELECT pg_reload_conf()")
 	}
 }
 
-// oldTransaction is how old a transaction may become without a word.
+// oldTransaction is the age from which on an open transaction is a warning.
 const oldTransaction = time.Minute
 
-// transactions looks for a transaction that has written for long and is still open: a new slot waits for its end, and an old one keeps WAL
-// for it. Of other roles' transactions an ordinary role sees the number and not the age.
+// transactions looks for a writing transaction that has been open for long: the creation of a slot waits for its end, and an existing slot
+// keeps WAL for it. An ordinary role cannot see the age of other roles' transactions.
 func (d *diagnosing) transactions(ctx context.Context, db *postgres.DB) {
 	const check = "transactions"
 	var who, cure string
@@ -147,12 +147,12 @@ func (d *diagnosing) transactions(ctx context.Context, db *postgres.DB) {
 		) t where since is not null order by since limit 1`).Scan(&who, &cure, &age)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows), err == nil && age < d.oldAfter:
-		d.list.OK(check, "none has been writing for long")
+		d.list.OK(check, "no writing transaction has been open for long")
 	case err != nil:
 		d.fail(check, d.Classify(err, pgerror.Preparing), unasked)
 	case d.begins():
-		d.list.Add(check, diagnosis.Warning, fmt.Sprintf("a transaction has been open for %s (%s): the slot's creation waits for its end", age.Round(time.Second), who), "end it there, or run: "+cure)
+		d.list.Add(check, diagnosis.Warning, fmt.Sprintf("a transaction has been open for %s (%s): the creation of the slot waits for its end", age.Round(time.Second), who), "end it in its client, or run: "+cure)
 	default:
-		d.list.Add(check, diagnosis.Warning, fmt.Sprintf("a transaction has been open for %s (%s): the slot keeps WAL for it, whatever is confirmed", age.Round(time.Second), who), "end it there, or run: "+cure)
+		d.list.Add(check, diagnosis.Warning, fmt.Sprintf("a transaction has been open for %s (%s): the slot keeps WAL for it, even if everything is confirmed", age.Round(time.Second), who), "end it in its client, or run: "+cure)
 	}
 }

@@ -23,7 +23,7 @@ func TestDiagnoseTransactions(t *testing.T) {
 	defer asking.Close()
 	d.transactions(t.Context(), asking)
 	// Other tests share the server and may have an older one.
-	if got := d.list.Findings[0]; got.Level != diagnosis.Warning || !strings.Contains(got.Found, "the slot's creation waits for its end") || !strings.Contains(got.Cure, "pg_terminate_backend(") &&
+	if got := d.list.Findings[0]; got.Level != diagnosis.Warning || !strings.Contains(got.Found, "the creation of the slot waits for its end") || !strings.Contains(got.Cure, "pg_terminate_backend(") &&
 		!strings.Contains(got.Cure, "ROLLBACK PREPARED") {
 		t.Errorf("before the slot: %+v", got)
 	}

@@ -11,136 +11,135 @@ import (
 	"walpost/schema"
 )
 
-// lock keeps first starts away until close.
-func (v *verb) lock(ctx context.Context) (err error) {
-	v.locked, err = v.db.LockSlot(ctx, v.Slot)
-	if err == nil && !v.locked {
-		err = fmt.Errorf("a relay is making the first start of slot %s: stop it, or wait until it streams", v.Slot)
+// lock takes the lock of the slot's first start. close releases it.
+func (c *command) lock(ctx context.Context) (err error) {
+	c.locked, err = c.db.LockSlot(ctx, c.Slot)
+	if err == nil && !c.locked {
+		err = fmt.Errorf("a relay is making the first start of slot %s: stop it, or wait until it streams", c.Slot)
 	}
 	return err
 }
 
-// Create makes the configured slot, for a relay that is to stream from now on without a backfill, and returns what was made. It makes
-// nothing else, and waits for the end of all transactions that are writing. Of cfg it needs ConnString, Slot, Publication, Table, Mapping
-// and Logger.
+// Create creates the configured slot and returns it. A relay then streams from now on, without a backfill. Create creates nothing else. It
+// waits for the end of all transactions that are writing. Of cfg it needs ConnString, Slot, Publication, Table, Mapping and Logger.
 //
-// A slot that walpost has streamed from and that is gone is not made again: its events would be lost without a word.
+// Create refuses to re-create a slot that walpost has streamed from: the events since then would be lost silently.
 func Create(ctx context.Context, cfg postgres.Config) (*Slot, error) {
-	v := newVerb(cfg)
-	if err := v.open(ctx); err != nil {
+	c := newCommand(cfg)
+	if err := c.open(ctx); err != nil {
 		return nil, err
 	}
-	defer v.close()
-	if err := v.do(ctx, v.mayCreate); err != nil {
+	defer c.close()
+	if err := c.do(ctx, c.mayCreate); err != nil {
 		return nil, err
 	}
-	if err := v.create(ctx); err != nil {
+	if err := c.create(ctx); err != nil {
 		return nil, err
 	}
-	return v.lookNow(ctx)
+	return c.readNow(ctx)
 }
 
-// mayCreate makes the checks of a relay's start.
-func (v *verb) mayCreate(ctx context.Context) error {
+// mayCreate checks what a relay checks at its start.
+func (c *command) mayCreate(ctx context.Context) error {
 	found := &postgres.Found{}
-	if err := v.CheckPrimary(ctx, v.db, found); err != nil {
+	if err := c.CheckPrimary(ctx, c.db, found); err != nil {
 		return err
 	}
-	if err := postgres.CheckSchema(ctx, v.db, v.Table); err != nil {
+	if err := postgres.CheckSchema(ctx, c.db, c.Table); err != nil {
 		return err
 	}
-	if err := v.lock(ctx); err != nil {
+	if err := c.lock(ctx); err != nil {
 		return err
 	}
-	state, err := postgres.ReadState(ctx, v.db, v.Slot)
+	state, err := postgres.ReadState(ctx, c.db, c.Slot)
 	if err != nil {
 		return err
 	}
-	s, err := v.look(ctx)
+	s, err := c.read(ctx)
 	if err != nil {
 		return err
 	}
 	if s.Type != "" {
-		return fmt.Errorf("slot %s is there already (walpost slot show)", v.Slot)
+		return fmt.Errorf("slot %s exists already (walpost slot show)", c.Slot)
 	}
-	if err := v.CheckNoSlot(state); err != nil {
+	if err := c.CheckNoSlot(state); err != nil {
 		return err
 	}
 	if state != nil {
-		return pgerror.Permanent(reason.FirstStartUnfinished, fmt.Errorf("a first start of slot %s did not end", v.Slot),
-			"walpost run makes the slot and begins the backfill again; to do without a backfill, run: DELETE FROM walpost.relay_state WHERE slot = %s", schema.QuoteLiteral(v.Slot))
+		return pgerror.Permanent(reason.FirstStartUnfinished, fmt.Errorf("an earlier first start of slot %s did not finish", c.Slot),
+			"start walpost run, which creates the slot and begins the backfill again; or, to do without a backfill, run: DELETE FROM walpost.relay_state WHERE slot = %s", schema.QuoteLiteral(c.Slot))
 	}
-	if err := v.CheckTable(ctx, v.db, found, nil); err != nil {
+	if err := c.CheckTable(ctx, c.db, found, nil); err != nil {
 		return err
 	}
-	return v.CheckVisible(ctx, v.db, found)
+	return c.CheckVisible(ctx, c.db, found)
 }
 
-func (v *verb) create(ctx context.Context) error {
-	w, err := replication.Connect(ctx, v.CurrentConnString(), v.Names, v.Logger)
+func (c *command) create(ctx context.Context) error {
+	w, err := replication.Connect(ctx, c.CurrentConnString(), c.Names, c.Logger)
 	if err != nil {
-		return v.Classify(err, pgerror.Connecting)
+		return c.Classify(err, pgerror.Connecting)
 	}
 	defer w.Close()
 	var srv replication.Server
-	err = v.do(ctx, func(ctx context.Context) (err error) {
+	err = c.do(ctx, func(ctx context.Context) (err error) {
 		srv, err = w.Identify(ctx)
-		return v.Classify(err, pgerror.Identifying)
+		return c.Classify(err, pgerror.Identifying)
 	})
 	if err != nil {
 		return err
 	}
-	_, err = w.CreateSlot(ctx, v.Slot, false, srv.Version, nil)
-	return v.Classify(err, pgerror.Creating)
+	_, err = w.CreateSlot(ctx, c.Slot, false, srv.Version, nil)
+	return c.Classify(err, pgerror.Creating)
 }
 
-// Drop drops the configured slot and returns what it was. A slot that somebody streams from, that is not of pgoutput or of another
-// database, and that a first start is at work with is not dropped. What is recorded of it stays, so that no relay begins anew without
-// being told to: see [Slot]. Of cfg it needs ConnString and Slot.
+// Drop drops the configured slot and returns its last state. It refuses if somebody streams from the slot, if the slot is not one of
+// pgoutput or belongs to another database, or if a relay is making its first start. The slot's row in walpost.relay_state stays, so that a
+// relay re-creates the slot only if a person says so: see [Slot]. Of cfg it needs ConnString and Slot.
 func Drop(ctx context.Context, cfg postgres.Config) (*Slot, error) {
-	v := newVerb(cfg)
-	if err := v.open(ctx); err != nil {
+	c := newCommand(cfg)
+	if err := c.open(ctx); err != nil {
 		return nil, err
 	}
-	defer v.close()
+	defer c.close()
 	var s *Slot
-	err := v.do(ctx, func(ctx context.Context) (err error) {
-		if err := v.lock(ctx); err != nil {
+	err := c.do(ctx, func(ctx context.Context) (err error) {
+		if err := c.lock(ctx); err != nil {
 			return err
 		}
-		if s, err = v.look(ctx); err != nil {
+		if s, err = c.read(ctx); err != nil {
 			return err
 		}
-		if err := v.mayDrop(s); err != nil {
+		if err := c.mayDrop(s); err != nil {
 			return err
 		}
-		return v.drop(ctx)
+		return c.drop(ctx)
 	})
 	return s, err
 }
 
-func (v *verb) drop(ctx context.Context) error {
-	_, err := v.db.Exec(ctx, "select pg_catalog.pg_drop_replication_slot($1)", v.Slot)
+func (c *command) drop(ctx context.Context) error {
+	_, err := c.db.Exec(ctx, "select pg_catalog.pg_drop_replication_slot($1)", c.Slot)
 	if err != nil {
-		err = v.Classify(fmt.Errorf("drop slot %s: %w", v.Slot, err), pgerror.Creating) // it takes the same right
+		err = c.Classify(fmt.Errorf("drop slot %s: %w", c.Slot, err), pgerror.Creating) // dropping needs the same right as creating
 	}
 	return err
 }
 
-func (v *verb) mayDrop(s *Slot) error {
+func (c *command) mayDrop(s *Slot) error {
 	foreign := func(what string) error {
-		return fmt.Errorf("slot %s is %s: it is not walpost's; whoever knows that nobody needs it may run: SELECT pg_drop_replication_slot(%s)",
+		return fmt.Errorf("slot %s is %s, so it does not belong to walpost; if you know that nobody needs it, run: SELECT pg_drop_replication_slot(%s)",
 			s.Name, what, schema.QuoteLiteral(s.Name))
 	}
 	switch {
 	case s.Type == "":
-		return v.none(s)
+		return c.none(s)
 	case s.Type != "logical":
-		return foreign(s.Type)
+		return foreign("a " + s.Type + " slot")
 	case s.Plugin != "pgoutput":
-		return foreign("of " + s.Plugin)
+		return foreign("a slot of " + s.Plugin)
 	case s.foreign:
-		return fmt.Errorf("slot %s is of database %s, and postgres.url names another one", s.Name, s.Database)
+		return fmt.Errorf("slot %s belongs to database %s, but postgres.url names another one", s.Name, s.Database)
 	case s.Active:
 		return fmt.Errorf("slot %s is in use: %s; stop that first", s.Name, s.Holder())
 	}

@@ -11,13 +11,13 @@ func TestLockIsGivenBack(t *testing.T) {
 	t.Parallel()
 	db := dbtest.New(t)
 	for range 100 {
-		v := newVerb(db.Config())
-		if err := v.open(t.Context()); err != nil {
+		c := newCommand(db.Config())
+		if err := c.open(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if err := v.lock(t.Context()); err != nil {
+		if err := c.lock(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		v.close()
+		c.close()
 	}
 }

@@ -15,8 +15,8 @@ func TestRecordedBesides(t *testing.T) {
 		r    *Recorded
 		want string
 	}{
-		{nil, ", and no relay has begun with it"},
-		{&Recorded{Phase: postgres.PhaseBackfilling, Confirmed: "0/10"}, ", and a first start with it did not end"},
+		{nil, ", and no relay has used it"},
+		{&Recorded{Phase: postgres.PhaseBackfilling, Confirmed: "0/10"}, ", and its first start did not finish"},
 		{&Recorded{Phase: postgres.PhaseStreaming}, ", but walpost has streamed from it: nothing was confirmed yet"},
 		{&Recorded{Phase: postgres.PhaseStreaming, Confirmed: "0/10"}, ", but walpost has streamed from it: the last recorded confirmation is 0/10"},
 		{&Recorded{Phase: postgres.PhaseStreaming, Confirmed: "0/10", CommitTime: &at},

@@ -9,20 +9,20 @@ import (
 	"walpost/relay/postgres"
 )
 
-// Status is what Postgres knows of a relay that does not answer itself.
+// Status is what Postgres shows of a relay, for when the relay itself does not answer.
 type Status struct {
 	Slot postgres.SlotState // WALStatus "": there is no slot
 
-	PID         int32  // of the server process that streams from the slot; 0: none does
+	PID         int32  // the server process that streams from the slot; 0: nobody streams
 	Application string // the client's application_name; "" where the role may not see it
 	Address     string // where the client is; "" for this machine, or where the role may not see it
 
-	Phase       string    // backfilling or streaming; "": no relay has begun
-	Confirmed   string    // the last confirmation that a relay has recorded, an LSN; "": none
-	ConfirmedAt time.Time // when what it confirmed was committed; zero: unknown
+	Phase       string    // backfilling or streaming; "": no relay has used the slot
+	Confirmed   string    // LSN of the last recorded confirmation; "": none
+	ConfirmedAt time.Time // commit time of the last transaction that it confirmed; zero: unknown
 }
 
-// Holder returns who streams from the slot, "" if nobody does.
+// Holder describes who streams from the slot; "" if nobody does.
 func (s *Status) Holder() string {
 	if s.PID == 0 {
 		return ""
@@ -30,7 +30,7 @@ func (s *Status) Holder() string {
 	return holder(s.PID, s.Application, s.Address)
 }
 
-// ReadStatus asks Postgres, over one short connection. Of cfg it needs ConnString and Slot.
+// ReadStatus reads the status from Postgres, over one short connection. Of cfg it needs ConnString and Slot.
 func ReadStatus(ctx context.Context, cfg postgres.Config) (Status, error) {
 	var o Status
 	r := postgres.NewSource(cfg)

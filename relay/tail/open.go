@@ -12,7 +12,7 @@ import (
 	"walpost/relay/replication"
 )
 
-// open makes the temporary slot and begins to stream from it.
+// open creates the temporary slot and starts streaming from it.
 func (t *tail) open(ctx context.Context) error {
 	found := &postgres.Found{}
 	err := postgres.WithTimeout(ctx, func(ctx context.Context) error { return t.check(ctx, found) })
@@ -31,7 +31,7 @@ func (t *tail) open(ctx context.Context) error {
 	return t.begin(ctx, w, slot, found)
 }
 
-// check makes those of the relay's checks that a tail depends on. Schema walpost is none of its business.
+// check makes those checks of a relay's start that a tail depends on. A tail does not need schema walpost.
 func (t *tail) check(ctx context.Context, found *postgres.Found) error {
 	db, err := t.Source.Open(ctx)
 	if err != nil {
@@ -48,7 +48,7 @@ func (t *tail) check(ctx context.Context, found *postgres.Found) error {
 	return t.Classify(err, pgerror.Preparing)
 }
 
-// create makes the slot and returns its name, which no other connection's has.
+// create creates the slot and returns its name. The name contains the pid, so it is unique.
 func (t *tail) create(ctx context.Context, w *replication.Walsender) (slot string, err error) {
 	var srv replication.Server
 	err = postgres.WithTimeout(ctx, func(ctx context.Context) (err error) {

@@ -13,7 +13,7 @@ func TestStuck(t *testing.T) {
 	t.Parallel()
 	stuck := &tail{Source: postgres.NewSource(postgres.Config{})}
 	stuck.busy.Store(time.Now().Add(-outputTimeout - time.Second).UnixNano())
-	if err := stuck.stuck(t.Context()); err == nil || !strings.Contains(err.Error(), "the output has taken nothing for 1m1s") {
+	if err := stuck.stuck(t.Context()); err == nil || !strings.Contains(err.Error(), "the output has accepted nothing for 1m1s") {
 		t.Errorf("after a minute: %v", err)
 	}
 }

@@ -19,24 +19,24 @@ import (
 	"walpost/schema"
 )
 
-// Printer shows events to people. Its methods are called from one goroutine.
+// Printer prints events for people. One goroutine calls its methods.
 type Printer interface {
-	// Print takes one event, a view that is valid until Print returns. An error says that it could never be published: that is logged,
-	// and the next one follows.
+	// Print prints one event, a view that is valid until Print returns. An error means that the event could never be published. The tail
+	// logs it and goes on.
 	Print(ev *schema.Event) error
 
-	// Flush writes out what was printed. An error ends the tail.
+	// Flush writes out all printed events. An error ends the tail.
 	Flush() error
 }
 
-// Run prints the events that are committed from now on, in the order of their commits, until ctx is done, and then returns nil. Any
-// other end is an error: nothing is tried again, for what was committed meanwhile would be missing. Of cfg it needs ConnString,
+// Run prints the events that are committed from now on, in the order of their commits. It returns nil when ctx is done, and an error if the
+// stream ends before. It does not reconnect, because events that are committed meanwhile would be missing. Of cfg it needs ConnString,
 // Publication, Table, Mapping and Logger.
 //
-// It streams from a temporary slot of its own, which Postgres drops with the connection, so it needs no schema walpost, writes nothing and
-// moves no other slot. What was printed is confirmed, so that the slot keeps no WAL; an output that takes nothing for a minute ends the
-// tail for the same reason, and a server that wants to shut down does not wait for it. In both cases, and when ctx is done while the output
-// is stuck, a goroutine stays behind in the printer.
+// It streams from a temporary slot of its own, which Postgres drops when the connection ends. So it needs no schema walpost, writes nothing
+// and moves no other slot. It confirms printed events, so that the slot does not keep WAL. For the same reason it ends if the output
+// accepts nothing for a minute. If the output is stuck and the server shuts down, it ends, too, so that the server does not wait. In these
+// two cases, and if ctx is done while the output is stuck, a goroutine remains blocked in the printer.
 func Run(ctx context.Context, cfg postgres.Config, p Printer) error {
 	t := &tail{Source: postgres.NewSource(cfg), printer: p, progress: make(chan struct{}, 1)}
 	err := t.open(ctx)
@@ -63,13 +63,13 @@ type tail struct {
 
 	timeline uint32        // of the open transaction
 	inside   bool          // a transaction is open
-	whole    pglogrepl.LSN // what was received is whole up to here; the reader's
-	broken   bool          // the connection is not what it was
+	whole    pglogrepl.LSN // all transactions before it were received completely; belongs to the reader
+	broken   bool          // the connection cannot be ended properly any more
 	shutdown replication.ShutdownDetector
 
-	printed  atomic.Uint64 // what was written out up to here: printed ≤ whole. It may be confirmed
-	progress chan struct{} // has a token when printed moved
-	busy     atomic.Int64  // since when the reader has had something to print, ns since 1970; 0: it listens to the server
+	printed  atomic.Uint64 // everything before it was written out and may be confirmed: printed ≤ whole
+	progress chan struct{} // has a token when printed has moved
+	busy     atomic.Int64  // since when the reader has been busy printing, ns since 1970; 0: it waits for the server
 }
 
 // run prints until something ends the stream.
@@ -87,7 +87,8 @@ func (t *tail) run(ctx context.Context) error {
 	return t.await(ctx, ended)
 }
 
-// noteKept logs that the walsender says nothing and is kept all the same; "": it has spoken again.
+// noteKept logs that the walsender sends nothing, but that the tail goes on because it works. It does not log that the walsender sends
+// again (why "").
 func (t *tail) noteKept(why string) {
 	if why != "" {
 		t.Logger.Warn(why)
@@ -95,11 +96,11 @@ func (t *tail) noteKept(why string) {
 }
 
 const (
-	outputTimeout = time.Minute // how long an output may take nothing
-	leaveTimeout  = time.Second // the same when the tail is to end
+	outputTimeout = time.Minute // how long the output may accept nothing
+	leaveTimeout  = time.Second // the same after ctx is done
 )
 
-// await waits for the reader, unless its output is stuck. The confirmer ends with the connection, which whoever called closes.
+// await waits for the reader, unless the output is stuck. The caller closes the connection, which also ends the confirmer.
 func (t *tail) await(ctx context.Context, ended <-chan error) error {
 	leaving, tick := ctx.Done(), time.NewTicker(postgres.ProbeEvery)
 	defer tick.Stop()
@@ -111,7 +112,7 @@ func (t *tail) await(ctx context.Context, ended <-chan error) error {
 		case <-leaving:
 			leaving, late = nil, time.After(leaveTimeout)
 		case <-late:
-			if t.busy.Load() != 0 { // else it is taking its leave of the server
+			if t.busy.Load() != 0 { // otherwise the reader is ending the stream
 				return replication.ErrLeave
 			}
 		case <-tick.C:
@@ -122,8 +123,8 @@ func (t *tail) await(ctx context.Context, ended <-chan error) error {
 	}
 }
 
-// stuck looks whether somebody waits for the output: the server whose shutdown waits until everything is sent, or all who need the disk
-// that the slot keeps WAL on.
+// stuck returns an error if the output is stuck for too long: for a minute, because the slot keeps WAL meanwhile, or while the server shuts
+// down, which waits until everything is sent.
 func (t *tail) stuck(ctx context.Context) error {
 	since := t.busy.Load()
 	if since == 0 {
@@ -131,7 +132,7 @@ func (t *tail) stuck(ctx context.Context) error {
 	}
 	waited := time.Since(time.Unix(0, since))
 	if waited > outputTimeout {
-		return fmt.Errorf("the output has taken nothing for %v, and the server keeps WAL meanwhile: start walpost tail again when it is read", waited.Round(time.Second))
+		return fmt.Errorf("the output has accepted nothing for %v, and the server keeps WAL meanwhile: start walpost tail again when something reads the output", waited.Round(time.Second))
 	}
 	if waited < postgres.ProbeEvery {
 		return nil
@@ -142,7 +143,7 @@ func (t *tail) stuck(ctx context.Context) error {
 	return nil
 }
 
-// read is the pipe: bytes → change → line, one read's worth at a time.
+// read is the reader's loop: bytes → change → line. It flushes the output once per read of the connection.
 func (t *tail) read() error {
 	for {
 		m, err := t.stream.Next()
@@ -179,20 +180,20 @@ func (t *tail) decode(msg []byte) error {
 	case *decoder.Insert:
 		c.Event.Position.Timeline = t.timeline
 		if err := t.printer.Print(c.Event); err != nil {
-			t.Logger.Error("an event that could not be published", "reason", pgerror.Reason(err), "err", err)
+			t.Logger.Error("this event cannot be published", "reason", pgerror.Reason(err), "err", err)
 		}
 	case *decoder.Commit:
 		t.inside = false
 		t.whole = max(t.whole, c.EndLSN)
 	case *decoder.Relation:
-		if c.Err != nil { // a row in this shape would end this
+		if c.Err != nil { // only a warning: a row with these columns ends the tail
 			t.Logger.Warn("the outbox's columns no longer fit", "err", c.Err)
 		}
 	}
 	return nil
 }
 
-// keepalive acts on a keepalive.
+// keepalive handles a keepalive, which has the position of the server and may ask for a status.
 func (t *tail) keepalive(m replication.Message) error {
 	if !t.inside {
 		t.whole = max(t.whole, m.WALEnd)
@@ -207,7 +208,7 @@ func (t *tail) keepalive(m replication.Message) error {
 	return nil
 }
 
-// flush writes out what was printed, which may be confirmed then.
+// flush writes out the printed events, which may be confirmed then.
 func (t *tail) flush() error {
 	if err := t.printer.Flush(); err != nil {
 		return fmt.Errorf("write events: %w", err)
@@ -219,7 +220,7 @@ func (t *tail) flush() error {
 	return nil
 }
 
-// fill reads from the server. Until it returns, the output is not what the reader waits for.
+// fill reads from the server. Until it returns, the reader waits for the server and not for the output.
 func (t *tail) fill() error {
 	t.busy.Store(0)
 	t.confirmer.Hold(false)
@@ -232,13 +233,13 @@ func (t *tail) fill() error {
 	return nil
 }
 
-// ending classifies an error of the stream's.
+// ending classifies an error of the stream.
 func (t *tail) ending(err error) error {
 	var lost *pgerror.Fault
 	switch {
 	case errors.Is(err, replication.ErrLeave):
 		return err
-	case errors.As(err, &lost), pgerror.IsSQLState(err, "42704"): // that something was lost comes as a notice since 18, before as an error
+	case errors.As(err, &lost), pgerror.IsSQLState(err, "42704"): // the missing publication is a notice since 18, and an error before
 		t.broken = !errors.As(err, &lost)
 		cause := err
 		if lost != nil {
@@ -251,15 +252,15 @@ func (t *tail) ending(err error) error {
 	return err
 }
 
-// conclude ends the stream in a way that the server drops the slot at once, where it can still be told.
+// conclude ends the stream, so that the server drops the slot at once. If the connection is broken, the server has to notice that itself.
 func (t *tail) conclude(err error) error {
-	t.busy.Store(0) // from here on every step is bounded
+	t.busy.Store(0) // from here on every step has a time limit
 	if t.confirmer.End(!t.broken); t.broken {
 		return err
 	}
 	t.stream.Terminate(time.Now().Add(replication.DrainLimit))
 	for by := time.Now().Add(time.Second); t.stream.Drain(by) == nil; {
-		// A server says twice that the stream has ended. It closes the connection when its process is gone, and the slot with it.
+		// A server reports the end of the stream twice. When it closes the connection, its process has ended and the slot is dropped.
 	}
 	return err
 }

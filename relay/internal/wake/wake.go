@@ -1,7 +1,7 @@
-// Package wake wakes a goroutine that waits for a change, whoever made it and however many there were.
+// Package wake wakes a goroutine that waits for a change. Several changes wake it once.
 package wake
 
-// Signal leaves a token in c, a channel with room for one, unless one is there. It never blocks.
+// Signal puts a token into c, a channel with a buffer of one, unless it has one already. It never blocks.
 func Signal(c chan<- struct{}) {
 	select {
 	case c <- struct{}{}:
