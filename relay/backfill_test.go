@@ -25,7 +25,8 @@ import (
 	"walpost/schema"
 )
 
-// TestBackfill: rows that were there come first, in order, each once, with positions before all that the slot brings, while others write.
+// TestBackfill: the rows that are in the table come first, in order and each once, while other sessions insert. Their positions are lower
+// than those of all events from the slot.
 func TestBackfill(t *testing.T) {
 	t.Parallel()
 	for _, major := range pgtest.Majors() {
@@ -78,7 +79,7 @@ func TestBackfill(t *testing.T) {
 		rows, _ := f.Conn.Query(t.Context(), "select id::text from walpost.outbox order by created_at, ctid limit 1999")
 		want, _ = pgx.CollectRows(rows, pgx.RowTo[string])
 		if !slices.Equal(f.sink.ids()[:1999], want) {
-			t.Error("the rows that were there did not come by created_at")
+			t.Error("the rows of the backfill did not come in the order of created_at")
 		}
 		if f.sink.opened != 2+0 || f.sink.closed != 2 {
 			t.Errorf("%d sinks opened, %d closed; want one for the backfill and one for the stream", f.sink.opened, f.sink.closed)
@@ -94,7 +95,8 @@ func TestBackfill(t *testing.T) {
 	}
 }
 
-// TestBackfillDiedHalfWay: a first start that ended half-way is begun again, from the table as it is now and the slot as it was.
+// TestBackfillDiedHalfWay: if a first start ends half-way, the next relay repeats it, with the rows that are in the table now and the slot
+// that exists.
 func TestBackfillDiedHalfWay(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -102,12 +104,13 @@ func TestBackfillDiedHalfWay(t *testing.T) {
 	f.Insert(10)
 	r := f.launch()
 	dbtest.Until(t, "the backfill's rows", func() bool { return f.sink.count() == 10 })
-	r.stop() // at once: a backfill has nothing to confirm
+	r.stop() // at once, because a backfill has nothing to confirm
 	f.Insert(2)
 	f.Exec("delete from walpost.outbox where aggregateid = '2'")
 	f.sink.setAuto(true)
 	r = f.start()
-	// Again what is there of the first ten, the two new ones that are left, and then everything since the slot was made.
+	// The backfill publishes the rows that are left of the first ten, and of the new ones. Then the slot brings everything since its
+	// creation.
 	dbtest.Until(t, "all events", func() bool { return f.sink.count() >= 10+10+2 })
 	r.stop()
 	again := f.sink.ids()[10:]
@@ -118,8 +121,8 @@ func TestBackfillDiedHalfWay(t *testing.T) {
 	}
 }
 
-// TestBackfillLongerThanAnIdleLimit: a balancer in between gives up connections that are idle for 2 s, and a backfill waits longer than that for
-// its acks. The relay goes on into the stream all the same, without an error; else the whole table would be published again, each time.
+// TestBackfillLongerThanAnIdleLimit: a balancer closes connections that are idle for 2 s, and a backfill waits for its acks longer than
+// that. Still the relay goes on to the stream without an error. Otherwise it would publish the whole table again, each time.
 func TestBackfillLongerThanAnIdleLimit(t *testing.T) {
 	t.Parallel()
 	for name, balance := range map[string]func(t *testing.T, server string) (address string){
@@ -146,8 +149,8 @@ func TestBackfillLongerThanAnIdleLimit(t *testing.T) {
 			f.Insert(3)
 			r := f.launch()
 			r.await("the backfill's rows", func() bool { return f.sink.count() == 3 })
-			// The backfill's own connection has no more to say, and may go.
-			r.await("an idle connection is given up", func() bool {
+			// The backfill's own connection is not needed any more, so the balancer may close it.
+			r.await("an idle connection is closed", func() bool {
 				return f.Ask(`select count(*)::text from pg_stat_activity
 					where datname = current_database() and application_name = 'walpost' and state = 'idle in transaction'`) == "0"
 			})
@@ -160,7 +163,7 @@ func TestBackfillLongerThanAnIdleLimit(t *testing.T) {
 				t.Errorf("published %q, want each of %q once", got, want)
 			}
 			if f.Logs.Has("waiting") || f.Logs.Has("level=ERROR") {
-				t.Error("the relay met an error between backfill and stream")
+				t.Error("the relay logged an error between backfill and stream")
 			}
 		})
 	}
@@ -209,8 +212,8 @@ listen postgres
 	return child.Address(port)
 }
 
-// TestRepeatedBackfillKeepsItsPosition: rows that a repeated backfill publishes stand before all that the slot brings, as those of the first
-// did, whether the first attempt came to record where the slot began or not.
+// TestRepeatedBackfillKeepsItsPosition: rows that a repeated backfill publishes have lower positions than all events from the slot, as in
+// the first backfill. That holds whether or not the first attempt has recorded where the slot begins.
 func TestRepeatedBackfillKeepsItsPosition(t *testing.T) {
 	t.Parallel()
 	for name, forget := range map[string]bool{"recorded": false, "not recorded": true} {
@@ -239,7 +242,7 @@ func TestRepeatedBackfillKeepsItsPosition(t *testing.T) {
 					t.Errorf("row %d of a repeated backfill: position %v, want %v", i, e.position, want)
 				}
 				if i >= 10 && e.position.Compare(want) <= 0 {
-					t.Errorf("what the slot brought stands at %v, not above %v", e.position, want)
+					t.Errorf("an event from the slot has position %v, want one above %v", e.position, want)
 				}
 			}
 		})
@@ -263,7 +266,7 @@ func TestBackfillSkip(t *testing.T) {
 	}
 }
 
-// TestBackfillSkipUnread: rows that are not published need not be read either, whatever right is missing for that.
+// TestBackfillSkipUnread: if rows are not published, the role needs no right to read them.
 func TestBackfillSkipUnread(t *testing.T) {
 	t.Parallel()
 	for name, prepare := range map[string]func(*fixture){
@@ -289,13 +292,13 @@ func TestBackfillSkipUnread(t *testing.T) {
 				t.Errorf("published %q, want %q", got, want)
 			}
 			if !f.Logs.Has("rows=\"unknown: ERROR:") {
-				t.Error("the log tells how many rows were skipped, though nobody could count them")
+				t.Error("the log has a number of skipped rows, although the role could not count them")
 			}
 		})
 	}
 }
 
-// TestBackfillNeverReadsLess: a policy that comes after the checks does not make rows disappear.
+// TestBackfillNeverReadsLess: a row policy that is created after the checks does not hide rows from the backfill.
 func TestBackfillNeverReadsLess(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

@@ -14,6 +14,6 @@ func TestBackoff(t *testing.T) {
 		}
 	}
 	if b.reset(); b.next() > retryFirst {
-		t.Error("not soon after a reset")
+		t.Error("the pause after a reset is not short")
 	}
 }

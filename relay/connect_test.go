@@ -16,7 +16,7 @@ import (
 	"walpost/relay/pgerror"
 )
 
-// The verdict on a server without TLS is the same whatever way sslmode asks for it, where it allows for none.
+// A server without TLS is classified in the same way for each sslmode that requires TLS.
 func TestVerdictOfEverySSLMode(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Start(t, pgtest.Options{HBA: []string{"host all all 127.0.0.1/32 scram-sha-256"}})
@@ -41,7 +41,7 @@ func TestVerdictOfEverySSLMode(t *testing.T) {
 	}
 }
 
-// A wait says what a person can do about it, in the log and to whoever asks; what was well once is waited for.
+// A wait has a cure, in the log and in the state. What worked before is waited for.
 func TestWaitsNameTheCure(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Start(t, pgtest.Options{})
@@ -73,8 +73,8 @@ func TestWaitsNameTheCure(t *testing.T) {
 	r.stop()
 }
 
-// A pooler that does not know the startup parameter replication, and drops it, makes an ordinary connection of a replication connection: there
-// IDENTIFY_SYSTEM is a syntax error. No retry helps, and nothing is made before that.
+// A pooler that drops the startup parameter replication turns a replication connection into an ordinary one. There IDENTIFY_SYSTEM is a
+// syntax error. No retry helps, and the relay has created nothing before.
 func TestPoolerThatDropsReplication(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -92,7 +92,7 @@ func TestPoolerThatDropsReplication(t *testing.T) {
 	}
 }
 
-// dropsReplication starts a pooler before a server and returns its address.
+// dropsReplication starts such a pooler in front of a server and returns its address.
 func dropsReplication(t *testing.T, server string) string {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -134,7 +134,8 @@ func dropsReplication(t *testing.T, server string) string {
 	return listener.Addr().String()
 }
 
-// A server without the library of a plugin says so with the SQLSTATE of a segment of WAL that is gone. The source file tells them apart.
+// If the library of a plugin is missing, the server reports the same SQLSTATE as for a removed WAL segment. The name of the source file
+// tells them apart.
 func TestAbsentLibraryIsNoLostSlot(t *testing.T) {
 	t.Parallel()
 	for _, major := range []int{0, 14, 18} {
@@ -144,7 +145,7 @@ func TestAbsentLibraryIsNoLostSlot(t *testing.T) {
 	}
 }
 
-// TestLogin: a refused login ends a relay that has never been connected; later it is waited for, as is anything else that time cures.
+// TestLogin: a refused login ends a relay that has never connected. Later the relay waits, as for any error that time can cure.
 func TestLogin(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Start(t, pgtest.Options{HBA: []string{"host all all 127.0.0.1/32 scram-sha-256"}})
@@ -170,7 +171,7 @@ func TestLogin(t *testing.T) {
 	r.stop()
 }
 
-// TestUnreachable: nobody at the address is waited for, and left at once.
+// TestUnreachable: the relay waits for a server that it cannot reach, and stops at once when it is told to.
 func TestUnreachable(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -183,7 +184,7 @@ func TestUnreachable(t *testing.T) {
 	r.stop()
 }
 
-// TestFailedFirstAttempts: what fails before the first connection is tried again, and is no connection made again.
+// TestFailedFirstAttempts: failures before the first connection are retried, and do not count as reconnects.
 func TestFailedFirstAttempts(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -196,6 +197,6 @@ func TestFailedFirstAttempts(t *testing.T) {
 	begun := time.Now()
 	r.stop()
 	if took := time.Since(begun); took > 5*time.Second {
-		t.Errorf("leaving took %v", took)
+		t.Errorf("the stop took %v", took)
 	}
 }

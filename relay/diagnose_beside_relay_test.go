@@ -12,7 +12,7 @@ import (
 	"walpost/schema"
 )
 
-// diagnose diagnoses as f's relay would run.
+// diagnose runs a diagnosis with the configuration of f's relay.
 func (f *fixture) diagnose() []diagnosis.Finding {
 	f.T.Helper()
 	return f.Diagnose(func(ctx context.Context) []diagnosis.Finding {
@@ -20,7 +20,7 @@ func (f *fixture) diagnose() []diagnosis.Finding {
 	})
 }
 
-// TestDiagnose: a relay's life as a diagnosis sees it: before the first start, beside a running relay, after its end.
+// TestDiagnose runs a diagnosis before the first start of a relay, while it runs, and after it has ended.
 func TestDiagnose(t *testing.T) {
 	t.Parallel()
 	for _, major := range pgtest.Majors() {

@@ -25,8 +25,8 @@ import (
 	"walpost/schema"
 )
 
-// fakeServer is a server that the test plays, byte by byte, and the session that streams from it into a sink that acks when it is told to.
-// What the relay tells the server is kept, and which goroutine wrote it.
+// fakeServer is a server that the test plays byte by byte, with a session that streams from it into a sink. The sink acks when the test
+// says so. The server keeps the statuses of the relay, and which goroutine wrote them.
 type fakeServer struct {
 	t       *testing.T
 	sink    *fakeSink
@@ -35,7 +35,7 @@ type fakeServer struct {
 	cancel  context.CancelFunc
 	ended   chan error
 
-	activity atomic.Pointer[postgres.Activity] // what a look at the walsender finds; nil: the look gets no answer
+	activity atomic.Pointer[postgres.Activity] // what a check of the walsender finds; nil: the check gets no answer
 	logs     *dbtest.Logs
 
 	mu       sync.Mutex
@@ -45,7 +45,7 @@ type fakeServer struct {
 	finished chan struct{}   // closed when the server has, too
 }
 
-// startSession starts a session, which adapted may change before.
+// startSession starts a session. adapted may change it before.
 func startSession(t *testing.T, adapted ...func(*session)) *fakeServer {
 	client, peer := net.Pipe()
 	server := &fakeServer{t: t, logs: dbtest.NewLogs(t), sink: newFakeSink(false), conn: peer, ended: make(chan error, 1), writers: map[string]bool{},
@@ -108,7 +108,7 @@ func (c watchedConn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// listen takes what the relay says, and ends the stream when the relay has.
+// listen reads the relay's messages, and ends the stream when the relay has ended it.
 func (s *fakeServer) listen() {
 	head := make([]byte, 5)
 	for {
@@ -145,7 +145,7 @@ func (s *fakeServer) send(frames ...[]byte) {
 	}
 }
 
-// ask lets the server ask for a status, being at walEnd, and waits for it.
+// ask sends a keepalive that asks for a status, with the position walEnd, and waits for the status.
 func (s *fakeServer) ask(walEnd uint64) {
 	s.t.Helper()
 	before := len(s.told())
@@ -153,14 +153,14 @@ func (s *fakeServer) ask(walEnd uint64) {
 	dbtest.Until(s.t, "the relay answers", func() bool { return len(s.told()) > before })
 }
 
-// told returns the positions that the server was told, in order.
+// told returns the confirmed positions, in order.
 func (s *fakeServer) told() []pglogrepl.LSN {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.flushes)
 }
 
-// last is the position that the server was told last.
+// last returns the last confirmed position.
 func (s *fakeServer) last() pglogrepl.LSN {
 	if all := s.told(); len(all) > 0 {
 		return all[len(all)-1]
@@ -168,7 +168,7 @@ func (s *fakeServer) last() pglogrepl.LSN {
 	return 0
 }
 
-// wantTold checks that the server was told these positions and no other.
+// wantTold checks that exactly these positions were confirmed.
 func (s *fakeServer) wantTold(positions ...pglogrepl.LSN) {
 	s.t.Helper()
 	got := slices.Compact(s.told())
@@ -177,7 +177,7 @@ func (s *fakeServer) wantTold(positions ...pglogrepl.LSN) {
 	}
 }
 
-// wait returns what the session ended with.
+// wait returns the error with which the session ended.
 func (s *fakeServer) wait(limit time.Duration) error {
 	s.t.Helper()
 	select {
@@ -194,14 +194,14 @@ func (s *fakeServer) wait(limit time.Duration) error {
 	}
 }
 
-// flow lets the server send transactions without a pause until the relay leaves.
+// flow sends transactions without a pause until the relay stops.
 func (s *fakeServer) flow() {
 	transaction := slices.Concat(beginFrame(0x1000), insertFrame("{}"), insertFrame("{}"), commitFrame(0x1000, 0x1030))
 	stream := slices.Concat(slices.Repeat([][]byte{transaction}, 100)...)
 	s.conn.SetWriteDeadline(time.Time{})
 	go func() {
 		defer close(s.finished)
-		cut := 1 // reads end anywhere, so that a stop comes inside a transaction too
+		cut := 1 // reads end at any byte, so that a stop can also come inside a transaction
 		for {
 			select {
 			case <-s.leaving:
@@ -219,8 +219,8 @@ func (s *fakeServer) flow() {
 	}()
 }
 
-// mustLeave checks that the session ends soon and between transactions. It waits for acks for a minute at most, but there are none to
-// wait for.
+// mustLeave checks that the session ends soon, and between transactions. The relay would wait up to a minute for acks, but none are
+// missing.
 func (s *fakeServer) mustLeave() {
 	s.t.Helper()
 	select {
@@ -229,9 +229,9 @@ func (s *fakeServer) mustLeave() {
 			s.t.Errorf("ended with %v", err)
 		}
 	case <-time.After(10 * time.Second):
-		s.t.Fatal("the relay does not leave while data flows")
+		s.t.Fatal("the relay does not stop while data flows")
 	}
 	if n := s.sink.count(); n%2 != 0 {
-		s.t.Errorf("it left inside a transaction, after %d events", n)
+		s.t.Errorf("it stopped inside a transaction, after %d events", n)
 	}
 }

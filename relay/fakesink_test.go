@@ -11,27 +11,27 @@ import (
 	"walpost/schema"
 )
 
-// fakeSink is a sink that acks when it is told to. It keeps what was published, in order, over all its openings.
+// fakeSink is a sink that acks when the test says so. It keeps the published events, in order, also when it is opened several times.
 type fakeSink struct {
 	mu      sync.Mutex
 	acks    Acks
 	auto    bool            // ack at Flush
 	refuse  map[string]bool // ids that Publish refuses
-	forGood bool            // no setting helps refused events
-	reject  string          // the id that is rejected when its ack is due; nothing behind it is acked
+	forGood bool            // refused events are incurable
+	reject  string          // the id of the event that is rejected instead of acked; later events are not acked
 	forget  bool            // acked events are not kept
-	events  []published     // all that was ever published
-	flushed int             // how many of them were let go
-	acked   int             // how many were acked, of those that were let go, in order
-	base    int             // events[:base] are an earlier opening's
+	events  []published     // all published events
+	flushed int             // how many of them were flushed
+	acked   int             // how many of the flushed ones were acked, in order
+	base    int             // events[:base] were published before the last opening
 	opened  int
 	closed  int
-	most    int64 // bytes held at the most
+	most    int64 // largest number of held bytes
 	held    int64
 	changed chan struct{}
 }
 
-// incurable is the part of an error that tells whether a setting helps.
+// incurable is the part of an error that says whether a setting can help.
 type incurable bool
 
 func (incurable) Error() string     { return "" }
@@ -152,14 +152,14 @@ func (s *fakeSink) ids() (ids []string) {
 	return ids
 }
 
-// holds returns how many bytes wait for their ack.
+// holds returns how many bytes the sink holds.
 func (s *fakeSink) holds() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.held
 }
 
-// distinct counts the events, each once however often it came.
+// distinct returns the number of different events.
 func (s *fakeSink) distinct() int {
 	seen := map[string]bool{}
 	for _, id := range s.ids() {
@@ -174,7 +174,7 @@ func (s *fakeSink) count() int {
 	return s.flushed
 }
 
-// payloads are what was published, in order.
+// payloads returns the payloads of the published events, in order.
 func (s *fakeSink) payloads() (list []string) {
 	for _, e := range s.all() {
 		list = append(list, strings.Trim(e.payload, `"`))

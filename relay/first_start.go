@@ -266,5 +266,5 @@ func (r *Relay) warnOfRepeat() {
 		return
 	}
 	r.repeatWarned = true
-	r.log.Warn("an earlier first start did not finish: the backfill begins again, and publishes the rows that it had published a second time")
+	r.log.Warn("an earlier first start did not finish: the backfill begins again, and rows that it has already published come twice")
 }

@@ -8,7 +8,7 @@ import (
 	"walpost/relay/postgres"
 )
 
-// TestSlotIsHeldDuringBackfill: a server that gives idle slots up leaves one alone whose first start is still at work.
+// TestSlotIsHeldDuringBackfill: a server that invalidates idle slots does not invalidate the slot of a running first start.
 func TestSlotIsHeldDuringBackfill(t *testing.T) {
 	t.Parallel() // mostly waiting
 	server := pgtest.Start(t, pgtest.Options{Major: 18, Settings: map[string]string{"idle_replication_slot_timeout": "1s"}})
@@ -18,9 +18,9 @@ func TestSlotIsHeldDuringBackfill(t *testing.T) {
 	r := f.launch()
 	r.await("the backfill's rows", func() bool { return f.sink.count() == 3 })
 	f.Insert(2)
-	// A slot that is as idle as ours would be shows when the server has looked.
+	// Another slot, which is idle, shows when the server has checked for idle slots.
 	f.Exec("select pg_create_logical_replication_slot('idle', 'pgoutput')")
-	r.await("an idle slot is given up", func() bool {
+	r.await("an idle slot is invalidated", func() bool {
 		f.Exec("checkpoint")
 		return f.Ask("select coalesce(wal_status, '') from pg_replication_slots where slot_name = 'idle'") == "lost"
 	})
@@ -32,12 +32,12 @@ func TestSlotIsHeldDuringBackfill(t *testing.T) {
 		t.Errorf("published %d events, %d different ones, want 5", n, f.sink.distinct())
 	}
 	if f.Logs.Has("waiting") || f.Logs.Has("standing by") {
-		t.Error("the relay met an error between backfill and stream")
+		t.Error("the relay logged an error between backfill and stream")
 	}
 }
 
-// TestSlotGoneDuringBackfill: whoever drops the slot while the rows from before it are published, or puts another one in its place, does not
-// leave a gap: the relay stops, nothing says that it streams, and the way out that it names publishes everything.
+// TestSlotGoneDuringBackfill: if somebody drops or re-creates the slot during the backfill, no gap remains. The relay stops, the phase is
+// not streaming, and the cure in the error publishes everything.
 func TestSlotGoneDuringBackfill(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {

@@ -18,7 +18,7 @@ import (
 	"walpost/schema"
 )
 
-// TestFirstStartLosesItsLock: a first start whose lock is gone ends, for another relay may be making it now, and begins again.
+// TestFirstStartLosesItsLock: a first start that loses its lock ends and begins again, because another relay may be making the first start.
 func TestFirstStartLosesItsLock(t *testing.T) {
 	t.Parallel() // mostly waiting
 	f := newFixture(t)
@@ -33,7 +33,7 @@ func TestFirstStartLosesItsLock(t *testing.T) {
 	}
 	f.Exec(`select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())`)
 	dbtest.Until(t, "the backfill begins again", func() bool { return f.sink.count() == 9 })
-	if n := f.Logs.Count("publishes the rows that it had published a second time"); n != 1 {
+	if n := f.Logs.Count("it has already published come twice"); n != 1 {
 		t.Errorf("warned %d times of rows that come twice", n)
 	}
 	f.sink.setAuto(true)
@@ -49,7 +49,8 @@ func TestFirstStartLosesItsLock(t *testing.T) {
 	r.stop()
 }
 
-// TestFirstStartBehindAGhost: a slot that is held while the backfill is not done may come to nothing, so nothing is built on it.
+// TestFirstStartBehindAGhost: a slot of an unfinished first start may still be dropped while another process holds it, so the relay waits
+// for that process.
 func TestFirstStartBehindAGhost(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -67,7 +68,7 @@ func TestFirstStartBehindAGhost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ghost.Exec(t.Context(), "START_REPLICATION SLOT "+f.cfg.Slot+" LOGICAL 0/0 (proto_version '1', publication_names 'walpost')") // and never reads what comes
+	ghost.Exec(t.Context(), "START_REPLICATION SLOT "+f.cfg.Slot+" LOGICAL 0/0 (proto_version '1', publication_names 'walpost')") // and never reads
 	dbtest.Until(t, "the ghost holds the slot", f.active)
 	f.sink.setAuto(true)
 	r = f.launch()
@@ -83,15 +84,15 @@ func TestFirstStartBehindAGhost(t *testing.T) {
 	r.stop()
 }
 
-// TestFirstStartWithTooFewConnections: a first start that does not get its connections waits, has made nothing, and speaks of no rows that
-// are there twice.
+// TestFirstStartWithTooFewConnections: a first start that does not get its connections waits. It has created nothing, and does not warn of
+// rows that are published twice.
 func TestFirstStartWithTooFewConnections(t *testing.T) {
 	t.Parallel() // mostly waiting
 	f := newFixture(t)
 	role := f.reader()
 	f.Exec("grant select on walpost.outbox to " + role)
 	f.Insert(3)
-	for limit := 1; limit < pgerror.SessionsNeeded; limit++ { // whether a walsender counts depends on the version, so no single number will do
+	for limit := 1; limit < pgerror.SessionsNeeded; limit++ { // whether a walsender counts depends on the version, so try each number
 		f.Exec(fmt.Sprintf("alter role %s connection limit %d", role, limit))
 		r := f.launch()
 		dbtest.Until(t, "the relay waits, or leads", func() bool {
@@ -110,12 +111,13 @@ func TestFirstStartWithTooFewConnections(t *testing.T) {
 			t.Errorf("limit %d: still waiting", limit)
 		}
 	}
-	if f.Logs.Has("publishes the rows that it had published a second time") {
+	if f.Logs.Has("it has already published come twice") {
 		t.Error("it warned of rows that come twice")
 	}
 }
 
-// TestFirstStartPublishedNothing: of rows that are there twice nothing is said when the start that did not end published none.
+// TestFirstStartPublishedNothing: the relay does not warn of rows that are published twice if the unfinished first start has published
+// none.
 func TestFirstStartPublishedNothing(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -129,7 +131,7 @@ func TestFirstStartPublishedNothing(t *testing.T) {
 		}
 	}})
 	r := f.start()
-	if f.Logs.Has("publishes the rows that it had published a second time") || !f.Logs.Has("waiting") {
+	if f.Logs.Has("it has already published come twice") || !f.Logs.Has("waiting") {
 		t.Error("it warned of rows that come twice, or was not interrupted")
 	}
 	r.stop()
@@ -149,7 +151,8 @@ func (h *hook) Handle(ctx context.Context, r slog.Record) error {
 	return h.Handler.Handle(ctx, r)
 }
 
-// TestPublicationMade: a first start makes the publication where the role may, also for a partitioned table, and else says how.
+// TestPublicationMade: a first start creates the publication if the role may do that, also for a partitioned table. Otherwise it reports
+// the SQL.
 func TestPublicationMade(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -177,9 +180,9 @@ func TestPublicationMade(t *testing.T) {
 	var slots int
 	poor.Conn.QueryRow(t.Context(), "select count(*) from pg_replication_slots").Scan(&slots)
 	if slots != 0 {
-		t.Error("a slot was made although there is no publication")
+		t.Error("a slot was created although there is no publication")
 	}
-	// With what the message asks for, the least privileges are enough.
+	// With the publication that the message asks for, the role needs no further rights.
 	poor.Exec("create publication walpost for table walpost.outbox with (publish = 'insert')")
 	poor.Insert(2)
 	r = poor.start()
@@ -188,7 +191,7 @@ func TestPublicationMade(t *testing.T) {
 	r.stop()
 }
 
-// A sink that refuses the relay leaves nothing behind: a slot would keep WAL for a relay that cannot run.
+// If the sink refuses the relay, nothing is created: a slot would keep WAL for a relay that cannot run.
 func TestRefusedSinkMakesNoSlot(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -202,6 +205,6 @@ func TestRefusedSinkMakesNoSlot(t *testing.T) {
 	err := f.Conn.QueryRow(t.Context(), `select (select count(*) from pg_replication_slots where slot_name = $1)
 		+ (select count(*) from walpost.relay_state)`, f.cfg.Slot).Scan(&made)
 	if err != nil || made != 0 {
-		t.Fatalf("%d slots and states were made, %v", made, err)
+		t.Fatalf("%d slots and states were created, %v", made, err)
 	}
 }

@@ -18,13 +18,13 @@ import (
 	"walpost/schema"
 )
 
-// fixture is a database, and what a relay on it is given.
+// fixture is a database, and the configuration of the relays that run on it.
 type fixture struct {
 	*dbtest.Database
 	sink *fakeSink
 	cfg  Config
 
-	watchEvery time.Duration // how often relays look at slot, outbox and publication by themselves; 0: as usual
+	watchEvery time.Duration // how often relays check slot, outbox and publication; 0: the default
 }
 
 func newFixture(t testing.TB) *fixture {
@@ -32,7 +32,7 @@ func newFixture(t testing.TB) *fixture {
 	return newFixtureOn(dbtest.New(t))
 }
 
-// fixtureOn makes a fixture of the database of a DSN.
+// fixtureOn returns a fixture of the database of a DSN.
 func fixtureOn(t testing.TB, dsn string) *fixture {
 	t.Helper()
 	return newFixtureOn(dbtest.On(t, dsn))
@@ -43,7 +43,7 @@ func newFixtureOn(db *dbtest.Database) *fixture {
 	return &fixture{Database: db, sink: sink, cfg: Config{Config: db.Config(), OpenSink: sink.open}}
 }
 
-// running is a relay at work.
+// running is a running relay.
 type running struct {
 	*fixture
 	relay    *Relay
@@ -112,13 +112,14 @@ func (r *running) mustRun() {
 	}
 }
 
-// await waits for a fact about a relay that goes on running.
+// await waits for a fact, and fails the test if the relay ends meanwhile.
 func (r *running) await(what string, fact func() bool) {
 	r.T.Helper()
 	dbtest.Until(r.T, what, func() bool { r.mustRun(); return fact() })
 }
 
-// reader makes a role that may stream and keep state and not read the outbox, and returns its name. The relay logs in as it from now on.
+// reader creates a role that may stream and keep state, but not read the outbox, and returns its name. From now on relays log in as that
+// role.
 func (f *fixture) reader() string {
 	f.T.Helper()
 	role := f.Role("reader", "login replication")
@@ -128,7 +129,7 @@ func (f *fixture) reader() string {
 	return role
 }
 
-// grantRelay gives role relay what the schema's own grants give.
+// grantRelay grants role the rights of a relay that the schema grants.
 func grantRelay(ctx context.Context, f *fixture) error {
 	for _, s := range schema.Statements(schema.Options{RelayRole: "relay"}) {
 		if strings.Contains(s.SQL, "publication") {
@@ -154,7 +155,7 @@ func (f *fixture) behindProxy() *proxy.Proxy {
 	return network
 }
 
-// kill ends the walsender and waits until it is gone.
+// kill terminates the walsender and waits until it has ended.
 func (f *fixture) kill() {
 	f.T.Helper()
 	pid := f.walsender()
@@ -167,7 +168,7 @@ func (f *fixture) kill() {
 	})
 }
 
-// walsender is the process that has the slot, 0: none.
+// walsender returns the process that has the slot, 0 if there is none.
 func (f *fixture) walsender() (pid int) {
 	f.T.Helper()
 	const query = "select coalesce(active_pid, 0) from pg_replication_slots where slot_name = $1"
@@ -186,7 +187,7 @@ func (f *fixture) active() (active bool) {
 	return active
 }
 
-// checkPositions: positions grow, and every row of a transaction has its number.
+// checkPositions checks that positions grow, and that the rows of a transaction are numbered.
 func (f *fixture) checkPositions() {
 	f.T.Helper()
 	events := f.sink.all()
@@ -200,21 +201,21 @@ func (f *fixture) checkPositions() {
 	}
 }
 
-// commitOf is where the commit record of an event's transaction starts.
+// commitOf returns where the commit record of an event's transaction starts.
 func (f *fixture) commitOf(event int) pglogrepl.LSN {
 	return pglogrepl.LSN(f.sink.all()[event].position.LSN)
 }
 
-// put inserts one event with its payload in that column of that table.
+// put inserts one event into a table, with its payload in the given column.
 func (f *fixture) put(table, column, payload string) {
 	f.T.Helper()
 	f.Exec(`insert into ` + table + ` (aggregatetype, aggregateid, type, ` + column + `) values ('order', '1', 'placed', '"` + payload + `"')`)
 }
 
-// look makes the watcher look now.
+// look makes the watcher check at once.
 func (r *running) look() { wake.Signal(r.relay.watcher.wake) }
 
-// gather returns all values by name, with the label target if there is one; of a histogram its count.
+// gather returns all metrics by name, with the label target if there is one; for a histogram, its count.
 func gather(t *testing.T, reg *prometheus.Registry) map[string]float64 {
 	t.Helper()
 	families, err := reg.Gather()

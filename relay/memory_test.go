@@ -10,8 +10,8 @@ import (
 	"walpost/relay/internal/dbtest"
 )
 
-// TestMemoryIsBoundedWhateverTheTransaction: one transaction of any size and a slow sink take no more memory than the budget and the
-// read buffer.
+// TestMemoryIsBoundedWhateverTheTransaction: a transaction of any size and a slow sink take no more memory than the budget and the read
+// buffer.
 func TestMemoryIsBoundedWhateverTheTransaction(t *testing.T) {
 	rows := long.Or(100_000, 1_000_000)
 	const budget = 1 << 20
@@ -22,7 +22,7 @@ func TestMemoryIsBoundedWhateverTheTransaction(t *testing.T) {
 	r := f.start()
 	f.Insert(rows)
 	dbtest.Until(t, "the budget is used up", func() bool { return f.sink.holds() > budget-1024 })
-	time.Sleep(100 * time.Millisecond) // nothing to wait for: nothing more may come
+	time.Sleep(100 * time.Millisecond) // there is nothing to wait for: no further event may come
 	defer debug.SetGCPercent(debug.SetGCPercent(20))
 	runtime.GC()
 	var start, now runtime.MemStats
@@ -52,7 +52,7 @@ func TestMemoryIsBoundedWhateverTheTransaction(t *testing.T) {
 	r.stop()
 }
 
-// TestRelayLargeEvent: an event larger than the budget and than the read buffer goes through, alone.
+// TestRelayLargeEvent: an event larger than the budget and the read buffer is published, while nothing else is in flight.
 func TestRelayLargeEvent(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// TestSinkOutageNeverCostsTheSession: a sink that takes nothing for several times wal_sender_timeout costs neither the session nor a
-// duplicate. The reader stands still meanwhile, and the confirmer, on its own, goes on telling the server that the relay lives.
+// TestSinkOutageNeverCostsTheSession: a sink that accepts nothing for several times wal_sender_timeout causes neither the end of the
+// session nor a duplicate. Meanwhile the reader waits, and the confirmer goes on sending statuses.
 func TestSinkOutageNeverCostsTheSession(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -28,13 +28,13 @@ func TestSinkOutageNeverCostsTheSession(t *testing.T) {
 	r.await("the budget is used up", func() bool { return f.sink.holds() > 90<<10 })
 	for outage := time.Now(); time.Since(outage) < 4*time.Second; time.Sleep(100 * time.Millisecond) {
 		if pid := f.walsender(); pid != before || r.relay.State().Role != Leader {
-			t.Fatalf("after %v of an outage the slot is held by process %d, before by %d; the relay is %s", time.Since(outage), pid, before, r.relay.State().Role)
+			t.Fatalf("after %v of an outage process %d holds the slot, before it was %d; the relay is %s", time.Since(outage), pid, before, r.relay.State().Role)
 		}
 	}
 	f.sink.setAuto(true)
 	r.await("all events", func() bool { return f.sink.count() >= rows })
 	if pid := f.walsender(); pid != before {
-		t.Errorf("the slot is held by process %d, before by %d", pid, before)
+		t.Errorf("process %d holds the slot, before it was %d", pid, before)
 	}
 	r.stop()
 	if got, want := f.sink.ids(), f.IDs(); !slices.Equal(got, want) {

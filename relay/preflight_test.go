@@ -9,7 +9,8 @@ import (
 	"walpost/schema"
 )
 
-// TestPreflight: what only a person can cure ends the relay before it has made anything, with the object, the cause and the cure.
+// TestPreflight: a fault that only a person can cure ends the relay before it has created anything, with the object, the cause and the
+// cure.
 func TestPreflight(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -65,7 +66,7 @@ func TestPreflight(t *testing.T) {
 			},
 			[]string{"row filter", "BEGIN; ALTER PUBLICATION walpost DROP TABLE walpost.outbox; ALTER PUBLICATION walpost ADD TABLE walpost.outbox; COMMIT"},
 		},
-		"publication with a column list": { // none of them is needed to read a row, so none would be missed
+		"publication with a column list": { // the decoder could read a row without these columns, and would not miss them
 			func(f *fixture) {
 				f.Exec("alter publication walpost set table walpost.outbox (id, aggregatetype, aggregateid, type, payload)")
 			},
@@ -152,7 +153,7 @@ func TestPreflight(t *testing.T) {
 	}
 }
 
-// TestColumnListThatFits: a list that has the mapped columns is no fault, whatever else it leaves out.
+// TestColumnListThatFits: a column list that has all mapped columns is no fault.
 func TestColumnListThatFits(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -162,7 +163,7 @@ func TestColumnListThatFits(t *testing.T) {
 	r := f.start()
 	f.Insert(1)
 	dbtest.Until(t, "1 event", func() bool { return f.sink.count() == 1 })
-	// One that no longer fits is noticed, and the cure is as good as it says.
+	// A list that no longer fits is noticed, and the cure in the error works.
 	f.Exec("alter publication walpost set table walpost.outbox (id, aggregatetype, aggregateid, type, payload, note)")
 	r.look()
 	err := r.wait()

@@ -12,8 +12,8 @@ import (
 	"walpost/relay/replication"
 )
 
-// TestPublicationGap: a part of the WAL for which there was no publication stops the relay, by an error up to 17 and by a warning since
-// 18, and what precedes it is confirmed. A role that wants no warnings gets this one.
+// TestPublicationGap: a part of the WAL for which there was no publication stops the relay. Everything before it is confirmed. Up to 17 the
+// server sends an error, and since 18 a warning, also to a role that wants no warnings.
 func TestPublicationGap(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -42,8 +42,8 @@ func TestPublicationGap(t *testing.T) {
 	}
 }
 
-// TestServerErrorEndsAtOnce: a stream that the server has ended with an error is not waited for. Up to 17, rows that were written without
-// the publication do that.
+// TestServerErrorEndsAtOnce: when the server ends the stream with an error, the relay does not wait for it. Up to 17, rows that were
+// written without the publication cause that.
 func TestServerErrorEndsAtOnce(t *testing.T) {
 	t.Parallel()
 	f := fixtureOn(t, pgtest.NewMajor(t, 14).DSN)

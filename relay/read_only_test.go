@@ -10,9 +10,9 @@ import (
 	"walpost/relay/postgres"
 )
 
-// TestReadOnlyDatabase: where transactions are read-only unless they say otherwise, as on a managed server whose disk is full, walpost makes
-// its first start, streams, records and leaves as anywhere. Otherwise the slot that fills the disk would never be drained. It says so once,
-// with the cure.
+// TestReadOnlyDatabase: on a managed server whose disk is full, transactions are read-only by default. Still walpost makes its first start,
+// streams, records its state and stops as usual: otherwise it would never drain the slot that fills the disk. It logs that once, with the
+// cure.
 func TestReadOnlyDatabase(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -69,7 +69,7 @@ func TestReadOnlyDatabase(t *testing.T) {
 			r.await("the new table is recorded", func() bool {
 				return f.Ask("select (table_oid = 'walpost.outbox'::regclass)::text from walpost.relay_state") == "true"
 			})
-			// So does the recorder, and a clean stop.
+			// The recorder writes, too, and so does a clean stop.
 			r.await("a confirmation is recorded", func() bool {
 				return f.Ask("select (confirmed_lsn is not null)::text from walpost.relay_state") == "true"
 			})
@@ -78,7 +78,7 @@ func TestReadOnlyDatabase(t *testing.T) {
 				t.Errorf("clean_stop is %s", got)
 			}
 			if n := f.Logs.Count("read-only by default"); n != 1 || !f.Logs.Has(c.cure) {
-				t.Errorf("told %d times of read-only transactions, or not of the cure", n)
+				t.Errorf("logged read-only transactions %d times, or without the cure", n)
 			}
 			for _, said := range []string{"walpost.relay_state is not up to date", "the clean stop is not recorded"} {
 				if f.Logs.Has(said) {
@@ -89,7 +89,7 @@ func TestReadOnlyDatabase(t *testing.T) {
 	}
 }
 
-// writer makes a role that may do what a relay does, and returns its name. The relay logs in as it from now on.
+// writer creates a role with the rights of a relay, and returns its name. From now on relays log in as that role.
 func (f *fixture) writer() string {
 	f.T.Helper()
 	role := f.reader()
@@ -98,8 +98,8 @@ func (f *fixture) writer() string {
 	return role
 }
 
-// TestTurnedReadOnly: a database that is closed to writers while walpost streams is told of, and so is its opening. State is recorded all the
-// while.
+// TestTurnedReadOnly: walpost logs when transactions become read-only by default while it streams, and when they no longer are. It records
+// its state all the time.
 func TestTurnedReadOnly(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -123,7 +123,7 @@ func TestTurnedReadOnly(t *testing.T) {
 	r.stop()
 }
 
-// TestReadOnlyWithoutPublication: to create the publication is not walpost's to force. It waits and says how to go on.
+// TestReadOnlyWithoutPublication: walpost does not override the default to create the publication. It waits, and says how to go on.
 func TestReadOnlyWithoutPublication(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -138,14 +138,14 @@ func TestReadOnlyWithoutPublication(t *testing.T) {
 		dbtest.Until(t, "the reason says "+word, func() bool { return f.Logs.Has(word) })
 	}
 	if f.Slots() > 0 {
-		t.Error("a slot was made")
+		t.Error("a slot was created")
 	}
 	f.Exec(alter + " reset default_transaction_read_only")
 	r.await("it streams", func() bool { return r.relay.State().Role == Leader })
 	r.stop()
 }
 
-// TestReadOnlyUndo: a first start whose slot the server refuses takes back there, too, what it recorded.
+// TestReadOnlyUndo: also on a read-only database, a first start removes its phase if the server refuses the slot.
 func TestReadOnlyUndo(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Start(t, pgtest.Options{Settings: map[string]string{"max_replication_slots": "1"}})

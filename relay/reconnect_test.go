@@ -11,8 +11,8 @@ import (
 	"walpost/relay/pgerror"
 )
 
-// TestLostConnectionIsMadeAnew: when the server ends the session, or the network does, the relay comes back by itself and what was not confirmed
-// comes again, but not before the sink has acked what it held.
+// TestLostConnectionIsMadeAnew: when the server or the network ends the session, the relay reconnects, and unconfirmed events come again.
+// They come only after the sink has acked what it held.
 func TestLostConnectionIsMadeAnew(t *testing.T) {
 	t.Parallel()
 	t.Run("ended by the server", func(t *testing.T) {
@@ -35,7 +35,7 @@ func madeAnew(t *testing.T, f *fixture, lose func()) {
 	lose()
 	r.await("the relay leads again", func() bool { return f.active() && f.walsender() != before })
 	f.Insert(1)
-	time.Sleep(200 * time.Millisecond) // nothing to wait for: nothing may happen
+	time.Sleep(200 * time.Millisecond) // there is nothing to wait for: nothing may happen
 	if got := f.sink.count(); got != 3 {
 		t.Fatalf("%d events before the sink had acked what it held of the old session", got)
 	}
@@ -48,7 +48,7 @@ func madeAnew(t *testing.T, f *fixture, lose func()) {
 	r.stop()
 }
 
-// TestRelayRefusedBetweenSessions: an event of a session that is gone, refused while the next one waits for the sink, stops the relay.
+// TestRelayRefusedBetweenSessions: an event of an ended session that is refused while the next session waits for the sink stops the relay.
 func TestRelayRefusedBetweenSessions(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -64,7 +64,7 @@ func TestRelayRefusedBetweenSessions(t *testing.T) {
 	}
 }
 
-// TestRelayLeavesBetweenSessions: while a new session waits for the sink there is nothing to wait for at the end.
+// TestRelayLeavesBetweenSessions: while a new session waits for the sink, a stop does not wait for acks.
 func TestRelayLeavesBetweenSessions(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -77,6 +77,6 @@ func TestRelayLeavesBetweenSessions(t *testing.T) {
 	begun := time.Now()
 	r.stop()
 	if took := time.Since(begun); took > 5*time.Second {
-		t.Errorf("leaving took %v", took)
+		t.Errorf("the stop took %v", took)
 	}
 }

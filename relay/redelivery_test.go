@@ -13,8 +13,8 @@ import (
 	"walpost/relay/internal/dbtest"
 )
 
-// TestInterleavedTransactionSurvivesARestart: rows that were written before the last confirmed transaction's, and committed after it,
-// arrive after a restart. The WAL position of a row tells nothing about what was published.
+// TestInterleavedTransactionSurvivesARestart: rows that were written before the last confirmed transaction, and committed after it, arrive
+// after a restart. The WAL position of a row does not say whether it was published.
 func TestInterleavedTransactionSurvivesARestart(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -52,12 +52,12 @@ func TestInterleavedTransactionSurvivesARestart(t *testing.T) {
 	}
 }
 
-// TestRowsOfOneCopyAreNotOnePosition: the rows of a COPY stand in one WAL record and share its position, and yet each is an event, with a
-// number of its own. A session that breaks in the middle of them loses none.
+// TestRowsOfOneCopyAreNotOnePosition: the rows of a COPY are in one WAL record and share its LSN. Yet each is an event with a number of its
+// own, and a session that breaks in the middle of them loses none.
 func TestRowsOfOneCopyAreNotOnePosition(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	// Volatile defaults would make Postgres write record by record.
+	// Volatile defaults would make Postgres write one record for each row.
 	f.Exec("alter table walpost.outbox alter id drop default, alter created_at drop default")
 	f.Exec("select pg_create_logical_replication_slot($1, 'pgoutput')", f.cfg.Slot+"_peek")
 	f.sink.setAuto(false)
@@ -76,7 +76,7 @@ func TestRowsOfOneCopyAreNotOnePosition(t *testing.T) {
 		t.Fatal(err)
 	}
 	if records > rows/10 {
-		t.Fatalf("%d rows stand in %d records: the test shows nothing", rows, records)
+		t.Fatalf("%d rows are in %d records: the test shows nothing", rows, records)
 	}
 	r.await("all rows", func() bool { return f.sink.count() == rows })
 	f.sink.ack(rows / 2)
@@ -98,8 +98,8 @@ func TestRowsOfOneCopyAreNotOnePosition(t *testing.T) {
 	}
 }
 
-// TestNothingComesAgainAfterACleanRestart: a last event that is acked while the relay is already leaving is confirmed by the end of its
-// transaction. Of a server that is restarted, that holds since Postgres 17, which writes confirmations down at a clean stop.
+// TestNothingComesAgainAfterACleanRestart: if the last event is acked while the relay is already stopping, the end of its transaction is
+// confirmed. After a restart of the server that holds since Postgres 17, which saves confirmations at a clean shutdown.
 func TestNothingComesAgainAfterACleanRestart(t *testing.T) {
 	t.Parallel()
 	t.Run("of the relay", func(t *testing.T) {
@@ -109,7 +109,7 @@ func TestNothingComesAgainAfterACleanRestart(t *testing.T) {
 		f.Insert(3)
 		r.await("the events", func() bool { return f.sink.count() == 3 })
 		r.cancel()
-		// From here on no keepalive can confirm what the commit did not.
+		// From here on no keepalive can confirm the transaction instead of its commit.
 		dbtest.Until(t, "the relay waits for acks", func() bool { s := r.relay.watcher.watched(); return s != nil && s.confirmer.Holding() })
 		f.sink.ack(3)
 		if err := r.wait(); err != nil {
@@ -137,7 +137,7 @@ func TestNothingComesAgainAfterACleanRestart(t *testing.T) {
 	})
 }
 
-// comesOnce starts a relay, inserts an event, and checks that it is the only one to come after those that came before, n in all.
+// comesOnce starts a relay, inserts an event, and checks that it is the only new event. n is the number of all events.
 func (f *fixture) comesOnce(n int) {
 	f.T.Helper()
 	f.sink.setAuto(true)
@@ -151,8 +151,8 @@ func (f *fixture) comesOnce(n int) {
 	}
 }
 
-// TestRedeliveredEventsKeepTheirPositions: an event that comes again comes with the id and the position that it had, by which consumers
-// know it, although the new session begins elsewhere in the stream.
+// TestRedeliveredEventsKeepTheirPositions: an event that comes again has the same id and position, by which consumers recognise it,
+// although the new session begins elsewhere in the stream.
 func TestRedeliveredEventsKeepTheirPositions(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

@@ -12,7 +12,7 @@ import (
 	"walpost/relay/pgerror"
 )
 
-// TestRefusedEventIsNeverSkipped: what precedes a refused event in WAL order is acked and confirmed, nothing behind it is, and the relay
+// TestRefusedEventIsNeverSkipped: everything before a refused event in WAL order is acked and confirmed, and nothing after it. The relay
 // ends with the reason and the cure.
 func TestRefusedEventIsNeverSkipped(t *testing.T) {
 	t.Parallel()
@@ -54,7 +54,7 @@ func TestRefusedEventIsNeverSkipped(t *testing.T) {
 			if got := f.Confirmed(); got > precede || got <= f.commitOf(2) {
 				t.Errorf("the slot stands at %v, the transaction before the refused one is committed at %v and ends before %v", got, f.commitOf(2), precede)
 			}
-			// The cause is gone: all of the transaction comes again, and what is behind it.
+			// The cause is removed: the whole transaction comes again, and then later events.
 			f.sink.refuse, f.sink.reject = map[string]bool{}, ""
 			before := f.sink.count()
 			r = f.start()
@@ -67,14 +67,14 @@ func TestRefusedEventIsNeverSkipped(t *testing.T) {
 	}
 }
 
-// TestRefusedEventIsPassedBy: correcting or deleting the row does not change the WAL, so the relay names the statement that passes its
-// transaction by, and nothing else: what stands behind it arrives.
+// TestRefusedEventIsPassedBy: correcting or deleting the row does not change the WAL. So the error has the statement that skips the
+// transaction, and only that. Later events arrive.
 func TestRefusedEventIsPassedBy(t *testing.T) {
 	t.Parallel()
 	const bad = "00000000-0000-0000-0000-00000000000b"
 	for name, c := range map[string]struct {
 		prepare func(*fakeSink)
-		removal bool // of the cause is thought of
+		removal bool // the cure says that the cause can be removed
 	}{
 		"by Publish, inside its transaction": {func(s *fakeSink) { s.refuse[bad], s.forGood = true, true }, false},
 		"by Publish, for a setting":          {func(s *fakeSink) { s.refuse[bad] = true }, true},
@@ -94,18 +94,18 @@ func TestRefusedEventIsPassedBy(t *testing.T) {
 			if err == nil || strings.Contains(err.Error(), "remove the cause and start walpost") != c.removal {
 				t.Fatalf("ended with %v", err)
 			}
-			f.Exec("delete from walpost.outbox where id = $1", bad) // for nothing
+			f.Exec("delete from walpost.outbox where id = $1", bad) // does not help
 			if again := f.launch().wait(); again == nil || !strings.Contains(again.Error(), bad) {
 				t.Fatalf("ended again with %v", again)
 			}
 			pass := regexp.MustCompile(`SELECT pg_replication_slot_advance\([^)]*\)`).FindString(err.Error())
 			if pass == "" {
-				t.Fatalf("no way to pass it by: %v", err)
+				t.Fatalf("no statement that skips it: %v", err)
 			}
 			f.Exec(pass)
 			before := f.sink.count()
 			r = f.start()
-			dbtest.Until(t, "what stands behind", func() bool { return f.sink.count() >= before+2 })
+			dbtest.Until(t, "the later events", func() bool { return f.sink.count() >= before+2 })
 			r.stop()
 			if got, want := f.sink.ids()[before:], f.IDs()[2:]; !slices.Equal(got, want) {
 				t.Errorf("published %q then, want %q", got, want)

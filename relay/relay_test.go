@@ -14,7 +14,7 @@ import (
 	"walpost/relay/replication"
 )
 
-// TestRelay: rows arrive once, in commit order, and Postgres is told; a clean stop and a new start send nothing twice.
+// TestRelay: rows arrive once, in commit order, and are confirmed. After a clean stop, a new start sends nothing twice.
 func TestRelay(t *testing.T) {
 	t.Parallel()
 	for _, major := range pgtest.Majors() {
@@ -40,7 +40,7 @@ func TestRelay(t *testing.T) {
 	}
 }
 
-// TestRelayTransactions: what is committed arrives as it was committed, and nothing else does.
+// TestRelayTransactions: exactly the committed rows arrive, transaction by transaction.
 func TestRelayTransactions(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -99,7 +99,7 @@ func TestRelayTransactions(t *testing.T) {
 	f.checkPositions()
 }
 
-// TestSlotNeverStandsBeyondAcks: the slot never stands beyond what was acked, whatever the order of acks.
+// TestSlotNeverStandsBeyondAcks: the slot never stands beyond the acked transactions, whatever the order of acks.
 func TestSlotNeverStandsBeyondAcks(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -108,11 +108,12 @@ func TestSlotNeverStandsBeyondAcks(t *testing.T) {
 	f.Insert(2)
 	f.Insert(1)
 	dbtest.Until(t, "3 events", func() bool { return f.sink.count() == 3 })
-	// A transaction is forgotten by whatever lies beyond the start of its commit record, which is what its events' position says.
+	// A slot that stands beyond the start of a transaction's commit record no longer sends it. That start is the position of the
+	// transaction's events.
 	first, second := f.commitOf(0), f.commitOf(2)
 	f.Exec("create table busy (n int)")
 	f.Exec("insert into busy select generate_series(1, 1000)")
-	time.Sleep(3 * replication.StatusGap) // nothing to wait for: nothing may happen
+	time.Sleep(3 * replication.StatusGap) // there is nothing to wait for: nothing may happen
 	if got := f.Confirmed(); got > first {
 		t.Fatalf("the slot stands at %v without an ack, beyond the first commit at %v", got, first)
 	}
@@ -131,7 +132,7 @@ func TestSlotNeverStandsBeyondAcks(t *testing.T) {
 	r.stop()
 }
 
-// TestIdleOutboxPinsNoWAL: an idle outbox in a busy database, and beside a busy one, holds no WAL back.
+// TestIdleOutboxPinsNoWAL: an idle outbox does not keep WAL, neither in a busy database nor beside another busy one.
 func TestIdleOutboxPinsNoWAL(t *testing.T) {
 	t.Parallel()
 	for _, major := range []int{0, 14} { // 14 also sends a begin and a commit for every foreign transaction

@@ -11,8 +11,8 @@ import (
 	"walpost/schema"
 )
 
-// TestRenamedColumn: rows that were written before a column was renamed are read by the new name, and a row that was written after it
-// stops a relay that does not know the name, with everything before it confirmed and a way out.
+// TestRenamedColumn: rows that were written before a column was renamed are read by the new name. A row that was written after it stops a
+// relay that does not know the new name. Everything before it is confirmed, and the cure in the error works.
 func TestRenamedColumn(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -43,7 +43,7 @@ func TestRenamedColumn(t *testing.T) {
 	if got := f.Confirmed(); got <= f.commitOf(2) {
 		t.Errorf("the slot stands at %v, the event before the renaming at %v", got, f.commitOf(2))
 	}
-	// Somebody takes the change back instead.
+	// Instead, somebody renames the column back.
 	f.Exec("alter table walpost.outbox rename content to body")
 	f.put("walpost.outbox", "body", "e")
 	r = f.start()
@@ -53,7 +53,7 @@ func TestRenamedColumn(t *testing.T) {
 		t.Errorf("published %q", got)
 	}
 
-	// Where a column was dropped, places prove nothing. The way out that the message names works.
+	// If a column was dropped, the places of columns prove nothing. The cure in the error works.
 	f.Exec("alter table walpost.outbox drop headers")
 	f.put("walpost.outbox", "body", "f")
 	f.Exec("alter table walpost.outbox rename body to text")
@@ -82,11 +82,11 @@ func TestRenamedColumn(t *testing.T) {
 	}
 }
 
-// TestRenamedTable: an outbox that is renamed loses no row, neither one that is read after the renaming nor one that is read much later.
+// TestRenamedTable: a renamed outbox loses no row, neither one that is read right after the renaming nor one that is read much later.
 func TestRenamedTable(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	f.watchEvery = time.Hour // a look between the renaming and the row would stop the relay before it has read that
+	f.watchEvery = time.Hour // a check between the renaming and the row would stop the relay before it has read the row
 	r := f.start()
 	f.Exec("alter table walpost.outbox rename to events")
 	f.put("walpost.events", "payload", "a")

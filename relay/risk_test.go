@@ -11,14 +11,14 @@ import (
 	"walpost/relay/internal/dbtest"
 )
 
-// everybody lets a server be reached from this machine by any of its addresses.
+// everybody makes a server accept connections from this machine to any of its addresses.
 func everybody(settings map[string]string) pgtest.Options {
 	settings["listen_addresses"] = "*"
 	return pgtest.Options{Settings: settings, SSL: true, HBA: []string{"host all all all trust", "host replication all all trust"}}
 }
 
-// beyondLoopback returns the connection string with an address of this machine that is not loopback, which for the two sides is as far as
-// another machine.
+// beyondLoopback returns the connection string with an address of this machine that is not loopback. For both sides that is like another
+// machine.
 func beyondLoopback(t *testing.T, dsn, sslmode string) string {
 	t.Helper()
 	u, err := url.Parse(dsn)
@@ -40,7 +40,7 @@ func beyondLoopback(t *testing.T, dsn, sslmode string) string {
 	return ""
 }
 
-// TestUnencryptedConnectionIsTold: at each start, and by doctor, if it leaves this machine.
+// TestUnencryptedConnectionIsTold: the log of each start and doctor warn of an unencrypted connection that leaves this machine.
 func TestUnencryptedConnectionIsTold(t *testing.T) {
 	t.Parallel()
 	const says = "is not encrypted: anyone on the network path can read"
@@ -52,7 +52,7 @@ func TestUnencryptedConnectionIsTold(t *testing.T) {
 		f.cfg.ConnString = beyondLoopback(t, f.DSN, c.sslmode)
 		before := f.Logs.Count(says)
 		r := f.start()
-		f.kill() // a session like the one before is not worth another line
+		f.kill() // a session that is unencrypted, too, is not logged again
 		r.await("the relay leads again", func() bool { return r.relay.State().Role == Leader && f.active() })
 		r.stop()
 		if got := f.Logs.Count(says) - before; got != map[bool]int{true: 1}[c.told] {
@@ -71,7 +71,7 @@ func TestUnencryptedConnectionIsTold(t *testing.T) {
 	}
 }
 
-// TestUnlimitedSlotIsTold: at every start, with the SQL, as long as nothing limits what a slot keeps.
+// TestUnlimitedSlotIsTold: each start warns, with the SQL that cures it, if the WAL of slots is not limited.
 func TestUnlimitedSlotIsTold(t *testing.T) {
 	t.Parallel()
 	const says = "max_slot_wal_keep_size is unlimited"

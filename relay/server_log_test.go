@@ -2,7 +2,7 @@ package relay
 
 import "testing"
 
-// TestServerIsTold: once, and not again for each connection.
+// TestServerIsTold: the server is logged once, and not again for each connection.
 func TestServerIsTold(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -17,6 +17,6 @@ func TestServerIsTold(t *testing.T) {
 	f.kill()
 	r.await("the relay leads again", func() bool { return r.relay.State().Role == Leader && f.active() })
 	if n := f.Logs.Count(says); n != 1 {
-		t.Errorf("told %d times", n)
+		t.Errorf("logged %d times", n)
 	}
 }

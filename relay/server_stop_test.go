@@ -9,7 +9,7 @@ import (
 	"walpost/relay/internal/dbtest"
 )
 
-// TestServerStops: a server that is stopped does not wait for Kafka, and the relay waits for the server.
+// TestServerStops: a server that shuts down does not wait for Kafka, and the relay waits for the server.
 func TestServerStops(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -18,8 +18,8 @@ func TestServerStops(t *testing.T) {
 		within time.Duration
 	}{
 		"all acked":             {budget: 1 << 20, auto: true, within: 3 * time.Second},
-		"an unacked event":      {budget: 1 << 20, within: 10 * time.Second}, // the reader listens: it sees the pings
-		"the budget is used up": {budget: 1000, within: 12 * time.Second},    // the reader is held: a probe looks
+		"an unacked event":      {budget: 1 << 20, within: 10 * time.Second}, // the reader reads, and sees the requests for statuses
+		"the budget is used up": {budget: 1000, within: 12 * time.Second},    // the reader waits, and probe checks the server
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -53,7 +53,7 @@ func TestServerStops(t *testing.T) {
 	}
 }
 
-// TestServerCrashes: after a crash all that is committed arrives, in order of the first deliveries.
+// TestServerCrashes: after a crash all committed events arrive, and the first deliveries are in order.
 func TestServerCrashes(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Start(t, pgtest.Options{})

@@ -4,7 +4,7 @@ package relay
 
 import "testing"
 
-// TestReadAllocates: no event and no transaction costs an allocation.
+// TestReadAllocates: the session allocates nothing per event or transaction.
 func TestReadAllocates(t *testing.T) {
 	data := streamOf(20_000, 1)
 	few := testing.AllocsPerRun(3, func() { benchSession(t, data, 20_000) })

@@ -18,7 +18,8 @@ import (
 	"walpost/schema"
 )
 
-// endlessConn is a connection that gives out the same bytes for ever, a read buffer full at a time, but those before again only once.
+// endlessConn is a connection that never ends: after the end of data it goes on with data[again:], over and over. A read returns at most
+// what the read buffer holds.
 type endlessConn struct {
 	net.Conn
 	data  []byte
@@ -68,7 +69,7 @@ func (s *immediateSink) Flush(bool) {
 
 func (s *immediateSink) Close() error { return nil }
 
-// streamOf is a stream of transactions of the default outbox, announced at the beginning.
+// streamOf returns a stream of transactions of the default outbox, with the table's relation at the beginning.
 func streamOf(transactions, rows int) *endlessConn {
 	out := relationFrame()
 	announced := len(out)
@@ -87,7 +88,7 @@ func streamOf(transactions, rows int) *endlessConn {
 // benchSession reads n events from a stream through window and budget into a sink that acks at once.
 func benchSession(tb testing.TB, conn *endlessConn, n int) { traceSession(tb, conn, n, nil) }
 
-// traceSession does the same, traced.
+// traceSession does the same, with a trace.
 func traceSession(tb testing.TB, conn *endlessConn, n int, trace *latencytrace.Recorder) {
 	conn.at = 0
 	budget := inflight.NewBudget(32 << 20)
@@ -111,7 +112,7 @@ func traceSession(tb testing.TB, conn *endlessConn, n int, trace *latencytrace.R
 	}
 }
 
-// BenchmarkRead is what the relay itself costs per event, from the read buffer to the ack, decoding included, socket and sink not:
+// BenchmarkRead measures the relay's own cost per event: from the read buffer to the ack, with decoding, without socket and sink.
 //
 //	go test ./relay -run '^$' -bench Read -count 10 | benchstat -
 func BenchmarkRead(b *testing.B) {

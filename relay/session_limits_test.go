@@ -8,8 +8,8 @@ import (
 	"walpost/internal/pgtest"
 )
 
-// TestTransactionTimeoutOfTheRole: the limit that a role has for its transactions, since 17, does not hold for the stream. A walsender sends
-// each transaction inside one of its own, which takes as long as Kafka does.
+// TestTransactionTimeoutOfTheRole: a role's transaction_timeout, since 17, does not apply to the stream. A walsender sends each transaction
+// inside a transaction of its own, which takes as long as Kafka does.
 func TestTransactionTimeoutOfTheRole(t *testing.T) {
 	t.Parallel() // mostly waiting
 	f := fixtureOn(t, pgtest.NewMajor(t, 18).DSN)
@@ -19,7 +19,7 @@ func TestTransactionTimeoutOfTheRole(t *testing.T) {
 	f.cfg.MaxInFlightBytes = 1 << 20
 	f.sink.setAuto(false)
 	r := f.start()
-	// More than the sockets and the reader's buffer hold, or the server would be done with it at once.
+	// More than the sockets and the reader's buffer hold: otherwise the server would send everything at once.
 	f.Exec(`insert into walpost.outbox (aggregatetype, aggregateid, type, payload)
 		select 'order', '1', 'placed', to_jsonb(repeat(md5(g::text), 16000)) from generate_series(1, 64) g`)
 	walsender := f.walsender()
@@ -27,7 +27,7 @@ func TestTransactionTimeoutOfTheRole(t *testing.T) {
 		const query = "select coalesce(wait_event = 'WalSenderWriteData', false) from pg_stat_activity where pid = $1"
 		return f.sink.count() == 2 && f.Conn.QueryRow(t.Context(), query, walsender).Scan(&waits) == nil && waits
 	})
-	time.Sleep(1500 * time.Millisecond) // beyond the limit: the transaction's age is not shown of a walsender, and its end would be told behind what it has sent
+	time.Sleep(1500 * time.Millisecond) // longer than the limit: a walsender does not show the age of its transaction, and an error would arrive only after everything that it has sent
 	f.sink.setAuto(true)
 	r.await("64 events", func() bool { return f.sink.count() >= 64 })
 	r.stop()

@@ -10,25 +10,25 @@ import (
 	"walpost/relay/replication"
 )
 
-// TestNoConfirmedPositionIsComputed: the server is told the end of a commit as the server gave it. A position plus a length, or plus one,
-// lies beyond what it said, and a transaction whose commit record begins there would be skipped at the next start. The start of the commit
-// record, on the other hand, would bring the transaction again.
+// TestNoConfirmedPositionIsComputed: the relay confirms the end of a commit exactly as the server sent it. A position plus a length, or
+// plus one, is higher than that: a transaction whose commit record begins there would be skipped at the next start. The start of the commit
+// record is too low: the transaction would come again.
 func TestNoConfirmedPositionIsComputed(t *testing.T) {
 	t.Parallel()
 	server := startSession(t)
-	long := `"` + strings.Repeat("x", 20_000) + `"` // what a sum of lengths would be off by
+	long := `"` + strings.Repeat("x", 20_000) + `"` // makes a computed position clearly wrong
 	server.send(relationFrame(), beginFrame(0x1000), insertFrame(long), insertFrame(long), commitFrame(0x1000, 0x1030))
 	dbtest.Until(t, "2 events", func() bool { return server.sink.count() == 2 })
 	server.sink.ack(2)
 	dbtest.Until(t, "a confirmation", func() bool { return server.last() != 0 })
 	server.wantTold(0x1030)
-	server.send(beginFrame(0x1030), insertFrame(long), commitFrame(0x1030, 0x1060)) // a commit record right behind the other, as COMMIT PREPARED writes
+	server.send(beginFrame(0x1030), insertFrame(long), commitFrame(0x1030, 0x1060)) // a commit record right after the previous one, as COMMIT PREPARED writes it
 	dbtest.Until(t, "3 events", func() bool { return server.sink.count() == 3 })
 	server.ask(0x1060)
 	server.wantTold(0x1030)
 	server.sink.ack(1)
 	dbtest.Until(t, "the second transaction is confirmed", func() bool { return server.last() == 0x1060 })
-	server.ask(0x2000) // the server's position, when nothing is on its way, as it is told
+	server.ask(0x2000) // nothing is in flight, so the server's position is confirmed as it is
 	dbtest.Until(t, "the idle position is confirmed", func() bool { return server.last() >= 0x2000 })
 	server.cancel()
 	if err := server.wait(dbtest.Patience); err != replication.ErrLeave {
@@ -37,8 +37,8 @@ func TestNoConfirmedPositionIsComputed(t *testing.T) {
 	server.wantTold(0x1030, 0x1060, 0x2000)
 }
 
-// TestKeepaliveNeverConfirmsWhatIsPending: a keepalive tells how far the server is. It confirms nothing while an event is unacked, be it
-// one that came in the same read, and nothing inside a transaction, whose acks so far do not matter.
+// TestKeepaliveNeverConfirmsWhatIsPending: a keepalive has the server's position. It confirms nothing while an event is unacked, even if
+// that came in the same read, and nothing inside a transaction, even if all its events so far are acked.
 func TestKeepaliveNeverConfirmsWhatIsPending(t *testing.T) {
 	t.Parallel()
 	server := startSession(t)
@@ -62,8 +62,8 @@ func TestKeepaliveNeverConfirmsWhatIsPending(t *testing.T) {
 	dbtest.Until(t, "the second transaction is confirmed", func() bool { return server.last() == 0x4030 })
 }
 
-// TestUndecodableRowIsNeverSkipped: a row that cannot be decoded ends the session for good; what stands before it is confirmed, it and
-// what follows never is.
+// TestUndecodableRowIsNeverSkipped: a row that cannot be decoded stops the relay. Everything before it is confirmed, and the row and
+// everything after it are not.
 func TestUndecodableRowIsNeverSkipped(t *testing.T) {
 	t.Parallel()
 	server := startSession(t)
@@ -81,7 +81,7 @@ func TestUndecodableRowIsNeverSkipped(t *testing.T) {
 	}
 }
 
-// TestStopIsHeededWhileDataFlows: a stream that never pauses does not keep the relay from leaving.
+// TestStopIsHeededWhileDataFlows: the relay stops also while the stream never pauses.
 func TestStopIsHeededWhileDataFlows(t *testing.T) {
 	t.Parallel()
 	server := startSession(t)
@@ -93,7 +93,7 @@ func TestStopIsHeededWhileDataFlows(t *testing.T) {
 	server.mustLeave()
 }
 
-// TestStopWaitsForTheTransactionAtHandOnly: a relay that is told to leave inside a transaction does so at its end, although more follows.
+// TestStopWaitsForTheTransactionAtHandOnly: a relay that is told to stop inside a transaction stops at its end, although more follows.
 func TestStopWaitsForTheTransactionAtHandOnly(t *testing.T) {
 	t.Parallel()
 	server := startSession(t)
@@ -101,14 +101,14 @@ func TestStopWaitsForTheTransactionAtHandOnly(t *testing.T) {
 	server.send(relationFrame(), beginFrame(0x1000), insertFrame("{}"))
 	dbtest.Until(t, "1 event", func() bool { return server.sink.count() == 1 })
 	server.cancel()
-	dbtest.Until(t, "the relay reads on for a while only", server.session.stream.Limited)
+	dbtest.Until(t, "the reader has a deadline", server.session.stream.Limited)
 	server.send(insertFrame("{}"), commitFrame(0x1000, 0x1030))
 	server.flow()
 	server.mustLeave()
 }
 
-// TestOnlyTheConfirmerWritesToTheServer: whatever the server asks for, whatever the sink acks and however the session ends, statuses come
-// from one goroutine, so that they cannot mix on the socket, and neither a full sink nor a busy reader holds them up.
+// TestOnlyTheConfirmerWritesToTheServer: only one goroutine writes statuses, whatever the server asks for, whatever the sink acks and
+// however the session ends. So statuses cannot mix on the socket, and neither a full sink nor a busy reader delays them.
 func TestOnlyTheConfirmerWritesToTheServer(t *testing.T) {
 	t.Parallel()
 	server := startSession(t)
@@ -133,7 +133,7 @@ func TestOnlyTheConfirmerWritesToTheServer(t *testing.T) {
 	}
 }
 
-// TestSessionPosition: what an older session confirmed is nothing that a new one may say.
+// TestSessionPosition: a new session does not confirm a position of an older session.
 func TestSessionPosition(t *testing.T) {
 	t.Parallel()
 	s := session{tracker: inflight.NewTracker(inflight.NewBudget(1))}

@@ -12,7 +12,8 @@ type traceFile struct{ bytes.Buffer }
 
 func (*traceFile) Close() error { return nil }
 
-// Every transaction is in the trace with its position, and the passes cover all of them and all events, also of one that spans passes.
+// The trace has every transaction with its position. The passes cover all transactions and events, also those of a transaction that spans
+// passes.
 func TestPassesAreTraced(t *testing.T) {
 	f := &traceFile{}
 	r := latencytrace.New(f)

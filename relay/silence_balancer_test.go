@@ -17,7 +17,8 @@ import (
 	"walpost/relay/replication"
 )
 
-// TestLookBehindABalancer: a look at a walsender may be led to another server. That a walsender is not found there says nothing of it.
+// TestLookBehindABalancer: a balancer may lead a check of a walsender to another server. If the walsender is not found there, that means
+// nothing.
 func TestLookBehindABalancer(t *testing.T) {
 	t.Parallel()
 	primary := pgtest.Start(t, pgtest.Options{})
@@ -41,10 +42,10 @@ func TestLookBehindABalancer(t *testing.T) {
 	gone.PID = 1
 	for name, c := range map[string]struct {
 		id      postgres.WalsenderID
-		led     []string // where the connections are led, the last one for ever
+		led     []string // where the connections lead; later ones lead where the last one does
 		present bool
-		other   bool // nothing is known
-		humble  bool // the role may not ask for the system identifier
+		other   bool // the walsender's server is never reached, so the result is unknown
+		humble  bool // the role may not read the system identifier
 	}{
 		"there":                      {there, []string{own}, true, false, false},
 		"gone":                       {gone, []string{own}, false, false, false},
@@ -64,7 +65,7 @@ func TestLookBehindABalancer(t *testing.T) {
 			}
 			limit := 30 * time.Second
 			if c.other {
-				limit = time.Second // it is tried again for so long
+				limit = time.Second // the check connects again for so long
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), limit)
 			defer cancel()

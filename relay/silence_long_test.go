@@ -14,9 +14,9 @@ import (
 	"walpost/relay/internal/dbtest"
 )
 
-// TestMillionsOfRowsPassedOver: whatever is done to millions of rows of another table, at the default silence the walsender keeps its
-// session and the event behind the rows comes once. Where the walsender says nothing for so long, the log has to say that it is kept. In the
-// short size TestBusyWalsenderIsKept shows this with a silence of 0.3 s.
+// TestMillionsOfRowsPassedOver: the walsender skips millions of changed rows of another table. With the default silence the session goes
+// on, and the event after these rows comes once. If the walsender sends nothing for that long, the log says that the relay waits for it. In
+// the short size TestBusyWalsenderIsKept shows this with a silence of 0.3 s.
 func TestMillionsOfRowsPassedOver(t *testing.T) {
 	long.Only(t)
 	const (
@@ -28,10 +28,10 @@ func TestMillionsOfRowsPassedOver(t *testing.T) {
 		name   string
 		major  int
 		params string
-		load   string // of a number of rows
-		silent bool   // the walsender says nothing while it passes over the rows
+		load   string // SQL with the number of rows
+		silent bool   // the walsender sends nothing while it skips the rows
 	}{
-		// From 16 on the walsender sends keepalives meanwhile, as often as wal_sender_timeout wants them.
+		// From 16 on the walsender sends keepalives meanwhile, as wal_sender_timeout requires.
 		{"refreshed view", pgtest.OldestMajor, "", view, true},
 		{"refreshed view", pgtest.NewestMajor, "", view, false},
 		{"rewritten table", pgtest.OldestMajor, "", rewrite, true},
@@ -42,10 +42,10 @@ func TestMillionsOfRowsPassedOver(t *testing.T) {
 		{"bulk load, 5 min", pgtest.NewestMajor, "&wal_sender_timeout=5min", load, true},
 	} {
 		t.Run(fmt.Sprintf("%s, Postgres %d", c.name, c.major), func(t *testing.T) {
-			// One after the other: each fills gigabytes of disk.
+			// Not in parallel, because each needs gigabytes of disk.
 			server := pgtest.Start(t, pgtest.Options{Major: c.major, Settings: map[string]string{"max_wal_size": "8GB"}})
 			f := fixtureOn(t, server.DSN("postgres"))
-			f.cfg.ConnString += c.params + "&options=-c%20logical_decoding_work_mem%3D64kB" // all of it goes over the disk
+			f.cfg.ConnString += c.params + "&options=-c%20logical_decoding_work_mem%3D64kB" // so all changes are spilled to disk
 			r := f.start()
 			pid := f.walsender()
 			const kept = "has sent nothing for"
@@ -60,7 +60,7 @@ func TestMillionsOfRowsPassedOver(t *testing.T) {
 				f.Insert(1)
 				awaitLong(r, "the event behind the rows", func() bool {
 					if n := gather(t, r.registry)["walpost_reconnects_total/postgres"]; n > 0 {
-						t.Fatalf("the session was left at %d rows", rows)
+						t.Fatalf("the session ended at %d rows", rows)
 					}
 					return f.sink.count() > before
 				})
@@ -70,11 +70,11 @@ func TestMillionsOfRowsPassedOver(t *testing.T) {
 				}
 			}
 			if c.silent && !f.Logs.Has(kept) {
-				t.Errorf("%d rows do not silence the walsender for %v, or that is not noticed", rows, f.cfg.SilenceLimit())
+				t.Errorf("with %d rows the walsender is not silent for %v, or that is not noticed", rows, f.cfg.SilenceLimit())
 			}
-			r.await("the walsender is heard", func() bool { return r.relay.State().Reason == "" })
+			r.await("the walsender sends again", func() bool { return r.relay.State().Reason == "" })
 			if got := f.walsender(); got != pid {
-				t.Errorf("the slot is held by process %d, before by %d", got, pid)
+				t.Errorf("process %d holds the slot, before it was %d", got, pid)
 			}
 			r.stop()
 			if got, want := f.sink.ids(), f.IDs(); !slices.Equal(got, want) {
@@ -84,7 +84,7 @@ func TestMillionsOfRowsPassedOver(t *testing.T) {
 	}
 }
 
-// awaitLong waits for a fact that takes minutes, about a relay that goes on running.
+// awaitLong waits for a fact that takes minutes, and fails the test if the relay ends meanwhile.
 func awaitLong(r *running, what string, fact func() bool) {
 	r.T.Helper()
 	for deadline := time.Now().Add(10 * time.Minute); !fact(); time.Sleep(50 * time.Millisecond) {
@@ -94,8 +94,8 @@ func awaitLong(r *running, what string, fact func() bool) {
 	}
 }
 
-// TestGoneWalsenderIsLeft: a walsender that is really gone is left within the default silence and five seconds, whatever hides its end. In the
-// short size TestFrozenWalsenderIsLeft shows this with a silence of one second.
+// TestGoneWalsenderIsLeft: the relay disconnects from a walsender that has ended within the default silence and five seconds, whatever
+// hides its end. In the short size TestFrozenWalsenderIsLeft shows this with a silence of one second.
 func TestGoneWalsenderIsLeft(t *testing.T) {
 	long.Only(t)
 	t.Parallel() // mostly waiting
@@ -103,22 +103,22 @@ func TestGoneWalsenderIsLeft(t *testing.T) {
 		end  func(t *testing.T, f *fixture, stall func(), signal func(int, syscall.Signal))
 		says string
 	}{
-		// It still looks alive, and it waits for walpost.
+		// The process is frozen: it still exists, and waits for walpost.
 		"frozen": {func(t *testing.T, f *fixture, _ func(), signal func(int, syscall.Signal)) {
 			signal(f.walsender(), syscall.SIGSTOP)
 		}, "its walsender does not work"},
-		// The network hides its end, and new connections pass.
+		// The network hides its end, but lets new connections through.
 		"ended unheard": {func(t *testing.T, f *fixture, stall func(), _ func(int, syscall.Signal)) {
 			stall()
 			f.kill()
 		}, "it has ended"},
-		// Nobody can be asked: the machine hangs.
+		// The whole server is frozen, so that no connection gets an answer.
 		"with its server": {func(t *testing.T, f *fixture, _ func(), signal func(int, syscall.Signal)) {
 			pid := f.walsender()
 			signal(f.postmaster(), syscall.SIGSTOP)
 			signal(pid, syscall.SIGSTOP)
 		}, "cannot find out what its walsender does"},
-		// It was at work when it last spoke.
+		// It was working when it last sent something.
 		"ended at work": {func(t *testing.T, f *fixture, stall func(), _ func(int, syscall.Signal)) {
 			beside := f.beside()
 			beside.Exec("create table large as select n from generate_series(1, 3000000) n")
@@ -155,9 +155,9 @@ func TestGoneWalsenderIsLeft(t *testing.T) {
 					stopped = append(stopped, pid)
 				})
 				gone := time.Now()
-				r.await("the relay leaves", func() bool { return r.relay.State().Role != Leader })
+				r.await("the relay disconnects", func() bool { return r.relay.State().Role != Leader })
 				if took, most := time.Since(gone), f.cfg.SilenceLimit()+5*time.Second; took > most {
-					t.Errorf("left after %v, want %v at most", took, most)
+					t.Errorf("disconnected after %v, want at most %v", took, most)
 				} else {
 					t.Logf("left after %v", took.Round(time.Millisecond))
 				}

@@ -12,7 +12,7 @@ import (
 	"walpost/relay/pgerror"
 )
 
-// TestSlotWithoutState: a slot of another tool's is streamed as it is, without backfill.
+// TestSlotWithoutState: a slot that another tool has created is streamed as it is, without a backfill.
 func TestSlotWithoutState(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -27,14 +27,14 @@ func TestSlotWithoutState(t *testing.T) {
 	}
 }
 
-// TestStateThatMayNotBeWritten: a role that may read what is recorded and not write it ends the relay. It would take the slot and let it go
-// once a second.
+// TestStateThatMayNotBeWritten: a role that may read walpost.relay_state but not write it ends the relay. Otherwise the relay would take
+// the slot and release it once a second.
 func TestStateThatMayNotBeWritten(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	role := f.reader()
 	f.Exec("revoke insert, update on walpost.relay_state from " + role)
-	f.Exec("select pg_create_logical_replication_slot($1, 'pgoutput')", f.cfg.Slot) // of another tool: no phase is written before it is taken
+	f.Exec("select pg_create_logical_replication_slot($1, 'pgoutput')", f.cfg.Slot) // created by another tool, so that no phase is written before the relay takes it
 	dbtest.WantFailed(t, f.diagnose(), "relay_state")
 	cure := "GRANT SELECT, INSERT, UPDATE, DELETE ON walpost.relay_state TO " + role
 	dbtest.WantPermanent(t, f.launch().wait(), "42501", "relay_state", "run: "+cure)
@@ -45,9 +45,9 @@ func TestStateThatMayNotBeWritten(t *testing.T) {
 	r.stop()
 }
 
-// TestTwoPhaseSlot: since 15 a slot that was made with two_phase sends prepared transactions when they are prepared, whatever protocol is
-// asked for. It is refused before anything is streamed, with a way that loses nothing, a transaction that is prepared at this moment included.
-// Postgres 14 sends them when they are committed.
+// TestTwoPhaseSlot: since 15 a slot that was created with two_phase sends transactions when they are prepared, with any protocol version.
+// The relay refuses it before it streams anything. The cure in the error loses nothing, not even a transaction that is prepared at this
+// moment. Postgres 14 sends them when they are committed.
 func TestTwoPhaseSlot(t *testing.T) {
 	t.Parallel()
 	for _, major := range long.Or([]int{0, 14}, []int{0, 14, 18}) {
@@ -92,8 +92,8 @@ func sameElements(a, b []string) bool {
 	return slices.Equal(a, b)
 }
 
-// TestAnotherServer: a slot of another server's is refused. After pg_upgrade, which gives the server a new identifier and from 17 on keeps its
-// slots, the cure that is named goes on from where the slot stands.
+// TestAnotherServer: the relay refuses a slot on another server. After pg_upgrade, which gives the server a new identifier and keeps its
+// slots since 17, the cure in the error lets the relay go on from where the slot stands.
 func TestAnotherServer(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -110,7 +110,7 @@ func TestAnotherServer(t *testing.T) {
 	r.stop()
 }
 
-// TestMissingSlotIsNeverMadeAnewSilently: a slot that was there is never made again silently.
+// TestMissingSlotIsNeverMadeAnewSilently: a slot that the relay has streamed from is never re-created silently.
 func TestMissingSlotIsNeverMadeAnewSilently(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -124,14 +124,14 @@ func TestMissingSlotIsNeverMadeAnewSilently(t *testing.T) {
 	if err == nil || !pgerror.IsPermanent(err) || !strings.Contains(err.Error(), "does not exist") || !strings.Contains(err.Error(), "DELETE FROM walpost.relay_state") {
 		t.Fatalf("ended with %v", err)
 	}
-	// The way out that it names.
+	// The cure in the error.
 	f.Exec("delete from walpost.relay_state where slot = $1", f.cfg.Slot)
 	r = f.start()
 	dbtest.Until(t, "both rows", func() bool { return f.sink.count() == 3 })
 	r.stop()
 }
 
-// TestMovedSlotIsNeverStreamedSilently: after a clean stop nobody else may move the slot forward.
+// TestMovedSlotIsNeverStreamedSilently: if somebody else moves the slot forward after a clean stop, the relay refuses it.
 func TestMovedSlotIsNeverStreamedSilently(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -148,7 +148,7 @@ func TestMovedSlotIsNeverStreamedSilently(t *testing.T) {
 	}
 }
 
-// TestLostSlot: a slot that Postgres gave up stops the relay, and the way out that it names is the whole of it.
+// TestLostSlot: a slot that Postgres has invalidated stops the relay, and the cure in the error is complete.
 func TestLostSlot(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Start(t, pgtest.Options{Settings: map[string]string{"max_slot_wal_keep_size": "1MB", "max_wal_size": "32MB", "min_wal_size": "32MB"}})

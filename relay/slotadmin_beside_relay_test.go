@@ -10,8 +10,8 @@ import (
 	"walpost/relay/slotadmin"
 )
 
-// TestSlotLife: a slot that was made by hand is streamed without a backfill; it is not dropped while it is in use, and not made again as if
-// nothing was lost.
+// TestSlotLife: a slot that was created by hand is streamed without a backfill. It is not dropped while it is in use, and not re-created as
+// if nothing was lost.
 func TestSlotLife(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -53,7 +53,7 @@ func TestSlotLife(t *testing.T) {
 		t.Fatalf("drop: %v, %+v", err, s)
 	}
 	if f.Phase() != postgres.PhaseStreaming {
-		t.Errorf("what was recorded became %q", f.Phase())
+		t.Errorf("the recorded phase is now %q", f.Phase())
 	}
 	_, err = slotadmin.Show(t.Context(), f.cfg.Config)
 	dbtest.WantError(t, err, "walpost has streamed from it", "committed 2")
@@ -64,11 +64,11 @@ func TestSlotLife(t *testing.T) {
 	_, err = slotadmin.Create(t.Context(), f.cfg.Config)
 	dbtest.WantError(t, err, "did not finish", "DELETE FROM walpost.relay_state")
 	if f.Slots() != 0 {
-		t.Error("a slot was made")
+		t.Error("a slot was created")
 	}
 }
 
-// TestSlotBackfill: while a first start is at work, which does not hold its slot, nobody else touches that.
+// TestSlotBackfill: during a first start, slot create and slot drop are refused, although the first start may not hold the slot.
 func TestSlotBackfill(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

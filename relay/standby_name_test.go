@@ -15,18 +15,18 @@ import (
 	"walpost/relay/internal/dbtest"
 )
 
-// One host name leads to a primary and to a standby: whatever connection reaches the standby, nothing is made or judged there, and the relay
-// waits until all of them reach the primary. A standby's refusal of a stream would otherwise be taken for a slot that somebody dropped, for
-// one that is lost, or for a server that is too old; and since 16 a first start would make its slot there.
+// One host name leads to a primary and to a standby. If a connection reaches the standby, nothing is created or decided there, and the
+// relay waits until all connections reach the primary. Otherwise a standby's refusal to stream would look like a dropped or lost slot, or
+// like a server that is too old. And since 16 a first start would create its slot on the standby.
 func TestOneNameForPrimaryAndStandby(t *testing.T) {
 	t.Parallel() // mostly waiting
 	for _, major := range long.Or([]int{pgtest.NewestMajor}, []int{pgtest.OldestMajor, pgtest.NewestMajor}) {
 		for name, astray := range map[string]struct {
-			streams  bool   // replication connections reach the standby, until they need not
-			ordinary string // where the first of the others lead: P or S
+			streams  bool   // replication connections reach the standby at first
+			ordinary string // where the first ordinary connections lead: P or S
 		}{
 			"replication": {streams: true},
-			"others":      {ordinary: "PSSPPS"}, // the watcher looks beside; then the one with the lock, and the one that reads the rows
+			"others":      {ordinary: "PSSPPS"}, // among them the watcher's, the one with the lock, and the one that reads the rows
 		} {
 			t.Run(fmt.Sprintf("%s, Postgres %d", name, major), func(t *testing.T) {
 				t.Parallel()
@@ -53,7 +53,7 @@ func TestOneNameForPrimaryAndStandby(t *testing.T) {
 				f.cfg.OpenSink = func(ctx context.Context, acks Acks) (Sink, error) {
 					const locks = "select (select count(*) from pg_locks where locktype = 'advisory') + (select count(*) from walpost.relay_state where phase = 'streaming')"
 					if within.Ask("select ("+locks+")::text") == "0" {
-						t.Error("a first start without its lock: that is on the standby")
+						t.Error("a first start without its lock, which is on the standby")
 					}
 					return f.sink.open(ctx, acks)
 				}

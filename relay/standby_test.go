@@ -7,7 +7,7 @@ import (
 	"walpost/relay/internal/dbtest"
 )
 
-// TestStandby: one of two relays leads, the other stands by and takes over.
+// TestStandby: of two relays one leads. The other stands by, and takes over.
 func TestStandby(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

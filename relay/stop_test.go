@@ -13,7 +13,7 @@ import (
 	"walpost/relay/replication"
 )
 
-// TestRelayCleanStops stops and starts under load: each row arrives once, because a relay that leaves finishes the transaction at hand.
+// TestRelayCleanStops stops and starts relays under load. Each row arrives once, because a stopping relay finishes the current transaction.
 func TestRelayCleanStops(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -66,7 +66,7 @@ func TestRelayCleanStops(t *testing.T) {
 	f.checkPositions()
 }
 
-// TestRelayShutdownTimeout: a stop in an outage ends in time, confirms nothing unacked, and the events come again.
+// TestRelayShutdownTimeout: a stop during an outage ends in time and confirms no unacked event. The events come again.
 func TestRelayShutdownTimeout(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -82,7 +82,7 @@ func TestRelayShutdownTimeout(t *testing.T) {
 		t.Errorf("the stop took %v", took)
 	}
 	if !f.Logs.Has("stopping with events that are not acked") || !f.Logs.Has("events=2 ") {
-		t.Error("it does not say how many events it leaves behind")
+		t.Error("the log does not say how many events are unacked")
 	}
 	if got := f.Confirmed(); got > before && got >= f.LSN("select pg_current_wal_insert_lsn()") {
 		t.Errorf("the slot went from %v to %v", before, got)
@@ -93,7 +93,7 @@ func TestRelayShutdownTimeout(t *testing.T) {
 	r.stop()
 }
 
-// TestStopIsBounded: a server that takes no record of the stop and does not answer its end holds a stop up for DrainLimit, once for both.
+// TestStopIsBounded: if the server accepts no record of the stop and does not end the stream, a stop waits DrainLimit, for both together.
 func TestStopIsBounded(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -110,8 +110,8 @@ func TestStopIsBounded(t *testing.T) {
 	f.Exec("rollback")
 }
 
-// TestStopInsideATransactionConfirmsNothingOfIt: a stop inside a transaction that takes longer than leaving may gives up on it. A stream
-// that was broken off is no transaction that has ended: nothing of it is confirmed, and it comes again from its beginning.
+// TestStopInsideATransactionConfirmsNothingOfIt: if a transaction takes longer than ShutdownTimeout, a stop breaks it off. The end of the
+// stream is not the end of the transaction: nothing of it is confirmed, and it comes again from its beginning.
 func TestStopInsideATransactionConfirmsNothingOfIt(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -123,7 +123,7 @@ func TestStopInsideATransactionConfirmsNothingOfIt(t *testing.T) {
 	dbtest.Until(t, "the budget is used up", func() bool { return r.relay.State().Unacked > 0 && f.sink.count() > 300 })
 	r.stop()
 	if at, commit := f.Confirmed(), f.commitOf(0); at > commit {
-		t.Errorf("the slot stands at %v, beyond the commit at %v of the transaction that was read by half", at, commit)
+		t.Errorf("the slot stands at %v, beyond the commit at %v of the transaction that was half read", at, commit)
 	}
 	half := f.sink.count()
 	f.sink.setAuto(true)
@@ -132,7 +132,8 @@ func TestStopInsideATransactionConfirmsNothingOfIt(t *testing.T) {
 	r.stop()
 }
 
-// TestCleanStopIsRecorded: the position and the commit time of the last confirmation are recorded when a relay stops, and that it was clean.
+// TestCleanStopIsRecorded: when a relay stops, it records the position and the commit time of the last confirmation, and that the stop was
+// clean.
 func TestCleanStopIsRecorded(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

@@ -25,7 +25,7 @@ func (p *countingPrinter) Print(ev *schema.Event) error {
 
 func (p *countingPrinter) Flush() error { p.printed.Store(p.pending.Load()); return nil }
 
-// TestTailBesideRelay: a tail does not move the slot that a relay streams from, nor take anything from it.
+// TestTailBesideRelay: a tail does not move the slot that a relay streams from, and takes no events from it.
 func TestTailBesideRelay(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

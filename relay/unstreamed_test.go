@@ -10,12 +10,13 @@ import (
 	"walpost/schema"
 )
 
-// outsideStream is a table that belongs to the outbox and whose rows do not come with the outbox's: how it comes to be, and what walpost says.
+// outsideStream is a table whose rows belong to the outbox but do not come with the outbox's rows: how it is created, and what walpost
+// reports.
 type outsideStream struct {
 	name    string
-	prepare []string // before walpost is started for the first time
+	prepare []string // SQL before the first start of walpost
 	add     []string
-	insert  string // puts one row into it
+	insert  string // inserts one row into it
 	remedy  bool   // the cure is SQL that brings the row back
 	want    []string
 }
@@ -72,8 +73,8 @@ func (o *outsideStream) addTo(f *fixture) {
 	}
 }
 
-// TestRowsOutsideTheStream: a table whose rows belong to the outbox, and which the stream shows otherwise or not at all, is refused with the
-// cure: before anything is made, and when it appears while the relay streams. The cure brings its rows.
+// TestRowsOutsideTheStream: a table whose rows belong to the outbox, but come under another name or not at all, stops the relay: before it
+// creates anything, and when the table appears while the relay streams. The cure in the error brings the rows.
 func TestRowsOutsideTheStream(t *testing.T) {
 	t.Parallel()
 	for _, major := range pgtest.Majors() {

@@ -18,7 +18,8 @@ import (
 	"walpost/schema"
 )
 
-// TestWatchStops: when rows no longer reach the slot, the relay stops with the reason and the cure, once what it had is acked and confirmed.
+// TestWatchStops: when rows no longer reach the slot, the relay stops with the reason and the cure, after everything that it has read is
+// acked and confirmed.
 func TestWatchStops(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -88,7 +89,8 @@ func TestWatchStops(t *testing.T) {
 	}
 }
 
-// TestWatchLeaves: a verdict that waits for acks which do not come gives way to a wish to leave, and is still the reason.
+// TestWatchLeaves: a relay that the watcher stops, and that waits for acks which do not come, also obeys a stop by its caller. It still
+// returns the watcher's reason.
 func TestWatchLeaves(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -109,7 +111,7 @@ func TestWatchLeaves(t *testing.T) {
 	}
 }
 
-// TestWatchPartitioned: the root of partitions is looked for as such.
+// TestWatchPartitioned: the watcher checks a partitioned table as such.
 func TestWatchPartitioned(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -118,11 +120,11 @@ func TestWatchPartitioned(t *testing.T) {
 	f.Exec("create publication parts for table public.parts with (publish = 'insert', publish_via_partition_root = true)")
 	f.cfg.Table, f.cfg.Publication = schema.Table{Schema: "public", Name: "parts"}, "parts"
 	r := f.start()
-	dbtest.Until(t, "a look", func() bool { return r.relay.State().Slot.Active })
+	dbtest.Until(t, "a check", func() bool { return r.relay.State().Slot.Active })
 	before := r.relay.State().Slot.Seen
 	f.Exec("alter table public.parts detach partition public.part")
 	f.Exec("create table public.other partition of public.parts default")
-	dbtest.Until(t, "another look", func() bool { r.look(); return r.relay.State().Slot.Seen.After(before) })
+	dbtest.Until(t, "another check", func() bool { r.look(); return r.relay.State().Slot.Seen.After(before) })
 	f.put("public.parts", "payload", "a")
 	dbtest.Until(t, "1 event", func() bool { return f.sink.count() == 1 })
 	f.Exec("alter publication parts set (publish_via_partition_root = false)")
@@ -132,7 +134,7 @@ func TestWatchPartitioned(t *testing.T) {
 	}
 }
 
-// TestWatchAgain: the cure that a message gives for rows that are in no slot works.
+// TestWatchAgain: the cure in the error for rows that are in no slot works.
 func TestWatchAgain(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -152,8 +154,8 @@ func TestWatchAgain(t *testing.T) {
 	r.stop()
 }
 
-// TestHoleInThePublication: a publication that is well again, and was not between two looks, stops the relay, also when a session ended in
-// the meantime. Started again it goes on.
+// TestHoleInThePublication: a publication that was altered between two checks and is complete again stops the relay, also if a session has
+// ended meanwhile. Started again, the relay goes on.
 func TestHoleInThePublication(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -165,8 +167,9 @@ func TestHoleInThePublication(t *testing.T) {
 		for _, broken := range []bool{false, true} {
 			r := f.start()
 			r.look()
-			dbtest.Until(t, "a look", func() bool { return r.relay.State().Slot.Active })
-			// In one transaction, so that no look falls between the two, which would be another fault. Afterwards the catalog looks the same.
+			dbtest.Until(t, "a check", func() bool { return r.relay.State().Slot.Active })
+			// In one transaction, so that no check sees the state in between, which would be another fault. Afterwards the catalog looks
+			// the same.
 			f.Exec("begin")
 			f.Exec(hole.open)
 			f.Exec(hole.mend)
@@ -187,8 +190,8 @@ func TestHoleInThePublication(t *testing.T) {
 	r.stop()
 }
 
-// TestHoleInASchemasPublication: a schema's tables that are taken out of the publication and put back between two looks stop the relay, too.
-// Neither the publication's own row nor one for the table changes.
+// TestHoleInASchemasPublication: if the tables of a schema are removed from the publication and added again between two checks, the relay
+// stops, too. Neither the row of the publication nor one of the table changes.
 func TestHoleInASchemasPublication(t *testing.T) {
 	t.Parallel()
 	for _, major := range long.Or([]int{18}, []int{15, 18}) {
@@ -200,7 +203,7 @@ func TestHoleInASchemasPublication(t *testing.T) {
 			f.Exec("create publication app for tables in schema app with (publish = 'insert')")
 			f.cfg.Table, f.cfg.Publication = schema.Table{Schema: "app", Name: "outbox"}, "app"
 			r := f.start()
-			dbtest.Until(t, "a look", func() bool { return r.relay.State().Slot.Active })
+			dbtest.Until(t, "a check", func() bool { return r.relay.State().Slot.Active })
 			f.Exec("begin")
 			f.Exec("alter publication app drop tables in schema app")
 			f.put("app.outbox", "payload", "missed")
@@ -216,7 +219,7 @@ func TestHoleInASchemasPublication(t *testing.T) {
 	}
 }
 
-// TestFailedLooks: looks that fail while the stream runs on are counted, and told of once, and so is their end.
+// TestFailedLooks: checks that fail while the stream goes on are counted. They are logged once, and so is their end.
 func TestFailedLooks(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -230,32 +233,32 @@ func TestFailedLooks(t *testing.T) {
 	r := f.start()
 	failures := func() int { return int(gather(t, r.registry)["walpost_watch_failures_total"]) }
 	if _, ok := gather(t, r.registry)["walpost_watch_failures_total"]; !ok || failures() != 0 {
-		t.Errorf("%d failed looks at the start, or no metric", failures())
+		t.Errorf("%d failed checks at the start, or no metric", failures())
 	}
-	dbtest.Until(t, "a look", func() bool { return r.relay.State().Slot.Active })
+	dbtest.Until(t, "a check", func() bool { return r.relay.State().Slot.Active })
 	astray.Store(true)
 	const told, ended = "rows that reach no slot go unnoticed", "the checks of slot, outbox and publication succeed again"
 	for i := range 5 {
 		r.look()
-		r.await("another failed look", func() bool { return failures() > i })
+		r.await("another failed check", func() bool { return failures() > i })
 		if got, enough := f.Logs.Has(told), failures() >= 3; got && !enough {
-			t.Errorf("told of %d failed looks", failures())
+			t.Errorf("logged after %d failed checks", failures())
 		}
 	}
 	if n := f.Logs.Count(told); n != 1 || !f.Logs.Has("nobody_knows") || !f.Logs.Has("looks=3") {
-		t.Errorf("told %d times of failed looks, or not of the reason", n)
+		t.Errorf("logged failed checks %d times, or without the reason", n)
 	}
 	if f.Logs.Has(ended) {
-		t.Error("told of an end of failed looks that there was not")
+		t.Error("logged the end of failed checks too early")
 	}
 	astray.Store(false)
 	r.look()
-	r.await("the end of failed looks is told of", func() bool { return f.Logs.Has(ended) })
+	r.await("the end of failed checks is logged", func() bool { return f.Logs.Has(ended) })
 	before := r.relay.State().Slot.Seen
 	r.look()
-	r.await("another look", func() bool { return r.relay.State().Slot.Seen.After(before) })
+	r.await("another check", func() bool { return r.relay.State().Slot.Seen.After(before) })
 	if n := f.Logs.Count(ended); n != 1 {
-		t.Errorf("told %d times of the end of failed looks", n)
+		t.Errorf("logged the end of failed checks %d times", n)
 	}
 	r.stop()
 }
@@ -281,7 +284,7 @@ func watchGoesOn(t *testing.T, f *fixture) {
 		return n
 	}
 	const recorded = "select table_oid from walpost.relay_state"
-	dbtest.Until(t, "a look", func() bool {
+	dbtest.Until(t, "a check", func() bool {
 		s := r.relay.State().Slot
 		return s.Active && s.WALStatus == "reserved" && s.SafeBytes == -1
 	})
@@ -297,17 +300,17 @@ func watchGoesOn(t *testing.T, f *fixture) {
 	f.Insert(1)
 	dbtest.Until(t, "1 event", func() bool { return f.sink.count() == 1 })
 	if !f.Logs.Has("another table under the same name") {
-		t.Error("nothing was said of the new table")
+		t.Error("the log has nothing about the new table")
 	}
 
 	f.Insert(1)
 	dbtest.Until(t, "2 events", func() bool { return f.sink.count() == 2 })
 	r.stop()
 	if f.Logs.Has("Postgres will invalidate it") {
-		t.Error("told of scarce WAL where there is no limit")
+		t.Error("logged a slot in danger although there is no limit")
 	}
 
-	// While the relay was away.
+	// Now the same while the relay is stopped.
 	f.Exec("create table walpost.next (like walpost.outbox including all)")
 	f.Exec("drop table walpost.outbox cascade")
 	f.Exec("alter table walpost.next rename to outbox")
@@ -316,7 +319,7 @@ func watchGoesOn(t *testing.T, f *fixture) {
 	f.Insert(1)
 	dbtest.Until(t, "3 events", func() bool { return f.sink.count() == 3 })
 	if !f.Logs.Has("the outbox is not the table that was streamed before") {
-		t.Error("nothing was said of the new table at the start")
+		t.Error("the start logged nothing about the new table")
 	}
 	r.stop()
 	f.Exec("alter table walpost.outbox rename to events")
@@ -325,7 +328,7 @@ func watchGoesOn(t *testing.T, f *fixture) {
 	}
 }
 
-// TestWatcherRuns: it looks again and again, at once when it is woken, and a look that fails changes nothing.
+// TestWatcherRuns: the watcher checks at intervals, and at once when it is woken. A failed check changes nothing.
 func TestWatcherRuns(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

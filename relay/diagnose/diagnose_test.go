@@ -16,16 +16,16 @@ import (
 	"walpost/schema"
 )
 
-// diagnosed diagnoses a database.
+// diagnosed runs a diagnosis of a database.
 func diagnosed(db *dbtest.Database, cfg postgres.Config) []diagnosis.Finding {
 	db.T.Helper()
 	return db.Diagnose(func(ctx context.Context) []diagnosis.Finding { return Run(ctx, cfg, schema.Template{}, "publish") })
 }
 
-// walsenders counts those of the server.
+// walsenders is a query for the number of walsenders of the server.
 const walsenders = "select count(*)::text from pg_stat_activity where backend_type = 'walsender'"
 
-// TestDiagnoseWarnings: what works and is not as it should be.
+// TestDiagnoseWarnings: what works but should be different is a warning.
 func TestDiagnoseWarnings(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Start(t, pgtest.Options{Settings: map[string]string{
@@ -33,7 +33,7 @@ func TestDiagnoseWarnings(t *testing.T) {
 	}})
 	db := dbtest.On(t, server.DSN("postgres"))
 	cfg := db.Config()
-	// A walsender ends a moment after its connection, and there is room for two.
+	// A walsender ends a moment after its connection is closed, and the server has room for only two.
 	diagnose := func() []diagnosis.Finding {
 		held := db.Ask(walsenders)
 		list := diagnosed(db, cfg)
@@ -55,7 +55,7 @@ func TestDiagnoseWarnings(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	// All that there is room for is taken.
+	// All slots and walsenders are in use.
 	db.Exec("select pg_create_logical_replication_slot('other', 'pgoutput')")
 	failed, text := dbtest.FindingsOf(diagnose(), diagnosis.Failed)
 	if !slices.Equal(failed, []string{"max_replication_slots"}) || !strings.Contains(text, "ALTER SYSTEM SET max_replication_slots = 6") {
@@ -75,7 +75,7 @@ func TestDiagnoseWarnings(t *testing.T) {
 	}
 }
 
-// TestDiagnoseRole: the rights that schema print grants are enough, and each that is missing is asked for.
+// TestDiagnoseRole: the rights that schema print grants are enough, and each missing right is reported.
 func TestDiagnoseRole(t *testing.T) {
 	t.Parallel()
 	db := dbtest.New(t)

@@ -9,7 +9,7 @@ import (
 	"walpost/relay/postgres"
 )
 
-// TestDiagnoseTransactions: a transaction that stays open is named, with the command that ends it, whether there is a slot or not.
+// TestDiagnoseTransactions: a transaction that stays open is reported, with the command that ends it, with and without a slot.
 func TestDiagnoseTransactions(t *testing.T) {
 	t.Parallel()
 	db := dbtest.New(t)

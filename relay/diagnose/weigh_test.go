@@ -8,7 +8,7 @@ import (
 	"walpost/schema"
 )
 
-// TestWeigh: a difference that stops a relay is a failure, and one that another check finds is not told twice.
+// TestWeigh: a difference that stops a relay is a failure. A difference that another check reports is not reported twice.
 func TestWeigh(t *testing.T) {
 	t.Parallel()
 	d := &diagnosing{Source: postgres.NewSource(postgres.Config{Table: schema.DefaultTable})}
@@ -27,7 +27,7 @@ func TestWeigh(t *testing.T) {
 		{schema.Difference{Object: "role relay", Found: "no right to connect"}, diagnosis.OK},
 		{schema.Difference{Object: "role relay", Found: "no SELECT on table walpost.outbox"}, diagnosis.OK},
 		{schema.Difference{Object: "role relay", Found: "no UPDATE on table walpost.relay_state"}, diagnosis.Failed},
-		{schema.Difference{Object: "role relay", Found: "no DELETE on table walpost.relay_state"}, diagnosis.Warning}, // a first start cannot take its phase back, which is no harm
+		{schema.Difference{Object: "role relay", Found: "no DELETE on table walpost.relay_state"}, diagnosis.Warning}, // a first start cannot remove its phase, which does no harm
 		{schema.Difference{Object: "role relay", Found: "superuser"}, diagnosis.Warning},
 		{schema.Difference{Object: "role writer", Found: "no login"}, diagnosis.Warning},
 	} {

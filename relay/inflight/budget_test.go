@@ -30,7 +30,7 @@ func TestBudget(t *testing.T) {
 		t.Error("no token after bytes were given back")
 	}
 	b.give(10)
-	b.give(10) // two returns, one token: the reader looks again at all of them
+	b.give(10) // bytes given back twice, one token: the reader then sees all of them
 	<-b.Freed
 	select {
 	case <-b.Freed:

@@ -11,7 +11,7 @@ import (
 	"walpost/schema"
 )
 
-// TestRefusal: of several refused events the first in WAL order decides, whatever order they are told in.
+// TestRefusal: of several refused events the first in WAL order decides, whatever the order of the refusals.
 func TestRefusal(t *testing.T) {
 	f := NewTracker(NewBudget(1))
 	var p Pass
@@ -33,7 +33,7 @@ func TestRefusal(t *testing.T) {
 	}
 }
 
-// TestLoad: events that wait for an ack are told since when, counted anew from each ack.
+// TestLoad: Waiting says since when events wait for an ack. Each ack sets it again.
 func TestLoad(t *testing.T) {
 	f := NewTracker(NewBudget(100))
 	var p Pass
@@ -58,7 +58,8 @@ func TestLoad(t *testing.T) {
 	}
 }
 
-// TestBeyond: a transaction is passed by at the end of its commit, or, while that is yet to come, just beyond the start of its commit record.
+// TestBeyond: to skip a transaction, the slot advances to the end of its commit, or, while that is unknown, just beyond the start of its
+// commit record.
 func TestBeyond(t *testing.T) {
 	f := NewTracker(NewBudget(100))
 	var p Pass
@@ -78,7 +79,7 @@ func TestBeyond(t *testing.T) {
 	}
 }
 
-// TestRestart: a new session knows nothing of the old one but a refusal, and may not begin while the sink holds events of the old one.
+// TestRestart: a new session keeps only a refusal of the old one, and may not begin while the sink holds events of the old one.
 func TestRestart(t *testing.T) {
 	f := NewTracker(NewBudget(100))
 	var p Pass

@@ -15,10 +15,10 @@ import (
 
 var replayWindow = flag.Int("window", -1, "play only the window's script of this number, and print it")
 
-// model says the same as window in the plainest way: it keeps every transaction and looks through all of them.
+// model computes the same as window in the simplest way: it keeps every transaction and searches all of them.
 type model struct {
-	txs  []entry // a commit time of 0 only if that is what it was
-	rows []int64 // events that each ever had
+	txs  []entry // with the commit times that they were given
+	rows []int64 // number of events of each, acked or not
 	idle pglogrepl.LSN
 	open bool
 }
@@ -34,7 +34,7 @@ func (m *model) add(rows int) {
 
 func (m *model) seal(end pglogrepl.LSN) { m.txs[len(m.txs)-1].end, m.open = end, false }
 
-// first is the oldest transaction that is not done; behind the last one if all are.
+// first returns the index of the oldest transaction that is not done, or len(txs) if all are done.
 func (m *model) first() int {
 	for i := range m.txs {
 		if !m.txs[i].isDone() {
@@ -51,7 +51,7 @@ func (m *model) confirmed() pglogrepl.LSN {
 	return m.idle
 }
 
-// committed is when the last confirmed transaction that had events was committed.
+// committed returns the commit time of the last confirmed transaction that had events.
 func (m *model) committed() int64 {
 	for i := m.first() - 1; i >= 0; i-- {
 		if m.rows[i] > 0 {
@@ -75,7 +75,7 @@ func (m *model) unacked() (sum int64) {
 	return sum
 }
 
-// known is all that can be known of a window; before is asked of five transactions.
+// known is everything that the methods of a window return. It has the result of before for five transactions.
 type known struct {
 	confirmed                  pglogrepl.LSN
 	committed, oldest, unacked int64
@@ -83,7 +83,7 @@ type known struct {
 	before                     [5]bool
 }
 
-// compare looks for a difference between the window and the model.
+// compare returns a difference between the window and the model.
 func (m *model) compare(w *window) string {
 	first := m.first()
 	got := known{w.confirmed, w.committed, w.oldest(), w.unacked, w.empty(), w.open, [5]bool{}}
@@ -108,10 +108,10 @@ func (m *model) compare(w *window) string {
 	return ""
 }
 
-// windowOp is one call. What it does follows from the state that it meets, so a script stays one when some are dropped.
+// windowOp is one call. Its effect depends on the state of the window, so that a script stays valid when some of its calls are dropped.
 type windowOp struct {
 	kind windowOpKind
-	n    int // rows; how far an end or an idle position lies ahead, less than 0: behind
+	n    int // number of rows; or how far an end or an idle position is ahead, negative: behind
 	pick int // of ack: which of the transactions with unacked events
 	time int64
 }
@@ -125,17 +125,18 @@ const (
 	opAck    // some events
 	opAckAll // the transaction's last events
 	opIdle
-	opWrong // a call that breaks a precondition: it panics, and nothing changes
+	opWrong // a call that breaks a precondition: it panics and changes nothing
 	opKinds
 )
 
-// windowMeeting is an operation in a state of the window.
+// windowMeeting is an operation, and the state of the window in which it came.
 type windowMeeting struct {
 	kind                 windowOpKind
-	open, empty, merging bool // merging: done transactions stand behind one that is not
+	open, empty, merging bool // merging: there are done transactions behind one that is not done
 }
 
-// playWindow plays a script to a window and to the model and returns the first difference, and, if asked to, tells what was done until then.
+// playWindow plays a script to a window and to the model, and returns the first difference. If asked to, it also returns the history until
+// then.
 func playWindow(ops []windowOp, met map[windowMeeting]int, told bool) (difference string, history []string) {
 	w, m, lsn := window{}, model{}, pglogrepl.LSN(0x1000)
 	tell := func(format string, args ...any) {
@@ -224,7 +225,7 @@ func (m *model) pick(n int) *entry {
 	return &m.txs[with[n%len(with)]]
 }
 
-// wrong is a call that must not be made now.
+// wrong returns a call that is not allowed in this state.
 func (m *model) wrong(op windowOp, w *window) (string, func()) {
 	switch op.n % 6 {
 	case 0:
@@ -262,12 +263,12 @@ func panics(f func()) (did bool) {
 	return false
 }
 
-// drawWindow makes script n. Scripts differ in how far acks lag behind, and so in what piles up.
+// drawWindow draws script n. Scripts differ in how late acks are, and so in how much is outstanding.
 func drawWindow(n int) []windowOp {
 	r := rand.New(rand.NewPCG(uint64(n), 17))
 	lag, oldestFirst, count, most := r.Float64(), r.IntN(3) == 0, 100+r.IntN(500), 4
 	if n%100 == 0 {
-		lag, count, most = 1, 1500, 1+r.IntN(2) // much stands behind a few events
+		lag, count, most = 1, 1500, 1+r.IntN(2) // many transactions are behind a few unacked events
 	}
 	var ops []windowOp
 	for range count {
@@ -277,7 +278,7 @@ func drawWindow(n int) []windowOp {
 			op.kind, op.n = opIdle, op.n-20
 		case draw < 0.08:
 			op.kind = opWrong
-		case draw < 0.50: // a transaction, mostly in one go
+		case draw < 0.50: // a transaction, mostly complete
 			rows := r.IntN(most)
 			ops = append(ops, windowOp{kind: opBegin, time: op.time})
 			if r.IntN(4) == 0 {
@@ -295,12 +296,12 @@ func drawWindow(n int) []windowOp {
 			if oldestFirst {
 				op.pick = 0
 			} else if r.IntN(3) > 0 {
-				op.pick = 1 + r.IntN(50) // leaves the oldest where it is
+				op.pick = 1 + r.IntN(50) // does not ack the oldest
 			}
 		}
 		ops = append(ops, op)
 	}
-	for range count / 2 { // in the end all is acked, whatever is open
+	for range count / 2 { // at the end everything is acked
 		ops = append(ops, windowOp{kind: opAckAll, pick: r.IntN(1 << 20)})
 	}
 	return ops
@@ -334,7 +335,7 @@ func TestWindowModel(t *testing.T) {
 	}
 }
 
-// shrinkWindow drops steps for as long as there is a difference.
+// shrinkWindow drops steps of a script as long as a difference remains.
 func shrinkWindow(ops []windowOp) []windowOp {
 	for size := len(ops) / 2; size > 0; {
 		dropped := false

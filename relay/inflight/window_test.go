@@ -15,10 +15,10 @@ import (
 // TestWindowScripts plays testdata/*.txt. Events are numbered from 1 as they come, transactions from 0:
 //
 //	tx LSN events=N      a whole transaction         begin, add N, commit LSN   one in pieces
-//	many N events=M      N transactions, each ending one byte after the one before
+//	many N events=M      N transactions, each ends one byte after the previous one
 //	ack N M A-B          acks of single events       keepalive LSN              an idle position
 //	confirm → LSN        what may be confirmed       before TX → BOOL           all before TX done
-//	entries ≤ N          room taken
+//	entries ≤ N          number of entries
 func TestWindowScripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) == 0 {
@@ -50,7 +50,7 @@ func playScript(t *testing.T, name string) {
 	}
 }
 
-// player drives a window by the words of a script.
+// player plays the steps of a script to a window.
 type player struct {
 	w       window
 	tickets []uint64 // transaction of each event
@@ -116,7 +116,7 @@ func (p *player) play(words []string) (string, error) {
 	return "", nil
 }
 
-// TestNoAckConfirmsPastAnUnackedEvent acks the events of small windows in every order, after everything has come.
+// TestNoAckConfirmsPastAnUnackedEvent acks the events of small windows in every order, after all events were added.
 func TestNoAckConfirmsPastAnUnackedEvent(t *testing.T) {
 	for _, shape := range [][]int{{1}, {2}, {1, 1}, {0, 1}, {1, 0}, {2, 1}, {1, 0, 2}, {1, 1, 1, 1}, {3, 0, 0, 2, 1}, {2, 2, 2}, {1, 1, 1, 1, 1, 1, 1}} {
 		var events []uint64
@@ -166,7 +166,8 @@ func permute(s []uint64, f func([]uint64)) {
 	swap(len(s))
 }
 
-// TestWindowPanics: a caller that breaks the window's preconditions is a bug, and going on would confirm what was not published.
+// TestWindowPanics: a caller that breaks the window's preconditions has a bug. The window panics, because to go on could confirm events
+// that were not published.
 func TestWindowPanics(t *testing.T) {
 	one := func() *window {
 		w := &window{}
@@ -207,7 +208,7 @@ func TestWindowPanics(t *testing.T) {
 	}
 }
 
-// Transactions without events end a run that is merged: what is known of the commit times of those with events stays.
+// Transactions without events are at the end of a merged run: the commit times of those with events must stay known.
 func TestMergeKeepsTheCommitTime(t *testing.T) {
 	var w window
 	one := func(rows int) uint64 {
@@ -227,8 +228,8 @@ func TestMergeKeepsTheCommitTime(t *testing.T) {
 	}
 }
 
-// BenchmarkWindow is the cost of a transaction with one event, acked in order. Compare with benchstat over
-// go test ./relay/inflight -run '^$' -bench Window -count 10.
+// BenchmarkWindow measures a transaction with one event, acked in order. Compare with benchstat over go test ./relay/inflight -run '^$'
+// -bench Window -count 10.
 func BenchmarkWindow(b *testing.B) {
 	b.ReportAllocs()
 	var w window

@@ -29,12 +29,12 @@ func TestClassify(t *testing.T) {
 		err   error
 		at    []Stage
 		first bool   // this process has not been connected yet
-		cure  string // part of it; "": time cures it, and so it does with "wait: " before
+		cure  string // part of the cure; with the prefix "wait: " a wait; "": neither fault nor wait
 	}{
 		{pg("55006"), every, true, ""},     // held by another relay
 		{pg("57P03"), every[1:], true, ""}, // starting, stopping
 		{pg("57P01"), every, true, ""},
-		{pg("XX000"), every, true, ""}, // what nobody has heard of
+		{pg("XX000"), every, true, ""}, // an unknown error
 		{io.ErrUnexpectedEOF, every, true, ""},
 		{context.DeadlineExceeded, every, true, ""},
 
@@ -55,9 +55,9 @@ func TestClassify(t *testing.T) {
 		{pg("3D000"), []Stage{Connecting}, true, "create the database"},
 		{pg("3D000"), []Stage{Connecting}, false, "create the database"},
 		{pg("42501"), []Stage{Connecting}, true, "run: GRANT CONNECT ON DATABASE \"Shop\" TO relay"},
-		{pg("42501"), []Stage{Connecting}, false, "wait: run: GRANT CONNECT ON DATABASE \"Shop\" TO relay"}, // roles that are being moved
+		{pg("42501"), []Stage{Connecting}, false, "wait: run: GRANT CONNECT ON DATABASE \"Shop\" TO relay"}, // rights may be changing
 		{&pgconn.PgError{Code: "42501", Routine: "set_config_with_handle"}, []Stage{Connecting}, false, "wait: remove the parameter"},
-		{pg("08P01"), []Stage{Connecting}, true, "wait: this error comes from a pooler"}, // of PgBouncer: its server is away, its pool is full, a parameter it does not know
+		{pg("08P01"), []Stage{Connecting}, true, "wait: this error comes from a pooler"}, // PgBouncer: its server is unreachable, its pool is full, or it does not know a parameter
 		{pg("08P01"), []Stage{Connecting}, false, "wait: this error comes from a pooler"},
 		{pg("42704"), []Stage{Connecting}, true, "remove the parameter"},
 		{pg("42704"), []Stage{Connecting}, false, "wait: remove the parameter"},
@@ -90,12 +90,12 @@ func TestClassify(t *testing.T) {
 		{absent("walsender.c"), []Stage{Starting, Streaming}, false, "slot shop is lost"},
 		{absent("./build/../src/backend/replication/walsender.c"), []Stage{Starting, Streaming}, false, "slot shop is lost"},
 		{absent("dfmgr.c"), []Stage{Creating, Starting, Streaming}, false, "slot shop is intact"},
-		{absent("reorderbuffer.c"), []Stage{Starting, Streaming}, false, ""}, // a spilled transaction: the next session makes it again
+		{absent("reorderbuffer.c"), []Stage{Starting, Streaming}, false, ""}, // a spilled transaction: the next session writes the file again
 		{absent("walsender.c"), []Stage{Preparing}, false, ""},
 		{pg("53400"), []Stage{Creating}, false, "max_replication_slots"},
 		{pg("42602"), []Stage{Creating}, false, "another name"},
 
-		// Several hosts, or with TLS and without: one that time cures is enough to wait.
+		// Several hosts, or with and without TLS: one error that time can cure is enough to wait.
 		{errors.Join(refused, pg("28P01")), []Stage{Connecting}, true, "wait: start the server"},
 		{errors.Join(pg("28P01"), pg("57P03")), []Stage{Connecting}, true, "wait: check user and password"},
 		{fmt.Errorf("connect: %w", errors.Join(errors.New("server refused TLS connection"), pg("3D000"))), []Stage{Connecting}, true, "create the database"},
@@ -119,7 +119,7 @@ func TestClassify(t *testing.T) {
 	}
 }
 
-// TestReason: each error has a code, whether it was classified or is only retried, and none of them is made of a text.
+// TestReason: each error has a code, whether it is classified or only retried. No code depends on a text.
 func TestReason(t *testing.T) {
 	n := Names{Slot: "shop", Publication: "Shop", Table: schema.DefaultTable, Role: "relay", database: "Shop"}
 	pg := func(code string) error { return fmt.Errorf("ask: %w", &pgconn.PgError{Code: code, Message: "m"}) }
@@ -145,7 +145,7 @@ func TestReason(t *testing.T) {
 		{x509.UnknownAuthorityError{}, Connecting, reason.PostgresTLS},
 		{&pgconn.ParseConfigError{}, Connecting, reason.ConnectionString},
 		{io.ErrUnexpectedEOF, Connecting, reason.PostgresUnreachable},
-		{errors.Join(pg("28P01"), refused), Connecting, reason.PostgresUnreachable}, // several hosts: what is waited for
+		{errors.Join(pg("28P01"), refused), Connecting, reason.PostgresUnreachable}, // several hosts: the error that time can cure decides
 		{errors.Join(refused, pg("28P01")), Connecting, reason.PostgresUnreachable},
 		{pg("42501"), Preparing, reason.PrivilegeMissing},
 		{pg("42P01"), Preparing, reason.SchemaOutdated},
@@ -171,7 +171,7 @@ func TestReason(t *testing.T) {
 	}
 }
 
-// TestServerGone: only what a stopping or a stopped server does to a new connection counts, or a session would be given up for nothing.
+// TestServerGone: only errors of a stopping or stopped server count. Otherwise a session would end without need.
 func TestServerGone(t *testing.T) {
 	for _, c := range []struct {
 		err  error

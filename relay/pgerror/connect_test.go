@@ -12,7 +12,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// A server without TLS refuses it before it refuses the login, which is the reason; where TLS is demanded, its refusal is.
+// A server without TLS refuses TLS before it refuses the login. If the client also tries without TLS, the login is the reason; if the
+// client requires TLS, the refusal of TLS is.
 func TestRefusedTLSIsNoReasonWherePlainIsTried(t *testing.T) {
 	refused, login := errors.New("tls error: server refused TLS connection"), &pgconn.PgError{Code: "28P01", Message: "no"}
 	for sslmode, both := range map[string]bool{"prefer": false, "allow": false, "require": true, "verify-full": true} {
@@ -30,7 +31,7 @@ func TestRefusedTLSIsNoReasonWherePlainIsTried(t *testing.T) {
 	}
 }
 
-// What is tried in several ways, with TLS and without or at each address of a name, is one server: the verdict is that on its answer.
+// One server may be tried several times, with and without TLS, or at each address of its name. Then the server's own error decides.
 func TestVerdictIsOfTheAnswer(t *testing.T) {
 	refusedTLS := errors.New("127.0.0.1:5432 (db): tls error: server refused TLS connection")
 	handshake := fmt.Errorf("127.0.0.1:5432 (db): tls error: %w", io.EOF)

@@ -8,12 +8,12 @@ import (
 	"walpost/internal/reason"
 )
 
-// temporary is an error of another package that says of itself that a retry can help.
+// temporary is an error of another package that says that a retry can help.
 type temporary struct{ error }
 
 func (temporary) Permanent() bool { return false }
 
-// TestFault: a fault is on one line with its cure, is permanent however it is wrapped, and wraps what it was made of.
+// TestFault: a fault and its cure are on one line. It is permanent also when it is wrapped, and wraps the original error.
 func TestFault(t *testing.T) {
 	cause := errors.New("one")
 	fault := Permanent(reason.SlotLost, errors.Join(cause, errors.New("two")), "run: %s", "this")

@@ -7,8 +7,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// TestSeveralHosts: of several servers the primary is meant, unless the connection string says otherwise; a single server is told from one
-// that is tried twice.
+// TestSeveralHosts: of several servers only the primary is accepted, unless the connection string says otherwise. A single server that is
+// tried twice does not count as several.
 func TestSeveralHosts(t *testing.T) {
 	primary := reflect.ValueOf(pgconn.ValidateConnectTargetSessionAttrsPrimary).Pointer()
 	for conn, want := range map[string]bool{
@@ -35,7 +35,7 @@ func TestSeveralHosts(t *testing.T) {
 	}
 }
 
-// TestConnectionSettings: a role's own limits do not end what waits, and what the user names stays.
+// TestConnectionSettings: a role's own limits do not end a connection that waits, and the user's own settings stay.
 func TestConnectionSettings(t *testing.T) {
 	cfg, err := pgconn.ParseConfig("postgres://a/shop?application_name=mine&connect_timeout=3&wal_sender_timeout=1s")
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"walpost/schema"
 )
 
-// TestWithGap: a fault that kept rows out of the slot says which, as far as that is known, and how they come into it.
+// TestWithGap: a fault that kept rows out of the slot says which rows, as far as that is known, and how to get them into the slot.
 func TestWithGap(t *testing.T) {
 	since := time.Date(2026, 1, 2, 3, 4, 5, 0, time.FixedZone("", 3600))
 	const again = "insert them again, for example: WITH gone AS (DELETE FROM walpost.outbox WHERE created_at >= '2026-01-02T02:04:05Z' RETURNING *) INSERT INTO walpost.outbox SELECT * FROM gone"
@@ -39,7 +39,7 @@ func TestWithGap(t *testing.T) {
 	}
 	src.Mapping.Names[schema.CreatedAt] = ""
 	if err := src.withGap(rows, since); !strings.HasSuffix(err.Error(), "only in the table: insert them again") {
-		t.Errorf("without a column that says when: %q", err)
+		t.Errorf("without a created_at column: %q", err)
 	}
 	if err := src.alteredPublication(since); !pgerror.IsPermanent(err) || !strings.Contains(err.Error(), "rows committed since 2026-01-02T02:04:05Z") {
 		t.Errorf("altered: %v", err)

@@ -19,7 +19,7 @@ func outbox() (*Source, catalog.Described) {
 	return src, table
 }
 
-// TestCheckComplete: a publication that leaves out a row or a mapped column is a fault with the statement that cures it.
+// TestCheckComplete: a publication without a row or a mapped column is a fault, with the SQL that cures it.
 func TestCheckComplete(t *testing.T) {
 	src, table := outbox()
 	table.Columns = append(table.Columns, schema.TableColumn{Name: "note"}) // which outbox.columns does not map
@@ -51,7 +51,7 @@ func TestCheckComplete(t *testing.T) {
 	}
 }
 
-// TestPublicationSame: a publication that was created again or altered, or from which the table was taken for a while, is not the same.
+// TestPublicationSame: a publication that was re-created or altered, or from which the table was removed for a while, is not the same.
 func TestPublicationSame(t *testing.T) {
 	p := Publication{oid: 1, version: 2, row: 3, inserts: true, member: true}
 	for name, c := range map[string]struct {

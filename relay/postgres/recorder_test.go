@@ -29,7 +29,7 @@ func TestRecorder(t *testing.T) {
 	}
 	rec := postgres.NewRecorder(db.Slot, func(ctx context.Context) (*postgres.DB, error) { return postgres.Connect(ctx, db.DSN) })
 
-	// A relay that leaves and has confirmed nothing records where it found the slot.
+	// A relay that stops and has confirmed nothing records where it found the slot.
 	if err := rec.Record(t.Context(), 0, 0, true); err != nil {
 		t.Fatal(err)
 	}

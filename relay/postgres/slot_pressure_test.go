@@ -2,7 +2,7 @@ package postgres
 
 import "testing"
 
-// TestPressure: a warning is lifted later than it is given.
+// TestPressure: the pressure falls at a lower level than it rises, so that warnings do not alternate.
 func TestPressure(t *testing.T) {
 	for _, c := range []struct {
 		before Pressure

@@ -7,7 +7,7 @@ import (
 	"walpost/relay/pgerror"
 )
 
-// TestCheckSlot: a slot that walpost cannot stream, or that stands where walpost did not leave it, is a fault.
+// TestCheckSlot: a slot that walpost cannot stream, or that somebody else has moved, is a fault.
 func TestCheckSlot(t *testing.T) {
 	src, _ := outbox()
 	well := Slot{kind: "logical", plugin: "pgoutput", Confirmed: "0/20"}
@@ -34,7 +34,7 @@ func TestCheckSlot(t *testing.T) {
 	}
 }
 
-// TestCheckNoSlot: a slot that walpost has streamed from is never created again, and an impossible name is not tried.
+// TestCheckNoSlot: a slot that walpost has streamed from is never re-created, and a slot with an invalid name is not tried.
 func TestCheckNoSlot(t *testing.T) {
 	for name, c := range map[string]struct {
 		slot  string
@@ -69,7 +69,7 @@ func TestLegalSlotName(t *testing.T) {
 	}
 }
 
-// TestSlotState: where there is no slot, the state says so by an empty status, and no limit is 0 bytes.
+// TestSlotState: if there is no slot, the state has an empty status. No limit is not the same as 0 bytes.
 func TestSlotState(t *testing.T) {
 	if s := (*Slot)(nil).State(); s.Seen.IsZero() || s.WALStatus != "" || s.SafeBytes != -1 {
 		t.Errorf("of no slot: %+v", s)

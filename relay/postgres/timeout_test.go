@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// TestTimeout: what a server never answers ends, and what may take its time does not.
+// TestTimeout: a query without an answer ends, and work that may take long does not.
 func TestTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var a Timeout

@@ -2,7 +2,7 @@ package postgres
 
 import "testing"
 
-// TestActivityWorks: silence is excused by work only, and by work that is seen.
+// TestActivityWorks: only work that the role can see excuses silence.
 func TestActivityWorks(t *testing.T) {
 	for _, c := range []struct {
 		activity Activity
@@ -19,7 +19,7 @@ func TestActivityWorks(t *testing.T) {
 		{Activity{Present: true, Visible: true, EventType: "Client", Event: "ClientRead"}, false, "it waits for walpost (Client: ClientRead)"},
 		{Activity{Present: true, Visible: true, EventType: "Client", Event: "WalSenderWaitForWAL"}, false, "it waits for walpost (Client: WalSenderWaitForWAL)"},
 		{Activity{Present: true, Visible: true, EventType: "Client", Event: "WalSenderWriteData"}, false, "it waits for walpost (Client: WalSenderWriteData)"},
-		{Activity{Present: true, Visible: true, EventType: "Client", Event: "WaitForStandbyConfirmation"}, false, ""}, // where it answers, too
+		{Activity{Present: true, Visible: true, EventType: "Client", Event: "WaitForStandbyConfirmation"}, false, ""}, // in this wait it answers, too
 		{Activity{Present: true, Visible: true, EventType: "Activity", Event: "WalSenderMain"}, false, "it waits for walpost (Activity: WalSenderMain)"},
 	} {
 		if got := c.activity.Works(); got != c.works {

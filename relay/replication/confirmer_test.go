@@ -14,7 +14,7 @@ import (
 	"walpost/relay/internal/wake"
 )
 
-// sentStatus is a status as the server reads it.
+// sentStatus is a status as the server receives it.
 type sentStatus struct {
 	at                  time.Duration // since the beginning
 	write, flush, apply pglogrepl.LSN
@@ -44,7 +44,7 @@ func startConfirmer(t *testing.T) *recordedConfirmer {
 	c.send = c.take
 	c.fail = func(err error) { c.mu.Lock(); c.failed = err; c.mu.Unlock() }
 	go c.Run()
-	t.Cleanup(func() { c.End(false) }) // also of a test that fails: a bubble has to be empty at its end
+	t.Cleanup(func() { c.End(false) }) // also if the test fails: a bubble has to be empty at its end
 	return c
 }
 
@@ -74,7 +74,7 @@ func (c *recordedConfirmer) advance(lsn uint64) {
 	wake.Signal(c.progress)
 }
 
-// look waits until the confirmer has nothing to do and returns what it did so far.
+// look waits until the confirmer is idle, and returns what it has done so far.
 func (c *recordedConfirmer) look() (statuses []sentStatus, told []pglogrepl.LSN, failed error) {
 	synctest.Wait()
 	c.mu.Lock()
@@ -82,7 +82,8 @@ func (c *recordedConfirmer) look() (statuses []sentStatus, told []pglogrepl.LSN,
 	return c.statuses, c.told, c.failed
 }
 
-// TestProgressIsConfirmedAtOnce: the first progress is told at once, and while more comes all the time, a tenth of a second later at most.
+// TestProgressIsConfirmedAtOnce: the first progress is confirmed at once. While more progress follows, it is confirmed within a tenth of a
+// second.
 func TestProgressIsConfirmedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := startConfirmer(t)
@@ -115,7 +116,8 @@ func TestProgressIsConfirmedAtOnce(t *testing.T) {
 	})
 }
 
-// TestStatusGoesOutWhateverElseHappens: it does each period, asks for a reply, and says 0 until something is known.
+// TestStatusGoesOutWhateverElseHappens: each period the confirmer sends a status that asks for a reply. Its position is 0 until one is
+// known.
 func TestStatusGoesOutWhateverElseHappens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := startConfirmer(t)
@@ -136,7 +138,7 @@ func TestStatusGoesOutWhateverElseHappens(t *testing.T) {
 	})
 }
 
-// TestConfirmerPings: a request is answered at once, and a storm of them ten times a second.
+// TestConfirmerPings: a request is answered at once, and many requests ten times a second.
 func TestConfirmerPings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := startConfirmer(t)
@@ -150,14 +152,14 @@ func TestConfirmerPings(t *testing.T) {
 			wake.Signal(c.pings)
 		}
 		if sent, _, _ := c.look(); len(sent) < 10 || len(sent) > 12 {
-			t.Errorf("%d answers to a second's storm", len(sent)-1)
+			t.Errorf("%d answers to a second of requests", len(sent)-1)
 		}
 		c.End(false)
 	})
 }
 
-// TestConfirmerSilence: silence is counted from the last word, and only while the reader listens. It does not end the confirmer, whose
-// statuses a walsender reads when its work is done.
+// TestConfirmerSilence: silence counts from the last message, and only while the reader reads. It does not end the confirmer: a walsender
+// reads its statuses when it has finished its work.
 func TestConfirmerSilence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := startConfirmer(t)
@@ -173,7 +175,7 @@ func TestConfirmerSilence(t *testing.T) {
 		}
 		c.Hear()
 		if got := c.Silence(); got != 0 {
-			t.Errorf("silence of %v after a word", got)
+			t.Errorf("silence of %v after a message", got)
 		}
 		c.End(false)
 	})
@@ -184,7 +186,7 @@ func TestLastAcksAreConfirmedBeforeTheEnd(t *testing.T) {
 		c := startConfirmer(t)
 		c.advance(0x10)
 		synctest.Wait()
-		c.position.Store(0x20) // acked, not yet told
+		c.position.Store(0x20) // acked, not yet confirmed
 		c.End(true)
 		if sent, _, _ := c.look(); sent[len(sent)-1].flush != 0x20 || c.goodbyes != 1 {
 			t.Errorf("at the end: %+v, %d goodbyes", sent, c.goodbyes)

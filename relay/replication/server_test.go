@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// TestStatusPeriod: a status goes out three times within wal_sender_timeout and within what silence may last.
+// TestStatusPeriod: three statuses fit into wal_sender_timeout and into the allowed silence.
 func TestStatusPeriod(t *testing.T) {
 	for _, c := range []struct{ timeout, silence, want time.Duration }{
 		{0, 15 * time.Second, 5 * time.Second},

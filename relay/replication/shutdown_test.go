@@ -7,7 +7,8 @@ import (
 	"github.com/jackc/pglogrepl"
 )
 
-// TestShutdownDetector: a server that asks again and again and writes no WAL is shutting down; one that is busy, or asks in bursts, is not.
+// TestShutdownDetector: a server that asks again and again without new WAL is shutting down. A server that is busy, or asks in bursts, is
+// not.
 func TestShutdownDetector(t *testing.T) {
 	for name, c := range map[string]struct {
 		pings int

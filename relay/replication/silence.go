@@ -100,7 +100,7 @@ func (s *Silence) judge(ctx context.Context, c *Confirmer, now *silent) time.Dur
 		return 0
 	}
 	if err == nil && activity.Works() {
-		s.keep(now, fmt.Sprintf("the walsender has sent nothing for %v, and walpost stays connected: %v", silence.Round(time.Millisecond), activity))
+		s.keep(now, fmt.Sprintf("the walsender has sent nothing for %v; walpost waits for it, because %v", silence.Round(time.Millisecond), activity))
 		now.doubts = 0
 		return checkEvery
 	}

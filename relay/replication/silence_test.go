@@ -17,7 +17,7 @@ var (
 	waiting = postgres.Activity{Present: true, Visible: true, EventType: "Client", Event: "WalSenderWaitForWAL"}
 )
 
-// silentServer is a server that says nothing, and what looks at its walsender find.
+// silentServer is a server that sends nothing, and the results of the checks of its walsender.
 type silentServer struct {
 	*recordedConfirmer
 	end func()
@@ -25,7 +25,7 @@ type silentServer struct {
 	mu       sync.Mutex
 	activity postgres.Activity
 	err      error
-	hangs    bool // a look gets no answer
+	hangs    bool // a check gets no answer
 	looks    int
 	kept     []string
 }
@@ -61,7 +61,7 @@ func (s *silentServer) set(activity postgres.Activity, err error, hangs bool) {
 	s.activity, s.err, s.hangs = activity, err, hangs
 }
 
-// looked returns how often somebody looked so far.
+// looked returns the number of checks so far.
 func (s *silentServer) looked() int {
 	synctest.Wait()
 	s.mu.Lock()
@@ -74,22 +74,23 @@ func (s *silentServer) wantKept(t *testing.T, n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.kept) != n {
-		t.Errorf("told %q, want %d", s.kept, n)
+		t.Errorf("Kept was called with %q, want %d calls", s.kept, n)
 	}
 }
 
-// TestSilentAtWork: a walsender that works is kept for as long as that lasts, which is told once, and so is its end.
+// TestSilentAtWork: the session goes on as long as the walsender works. Kept is called once at the beginning, and once when the walsender
+// sends again.
 func TestSilentAtWork(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := startSilence(t, working)
 		time.Sleep(silenceLimit - time.Millisecond)
 		if n := s.looked(); n > 0 {
-			t.Errorf("%d looks before it was silent for long", n)
+			t.Errorf("%d checks before it was silent for long", n)
 		}
 		time.Sleep(time.Hour)
 		sent, _, failed := s.look()
 		if failed != nil {
-			t.Fatalf("left: %v", failed)
+			t.Fatalf("ended: %v", failed)
 		}
 		if len(sent) < 720 {
 			t.Errorf("%d statuses in an hour", len(sent))
@@ -99,8 +100,8 @@ func TestSilentAtWork(t *testing.T) {
 		time.Sleep(2 * checkEvery)
 		synctest.Wait()
 		s.wantKept(t, 2)
-		if !strings.Contains(s.kept[0], "is kept: it works") || s.kept[1] != "" {
-			t.Errorf("told %q", s.kept)
+		if !strings.Contains(s.kept[0], "because it works") || s.kept[1] != "" {
+			t.Errorf("Kept was called with %q", s.kept)
 		}
 		looks := s.looked()
 		for range 10 {
@@ -108,13 +109,14 @@ func TestSilentAtWork(t *testing.T) {
 			time.Sleep(silenceLimit - time.Second)
 		}
 		if n := s.looked() - looks; n > 0 {
-			t.Errorf("%d looks at a walsender that speaks", n)
+			t.Errorf("%d checks of a walsender that sends", n)
 		}
 		s.wantKept(t, 2)
 	})
 }
 
-// TestSilentForNoReason: what is gone, waits, cannot be seen or does not answer is left, within five seconds.
+// TestSilentForNoReason: the session ends within five seconds if the walsender has ended, waits for walpost, cannot be seen, or cannot be
+// checked.
 func TestSilentForNoReason(t *testing.T) {
 	for name, c := range map[string]struct {
 		activity postgres.Activity
@@ -130,7 +132,7 @@ func TestSilentForNoReason(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				for _, worked := range []bool{false, true} { // it was kept before
+				for _, worked := range []bool{false, true} { // the walsender worked before
 					s := startSilence(t, working)
 					from := silenceLimit
 					if worked {
@@ -141,12 +143,12 @@ func TestSilentForNoReason(t *testing.T) {
 					s.set(c.activity, c.err, c.hangs)
 					time.Sleep(from - time.Since(s.begun) - time.Millisecond)
 					if _, _, failed := s.look(); !worked && failed != nil {
-						t.Errorf("left too early: %v", failed)
+						t.Errorf("ended too early: %v", failed)
 					}
 					time.Sleep(5 * time.Second)
 					_, _, failed := s.look()
 					if failed == nil || !strings.Contains(failed.Error(), "the server has sent nothing for") || !strings.Contains(failed.Error(), c.says) {
-						t.Errorf("kept before: %v; left with %v", worked, failed)
+						t.Errorf("worked before: %v; ended with %v", worked, failed)
 					}
 					s.end()
 					s.End(false)
@@ -156,8 +158,8 @@ func TestSilentForNoReason(t *testing.T) {
 	}
 }
 
-// TestSilentBetweenLooks: one look that finds a walsender waiting proves nothing, for it may just have ended its work: its next word or its
-// next work clears it.
+// TestSilentBetweenLooks: one check that finds a walsender waiting proves nothing, because it may have finished its work just then. If it
+// sends something or works again, the doubt is cleared.
 func TestSilentBetweenLooks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := startSilence(t, waiting)
@@ -166,25 +168,25 @@ func TestSilentBetweenLooks(t *testing.T) {
 		s.Hear()
 		time.Sleep(silenceLimit - time.Second)
 		if _, _, failed := s.look(); failed != nil || s.looked() != 1 {
-			t.Fatalf("left though it spoke: %v, %d looks", failed, s.looked())
+			t.Fatalf("ended although it sent something: %v, %d checks", failed, s.looked())
 		}
 		s.set(working, nil, false)
 		time.Sleep(time.Minute)
 		for _, found := range []postgres.Activity{waiting, working, waiting, working} {
-			n := s.looked() // the look of this moment, if there is one, is over
+			n := s.looked() // a check at this moment is over
 			s.set(found, nil, false)
 			for s.looked() == n {
 				time.Sleep(checkPause / 5)
 			}
 		}
 		if _, _, failed := s.look(); failed != nil {
-			t.Errorf("left for looks that were not in a row: %v", failed)
+			t.Errorf("ended by checks that were not in a row: %v", failed)
 		}
-		s.Hold(true) // the reader listens no more: its silence means nothing
+		s.Hold(true) // the reader stops reading: silence means nothing
 		s.set(waiting, nil, false)
 		time.Sleep(time.Hour)
 		if _, _, failed := s.look(); failed != nil {
-			t.Errorf("left while the reader was held: %v", failed)
+			t.Errorf("ended while the reader did not read: %v", failed)
 		}
 	})
 }

@@ -2,7 +2,7 @@ package replication
 
 import "testing"
 
-// TestStartCommand: any name that Postgres takes arrives as it is: a publication's is an identifier in a literal.
+// TestStartCommand: any name that Postgres accepts arrives unchanged; that of a publication is an identifier in a literal.
 func TestStartCommand(t *testing.T) {
 	for _, c := range []struct {
 		publication string

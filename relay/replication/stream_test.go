@@ -24,7 +24,7 @@ func errorFrame(typ byte, code, text string) []byte {
 	return frame.Message(typ, fmt.Appendf(nil, "SERROR\x00VERROR\x00C%s\x00M%s\x00\x00", code, text))
 }
 
-// chunks is a connection that gives out what it holds in reads of at most n bytes.
+// chunks is a connection that returns its bytes in reads of at most n bytes.
 type chunks struct {
 	net.Conn
 	rest []byte
@@ -42,7 +42,7 @@ func (c *chunks) Read(p []byte) (int, error) {
 
 func (c *chunks) SetReadDeadline(time.Time) error { return nil }
 
-// SentAt reads the head of the message at hand, also when it came in pieces and moved to the front of the buffer.
+// SentAt reads the header of the current message, also if the message came in pieces and moved to the front of the buffer.
 func TestSentAt(t *testing.T) {
 	var stream []byte
 	begin := time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC)
@@ -70,7 +70,7 @@ func TestSentAt(t *testing.T) {
 	}
 }
 
-// describe reads a stream to its end and tells what came.
+// describe reads a stream to its end and describes the messages.
 func describe(s *Stream) (got []string) {
 	for {
 		m, err := s.Next()
@@ -137,7 +137,7 @@ func TestStreamErrors(t *testing.T) {
 	}
 }
 
-// TestBufferGrowsWithWhatCameOnly: the buffer grows for a larger message, with the bytes that come, and goes back afterwards.
+// TestBufferGrowsWithWhatCameOnly: for a larger message the buffer grows with the bytes that have arrived, and shrinks afterwards.
 func TestBufferGrowsWithWhatCameOnly(t *testing.T) {
 	big := bytes.Repeat([]byte("x"), 3*readBuffer)
 	in := slices.Concat(frame.WAL([]byte("before")), frame.WAL(big), frame.WAL([]byte("after")), frame.WAL([]byte("last")))
@@ -170,7 +170,7 @@ func TestBufferGrowsWithWhatCameOnly(t *testing.T) {
 	}
 }
 
-// pipe returns a stream over a connection that heeds deadlines in a synctest bubble, with its low-water marks recorded.
+// pipe returns a stream over a connection that obeys deadlines in a synctest bubble, and records its low-water marks.
 func pipe(t *testing.T) (s *Stream, server net.Conn, marks *[]int) {
 	client, server := net.Pipe()
 	t.Cleanup(func() { client.Close(); server.Close() })
@@ -196,13 +196,13 @@ func TestStreamInterrupt(t *testing.T) {
 			if err := s.Fill(); err != cause || time.Since(start) != time.Hour {
 				t.Errorf("surging %v: %v after %v", surging, err, time.Since(start))
 			}
-			<-interrupted // by both: the later one would interrupt what is resumed below
+			<-interrupted // by both: otherwise the later one would interrupt the reader that is resumed below
 			if err := s.Fill(); err != cause {
 				t.Errorf("surging %v: reading went on after an interruption: %v", surging, err)
 			}
 			<-s.Woken
 
-			// The owner reads the rest, until a time.
+			// The reader reads the rest, until a deadline.
 			go server.Write(slices.Concat(frame.WAL([]byte("rest")), frame.Message('C', []byte("COPY 0\x00"))))
 			if err := s.Drain(time.Now().Add(time.Second)); err != nil {
 				t.Errorf("drain: %v", err)
@@ -215,7 +215,7 @@ func TestStreamInterrupt(t *testing.T) {
 	}
 }
 
-// TestStreamInterruptAnyMoment interrupts a reader that is in and out of surges on a real socket: whenever it comes, the reader stops.
+// TestStreamInterruptAnyMoment interrupts a reader on a real socket, inside and outside of surges: it stops at any moment.
 func TestStreamInterruptAnyMoment(t *testing.T) {
 	for i := range 50 {
 		client, server := loopback(t)

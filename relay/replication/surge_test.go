@@ -33,7 +33,7 @@ func TestStreamSurge(t *testing.T) {
 			t.Errorf("slow reads began a surge: %v", *marks)
 		}
 		time.Sleep(time.Second)
-		const burst = 800 // messages of a quarter of a second, that a walsender catches up with after it waited for a processor
+		const burst = 800 // messages of a quarter of a second, as a walsender sends them after it waited for a processor
 		go write(burst, 0)
 		fill(burst)
 		if s.surge.on || s.surge.flowing() || len(*marks) > 0 {
@@ -55,11 +55,11 @@ func TestStreamSurge(t *testing.T) {
 			t.Errorf("waited for %v", d)
 		}
 
-		// The next of the row needs few reads.
+		// The next surge of the row needs few reads.
 		go write(surgeReads-1, 0)
 		fill(surgeReads - 1)
 		if s.surge.on || s.surge.flowing() {
-			t.Error("a minute after a surge the next was about to begin")
+			t.Error("a minute after a surge, Flowing is true")
 		}
 		time.Sleep(time.Second)
 		surge := func() {
@@ -74,7 +74,7 @@ func TestStreamSurge(t *testing.T) {
 		}
 		surge()
 		if s.surge.on || !s.surge.flowing() {
-			t.Error("right after a surge nothing was flowing")
+			t.Error("right after a surge, Flowing is false")
 		}
 		go write(surgeReads-1, 0)
 		fill(surgeReads - 1)
@@ -82,7 +82,7 @@ func TestStreamSurge(t *testing.T) {
 			t.Error("fast reads right after a surge began no other")
 		}
 
-		// A server that pauses for some milliseconds does not end the row.
+		// A pause of some milliseconds does not end the row.
 		for _, pause := range []time.Duration{surgeRowLasts / 2, 2 * surgeRowLasts} {
 			go func() { time.Sleep(surgeWait + time.Millisecond); write(1, 0) }()
 			fill(1)
@@ -96,7 +96,7 @@ func TestStreamSurge(t *testing.T) {
 	})
 }
 
-// TestStreamTail: what arrives in a surge and stays below the low-water mark is read within the deadline, and nothing is lost.
+// TestStreamTail: bytes that arrive in a surge and stay below the low-water mark are read within the deadline, and nothing is lost.
 func TestStreamTail(t *testing.T) {
 	client, server := loopback(t)
 	defer client.Close()
@@ -122,7 +122,7 @@ func TestStreamTail(t *testing.T) {
 	for i := 0; i < total; {
 		m, err := s.Next()
 		if err == nil && m.Kind == Incomplete {
-			if surges == 0 { // however slow this machine is just now, the next read begins one
+			if surges == 0 { // the next read begins a surge, however slow the machine is
 				s.surge.reads, s.surge.since = surgeFirst-1, time.Now()
 			}
 			err = s.Fill()

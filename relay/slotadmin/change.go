@@ -67,7 +67,7 @@ func (c *command) mayCreate(ctx context.Context) error {
 	}
 	if state != nil {
 		return pgerror.Permanent(reason.FirstStartUnfinished, fmt.Errorf("an earlier first start of slot %s did not finish", c.Slot),
-			"start walpost run, which creates the slot and begins the backfill again; or, to do without a backfill, run: DELETE FROM walpost.relay_state WHERE slot = %s", schema.QuoteLiteral(c.Slot))
+			"walpost run creates the slot and begins the backfill again; to do without a backfill, run: DELETE FROM walpost.relay_state WHERE slot = %s", schema.QuoteLiteral(c.Slot))
 	}
 	if err := c.CheckTable(ctx, c.db, found, nil); err != nil {
 		return err

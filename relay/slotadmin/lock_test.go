@@ -6,7 +6,7 @@ import (
 	"walpost/relay/internal/dbtest"
 )
 
-// TestLockIsGivenBack: what a verb kept away may begin as soon as the verb has returned.
+// TestLockIsGivenBack: when a command has returned, the next one gets the lock at once.
 func TestLockIsGivenBack(t *testing.T) {
 	t.Parallel()
 	db := dbtest.New(t)

@@ -7,7 +7,7 @@ import (
 	"walpost/relay/postgres"
 )
 
-// TestRecordedBesides: the error of a slot that does not exist says what is recorded of it.
+// TestRecordedBesides: the error for a slot that does not exist says what is recorded about it.
 func TestRecordedBesides(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.FixedZone("", 3600))
@@ -28,7 +28,7 @@ func TestRecordedBesides(t *testing.T) {
 	}
 }
 
-// TestHolder: who streams from a slot is told as far as it is known.
+// TestHolder: the holder is described as far as it is known.
 func TestHolder(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

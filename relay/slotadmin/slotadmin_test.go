@@ -9,7 +9,7 @@ import (
 	"walpost/relay/postgres"
 )
 
-// TestDropForeign: a slot that is not walpost's is shown and not dropped.
+// TestDropForeign: a slot that does not belong to walpost is shown but not dropped.
 func TestDropForeign(t *testing.T) {
 	t.Parallel()
 	db := dbtest.New(t)
@@ -33,7 +33,7 @@ func TestDropForeign(t *testing.T) {
 	dbtest.WantError(t, err, "belongs to database")
 }
 
-// TestCreateRefused: nothing is created where a relay could not stream.
+// TestCreateRefused: the slot is not created if a relay could not stream from it.
 func TestCreateRefused(t *testing.T) {
 	t.Parallel()
 	role := dbtest.New(t).Role("plain", "login")
@@ -68,13 +68,13 @@ func TestCreateRefused(t *testing.T) {
 			_, err := Create(t.Context(), cfg)
 			dbtest.WantError(t, err, c.want...)
 			if db.Slots() != 0 {
-				t.Error("a slot was made")
+				t.Error("a slot was created")
 			}
 		})
 	}
 }
 
-// TestShowSafeWALSize: where Postgres limits the WAL that slots keep, the slot shows how much is left.
+// TestShowSafeWALSize: if Postgres limits the WAL of slots, the slot shows how much may still be written.
 func TestShowSafeWALSize(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Start(t, pgtest.Options{Settings: map[string]string{"max_slot_wal_keep_size": "1GB"}})

@@ -8,7 +8,7 @@ import (
 	"walpost/relay/postgres"
 )
 
-// TestStuck: an output that takes nothing for a minute ends the tail.
+// TestStuck: an output that accepts nothing for a minute ends the tail.
 func TestStuck(t *testing.T) {
 	t.Parallel()
 	stuck := &tail{Source: postgres.NewSource(postgres.Config{})}

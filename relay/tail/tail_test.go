@@ -21,10 +21,10 @@ type fakePrinter struct {
 	mu      sync.Mutex
 	pending []string
 	ids     []string
-	refuse  string        // the type of events that could not be published
-	jam     chan struct{} // not nil: Flush with something to print waits for it
-	jammed  chan struct{} // closed when it does
-	torn    error         // what Flush says when it has something to print
+	refuse  string        // type of the events that cannot be published
+	jam     chan struct{} // not nil: a Flush with printed events waits for it
+	jammed  chan struct{} // closed when Flush waits
+	torn    error         // error of a Flush with printed events
 }
 
 func (p *fakePrinter) Print(ev *schema.Event) error {
@@ -59,7 +59,7 @@ func (p *fakePrinter) printed() []string {
 	return slices.Clone(p.ids)
 }
 
-// running is a tail at work.
+// running is a running tail.
 type running struct {
 	t     *testing.T
 	logs  *dbtest.Logs
@@ -87,7 +87,7 @@ func start(t *testing.T, cfg postgres.Config, p Printer) *running {
 	return r
 }
 
-// wait waits for the end of a tail, which comes soon.
+// wait waits for the end of the tail and returns its error.
 func (r *running) wait() error {
 	r.t.Helper()
 	select {
@@ -99,8 +99,8 @@ func (r *running) wait() error {
 	}
 }
 
-// TestTail: what is committed from now on is printed and confirmed, with nothing in the database but the table and its publication, and
-// nothing is left behind.
+// TestTail: events that are committed from now on are printed and confirmed. The database needs only the table and its publication. No slot
+// is left behind.
 func TestTail(t *testing.T) {
 	t.Parallel()
 	for _, major := range pgtest.Majors() {
@@ -133,9 +133,9 @@ func TestTail(t *testing.T) {
 		want = append(want, insert("paid"))
 		dbtest.Until(t, "2 events", func() bool { return len(p.printed()) >= 2 })
 		if !r.logs.Has("of type bad") {
-			t.Error("a bad event was not told")
+			t.Error("a bad event was not logged")
 		}
-		// Also what never becomes an event is not kept for the slot.
+		// The slot also does not keep WAL that has no events.
 		db.Exec("create table busy as select n, repeat('x', 200) from generate_series(1, 20000) n")
 		written := db.LSN("select pg_current_wal_flush_lsn()")
 		dbtest.Until(t, "the temporary slot follows", func() bool {
@@ -154,7 +154,7 @@ func TestTail(t *testing.T) {
 	}
 }
 
-// TestTailOutput: an output that fails or is stuck ends nothing but the tail.
+// TestTailOutput: an output that fails or is stuck ends only the tail.
 func TestTailOutput(t *testing.T) {
 	t.Parallel()
 	db := dbtest.New(t)
@@ -173,10 +173,10 @@ func TestTailOutput(t *testing.T) {
 	if err := r.wait(); err != nil {
 		t.Errorf("a stuck output: %v", err)
 	}
-	dbtest.Until(t, "the slot is gone", func() bool { return db.Slots() == 0 })
+	dbtest.Until(t, "the slot is dropped", func() bool { return db.Slots() == 0 })
 }
 
-// TestTailServerStops: a server that shuts down is not held up, whether the tail listens or its output is stuck.
+// TestTailServerStops: the tail does not hold up a server that shuts down, whether it reads or its output is stuck.
 func TestTailServerStops(t *testing.T) {
 	t.Parallel()
 	for name, jam := range map[string]bool{"listening": false, "stuck": true} {
@@ -193,7 +193,7 @@ func TestTailServerStops(t *testing.T) {
 			db.Insert(1)
 			if jam {
 				<-p.jammed
-				// More than fits into the buffers between, so that the server has something to wait for.
+				// More than the buffers hold, so that the server still has something to send.
 				db.Exec(`insert into walpost.outbox (aggregatetype, type, payload) select 'order', 'big', to_jsonb(repeat('x', 100000)) from generate_series(1, 200)`)
 			}
 			begun := time.Now()

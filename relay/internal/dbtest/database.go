@@ -1,5 +1,5 @@
-// Package dbtest gives the tests of relay and of the packages in it a database to work on: schema walpost is applied, and helpers write to
-// the outbox, read what Postgres shows of it, wait for facts, and check logs, errors and findings of a diagnosis.
+// Package dbtest provides a database for the tests of package relay and its subpackages, with schema walpost applied. Its helpers write to
+// the outbox, read the catalog, wait for facts, and check logs, errors and the findings of a diagnosis.
 //
 // It runs no relay. Package relay embeds [Database] in a fixture that does.
 package dbtest
@@ -19,16 +19,16 @@ import (
 	"walpost/schema"
 )
 
-// Database is a database with schema walpost and the default outbox. Its methods end the test when Postgres refuses something.
+// Database is a database with schema walpost and the default outbox. Its methods end the test if Postgres returns an error.
 type Database struct {
 	T    testing.TB
 	DSN  string // as superuser
 	Conn *pgx.Conn
-	Logs *Logs  // of what works on the database
-	Slot string // a name of its own: slots belong to the whole server
+	Logs *Logs  // the log of everything that works on the database
+	Slot string // a unique name, because slots belong to the whole server
 }
 
-// New returns a database on the shared server, dropped with its slots at the end of the test.
+// New returns a database on the shared server. At the end of the test it is dropped, with its slots.
 func New(t testing.TB) *Database {
 	t.Helper()
 	return On(t, pgtest.New(t).DSN)
@@ -46,7 +46,7 @@ func On(t testing.TB, dsn string) *Database {
 	return d
 }
 
-// Config returns what a relay or a verb needs to work on the database.
+// Config returns the configuration of a relay or a command for the database.
 func (d *Database) Config() postgres.Config {
 	return postgres.Config{ConnString: d.DSN, Slot: d.Slot, Publication: "walpost", Table: schema.DefaultTable, Mapping: schema.DefaultMapping(),
 		Logger: d.Logs.Logger()}
@@ -124,7 +124,7 @@ func (d *Database) Slots() (n int) {
 	return n
 }
 
-// Phase returns the phase that is recorded of the slot, "" for none.
+// Phase returns the recorded phase of the slot, "" for none.
 func (d *Database) Phase() (phase string) {
 	d.T.Helper()
 	err := d.Conn.QueryRow(d.T.Context(), "select phase from walpost.relay_state where slot = $1", d.Slot).Scan(&phase)
@@ -134,7 +134,7 @@ func (d *Database) Phase() (phase string) {
 	return phase
 }
 
-// Role creates a role for the rest of the test, with attributes such as LOGIN, and returns its name, which is made of the slot's.
+// Role creates a role for the rest of the test, with attributes such as LOGIN, and returns its name. The name begins with the slot's name.
 func (d *Database) Role(suffix, attributes string) (role string) {
 	d.T.Helper()
 	role = d.Slot + "_" + suffix

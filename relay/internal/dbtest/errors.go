@@ -7,7 +7,7 @@ import (
 	"walpost/relay/pgerror"
 )
 
-// WantError checks that err has these words, on one line.
+// WantError checks that err contains these words and is one line.
 func WantError(t testing.TB, err error, words ...string) {
 	t.Helper()
 	if err == nil {
@@ -24,7 +24,7 @@ func WantError(t testing.TB, err error, words ...string) {
 	}
 }
 
-// WantPermanent checks, as [WantError] does, an error that no retry can cure. Any other error ends the test.
+// WantPermanent checks that err is permanent, and what [WantError] checks. An error that is not permanent ends the test.
 func WantPermanent(t testing.TB, err error, words ...string) {
 	t.Helper()
 	if err == nil || !pgerror.IsPermanent(err) {

@@ -11,7 +11,7 @@ import (
 	"walpost/internal/diagnosis"
 )
 
-// Diagnose runs a diagnosis of the database, and fails the test if that leaves a trace or a finding that is not well formed.
+// Diagnose runs a diagnosis of the database. It fails the test if the diagnosis changes the database, or if a finding is not well formed.
 func (d *Database) Diagnose(run func(context.Context) []diagnosis.Finding) []diagnosis.Finding {
 	d.T.Helper()
 	ctx, cancel := context.WithTimeout(d.T.Context(), 30*time.Second)
@@ -32,7 +32,7 @@ func (d *Database) Diagnose(run func(context.Context) []diagnosis.Finding) []dia
 	return list
 }
 
-// FindingsOf returns the findings of a level as one text, with their checks.
+// FindingsOf returns the checks of all findings of a level, and the findings as one text.
 func FindingsOf(list []diagnosis.Finding, level diagnosis.Level) (checks []string, text string) {
 	for _, one := range list {
 		if one.Level == level {
@@ -43,7 +43,7 @@ func FindingsOf(list []diagnosis.Finding, level diagnosis.Level) (checks []strin
 	return checks, text
 }
 
-// WantFailed checks that the failures have these words.
+// WantFailed checks that the failed findings contain these words.
 func WantFailed(t testing.TB, list []diagnosis.Finding, words ...string) {
 	t.Helper()
 	_, text := FindingsOf(list, diagnosis.Failed)
@@ -54,7 +54,7 @@ func WantFailed(t testing.TB, list []diagnosis.Finding, words ...string) {
 	}
 }
 
-// WantHealthy checks that nothing failed and that these checks warn.
+// WantHealthy checks that no check has failed, and that exactly these checks warn.
 func WantHealthy(t testing.TB, list []diagnosis.Finding, warnings ...string) {
 	t.Helper()
 	if failed, text := FindingsOf(list, diagnosis.Failed); failed != nil {
@@ -65,7 +65,7 @@ func WantHealthy(t testing.TB, list []diagnosis.Finding, warnings ...string) {
 	}
 }
 
-// WantFinding checks that the findings of a check have these words. Its level is one of them.
+// WantFinding checks that the findings of a check contain these words. The level may be one of them.
 func WantFinding(t testing.TB, list []diagnosis.Finding, check string, words ...string) {
 	t.Helper()
 	text := ""

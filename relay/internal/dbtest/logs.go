@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// Logs keeps what was logged, and sends it to the test's log too if WALPOST_TEST_LOG is set.
+// Logs keeps log lines, and also writes them to the test's log if WALPOST_TEST_LOG is set.
 type Logs struct {
 	t    testing.TB
 	mu   sync.Mutex
@@ -23,7 +23,7 @@ func (l *Logs) Logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
-// Write is for [slog.NewTextHandler].
+// Write implements io.Writer for [slog.NewTextHandler].
 func (l *Logs) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

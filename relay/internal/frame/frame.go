@@ -1,4 +1,4 @@
-// Package frame builds the messages of a server that streams, byte by byte, for tests.
+// Package frame builds the messages of a streaming server byte by byte, for tests.
 package frame
 
 import "encoding/binary"
@@ -9,12 +9,13 @@ func Message(typ byte, body []byte) []byte {
 	return append(b, body...)
 }
 
-// WAL returns a message of pgoutput's as the stream brings it. Positions and time in its head are 0: nothing may depend on them.
+// WAL returns a message of pgoutput as the stream contains it. The positions and the time in its header are 0, because nothing may depend
+// on them.
 func WAL(data []byte) []byte {
 	return Message('d', append(append([]byte{'w'}, make([]byte, 24)...), data...))
 }
 
-// Keepalive returns a keepalive of a server that is at walEnd; reply 1 asks for a status at once.
+// Keepalive returns a keepalive with the position walEnd; reply 1 asks for a status at once.
 func Keepalive(walEnd uint64, reply byte) []byte {
 	b := binary.BigEndian.AppendUint64([]byte{'k'}, walEnd)
 	return Message('d', append(append(b, make([]byte, 8)...), reply))
