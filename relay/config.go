@@ -47,9 +47,9 @@ type Config struct {
 	MaxInFlightBytes int64         // most bytes that the sink may hold; a single event may be larger. 0: 32 MiB
 	ShutdownTimeout  time.Duration // how long a stop waits for acks. 0: 10 s
 
-	// OpenSink opens a new sink that reports to acks. The relay calls it once for the stream, and once for each backfill. ctx limits the
-	// opening only: the sink has to work on while the relay stops. An error that has a method Permanent returning true ends Run; any other
-	// error is retried.
+	// OpenSink opens a new sink that reports to acks. The relay calls it for the stream, and for each backfill. ctx limits the opening
+	// only: the sink has to work on while the relay stops. An error that has a method Permanent returning true ends Run; any other error is
+	// retried.
 	OpenSink func(ctx context.Context, acks Acks) (Sink, error)
 
 	Registerer prometheus.Registerer

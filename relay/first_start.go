@@ -21,9 +21,9 @@ import (
 // has sent yet.
 //
 // It records the phase first. If this relay dies half-way, the recorded phase tells the next one to begin the backfill again, from a new
-// snapshot. Rows may then be published twice, which is harmless; rows that were never published would be lost. An advisory lock keeps two
-// relays from making the first start at the same time. The lock belongs to the relay's own connection, and the same connection records the
-// phases, so that no relay records a phase without the lock.
+// snapshot. Some rows may then be published twice, but otherwise rows could be lost. An advisory lock keeps two relays from making the
+// first start at the same time. The lock belongs to the relay's own connection, and the same connection records the phases, so that no
+// relay records a phase without the lock.
 type firstStart struct {
 	*Relay
 	found      *postgres.Found

@@ -14,7 +14,7 @@ import (
 
 const (
 	watchEvery = 10 * time.Second
-	lookLimit  = 5 * time.Second // for one check, including the time to connect
+	checkLimit = 5 * time.Second // for one check, including the time to connect
 	blindAfter = 3               // it warns after so many failed checks in a row
 )
 
@@ -146,7 +146,7 @@ func (w *watcher) look(ctx context.Context) error {
 	if !w.loginAllowed.Load() {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, lookLimit)
+	ctx, cancel := context.WithTimeout(ctx, checkLimit)
 	defer cancel()
 	s := w.watched()
 	var addr net.Addr // of the server that the session streams from

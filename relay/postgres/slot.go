@@ -124,7 +124,7 @@ func (src *Source) missingSlot(state *RelayState) error {
 		}
 	}
 	return pgerror.Permanent(reason.SlotMissing, fmt.Errorf("slot %s does not exist, but walpost has streamed from it: events committed since then are in no slot (%s)", src.Slot, known),
-		"publish the rows of %s created since from the table; to begin anew with all rows that are in it, run: DELETE FROM walpost.relay_state WHERE slot = %s",
+		"publish the rows of %s that were inserted since then from the table; to start again with all rows that are in it, run: DELETE FROM walpost.relay_state WHERE slot = %s",
 		src.Table, schema.QuoteLiteral(src.Slot))
 }
 
