@@ -92,7 +92,7 @@ func TestPoolerThatDropsReplication(t *testing.T) {
 	}
 }
 
-// dropsReplication starts such a pooler in front of a server and returns its address.
+// dropsReplication starts a pooler that drops the parameter, in front of a server, and returns its address.
 func dropsReplication(t *testing.T, server string) string {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

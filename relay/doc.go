@@ -21,7 +21,8 @@
 // Every ten seconds a watcher checks what the stream does not show: the slot, the table under the outbox's name, and its place in the
 // publication. If rows would never reach the slot, the watcher stops the relay.
 //
-// This package contains the life of a slot: the first start, the sessions, reading, stopping, watching. Its parts have packages of their own:
+// This package contains the life of a slot: the first start, the sessions, reading, stopping, watching. Its parts have packages of their
+// own:
 //
 //   - [walpost/relay/inflight]: what is received and not yet acked, and so what may be confirmed;
 //   - [walpost/relay/replication]: the replication connection;

@@ -118,7 +118,7 @@ func (r *Relay) report(err error, standby bool, pause time.Duration) {
 	r.log.Warn("waiting", "reason", code, "err", err, "retry_in", pause)
 }
 
-// attempt connects, makes a first start if there is need for one, and streams until the session ends.
+// attempt connects, makes a first start if one is needed, and streams until the session ends.
 func (r *Relay) attempt(ctx context.Context, retry *backoff) error {
 	s, err := r.connect(ctx)
 	if err != nil {
@@ -136,7 +136,7 @@ func (r *Relay) attempt(ctx context.Context, retry *backoff) error {
 	return err
 }
 
-// connect checks the database, makes a first start if there is need for one, opens the sink, and takes the slot.
+// connect checks the database, makes a first start if one is needed, opens the sink, and takes the slot.
 func (r *Relay) connect(ctx context.Context) (*session, error) {
 	db, err := r.source.Open(ctx)
 	if err != nil {

@@ -5,9 +5,9 @@
 //	                   ▲
 //	                   └── Acked, Rejected ── sink
 //
-// [Tracker] combines the parts. The window, behind the tracker's lock, has the transactions in WAL order, each with the number of its unacked
-// events. [Pass] collects the events of one read, so that they are added to the window under one lock, before the sink may send any of them.
-// [Budget] limits the bytes that the sink holds: it is the only backpressure.
+// [Tracker] combines the parts. The window, behind the tracker's lock, has the transactions in WAL order, each with the number of its
+// unacked events. [Pass] collects the events of one read, so that they are added to the window under one lock, before the sink may send any
+// of them. [Budget] limits the bytes that the sink holds: it is the only backpressure.
 //
 // It guarantees: [Tracker.Confirmed] is the end of the last transaction such that it and all transactions before it are sealed and fully
 // acked, or a later position that the server sent while nothing was outstanding. It is always a position that the server has sent. It never

@@ -20,7 +20,7 @@ import (
 type Publication struct {
 	oid      uint32
 	version  uint32 // xmin of its row in pg_publication: it changes when the publication is altered
-	row      uint32 // oid of the table's row in pg_publication_rel; 0: there is none, because the table is published by its schema, by FOR ALL TABLES, or not at all
+	row      uint32 // oid of the table's row in pg_publication_rel; 0: the table is published in another way, or not at all
 	schema   uint32 // oid of the row of the table's schema in pg_publication_namespace; 0: there is none
 	inserts  bool
 	viaRoot  bool

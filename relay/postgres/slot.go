@@ -47,7 +47,7 @@ type SlotState struct {
 	WALStatus      string    // pg_replication_slots.wal_status: reserved, extended, unreserved or lost; "": there is no slot
 	RetainedBytes  int64     // WAL that the slot keeps
 	SafeBytes      int64     // WAL that can still be written before Postgres may invalidate the slot; -1: no limit
-	ConfirmedFlush string    // confirmed_flush_lsn: Postgres may forget everything before
+	ConfirmedFlush string    // confirmed_flush_lsn: everything before it is confirmed
 }
 
 // lostError returns an error which says that Postgres has invalidated the slot, and why.

@@ -17,9 +17,9 @@
 // Two goroutines share the connection and nothing else. Only the reader reads it, by [Stream.Next] and [Stream.Fill]. Only the [Confirmer]
 // writes to it, on a goroutine and a timer of its own. Any goroutine may stop the reader by [Stream.Interrupt].
 //
-// It guarantees: a status never contains a position beyond the caller's, and its write, flush and apply positions are equal. The package decodes
-// no changes and computes no positions. Memory grows with the largest message that was received, not with the length that a message claims.
-// Errors of the server are *pgconn.PgError, not yet classified. A notice that means a loss of events is a *pgerror.Fault.
+// It guarantees: a status never contains a position beyond the caller's, and its write, flush and apply positions are equal. The package
+// decodes no changes and computes no positions. Memory grows with the largest message that was received, not with the length that a message
+// claims. Errors of the server are *pgconn.PgError, not yet classified. A notice that means a loss of events is a *pgerror.Fault.
 //
 // It imports package postgres for the settings of connections, for the identity of a server in walpost.relay_state, and to read over another
 // connection what a walsender does.
