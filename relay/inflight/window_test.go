@@ -228,8 +228,9 @@ func TestMergeKeepsTheCommitTime(t *testing.T) {
 	}
 }
 
-// BenchmarkWindow measures a transaction with one event, acked in order. Compare with benchstat over go test ./relay/inflight -run '^$'
-// -bench Window -count 10.
+// BenchmarkWindow measures a transaction with one event, acked in order. Compare with benchstat:
+//
+//	go test ./relay/inflight -run '^$' -bench Window -count 10
 func BenchmarkWindow(b *testing.B) {
 	b.ReportAllocs()
 	var w window

@@ -19,7 +19,7 @@ func outbox() (*Source, catalog.Described) {
 	return src, table
 }
 
-// TestCheckComplete: a publication without a row or a mapped column is a fault, with the SQL that cures it.
+// TestCheckComplete: a publication that leaves out rows or a mapped column is a fault, with the SQL that cures it.
 func TestCheckComplete(t *testing.T) {
 	src, table := outbox()
 	table.Columns = append(table.Columns, schema.TableColumn{Name: "note"}) // which outbox.columns does not map
