@@ -154,7 +154,7 @@ func TestLogin(t *testing.T) {
 	login := func(password string) string { return f.As("relay:" + password) }
 	f.cfg.ConnString = login("wrong")
 	err := f.launch().wait()
-	if err == nil || !pgerror.IsPermanent(err) || !strings.Contains(err.Error(), "lets the role relay in") || strings.Contains(err.Error(), "wrong@") {
+	if err == nil || !pgerror.IsPermanent(err) || !strings.Contains(err.Error(), "admits the role relay") || strings.Contains(err.Error(), "wrong@") {
 		t.Fatalf("ended with %v", err)
 	}
 	f.cfg.ConnString = login("old")

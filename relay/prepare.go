@@ -82,7 +82,7 @@ func (r *Relay) logReadOnly(ctx context.Context, db *postgres.DB) error {
 	case err != nil:
 		return err
 	case closed != nil && !r.readOnly.Swap(true):
-		r.log.Warn("transactions are read-only by default; walpost goes on, and writes only its own state, in READ WRITE transactions",
+		r.log.Warn("the database accepts no writes by default; walpost goes on, and writes only its own state, in READ WRITE transactions",
 			"reason", reason.PostgresReadOnly, "err", closed.Err, "cure", closed.Cure)
 	case closed == nil && r.readOnly.Swap(false):
 		r.log.Info("transactions are no longer read-only by default")

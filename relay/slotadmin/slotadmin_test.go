@@ -15,7 +15,7 @@ func TestDropForeign(t *testing.T) {
 	db := dbtest.New(t)
 	for kind, sql := range map[string]string{
 		"of test_decoding": "select pg_create_logical_replication_slot($1, 'test_decoding')",
-		"is physical":      "select pg_create_physical_replication_slot($1, true)",
+		"a physical slot":  "select pg_create_physical_replication_slot($1, true)",
 	} {
 		db.Exec(sql, db.Slot)
 		_, err := Drop(t.Context(), db.Config())
