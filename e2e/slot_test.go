@@ -19,7 +19,7 @@ func TestSlotByHand(t *testing.T) {
 		t.Errorf("show none: exit %d\n%s%s", r.code, r.stdout, r.stderr)
 	}
 	r := p.cli(t, nil, "slot", "create")
-	if r.code != 0 || !strings.HasPrefix(r.stdout, "created slot "+p.db.Name+" at ") || !strings.Contains(r.stdout, ", in database "+p.db.Name+" at ") || !strings.Contains(r.stderr, "none of the rows that walpost.outbox had before") {
+	if r.code != 0 || !strings.HasPrefix(r.stdout, "created slot "+p.db.Name+" at ") || !strings.Contains(r.stdout, ", in database "+p.db.Name+" at ") || !strings.Contains(r.stderr, "none of the rows that were in walpost.outbox before") {
 		t.Errorf("create: exit %d\n%s%s", r.code, r.stdout, r.stderr)
 	}
 	relay := p.start(t)
@@ -51,7 +51,7 @@ func TestSlotByHand(t *testing.T) {
 
 	forget := "DELETE FROM walpost.relay_state WHERE slot = '" + p.db.Name + "'"
 	r = p.cli(t, nil, "slot", "drop", p.db.Name)
-	if r.code != 0 || !strings.HasPrefix(r.stdout, "dropped slot "+p.db.Name+", which stood at ") || !strings.Contains(r.stdout, ", from database "+p.db.Name+" at ") || !strings.Contains(r.stderr, "ends with exit 1") || !strings.Contains(r.stderr, forget) {
+	if r.code != 0 || !strings.HasPrefix(r.stdout, "dropped slot "+p.db.Name+", which was at ") || !strings.Contains(r.stdout, ", from database "+p.db.Name+" at ") || !strings.Contains(r.stderr, "ends with exit 1") || !strings.Contains(r.stderr, forget) {
 		t.Fatalf("drop: exit %d\n%s%s", r.code, r.stdout, r.stderr)
 	}
 	for _, args := range [][]string{{"run"}, {"slot", "create"}, {"slot", "show"}, {"slot", "drop", p.db.Name}} {

@@ -112,7 +112,7 @@ func TestStatus(t *testing.T) {
 	}
 	nobody := child.Address(port)
 	out := p.cli(t, nil, "status", "--address", nobody)
-	if out.code != 1 || !strings.Contains(out.stdout, "no relay answers at "+nobody) || !strings.Contains(out.stdout, "one runs elsewhere: server process ") ||
+	if out.code != 1 || !strings.Contains(out.stdout, "no relay answers at "+nobody) || !strings.Contains(out.stdout, "a relay runs elsewhere: server process ") ||
 		!strings.Contains(out.stdout, "recorded     streaming") {
 		t.Errorf("elsewhere: exit %d\n%s%s", out.code, out.stdout, out.stderr)
 	}

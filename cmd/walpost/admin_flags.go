@@ -11,18 +11,18 @@ import (
 	"walpost/cmd/walpost/internal/config"
 )
 
-// adminFlags are those of verbs that ask a running relay.
+// adminFlags are the flags of commands that ask a running relay.
 type adminFlags struct {
 	address   string
 	loginFile string
 }
 
 func (f *adminFlags) add(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.address, "address", "", "the relay's admin server, as `host:port` or https://host:port (default admin.listen)")
-	cmd.Flags().StringVar(&f.loginFile, "login-file", "", "`file` that holds user:password, where admin.web_config wants them")
+	cmd.Flags().StringVar(&f.address, "address", "", "address of the relay's admin server: `host:port` or https://host:port (default admin.listen)")
+	cmd.Flags().StringVar(&f.loginFile, "login-file", "", "`file` with user:password, if admin.web_config asks for a login")
 }
 
-// loadConfigAndClient loads the configuration, and makes a client for its relay.
+// loadConfigAndClient loads the configuration and returns a client for its relay.
 func (a *app) loadConfigAndClient(cmd *cobra.Command, flags adminFlags) (*config.Config, *adminclient.Client, error) {
 	cfg, err := a.loadConfig(cmd)
 	if err != nil {
@@ -35,8 +35,7 @@ func (a *app) loadConfigAndClient(cmd *cobra.Command, flags adminFlags) (*config
 	return cfg, client, err
 }
 
-// newAdminClient returns a client for the address of the flag, else for where this configuration's relay listens; nil when it listens
-// nowhere.
+// newAdminClient returns a client for the address in --address, or else for admin.listen. It returns nil if both are empty.
 func newAdminClient(cfg *config.Config, flags adminFlags) (*adminclient.Client, error) {
 	address, from := flags.address, "--address"
 	if address == "" {

@@ -22,7 +22,7 @@ type app struct {
 	newRelay       newRelayFunc
 }
 
-// flags are those of every verb, as typed.
+// flags are the flags that every command has, as typed.
 type flags struct {
 	config              string
 	url, slot           string
@@ -40,13 +40,13 @@ func (a *app) execute(ctx context.Context, args []string) int {
 	cmd.SetIn(a.stdin)
 	cmd.SetOut(a.stdout)
 	cmd.SetErr(a.stderr)
-	cmd.SetArgs(append([]string{}, args...)) // nil would be the process's own
+	cmd.SetArgs(append([]string{}, args...)) // cobra would take nil for the arguments of the process
 	err := cmd.ExecuteContext(ctx)
 	if err == nil {
 		return 0
 	}
 	var exit *exitError
-	if !errors.As(err, &exit) { // whatever no verb returned is about the command line
+	if !errors.As(err, &exit) { // verb gives the errors of commands a code, so this one is about the command line
 		exit = &exitError{exitUsage, err}
 	}
 	for _, e := range unjoin(exit.err) {
@@ -55,10 +55,10 @@ func (a *app) execute(ctx context.Context, args []string) int {
 	return exit.code
 }
 
-// warn says on stderr what a verb that does not log has to warn of.
+// warn prints a warning to stderr, for commands that have no log.
 func (a *app) warn(text string) { fmt.Fprintf(a.stderr, "walpost: warning: %s\n", text) }
 
-// loadConfig loads and checks the configuration, and says what it warns of.
+// loadConfig loads and checks the configuration, and prints its warnings.
 func (a *app) loadConfig(cmd *cobra.Command) (*config.Config, error) {
 	cfg, err := a.readConfig(cmd)
 	if err != nil {
@@ -86,12 +86,12 @@ func (a *app) readConfig(cmd *cobra.Command) (*config.Config, error) {
 	for _, p := range a.flags.properties {
 		key, value, ok := strings.Cut(p, "=")
 		if !ok {
-			return nil, &exitError{exitUsage, errors.New("-X wants key=value, as -X linger.ms=5")}
+			return nil, &exitError{exitUsage, errors.New("-X needs key=value, for example -X linger.ms=5")}
 		}
 		sources.Flags = append(sources.Flags, config.Flag{Name: "-X " + key, Path: "kafka." + key, Value: value})
 	}
 	if cmd.Flags().Changed("config") && a.flags.config == "" {
-		return nil, &exitError{exitUsage, errors.New("--config names no file")}
+		return nil, &exitError{exitUsage, errors.New("--config is empty; name a file")}
 	}
 	cfg, err := config.Load(sources)
 	if err != nil {
@@ -100,7 +100,7 @@ func (a *app) readConfig(cmd *cobra.Command) (*config.Config, error) {
 	return cfg, nil
 }
 
-// loadPostgresConfig loads the configuration, and what says where and what to read, but for a logger.
+// loadPostgresConfig loads the configuration and returns its part about Postgres, too. The caller sets the logger.
 func (a *app) loadPostgresConfig(cmd *cobra.Command) (*config.Config, postgres.Config, error) {
 	cfg, err := a.loadConfig(cmd)
 	if err != nil {

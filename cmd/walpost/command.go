@@ -11,17 +11,18 @@ import (
 	"walpost/cmd/walpost/internal/config"
 )
 
-// command builds the tree of verbs.
+// command builds the tree of commands.
 func (a *app) command() *cobra.Command {
 	root := group(&cobra.Command{
 		Use:   "walpost",
 		Short: "Carry committed outbox rows from Postgres to Kafka",
 		Long: `walpost reads the rows that services insert into an outbox table from the WAL of Postgres,
-publishes them to Kafka, and tells Postgres what it may forget once all in-sync replicas
-have acknowledged them.
+and publishes them to Kafka. Only after all in-sync replicas have acknowledged them may Postgres
+discard the WAL.
 
-Configuration: flags over WALPOST_* variables over a YAML file over defaults.
-Exit codes: 0 done, 1 failed, 2 wrong command line or configuration, 3 a check found something,
+Configuration: flags override WALPOST_* variables, these override a YAML file, and that overrides
+the defaults.
+Exit codes: 0 done, 1 failed, 2 wrong command line or configuration, 3 a check found a problem,
 130 a second signal.`,
 		Example: `  walpost schema apply --app-role shop_app --relay-role walpost
   walpost run --kafka kafka:9092
@@ -41,12 +42,12 @@ Exit codes: 0 done, 1 failed, 2 wrong command line or configuration, 3 a check f
 func (a *app) addFlags(root *cobra.Command) {
 	f, v := root.PersistentFlags(), &a.flags
 	f.SortFlags = false
-	f.StringVarP(&v.config, "config", "c", "", "configuration `file` (default ./walpost.yaml if it is there)")
-	f.StringVar(&v.url, "postgres-url", "", "database, as libpq takes it: a `url` or keywords; visible in the process list, so without a password")
-	f.StringVar(&v.slot, "slot", "", "replication slot's `name`")
-	f.StringVar(&v.kafka, "kafka", "", "Kafka's bootstrap servers, `host:port` with commas between several")
+	f.StringVarP(&v.config, "config", "c", "", "configuration `file` (default ./walpost.yaml if it exists)")
+	f.StringVar(&v.url, "postgres-url", "", "database, as a `url` or as libpq's keywords; without a password, because the process list shows it")
+	f.StringVar(&v.slot, "slot", "", "`name` of the replication slot")
+	f.StringVar(&v.kafka, "kafka", "", "Kafka's bootstrap servers: `host:port`, separated by commas")
 	f.StringVar(&v.table, "table", "", "outbox table, as `schema.table`")
-	f.StringArrayVarP(&v.properties, "property", "X", nil, "set a Kafka property, as `linger.ms=5`; may be repeated; takes no passwords")
+	f.StringArrayVarP(&v.properties, "property", "X", nil, "set a Kafka property, such as `linger.ms=5`; may be repeated; does not accept passwords")
 	f.StringVar(&v.logFormat, "log-format", "", "`text` or json (default text on a terminal, else json)")
 	f.StringVar(&v.logLevel, "log-level", "info", "`level` of the log: debug, info, warn or error")
 	for flag, complete := range map[string]cobra.CompletionFunc{
@@ -61,12 +62,12 @@ func (a *app) addFlags(root *cobra.Command) {
 		},
 	} {
 		if err := root.RegisterFlagCompletionFunc(flag, complete); err != nil {
-			panic(err) // no such flag: broken here
+			panic(err) // there is no such flag: a bug in this function
 		}
 	}
 }
 
-// leaf makes a command refuse arguments, without a word of them: a URL with its password may be among them.
+// leaf makes a command refuse arguments. The error does not repeat them: a URL with its password may be among them.
 func leaf(cmd *cobra.Command) *cobra.Command {
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		if len(args) > 0 {
@@ -77,7 +78,7 @@ func leaf(cmd *cobra.Command) *cobra.Command {
 	return cmd
 }
 
-// group makes a command that only holds others say so when none of them is named.
+// group makes a command that only has subcommands print its help if no subcommand is named.
 func group(cmd *cobra.Command) *cobra.Command {
 	cmd.Args = cobra.ArbitraryArgs
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -90,7 +91,8 @@ func group(cmd *cobra.Command) *cobra.Command {
 	return cmd
 }
 
-// unknown is the error of a command that cmd does not have. No more of it is repeated than a command's name can be: it may be a URL.
+// unknown returns the error for a subcommand that cmd does not have. The error repeats only as much of arg as could be a command's name:
+// arg may be a URL with a password.
 func unknown(cmd *cobra.Command, arg string) error {
 	var names []string
 	for _, sub := range cmd.Commands() {
@@ -105,7 +107,8 @@ func unknown(cmd *cobra.Command, arg string) error {
 	return fmt.Errorf("unknown command %s; %s", config.PrintableName(arg), what)
 }
 
-// helpCommand is the library's, but for what it says of a command that there is not: that is an error like any other.
+// helpCommand replaces the help command of the library, which prints help and succeeds for a command that does not exist. Here that is an
+// error like any other.
 func helpCommand(root *cobra.Command) *cobra.Command {
 	return &cobra.Command{
 		Use:   "help [command]",
@@ -129,17 +132,17 @@ func helpCommand(root *cobra.Command) *cobra.Command {
 			case len(rest) > 0 && cmd.HasAvailableSubCommands():
 				return unknown(cmd, rest[0])
 			case len(rest) > 0:
-				return fmt.Errorf("%s has no commands below it; see walpost help %[1]s", name(cmd))
+				return fmt.Errorf("%s has no subcommands; see walpost help %[1]s", name(cmd))
 			}
 			return cmd.Help()
 		},
 	}
 }
 
-// name is a command as errors have it, which begin with the program's name anyway.
+// name returns the command's path without the program's name, with which every error begins anyway.
 func name(cmd *cobra.Command) string { return strings.TrimPrefix(cmd.CommandPath(), "walpost ") }
 
-// flagError says what is wrong with a flag. The library's own words quote the argument, and a URL in it.
+// flagError returns an error that says what is wrong with a flag. The library's error would quote the argument, and a URL in it.
 func flagError(cmd *cobra.Command, err error) error {
 	see := "; see " + cmd.CommandPath() + " --help"
 	const short = "; a long name has two dashes"
@@ -156,9 +159,9 @@ func flagError(cmd *cobra.Command, err error) error {
 		}
 		return errors.New("unknown flag --" + unknown.GetSpecifiedName() + see)
 	case errors.As(err, &missing):
-		return errors.New("flag --" + missing.GetFlag().Name + " wants a value" + see)
+		return errors.New("flag --" + missing.GetFlag().Name + " needs a value" + see)
 	case errors.Is(err, pflag.ErrHelp):
 		return err
 	}
-	return errors.New("a flag is not as it should be" + see)
+	return errors.New("a flag has an invalid value" + see)
 }

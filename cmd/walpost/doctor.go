@@ -20,7 +20,7 @@ import (
 	"walpost/relay/diagnose"
 )
 
-// doctorFlags are the verb's own.
+// doctorFlags are the flags of this command.
 type doctorFlags struct {
 	adminFlags
 	json   bool
@@ -31,18 +31,18 @@ func (a *app) doctorCommand() *cobra.Command {
 	var flags doctorFlags
 	cmd := leaf(&cobra.Command{
 		Use:   "doctor",
-		Short: "Check Postgres, Kafka and the running relay, and say what cures what is wrong",
-		Long: `doctor makes the checks that run makes at its start, all of them, and more: of what only hurts
-later it warns. It creates nothing, changes nothing and moves no slot, so it can be run before
-the first start, beside a relay, and after its end.
+		Short: "Check Postgres, Kafka and the running relay, and print a cure for each problem",
+		Long: `doctor makes all the checks that run makes at its start, and more: it warns of problems that only
+matter later. It creates nothing, changes nothing and moves no slot. So you can run it before the
+first start, while a relay runs, and after the relay has stopped.
 
-Exit codes: 0 nothing failed, whatever it warns of; 3 a check failed.`,
+Exit codes: 0 no check failed, although there may be warnings; 3 a check failed.`,
 		Example: `  walpost doctor -c walpost.yaml
   walpost doctor --topic outbox.event.order --topic outbox.event.invoice
   walpost doctor --json | jq '.findings[] | select(.level == "failed")'`,
 		RunE: verb(func(cmd *cobra.Command) error { return a.doctor(cmd, flags) }),
 	})
-	cmd.Flags().BoolVar(&flags.json, "json", false, "print JSON: ok, and findings with target, check, level (ok, warning, failed), found and cure")
+	cmd.Flags().BoolVar(&flags.json, "json", false, "print JSON: ok, and a list of findings, each with target, check, level (ok, warning, failed), found and cure")
 	cmd.Flags().StringArrayVar(&flags.topics, "topic", nil, "check this topic too; may be repeated (`name`)")
 	flags.add(cmd)
 	return cmd
@@ -73,7 +73,7 @@ func (a *app) doctor(cmd *cobra.Command, flags doctorFlags) error {
 	return err
 }
 
-// diagnoseAll asks all three at the same time.
+// diagnoseAll checks Postgres, Kafka and the relay at the same time.
 func diagnoseAll(ctx context.Context, cfg *config.Config, client *adminclient.Client, topics []string) ([]diagnosis.Finding, error) {
 	c, err := cfg.PostgresConfig()
 	if err != nil {
@@ -96,12 +96,12 @@ func diagnoseAll(ctx context.Context, cfg *config.Config, client *adminclient.Cl
 	findings := append(postgres, brokers...)
 	if diagnosis.AnyFailed(findings) && diagnosis.AnyFailed(running) {
 		last := &running[len(running)-1]
-		last.Cure = "see what failed above; then " + last.Cure
+		last.Cure = "first cure the failed checks above; then " + last.Cure
 	}
 	return append(findings, running...), nil
 }
 
-// diagnoseRelay asks the relay how it is, if one answers. That none does is no fault: this may be before its first start.
+// diagnoseRelay asks the relay whether it is ready. If no relay answers, that is not a failure: doctor may run before the first start.
 func diagnoseRelay(ctx context.Context, cfg *config.Config, client *adminclient.Client) []diagnosis.Finding {
 	list := diagnosis.List{Target: "relay"}
 	if client == nil {
@@ -113,11 +113,11 @@ func diagnoseRelay(ctx context.Context, cfg *config.Config, client *adminclient.
 	case err != nil && !errors.Is(err, adminclient.ErrHidden):
 		list.OK(check, "no relay answers at %s: %v", client.Host(), err)
 	case r.Slot.Name != "" && r.Slot.Name != cfg.Postgres.Slot:
-		list.Add(check, diagnosis.Warning, fmt.Sprintf("the relay at %s is of slot %s, and this configuration of slot %s", client.Host(), r.Slot.Name, cfg.Postgres.Slot),
-			"give each relay of a machine an address of its own by admin.listen")
+		list.Add(check, diagnosis.Warning, fmt.Sprintf("the relay at %s uses slot %s, but this configuration names slot %s", client.Host(), r.Slot.Name, cfg.Postgres.Slot),
+			"if several relays run on one machine, give each its own admin.listen")
 	case !r.Ready:
-		// The relay's reason has its cure.
-		list.Add(check, diagnosis.Failed, fmt.Sprintf("the relay at %s is not ready: %s", client.Host(), r.Reason), "what the relay names; walpost status and its log have more")
+		// The relay's reason includes the cure.
+		list.Add(check, diagnosis.Failed, fmt.Sprintf("the relay at %s is not ready: %s", client.Host(), r.Reason), "do what the reason says; walpost status and the relay's log have more")
 	default:
 		list.OK(check, "the relay at %s is ready, as %s", client.Host(), r.Role)
 	}

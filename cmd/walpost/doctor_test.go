@@ -64,7 +64,7 @@ func TestDoctorAsksTheRelay(t *testing.T) {
 	for _, test := range []struct{ address, slot, says string }{
 		{well, "walpost", "ok       ready                 the relay at " + well + " is ready, as leader"},
 		{waiting, "walpost", "FAILED   ready                 the relay at " + waiting + " is not ready: Postgres is away"},
-		{well, "other", fmt.Sprintf("warning  ready                 the relay at %s is of slot walpost, and this configuration of slot other", well)},
+		{well, "other", fmt.Sprintf("warning  ready                 the relay at %s uses slot walpost, but this configuration names slot other", well)},
 	} {
 		code, stdout, stderr := command(t, "doctor", "--address", test.address, "--slot", test.slot)
 		if code != 3 || !strings.Contains(stdout, test.says) || !strings.Contains(stdout, "FAILED   connection") || !strings.Contains(stdout, "FAILED   bootstrap") || strings.Contains(stdout+stderr, "canary") {

@@ -9,18 +9,18 @@ import (
 
 // Exit codes. Scripts rely on them.
 const (
-	exitRuntime   = 1 // of run: a person is needed, and another start will not help
+	exitRuntime   = 1 // of run: a person has to act, because another start would fail, too
 	exitUsage     = 2 // a command line or a configuration that cannot work
-	exitDifferent = 3 // a check that found something
+	exitDifferent = 3 // a check found a problem
 
-	// exitSecondSignal is what shells say of a program that a SIGINT ended: nobody has to do anything about it.
+	// exitSecondSignal is the code that shells report for a program that SIGINT ended. Nobody has to act on it.
 	exitSecondSignal = 130
 )
 
 // exitError is an error that chooses the exit code.
 type exitError struct {
 	code int
-	err  error // nil: what there is to say has been said
+	err  error // nil: the error has been printed or logged already
 }
 
 func (e *exitError) Error() string {
@@ -32,7 +32,7 @@ func (e *exitError) Error() string {
 
 func (e *exitError) Unwrap() error { return e.err }
 
-// verb gives the errors of a verb the code for what goes wrong while it works, unless they have one.
+// verb returns do as cobra's RunE. An error that chooses no exit code gets exitRuntime.
 func verb(do func(cmd *cobra.Command) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, _ []string) error {
 		err := do(cmd)
@@ -43,7 +43,7 @@ func verb(do func(cmd *cobra.Command) error) func(*cobra.Command, []string) erro
 	}
 }
 
-// exitCode returns the code that an error chose, else that of what went wrong while the program worked.
+// exitCode returns the code that an error chose, or else exitRuntime.
 func exitCode(err error) int {
 	if exit := (*exitError)(nil); errors.As(err, &exit) {
 		return exit.code
@@ -51,7 +51,7 @@ func exitCode(err error) int {
 	return exitRuntime
 }
 
-// unjoin takes apart what errors.Join put together.
+// unjoin returns the errors that errors.Join has joined.
 func unjoin(err error) []error {
 	if err == nil {
 		return nil
@@ -62,7 +62,7 @@ func unjoin(err error) []error {
 	return []error{err}
 }
 
-// configProblems takes apart what makes a configuration wrong.
+// configProblems returns the problems of a configuration, one error for each.
 func configProblems(err error) []error {
 	var exit *exitError
 	if errors.As(err, &exit) {

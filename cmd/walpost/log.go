@@ -9,10 +9,10 @@ import (
 	"walpost/cmd/walpost/internal/config"
 )
 
-// logger returns the log, as the flags want it: text for people at a terminal, else JSON. Its level may be set later, too.
+// logger returns the logger. Without --log-format it writes text to a terminal and JSON to anything else. Its level can be changed later.
 func (a *app) logger(cfg *config.Config) (*slog.Logger, *slog.LevelVar, error) {
 	level := new(slog.LevelVar)
-	_ = level.UnmarshalText([]byte(cfg.Log.Level)) // knows all that are valid
+	_ = level.UnmarshalText([]byte(cfg.Log.Level)) // it knows all valid levels
 	options := &slog.HandlerOptions{Level: level}
 	format := a.flags.logFormat
 	if format == "" && terminal(a.stderr) {

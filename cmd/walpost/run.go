@@ -24,28 +24,29 @@ import (
 func (a *app) runCommand() *cobra.Command {
 	return leaf(&cobra.Command{
 		Use:   "run",
-		Short: "Carry rows to Kafka until told to stop",
-		Long: `run is the relay. Its first start creates the replication slot, and the publication where the
-role may. SIGTERM or SIGINT: it stops reading, waits for what is on its way, confirms, and
-leaves with 0; a second signal leaves at once. Schema walpost must be there: walpost schema apply.
+		Short: "Carry rows to Kafka until asked to stop",
+		Long: `run is the relay. Schema walpost must exist: create it with walpost schema apply. The first start
+creates the replication slot. It also creates the publication, if the role may do that.
 
-A stop takes relay.shutdown_timeout and 5 s at most. docker stop kills after 10 s: give it more
-(docker stop -t 20, stop_grace_period: 20s), or lower relay.shutdown_timeout to 5s.
+On SIGTERM or SIGINT, run stops reading, waits for events in flight, confirms them, and exits with 0.
+On a second signal it exits at once. A stop takes at most relay.shutdown_timeout and 5 s. docker stop
+kills a container after 10 s: give it more time (docker stop -t 20, stop_grace_period: 20s), or lower
+relay.shutdown_timeout to 5s.
 
-Exit codes: 0 a clean stop; 1 a person is needed, and another start will not help: the last line of
-the log says what to do; 2 a wrong command line or configuration, or an admin.listen that is taken;
-130 a second signal.
+Exit codes: 0 a clean stop; 1 a person has to act, because another start would fail, too: the last
+line of the log says what to do; 2 a wrong command line or configuration, or another process has the
+address in admin.listen; 130 a second signal.
 
-Passwords in files of their own and certificates are read anew for each connection. SIGHUP: the
-configuration is read again; log.level and what logs in (users, passwords, certificates) is taken
-over, and the keys of what needs a restart are logged.`,
+run reads certificates, and passwords in files of their own, again for each connection. On SIGHUP it
+reads the whole configuration again. It applies log.level, users, passwords and certificates, and
+logs the keys whose change needs a restart.`,
 		Example: `  walpost run --postgres-url 'postgres://walpost@db/shop?sslmode=verify-full' --kafka kafka:9092
   WALPOST_POSTGRES_URL_FILE=/run/secrets/url walpost run -c walpost.yaml`,
 		RunE: verb(a.run),
 	})
 }
 
-// run is the relay's life, from its configuration to its exit code.
+// run runs the relay, from reading the configuration to choosing the exit code.
 func (a *app) run(cmd *cobra.Command) error {
 	cfg, err := a.readConfig(cmd)
 	if err != nil {
@@ -66,9 +67,9 @@ func (a *app) run(cmd *cobra.Command) error {
 	return nil
 }
 
-// runRelay builds the parts, lets them work and takes them down in reverse.
+// runRelay builds the parts, runs them and stops them in reverse order.
 func (a *app) runRelay(ctx context.Context, cfg *config.Config, l *liveConfig, log *slog.Logger) error {
-	signals, _ := catchSignals() // never given back: one more would end the process by itself, without its last line and its exit code
+	signals, _ := catchSignals() // never released: one more signal would end the process without its last log line and its exit code
 	defer l.reloadOnHangup()()
 	registry, err := newRegistry(thisBuild())
 	if err != nil {
@@ -85,7 +86,7 @@ func (a *app) runRelay(ctx context.Context, cfg *config.Config, l *liveConfig, l
 	}
 	defer func() {
 		if err := trace.Close(); err != nil {
-			log.Warn("the latency trace is not whole", "err", err)
+			log.Warn("the latency trace is incomplete", "err", err)
 		}
 	}()
 	i := instruments{log, registry, trace}
@@ -102,7 +103,7 @@ func (a *app) runRelay(ctx context.Context, cfg *config.Config, l *liveConfig, l
 	return runUntilStopped(ctx, relay, server, signals, log)
 }
 
-// logStart logs what is about to run.
+// logStart logs what is about to run, and the configuration's warnings.
 func logStart(cfg *config.Config, log *slog.Logger) {
 	log.Info("walpost starts", "version", thisBuild().version, "slot", cfg.Postgres.Slot, "publication", cfg.Postgres.Publication,
 		"table", cfg.Outbox.Table, "topic", cfg.Outbox.Topic, "bootstrap.servers", cfg.Kafka.BootstrapServers)
@@ -110,32 +111,32 @@ func logStart(cfg *config.Config, log *slog.Logger) {
 		log.Warn("configuration: " + w)
 	}
 	if !cfg.Outbox.PositionHeader && cfg.Outbox.Profile != "debezium" {
-		log.Info("outbox.position_header has no effect: it is for profile debezium, and ce_sequence is there all the same", "profile", cfg.Outbox.Profile)
+		log.Info("outbox.position_header has no effect in this profile: records have ce_sequence instead", "profile", cfg.Outbox.Profile)
 	}
 	if cfg.Kafka.SecurityProtocol == "SASL_PLAINTEXT" && cfg.Kafka.SASLMechanism == "PLAIN" {
-		log.Warn("kafka.sasl.password goes to the brokers unencrypted; with security.protocol SASL_SSL it would not")
+		log.Warn("kafka.sasl.password goes to the brokers unencrypted; set kafka.security.protocol to SASL_SSL")
 	}
 }
 
-// besidesEvents is what the process needs besides the events in flight, in bytes.
+// besidesEvents is how much memory the process needs besides the events in flight, in bytes.
 const besidesEvents = 24 << 20
 
-// limitMemory makes the garbage collector keep to what relay.max_in_flight_bytes promises, where it would otherwise let garbage grow to
-// the size of what is in use. GOMEMLIMIT has the last word.
+// limitMemory makes the garbage collector keep the memory within what relay.max_in_flight_bytes promises. Without a limit, the collector
+// lets garbage grow to the size of the memory in use. GOMEMLIMIT takes precedence.
 func limitMemory(cfg *config.Config) {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(int64(cfg.Relay.MaxInFlightBytes) + besidesEvents)
 	}
 }
 
-// instruments are what the parts tell of themselves with.
+// instruments are the logger, metrics registry and trace that the parts report to.
 type instruments struct {
 	log      *slog.Logger
 	registry prometheus.Registerer
 	trace    *latencytrace.Recorder // nil: nothing is traced
 }
 
-// newSink makes the sink. renew returns how to log in at the moment; nil: as cfg says.
+// newSink returns the sink. renew returns the present login for each connection; nil: the login is always that of cfg.
 func newSink(cfg *config.Config, renew func() auth.Security, i instruments) (*sink.Kafka, error) {
 	c, err := cfg.Sink()
 	if err != nil {
@@ -145,7 +146,7 @@ func newSink(cfg *config.Config, renew func() auth.Security, i instruments) (*si
 	return sink.NewKafka(c)
 }
 
-// runner is what this package needs of a relay.
+// runner is the part of a relay that this package uses.
 type runner interface {
 	Run(ctx context.Context) error
 	State() relay.State
@@ -170,4 +171,4 @@ func newRelay(cfg *config.Config, l *liveConfig, kafka *sink.Kafka, i instrument
 }
 
 var errSecondSignal error = &exitError{exitSecondSignal, reason.With(reason.SecondSignal,
-	errors.New("left at once on a second signal; what was on its way is sent again by the next run"))}
+	errors.New("stopped at once on a second signal; the next run sends the events in flight again"))}

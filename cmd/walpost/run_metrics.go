@@ -7,7 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 )
 
-// newRegistry returns the registry of the process, with what is known of the process itself. The parts add theirs.
+// newRegistry returns the registry of the process, with the metrics of the process itself. The parts register their own.
 func newRegistry(b build) (*prometheus.Registry, error) {
 	registry := prometheus.NewRegistry()
 	info := prometheus.NewGauge(prometheus.GaugeOpts{

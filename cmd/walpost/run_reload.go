@@ -13,16 +13,16 @@ import (
 	"walpost/sink/auth"
 )
 
-// liveConfig is the configuration of a program that runs. Some of it may change meanwhile, and is asked for here whenever it is needed: a
-// secret that stands in a file of its own is read for each connection, all else when a SIGHUP asks for it.
+// liveConfig is the configuration of a running relay. Some of it may change while the relay runs, so the relay asks for it here whenever it
+// needs it. A secret in a file of its own is read again for each connection, everything else on SIGHUP.
 type liveConfig struct {
-	load  func() (*config.Config, error) // the configuration as it is written now
+	load  func() (*config.Config, error) // reads the configuration again
 	level *slog.LevelVar
 	log   *slog.Logger
 
 	mu          sync.Mutex
 	cfg         *config.Config
-	lastWarning string // what was last wrong with a secret's file
+	lastWarning string // the last problem with a secret's file
 }
 
 // connString returns what the next connection to Postgres uses.
@@ -41,7 +41,7 @@ func (l *liveConfig) current() *config.Config {
 		warning += e.Error()
 	}
 	if warning != "" && warning != l.lastWarning {
-		l.log.Warn("a secret cannot be read again, so the one of before stays in use", "err", strings.ReplaceAll(err.Error(), "\n", "; "))
+		l.log.Warn("cannot read a secret again; the old one stays in use", "err", strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
 	l.lastWarning = warning
 	return next
@@ -64,12 +64,12 @@ func (l *liveConfig) reloadOnHangup() (release func()) {
 	}
 }
 
-// reload reads the configuration again and takes over what may change. One in which anything is wrong changes nothing.
+// reload reads the configuration again and applies the keys that may change. A wrong configuration changes nothing.
 func (l *liveConfig) reload() {
 	fresh, err := l.load()
 	if err != nil {
 		for _, e := range configProblems(err) {
-			l.log.Error("the configuration is wrong now, so the one of before stays in use", "err", e)
+			l.log.Error("the new configuration is wrong; the old one stays in use", "err", e)
 		}
 		return
 	}
@@ -82,14 +82,14 @@ func (l *liveConfig) reload() {
 	}
 	next, taken, left := l.cfg.Adopt(fresh)
 	l.cfg = next
-	_ = l.level.UnmarshalText([]byte(next.Log.Level)) // knows all that are valid
+	_ = l.level.UnmarshalText([]byte(next.Log.Level)) // it knows all valid levels
 	if len(taken)+len(left) == 0 {
-		l.log.Info("configuration read again; nothing differs, but files of secrets and certificates are read anew for each connection")
+		l.log.Info("configuration read again; no key has changed; files with secrets and certificates are read again for each connection anyway")
 	}
 	if len(taken) > 0 {
-		l.log.Info("configuration read again; new connections use what has changed", "keys", strings.Join(taken, ", "))
+		l.log.Info("configuration read again; new connections use the changed keys", "keys", strings.Join(taken, ", "))
 	}
 	if len(left) > 0 {
-		l.log.Warn("these keys have changed, which needs a restart; until then they are what they were", "keys", strings.Join(left, ", "))
+		l.log.Warn("these keys have changed, and that needs a restart; until then their old values stay in use", "keys", strings.Join(left, ", "))
 	}
 }

@@ -41,14 +41,14 @@ func TestHangupReadsTheConfigurationAgain(t *testing.T) {
 	hangup := func() { kill(t, syscall.SIGHUP) }
 
 	hangup()
-	p.logged(t, "configuration read again; nothing differs, but files of secrets and certificates are read anew for each connection")
+	p.logged(t, "configuration read again; no key has changed; files with secrets and certificates are read again for each connection anyway")
 
 	write(noServer + strings.Replace(plainLogin, "canary1", "canary2", 1) + "outbox: {topic: other}\nrelay: {shutdown_timeout: 3s}\nlog: {level: debug}\n")
 	hangup()
-	if line := p.logged(t, "configuration read again; new connections use what has changed"); line["keys"] != "kafka.sasl.password, log.level" {
+	if line := p.logged(t, "configuration read again; new connections use the changed keys"); line["keys"] != "kafka.sasl.password, log.level" {
 		t.Errorf("taken over: %v", line["keys"])
 	}
-	if line := p.logged(t, "these keys have changed, which needs a restart; until then they are what they were"); line["keys"] != "outbox.topic, relay.shutdown_timeout" {
+	if line := p.logged(t, "these keys have changed, and that needs a restart; until then their old values stay in use"); line["keys"] != "outbox.topic, relay.shutdown_timeout" {
 		t.Errorf("left: %v", line["keys"])
 	}
 	if got := l.security().Password; got != "canary2" {
@@ -60,7 +60,7 @@ func TestHangupReadsTheConfigurationAgain(t *testing.T) {
 
 	write(noServer + "kafka:\n  sasl.pasword: canary3\n")
 	hangup()
-	line := p.logged(t, "the configuration is wrong now, so the one of before stays in use")
+	line := p.logged(t, "the new configuration is wrong; the old one stays in use")
 	if want := "walpost.yaml:3:3: unknown key kafka.sasl.pasword; did you mean kafka.sasl.password?"; line["err"] != want {
 		t.Errorf("said\n%v\nwant\n%s", line["err"], want)
 	}
@@ -86,7 +86,7 @@ func TestHangupLeavesTheFlagsLevel(t *testing.T) {
 		t.Fatal(err)
 	}
 	kill(t, syscall.SIGHUP)
-	p.logged(t, "these keys have changed, which needs a restart; until then they are what they were")
+	p.logged(t, "these keys have changed, and that needs a restart; until then their old values stay in use")
 	kill(t, syscall.SIGTERM)
 	if code := p.exit(t); code != 0 || strings.Contains(p.stderr.String(), `"level":"INFO"`) {
 		t.Errorf("exit %d; stderr:\n%s", code, &p.stderr)

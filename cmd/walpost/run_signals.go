@@ -13,19 +13,19 @@ import (
 	"walpost/internal/reason"
 )
 
-// catchSignals takes the signals that ask to stop from now on; release gives them back.
+// catchSignals returns a channel that receives SIGTERM and SIGINT, until release is called.
 func catchSignals() (signals <-chan os.Signal, release func()) {
 	c := make(chan os.Signal, 2)
 	signal.Notify(c, syscall.SIGTERM, syscall.SIGINT)
 	return c, func() { signal.Stop(c) }
 }
 
-// signalDebounce is how close two signals are when they are one request: timeout(1) and some supervisors signal a process, and then the
-// group that it is in.
+// signalDebounce is the time within which two signals count as one request: timeout(1) and some supervisors signal a process, and then its
+// process group.
 const signalDebounce = 50 * time.Millisecond
 
-// runUntilStopped runs the relay until it ends: by itself, or because it is asked to by a signal, by ctx, or by a failed admin server. A
-// second signal does not wait for it: delivery is at least once, so that is safe.
+// runUntilStopped runs the relay until it ends by itself, or until a signal, ctx or a failed admin server ends it. After a second signal it
+// returns without waiting for the relay: that is safe, because delivery is at least once.
 func runUntilStopped(ctx context.Context, r runner, server *admin.Server, signals <-chan os.Signal, log *slog.Logger) error {
 	running, stop := context.WithCancel(ctx)
 	defer stop()
@@ -49,7 +49,7 @@ func runUntilStopped(ctx context.Context, r runner, server *admin.Server, signal
 			default:
 				return errSecondSignal
 			}
-			log.Info("stopping: waiting for what is on its way; a second signal leaves at once", "signal", s.String())
+			log.Info("stopping: waiting for events in flight; a second signal stops at once", "signal", s.String())
 			server.Leave()
 			stop()
 		}

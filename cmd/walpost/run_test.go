@@ -147,7 +147,7 @@ func TestStartSaysWhatItDoesNotDo(t *testing.T) {
 	if out := p.stderr.String(); strings.Contains(out, "read_back") || strings.Contains(out, "park") {
 		t.Errorf("it speaks of what nobody has set:\n%s", out)
 	}
-	const position = "outbox.position_header has no effect: it is for profile debezium, and ce_sequence is there all the same"
+	const position = "outbox.position_header has no effect in this profile: records have ce_sequence instead"
 	if strings.Contains(p.stderr.String(), position) {
 		t.Error("it speaks of outbox.position_header, which nobody has set")
 	}

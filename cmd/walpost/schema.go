@@ -153,10 +153,10 @@ func checkOnly(only, relayRole string, checks bool) error {
 	return nil
 }
 
-// connectTimeout bounds the connecting where the connection string does not.
+// connectTimeout limits the time of connecting, unless the connection string does.
 const connectTimeout = 10 * time.Second
 
-// withDatabase lends a connection.
+// withDatabase connects to the database, calls use and closes the connection.
 func withDatabase(ctx context.Context, cfg *config.Config, use func(context.Context, *pgx.Conn) error) error {
 	c, err := pgx.ParseConfig(string(cfg.Postgres.URL))
 	if err != nil {
@@ -180,7 +180,7 @@ func withDatabase(ctx context.Context, cfg *config.Config, use func(context.Cont
 	return use(ctx, conn)
 }
 
-// connectCure says what to look at.
+// connectCure says what to check.
 func connectCure(err error) string {
 	var e *pgconn.PgError
 	if errors.As(err, &e) {

@@ -21,27 +21,28 @@ func (a *app) slotCommand() *cobra.Command {
 	cmd := group(&cobra.Command{
 		Use:   "slot",
 		Short: "Show, create or drop the replication slot",
-		Long: `The slot is the one that postgres.slot names. The first walpost run creates it by itself, with a
-backfill of the rows that are in the outbox; none of these commands is needed for that.`,
+		Long: `These commands work on the slot that postgres.slot names. A first start needs none of them:
+walpost run creates the slot and makes a backfill of the rows in the outbox.`,
 	})
 	var asJSON bool
 	show := leaf(&cobra.Command{
 		Use:   "show",
-		Short: "Print what Postgres knows of the slot, and what the relay recorded; exit 1 if there is none",
+		Short: "Print what Postgres and the relay's record say about the slot; exit 1 if it does not exist",
 		Example: `  walpost slot show
   walpost slot show --json | jq .retained_bytes`,
 		RunE: verb(func(cmd *cobra.Command) error { return a.slotShow(cmd, asJSON) }),
 	})
-	show.Flags().BoolVar(&asJSON, "json", false, "print JSON, named as in pg_replication_slots and walpost.relay_state")
+	show.Flags().BoolVar(&asJSON, "json", false, "print JSON, with the names of pg_replication_slots and walpost.relay_state")
 	cmd.AddCommand(show,
 		leaf(&cobra.Command{
 			Use:   "create",
-			Short: "Create the slot before the first start, which then makes no backfill",
-			Long: `create makes the slot of postgres.slot. walpost run streams a slot that it finds as it is: what is
-committed from now on, and no row that is in the outbox already. To have those published, do
-without this command. The publication and schema walpost must be there: walpost schema apply.
+			Short: "Create the slot before the first start, so that it makes no backfill",
+			Long: `create creates the slot that postgres.slot names. If the slot exists at the first start, walpost run
+streams it without a backfill: it publishes what is committed from now on, and none of the rows that
+are in the outbox already. To publish those too, do not use this command. The publication and schema
+walpost must exist: create them with walpost schema apply.
 
-A slot keeps WAL from its first moment, whether anybody streams from it or not.`,
+Postgres keeps WAL for a slot from the moment it is created, even if nothing streams from it.`,
 			Example: `  walpost slot create && walpost run`,
 			RunE:    verb(a.slotCreate),
 		}),
@@ -54,15 +55,15 @@ func (a *app) slotDropCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "drop NAME",
 		Short: "Drop the slot; NAME must be that of postgres.slot",
-		Long: `drop drops the slot of postgres.slot, whose name has to be typed. What it kept and was not confirmed is
-in no slot then. A slot that somebody streams from is not dropped.
+		Long: `drop drops the slot that postgres.slot names. You have to type that name. Changes that were not yet
+confirmed are in no slot afterwards. drop refuses a slot that something streams from.
 
-What the relay recorded of it stays, so that walpost run does not begin anew as if nothing was missing:
-drop prints what the next run will do, and the SQL that makes it begin anew.`,
+The relay's record of the slot stays, so that walpost run does not start from scratch as if nothing
+were missing. drop prints what the next run will do, and the SQL that makes it start from scratch.`,
 		Example: `  walpost slot drop walpost`,
 		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 { // without a word of them: a URL with its password may be among them
-				return fmt.Errorf("slot drop takes the slot's name, and nothing else; see walpost slot drop --help")
+			if len(args) != 1 { // the error does not repeat them: a URL with its password may be among them
+				return fmt.Errorf("slot drop takes exactly one argument, the slot's name; see walpost slot drop --help")
 			}
 			return nil
 		},
@@ -89,7 +90,7 @@ func (a *app) slotShow(cmd *cobra.Command, asJSON bool) error {
 	return err
 }
 
-// describeSlot is a slot for people.
+// describeSlot returns a slot's state as text for people.
 func describeSlot(s *slotadmin.Slot, now time.Time) string {
 	var b strings.Builder
 	row := func(name, value string) { fmt.Fprintf(&b, "%-19s  %s\n", name, value) }
@@ -123,11 +124,11 @@ func describeSlot(s *slotadmin.Slot, now time.Time) string {
 		}
 		text := recorded(r.Phase, r.Confirmed, at, now)
 		if r.CleanStop {
-			text += "; the relay left cleanly"
+			text += "; the relay stopped cleanly"
 		}
 		row("relay_state", text)
 	} else {
-		row("relay_state", "none: no relay has begun with it")
+		row("relay_state", "none: no relay has used this slot")
 	}
 	return b.String()
 }
@@ -144,7 +145,7 @@ func (a *app) slotCreate(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(a.stderr, "walpost: walpost run will publish what is committed from now on, and none of the rows that %s had before; start it soon, for the slot keeps WAL from now on\n", c.Table)
+	fmt.Fprintf(a.stderr, "walpost: walpost run will publish what is committed from now on, and none of the rows that were in %s before; start it soon, because Postgres keeps WAL for the slot from now on\n", c.Table)
 	_, err = fmt.Fprintf(a.stdout, "created slot %s at %s, in %s\n", s.Name, s.ConfirmedFlushLSN, s.Place)
 	return err
 }
@@ -155,7 +156,7 @@ func (a *app) slotDrop(cmd *cobra.Command, named string) error {
 		return err
 	}
 	if named != cfg.Postgres.Slot {
-		return &exitError{exitUsage, fmt.Errorf("slot drop: the configured slot is %s and not %s: type its name, or choose another slot by --slot", cfg.Postgres.Slot, config.PrintableName(named))}
+		return &exitError{exitUsage, fmt.Errorf("slot drop: the configured slot is %s and not %s: type its name, or choose another slot with --slot", cfg.Postgres.Slot, config.PrintableName(named))}
 	}
 	c.Logger = slog.New(slog.DiscardHandler)
 	s, err := slotadmin.Drop(cmd.Context(), c)
@@ -163,19 +164,19 @@ func (a *app) slotDrop(cmd *cobra.Command, named string) error {
 		return err
 	}
 	fmt.Fprintf(a.stderr, "walpost: %s\n", afterDrop(s, c.Table))
-	_, err = fmt.Fprintf(a.stdout, "dropped slot %s, which stood at %s, from %s\n", s.Name, cmp.Or(s.ConfirmedFlushLSN, "none"), s.Place)
+	_, err = fmt.Fprintf(a.stdout, "dropped slot %s, which was at %s, from %s\n", s.Name, cmp.Or(s.ConfirmedFlushLSN, "none"), s.Place)
 	return err
 }
 
-// afterDrop says what is lost with a slot, and what the next run makes of that.
+// afterDrop says what is lost with a dropped slot, and what the next run will do.
 func afterDrop(s *slotadmin.Slot, table schema.Table) string {
-	lost := fmt.Sprintf("what was committed after %s is in no slot any more (%s of WAL); rows that are still in %s are not lost", cmp.Or(s.ConfirmedFlushLSN, "none"), bytesize.Format(s.LagBytes), table)
+	lost := fmt.Sprintf("changes that were committed after %s are no longer in any slot (%s of WAL); rows that are still in %s are not lost", cmp.Or(s.ConfirmedFlushLSN, "none"), bytesize.Format(s.LagBytes), table)
 	switch {
 	case s.Recorded == nil:
-		return lost + "; the next walpost run makes a first start: a new slot, and a backfill of all rows that are in the table"
+		return lost + "; the next walpost run makes a first start: it creates a new slot and makes a backfill of all rows in the table"
 	case s.Recorded.Phase == "backfilling":
-		return lost + "; the next walpost run makes its first start again: a new slot, and a backfill of all rows that are in the table"
+		return lost + "; the next walpost run repeats its first start: it creates a new slot and makes a backfill of all rows in the table"
 	}
-	return lost + "; the next walpost run ends with exit 1, because events may be missing; to begin anew with a backfill of all rows that are in the table, run: " +
+	return lost + "; the next walpost run ends with exit 1, because events may be missing; to start from scratch with a backfill of all rows in the table, run: " +
 		"DELETE FROM walpost.relay_state WHERE slot = " + schema.QuoteLiteral(s.Name)
 }

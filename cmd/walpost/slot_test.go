@@ -14,8 +14,8 @@ func TestSlotDropWantsTheName(t *testing.T) {
 	clean(t)
 	t.Setenv("WALPOST_POSTGRES_URL", "postgres://walpost@127.0.0.1:1/shop")
 	for args, want := range map[string]string{
-		"slot drop":                              "slot drop takes the slot's name, and nothing else",
-		"slot drop walpost other":                "slot drop takes the slot's name, and nothing else",
+		"slot drop":                              "slot drop takes exactly one argument, the slot's name",
+		"slot drop walpost other":                "slot drop takes exactly one argument, the slot's name",
 		"slot drop other":                        "the configured slot is walpost and not other",
 		"slot drop walpost --slot mine":          "the configured slot is mine and not walpost",
 		"slot drop postgres://u:secret@db/shop":  "the configured slot is walpost",
@@ -67,14 +67,14 @@ relay_state          streaming, confirmed up to 0/1500038, which was committed 1
 func TestAfterDrop(t *testing.T) {
 	for phase, want := range map[string]string{
 		"":            "the next walpost run makes a first start",
-		"backfilling": "the next walpost run makes its first start again",
-		"streaming":   "the next walpost run ends with exit 1, because events may be missing; to begin anew with a backfill of all rows that are in the table, run: DELETE FROM walpost.relay_state WHERE slot = 'walpost'",
+		"backfilling": "the next walpost run repeats its first start",
+		"streaming":   "the next walpost run ends with exit 1, because events may be missing; to start from scratch with a backfill of all rows in the table, run: DELETE FROM walpost.relay_state WHERE slot = 'walpost'",
 	} {
 		s := &slotadmin.Slot{Name: "walpost", ConfirmedFlushLSN: "0/1500038"}
 		if phase != "" {
 			s.Recorded = &slotadmin.Recorded{Phase: phase}
 		}
-		if got := afterDrop(s, schema.DefaultTable); !strings.Contains(got, want) || !strings.Contains(got, "what was committed after 0/1500038 is in no slot any more") {
+		if got := afterDrop(s, schema.DefaultTable); !strings.Contains(got, want) || !strings.Contains(got, "changes that were committed after 0/1500038 are no longer in any slot") {
 			t.Errorf("%s: %s", phase, got)
 		}
 	}

@@ -11,7 +11,7 @@ import (
 	"walpost/cmd/walpost/internal/config"
 )
 
-// statusFlags are the verb's own.
+// statusFlags are the flags of this command.
 type statusFlags struct {
 	adminFlags
 	json, watch bool
@@ -21,21 +21,21 @@ func (a *app) statusCommand() *cobra.Command {
 	var flags statusFlags
 	cmd := leaf(&cobra.Command{
 		Use:   "status",
-		Short: "Show how the relay is doing; exit 3 if it is not well",
-		Long: `status asks the running relay, at the address where it listens by this configuration, and prints
-what it says of itself. When no relay answers there, it prints what Postgres knows of the slot.
+		Short: "Show the relay's state; exit 3 if it is not well",
+		Long: `status asks the running relay for its state and prints it. It asks at admin.listen, or at --address.
+If no relay answers there, it prints what Postgres knows about the slot.
 
-Exit codes: 0 the relay is well: it streams, or stands by behind one that does; 3 it is not, or
-the slot is lost, or there is no relay; 1 that cannot be told: Postgres does not answer either,
-or a relay runs that has to be asked elsewhere.`,
+Exit codes: 0 the relay is well: it streams, or stands by behind one that does; 3 it is not well, or
+the slot is lost, or there is no relay; 1 the state is unknown: Postgres does not answer either, or
+the relay runs elsewhere and has to be asked there.`,
 		Example: `  walpost status
   walpost status --watch
   walpost status --json | jq .slot.retained_bytes
   walpost status --address 10.0.0.7:8488 --login-file /run/secrets/admin`,
 		RunE: verb(func(cmd *cobra.Command) error { return a.status(cmd, flags) }),
 	})
-	cmd.Flags().BoolVar(&flags.json, "json", false, "print the JSON of /api/status, on one line; with --watch one line a look")
-	cmd.Flags().BoolVar(&flags.watch, "watch", false, "print it again every two seconds, until told to stop; a line each where there is no terminal")
+	cmd.Flags().BoolVar(&flags.json, "json", false, "print the JSON of /api/status, on one line; with --watch, one line each time")
+	cmd.Flags().BoolVar(&flags.watch, "watch", false, "print the state every two seconds, until stopped; one line each time if the output is not a terminal")
 	flags.add(cmd)
 	return cmd
 }
@@ -60,7 +60,7 @@ func (a *app) status(cmd *cobra.Command, flags statusFlags) error {
 	return a.watchStatus(cmd.Context(), cfg, client, flags.json)
 }
 
-// watchStatus prints until a signal comes.
+// watchStatus prints the state every two seconds, until a signal comes.
 func (a *app) watchStatus(ctx context.Context, cfg *config.Config, client *adminclient.Client, asJSON bool) error {
 	signals, release := catchSignals()
 	defer release()

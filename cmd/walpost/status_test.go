@@ -43,7 +43,7 @@ func TestStatusOfARunningRelay(t *testing.T) {
 	address := running(t, relay.State{Role: relay.Leader})
 	t.Setenv("WALPOST_ADMIN_LISTEN", address)
 	code, stdout, stderr := command(t, "status")
-	if code != 0 || !strings.HasPrefix(stdout, "relay        leader, walpost ") || !strings.Contains(stdout, "\nslot         walpost: not looked at yet\n") || stderr != "" {
+	if code != 0 || !strings.HasPrefix(stdout, "relay        leader, walpost ") || !strings.Contains(stdout, "\nslot         walpost: not checked yet\n") || stderr != "" {
 		t.Errorf("exit %d\n%s%s", code, stdout, stderr)
 	}
 	code, stdout, stderr = command(t, "status", "--json")
@@ -89,7 +89,7 @@ func TestStatusWantsALogin(t *testing.T) {
 		{[]string{"--address", "relay.example:8488", "--login-file", "login"}, 2, "--address: the password would go to relay.example:8488 unencrypted; name it as https://relay.example:8488"},
 		{[]string{"--address", "http://me:canary@" + address}, 2, "--address is no address of the form"},
 		{[]string{"--address", hidden}, 0, "relay        leader\n"},
-		{[]string{"--address", "127.0.0.1:1"}, 1, "no relay answers at 127.0.0.1:1: dial tcp 127.0.0.1:1: connect: connection refused; and Postgres does not tell of the slot: connect to 127.0.0.1 port 1"},
+		{[]string{"--address", "127.0.0.1:1"}, 1, "no relay answers at 127.0.0.1:1: dial tcp 127.0.0.1:1: connect: connection refused; and the slot's state cannot be read from Postgres: connect to 127.0.0.1 port 1"},
 	} {
 		code, stdout, stderr := command(t, append([]string{"status"}, test.args...)...)
 		if code != test.code || !strings.Contains(stdout+stderr, test.says) || strings.Contains(stdout+stderr, "canary") {
@@ -140,7 +140,7 @@ func TestStatusWithoutARelay(t *testing.T) {
 	db.Exec(t, "select pg_create_logical_replication_slot('"+db.Name+"', 'pgoutput')",
 		"insert into walpost.relay_state (slot, phase, confirmed_lsn, confirmed_commit_time) values ('"+db.Name+"', 'streaming', '0/1', now() - interval '1 hour')")
 	t.Setenv("WALPOST_ADMIN_LISTEN", "127.0.0.1:1")
-	expect(3, "relay        none answers", "no relay answers at 127.0.0.1:1", "nobody streams from it, wal_status reserved", "recorded     streaming, confirmed up to 0/1, which was committed 1 h 0 min ago")
+	expect(3, "relay        no relay answers", "no relay answers at 127.0.0.1:1", "nobody streams from it, wal_status reserved", "recorded     streaming, confirmed up to 0/1, which was committed 1 h 0 min ago")
 	code, stdout, _ := command(t, "status", "--json")
 	var r report.Report
 	if err := json.Unmarshal([]byte(stdout), &r); err != nil || code != 3 || r.Role != "none" || r.Slot.WALStatus != "reserved" || r.Slot.SafeBytes != nil || r.LagSeconds != nil || r.BlockedTopics == nil {

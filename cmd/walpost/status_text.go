@@ -8,7 +8,7 @@ import (
 	"walpost/internal/bytesize"
 )
 
-// screen is a relay's state for people.
+// screen returns a relay's state as text for people.
 func (v *statusView) screen(now time.Time) string {
 	var b strings.Builder
 	row := func(name, format string, args ...any) {
@@ -41,7 +41,7 @@ func (v *statusView) screen(now time.Time) string {
 	return b.String()
 }
 
-// line is a relay's state on one line.
+// line returns a relay's state on one line.
 func (v *statusView) line(now time.Time) string {
 	parts := []string{now.Format(time.TimeOnly), v.headline(now)}
 	if v.LagSeconds != nil && v.EventsPerSecond != nil && v.InFlight != nil {
@@ -60,7 +60,7 @@ func (v *statusView) line(now time.Time) string {
 func (v *statusView) headline(now time.Time) string {
 	s := v.Role
 	if v.Role == "none" {
-		return "none answers"
+		return "no relay answers"
 	}
 	if v.Role == "" { // /readyz names no role while it is not ready
 		s = "running"
@@ -81,9 +81,9 @@ func (v *statusView) slotLine(now time.Time) string {
 	s := v.Slot
 	switch {
 	case s.Seen == nil && s.Name == "":
-		return "not looked at yet"
+		return "not checked yet"
 	case s.Seen == nil:
-		return s.Name + ": not looked at yet"
+		return s.Name + ": not checked yet"
 	case s.WALStatus == "":
 		return s.Name + " does not exist"
 	}

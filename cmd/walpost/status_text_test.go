@@ -40,7 +40,7 @@ blocked      topic bills, for 1.0 s
 	}
 	v = &statusView{Report: report.Report{Role: "none", Reason: "no relay answers", Slot: report.Slot{Name: "shop", Seen: before(0), WALStatus: "lost", RetainedBytes: 1}},
 		postgres: &slotadmin.Status{Phase: "streaming", Confirmed: "0/1", ConfirmedAt: now.Add(-50 * time.Hour)}}
-	want = `relay        none answers
+	want = `relay        no relay answers
 reason       no relay answers
 slot         shop: nobody streams from it, wal_status lost, keeps 1 bytes of WAL
 recorded     streaming, confirmed up to 0/1, which was committed 2 days 2 h ago
@@ -53,8 +53,8 @@ recorded     streaming, confirmed up to 0/1, which was committed 2 days 2 h ago
 func TestSlotLine(t *testing.T) {
 	now := time.Now()
 	for want, s := range map[string]report.Slot{
-		"not looked at yet":       {},
-		"shop: not looked at yet": {Name: "shop"},
+		"not checked yet":       {},
+		"shop: not checked yet": {Name: "shop"},
 		"shop does not exist":     {Name: "shop", Seen: &now},
 		"shop: nobody streams from it, wal_status reserved, keeps 0 bytes of WAL without a limit": {Name: "shop", Seen: &now, WALStatus: "reserved"},
 	} {

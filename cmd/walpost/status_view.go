@@ -13,17 +13,17 @@ import (
 	"walpost/relay/slotadmin"
 )
 
-// statusView is a relay's state, and where that is known from.
+// statusView is a relay's state, and whether the relay or Postgres told it.
 type statusView struct {
 	report.Report
-	text     []byte            // the same as JSON, with all that a newer relay may say
-	postgres *slotadmin.Status // what Postgres knows; nil: the relay told
-	hidden   bool              // the relay told that it is well or not, and no more
+	text     []byte            // the same as JSON, including fields that only a newer relay has
+	postgres *slotadmin.Status // what Postgres knows; nil: the relay has answered
+	hidden   bool              // the relay has only told whether it is ready
 }
 
-// queryStatus asks the relay, and Postgres if there is none. The error says why nothing can be told.
+// queryStatus asks the relay, and Postgres if no relay answers. The error says why the state is unknown.
 func queryStatus(ctx context.Context, cfg *config.Config, client *adminclient.Client) (*statusView, error) {
-	silence := "admin.listen is empty, so no relay of this configuration can be asked"
+	silence := "admin.listen is empty, so there is no address to ask a relay at"
 	v := &statusView{}
 	if client != nil {
 		var err error
@@ -32,12 +32,12 @@ func queryStatus(ctx context.Context, cfg *config.Config, client *adminclient.Cl
 		}
 		silence = fmt.Sprintf("no relay answers at %s: %v", client.Host(), err)
 		if v.hidden = errors.Is(err, adminclient.ErrHidden); v.hidden {
-			silence = fmt.Sprintf("the relay at %s tells no more: %v", client.Host(), err)
+			silence = fmt.Sprintf("the relay at %s shows no more: %v", client.Host(), err)
 		}
 	}
 	o, err := slotadmin.ReadStatus(ctx, postgres.Config{ConnString: string(cfg.Postgres.URL), Slot: cfg.Postgres.Slot, Publication: cfg.Postgres.Publication})
 	if err != nil && !v.hidden {
-		return nil, fmt.Errorf("%s; and Postgres does not tell of the slot: %w", silence, err)
+		return nil, fmt.Errorf("%s; and the slot's state cannot be read from Postgres: %w", silence, err)
 	}
 	v.Slot.Name = cfg.Postgres.Slot
 	v.BlockedTopics = []report.BlockedTopic{}
@@ -48,7 +48,7 @@ func queryStatus(ctx context.Context, cfg *config.Config, client *adminclient.Cl
 	if !v.hidden {
 		v.Role, v.Reason = "none", silence
 		if o.PID != 0 {
-			v.Reason += "; one runs elsewhere: " + o.Holder()
+			v.Reason += "; a relay runs elsewhere: " + o.Holder()
 		}
 	}
 	v.text, err = json.Marshal(v.Report)
@@ -56,15 +56,15 @@ func queryStatus(ctx context.Context, cfg *config.Config, client *adminclient.Cl
 	return v, err
 }
 
-// unknownStatus is what there is to say when neither a relay nor Postgres answers.
+// unknownStatus returns the view for a state that is unknown, because neither a relay nor Postgres answers.
 func unknownStatus(cfg *config.Config, why error) *statusView {
 	v := &statusView{Report: report.Report{Role: "none", Reason: why.Error(), Slot: report.Slot{Name: cfg.Postgres.Slot}, BlockedTopics: []report.BlockedTopic{}}}
-	v.text, _ = json.Marshal(v.Report) // as of every report, which has nothing that JSON has not
+	v.text, _ = json.Marshal(v.Report) // no error: every field of a report has a form in JSON
 	v.text = append(v.text, '\n')
 	return v
 }
 
-// exit is the exit code, as an error.
+// exit returns the exit code, as an error.
 func (v *statusView) exit() error {
 	switch {
 	case v.Slot.WALStatus == "lost":
@@ -72,7 +72,7 @@ func (v *statusView) exit() error {
 	case v.Ready:
 		return nil
 	case v.Role == "none" && v.postgres != nil && v.postgres.PID != 0:
-		return &exitError{exitRuntime, nil} // how it is, only that one knows
+		return &exitError{exitRuntime, nil} // a relay runs elsewhere, and only it knows whether it is well
 	}
 	return &exitError{exitDifferent, nil}
 }

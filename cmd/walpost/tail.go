@@ -16,19 +16,20 @@ import (
 func (a *app) tailCommand() *cobra.Command {
 	return leaf(&cobra.Command{
 		Use:   "tail",
-		Short: "Print events as JSON lines from now on; needs no Kafka, moves no slot",
-		Long: `tail prints what is committed from now on, whether a relay runs or not: it streams from a temporary
-slot of its own, which is gone when it ends, and writes nothing to the database. It needs the
-publication, a login with REPLICATION, and a free replication slot and WAL sender; no Kafka, no
-schema walpost.
+		Short: "Print new events as JSON lines; needs no Kafka, moves no slot",
+		Long: `tail prints the events that are committed from now on, whether a relay runs or not. It streams from a
+temporary slot of its own, which is dropped when tail ends, and writes nothing to the database. It
+needs the publication, a login with REPLICATION, and a free replication slot and WAL sender. It needs
+neither Kafka nor schema walpost.
 
-A line is the record that Kafka would get: topic, partition where the row names one, key, id, type,
-time (ce_time), sequence (ce_sequence), timestamp (the record's), headers, payload. JSON payloads
-stand there as JSON, text as a string, bytea as {"base64": "..."}, a tombstone as null. An event that
-could never be published is told on stderr, and the next one follows.
+A line is the record that Kafka would get: topic, partition (if the row names one), key, id, type,
+time (ce_time), sequence (ce_sequence), timestamp (the record's), headers, payload. A JSON payload is
+printed as JSON, text as a string, bytea as {"base64": "..."}, a tombstone as null. If an event could
+never be published, tail prints the reason to stderr and goes on with the next event.
 
-It ends with 0 at SIGINT or SIGTERM, and when nobody reads its output any more; with 1 when the
-connection ends, and when its output takes nothing for a minute, for the server keeps WAL meanwhile.`,
+tail exits with 0 on SIGINT or SIGTERM, and when nothing reads its output any more. It exits with 1
+when the connection ends. It also exits with 1 when its output blocks for a minute, because the server
+keeps WAL meanwhile.`,
 		Example: `  walpost tail
   walpost tail | head -1
   walpost tail --table shop.events | jq -r 'select(.topic == "outbox.event.order") | [.key, .type] | @tsv'`,
@@ -48,7 +49,7 @@ func (a *app) tail(cmd *cobra.Command) error {
 	if c.Logger, _, err = a.logger(cfg); err != nil {
 		return err
 	}
-	c.Slot = "" // it has one of its own
+	c.Slot = "" // tail has a slot of its own
 	ctx, release := a.untilReaderGone(cmd.Context())
 	defer release()
 	err = tail.Run(ctx, c, stdout.New(a.stdout, records.Record))
@@ -58,13 +59,13 @@ func (a *app) tail(cmd *cobra.Command) error {
 	return err
 }
 
-// untilReaderGone returns a context that ends with a signal, and when nobody reads stdout any more: head has its lines long before the
-// next event comes and finds the pipe closed.
+// untilReaderGone returns a context that ends with a signal, or when nothing reads stdout any more. Waiting for a failed write would take
+// too long: head has its lines long before the next event comes and finds the pipe closed.
 func (a *app) untilReaderGone(ctx context.Context) (_ context.Context, release func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	signals, releaseSignals := catchSignals()
 	pipe := make(chan os.Signal, 1)
-	signal.Notify(pipe, syscall.SIGPIPE) // or the first write to a closed pipe would end the process, slot and all
+	signal.Notify(pipe, syscall.SIGPIPE) // otherwise the first write to a closed pipe would end the process at once
 	go func() {
 		select {
 		case <-ctx.Done():

@@ -5,14 +5,13 @@ import (
 	"syscall"
 )
 
-// onReaderGone calls gone when nobody can read any more what is written to f, if f is something that is read: a pipe, a terminal. The watch
-// lasts as long as the process.
+// onReaderGone calls gone when nothing can read from f any more, if f is a pipe or a terminal. It watches f as long as the process runs.
 func onReaderGone(f *os.File, gone func()) {
 	poll, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
 	if err != nil {
 		return
 	}
-	// No events: only errors and hang-ups are told, and they always are. A file is refused.
+	// No events are asked for: epoll always reports errors and hang-ups, and nothing else is of interest. It refuses a regular file.
 	if err := syscall.EpollCtl(poll, syscall.EPOLL_CTL_ADD, int(f.Fd()), &syscall.EpollEvent{}); err != nil {
 		syscall.Close(poll)
 		return

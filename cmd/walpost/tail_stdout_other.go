@@ -4,5 +4,5 @@ package main
 
 import "os"
 
-// onReaderGone does nothing here: that nobody reads any more is found at the next write.
+// onReaderGone does nothing here: the next write fails if nothing reads stdout any more.
 func onReaderGone(*os.File, func()) {}

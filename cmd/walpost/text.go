@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// recorded is what a relay wrote down last.
+// recorded returns the relay's last record of a slot as text.
 func recorded(phase, confirmed string, at, now time.Time) string {
 	if confirmed == "" {
 		return phase + ", nothing confirmed yet"
@@ -17,7 +17,7 @@ func recorded(phase, confirmed string, at, now time.Time) string {
 	return s
 }
 
-// ago says how long before now something was.
+// ago returns how long before now t was, as text.
 func ago(t *time.Time, now time.Time) string {
 	if t == nil {
 		return "none yet"
@@ -25,7 +25,7 @@ func ago(t *time.Time, now time.Time) string {
 	return age(now.Sub(*t)) + " ago"
 }
 
-// age rounds to what people read: the two largest units.
+// age rounds a duration to its two largest units.
 func age(d time.Duration) string {
 	d = max(d, 0)
 	switch {
@@ -39,7 +39,7 @@ func age(d time.Duration) string {
 	return fmt.Sprintf("%d days %d h", d/(24*time.Hour), d%(24*time.Hour)/time.Hour)
 }
 
-// seconds rounds to a tenth of a second, and from 100 s on to what age says.
+// seconds rounds to a tenth of a second, and from 100 s on as age does.
 func seconds(s float64) string {
 	if s >= 100 {
 		return age(time.Duration(s) * time.Second)

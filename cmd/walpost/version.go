@@ -20,10 +20,10 @@ func (a *app) versionCommand() *cobra.Command {
 	})
 }
 
-// version is what a release is built as, by -ldflags "-X main.version=…".
+// version is the version of a release, set by -ldflags "-X main.version=…".
 var version string
 
-// build is what the toolchain wrote into the binary.
+// build is the version information that the toolchain wrote into the binary.
 type build struct {
 	version   string // of the release, else of the module, else devel
 	revision  string // the commit; "" where it was not recorded
