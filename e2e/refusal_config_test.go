@@ -48,7 +48,7 @@ func TestRefusesConfiguration(t *testing.T) {
 		},
 		"no connection string": {
 			env:  []string{"WALPOST_POSTGRES_URL=postgres://walpost:hidden-word@db:port/shop"},
-			says: []string{"WALPOST_POSTGRES_URL: postgres.url", "is no connection string", "postgres://user:password@host:5432/database"},
+			says: []string{"WALPOST_POSTGRES_URL: postgres.url", "is not a connection string", "postgres://user:password@host:5432/database"},
 		},
 		"a raw slash in the password": {
 			env:  []string{"WALPOST_POSTGRES_URL=postgres://walpost:/hidden-word@127.0.0.1:1/shop"},
@@ -56,7 +56,7 @@ func TestRefusesConfiguration(t *testing.T) {
 		},
 		"connection string for replication": {
 			env:  []string{"WALPOST_POSTGRES_URL=postgres://walpost:hidden-word@db/shop?replication=database"},
-			says: []string{"WALPOST_POSTGRES_URL: postgres.url", "has the parameter replication", "take it out"},
+			says: []string{"WALPOST_POSTGRES_URL: postgres.url", "has the parameter replication", "remove it"},
 		},
 		"no slot's name": {
 			args: []string{"--slot", "My-Slot"},

@@ -82,12 +82,12 @@ func TestStatusWantsALogin(t *testing.T) {
 		code int
 		says string
 	}{
-		{[]string{"--address", address}, 1, "it wants a login: name a file that holds user:password by --login-file"},
+		{[]string{"--address", address}, 1, "it asks for a login: put user:password into a file and name that with --login-file"},
 		{[]string{"--address", address, "--login-file", "login"}, 0, "relay        leader"},
 		{[]string{"--address", address, "--login-file", "nologin"}, 2, "--login-file nologin does not hold user:password"},
 		{[]string{"--address", address, "--login-file", "nofile"}, 2, "--login-file: open nofile: no such file"},
-		{[]string{"--address", "relay.example:8488", "--login-file", "login"}, 2, "--address: the password would go to relay.example:8488 unencrypted; name it as https://relay.example:8488"},
-		{[]string{"--address", "http://me:canary@" + address}, 2, "--address is no address of the form"},
+		{[]string{"--address", "relay.example:8488", "--login-file", "login"}, 2, "--address: the password would go to relay.example:8488 unencrypted; set up TLS in its admin.web_config and use https://relay.example:8488"},
+		{[]string{"--address", "http://me:canary@" + address}, 2, "--address must have the form"},
 		{[]string{"--address", hidden}, 0, "relay        leader\n"},
 		{[]string{"--address", "127.0.0.1:1"}, 1, "no relay answers at 127.0.0.1:1: dial tcp 127.0.0.1:1: connect: connection refused; and the slot's state cannot be read from Postgres: connect to 127.0.0.1 port 1"},
 	} {

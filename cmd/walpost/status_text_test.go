@@ -55,7 +55,7 @@ func TestSlotLine(t *testing.T) {
 	for want, s := range map[string]report.Slot{
 		"not checked yet":       {},
 		"shop: not checked yet": {Name: "shop"},
-		"shop does not exist":     {Name: "shop", Seen: &now},
+		"shop does not exist":   {Name: "shop", Seen: &now},
 		"shop: nobody streams from it, wal_status reserved, keeps 0 bytes of WAL without a limit": {Name: "shop", Seen: &now, WALStatus: "reserved"},
 	} {
 		if got := (&statusView{Report: report.Report{Slot: s}}).slotLine(now); got != want {

@@ -23,7 +23,7 @@ type statusView struct {
 
 // queryStatus asks the relay, and Postgres if no relay answers. The error says why the state is unknown.
 func queryStatus(ctx context.Context, cfg *config.Config, client *adminclient.Client) (*statusView, error) {
-	silence := "admin.listen is empty, so there is no address to ask a relay at"
+	silence := "admin.listen is empty, so there is not an address to ask a relay at"
 	v := &statusView{}
 	if client != nil {
 		var err error

@@ -10,7 +10,7 @@ func isAddressOrLocalhost(host string) bool {
 	return host == "localhost" || net.ParseIP(host) != nil
 }
 
-// isLoopback reports whether only this machine reaches addr.
+// isLoopback reports whether addr can be reached from this machine only.
 func isLoopback(addr net.Addr) bool {
 	tcp, ok := addr.(*net.TCPAddr)
 	return ok && tcp.IP.IsLoopback()

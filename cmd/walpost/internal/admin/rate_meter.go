@@ -32,8 +32,8 @@ func (m *rateMeter) add(now time.Time, count int64) {
 	m.next++
 }
 
-// rate returns by how much per second the counter has grown in the last time, up to count now, or since the first sample, where that
-// is shorter; 0 while there are no samples.
+// rate returns how much the counter grew per second over the duration last, up to count now. If the first sample is younger than that, the
+// rate is since that sample. It is 0 while there are no samples.
 func (m *rateMeter) rate(now time.Time, count int64, last time.Duration) float64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -46,7 +46,7 @@ func (m *rateMeter) rate(now time.Time, count int64, last time.Duration) float64
 	return 0
 }
 
-// watch samples what count returns until done is closed.
+// watch adds a sample of count every second until done is closed.
 func (m *rateMeter) watch(count func() int64, done <-chan struct{}) {
 	m.add(time.Now(), count())
 	tick := time.NewTicker(sampleEvery)

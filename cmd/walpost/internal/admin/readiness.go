@@ -13,14 +13,14 @@ import (
 // maxAckWait is how long events may wait for an ack before the relay counts as not ready.
 const maxAckWait = 10 * time.Second
 
-// readiness is whether the relay does what it is there for, which is to stream, or to stand by behind one that does.
+// readiness tells whether the relay is ready: it streams, or it stands by behind another relay that does.
 type readiness struct {
-	role relay.Role  // "": it is not ready
+	role relay.Role  // "": the relay is not ready
 	code reason.Code // why it is not ready
-	text string      // the same for people: it names hosts, roles and topics
+	text string      // the reason for people: it names hosts, roles and topics
 }
 
-// readiness returns whether the relay is ready at a moment.
+// readiness returns whether the relay is ready at the moment now.
 func (a *Server) readiness(now time.Time) readiness {
 	state, ok := a.relay.Load().(func() relay.State)
 	switch {
@@ -45,7 +45,7 @@ func (a *Server) readiness(now time.Time) readiness {
 // ready reports whether the relay is ready.
 func (r *readiness) ready() bool { return r.role != "" }
 
-// sinkOpening returns what a sink that is being opened waits for, which the relay cannot know; nil: none is.
+// sinkOpening returns the error for which the opening of the sink waits; nil if no sink is being opened. The relay cannot know that error.
 func (a *Server) sinkOpening() error {
 	if w, ok := a.sink.Load().(watchedSink); ok {
 		return w.status().Opening
@@ -53,11 +53,11 @@ func (a *Server) sinkOpening() error {
 	return nil
 }
 
-// oneLine writes an error on one line: some that libraries put together have several.
+// oneLine returns an error's text on one line: errors of some libraries have several.
 func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
 
-// overdue says which events have waited too long for their ack; the code is that of the topic that has waited longest, empty when none has. A
-// topic that flows does not make up for one that does not.
+// overdue says which topics have waited too long for an ack. The code is that of the topic that has waited longest; it is empty if no topic
+// has. It does not help that other topics make progress.
 func (a *Server) overdue(now time.Time, s *relay.State) (reason.Code, string) {
 	var waits []sink.Wait
 	if w, ok := a.sink.Load().(watchedSink); ok {
@@ -96,5 +96,5 @@ func (a *Server) overdue(now time.Time, s *relay.State) (reason.Code, string) {
 	return "", ""
 }
 
-// topicsNamed is how many topics a reason names.
+// topicsNamed is the number of topics that a reason names at most.
 const topicsNamed = 3

@@ -9,7 +9,7 @@ import (
 	"walpost/relay"
 )
 
-// report puts together what is known at this moment.
+// report returns the relay's state at the moment now.
 func (a *Server) report(now time.Time) report.Report {
 	ready := a.readiness(now)
 	r := report.Report{Version: a.version, Role: string(relay.Starting), Ready: ready.ready(), ReasonCode: ready.code, Reason: ready.text,
@@ -32,23 +32,23 @@ func (a *Server) report(now time.Time) report.Report {
 	return r
 }
 
-// serveStatus answers /api/status, which tells of tables, topics and errors: that is not for everybody on the network. Behind loopback without a
-// login, the name that the asker uses for this machine must be one that no page of a browser can have: a page whose own name suddenly means
-// 127.0.0.1 could read the answer.
+// serveStatus answers /api/status. The answer names tables, topics and errors, so not everybody on the network may see it. On loopback
+// without a login, the request's Host must be an IP address or localhost. Otherwise a web page could read the answer: it would only have to
+// make its own host name resolve to 127.0.0.1.
 func (a *Server) serveStatus(w http.ResponseWriter, r *http.Request) {
 	switch known := a.loggedIn(r); {
 	case !known && !isLoopback(a.addr):
 		http.NotFound(w, r)
 	case !known && !isAddressOrLocalhost(r.Host):
-		writeJSON(w, http.StatusForbidden, map[string]string{"error": "ask by an IP address or as localhost"})
+		writeJSON(w, http.StatusForbidden, map[string]string{"error": "use an IP address or localhost in the URL"})
 	default:
 		writeJSON(w, http.StatusOK, a.report(time.Now()))
 	}
 }
 
-// loggedIn reports whether admin.web_config has made sure who asks: by a certificate that was verified, or by a password. A file alone does
-// neither, and one that takes any certificate takes one that the asker made himself. The file is looked at for each request, as the server
-// does that checks passwords: users may be taken out of it.
+// loggedIn reports whether admin.web_config has made the client prove its identity, by a verified certificate or by a password. A file
+// alone proves nothing, and neither does a certificate that was not verified: the client can have made it itself. The file is read again
+// for each request, because users may be removed from it; the server that checks passwords does the same.
 func (a *Server) loggedIn(r *http.Request) bool {
 	if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
 		return true

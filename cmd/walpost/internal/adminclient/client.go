@@ -1,7 +1,7 @@
-// Package adminclient asks the admin server of a running relay how it is doing, for the verbs status and doctor.
+// Package adminclient asks the admin server of a running relay for its state, for the commands status and doctor.
 //
-// A request takes no longer than five seconds and goes through no proxy. Errors never show the login; they name the flags --address and
-// --login-file where those are the cure. Where to ask, and what to do when no relay answers, is for the caller to decide.
+// A request takes at most five seconds and uses no proxy. Errors never show the login; they name the flags --address and --login-file where
+// those are the cure. The caller decides where to ask, and what to do if no relay answers.
 package adminclient
 
 import (
@@ -23,11 +23,11 @@ import (
 // requestTimeout is how long a relay may take to answer.
 const requestTimeout = 5 * time.Second
 
-// maxBody is how much of an answer is read, in bytes.
+// maxBody is how much of an answer is read at most, in bytes.
 const maxBody = 1 << 20
 
-// withoutProxy is the HTTP client: what is asked is on this machine, or near. An admin server sends nobody elsewhere, and the login is for none
-// but the one that was named.
+// withoutProxy is the HTTP client. It uses no proxy, because the relay runs on this machine or near it. It follows no redirects: an admin
+// server sends none, and the login must not go to any other server.
 var withoutProxy = &http.Client{
 	Transport:     &http.Transport{DisableKeepAlives: true},
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -40,39 +40,40 @@ type Client struct {
 	password string
 }
 
-// New returns a client for the admin server at address: host:port, http://host:port or https://host:port. Where a server listens on all
-// interfaces, it is asked at loopback. The error does not repeat the address: there may be a password in it.
+// New returns a client for the admin server at address: host:port, http://host:port or https://host:port. An address that means all
+// interfaces is replaced by loopback. The error does not repeat the address, because it may contain a password.
 func New(address string) (*Client, error) {
 	if !strings.Contains(address, "://") {
 		address = "http://" + address
 	}
 	base, err := url.Parse(address)
 	if err != nil || base.Scheme != "http" && base.Scheme != "https" || base.Host == "" || base.User != nil || strings.Trim(base.Path, "/") != "" {
-		return nil, errors.New("is no address of the form host:port, http://host:port or https://host:port")
+		return nil, errors.New("must have the form host:port, http://host:port or https://host:port")
 	}
 	base.Path, base.Host = "", dialAddress(base.Host)
 	return &Client{base: base}, nil
 }
 
-// SetLogin makes the client log in, as a user of the server's admin.web_config. A password goes unencrypted no further than this machine.
+// SetLogin makes the client log in as a user of the server's admin.web_config. It refuses to send a password unencrypted to another
+// machine.
 func (c *Client) SetLogin(user, password string) error {
 	if c.base.Scheme != "https" && !isThisMachine(c.base.Hostname()) {
-		return fmt.Errorf("the password would go to %s unencrypted; name it as https://%[1]s, with TLS in its admin.web_config", c.base.Host)
+		return fmt.Errorf("the password would go to %s unencrypted; set up TLS in its admin.web_config and use https://%[1]s", c.base.Host)
 	}
 	c.user, c.password = user, password
 	return nil
 }
 
-// isThisMachine reports whether a host is this machine, whatever a name server says.
+// isThisMachine reports whether a host is certainly this machine. It asks no name server.
 func isThisMachine(host string) bool {
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// Host returns the host and port that are asked.
+// Host returns the host and port of the server.
 func (c *Client) Host() string { return c.base.Host }
 
-// dialAddress returns where a server that listens on hostport can be reached from this machine.
+// dialAddress returns the address at which this machine reaches a server that listens on hostport.
 func dialAddress(hostport string) string {
 	host, port, err := net.SplitHostPort(hostport)
 	if err != nil {
@@ -87,8 +88,8 @@ func dialAddress(hostport string) string {
 	return net.JoinHostPort(host, port)
 }
 
-// ErrHidden is the error of a relay that answers but does not show its state to this client.
-var ErrHidden = errors.New("it shows its state on loopback only, or to whom its admin.web_config asks for a password or a client certificate")
+// ErrHidden is the error for a relay that answers but does not show its state to this client.
+var ErrHidden = errors.New("it shows its state on loopback only, or after a login with a password or a client certificate that its admin.web_config requires")
 
 // get returns the answer's status and body.
 func (c *Client) get(ctx context.Context, path string) (int, []byte, error) {
@@ -110,38 +111,39 @@ func (c *Client) get(ctx context.Context, path string) (int, []byte, error) {
 	return res.StatusCode, body, err
 }
 
-// Report asks for the relay's state, and returns its JSON, too, which may hold more than this program knows. With ErrHidden the report
-// holds only what /readyz tells: Ready, and Role or Reason. Any other error means that no relay at the address can be understood.
+// Report asks for the relay's state. It also returns the JSON, which may have fields that this program does not know. With ErrHidden the
+// report holds only the answer of /readyz: Ready, and Role or Reason. Any other error means that no relay answers at the address, or that
+// its answer cannot be read.
 func (c *Client) Report(ctx context.Context) (r report.Report, text []byte, err error) {
 	code, text, err := c.get(ctx, "/api/status")
 	var failed *url.Error
 	if errors.As(err, &failed) {
-		err = failed.Err // the caller says where it asked
+		err = failed.Err // without the URL: the caller names the address
 	}
 	switch {
 	case err != nil:
 		return r, nil, err
 	case code == http.StatusUnauthorized:
-		return r, nil, errors.New("it wants a login: name a file that holds user:password by --login-file")
+		return r, nil, errors.New("it asks for a login: put user:password into a file and name that with --login-file")
 	case code == http.StatusBadRequest && strings.Contains(string(text), "HTTPS"):
-		return r, nil, fmt.Errorf("it speaks TLS: name it by --address https://%s", c.base.Host)
+		return r, nil, fmt.Errorf("it speaks TLS: use --address https://%s", c.base.Host)
 	case code == http.StatusNotFound:
 		return c.readiness(ctx)
 	case code != http.StatusOK:
 		return r, nil, fmt.Errorf("it answers with status %d", code)
 	}
 	if err := json.Unmarshal(text, &r); err != nil || r.Role == "" {
-		return r, nil, errors.New("what answers there is no walpost")
+		return r, nil, errors.New("the server there is not walpost")
 	}
 	return r, text, nil
 }
 
-// readiness asks /readyz, which every relay answers to everybody.
+// readiness asks /readyz, which needs no login.
 func (c *Client) readiness(ctx context.Context) (r report.Report, _ []byte, err error) {
 	code, text, err := c.get(ctx, "/readyz")
 	var body struct{ Role, Reason string }
 	if err != nil || code != http.StatusOK && code != http.StatusServiceUnavailable || json.Unmarshal(text, &body) != nil || body.Role == "" && body.Reason == "" {
-		return r, nil, errors.New("what answers there is no walpost")
+		return r, nil, errors.New("the server there is not walpost")
 	}
 	r.Role, r.Ready = body.Role, code == http.StatusOK
 	r.Reason, r.ReasonCode = body.Reason, reason.Code(body.Reason)

@@ -10,9 +10,9 @@ import (
 
 func TestStatusOfSomethingElse(t *testing.T) {
 	for says, handler := range map[string]http.HandlerFunc{
-		"what answers there is no walpost": func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>") },
-		"it answers with status 500":       func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) },
-		"what answers there is no":         http.NotFound,
+		"the server there is not walpost": func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>") },
+		"it answers with status 500":      func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) },
+		"the server there is not":         http.NotFound,
 	} {
 		s := httptest.NewServer(handler)
 		_, _, err := client(t, s.URL).Report(t.Context())

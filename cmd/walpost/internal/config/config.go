@@ -1,10 +1,11 @@
-// Package config holds walpost's configuration: what there is to set, where it comes from and what is wrong with it.
+// Package config holds walpost's configuration: its keys, where their values come from, and the checks of these values.
 //
-// [Load] takes a YAML file, the environment and flags, later ones winning over earlier ones, and checks the outcome. It reports
-// everything that is wrong at once, each with the place where it was written, and never shows a secret, nor the line that one stands in.
+// [Load] reads a YAML file, the environment and flags, and checks the result. Flags override the environment, and that overrides the file.
+// Load reports all problems at once, each with the place where the value was set. It never shows a secret, nor a line of the file that
+// contains one.
 //
-// Of a running program [Config.Renew] reads the secrets in files again, and [Config.Adopt] takes over what may change without a restart.
-// When to do either, and what to do with a configuration that is wrong, is for the caller to decide.
+// In a running program, [Config.Renew] reads the secrets in files again, and [Config.Adopt] takes over the keys that may change without a
+// restart. The caller decides when to call them, and what to do if a configuration is wrong.
 package config
 
 import (
@@ -15,10 +16,10 @@ import (
 	"walpost/sink"
 )
 
-// Config is the whole configuration. The key of a field is its place in the file, with dots between the levels, and makes the name of its
-// environment variable: WALPOST_ and the key in capitals, dots and minuses as underscores. An empty variable counts as not set, but for
-// the fields whose tag says that empty is off. What is tagged as live a running program takes over: see [Config.Adopt]. A value that is tagged
-// as later is taken with a warning, and means what is tagged as now.
+// Config is the whole configuration. The key of a field is its path in the file, with dots between the levels. The field's environment
+// variable is WALPOST_ and the key in capitals, with underscores for dots and minuses. An empty variable counts as not set, except for
+// fields with the tag empty:"off". A running program takes over new values of fields with the tag live: see [Config.Adopt]. A value in the
+// tag later is accepted with a warning, and acts as the value in the tag now.
 type Config struct {
 	Postgres Postgres `key:"postgres"`
 	Outbox   Outbox   `key:"outbox"`
@@ -27,52 +28,52 @@ type Config struct {
 	Admin    Admin    `key:"admin"`
 	Log      Log      `key:"log"`
 
-	origins map[string]string // of every key that is not at its default: where it was set
-	files   map[string]string // of every secret that stands in a file of its own: that file
+	origins map[string]string // where each key that is not at its default was set
+	files   map[string]string // the file of each secret that is in a file of its own
 
 	warnings []string
 }
 
-// Postgres is the database that is read.
+// Postgres is the database that walpost reads from.
 type Postgres struct {
-	// URL is libpq's: a postgres:// address, or keywords. Empty: DATABASE_URL, else the PG* variables, service file and password file,
-	// as libpq takes them.
+	// URL is a connection string as libpq takes it: a postgres:// URL, or keywords. If it is empty, walpost uses DATABASE_URL, or else the
+	// PG* variables, service file and password file, as libpq does.
 	URL Secret `key:"url" live:"yes"`
 	// Slot is the replication slot. The first start creates it.
 	Slot string `key:"slot"`
-	// Publication names the publication that the slot is read through.
+	// Publication is the publication that selects the rows of the stream.
 	Publication string `key:"publication"`
-	// Silence is how long the walsender may say nothing. Then it is looked at over another connection: kept while it works, else left
-	// within five seconds.
+	// Silence is how long the walsender may send nothing. After that, walpost checks it over another connection. It keeps the walsender
+	// while that works, and otherwise disconnects from it within five seconds.
 	Silence time.Duration `key:"silence"`
 }
 
-// Outbox is the table and what its rows become.
+// Outbox is the table, and how its rows become records.
 type Outbox struct {
-	// Table is schema.table, by SQL's rules for capitals and quotes.
+	// Table is schema.table. SQL's rules for capitals and quotes apply.
 	Table   string  `key:"table"`
 	Columns Columns `key:"columns"`
-	// Topic is the template that names the topic of a row that does not name one itself. Any mapped column may stand in braces.
+	// Topic is the template for the topic of a row that does not name its topic itself. Any mapped column may be used in braces.
 	Topic string `key:"topic"`
-	// Profile is the style of the record headers: cloudevents, or debezium.
+	// Profile is the set of record headers: cloudevents, or debezium.
 	Profile string `key:"profile"`
-	// Backfill is what happens to rows that are in the table at the first start: publish, or skip.
+	// Backfill is what walpost does with rows that are in the table at the first start: publish, or skip.
 	Backfill string `key:"backfill"`
-	// Retention is what happens to rows that are confirmed: keep.
+	// Retention is what walpost does with confirmed rows: keep.
 	Retention string `key:"retention"`
-	// OnBadEvent is what happens to an event that Kafka can never take: halt. park is for a later version.
+	// OnBadEvent is what walpost does with an event that Kafka can never accept: halt. park is for a later version.
 	OnBadEvent string `key:"on_bad_event" later:"park" now:"halt"`
 	// Source is ce_source, a URI reference; empty: /walpost/<database>/<schema>.<table>.
 	Source string `key:"source"`
-	// HeadersStatic are headers that every record gets, unless the row's headers column has one of the name.
+	// HeadersStatic are headers that every record gets. A header of the same name in the row's headers column overrides them.
 	HeadersStatic Headers `key:"headers_static"`
-	// PositionHeader gives records of profile debezium the header walpost_position. Other profiles have the position in ce_sequence, and
-	// it changes nothing there.
+	// PositionHeader adds the header walpost_position to records of profile debezium. It has no effect in other profiles, which have the
+	// position in ce_sequence.
 	PositionHeader bool `key:"position_header"`
 }
 
-// Columns name the table's columns, one for each part of an event; "" is none. The first five must be there. Headers and CreatedAt may
-// be absent from the table under their default names, unless somebody set the name.
+// Columns name the table's columns, one for each part of an event; "" means that there is none. The first five are required. The columns of
+// Headers and CreatedAt may be absent from the table, but only if the name is the default and nobody has set it.
 type Columns struct {
 	ID            string `key:"id"`
 	AggregateType string `key:"aggregatetype"`
@@ -86,18 +87,18 @@ type Columns struct {
 	Partition     string `key:"partition"`
 }
 
-// Kafka holds Kafka's own properties, under the names that Kafka's clients know.
+// Kafka has Kafka's own properties, under the names that Kafka's clients use.
 type Kafka struct {
-	// BootstrapServers are host:port, with commas between them.
+	// BootstrapServers is a list of host:port, separated by commas.
 	BootstrapServers string `key:"bootstrap.servers"`
 	ClientID         string `key:"client.id"`
-	// CompressionType is none, gzip, snappy, lz4 or zstd, the last at level 1.
+	// CompressionType is none, gzip, snappy, lz4 or zstd. zstd compresses at level 1.
 	CompressionType string `key:"compression.type"`
 	// LingerMS is how long, in milliseconds, a broker's events are collected before they are sent.
 	LingerMS int `key:"linger.ms"`
-	// MaxRequestSize is bytes of one request as sent, and of one batch, uncompressed. A larger event travels alone.
+	// MaxRequestSize limits a request as sent, and an uncompressed batch, in bytes. A larger event is sent alone.
 	MaxRequestSize Size `key:"max.request.size"`
-	// RequestTimeoutMS is how long, in milliseconds, a leader may wait for its followers. The answer is waited for up to 5 s longer.
+	// RequestTimeoutMS is how long, in milliseconds, a leader may wait for its followers. walpost waits up to 5 s longer for the answer.
 	RequestTimeoutMS int `key:"request.timeout.ms"`
 	// SecurityProtocol is PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.
 	SecurityProtocol string `key:"security.protocol"`
@@ -108,26 +109,27 @@ type Kafka struct {
 	SASLTokenURL     string `key:"sasl.oauthbearer.token.endpoint.url"`
 	SASLClientID     string `key:"sasl.oauthbearer.client.id" live:"yes"`
 	SASLClientSecret Secret `key:"sasl.oauthbearer.client.secret" live:"yes"`
-	// SASLScope is what to ask the token's issuer for, with spaces between scopes.
+	// SASLScope is the scope to request from the token's issuer, with spaces between several scopes.
 	SASLScope string `key:"sasl.oauthbearer.scope" live:"yes"`
-	// SSLCALocation is a PEM file with the authorities to trust; empty: the system's.
+	// SSLCALocation is a PEM file with the certificate authorities to trust; empty: those of the system.
 	SSLCALocation          string `key:"ssl.ca.location" live:"yes"`
 	SSLCertificateLocation string `key:"ssl.certificate.location" live:"yes"`
 	SSLKeyLocation         string `key:"ssl.key.location" live:"yes"`
 	SSLKeyPassword         Secret `key:"ssl.key.password" live:"yes"`
-	// Partitioner is murmur2 (Java's clients), crc32 (librdkafka's) or fnv1a (sarama's).
+	// Partitioner is murmur2 (as in Java's clients), crc32 (as in librdkafka) or fnv1a (as in sarama).
 	Partitioner string `key:"partitioner"`
-	// AllowAutoCreateTopics lets brokers create a topic that is absent, where they do so at all.
+	// AllowAutoCreateTopics lets brokers create a missing topic, if auto.create.topics.enable is on there.
 	AllowAutoCreateTopics bool `key:"allow.auto.create.topics"`
 }
 
-// Relay bounds the relay.
+// Relay has the limits of the relay.
 type Relay struct {
-	// MaxInFlightBytes is how much may be on its way to Kafka, in bytes of its records. The relay stops reading there.
+	// MaxInFlightBytes limits the events in flight, in bytes of their records. The relay stops reading at that limit.
 	MaxInFlightBytes Size `key:"max_in_flight_bytes"`
-	// ShutdownTimeout is how long a clean stop waits for what is on its way.
+	// ShutdownTimeout is how long a clean stop waits for the events in flight.
 	ShutdownTimeout time.Duration `key:"shutdown_timeout"`
-	// ReadBack asks for restarts without duplicates, which is for a later version: a restart may send again what was not yet confirmed.
+	// ReadBack asks for restarts without duplicates. That is for a later version: in this one, a restart may send again what was not yet
+	// confirmed.
 	ReadBack bool `key:"read_back" later:"true"`
 }
 
@@ -135,19 +137,20 @@ type Relay struct {
 type Admin struct {
 	// Listen is host:port; empty: no server.
 	Listen string `key:"listen" empty:"off"`
-	// WebConfig is a file of the Prometheus exporter toolkit, for TLS and basic authentication. Of these, /livez and /readyz have TLS only.
+	// WebConfig is a configuration file of the Prometheus exporter toolkit, for TLS and basic authentication. Only its TLS applies to
+	// /livez and /readyz.
 	WebConfig string `key:"web_config"`
 	// Actions over HTTP are for a later version.
 	Actions bool `key:"actions"`
 }
 
-// Log is what the program says of itself.
+// Log configures the log.
 type Log struct {
-	// Level is debug, info, warn or error: what is below is not logged.
+	// Level is debug, info, warn or error. Lines below that level are not logged.
 	Level string `key:"level" live:"yes"`
 }
 
-// Default returns the configuration of a user who sets nothing. There is no other place for defaults.
+// Default returns the configuration with all defaults. There is no other place for defaults.
 func Default() *Config {
 	names := schema.DefaultMapping().Names
 	return &Config{

@@ -10,18 +10,18 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// checkConnString returns what is wrong with a connection string, without showing any of it: where the password in a broken one begins
-// and ends, nobody knows.
+// checkConnString returns an error if a connection string is wrong. The error shows no part of it, because in a broken string nobody can
+// tell where the password begins and ends.
 func checkConnString(s string) error {
 	if strayAt(s) {
-		return errors.New("is no connection string: an @ stands behind the first slash, as where a password has a slash in it; " + connStringForm)
+		return errors.New("is not a connection string: it has an @ after the first slash, as if the password contained a slash; " + connStringForm)
 	}
 	c, err := pgx.ParseConfig(s)
 	if err != nil {
 		return explainConnString(err)
 	}
 	if _, asks := c.RuntimeParams["replication"]; asks {
-		return errors.New("has the parameter replication, which makes each connection one for replication; take it out: walpost asks for replication itself, where it streams")
+		return errors.New("has the parameter replication, which turns each connection into a replication connection; remove it: walpost sets it itself where it streams")
 	}
 	return nil
 }
@@ -29,9 +29,9 @@ func checkConnString(s string) error {
 const connStringForm = "write postgres://user:password@host:5432/database, " +
 	"with special characters of the password percent-encoded (/ is %2F, @ is %40), or host=… user=… dbname=…"
 
-// strayAt reports whether a URL has an @ where only an encoded one belongs. libpq, and pgx with it, ends the search for user and password
-// at the first slash: of postgres://relay:/secret@db/shop it takes relay for the host and the password for the database, a name that
-// everybody may read.
+// strayAt reports whether a URL has an @ where only an encoded one is allowed. libpq and pgx look for user and password only before the
+// first slash. In postgres://relay:/secret@db/shop they take relay for the host and the password for the name of the database, which is not
+// kept secret.
 func strayAt(s string) bool {
 	scheme, rest, _ := strings.Cut(s, "://")
 	if scheme != "postgres" && scheme != "postgresql" {
@@ -59,19 +59,19 @@ func explainConnString(err error) error {
 		return nil
 	}
 	if !errors.As(err, &parse) {
-		return errors.New("is no connection string")
+		return errors.New("is not a connection string")
 	}
 	bare := *parse
 	bare.ConnString = ""
 	reason := strings.TrimPrefix(bare.Error(), "cannot parse ``: ")
-	// What stands in parentheses may quote the string, except where it is about files and the names of settings.
+	// The text in parentheses may quote the string, except if it is about files and the names of settings.
 	if about, _, _ := strings.Cut(reason, " ("); about != "failed to configure TLS" && about != "failed to read service" {
 		reason = about
 	}
-	return errors.New("is no connection string: " + strings.TrimPrefix(reason, "failed to ") + "; " + connStringForm)
+	return errors.New("is not a connection string: " + strings.TrimPrefix(reason, "failed to ") + "; " + connStringForm)
 }
 
-// showable are the parameters whose values may be shown; any other may be a password, or a password's name misspelt.
+// showable are the parameters whose values may be shown. Any other may be a password, or a misspelt name of one.
 var showable = map[string]bool{}
 
 func init() {
@@ -82,7 +82,7 @@ func init() {
 	}
 }
 
-// isParameter reports whether libpq has a parameter of this name, whether its value may be shown or not.
+// isParameter reports whether libpq has a parameter of this name. Its value may be secret.
 func isParameter(name string) bool {
 	return showable[name] || name == "password" || name == "sslpassword" || name == "options"
 }
@@ -99,10 +99,10 @@ func redactConnString(s string) string {
 
 func redactURL(rest string) string {
 	rest, query, hasQuery := strings.Cut(rest, "?")
-	if strings.Contains(query, "@") { // perhaps the question mark is part of a password
+	if strings.Contains(query, "@") { // the question mark may be part of a password
 		return mask
 	}
-	// The password reaches to the last @, for one that was not encoded may have any of @, : and /.
+	// The password ends at the last @, because a password that was not encoded may contain @, : and /.
 	if i := strings.LastIndexByte(rest, '@'); i >= 0 {
 		if user, _, ok := strings.Cut(rest[:i], ":"); ok {
 			rest = user + ":" + mask + rest[i:]
@@ -122,7 +122,8 @@ func redactURL(rest string) string {
 	return rest + "?" + strings.Join(parts, "&")
 }
 
-// redactKeywords takes keyword strings as libpq does: spaces around the equals sign, quotes, backslashes.
+// redactKeywords masks the secrets of a keyword string. It parses the string as libpq does: spaces around the equals sign, quotes,
+// backslashes.
 func redactKeywords(s string) string {
 	var parts []string
 	for name, value := range keywords(s) {
@@ -137,7 +138,8 @@ func redactKeywords(s string) string {
 	return strings.Join(parts, " ")
 }
 
-// keywords yields names and values of a keyword string, as they are written. An empty name is what is none of its form, and the last.
+// keywords yields the names and values of a keyword string, as they are written. At text that is not in this form it yields an empty name
+// with the rest of the string, and stops.
 func keywords(s string) iter.Seq2[string, string] {
 	const space = " \t\n\r\v\f"
 	return func(yield func(name, value string) bool) {

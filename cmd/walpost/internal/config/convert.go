@@ -16,10 +16,10 @@ import (
 	"walpost/sink/recordbatch"
 )
 
-// What the parts of walpost are given is made from the configuration here. A configuration that [Load] found nothing wrong with gives
-// no error.
+// This file converts the configuration to the configurations of walpost's parts. These functions return no error if [Load] has found no
+// problem.
 
-// Mapping returns the columns. What somebody set is explicit.
+// Mapping returns the columns. A name that somebody has set counts as explicit.
 func (c *Config) Mapping() schema.Mapping {
 	n := c.Outbox.Columns
 	m := schema.Mapping{Names: [schema.NumColumns]string{
@@ -32,10 +32,10 @@ func (c *Config) Mapping() schema.Mapping {
 	return m
 }
 
-// Table returns the outbox.
+// Table returns the name of the outbox table.
 func (c *Config) Table() (schema.Table, error) { return schema.ParseTable(c.Outbox.Table) }
 
-// Security returns how brokers are talked to.
+// Security returns the security protocol and the login for connections to brokers.
 func (c *Config) Security() auth.Security {
 	k := c.Kafka
 	return auth.Security{
@@ -45,7 +45,7 @@ func (c *Config) Security() auth.Security {
 	}
 }
 
-// Sink returns what a Kafka sink is made with, but for logger and registerer.
+// Sink returns the configuration of a Kafka sink, without logger and registerer.
 func (c *Config) Sink() (sink.Config, error) {
 	codec, err := recordbatch.ParseCodec(c.Kafka.CompressionType)
 	if err != nil {
@@ -76,19 +76,19 @@ func (c *Config) Sink() (sink.Config, error) {
 	}, nil
 }
 
-// Topic returns the template of topics' names.
+// Topic returns the template for the names of topics.
 func (c *Config) Topic() (schema.Template, error) {
 	return schema.ParseTemplate(c.Outbox.Topic, c.Mapping())
 }
 
-// PostgresConfig returns what says where and what to read, but for a logger.
+// PostgresConfig returns the configuration of the connection to Postgres, slot, publication and table, without a logger.
 func (c *Config) PostgresConfig() (postgres.Config, error) {
 	table, err := c.Table()
 	return postgres.Config{ConnString: string(c.Postgres.URL), Slot: c.Postgres.Slot, Publication: c.Postgres.Publication, Table: table, Mapping: c.Mapping(),
 		Silence: c.Postgres.Silence}, err
 }
 
-// RelayConfig returns what a relay is made with, but for logger, sink and registerer.
+// RelayConfig returns the configuration of a relay, without logger, sink and registerer.
 func (c *Config) RelayConfig() (relay.Config, error) {
 	source, err := c.PostgresConfig()
 	return relay.Config{
@@ -120,7 +120,7 @@ func (c *Config) source() (string, error) {
 	}
 	database := pg.Database
 	if database == "" {
-		database = pg.User // as the server has it
+		database = pg.User // the server's default
 	}
 	return "/walpost/" + url.PathEscape(database) + "/" + url.PathEscape(table.Schema+"."+table.Name), nil
 }

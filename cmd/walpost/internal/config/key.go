@@ -5,20 +5,20 @@ import (
 	"strings"
 )
 
-// key is one thing to set.
+// key is one key of the configuration.
 type key struct {
 	path    string // as in the file, with dots between the levels
 	env     string // its environment variable
 	headers bool   // it holds headers
-	secret  bool   // it may also be given as a file that holds it
+	secret  bool   // it may also be set by naming a file that holds it
 	live    bool   // a running program takes over a new value
-	off     bool   // an empty value turns off what the default has on
-	later   string // a value that only a later version knows; "": none
-	now     string // what that value means in this one; "": nothing, and the key is not shown
+	off     bool   // an empty value counts, and turns the feature off
+	later   string // a value that only a later version supports; "": none
+	now     string // what that value means in this version; "": nothing, and the key is not shown
 	field   []int  // where it is in Config
 }
 
-// keys lists all, in the order of the file; sections are the levels above them.
+// keys lists all keys, in the order of the file; sections are the levels above them.
 var keys, sections = collect(reflect.TypeFor[Config](), "", nil)
 
 // byPath finds a key by its path.
@@ -49,23 +49,23 @@ func collect(t reflect.Type, prefix string, field []int) (keys []key, sections [
 	return keys, sections
 }
 
-// envPrefix is how the names of all variables begin.
+// envPrefix is the prefix of all environment variables.
 const envPrefix = "WALPOST_"
 
-// envSpelling replaces what stands between the words of a key and in no variable.
+// envSpelling replaces the characters of a key that no variable contains.
 var envSpelling = strings.NewReplacer(".", "_", "-", "_")
 
 func envName(path string) string {
 	return envPrefix + strings.ToUpper(envSpelling.Replace(path))
 }
 
-// Endings of a secret's name that make it the name of the file that holds it.
+// With these suffixes, the name of a secret means the file that holds it.
 const (
 	fileSuffix    = "_file"
 	envFileSuffix = "_FILE"
 )
 
-// lookup returns the key that a path names, and whether the path names the file that holds it.
+// lookup returns the key that a path names, and whether the path names the file that holds the value.
 func lookup(path string) (k *key, file bool) {
 	if k := byPath[path]; k != nil {
 		return k, false
@@ -76,7 +76,7 @@ func lookup(path string) (k *key, file bool) {
 	return nil, false
 }
 
-// KafkaKeys lists the properties that `-X` takes.
+// KafkaKeys lists the properties that -X accepts.
 func KafkaKeys() (names []string) {
 	for _, k := range keys {
 		if name, ok := strings.CutPrefix(k.path, "kafka."); ok {

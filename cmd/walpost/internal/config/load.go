@@ -9,14 +9,14 @@ import (
 	"strings"
 )
 
-// DefaultFile is read when it is there and no other is named.
+// DefaultFile is read if it exists and no other file is named.
 const DefaultFile = "./walpost.yaml"
 
-// Sources are where a configuration comes from, the later ones winning.
+// Sources are the places a configuration comes from. Later fields override earlier ones.
 type Sources struct {
-	File    string   // a YAML file, which must be there; "": DefaultFile if it is
+	File    string   // a YAML file, which must exist; "": DefaultFile if it exists
 	Environ []string // NAME=value, as [os.Environ] gives them
-	Flags   []Flag   // the last of a name wins
+	Flags   []Flag   // if a name is repeated, the last value counts
 }
 
 // Flag is a value from the command line.
@@ -26,8 +26,8 @@ type Flag struct {
 	Value string
 }
 
-// Load returns the configuration that the sources make, checked. The error joins everything that is wrong, one problem an error;
-// whatever is wrong, the configuration is not to be used.
+// Load returns the configuration from the sources, checked. The error joins one error for each problem. After an error the configuration
+// must not be used.
 func Load(s Sources) (*Config, error) {
 	c := Default()
 	l := &loader{won: map[*key]setting{}}
@@ -47,7 +47,7 @@ func Load(s Sources) (*Config, error) {
 	l.databaseURL(s.Environ)
 	wrong := l.apply(c)
 	for _, name := range ignored {
-		c.warn("environment: %s is none of walpost's variables and is ignored", PrintableName(name))
+		c.warn("environment: ignoring %s, which is not one of walpost's variables", PrintableName(name))
 	}
 	c.warnOfOutranked(s.Environ)
 	c.warnOfLater()
@@ -57,7 +57,7 @@ func Load(s Sources) (*Config, error) {
 
 // loader gathers settings from low to high precedence.
 type loader struct {
-	won  map[*key]setting // the highest so far
+	won  map[*key]setting // the setting with the highest precedence so far
 	errs []error
 }
 
@@ -66,7 +66,7 @@ func (l *loader) level(settings []setting, errs []error) {
 	seen := map[*key]setting{}
 	for _, s := range settings {
 		if other, ok := seen[s.key]; ok {
-			l.errs = append(l.errs, fmt.Errorf("%s: %s: also set at %s; keep one of the two", s.origin, s.key.path, other.origin))
+			l.errs = append(l.errs, fmt.Errorf("%s: %s: is also set at %s; remove one of them", s.origin, s.key.path, other.origin))
 		}
 		seen[s.key], l.won[s.key] = s, s
 	}
@@ -79,7 +79,7 @@ func readFlag(f Flag) (settings []setting, errs []error) {
 		return nil, []error{fmt.Errorf("%s: unknown property %s%s", f.Name, PrintableName(name), propertyMeant(name))}
 	}
 	if name, ok := strings.CutPrefix(f.Name, "-X "); ok && k.secret && !file {
-		errs = append(errs, fmt.Errorf("%s: everybody on this machine sees it in the process list; set %s, or name a file that holds it by -X %s%s=FILE", f.Name, k.env, name, fileSuffix))
+		errs = append(errs, fmt.Errorf("%s: everybody on this machine sees it in the process list; set %s, or name a file that holds it with -X %s%s=FILE", f.Name, k.env, name, fileSuffix))
 	}
 	return []setting{{key: k, text: f.Value, file: file, origin: f.Name}}, errs
 }
@@ -87,7 +87,7 @@ func readFlag(f Flag) (settings []setting, errs []error) {
 // databaseURL is the variable that many platforms set.
 const databaseURL = "DATABASE_URL"
 
-// databaseURL takes DATABASE_URL, which many platforms set, where nothing says what the database is.
+// databaseURL uses DATABASE_URL if nothing else sets postgres.url.
 func (l *loader) databaseURL(environ []string) {
 	k := byPath["postgres.url"]
 	if s, ok := l.won[k]; ok && (s.file || s.text != "") {
@@ -100,7 +100,7 @@ func (l *loader) databaseURL(environ []string) {
 	}
 }
 
-// apply sets what won, and returns the paths of the keys that could not be set.
+// apply sets the keys to the settings in l.won, and returns the paths of the keys that could not be set.
 func (l *loader) apply(c *Config) (wrong map[string]bool) {
 	wrong = map[string]bool{}
 	for i := range keys {
@@ -129,7 +129,7 @@ func (l *loader) apply(c *Config) (wrong map[string]bool) {
 	return wrong
 }
 
-// value returns the text of the setting. A file's last line may end like a line.
+// value returns the text of the setting. Line breaks at the end of a file do not count.
 func (s setting) value() (string, error) {
 	if !s.file {
 		return s.text, nil
@@ -137,15 +137,15 @@ func (s setting) value() (string, error) {
 	text, err := os.ReadFile(s.text)
 	if err != nil {
 		if !strings.HasPrefix(s.text, "/") && !strings.HasPrefix(s.text, ".") {
-			// It may be the secret itself.
-			return "", errors.New("what it names is no file that can be read; a name ending in _file wants the path of a file with the value in it")
+			// The name may be the secret itself, so the error must not show it.
+			return "", errors.New("does not name a readable file; a key that ends in _file needs the path of a file that holds the value")
 		}
 		return "", err
 	}
 	return strings.TrimRight(string(text), "\r\n"), nil
 }
 
-// problem names the place, the key and what is wrong.
+// problem returns an error with the place, the key and what is wrong.
 func (c *Config) problem(path string, err error) error {
 	if origin := c.origins[path]; origin != "" {
 		return fmt.Errorf("%s: %s: %w", origin, path, err)

@@ -9,17 +9,18 @@ import (
 	"walpost/internal/spelling"
 )
 
-// foreign are variables that begin like ours and are not: those of the tests, and those that Kubernetes sets in every container beside a
-// Service whose name begins with walpost.
+// foreign matches variables that begin with WALPOST_ and are not ours: those of the tests, and those that Kubernetes sets in every
+// container if there is a Service whose name begins with walpost.
 var foreign = regexp.MustCompile(`^WALPOST_(TEST_.*|(.*_)?(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?))$`)
 
-// readEnvironment returns what variables of the form NAME=value set.
+// readEnvironment returns the settings of variables in the form NAME=value.
 //
-// An empty one sets nothing: that is how libpq and OpenTelemetry have it, and what a compose file leaves of a variable that is not there
-// (WALPOST_KAFKA_CLIENT_ID: ${CLIENT_ID}). Only where empty says something, and nothing else would say it, it counts.
+// An empty variable sets nothing, as with libpq and OpenTelemetry. A compose file sets an empty variable where it refers to one that does
+// not exist (WALPOST_KAFKA_CLIENT_ID: ${CLIENT_ID}). An empty variable counts only where it turns something off that cannot be turned off
+// otherwise.
 //
-// A variable that is none of ours is an error where it resembles one. Else it is only returned: pods carry variables like WALPOST_IMAGE_TAG and
-// WALPOST_KAFKA_IMAGE, and a relay must not fail because of them.
+// An unknown variable is an error if it resembles one of ours. Any other is returned in ignored: pods have variables like WALPOST_IMAGE_TAG
+// and WALPOST_KAFKA_IMAGE, and a relay must not fail because of them.
 func readEnvironment(environ []string) (settings []setting, errs []error, ignored []string) {
 	names := map[string]*key{}
 	files := map[string]*key{}
@@ -50,8 +51,8 @@ func readEnvironment(environ []string) (settings []setting, errs []error, ignore
 	return settings, errs, ignored
 }
 
-// nearestVariable returns the variable that an unknown one resembles; "" if it resembles none. Two names resemble each other when they differ
-// in a few letters, when one goes on where the other ends, or when only the section is missing.
+// nearestVariable returns the variable that an unknown one resembles; "" if it resembles none. Two names resemble each other if they differ
+// in a few letters, if one is the beginning of the other, or if only the section is missing.
 func nearestVariable(name string) string {
 	name = envSpelling.Replace(strings.ToUpper(name))
 	var all []string
@@ -75,8 +76,9 @@ func nearestVariable(name string) string {
 	return ""
 }
 
-// misspelt returns the variable that name becomes by exchanging two neighbouring letters, or by a few edits. How many they may be depends on
-// what follows the section: WALPOST_POSTGRES_HOST is half WALPOST_POSTGRES_SLOT, and means something else.
+// misspelt returns the variable that name becomes by swapping two neighbouring letters, or by a few edits. The allowed number of edits
+// depends on the length of the part after the section, not of the whole name: WALPOST_POSTGRES_HOST must not resemble
+// WALPOST_POSTGRES_SLOT.
 func misspelt(name string, all []string) string {
 	for i := range len(name) - 1 {
 		if swapped := name[:i] + name[i+1:i+2] + name[i:i+1] + name[i+2:]; slices.Contains(all, swapped) {
@@ -84,7 +86,7 @@ func misspelt(name string, all []string) string {
 		}
 	}
 	own := strings.TrimPrefix(name, envPrefix)
-	for _, s := range sections { // those within another come after it
+	for _, s := range sections { // a nested section comes after the section around it
 		if rest, ok := strings.CutPrefix(name, envName(s)+"_"); ok {
 			own = rest
 		}
@@ -93,8 +95,8 @@ func misspelt(name string, all []string) string {
 	return spelling.Nearest(name, all, edits+1, func(name string) string { return name })
 }
 
-// extended returns the shortest variable that begins with name, or else the longest one that name begins with. A section alone is the beginning
-// of many and resembles none.
+// extended returns the shortest variable that begins with name, or else the longest one that name begins with. The name of a section alone
+// is the beginning of many variables and resembles none of them.
 func extended(name string, all []string) (best string) {
 	for _, known := range all {
 		if strings.HasPrefix(known, name+"_") && (best == "" || len(known) < len(best)) {

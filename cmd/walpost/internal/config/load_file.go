@@ -19,16 +19,16 @@ import (
 type setting struct {
 	key    *key
 	text   string
-	pairs  Headers // instead of text, of a key that holds headers
+	pairs  Headers // the value of a key that holds headers, instead of text
 	file   bool    // text is the name of the file that holds the value
-	origin string  // where it was written, as people look for it
+	origin string  // where it was written, in a form that people can find
 }
 
-// readFile returns what a YAML file sets.
+// readFile returns the settings of a YAML file.
 func readFile(name string) (settings []setting, errs []error) {
 	text, err := os.ReadFile(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, []error{fmt.Errorf("read configuration: %w; name a file that is there, or none: %s is read if it is there", err, DefaultFile)}
+		return nil, []error{fmt.Errorf("read configuration: %w; name a file that exists, or none: .s is read if it is there", err, DefaultFile)}
 	}
 	if err != nil {
 		return nil, []error{fmt.Errorf("read configuration: %w; name a file that this user may read", err)}
@@ -36,25 +36,25 @@ func readFile(name string) (settings []setting, errs []error) {
 	return parseFile(name, text)
 }
 
-// parseFile returns what the text of the file sets.
+// parseFile returns the settings in the text of the file.
 //
-// The library parses the file, and no more: its strict decoder stops at the first mistake and its errors quote the lines around it,
-// passwords included.
+// It uses only the parser of the library. The library's strict decoder would stop at the first mistake, and its errors quote the lines
+// around it, with their passwords.
 func parseFile(name string, text []byte) (settings []setting, errs []error) {
 	f := &file{name: name}
-	text = bytes.TrimPrefix(text, []byte("\ufeff")) // some editors begin a file with it
+	text = bytes.TrimPrefix(text, []byte("\ufeff")) // a byte order mark, which some editors write
 	tree, err := parser.ParseBytes(text, 0)
 	var wrong *yaml.SyntaxError
 	switch {
 	case errors.As(err, &wrong):
-		f.fail(wrong.GetToken(), "no YAML: %s", quotes.ReplaceAllStringFunc(wrong.GetMessage(), shownQuoted))
+		f.fail(wrong.GetToken(), "not valid YAML: %s", quotes.ReplaceAllStringFunc(wrong.GetMessage(), shownQuoted))
 		return nil, f.errs
 	case err != nil:
-		return nil, []error{fmt.Errorf("%s: no YAML", name)} // another error's text may quote the file
+		return nil, []error{fmt.Errorf("%s: not valid YAML", name)} // another error's text may quote the file
 	}
 	for i, doc := range tree.Docs {
 		if i > 0 && doc.Body != nil {
-			f.fail(doc.Body.GetToken(), "a second YAML document; a configuration is one")
+			f.fail(doc.Body.GetToken(), "a second YAML document; a configuration is a single document")
 			break
 		}
 		f.section("", doc.Body)
@@ -62,7 +62,7 @@ func parseFile(name string, text []byte) (settings []setting, errs []error) {
 	return f.settings, f.errs
 }
 
-// quotes are what the parser's messages quote: a key that stands twice, and whatever else it met, which may be a secret.
+// quotes matches what the parser's messages quote: a duplicate key, or other text of the file, which may be a secret.
 var quotes = regexp.MustCompile(`"(.*)"`)
 
 func shownQuoted(q string) string {
@@ -74,7 +74,7 @@ func shownQuoted(q string) string {
 	return `"…"`
 }
 
-// file is the walk through one file.
+// file gathers the settings and errors of one file.
 type file struct {
 	name     string
 	settings []setting
@@ -92,7 +92,7 @@ func (f *file) fail(t *token.Token, format string, args ...any) {
 	f.errs = append(f.errs, errors.New(f.origin(t)+": "+fmt.Sprintf(format, args...)))
 }
 
-// section takes what stands below a section; nothing at all sets nothing.
+// section reads the keys below a section. An empty section sets nothing.
 func (f *file) section(path string, node ast.Node) {
 	switch n := node.(type) {
 	case nil, *ast.NullNode, *ast.CommentGroupNode:
@@ -106,7 +106,7 @@ func (f *file) section(path string, node ast.Node) {
 		if path == "" {
 			path = "a configuration"
 		}
-		f.fail(node.GetToken(), "%s holds keys, each with a colon and a space behind it; found %s", path, kind(node))
+		f.fail(node.GetToken(), "%s holds keys, each with a colon and a space after it; found %s", path, kind(node))
 	}
 }
 
@@ -133,7 +133,7 @@ func (f *file) pair(section string, pair *ast.MappingValueNode) {
 		return
 	}
 	if _, null := pair.Value.(*ast.NullNode); null {
-		return // "key:" with nothing behind it leaves the default
+		return // "key:" without a value leaves the default
 	}
 	if k.headers {
 		f.headers(k, pair.Value)
@@ -141,13 +141,13 @@ func (f *file) pair(section string, pair *ast.MappingValueNode) {
 	}
 	text, ok := plainText(pair.Value)
 	if !ok {
-		f.fail(pair.Value.GetToken(), "%s: wants one plain value; found %s", path, kind(pair.Value))
+		f.fail(pair.Value.GetToken(), "%s: needs one plain value; found %s", path, kind(pair.Value))
 		return
 	}
 	f.settings = append(f.settings, setting{key: k, text: text, file: file, origin: f.origin(pair.Value.GetToken())})
 }
 
-// headers takes what stands below a key that holds headers, whose names may be any.
+// headers reads the names and values below a key that holds headers. A header may have any name.
 func (f *file) headers(k *key, node ast.Node) {
 	var values []*ast.MappingValueNode
 	switch n := node.(type) {
@@ -171,12 +171,12 @@ func (f *file) headers(k *key, node ast.Node) {
 			f.fail(v.Value.GetToken(), `%s: the value of %s is one plain value, "" for an empty one; found %s`, k.path, PrintableName(name), kind(v.Value))
 			continue
 		}
-		pairs[name] = value // the parser has refused a name that stands twice
+		pairs[name] = value // the parser has refused duplicate names
 	}
 	f.settings = append(f.settings, setting{key: k, pairs: pairs, origin: f.origin(node.GetToken())})
 }
 
-// plainText returns a scalar as it was written: a password of digits keeps its leading zeros, and one that reads no is not false.
+// plainText returns a scalar as it was written: a password of digits keeps its leading zeros, and the password no does not become false.
 func plainText(node ast.Node) (string, bool) {
 	switch n := node.(type) {
 	case *ast.StringNode:
@@ -197,9 +197,9 @@ func kind(node ast.Node) string {
 	case *ast.SequenceNode:
 		return "a list"
 	case *ast.AnchorNode, *ast.AliasNode, *ast.MergeKeyNode:
-		return "an anchor or a reference to one, which this file cannot have"
+		return "an anchor or a reference to one, which this file must not have"
 	case *ast.TagNode:
-		return "a tag, which this file cannot have"
+		return "a tag, which this file must not have"
 	case *ast.NullNode:
 		return "nothing"
 	}

@@ -203,7 +203,7 @@ func TestDatabaseURL(t *testing.T) {
 		}
 	}
 	_, err := Load(Sources{Environ: []string{"DATABASE_URL=mysql"}})
-	check(t, err, `DATABASE_URL: postgres.url: is no connection string: parse as keyword/value; write postgres://user:password@host:5432/database, `+
+	check(t, err, `DATABASE_URL: postgres.url: is not a connection string: parse as keyword/value; write postgres://user:password@host:5432/database, `+
 		`with special characters of the password percent-encoded (/ is %2F, @ is %40), or host=… user=… dbname=…`)
 }
 
@@ -376,7 +376,7 @@ func TestSource(t *testing.T) {
 	}
 	for _, source := range []string{"my shop", "shop\t", "läden", "http://[::1", "%zz"} {
 		_, err := Load(Sources{Environ: []string{"WALPOST_OUTBOX_SOURCE=" + source}})
-		if err == nil || !strings.HasPrefix(err.Error(), "WALPOST_OUTBOX_SOURCE: outbox.source: ") || !strings.Contains(err.Error(), "is no URI reference") {
+		if err == nil || !strings.HasPrefix(err.Error(), "WALPOST_OUTBOX_SOURCE: outbox.source: ") || !strings.Contains(err.Error(), "is not a URI reference") {
 			t.Errorf("%q: %v", source, err)
 		}
 	}

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// Print writes the configuration as YAML, secrets masked, and behind what is not a default where it was set.
+// Print writes the configuration as YAML, with secrets masked. A comment after each value that is not a default says where it was set.
 func (c *Config) Print(w io.Writer) error {
 	var b strings.Builder
 	c.print(&b, reflect.TypeFor[Config](), "")
@@ -64,7 +64,7 @@ func (c *Config) comment(k *key) string {
 // bare is a text that needs no quotes in YAML.
 var bare = regexp.MustCompile(`^[A-Za-z/][A-Za-z0-9_./:@*?=&,-]*[A-Za-z0-9_/*]$`)
 
-// scalar writes a value so that YAML reads it as what it is.
+// scalar returns the YAML for a value, such that YAML reads it with the right type.
 func scalar(t reflect.Type, text string) string {
 	switch t {
 	case reflect.TypeFor[Headers]():
@@ -82,7 +82,7 @@ func scalar(t reflect.Type, text string) string {
 	return quote(text)
 }
 
-// quote writes text in double quotes, with the escapes that Go's and YAML's have in common.
+// quote returns text in double quotes, with the escapes that Go and YAML have in common.
 func quote(text string) string {
 	var b strings.Builder
 	b.WriteByte('"')

@@ -10,10 +10,10 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// What may change while the program runs is marked in [Config]: how much is logged, what logs in, and whom TLS trusts and shows.
+// The keys that may change while the program runs have the tag live in [Config]: the log level, the logins, and the certificates of TLS.
 
-// Renew returns the configuration with the secrets that stand in files of their own, read from there again. One that cannot be used stays
-// as it is, and the error says why, without any of it: its file is perhaps being written at this moment.
+// Renew returns the configuration with the secrets in files of their own read again. A secret that cannot be used keeps its old value,
+// because its file may be being written at this moment. The error says why, without showing any part of the secret.
 func (c *Config) Renew() (*Config, error) {
 	if len(c.files) == 0 {
 		return c, nil
@@ -42,11 +42,11 @@ func (c *Config) Renew() (*Config, error) {
 	return &next, errors.Join(errs...)
 }
 
-// Adopt returns the configuration with what of a fresh one a running program can take over. taken and left are the keys that differ:
-// those that it took, and those that need a restart.
+// Adopt returns the configuration with those values of a fresh one that a running program can take over. taken and left are the keys that
+// differ: taken are those that were taken over, left those that need a restart.
 //
-// How to log in at Kafka belongs together: where part of it needs a restart, a new password would be one for something else, and all of it
-// is left.
+// The keys of the login to Kafka belong together. If one of them needs a restart, a new password would not fit the old settings, so Adopt
+// leaves all of them.
 func (c *Config) Adopt(fresh *Config) (next *Config, taken, left []string) {
 	copied := *c
 	next = &copied
@@ -73,13 +73,13 @@ func (c *Config) Adopt(fresh *Config) (next *Config, taken, left []string) {
 	return next, taken, left
 }
 
-// differs reports whether a key has another value, or its value another file.
+// differs reports whether a key has a different value, or a different file that holds the value.
 func (c *Config) differs(k *key, other *Config) bool {
 	value := func(c *Config) any { return reflect.ValueOf(c).Elem().FieldByIndex(k.field).Interface() }
 	return !reflect.DeepEqual(value(c), value(other)) || c.files[k.path] != other.files[k.path]
 }
 
-// move gives to what from has under the key, which may be nothing.
+// move copies the key from one map to the other. If from does not have the key, move deletes it from to.
 func move(to, from map[string]string, key string) {
 	if value, ok := from[key]; ok {
 		to[key] = value
@@ -92,15 +92,15 @@ func (c *Config) secret(k *key) string {
 	return reflect.ValueOf(c).Elem().FieldByIndex(k.field).String()
 }
 
-// sameDatabase returns what is wrong with another connection string that is to be used in place of this one. It may differ in user,
-// password and TLS: the slot and the stream belong to the database.
+// sameDatabase returns an error if another connection string cannot be used in place of this one. Only user, password and TLS may differ,
+// because the slot and the stream belong to the database.
 func (c *Config) sameDatabase(url Secret) error {
 	if err := checkConnString(string(url)); err != nil {
 		return err
 	}
 	now, err := pgconn.ParseConfig(string(c.Postgres.URL))
 	if err != nil {
-		return nil // nothing to compare with: anything is better
+		return nil // the present one is broken, so there is nothing to compare with
 	}
 	then, err := pgconn.ParseConfig(string(url))
 	if err != nil {
@@ -112,15 +112,15 @@ func (c *Config) sameDatabase(url Secret) error {
 	return nil
 }
 
-// places lists the servers and the database that a connection string leads to.
+// places lists the database and the servers that a connection string names.
 func places(c *pgconn.Config) []string {
 	database := c.Database
 	if database == "" {
-		database = c.User // as the server has it
+		database = c.User // the server's default
 	}
 	list := []string{database, fmt.Sprintf("%s:%d", c.Host, c.Port)}
 	for _, f := range c.Fallbacks {
 		list = append(list, fmt.Sprintf("%s:%d", f.Host, f.Port))
 	}
-	return slices.Compact(list) // one that is tried with TLS and without stands there twice
+	return slices.Compact(list) // a server that is tried with and without TLS is listed twice
 }

@@ -36,7 +36,7 @@ walpost.yaml:2:100: kafka.sasl.password: its file is empty`},
 		{"half of one", "postgres://me:canary@a:", "canary2", [2]string{at, "canary2"}, `
 walpost.yaml:1:22: postgres.url: differs in more than user, password and TLS, which needs a restart`},
 		{"none", "postgres://me:canary@a:port/shop", "canary2", [2]string{at, "canary2"}, `
-walpost.yaml:1:22: postgres.url: is no connection string: invalid port; write postgres://user:password@host:5432/database, with special characters of the password percent-encoded (/ is %2F, @ is %40), or host=… user=… dbname=…`},
+walpost.yaml:1:22: postgres.url: is not a connection string: invalid port; write postgres://user:password@host:5432/database, with special characters of the password percent-encoded (/ is %2F, @ is %40), or host=… user=… dbname=…`},
 		{"another database", "postgres://me:canary@a:1/stock", "canary2", [2]string{at, "canary2"}, `
 walpost.yaml:1:22: postgres.url: differs in more than user, password and TLS, which needs a restart`},
 		{"another server", "postgres://me:canary@b:1/shop", "canary2", [2]string{at, "canary2"}, `

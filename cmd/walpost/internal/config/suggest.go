@@ -7,8 +7,8 @@ import (
 	"walpost/internal/spelling"
 )
 
-// Nearest returns the candidate that a misspelt name most likely meant, or else the shortest one that goes on where the name ends; ""
-// when there is none. Capitals and what separates words do not count.
+// Nearest returns the candidate that a misspelt name most likely meant, or else the shortest one that begins with the name and a dot; "" if
+// there is none. Capitals and the separators between words do not count.
 func Nearest(name string, candidates []string) string {
 	best := spelling.Nearest(name, candidates, max(3, len(name)/3+1), plain)
 	if best != "" {
@@ -26,7 +26,7 @@ var separators = strings.NewReplacer("_", ".", "-", ".")
 
 func plain(name string) string { return separators.Replace(strings.ToLower(name)) }
 
-// didYouMean ends an error about a name with the one that was meant.
+// didYouMean returns the end of an error about an unknown name: the name that was probably meant.
 func didYouMean(name string) string {
 	if name == "" {
 		return ""
@@ -34,8 +34,8 @@ func didYouMean(name string) string {
 	return "; did you mean " + name + "?"
 }
 
-// propertyMeant ends an error about a name that is no property of Kafka's: people write the section too, as in the file, or want a key
-// that is of another section.
+// propertyMeant returns the end of an error about a name that is not a property of Kafka. People also write the section, as in the file, or
+// mean a key of another section.
 func propertyMeant(name string) string {
 	if k, _ := lookup(name); k != nil && sectionOf(k.path) != "kafka" {
 		return fmt.Sprintf("; -X sets properties of Kafka: set %s in the file, or %s", k.path, k.env)
@@ -46,8 +46,8 @@ func propertyMeant(name string) string {
 	return ""
 }
 
-// nearestPath returns the key that a path that there is none of most likely meant: the one of that name in another section, or one of a
-// similar name in the same.
+// nearestPath returns the key that an unknown path most likely meant: a key of the same name in another section, or a key with a similar
+// name in the same section.
 func nearestPath(path string) string {
 	section, name := "", path
 	for _, s := range sections {
@@ -66,7 +66,7 @@ func nearestPath(path string) string {
 	return ""
 }
 
-// below lists what may stand directly in a section.
+// below lists the names that may be directly in a section.
 func below(section string) (names []string) {
 	for _, s := range sections {
 		if i := strings.LastIndexByte(s, '.'); section == s[:max(i, 0)] {
@@ -85,7 +85,7 @@ func below(section string) (names []string) {
 	return names
 }
 
-// sectionOf returns the section that a key stands in. Kafka's names have dots of their own.
+// sectionOf returns the section of a key. It is not always the part before the last dot, because Kafka's names contain dots.
 func sectionOf(path string) (section string) {
 	for _, s := range sections {
 		if strings.HasPrefix(path, s+".") && len(s) > len(section) {
@@ -102,7 +102,8 @@ func join(section, name string) string {
 	return section + "." + name
 }
 
-// PrintableName returns as much of a name as a name can be: what was meant as a value, and ended up as a name, may be a secret.
+// PrintableName returns the part of a name that may be shown: at most 60 letters, digits, dots, underscores and minuses. The name may be a
+// value in the wrong place, and so a secret.
 func PrintableName(name string) string {
 	for i, r := range name {
 		legal := 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '.' || r == '_' || r == '-'

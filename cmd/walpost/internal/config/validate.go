@@ -21,11 +21,11 @@ import (
 // validator gathers what is wrong with a configuration.
 type validator struct {
 	*Config
-	skip map[string]bool // keys that could not be set: what they hold is nobody's wish
+	skip map[string]bool // keys that could not be set: they hold their defaults
 	errs []error
 }
 
-// validate returns everything that is wrong, except with the keys in skip.
+// validate returns all problems, except those of the keys in skip.
 func (c *Config) validate(skip map[string]bool) []error {
 	v := &validator{Config: c, skip: skip}
 	v.postgres()
@@ -53,7 +53,7 @@ func (v *validator) oneOf(path, value string, allowed ...string) {
 	v.wrong(path, fmt.Errorf("%q is neither %s nor %s", value, strings.Join(allowed[:last], ", "), allowed[last]))
 }
 
-// notYet refuses what a later version will have: doing something else instead would surprise more.
+// notYet refuses a value that only a later version supports. Doing something else instead would surprise users more.
 func (v *validator) notYet(path string, asked bool, what, instead string) {
 	if asked {
 		v.wrong(path, fmt.Errorf("%s is not in this version of walpost yet; leave it at %s", what, instead))
@@ -63,12 +63,12 @@ func (v *validator) notYet(path string, asked bool, what, instead string) {
 func (v *validator) postgres() {
 	v.wrong("postgres.url", checkConnString(string(v.Postgres.URL)))
 	if !postgres.LegalSlotName(v.Postgres.Slot) {
-		v.wrong("postgres.slot", fmt.Errorf("%q is no name for a slot: 1 to 63 lower-case letters, digits and underscores", v.Postgres.Slot))
+		v.wrong("postgres.slot", fmt.Errorf("%q is not a name for a slot; use 1 to 63 lower-case letters, digits and underscores", v.Postgres.Slot))
 	}
 	if n := len(v.Postgres.Publication); n == 0 || n > 63 {
-		v.wrong("postgres.publication", fmt.Errorf("%q is no name for a publication: 1 to 63 bytes", v.Postgres.Publication))
+		v.wrong("postgres.publication", fmt.Errorf("%q is not a name for a publication; use 1 to 63 bytes", v.Postgres.Publication))
 	}
-	if v.Postgres.Silence < time.Second { // a healthy walsender answers a third of it later
+	if v.Postgres.Silence < time.Second { // walpost asks the walsender for an answer every third of it
 		v.wrong("postgres.silence", fmt.Errorf("%s is less than 1s", v.Postgres.Silence))
 	}
 }
@@ -79,7 +79,7 @@ func (v *validator) outbox() {
 	mapping := v.Mapping()
 	for c := schema.Column(0); c < schema.NumColumns; c++ {
 		if c.Required() && mapping.Names[c] == "" {
-			v.wrong("outbox.columns."+c.String(), errors.New("is empty; an outbox must have this column, so name the table's"))
+			v.wrong("outbox.columns."+c.String(), errors.New("is empty; an outbox must have this column: set its name in the table"))
 		}
 	}
 	_, err = schema.ParseTemplate(v.Outbox.Topic, mapping)
@@ -95,7 +95,7 @@ func (v *validator) outbox() {
 	v.oneOf("outbox.on_bad_event", v.Outbox.OnBadEvent, "park", "halt")
 }
 
-// checkHeader returns what keeps a name from being one of a static header: walpost sets a header of that name itself.
+// checkHeader returns an error if a static header must not have the name, because walpost sets a header of that name itself.
 func (v *validator) checkHeader(name string) error {
 	switch {
 	case name == "":
@@ -108,11 +108,11 @@ func (v *validator) checkHeader(name string) error {
 	return nil
 }
 
-// checkSource returns what keeps a text from being a ce_source, which CloudEvents wants to be a URI reference: consumers refuse others.
+// checkSource returns an error if a text is not a ce_source. CloudEvents requires a URI reference, and consumers refuse anything else.
 func checkSource(source string) error {
 	foreign := func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune("\"<>\\^`{|}", r) }
 	if _, err := url.Parse(source); err != nil || strings.ContainsFunc(source, foreign) {
-		return fmt.Errorf("%q is no URI reference; write one such as /shop/orders or https://shop.example/orders, with %%20 for a space", source)
+		return fmt.Errorf("%q is not a URI reference; write one such as /shop/orders or https://shop.example/orders, with %%20 for a space", source)
 	}
 	return nil
 }
@@ -122,7 +122,7 @@ func (v *validator) kafka() {
 	v.wrong("kafka.bootstrap.servers", checkServers(k.BootstrapServers))
 	_, err := recordbatch.ParseCodec(k.CompressionType)
 	v.wrong("kafka.compression.type", unprefixed(err, "compression.type "))
-	if len(k.ClientID) > math.MaxInt16 { // no request could be written with it
+	if len(k.ClientID) > math.MaxInt16 { // the protocol has no room for a longer one
 		v.wrong("kafka.client.id", fmt.Errorf("has %d bytes; Kafka takes up to %d", len(k.ClientID), math.MaxInt16))
 	}
 	if k.LingerMS < 0 {
@@ -141,14 +141,14 @@ func (v *validator) kafka() {
 	}
 }
 
-// minRequestTimeoutMS is what a cluster keeps to that is well. A leader that may wait less for its followers refuses what they copy a moment
-// later, and the batch is sent again and again.
+// minRequestTimeoutMS is a time within which the followers of a healthy cluster copy a batch. If a leader may wait less, it refuses a batch
+// that its followers copy a moment later, and the batch is sent again and again.
 const minRequestTimeoutMS = 1000
 
-// maxRequestSize is what a broker takes by default, less what is around a batch.
+// maxRequestSize is what a broker accepts in a request by default, less some bytes for everything around a batch.
 const maxRequestSize = 100_000_000
 
-// unprefixed takes a key's name off an error that begins with it: the path says it already.
+// unprefixed removes a key's name from the beginning of an error: the path has it already.
 func unprefixed(err error, prefix string) error {
 	if err == nil {
 		return nil
@@ -168,20 +168,20 @@ func checkServers(list string) error {
 func checkAddress(address string) error {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil || host == "" || strings.Contains(host, "/") {
-		return fmt.Errorf("%q is no address", address)
+		return fmt.Errorf("%q is not an address", address)
 	}
 	return checkPort(address, port)
 }
 
 func checkPort(address, port string) error {
 	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
-		return fmt.Errorf("%q has no port that can be", address)
+		return fmt.Errorf("%q has no valid port", address)
 	}
 	return nil
 }
 
 func (v *validator) relay() {
-	// The reader holds a batch that Kafka has not acked and must be able to fill the next one meanwhile.
+	// While one batch waits for its ack, the reader must be able to fill the next one.
 	if r, k := v.Relay.MaxInFlightBytes, v.Kafka.MaxRequestSize; r < 2*k {
 		v.wrong("relay.max_in_flight_bytes", fmt.Errorf("%s is less than twice kafka.max.request.size, which is %s", r, k))
 	}
@@ -193,11 +193,11 @@ func (v *validator) relay() {
 func (v *validator) admin() {
 	if a := v.Admin.Listen; a != "" {
 		if _, port, err := net.SplitHostPort(a); err != nil {
-			v.wrong("admin.listen", fmt.Errorf(`%q is no address; write host:port, or "" for no server`, a))
+			v.wrong("admin.listen", fmt.Errorf(`%q is not an address; write host:port, or "" for no server`, a))
 		} else {
 			v.wrong("admin.listen", checkPort(a, port))
 		}
 	}
 	v.wrong("admin.web_config", checkWebConfig(v.Admin.WebConfig))
-	v.notYet("admin.actions", v.Admin.Actions, "what it allows, actions over HTTP,", "false")
+	v.notYet("admin.actions", v.Admin.Actions, "the API for actions", "false")
 }

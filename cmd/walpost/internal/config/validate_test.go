@@ -29,19 +29,19 @@ func TestMistakes(t *testing.T) {
 		{name: "misspelt column", file: "outbox:\n  columns:\n    agregateid: a\n",
 			want: "walpost.yaml:3:5: unknown key outbox.columns.agregateid; did you mean outbox.columns.aggregateid?"},
 		{name: "file of what is no secret", file: "postgres:\n  slot_file: a\n", want: "walpost.yaml:2:3: unknown key postgres.slot_file"},
-		{name: "twice", file: "postgres:\n  slot: a\n  slot: b\n", want: `walpost.yaml:3:3: no YAML: mapping key "slot" already defined at [2:3]`},
+		{name: "twice", file: "postgres:\n  slot: a\n  slot: b\n", want: `walpost.yaml:3:3: not valid YAML: mapping key "slot" already defined at [2:3]`},
 		{name: "value and file", file: "kafka:\n  sasl.password: a\n  sasl.password_file: /b\n",
-			want: "walpost.yaml:3:23: kafka.sasl.password: also set at walpost.yaml:2:18; keep one of the two\n" +
+			want: "walpost.yaml:3:23: kafka.sasl.password: is also set at walpost.yaml:2:18; remove one of them\n" +
 				"walpost.yaml:3:23: kafka.sasl.password: open /b: no such file or directory"},
 		{name: "secret where its file should be", environ: []string{"WALPOST_KAFKA_SASL_PASSWORD_FILE=hunter2"},
-			want: "WALPOST_KAFKA_SASL_PASSWORD_FILE: kafka.sasl.password: what it names is no file that can be read; a name ending in _file wants the path of a file with the value in it"},
-		{name: "a list", file: "kafka:\n  bootstrap.servers: [a:1, b:2]\n", want: "walpost.yaml:2:22: kafka.bootstrap.servers: wants one plain value; found a list"},
-		{name: "a section that is a value", file: "kafka: a:1\n", want: "walpost.yaml:1:8: kafka holds keys, each with a colon and a space behind it; found a plain value"},
-		{name: "a file that is a value", file: "hello\n", want: "walpost.yaml:1:1: a configuration holds keys, each with a colon and a space behind it; found a plain value"},
-		{name: "anchors", file: "postgres: &p\n  slot: a\n", want: "walpost.yaml:1:11: postgres holds keys, each with a colon and a space behind it; found an anchor or a reference to one, which this file cannot have"},
-		{name: "two documents", file: "postgres: {slot: a}\n---\npostgres: {slot: b}\n", want: "walpost.yaml:3:9: a second YAML document; a configuration is one"},
-		{name: "another key twice", file: "hunter2: a\nhunter2: b\n", want: `walpost.yaml:2:1: no YAML: mapping key "…" already defined at [1:1]`},
-		{name: "no YAML", file: "postgres:\n  slot: \"a\n", want: `walpost.yaml:2:9: no YAML: could not find end character of double-quoted text`},
+			want: "WALPOST_KAFKA_SASL_PASSWORD_FILE: kafka.sasl.password: does not name a readable file; a key that ends in _file needs the path of a file that holds the value"},
+		{name: "a list", file: "kafka:\n  bootstrap.servers: [a:1, b:2]\n", want: "walpost.yaml:2:22: kafka.bootstrap.servers: needs one plain value; found a list"},
+		{name: "a section that is a value", file: "kafka: a:1\n", want: "walpost.yaml:1:8: kafka holds keys, each with a colon and a space after it; found a plain value"},
+		{name: "a file that is a value", file: "hello\n", want: "walpost.yaml:1:1: a configuration holds keys, each with a colon and a space after it; found a plain value"},
+		{name: "anchors", file: "postgres: &p\n  slot: a\n", want: "walpost.yaml:1:11: postgres holds keys, each with a colon and a space after it; found an anchor or a reference to one, which this file must not have"},
+		{name: "two documents", file: "postgres: {slot: a}\n---\npostgres: {slot: b}\n", want: "walpost.yaml:3:9: a second YAML document; a configuration is a single document"},
+		{name: "another key twice", file: "hunter2: a\nhunter2: b\n", want: `walpost.yaml:2:1: not valid YAML: mapping key "…" already defined at [1:1]`},
+		{name: "no YAML", file: "postgres:\n  slot: \"a\n", want: `walpost.yaml:2:9: not valid YAML: could not find end character of double-quoted text`},
 
 		{name: "headers that are a value", file: "outbox: {headers_static: a=b}\n",
 			want: "walpost.yaml:1:26: outbox.headers_static holds names and values, each with a colon and a space between them; found a plain value"},
@@ -50,15 +50,15 @@ func TestMistakes(t *testing.T) {
 		{name: "a header without a value", file: "outbox:\n  headers_static:\n    tenant:\n    zone: {a: b}\n",
 			want: "walpost.yaml:3:12: outbox.headers_static: the value of tenant is one plain value, \"\" for an empty one; found nothing\n" +
 				"walpost.yaml:4:11: outbox.headers_static: the value of zone is one plain value, \"\" for an empty one; found keys"},
-		{name: "a header twice", file: "outbox: {headers_static: {1: a, \"1\": b}}\n", want: `walpost.yaml:1:33: no YAML: mapping key "…" already defined at [1:27]`},
+		{name: "a header twice", file: "outbox: {headers_static: {1: a, \"1\": b}}\n", want: `walpost.yaml:1:33: not valid YAML: mapping key "…" already defined at [1:27]`},
 		{name: "misspelt headers", file: "outbox: {header_static: {a: b}}\n", want: "walpost.yaml:1:10: unknown key outbox.header_static; did you mean outbox.headers_static?"},
 		{name: "headers at another place", file: "headers_static: {a: b}\n", want: "walpost.yaml:1:1: unknown key headers_static; did you mean outbox.headers_static?"},
 		{name: "a header's variable", environ: []string{"WALPOST_OUTBOX_HEADERS_STATIC_TENANT=eu"},
 			want: "environment: unknown variable WALPOST_OUTBOX_HEADERS_STATIC_TENANT; did you mean WALPOST_OUTBOX_HEADERS_STATIC?"},
 		{name: "headers without values", environ: []string{"WALPOST_OUTBOX_HEADERS_STATIC=a=b,c"},
-			want: `WALPOST_OUTBOX_HEADERS_STATIC: outbox.headers_static: "a=b,c" is no list of headers; write name=value,name2=value2, each name once, or set a value that has a comma in the file`},
+			want: `WALPOST_OUTBOX_HEADERS_STATIC: outbox.headers_static: "a=b,c" is not a list of headers; write name=value,name2=value2, each name once, or set a value that has a comma in the file`},
 		{name: "headers twice", environ: []string{"WALPOST_OUTBOX_HEADERS_STATIC=a=b, a=c"},
-			want: `WALPOST_OUTBOX_HEADERS_STATIC: outbox.headers_static: "a=b, a=c" is no list of headers; write name=value,name2=value2, each name once, or set a value that has a comma in the file`},
+			want: `WALPOST_OUTBOX_HEADERS_STATIC: outbox.headers_static: "a=b, a=c" is not a list of headers; write name=value,name2=value2, each name once, or set a value that has a comma in the file`},
 		{name: "reserved headers", file: "outbox: {headers_static: {walpost_a: x, id: x, ce_type: x, content-type: x, \"\": x, ce: x}}\n",
 			want: "walpost.yaml:1:26: outbox.headers_static: a name is empty\n" +
 				"walpost.yaml:1:26: outbox.headers_static: ce_type is reserved: walpost sets id and the headers that begin with ce_ or walpost_ itself; take another name\n" +
@@ -67,15 +67,15 @@ func TestMistakes(t *testing.T) {
 				"walpost.yaml:1:26: outbox.headers_static: walpost_a is reserved: walpost sets id and the headers that begin with ce_ or walpost_ itself; take another name"},
 
 		{name: "no bool", file: "kafka:\n  allow.auto.create.topics: yes\n", want: `walpost.yaml:2:29: kafka.allow.auto.create.topics: "yes" is neither true nor false`},
-		{name: "no number", file: "kafka:\n  linger.ms: 5ms\n", want: `walpost.yaml:2:14: kafka.linger.ms: "5ms" is no whole number`},
+		{name: "no number", file: "kafka:\n  linger.ms: 5ms\n", want: `walpost.yaml:2:14: kafka.linger.ms: "5ms" is not a whole number`},
 		{name: "no size", file: "relay:\n  max_in_flight_bytes: 32M\n",
-			want: `walpost.yaml:2:24: relay.max_in_flight_bytes: "32M" is no size; write bytes, or a number with KiB, MiB or GiB, as 32MiB`},
+			want: `walpost.yaml:2:24: relay.max_in_flight_bytes: "32M" is not a size; write a number of bytes, or a number with KiB, MiB or GiB, such as 32MiB`},
 		{name: "no duration", file: "relay:\n  shutdown_timeout: 10\n",
-			want: `walpost.yaml:2:21: relay.shutdown_timeout: "10" is no duration; write a number with ms, s, m or h, as 10s`},
+			want: `walpost.yaml:2:21: relay.shutdown_timeout: "10" is not a duration; write a number with ms, s, m or h, such as 10s`},
 
 		{name: "misspelt variable", environ: []string{"WALPOST_KAFKA_BOOTSTRAP_SERVER=a:1"},
 			want: "environment: unknown variable WALPOST_KAFKA_BOOTSTRAP_SERVER; did you mean WALPOST_KAFKA_BOOTSTRAP_SERVERS?"},
-		{name: "variable with a wrong value", environ: []string{"WALPOST_KAFKA_LINGER_MS=x"}, want: `WALPOST_KAFKA_LINGER_MS: kafka.linger.ms: "x" is no whole number`},
+		{name: "variable with a wrong value", environ: []string{"WALPOST_KAFKA_LINGER_MS=x"}, want: `WALPOST_KAFKA_LINGER_MS: kafka.linger.ms: "x" is not a whole number`},
 		{name: "misspelt property", flags: []Flag{{"-X linger", "kafka.linger", "5"}}, want: "-X linger: unknown property linger; did you mean -X linger.ms=…?"},
 		{name: "property with its section", flags: []Flag{{"-X kafka.linger.ms", "kafka.kafka.linger.ms", "5"}},
 			want: "-X kafka.linger.ms: unknown property kafka.linger.ms; did you mean -X linger.ms=…?"},
@@ -84,29 +84,29 @@ func TestMistakes(t *testing.T) {
 		{name: "property of Java", flags: []Flag{{"-X acks", "kafka.acks", "0"}}, want: "-X acks: unknown property acks"},
 
 		{name: "slot", flags: []Flag{{"--slot", "postgres.slot", "My-Slot"}},
-			want: `--slot: postgres.slot: "My-Slot" is no name for a slot: 1 to 63 lower-case letters, digits and underscores`},
+			want: `--slot: postgres.slot: "My-Slot" is not a name for a slot; use 1 to 63 lower-case letters, digits and underscores`},
 		{name: "replication", file: "postgres: {url: \"postgres://u@h/db?replication=database\"}\n",
-			want: "walpost.yaml:1:17: postgres.url: has the parameter replication, which makes each connection one for replication; " +
-				"take it out: walpost asks for replication itself, where it streams"},
-		{name: "publication", file: "postgres: {publication: \"\"}\n", want: `walpost.yaml:1:25: postgres.publication: "" is no name for a publication: 1 to 63 bytes`},
+			want: "walpost.yaml:1:17: postgres.url: has the parameter replication, which turns each connection into a replication connection; " +
+				"remove it: walpost sets it itself where it streams"},
+		{name: "publication", file: "postgres: {publication: \"\"}\n", want: `walpost.yaml:1:25: postgres.publication: "" is not a name for a publication; use 1 to 63 bytes`},
 		{name: "silence", file: "postgres: {silence: 999ms}\n", want: `walpost.yaml:1:21: postgres.silence: 999ms is less than 1s`},
 		{name: "column", file: "outbox: {columns: {payload: \"\"}}\n",
-			want: `walpost.yaml:1:29: outbox.columns.payload: is empty; an outbox must have this column, so name the table's`},
+			want: `walpost.yaml:1:29: outbox.columns.payload: is empty; an outbox must have this column: set its name in the table`},
 		{name: "topic", file: "outbox: {topic: \"orders.{tenant}\"}\n",
 			want: `walpost.yaml:1:17: outbox.topic: topic template "orders.{tenant}": no column {tenant}: name one by its key below outbox.columns`},
 		{name: "profile", file: "outbox: {profile: cloudevent}\n", want: `walpost.yaml:1:19: outbox.profile: "cloudevent" is neither cloudevents nor debezium`},
 		{name: "retention to come", file: "outbox: {retention: delete}\n",
 			want: `walpost.yaml:1:21: outbox.retention: the retention delete is not in this version of walpost yet; leave it at keep`},
 		{name: "actions to come", file: "admin: {actions: true}\n",
-			want: `walpost.yaml:1:18: admin.actions: what it allows, actions over HTTP, is not in this version of walpost yet; leave it at false`},
+			want: `walpost.yaml:1:18: admin.actions: the API for actions is not in this version of walpost yet; leave it at false`},
 		{name: "backfill", file: "outbox: {backfill: all}\n", want: `walpost.yaml:1:20: outbox.backfill: "all" is neither publish nor skip`},
 		{name: "bad events", file: "outbox: {on_bad_event: skip}\n", want: `walpost.yaml:1:24: outbox.on_bad_event: "skip" is neither park nor halt`},
 		{name: "servers", file: "kafka: {bootstrap.servers: \"a:1,b\"}\n",
-			want: `walpost.yaml:1:28: kafka.bootstrap.servers: "b" is no address; write host:port, with commas between several`},
+			want: `walpost.yaml:1:28: kafka.bootstrap.servers: "b" is not an address; write host:port, with commas between several`},
 		{name: "servers as librdkafka has them", file: "kafka: {bootstrap.servers: \"PLAINTEXT://a:1\"}\n",
-			want: `walpost.yaml:1:28: kafka.bootstrap.servers: "PLAINTEXT://a:1" is no address; write host:port, with commas between several`},
+			want: `walpost.yaml:1:28: kafka.bootstrap.servers: "PLAINTEXT://a:1" is not an address; write host:port, with commas between several`},
 		{name: "port", file: "kafka: {bootstrap.servers: \"a:99999\"}\n",
-			want: `walpost.yaml:1:28: kafka.bootstrap.servers: "a:99999" has no port that can be; write host:port, with commas between several`},
+			want: `walpost.yaml:1:28: kafka.bootstrap.servers: "a:99999" has no valid port; write host:port, with commas between several`},
 		{name: "compression", file: "kafka: {compression.type: brotli}\n",
 			want: `walpost.yaml:1:27: kafka.compression.type: "brotli": unknown; one of none, gzip, snappy, lz4, zstd`},
 		{name: "linger", file: "kafka: {linger.ms: -1}\n", want: `walpost.yaml:1:20: kafka.linger.ms: -1 is less than 0`},
@@ -116,8 +116,8 @@ func TestMistakes(t *testing.T) {
 		{name: "window", file: "relay: {max_in_flight_bytes: 1999999}\n",
 			want: "walpost.yaml:1:30: relay.max_in_flight_bytes: 1999999 is less than twice kafka.max.request.size, which is 1000000"},
 		{name: "timeout", file: "relay: {shutdown_timeout: 0s}\n", want: "walpost.yaml:1:27: relay.shutdown_timeout: 0s is less than 1ms"},
-		{name: "admin", file: "admin: {listen: localhost}\n", want: `walpost.yaml:1:17: admin.listen: "localhost" is no address; write host:port, or "" for no server`},
-		{name: "admin's port", file: "admin: {listen: \"localhost:http\"}\n", want: `walpost.yaml:1:17: admin.listen: "localhost:http" has no port that can be`},
+		{name: "admin", file: "admin: {listen: localhost}\n", want: `walpost.yaml:1:17: admin.listen: "localhost" is not an address; write host:port, or "" for no server`},
+		{name: "admin's port", file: "admin: {listen: \"localhost:http\"}\n", want: `walpost.yaml:1:17: admin.listen: "localhost:http" has no valid port`},
 		{name: "admin's file", file: "admin: {web_config: /no/such}\n", want: `walpost.yaml:1:21: admin.web_config: /no/such: open /no/such: no such file or directory; name a file that this user may read`},
 
 		{name: "protocol", flags: []Flag{{"-X security.protocol", "kafka.security.protocol", "sasl_ssl"}},
@@ -146,8 +146,8 @@ func TestMistakes(t *testing.T) {
 		{name: "several", file: "postgres:\n  slott: a\nkafka:\n  linger.ms: x\n", environ: []string{"WALPOST_OUTBOX_TABEL=t"}, flags: []Flag{{"--slot", "postgres.slot", "A"}},
 			want: "walpost.yaml:2:3: unknown key postgres.slott; did you mean postgres.slot?\n" +
 				"environment: unknown variable WALPOST_OUTBOX_TABEL; did you mean WALPOST_OUTBOX_TABLE?\n" +
-				"walpost.yaml:4:14: kafka.linger.ms: \"x\" is no whole number\n" +
-				"--slot: postgres.slot: \"A\" is no name for a slot: 1 to 63 lower-case letters, digits and underscores"},
+				"walpost.yaml:4:14: kafka.linger.ms: \"x\" is not a whole number\n" +
+				"--slot: postgres.slot: \"A\" is not a name for a slot; use 1 to 63 lower-case letters, digits and underscores"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			write(t, test.file)
@@ -160,7 +160,7 @@ func TestMistakes(t *testing.T) {
 func TestMissingFile(t *testing.T) {
 	write(t, "")
 	_, err := Load(Sources{File: "nowhere.yaml"})
-	check(t, err, "read configuration: open nowhere.yaml: no such file or directory; name a file that is there, or none: ./walpost.yaml is read if it is there")
+	check(t, err, "read configuration: open nowhere.yaml: no such file or directory; name a file that exists, or none: ./walpost.yaml is read if it exists")
 }
 
 const canary = "canary"
@@ -221,7 +221,7 @@ func TestSecretsStaySecret(t *testing.T) {
 // A slash in a password would make the rest of it the database's name, which is no secret: sources, logs and errors have it.
 func TestRawSlashInPassword(t *testing.T) {
 	write(t, "")
-	const want = "WALPOST_POSTGRES_URL: postgres.url: is no connection string: an @ stands behind the first slash, as where a password has a slash in it; " +
+	const want = "WALPOST_POSTGRES_URL: postgres.url: is not a connection string: it has an @ after the first slash, as if the password contained a slash; " +
 		"write postgres://user:password@host:5432/database, with special characters of the password percent-encoded (/ is %2F, @ is %40), or host=… user=… dbname=…"
 	for url, want := range map[string]string{
 		"postgres://relay:/canary@127.0.0.1:54440/shop":    want,
@@ -272,17 +272,17 @@ func TestWebConfigIsNotQuoted(t *testing.T) {
 	}
 	const tls = "tls_server_config:\n  cert_file: canary.pem\n"
 	for text, says := range map[string]string{
-		"basic_auth_users: canary\n": "cannot have (line 1);",
-		"canary: x\n":                "cannot have (line 1);",
-		"tls_server_config: {}\ncanary: x\n\"line 7: canary\": y\n": "cannot have (line 2);",
-		"basic_auth_users:\n  me: [canary]\n":                       "cannot have (line 2);",
-		"alice:$2y$10$canary\nbob:$2y$10$canary\n":                  "cannot have (line 1);", // an htpasswd file
-		"alice: $2y$10$canary\nbob: $2y$10$canary\n":                "cannot have (line 1);",
-		"kafka:\n  sasl.password: canary\n":                         "cannot have (line 1);", // our own
-		"basic_auth_users:\n  me: 'canary\n":                        "it is no YAML",
-		"\tcanary: x\n":                                             "it is no YAML",
-		"basic_auth_users:\n  canary: canary\n":                     "no bcrypt hash",
-		"basic_auth_users:\n  me: xcanaryxcanaryxcanaryxcanaryxcanaryxcanaryxcanaryxcanaryxcanary\n": "no bcrypt hash",
+		"basic_auth_users: canary\n": "not allowed in this file (line 1);",
+		"canary: x\n":                "not allowed in this file (line 1);",
+		"tls_server_config: {}\ncanary: x\n\"line 7: canary\": y\n": "not allowed in this file (line 2);",
+		"basic_auth_users:\n  me: [canary]\n":                       "not allowed in this file (line 2);",
+		"alice:$2y$10$canary\nbob:$2y$10$canary\n":                  "not allowed in this file (line 1);", // an htpasswd file
+		"alice: $2y$10$canary\nbob: $2y$10$canary\n":                "not allowed in this file (line 1);",
+		"kafka:\n  sasl.password: canary\n":                         "not allowed in this file (line 1);", // our own
+		"basic_auth_users:\n  me: 'canary\n":                        "it is not valid YAML",
+		"\tcanary: x\n":                                             "it is not valid YAML",
+		"basic_auth_users:\n  canary: canary\n":                     "not a bcrypt hash",
+		"basic_auth_users:\n  me: xcanaryxcanaryxcanaryxcanaryxcanaryxcanaryxcanaryxcanaryxcanary\n": "not a bcrypt hash",
 		"http_server_config: {headers: {canary: x}}\n":                                               "http_server_config.headers",
 		"http_server_config: {headers: {X-Frame-Options: canary}}\n":                                 "http_server_config.headers",
 		"tls_server_config: {min_version: canary}\n":                                                 "TLS13",
@@ -299,7 +299,7 @@ func TestWebConfigIsNotQuoted(t *testing.T) {
 		}
 		_, err := Load(Sources{})
 		if err == nil || !strings.HasPrefix(err.Error(), "walpost.yaml:1:21: admin.web_config: web.yaml: ") || !strings.Contains(err.Error(), says) ||
-			!strings.HasSuffix(err.Error(), "; write it as Prometheus has it, with basic_auth_users, tls_server_config, http_server_config and rate_limit alone") ||
+			!strings.HasSuffix(err.Error(), "; write it as Prometheus documents it, with no other keys than basic_auth_users, tls_server_config, http_server_config and rate_limit") ||
 			strings.Contains(err.Error(), canary) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%q: %v, want %q", text, err, says)
 		}

@@ -12,10 +12,10 @@ import (
 	"time"
 )
 
-// Secret is a value that is not to be shown: printing it gives ***.
+// Secret is a value that must not be shown: printing it gives ***.
 type Secret string
 
-// String returns three asterisks, or nothing where there is no secret.
+// String returns three asterisks, or "" if there is no secret.
 func (s Secret) String() string {
 	if s == "" {
 		return ""
@@ -23,7 +23,7 @@ func (s Secret) String() string {
 	return mask
 }
 
-// GoString is String, for %#v.
+// GoString returns the same as String, for %#v.
 func (s Secret) GoString() string { return s.String() }
 
 const mask = "***"
@@ -36,7 +36,7 @@ var units = []struct {
 	bytes int64
 }{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"kB", 1e3}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"B", 1}}
 
-// String returns the size as it may be written, with a binary unit where that is exact.
+// String returns the size as it may be written in a configuration, with a binary unit if that is exact.
 func (s Size) String() string {
 	for _, u := range []int{2, 1, 0} {
 		if n := units[u].bytes; s != 0 && int64(s)%n == 0 {
@@ -46,7 +46,7 @@ func (s Size) String() string {
 	return strconv.FormatInt(int64(s), 10)
 }
 
-var errSize = errors.New("is no size; write bytes, or a number with KiB, MiB or GiB, as 32MiB")
+var errSize = errors.New("is not a size; write a number of bytes, or a number with KiB, MiB or GiB, such as 32MiB")
 
 func parseSize(text string) (Size, error) {
 	number, unit := text, int64(1)
@@ -63,7 +63,7 @@ func parseSize(text string) (Size, error) {
 	return Size(n * unit), nil
 }
 
-// Headers are names and values. In the file they stand as keys below the key; elsewhere they are one text, as String returns it.
+// Headers are names and values. In the file they are keys below the key; elsewhere they are one text, as String returns it.
 type Headers map[string]string
 
 // String returns name=value,name2=value2, in the order of the names.
@@ -75,7 +75,7 @@ func (h Headers) String() string {
 	return strings.Join(pairs, ",")
 }
 
-// parseHeaders reads name=value,name2=value2, with or without spaces around names and values. No value can have a comma there.
+// parseHeaders reads name=value,name2=value2, with or without spaces around names and values. A value cannot contain a comma there.
 func parseHeaders(text string) (Headers, error) {
 	h := Headers{}
 	if strings.TrimSpace(text) == "" {
@@ -92,9 +92,9 @@ func parseHeaders(text string) (Headers, error) {
 	return h, nil
 }
 
-var errHeaders = errors.New("is no list of headers; write name=value,name2=value2, each name once, or set a value that has a comma in the file")
+var errHeaders = errors.New("is not a list of headers; write name=value,name2=value2, each name once, or set a value that has a comma in the file")
 
-// set gives the key the value that text stands for. The error says what is wrong with it and quotes it unless it is a secret.
+// set parses text and sets the key to the value. The error quotes text and says what is wrong with it; a secret never gives an error.
 func (c *Config) set(k *key, text string) error {
 	field := reflect.ValueOf(c).Elem().FieldByIndex(k.field)
 	var err error
@@ -111,7 +111,7 @@ func (c *Config) set(k *key, text string) error {
 	case *int:
 		var n int64
 		if n, err = strconv.ParseInt(text, 10, 32); err != nil {
-			err = errors.New("is no whole number")
+			err = errors.New("is not a whole number")
 		}
 		*p = int(n)
 	case *Size:
@@ -120,26 +120,26 @@ func (c *Config) set(k *key, text string) error {
 		*p, err = parseHeaders(text)
 	case *time.Duration:
 		if *p, err = time.ParseDuration(text); err != nil {
-			err = errors.New("is no duration; write a number with ms, s, m or h, as 10s")
+			err = errors.New("is not a duration; write a number with ms, s, m or h, such as 10s")
 		}
 	default:
 		panic("config: no way to set a " + field.Type().String())
 	}
 	if err != nil {
-		// What the default was stays, so that nothing else is found wrong because of this.
+		// The default stays, so that this mistake does not cause further errors.
 		field.Set(reflect.ValueOf(Default()).Elem().FieldByIndex(k.field))
 		return fmt.Errorf("%q %w", text, err)
 	}
 	return nil
 }
 
-// text returns the key's value as it may be written, secrets masked.
+// text returns the key's value as it may be written in a configuration, with secrets masked.
 func (c *Config) text(k *key) string {
 	if k.path == "postgres.url" {
 		return redactConnString(string(c.Postgres.URL))
 	}
 	text := fmt.Sprint(reflect.ValueOf(c).Elem().FieldByIndex(k.field).Interface())
-	if scheme, rest, ok := strings.Cut(text, "://"); ok { // a token's endpoint with a password in it is refused, and still not shown
+	if scheme, rest, ok := strings.Cut(text, "://"); ok { // a token's endpoint that contains a password is refused, and the password is not shown
 		return scheme + "://" + redactURL(rest)
 	}
 	return text

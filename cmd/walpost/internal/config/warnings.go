@@ -12,21 +12,21 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Warnings returns what is not wrong with the configuration and still not well, a sentence each, without secrets.
+// Warnings returns the problems of the configuration that are not errors, one sentence each, without secrets.
 func (c *Config) Warnings() []string { return c.warnings }
 
 func (c *Config) warn(format string, args ...any) {
 	c.warnings = append(c.warnings, fmt.Sprintf(format, args...))
 }
 
-// warnOfOutranked warns of libpq's variables that DATABASE_URL outranks: whoever set both meant one of them.
+// warnOfOutranked warns of libpq's variables that DATABASE_URL overrides: a user who set both meant only one of them.
 func (c *Config) warnOfOutranked(environ []string) {
 	if c.origins["postgres.url"] != databaseURL {
 		return
 	}
 	pg, err := pgconn.ParseConfig(string(c.Postgres.URL))
 	if err != nil {
-		return // which is told elsewhere
+		return // validate reports it
 	}
 	var outranked []string
 	for _, v := range []struct{ name, inForce string }{
@@ -39,12 +39,12 @@ func (c *Config) warnOfOutranked(environ []string) {
 		}
 	}
 	if len(outranked) > 0 {
-		c.warn("%s outranks %s, which %s something else; unset it, or say by WALPOST_POSTGRES_URL what is meant", databaseURL, strings.Join(outranked, ", "),
+		c.warn("%s overrides %s, which %s something else; unset it, or set WALPOST_POSTGRES_URL", databaseURL, strings.Join(outranked, ", "),
 			map[bool]string{true: "names", false: "name"}[len(outranked) == 1])
 	}
 }
 
-// warnOfLater warns of what only a later version has, of all of it at once.
+// warnOfLater warns of values that only a later version supports, in one warning for all of them.
 func (c *Config) warnOfLater() {
 	var parts []string
 	for i := range keys {
@@ -64,7 +64,7 @@ func (c *Config) warnOfLater() {
 	}
 }
 
-// place is an origin in the configuration file: its name, line and column.
+// place matches an origin in the configuration file: its name, line and column.
 var place = regexp.MustCompile(`^(.*):\d+:\d+$`)
 
 // warnOfSecrets warns of secrets that others on this machine can read: in files, and in the process list.
@@ -96,8 +96,8 @@ func (c *Config) warnOfFile(what, name string) {
 	}
 }
 
-// OpenToOthers returns what is wrong with the rights of a file that holds a secret, with the cure; "" if others may not read it, or if there
-// is no such file. Its group may: that is how orchestrators give secrets to a process that does not own them.
+// OpenToOthers returns a warning, with the cure, if everybody may read a file that holds a secret; "" if not, or if the file does not
+// exist. Its group may read it: orchestrators use that to give secrets to a process that does not own the files.
 func OpenToOthers(name string) string {
 	if name == "" {
 		return ""
@@ -114,7 +114,7 @@ func hasPassword(connString string) bool {
 	return parameter(connString, "password") != "" || parameter(connString, "sslpassword") != ""
 }
 
-// passwordFile returns libpq's password file, and who names it.
+// passwordFile returns libpq's password file, and what names it.
 func passwordFile(connString string, environ []string) (what, name string) {
 	if file := parameter(connString, "passfile"); file != "" {
 		return "passfile", file
@@ -134,7 +134,7 @@ func passwordFile(connString string, environ []string) (what, name string) {
 	return "~/.pgpass", filepath.Join(home, ".pgpass")
 }
 
-// parameter returns what a connection string says of one of libpq's parameters; "" if it says nothing.
+// parameter returns the value of one of libpq's parameters in a connection string; "" if it is not set there.
 func parameter(connString, name string) string {
 	for _, scheme := range []string{"postgres://", "postgresql://"} {
 		if !strings.HasPrefix(connString, scheme) {

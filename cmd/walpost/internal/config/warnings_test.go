@@ -74,7 +74,7 @@ func TestFilesThatOthersRead(t *testing.T) {
 func TestSecretsOnTheCommandLine(t *testing.T) {
 	write(t, "kafka: {security.protocol: SASL_SSL, sasl.mechanism: PLAIN, sasl.username: me}\n")
 	_, err := Load(Sources{Flags: []Flag{{"-X sasl.password", "kafka.sasl.password", canary}}})
-	check(t, err, "-X sasl.password: everybody on this machine sees it in the process list; set WALPOST_KAFKA_SASL_PASSWORD, or name a file that holds it by -X sasl.password_file=FILE")
+	check(t, err, "-X sasl.password: everybody on this machine sees it in the process list; set WALPOST_KAFKA_SASL_PASSWORD, or name a file that holds it with -X sasl.password_file=FILE")
 	if err := os.WriteFile("pw", []byte(canary), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +131,7 @@ func TestDatabaseURLOutranksPGVariables(t *testing.T) {
 		want []string
 	}{
 		{map[string]string{"DATABASE_URL": "postgres://me:canary@platform:1/db", "PGHOST": "mine", "PGDATABASE": "other", "PGUSER": "me", "PGPORT": "1"},
-			[]string{"DATABASE_URL outranks PGHOST, PGDATABASE, which name something else; unset it, or say by WALPOST_POSTGRES_URL what is meant"}},
+			[]string{"DATABASE_URL overrides PGHOST, PGDATABASE, which name something else; unset it, or set WALPOST_POSTGRES_URL"}},
 		{map[string]string{"DATABASE_URL": "postgres://me@platform/db", "PGHOST": "platform", "PGUSER": "me", "PGPORT": "5432"}, nil},
 		{map[string]string{"DATABASE_URL": "postgres:///db", "PGHOST": "mine", "PGUSER": "me"}, nil}, // they fill in what it leaves open
 		{map[string]string{"PGHOST": "mine"}, nil},
@@ -176,7 +176,7 @@ func TestUnknownVariables(t *testing.T) {
 		write(t, "")
 		c, err := Load(Sources{Environ: []string{name + "=canary"}})
 		check(t, err, "")
-		warned(t, c, "environment: "+name+" is none of walpost's variables and is ignored")
+		warned(t, c, "environment: ignoring "+name+", which is not one of walpost's variables")
 	}
 }
 

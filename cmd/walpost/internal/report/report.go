@@ -1,8 +1,8 @@
 // Package report is the JSON of GET /api/status, which `walpost status --json` prints: the admin server writes it, its client reads it.
 //
-// It promises that names and meanings stay as they are; more names may come. null never stands for zero: it stands for what is not known (all
-// that only a relay knows, when status had to ask Postgres instead), for a moment that has not come yet, and for a limit that is not set, as
-// each field says. Who may see a report is for the server to decide.
+// Names and meanings never change, but names may be added. null never stands for zero. It stands for a value that is not known (such as
+// everything that only a relay knows, if status had to ask Postgres instead), for an event that has not happened yet, or for a limit that
+// is not set; the comment of each field says which. The server decides who may see a report.
 package report
 
 import (
@@ -17,10 +17,10 @@ import (
 type Report struct {
 	Version string `json:"version"` // of the relay's binary; "" when no relay answered
 	Role    string `json:"role"`    // leader, standby, starting, waiting, stopping; "none" when no relay answered
-	Ready   bool   `json:"ready"`   // what /readyz says
-	Reason  string `json:"reason"`  // why it is not ready, or does not lead; "" for a leader that is well
+	Ready   bool   `json:"ready"`   // the answer of /readyz
+	Reason  string `json:"reason"`  // why it is not ready, or not the leader; "" for a leader that is ready
 
-	// ReasonCode is the same in one word that stays, as /readyz has it; "" when no relay answered.
+	// ReasonCode is the reason as a code that never changes, the same as in /readyz; "" when no relay answered.
 	ReasonCode reason.Code `json:"reason_code"`
 
 	Since *time.Time `json:"since"` // since when it has had the role; null: not known
@@ -28,25 +28,25 @@ type Report struct {
 	Slot Slot `json:"slot"`
 
 	LagSeconds      *float64       `json:"lag_seconds"`       // age of the oldest transaction with unacked events; 0: there is none; null: not known
-	EventsPerSecond *Rates         `json:"events_per_second"` // that Kafka acknowledged; null: not known
+	EventsPerSecond *Rates         `json:"events_per_second"` // acknowledged by Kafka; null: not known
 	InFlight        *InFlight      `json:"in_flight"`         // null: not known
 	Events          *Events        `json:"events"`            // null: not known
 	LastEvent       *time.Time     `json:"last_event"`        // when an outbox row last came from Postgres; null: never since the process began
 	LastAck         *time.Time     `json:"last_ack"`          // when Kafka last acknowledged; null: never since the process began
 	LastConfirm     *time.Time     `json:"last_confirm"`      // when a higher position was last confirmed to Postgres; null: never since the process began
-	BlockedTopics   []BlockedTopic `json:"blocked_topics"`    // whose events wait for Kafka to take them, the longest wait first; never null
+	BlockedTopics   []BlockedTopic `json:"blocked_topics"`    // topics whose events wait for Kafka, the longest wait first; never null
 }
 
 // Slot is the replication slot, as Postgres last described it: every ten seconds for a relay.
 type Slot struct {
 	Name              string     `json:"name"`
-	Seen              *time.Time `json:"seen"`                // when it was looked at; null: not yet, and the next five mean nothing
-	Active            bool       `json:"active"`              // somebody streams from it
-	WALStatus         string     `json:"wal_status"`          // reserved, extended, unreserved, lost; "": there is no slot
-	RetainedBytes     int64      `json:"retained_bytes"`      // WAL that it keeps
-	SafeBytes         *int64     `json:"safe_bytes"`          // WAL until Postgres may give the slot up; null: max_slot_wal_keep_size sets no limit
-	ConfirmedLSN      string     `json:"confirmed_lsn"`       // up to which Postgres may forget; "": none
-	ConfirmedLagBytes *int64     `json:"confirmed_lag_bytes"` // WAL from there to what the server has sent; null: not known
+	Seen              *time.Time `json:"seen"`                // when Postgres was asked; null: not yet, and the next five fields mean nothing
+	Active            bool       `json:"active"`              // a client streams from it
+	WALStatus         string     `json:"wal_status"`          // reserved, extended, unreserved, lost; "": the slot does not exist
+	RetainedBytes     int64      `json:"retained_bytes"`      // WAL that Postgres keeps for it
+	SafeBytes         *int64     `json:"safe_bytes"`          // WAL that can still be written before Postgres may invalidate the slot; null: max_slot_wal_keep_size sets no limit
+	ConfirmedLSN      string     `json:"confirmed_lsn"`       // Postgres may discard the WAL before it; "": none
+	ConfirmedLagBytes *int64     `json:"confirmed_lag_bytes"` // WAL between ConfirmedLSN and the end of what the server has sent; null: not known
 }
 
 // Rates are events per second over the last ten seconds and the last minute, or since the process began where that is shorter.
@@ -55,7 +55,7 @@ type Rates struct {
 	Last1m  float64 `json:"last_1m"`
 }
 
-// InFlight is what was published and not yet acked, and how much of it there may be.
+// InFlight counts the events that were published and not yet acked, and gives their limit.
 type InFlight struct {
 	Events     int64 `json:"events"`
 	Bytes      int64 `json:"bytes"`
@@ -68,13 +68,13 @@ type Events struct {
 	Published int64 `json:"published"` // acknowledged by Kafka, rows of a backfill included
 }
 
-// BlockedTopic is a topic that Kafka does not take events of.
+// BlockedTopic is a topic whose events Kafka does not accept at the moment.
 type BlockedTopic struct {
 	Topic   string  `json:"topic"`
 	Seconds float64 `json:"seconds"` // for how long
 }
 
-// SetRelay takes over what the relay says of itself. A reason that is already there stays.
+// SetRelay fills in the relay's own state. A reason that is already set stays.
 func (r *Report) SetRelay(s relay.State, now time.Time) {
 	r.Role, r.Since = string(s.Role), timeOrNull(s.Since)
 	if r.ReasonCode == "" {
@@ -84,7 +84,7 @@ func (r *Report) SetRelay(s relay.State, now time.Time) {
 	r.Slot.ConfirmedLagBytes = &s.LagBytes
 	lag := 0.0
 	if !s.OldestUnacked.IsZero() {
-		lag = max(now.Sub(s.OldestUnacked).Seconds(), 0) // clocks differ
+		lag = max(now.Sub(s.OldestUnacked).Seconds(), 0) // not less than 0: the clocks may differ
 	}
 	r.LagSeconds = &lag
 	r.InFlight = &InFlight{s.Unacked, s.InFlightBytes, s.InFlightLimit}
@@ -95,7 +95,7 @@ func (r *Report) SetRelay(s relay.State, now time.Time) {
 	r.LastEvent, r.LastAck, r.LastConfirm = timeOrNull(s.LastEvent), timeOrNull(s.LastAck), timeOrNull(s.LastConfirm)
 }
 
-// Set takes over what was seen of the slot in Postgres.
+// Set fills in the state of the slot in Postgres.
 func (r *Slot) Set(s postgres.SlotState) {
 	r.Seen, r.Active, r.WALStatus, r.RetainedBytes, r.ConfirmedLSN = timeOrNull(s.Seen), s.Active, s.WALStatus, s.RetainedBytes, s.ConfirmedFlush
 	if s.SafeBytes >= 0 && !s.Seen.IsZero() {
@@ -103,7 +103,7 @@ func (r *Slot) Set(s postgres.SlotState) {
 	}
 }
 
-// timeOrNull is null for never.
+// timeOrNull returns nil, which JSON shows as null, for the zero time.
 func timeOrNull(t time.Time) *time.Time {
 	if t.IsZero() {
 		return nil
