@@ -6,12 +6,12 @@ import (
 	"walpost/schema"
 )
 
-// Change is what a message means to the outbox: a [*Begin], [*Insert], [*Commit] or [*Relation]. It points into the decoder and is
+// Change is the meaning of a message for the outbox: a [*Begin], [*Insert], [*Commit] or [*Relation]. It points into the decoder and is
 // valid until the next call of Decode.
 type Change interface{ change() }
 
-// Begin opens a transaction. It has been committed, and all its rows follow before its [Commit]. A transaction without outbox rows
-// may come too: Postgres 14 announces every one of the database.
+// Begin opens a transaction, which is already committed. All its rows follow before its [Commit]. There may be transactions without outbox
+// rows: Postgres 14 sends a Begin for every transaction of the database.
 type Begin struct {
 	FinalLSN   pglogrepl.LSN // where the commit record starts
 	CommitTime int64         // µs since 1970-01-01 UTC, by the server's clock
@@ -29,18 +29,20 @@ type Insert struct {
 type Commit struct {
 	LSN pglogrepl.LSN // where the commit record starts: the FinalLSN of its Begin
 
-	// EndLSN is where the commit record ends. A server that is told it does not send the transaction again; LSN is one record short:
-	// a transaction is left out after a restart only if its commit record starts *before* the confirmed position (SnapBuildXactNeedsSkip).
+	// EndLSN is where the commit record ends. If it is confirmed, the server does not send the transaction again. To confirm LSN would not
+	// be enough: after a restart the server leaves out a transaction only if its commit record starts *before* the confirmed position
+	// (SnapBuildXactNeedsSkip).
 	EndLSN pglogrepl.LSN
 }
 
-// Relation tells the outbox's shape: given at its first announcement on the stream and whenever it differs from the one before.
+// Relation is the outbox's shape. It is returned for the first announcement on the stream, and for each one that differs from the one
+// before.
 type Relation struct {
 	OID     uint32 // the table's oid: another one after DROP and CREATE
 	Columns []schema.TableColumn
 
-	// Err tells why the mapping does not hold for these columns, else nil. It is no error of the stream: only a row in this shape
-	// would be one, and none may come.
+	// Err says why the mapping does not fit these columns; nil: it fits. It is not an error of the stream. Only a row in this shape would
+	// be an error, and there may be no such row.
 	Err error
 }
 

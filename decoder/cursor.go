@@ -6,11 +6,11 @@ import (
 	"fmt"
 )
 
-// cursor reads a message from front to back and never past its end.
+// cursor reads a message from its beginning and never past its end.
 //
-// Its first failure sticks: rest is emptied, so that every later read fails too and returns a zero value. A parser therefore reads all
-// of a message and asks err once. A zero that comes from a failure must not be acted upon, hence: ask err before anything is looked up,
-// made or returned.
+// The first failure stays in err and empties rest, so that every later read fails too and returns a zero value. So a parser can read the
+// whole message and check err once. It must not use a zero value that comes from a failure: it has to check err before it looks up, makes
+// or returns anything.
 type cursor struct {
 	rest []byte
 	err  error
@@ -77,7 +77,8 @@ func (c *cursor) text(field string) []byte {
 	return v
 }
 
-// end is the error so far, or that something is left: a message that is longer than its fields is not the message it seems to be.
+// end returns the error so far, or an error if there are bytes left: a message that is longer than its fields is not the message it seems
+// to be.
 func (c *cursor) end() error {
 	if c.err == nil && len(c.rest) > 0 {
 		c.fail(tooMany(len(c.rest)))

@@ -14,12 +14,12 @@ type Decoder struct {
 	table   schema.Table
 	mapping schema.Mapping
 	live    live   // see Follow
-	named   uint32 // the table that was last announced under the outbox's name, at first the live one
+	named   uint32 // the oid of the table that was last announced under the outbox's name; at first that of the live one
 
 	types     map[uint32]typeName  // announced types by oid
-	relations map[uint32]*relation // announced relations by oid; nil: not the outbox
-	last      *relation            // the outbox relation of the last row or announcement: spares rows the map
-	shape     Relation             // what the caller was told last
+	relations map[uint32]*relation // announced relations by oid; nil: a table that is not the outbox
+	last      *relation            // the outbox relation of the last row or announcement: saves most rows the lookup in relations
+	shape     Relation             // the last one that Decode returned
 
 	open   bool   // between Begin and Commit
 	index  uint32 // outbox rows seen in the open transaction
@@ -28,10 +28,11 @@ type Decoder struct {
 	event  schema.Event
 	insert Insert // points to event
 
-	err error // the first error: nothing after it is decoded
+	err error // the first error: after it, nothing is decoded any more
 }
 
-// New returns a decoder for a stream's first byte on. Rows of table become events by mapping, which has to hold only when a row comes.
+// New returns a decoder for a stream from its first message on. It maps rows of table to events with mapping. The mapping has to fit the
+// table only when a row comes.
 func New(table schema.Table, mapping schema.Mapping) *Decoder {
 	d := &Decoder{
 		table:     table,
@@ -43,9 +44,9 @@ func New(table schema.Table, mapping schema.Mapping) *Decoder {
 	return d
 }
 
-// Decode decodes one message and returns what it means to the outbox, nil for nothing. The change and the values of an event are valid
-// until the next call and as long as msg is unchanged. An error is an [*Error]; later calls return it again, so that a caller who
-// goes on by mistake gets no Commit that would cover what was not decoded.
+// Decode decodes one message and returns its meaning for the outbox, or nil if it has none. The change and the values of an event are valid
+// until the next call and as long as msg is unchanged. An error is an [*Error]. Later calls return it again, so that a caller that
+// continues by mistake gets no Commit for a row that was not decoded.
 func (d *Decoder) Decode(msg []byte) (Change, error) {
 	if d.err != nil {
 		return nil, d.err
@@ -63,7 +64,7 @@ func (d *Decoder) Decode(msg []byte) (Change, error) {
 	return d.decodeOther(msg)
 }
 
-// decodeOther decodes what is not a row.
+// decodeOther decodes all messages except Insert.
 func (d *Decoder) decodeOther(msg []byte) (change Change, err error) {
 	c := cursor{rest: msg[1:]}
 	switch msg[0] {
@@ -82,8 +83,8 @@ func (d *Decoder) decodeOther(msg []byte) (change Change, err error) {
 	case 'O':
 		err = checkOrigin(&c)
 	case 'U', 'D':
-		// The publication has inserts only; one that has more is not refused. What an UPDATE or DELETE does to an outbox row is
-		// housekeeping and no event, so its tuples are not even looked at.
+		// The publication should have inserts only, but one that has more is not refused. An UPDATE or DELETE of an outbox row is
+		// housekeeping and not an event, so its tuples are not read.
 	default:
 		err = fmt.Errorf("type %q is not one of protocol 1 without streaming", msg[0])
 	}
@@ -102,7 +103,7 @@ func (d *Decoder) fail(message string, err error) error {
 	return e
 }
 
-// kind names a message in errors.
+// kind returns the name of a message for errors.
 func kind(b byte) string {
 	switch b {
 	case 'B':
@@ -123,7 +124,7 @@ func kind(b byte) string {
 	return "message"
 }
 
-// epoch is 2000-01-01, from which Postgres counts, in µs since 1970-01-01.
+// epoch is 2000-01-01, from which Postgres counts time, in µs since 1970-01-01.
 const epoch = 946_684_800_000_000
 
 func (d *Decoder) decodeBegin(c *cursor) (Change, error) {
@@ -166,7 +167,7 @@ func (d *Decoder) decodeCommit(c *cursor) (Change, error) {
 	return &d.commit, nil
 }
 
-// checkTruncate checks a Truncate, which changes nothing here: rows inserted before it in the same transaction are events all the same.
+// checkTruncate checks a Truncate message. It has no effect: rows that the same transaction inserted before it are events nevertheless.
 func checkTruncate(c *cursor) error {
 	n := c.uint32("relation count")
 	c.uint8("options")
@@ -176,7 +177,7 @@ func checkTruncate(c *cursor) error {
 	return c.err
 }
 
-// checkMessage checks a logical message (pg_logical_emit_message), which some other use of the database has written.
+// checkMessage checks a logical message (pg_logical_emit_message). Other users of the database may write such messages.
 func checkMessage(c *cursor) error {
 	c.uint8("flags")
 	c.uint64("LSN")
@@ -185,7 +186,8 @@ func checkMessage(c *cursor) error {
 	return c.end()
 }
 
-// checkOrigin checks an Origin: where a transaction that was replicated into this database came from. It is an event here all the same.
+// checkOrigin checks an Origin message, which says that a transaction was replicated into this database from elsewhere. Its rows are
+// events, too.
 func checkOrigin(c *cursor) error {
 	c.uint64("LSN")
 	c.text("name")

@@ -1,4 +1,4 @@
-// Package decoder turns the messages of Postgres's replication plugin pgoutput (protocol 1) into outbox events.
+// Package decoder decodes the messages of Postgres's output plugin pgoutput (protocol 1) into outbox events.
 //
 // One message goes in, at most one change comes out:
 //
@@ -7,31 +7,32 @@
 //		frame := slot.Receive(ctx) // one message's bytes, valid until the next call
 //		change, err := d.Decode(frame)
 //		if err != nil {
-//			return err // permanent: this stream cannot be understood, and nothing of it may be stepped over
+//			return err // permanent: the message cannot be decoded, and must not be skipped
 //		}
 //		switch c := change.(type) {
-//		case *decoder.Begin: // a transaction starts; all that follows up to its Commit is committed
+//		case *decoder.Begin: // a transaction starts; everything up to its Commit is committed
 //		case *decoder.Insert: // one outbox row: publish c.Event before the next Decode
-//		case *decoder.Commit: // the transaction is whole: once its events are acked, c.EndLSN may be confirmed
-//		case *decoder.Relation: // the outbox has a new shape: a line for the log
+//		case *decoder.Commit: // the transaction is complete: once its events are acked, c.EndLSN may be confirmed
+//		case *decoder.Relation: // the outbox has a new shape: log it
 //		case nil: // nothing for the outbox
 //		}
 //	}
 //
 // What it promises:
 //
-//   - Nothing is skipped that could be an event. An unknown message, a row of a table that was never announced, a value that its column's
-//     type does not allow, a byte too few or too many is an [Error], and after an error the decoder gives no change any more.
-//   - A row is read in the shape of its time. Postgres announces a table's columns before the first row and again after every change
-//     of them, in the middle of a transaction too; the mapping is planned anew at each announcement, by column name, or else by what
-//     [Decoder.Follow] told.
-//   - No input makes it panic or allocate more than a small multiple of the input's own size: lengths and counts are checked against
-//     the bytes that are there before anything is made.
-//   - A row costs no allocation, and what Postgres sends as an event has it is not copied: such values are slices of the message.
+//   - It skips nothing that could be an event. It returns an [Error] for an unknown message, a row of a table that was never announced, a
+//     value that its column's type does not allow, and a message with missing or extra bytes. After an error it returns no more changes.
+//   - It reads each row with the columns that the table had when the row was written. Postgres announces a table's columns before the first
+//     row and again after every change of them, even in the middle of a transaction. At each announcement the decoder plans the mapping
+//     again, by the names of the columns, or else by the columns given to [Decoder.Follow].
+//   - No input makes it panic, or allocate more than a small multiple of the input's size. It checks lengths and counts against the
+//     remaining bytes before it allocates.
+//   - It allocates nothing for a row. If Postgres sends a value in the form that the event needs, the decoder does not copy it: the value is
+//     a slice of the message.
 //
-// It has no clock, goroutine, logger or I/O. Its state is the relations and types announced on this stream and the open transaction,
-// so a new replication session needs a new decoder. Transactions arrive whole, one after the other, in commit order, which is what
-// protocol 1 without streaming gives: no message of an aborted (sub)transaction is ever seen.
+// It has no clock, goroutine, logger or I/O. Its state is the relations and types announced on this stream, and the open transaction. So a
+// new replication session needs a new decoder. Protocol 1 without streaming sends complete transactions, one after the other, in commit
+// order. It never sends a message of an aborted transaction or subtransaction.
 //
-// The message formats are those of "Logical Replication Message Formats" in the Postgres manual and of proto.c in its source.
+// The message formats are documented in "Logical Replication Message Formats" in the Postgres manual, and in proto.c of its source.
 package decoder

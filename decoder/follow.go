@@ -8,27 +8,28 @@ import (
 	"walpost/schema"
 )
 
-// live is what the catalog said of the outbox.
+// live is the catalog's description of the outbox.
 type live struct {
 	oid     uint32
-	columns []schema.TableColumn // nil: older shapes cannot be laid against them
-	at      pglogrepl.LSN        // transactions that were committed before it are older
+	columns []schema.TableColumn // nil: they cannot be compared with an older shape by position
+	at      pglogrepl.LSN        // transactions that were committed before it may have an older shape
 }
 
-// Follow tells the decoder, before its first message, what the catalog says of the outbox now, because the stream may be behind it.
+// Follow gives the decoder the catalog's present description of the outbox, because the stream may be behind the catalog. Call it before
+// the first message.
 //
-// A table with that oid is the outbox under whatever name the stream has it, until another table is announced under the outbox's name:
-// so a renamed outbox loses no row. And where the mapping does not hold for a shape of before at, the columns are taken by their places:
-// so rows that were written before a column was renamed are read by its new name.
+// The table with that oid is the outbox, whatever its name in the stream is, until another table is announced under the outbox's name. So
+// no row is lost if the outbox was renamed. If the mapping does not fit a shape from before the position at, the decoder identifies the
+// columns by their position in the table. So it can read rows that were written before a column was renamed.
 //
-// columns are all that the table ever had, in the order of pg_attribute: the places are the same at all times only if none was ever
-// dropped and none is generated. If that is not so, columns is nil, and every shape has to fit by its names.
+// columns are all columns that the table ever had, in the order of pg_attribute. Positions never change only if no column was ever dropped
+// and none is generated. Otherwise columns must be nil, and every shape has to fit by the names of its columns.
 func (d *Decoder) Follow(oid uint32, columns []schema.TableColumn, at pglogrepl.LSN) {
 	d.live = live{oid: oid, columns: columns, at: at}
 	d.named = oid
 }
 
-// isOutbox reports whether an announced table is the outbox.
+// isOutbox reports whether an announced table is the outbox. It remembers the oid that has the outbox's name.
 func (d *Decoder) isOutbox(oid uint32, namespace, name []byte) bool {
 	if string(namespace) == d.table.Schema && string(name) == d.table.Name {
 		d.named = oid
@@ -37,7 +38,7 @@ func (d *Decoder) isOutbox(oid uint32, namespace, name []byte) bool {
 	return d.live.oid != 0 && oid == d.live.oid && oid == d.named
 }
 
-// plan makes the plan for an announced shape of the outbox.
+// plan returns the plan for an announced shape of the outbox.
 func (d *Decoder) plan(oid uint32, columns []schema.TableColumn) (*schema.Plan, error) {
 	plan, err := d.mapping.Plan(d.table, columns)
 	if err == nil || oid != d.live.oid || !d.open || d.begin.FinalLSN >= d.live.at {
@@ -53,7 +54,8 @@ func (d *Decoder) plan(oid uint32, columns []schema.TableColumn) (*schema.Plan, 
 	return nil, err
 }
 
-// rename returns the columns of an older shape under their present names, nil if they are not the first ones of the present.
+// rename returns the columns of an older shape with their present names. It returns nil if they are not the first columns of the present
+// table.
 func (l *live) rename(columns []schema.TableColumn) []schema.TableColumn {
 	if len(columns) > len(l.columns) {
 		return nil
@@ -62,7 +64,7 @@ func (l *live) rename(columns []schema.TableColumn) []schema.TableColumn {
 	for i, c := range columns {
 		now := slices.IndexFunc(l.columns, func(live schema.TableColumn) bool { return live.Name == c.Name })
 		if now >= 0 && now != i {
-			return nil // a list of columns in the publication, or a swap of names: the places prove nothing
+			return nil // the publication has a column list, or names were swapped: positions prove nothing
 		}
 		renamed[i].Name = l.columns[i].Name
 	}

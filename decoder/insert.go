@@ -9,10 +9,10 @@ import (
 	"walpost/schema"
 )
 
-// insertHead is the length of an Insert before its first column: type, relation, kind of tuple, number of columns.
+// insertHead is the length of an Insert message up to its first column: type, relation, kind of tuple, number of columns.
 const insertHead = 1 + 4 + 1 + 2
 
-// decodeInsert does without a cursor: its calls cost half of what a row does.
+// decodeInsert uses no cursor: the calls of one would take half of the time of a row.
 func (d *Decoder) decodeInsert(msg []byte) (Change, error) {
 	if !d.open {
 		return nil, errors.New("no transaction is open")
@@ -38,7 +38,7 @@ func (d *Decoder) decodeInsert(msg []byte) (Change, error) {
 	if err := rel.decodeRow(msg, &d.event); err != nil {
 		return nil, err
 	}
-	if d.index == math.MaxUint32 { // a position must never come twice
+	if d.index == math.MaxUint32 { // a position must never be used twice
 		return nil, errors.New("the transaction has more outbox rows than a position can count")
 	}
 	d.event.CommitTime = d.begin.CommitTime
@@ -47,7 +47,7 @@ func (d *Decoder) decodeInsert(msg []byte) (Change, error) {
 	return &d.insert, nil
 }
 
-// decodeRow fills ev from the Insert of a row of the relation.
+// decodeRow fills ev from the Insert message of a row of the relation.
 func (rel *relation) decodeRow(msg []byte, ev *schema.Event) error {
 	if tuple := msg[5]; tuple != 'N' {
 		return fmt.Errorf("tuple: kind %q, not 'N'", tuple)
@@ -63,7 +63,7 @@ func (rel *relation) decodeRow(msg []byte, ev *schema.Event) error {
 			return rel.damaged(i, msg[at:])
 		}
 		format := schema.Format(msg[at])
-		if format == 'n' { // NULL, which Reset has left in every column
+		if format == 'n' { // NULL: Reset has set every column to that
 			at++
 			continue
 		}
@@ -76,9 +76,9 @@ func (rel *relation) decodeRow(msg []byte, ev *schema.Event) error {
 		}
 		from := at + 5
 		at = from + int(size)
-		// Empty is not nil. The capacity ends with the value, so that whoever appends to it does not write over the next.
+		// An empty value is not nil. The capacity ends with the value, so that appending to it does not overwrite the next value.
 		if err := rel.plan.Set(ev, i, format, msg[from:at:at]); err != nil {
-			return err // names table and column
+			return err // it names table and column
 		}
 	}
 	if at < len(msg) {
@@ -87,12 +87,12 @@ func (rel *relation) decodeRow(msg []byte, ev *schema.Event) error {
 	return nil
 }
 
-// damaged explains why column i cannot be read from the rest of its row.
+// damaged returns an error that says why column i cannot be read from the rest of the row.
 func (rel *relation) damaged(i int, row []byte) error {
 	c := cursor{rest: row}
 	switch format := c.uint8("format"); {
 	case c.err != nil:
-	case format == 'u': // stands for a TOASTed value that an UPDATE left alone
+	case format == 'u': // in an UPDATE it stands for an unchanged TOASTed value
 		c.fail(errors.New("its value was left out as unchanged, which no inserted row can be"))
 	case format != 't' && format != 'b':
 		c.fail(fmt.Errorf("unknown format %q", format))

@@ -7,21 +7,21 @@ import (
 	"walpost/schema"
 )
 
-// relation is the outbox in one of its shapes.
+// relation is one shape of the outbox.
 type relation struct {
 	oid     uint32
 	columns []schema.TableColumn
 	plan    *schema.Plan
-	err     error // why there is no plan: the error of a row in this shape
+	err     error // why there is no plan: the error for a row in this shape
 }
 
-// columnSize is the least that a column takes in a Relation message: flags, an empty name, type, type modifier.
+// columnSize is the minimal size of a column in a Relation message: flags, an empty name, type, type modifier.
 const columnSize = 1 + 1 + 4 + 4
 
-// decodeRelation takes a table's shape from here on. It comes before the table's first row and again whenever the server's cache entry
-// was renewed, changed or not. The name counts, not the oid: DROP and CREATE make a new outbox under the old name, and a renamed one is
-// the outbox no more, unless Follow said so. A partition of the outbox is announced besides its root; its name differs, and the rows
-// carry the root's oid.
+// decodeRelation stores the shape that a table has from here on. Postgres sends a Relation message before the table's first row, and again
+// whenever its cache entry was renewed, whether the shape has changed or not. The name counts, not the oid: after DROP and CREATE the new
+// table with the old name is the outbox. A renamed table is no longer the outbox, unless Follow named its oid. Postgres announces a
+// partition of the outbox besides its root. The partition's name differs, and the rows have the root's oid.
 func (d *Decoder) decodeRelation(c *cursor) (Change, error) {
 	oid := c.uint32("oid")
 	namespace := c.text("namespace")
@@ -34,7 +34,7 @@ func (d *Decoder) decodeRelation(c *cursor) (Change, error) {
 	if c.err != nil {
 		return nil, c.err
 	}
-	if len(namespace) == 0 { // proto.c leaves this one out
+	if len(namespace) == 0 { // proto.c sends pg_catalog as an empty name
 		namespace = []byte("pg_catalog")
 	}
 	if !d.isOutbox(oid, namespace, name) {

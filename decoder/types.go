@@ -2,11 +2,11 @@ package decoder
 
 import "strconv"
 
-// typeName is what a Type message says of an oid.
+// typeName is the name of a type from a Type message.
 type typeName struct{ namespace, name string }
 
-// decodeType remembers a type that is not built in. The message precedes the relation that uses it. For a domain it carries the
-// domain's oid and the name of the *base* type, whose namespace is empty when that is pg_catalog.
+// decodeType stores the name of a type that is not built in. The message comes before the relation that uses the type. For a domain it has
+// the domain's oid and the name of the *base* type. The namespace is empty if it is pg_catalog.
 func (d *Decoder) decodeType(c *cursor) error {
 	oid := c.uint32("oid")
 	namespace := c.text("namespace")
@@ -18,8 +18,8 @@ func (d *Decoder) decodeType(c *cursor) error {
 	return nil
 }
 
-// typeOf returns the name by which a plan knows a column's type. One that is not Postgres's own keeps its namespace, so that an enum
-// somebody called "text" is not taken for text.
+// typeOf returns the name of a column's type, as plans use it. A type that is not built in keeps its namespace, so that an enum with the
+// name "text" is not mistaken for text.
 func (d *Decoder) typeOf(oid uint32) string {
 	if t, announced := d.types[oid]; announced {
 		if t.namespace == "" {
@@ -33,8 +33,8 @@ func (d *Decoder) typeOf(oid uint32) string {
 	return "of type oid " + strconv.FormatUint(uint64(oid), 10)
 }
 
-// builtins are types that people are likely to have in an outbox, suitable or not, as format_type prints them: the stream has only the
-// oid of a type of Postgres's own (pg_type.dat), and an error should be able to name it.
+// builtins has the names, as format_type prints them, of built-in types that are likely in an outbox, suitable or not. The stream has only
+// the oid of such a type (pg_type.dat), and errors should show its name.
 var builtins = map[uint32]string{
 	16:   "boolean",
 	17:   "bytea",

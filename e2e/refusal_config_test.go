@@ -172,7 +172,7 @@ func TestRefusesTakenAddress(t *testing.T) {
 	defer taken.Close()
 	p := newPipe(t).withSchema(t)
 	r := p.cli(t, []string{"WALPOST_ADMIN_LISTEN=" + taken.Addr().String()}, "run")
-	refusal{code: 2, says: []string{"admin.listen", taken.Addr().String(), "is taken by another process", "name another address"}}.check(t, r.code, r.stderr)
+	refusal{code: 2, says: []string{"admin.listen", taken.Addr().String(), "is used by another process", "set another address"}}.check(t, r.code, r.stderr)
 	p.untouched(t)
 }
 

@@ -172,8 +172,8 @@ func TestAddressInUse(t *testing.T) {
 	if code := p.exit(t); code != exitUsage {
 		t.Errorf("exit %d", code)
 	}
-	want := "start admin server: admin.listen: " + taken.Addr().String() + " is taken by another process, perhaps another walpost; " +
-		`stop that, or name another address ("" for no server)`
+	want := "start admin server: admin.listen: " + taken.Addr().String() + " is used by another process, perhaps another walpost; " +
+		`stop that process, or set another address ("" for no server)`
 	if line := p.logged(t, "walpost ends"); line["err"] != want || line["reason"] != "admin_server" {
 		t.Errorf("said\n%v\nwant\n%s", line["err"], want)
 	}

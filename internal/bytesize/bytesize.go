@@ -1,11 +1,11 @@
-// Package bytesize writes numbers of bytes for people.
+// Package bytesize formats numbers of bytes for people.
 //
 // It is for screens and messages: the text is rounded and cannot be read back. A size in a configuration is config.Size.
 package bytesize
 
 import "fmt"
 
-// Format returns n with the largest binary unit of which there is at least one, and one decimal: 17.0 MiB. Less than 1024 are bytes.
+// Format returns n in the largest binary unit that is not larger than n, with one decimal: 17.0 MiB. Numbers below 1024 are in bytes.
 func Format(n int64) string {
 	const unit = 1024
 	if n < unit {

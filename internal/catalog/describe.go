@@ -1,5 +1,5 @@
-// Package catalog looks into a live database for package schema, which has no connection: it describes the outbox, applies the DDL and
-// compares the database with what is wanted.
+// Package catalog works on a live database for package schema, which has no connection of its own. It describes the outbox, applies the
+// DDL, and compares the database with the objects that walpost needs.
 package catalog
 
 import (
@@ -12,53 +12,53 @@ import (
 	"walpost/schema"
 )
 
-// Querier is what reads the catalog: a connection or a transaction. A replication connection is none, it has no parameters.
+// Querier reads the catalog: a connection or a transaction. A replication connection cannot be one, because its queries take no parameters.
 type Querier interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
-// Described is what the catalog says of a table.
+// Described is the catalog's description of a table.
 type Described struct {
 	OID         uint32
-	Partitioned bool                 // the root of partitions
+	Partitioned bool                 // the root of a partitioned table
 	Columns     []schema.TableColumn // in the table's order, as [schema.Mapping.Plan] takes them
 	Unstreamed  []schema.UnstreamedTable
 }
 
-// TableError tells that there is no table to read under a name. Nothing but a person can cure it.
+// TableError reports that a table does not exist or cannot be used as the outbox. Only a person can cure it.
 type TableError struct {
 	Table  schema.Table
 	Reason string
 }
 
-// doesNotExist is the reason that `walpost schema apply` cures.
+// doesNotExist is the reason of a table that walpost schema apply would create.
 const doesNotExist = "does not exist"
 
 const (
-	notATable = "is a view or the like and no table"
-	notInWAL  = "is unlogged or temporary, so that its rows are not in the WAL"
+	notATable = "is a view or the like, and not a table"
+	notInWAL  = "is unlogged or temporary, so its rows are not in the WAL"
 )
 
-// Error names the table, what is wrong with it and the way out.
+// Error returns a text with the table, what is wrong with it and the cure.
 func (e *TableError) Error() string {
 	return fmt.Sprintf("table %s %s: %s", e.Table, e.Reason, e.Cure())
 }
 
-// Cure is the way out: a command where there is one, and always another table.
+// Cure returns a command that helps, if there is one, or the choice of another table.
 func (e *TableError) Cure() string {
 	const other = "name another by outbox.table"
 	switch e.Reason {
 	case doesNotExist:
-		return fmt.Sprintf("create it by `%s`, or %s", schema.Command("apply", e.Table), other)
+		return fmt.Sprintf("create it with `%s`, or %s", schema.Command("apply", e.Table), other)
 	case notInWAL:
 		return fmt.Sprintf("run: ALTER TABLE %s SET LOGGED; or %s", e.Table, other)
 	}
 	return other
 }
 
-// Describe returns the table's description. The types of domains are their base types. A table that is absent, or is a view or the
-// like, or whose rows the WAL does not carry, gives a TableError; any other error is the connection's.
+// Describe returns the table's description. The type of a column with a domain is the domain's base type. Describe returns a TableError if
+// the table does not exist, is a view or the like, or has rows that are not in the WAL. Any other error is one of the connection.
 func Describe(ctx context.Context, db Querier, t schema.Table) (Described, error) {
 	live, err := describe(ctx, db, t)
 	switch {
@@ -74,7 +74,7 @@ func Describe(ctx context.Context, db Querier, t schema.Table) (Described, error
 	return Described{OID: live.OID, Partitioned: live.Kind == "p", Columns: live.TableColumns(), Unstreamed: live.Unstreamed}, nil
 }
 
-// describe wraps pgx.ErrNoRows where there is no such table.
+// describe returns an error that wraps pgx.ErrNoRows if the table does not exist.
 func describe(ctx context.Context, db Querier, t schema.Table) (schema.LiveTable, error) {
 	var live schema.LiveTable
 	err := db.QueryRow(ctx, schema.QueryTable, t.String()).Scan(&live.OID, &live.Kind, &live.Unlogged)
@@ -98,7 +98,7 @@ func describe(ctx context.Context, db Querier, t schema.Table) (schema.LiveTable
 	return live, nil
 }
 
-// unstreamed returns the tables that belong to the one with the oid, and whose rows a stream of that one does not have.
+// unstreamed returns the children and partitions of the table whose rows are not in a stream of that table.
 func unstreamed(ctx context.Context, db Querier, oid uint32) ([]schema.UnstreamedTable, error) {
 	rows, err := db.Query(ctx, schema.QueryUnstreamed, oid)
 	if err != nil {

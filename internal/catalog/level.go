@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// WALLevel returns what the server writes to its WAL, and whether that is enough to stream from. Since 19 the server raises it by itself
-// while a logical slot exists, so that replica is enough there.
+// WALLevel returns the server's wal_level, and whether it is enough for logical replication. From version 19 on, replica is enough, because
+// the server raises the level by itself while a logical slot exists.
 func WALLevel(ctx context.Context, db Querier) (level string, enough bool, err error) {
 	var version int
 	err = db.QueryRow(ctx, `select pg_catalog.current_setting('wal_level'), pg_catalog.current_setting('server_version_num')::int`).Scan(&level, &version)

@@ -10,7 +10,7 @@ import (
 	"walpost/schema"
 )
 
-// Look describes the database as far as o asks, for [schema.Diff].
+// Look describes the objects of the database that o names, for [schema.Diff].
 func Look(ctx context.Context, db Querier, o schema.Options) (schema.Live, error) {
 	o = o.WithDefaults()
 	live := schema.Live{Tables: map[schema.Table]schema.LiveTable{}, Roles: map[string]schema.LiveRole{}}
@@ -89,7 +89,7 @@ func functions(ctx context.Context, db Querier) ([]schema.LiveFunction, error) {
 	return list, nil
 }
 
-// publication returns nil where there is none.
+// publication returns nil if the publication does not exist.
 func publication(ctx context.Context, db Querier, o schema.Options) (*schema.LivePublication, error) {
 	p := &schema.LivePublication{}
 	err := db.QueryRow(ctx, schema.QueryPublication, o.Publication, o.Table.Schema, o.Table.Name, o.Table.String()).

@@ -11,15 +11,16 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// patience is how long the changes of a schema wait for locks. While one waits for the lock of a table, everybody who comes later and wants to
-// use the table waits behind it. So each gives up soon, the transaction is rolled back, and all of it is done again after a pause.
+// patience says how long a change of the schema waits for locks. While it waits for the lock of a table, every later query on that table
+// waits behind it. So each attempt gives up soon and rolls back its transaction, and after a pause the next attempt starts from the
+// beginning.
 type patience struct {
 	attempts int
 	wait     time.Duration                   // for a lock, in each attempt
 	pause    func(ctx context.Context) error // between two attempts
 }
 
-// usual is the patience of [Apply]: at most some 20 seconds for one lock.
+// usual is the patience of [Apply]: about 20 seconds at most for one lock.
 var usual = patience{attempts: 5, wait: 3 * time.Second, pause: func(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
@@ -29,11 +30,11 @@ var usual = patience{attempts: 5, wait: 3 * time.Second, pause: func(ctx context
 	}
 }}
 
-// try runs do until it meets no lock that it has to wait too long for. The last error says who held it. do gets whom to tell its
-// backend's process id.
+// try runs do again until it does not wait too long for a lock. The error of the last attempt says which sessions hold the lock. do must
+// call started with the process id of its backend.
 func (p patience) try(ctx context.Context, config *pgx.ConnConfig, do func(started func(pid int)) error) error {
 	var w blockerWatch
-	started := func(int) {} // the first attempt is not watched: that takes a connection, and hardly ever matters
+	started := func(int) {} // the first attempt is not watched: watching takes a connection, and the first attempt hardly ever fails
 	for n := 1; ; n++ {
 		err := do(started)
 		w.end()
@@ -50,27 +51,28 @@ func (p patience) try(ctx context.Context, config *pgx.ConnConfig, do func(start
 	}
 }
 
-// waitedTooLong reports whether err is that of a lock that somebody else holds.
+// waitedTooLong reports whether err means that another session held a lock for too long.
 func waitedTooLong(err error) bool {
 	var refused *pgconn.PgError
 	return errors.As(err, &refused) && (refused.Code == "55P03" || refused.Code == "40P01") // lock_not_available, deadlock_detected
 }
 
-// blockerWatch looks, over a connection of its own, which sessions a backend waits for. Once the wait is over nobody can tell any more.
+// blockerWatch finds out, over a connection of its own, for which sessions a backend waits. It does so during the wait, because the server
+// does not know it afterwards.
 type blockerWatch struct {
 	stop context.CancelFunc
 	done chan struct{}
-	last []blocker // the last that were seen
+	last []blocker // the blockers that were seen last
 }
 
 // blocker is a session that others wait for, or a prepared transaction.
 type blocker struct {
 	PID                   int // 0: a prepared transaction
 	User, Application     string
-	State, Since, Running string // NULL and so empty for whoever may not see it
+	State, Since, Running string // empty if the role may not see it
 }
 
-// watchEvery is how often it looks.
+// watchEvery is the time between two queries of a blockerWatch.
 const watchEvery = 100 * time.Millisecond
 
 func (w *blockerWatch) begin(ctx context.Context, config *pgx.ConnConfig, pid int) {
@@ -82,7 +84,7 @@ func (w *blockerWatch) begin(ctx context.Context, config *pgx.ConnConfig, pid in
 	}()
 }
 
-// end ends the watch, if there is one. What was seen is there after it.
+// end ends the watch, if there is one. After that, w.last can be read.
 func (w *blockerWatch) end() {
 	if w.stop != nil {
 		w.stop()
@@ -91,7 +93,7 @@ func (w *blockerWatch) end() {
 	}
 }
 
-// watch returns when ctx ends or the server cannot be asked: then the cure says how a person can ask.
+// watch returns when ctx ends, or when it cannot ask the server. In the second case, cure says how a person can ask.
 func (w *blockerWatch) watch(ctx context.Context, config *pgx.ConnConfig, pid int) {
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
@@ -124,17 +126,17 @@ select distinct on (b.pid) b.pid, coalesce(a.usename::text, ''), coalesce(a.appl
 from pg_catalog.unnest(pg_catalog.pg_blocking_pids($1)) b (pid) left join pg_catalog.pg_stat_activity a on a.pid = b.pid
 order by b.pid`
 
-// cure says who holds the lock and what can be done about it.
+// cure returns which sessions hold the lock and what to do about it.
 func (w *blockerWatch) cure() string {
 	if len(w.last) == 0 {
-		return "find who holds the lock while this waits, run: SELECT pid, pg_blocking_pids(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock'; " +
-			"end that transaction, and apply again"
+		return "find the session that holds the lock, while this command waits; run: SELECT pid, pg_blocking_pids(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock'; " +
+			"end its transaction, and apply again"
 	}
 	var held, ends []string
 	for _, b := range w.last {
 		held = append(held, b.String())
 		if b.PID == 0 {
-			ends = append(ends, "COMMIT PREPARED or ROLLBACK PREPARED what SELECT * FROM pg_prepared_xacts shows")
+			ends = append(ends, "COMMIT PREPARED or ROLLBACK PREPARED the transaction that SELECT * FROM pg_prepared_xacts shows")
 		} else {
 			ends = append(ends, fmt.Sprintf("SELECT pg_terminate_backend(%d)", b.PID))
 		}
@@ -143,7 +145,7 @@ func (w *blockerWatch) cure() string {
 		strings.Join(held, ", and by "), strings.Join(ends, "; "))
 }
 
-// String describes the session by what is known of it.
+// String describes the session with everything that is known about it.
 func (b blocker) String() string {
 	if b.PID == 0 {
 		return "a prepared transaction"

@@ -1,4 +1,4 @@
-// Package diagnosis is what checks of Postgres and of Kafka report in common.
+// Package diagnosis has the form in which the checks of Postgres and of Kafka report their findings.
 package diagnosis
 
 import "fmt"
@@ -9,16 +9,16 @@ type Level string
 // The levels of findings.
 const (
 	OK      Level = "ok"
-	Warning Level = "warning" // it works, and something that may happen would be worse than it has to be
+	Warning Level = "warning" // it works, but would make a possible failure worse than necessary
 	Failed  Level = "failed"  // it does not work
 )
 
 // Finding is the outcome of one check.
 type Finding struct {
-	Target string `json:"target"` // what was asked: postgres, kafka or relay
-	Check  string `json:"check"`  // a name that stays, for scripts: publication
+	Target string `json:"target"` // what was checked: postgres, kafka or relay
+	Check  string `json:"check"`  // a name for scripts, which never changes: publication
 	Level  Level  `json:"level"`
-	Found  string `json:"found"` // one line, which names the object
+	Found  string `json:"found"` // what was found, on one line, with the name of the object
 	Cure   string `json:"cure"`  // the SQL, ACL or setting that helps; "" where none is needed
 }
 

@@ -9,16 +9,16 @@ import (
 	"time"
 )
 
-// Trace is what a file holds, in the order in which it was recorded.
+// Trace is the content of a file, in the order in which it was recorded.
 type Trace struct {
 	Transactions []Transaction
 	Passes       []Pass
 	Requests     []Request
-	Sessions     int   // with more than one, numbers of transactions are not unique
+	Sessions     int   // if there are several, the numbers of transactions are not unique
 	Lost         int64 // records that were dropped
 }
 
-// Read reads a trace. One that ends in the middle of a record, as that of a relay that was killed may, is not whole.
+// Read reads a trace. It returns an error if the trace ends in the middle of a record, which happens if the relay was killed.
 func Read(in io.Reader) (*Trace, error) {
 	r, t := bufio.NewReader(in), &Trace{}
 	for {
@@ -65,10 +65,10 @@ func (t *Trace) add(kind byte, v *values) {
 	}
 }
 
-// values are those of one record.
+// values are the values of one record.
 type values struct {
 	left  []int64
-	short bool // more were asked for than there are
+	short bool // next was called more often than there are values
 }
 
 func readValues(r *bufio.Reader) (v values, err error) {

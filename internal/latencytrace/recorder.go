@@ -1,10 +1,10 @@
-// Package latencytrace records where events are on their way through the relay, so that a benchmark can tell in which stage their time
-// went. It is for `bench` and off in normal use: a nil [Recorder] is passed around then, and its users check that once per transaction,
-// pass, batch or request, never per event.
+// Package latencytrace records when events pass the stages of the relay, so that a benchmark can tell how much time each stage takes. It is
+// for package bench and off in normal use. Then the [Recorder] is nil, and its users check that once per transaction, pass, batch or
+// request, never per event.
 //
-// The relay and the sink write to the same recorder without knowing each other: transactions are named by the numbers that both use. A
-// recorder appends to a small buffer under a lock. A goroutine of its own writes full buffers to the file, so a slow disk delays nobody:
-// records are dropped, and counted, when too many buffers wait.
+// The relay and the sink write to the same recorder, but do not know each other: both name transactions by the same numbers. A recorder
+// appends to a small buffer under a lock. A separate goroutine writes full buffers to the file, so a slow disk delays neither relay nor
+// sink. If too many buffers wait, the recorder drops records and counts them.
 //
 // [Read] reads such a file. Its format is private to this package.
 package latencytrace
@@ -19,29 +19,29 @@ import (
 	"time"
 )
 
-// Variable is the environment variable that names the file to which a relay writes its trace. Configuration ignores variables that begin
-// with WALPOST_TEST_.
+// Variable is the environment variable that names the file for the relay's trace. The configuration ignores variables that begin with
+// WALPOST_TEST_.
 const Variable = "WALPOST_TEST_TRACE"
 
 const (
 	bufferSize = 64 << 10
-	buffers    = 16 // more than these are never waiting for the disk
+	buffers    = 16 // at most so many wait for the disk
 )
 
 // Recorder writes a trace. Its methods may be called from any goroutine.
 type Recorder struct {
 	out   io.WriteCloser
-	full  chan []byte // to be written
-	empty chan []byte // to be used again
-	ended chan error  // how writing ended
+	full  chan []byte // buffers to be written
+	empty chan []byte // buffers to be used again
+	ended chan error  // receives the error of writing
 
 	mu     sync.Mutex
-	buf    []byte // nil: all buffers wait for the disk
+	buf    []byte // the buffer in use; nil: all buffers wait for the disk
 	lost   int64  // records that found no buffer
 	closed bool
 }
 
-// FromEnvironment returns a recorder of the file that [Variable] names. It returns nil, and no error, if the variable is not set.
+// FromEnvironment returns a recorder that writes to the file that [Variable] names. It returns nil and no error if the variable is not set.
 func FromEnvironment() (*Recorder, error) {
 	name := os.Getenv(Variable)
 	if name == "" {
@@ -54,7 +54,7 @@ func FromEnvironment() (*Recorder, error) {
 	return New(f), nil
 }
 
-// New returns a recorder that writes to out and closes it at its end.
+// New returns a recorder that writes to out. Its Close closes out.
 func New(out io.WriteCloser) *Recorder {
 	r := &Recorder{out: out, full: make(chan []byte, buffers), empty: make(chan []byte, buffers+1), ended: make(chan error, 1)}
 	for range buffers {
@@ -65,7 +65,7 @@ func New(out io.WriteCloser) *Recorder {
 	return r
 }
 
-// write writes full buffers.
+// write writes full buffers to out until there are no more.
 func (r *Recorder) write() {
 	var err error
 	for buf := range r.full {
@@ -77,7 +77,7 @@ func (r *Recorder) write() {
 	r.ended <- errors.Join(err, r.out.Close())
 }
 
-// Close writes what is left. Records that come later are dropped. A nil recorder is closed already.
+// Close writes the last buffer and closes the file. Later records are dropped. On a nil recorder, Close does nothing.
 func (r *Recorder) Close() error {
 	if r == nil {
 		return nil
@@ -89,7 +89,7 @@ func (r *Recorder) Close() error {
 	}
 	r.closed = true
 	if r.lost > 0 {
-		r.append(kindLost, r.lost) // to a buffer more, if there is none
+		r.append(kindLost, r.lost) // if r.buf is nil, append makes another buffer
 	}
 	r.full <- r.buf
 	r.buf = nil
@@ -114,12 +114,12 @@ func (r *Recorder) log(kind byte, values ...int64) {
 	}
 	r.append(kind, values...)
 	if len(r.buf) >= bufferSize {
-		r.full <- r.buf // there is room: there are no more buffers than places
+		r.full <- r.buf // never blocks: the channel has room for all buffers
 		r.buf = nil
 	}
 }
 
-// append encodes a record: its kind, how many values it has, and these. r.mu is held.
+// append encodes a record: its kind, the number of its values, and the values. The caller holds r.mu.
 func (r *Recorder) append(kind byte, values ...int64) {
 	r.buf = append(r.buf, kind)
 	r.buf = binary.AppendUvarint(r.buf, uint64(len(values)))
@@ -128,7 +128,7 @@ func (r *Recorder) append(kind byte, values ...int64) {
 	}
 }
 
-// nanoseconds returns t for the file; 0 stands for the zero time.
+// nanoseconds returns t as it is in the file; 0 stands for the zero time.
 func nanoseconds(t time.Time) int64 {
 	if t.IsZero() {
 		return 0

@@ -11,37 +11,37 @@ const (
 	kindLost
 )
 
-// Transaction is what is known of a transaction when its Begin message is decoded. The events follow at once.
+// Transaction records when a transaction's Begin message was decoded. The events follow at once.
 type Transaction struct {
 	Tx        uint64    // its number in the session
-	LSN       uint64    // where its commit record starts, as ce_sequence has it
+	LSN       uint64    // where its commit record starts, as in ce_sequence
 	Committed time.Time // by the server's clock, before the commit is flushed; in microseconds
 	Sent      time.Time // when the walsender sent the Begin message; in microseconds
 	Decoded   time.Time
 }
 
-// Pass is one hand-over of what the reader has read and published.
+// Pass is one handover of the events that the reader has read and published.
 type Pass struct {
-	First, Last  uint64    // the transactions of which it holds events
-	Events       int       // how many events these are
+	First, Last  uint64    // the first and last transaction with events in the pass
+	Events       int       // the number of these events
 	Reads        int       // reads since the last pass
-	Bytes        int       // of the last read
-	Began        time.Time // when the last of them began
-	Read         time.Time // when it returned
+	Bytes        int       // the length of the last read
+	Began        time.Time // when the last read began
+	Read         time.Time // when the last read returned
 	HandedOver   time.Time // when the sink was flushed
 	MarkAtBegin  bool      // the low-water mark was raised when the last read began
-	MarkAtReturn bool      // it was raised when that returned
-	Flowing      bool      // the sink was told that more is coming
+	MarkAtReturn bool      // the mark was raised when the last read returned
+	Flowing      bool      // the relay told the sink that more events were coming
 }
 
 // Request is one produce request.
 type Request struct {
-	Woken    time.Time // when the sender began to take the lanes that were queued
-	Sent     time.Time // when it was about to be written
-	Written  time.Time // zero: the answer was faster
+	Woken    time.Time // when the sender began to take batches from the queued lanes
+	Sent     time.Time // just before it was written
+	Written  time.Time // zero: the answer came before the write was recorded
 	Answered time.Time
 	Settled  time.Time // when the events of its last part were acked
-	UnderWay int       // other requests of that broker when it was sent
+	UnderWay int       // other requests to that broker that were under way when it was sent
 	Failed   bool
 	Parts    []Part
 }
@@ -49,16 +49,16 @@ type Request struct {
 // Part is the batch of one partition in a request.
 type Part struct {
 	Queue
-	Sealed time.Time // when it had been taken from its lane and compressed
-	Txs    []uint64  // transactions of which it holds events
+	Sealed time.Time // when the batch had been taken from its lane and compressed
+	Txs    []uint64  // the transactions with events in the batch
 }
 
 // Queue is the moment at which a lane was queued with its sender.
 type Queue struct {
 	At       time.Time
-	Linger   time.Duration // in force; 0: the lane does not wait for one
-	UnderWay int           // requests of the broker
-	Behind   bool          // its request before was just answered: what is queued had to wait for that
+	Linger   time.Duration // the linger time; 0: the lane does not linger
+	UnderWay int           // requests to the broker that were under way
+	Behind   bool          // the lane's previous request was just answered, and the events had to wait for that
 }
 
 // Session begins a session: transactions are numbered from 0 again.

@@ -1,11 +1,11 @@
-// Package spelling finds what a misspelt name was meant to be, for errors that end with "did you mean …?".
+// Package spelling finds the name that a misspelt name probably meant, for errors that end with "did you mean …?".
 //
-// It promises the same answer for the same names, and imports only the standard library. What counts as near, and which differences
-// count at all, is for the caller to say: column names and configuration keys are misspelt in different ways.
+// It always gives the same answer for the same names, and imports only the standard library. The caller chooses the limit and which
+// differences count: column names and configuration keys are misspelt in different ways.
 package spelling
 
-// Nearest returns the candidate that is the fewest edits away from name, the first of several; "" when none is fewer than limit away. An
-// edit inserts, deletes or replaces one byte. Both sides are compared as normalize returns them.
+// Nearest returns the candidate with the fewest edits from name; of several with the same number, the first one. It returns "" if all need
+// limit edits or more. An edit inserts, deletes or replaces one byte. Both names are normalized with normalize before they are compared.
 func Nearest(name string, candidates []string, limit int, normalize func(string) string) string {
 	best, least := "", limit
 	name = normalize(name)
@@ -17,7 +17,7 @@ func Nearest(name string, candidates []string, limit int, normalize func(string)
 	return best
 }
 
-// distance is Levenshtein's: insertions, deletions and substitutions that turn a into b.
+// distance returns the Levenshtein distance: the number of insertions, deletions and substitutions that turn a into b.
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {
