@@ -5,21 +5,21 @@ import (
 	"strings"
 )
 
-// check is a CHECK constraint by which an outbox refuses a row that walpost could not publish: the service's own insert fails then, and not
-// the relay.
+// check is a CHECK constraint that makes an outbox refuse a row that walpost could not publish. Then the service's own insert fails, and
+// not the relay.
 type check struct {
 	name      string
-	column    string // whose values it judges
+	column    string // the column that it checks
 	optional  bool   // the table need not have that column
 	condition string // SQL
-	about     string // what it asks, for a comment
+	about     string // what it requires, for a comment
 }
 
-// longestAggregateType leaves room for what else is in a topic's name.
+// longestAggregateType leaves room for the other parts of a topic's name.
 const longestAggregateType = 200
 
-// checks lists the constraints of an outbox. It holds them to what every relay refuses: a row that names its topic itself may have any
-// aggregatetype. The casts are for tables that walpost did not create, where headers may be json and aggregatetype an enum.
+// checks lists the constraints of an outbox. They refuse only rows that every relay would refuse. So a row that names its topic itself may
+// have any aggregatetype. The casts are for tables that walpost did not create, where headers may be json and aggregatetype an enum.
 func (o Options) checks() []check {
 	var list []check
 	if name := o.Mapping.Names[Headers]; name != "" {
@@ -41,28 +41,28 @@ func (o Options) checks() []check {
 	return list
 }
 
-// ddl returns the constraint as a table's definition has it.
+// ddl returns the constraint in the form of a table's definition.
 func (c check) ddl() string { return fmt.Sprintf("constraint %s check (%s)", c.name, c.condition) }
 
-// add returns the command that adds the constraint to a table with rows, which are not looked at.
+// add returns the command that adds the constraint to a table. Existing rows are not checked.
 func (c check) add(t Table) string { return fmt.Sprintf("alter table %s add %s not valid", t, c.ddl()) }
 
-// ChecksScript returns, as text like that of [Script], the CHECK constraints for an outbox that is there already. They hold for rows that are
-// inserted from then on; those that are there are not looked at. A table without headers gets none for them. Schema walpost must be
-// there. Running it again changes nothing.
+// ChecksScript returns a script, like that of [Script], with the CHECK constraints for an existing outbox. They apply to rows that are
+// inserted afterwards; existing rows are not checked. A table without a headers column gets no constraint for it. Schema walpost must
+// exist. Running the script again changes nothing.
 func ChecksScript(o Options) string {
 	o = o.WithDefaults()
 	var b strings.Builder
-	fmt.Fprintf(&b, "-- walpost: constraints for an outbox that is there already, version %d. Made by: walpost schema print with --checks\n", Version)
-	b.WriteString("-- They make an insert fail that walpost could not publish. Rows that are there already are not looked at. To check them too, run\n")
-	b.WriteString("-- alter table with validate constraint afterwards. Every statement may run again.\n")
+	fmt.Fprintf(&b, "-- walpost: constraints for an existing outbox, version %d. Made by: walpost schema print with --checks\n", Version)
+	b.WriteString("-- They make an insert fail if walpost could not publish the row. They do not check existing rows. To check those too, run\n")
+	b.WriteString("-- alter table with validate constraint afterwards. You can run every statement again.\n")
 	for _, s := range o.checkStatements() {
 		b.WriteString("\n" + s.SQL + ";\n")
 	}
 	return b.String()
 }
 
-// checkStatements returns the commands of ChecksScript.
+// checkStatements returns the commands for ChecksScript.
 func (o Options) checkStatements() []Statement {
 	var list []Statement
 	for _, c := range o.checks() {

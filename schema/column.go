@@ -1,6 +1,6 @@
 package schema
 
-// columnNames are the configuration keys below outbox.columns, which are also Debezium's names for the first five.
+// columnNames are the configuration keys below outbox.columns. The first five are also Debezium's column names.
 var columnNames = [NumColumns]string{
 	ID:            "id",
 	AggregateType: "aggregatetype",
@@ -22,7 +22,7 @@ func (c Column) String() string {
 	return "no column"
 }
 
-// Required reports whether a table without this column is no outbox.
+// Required reports whether an outbox must have this column.
 func (c Column) Required() bool { return c <= Payload }
 
 // ParseColumn returns the column that a configuration key names.
@@ -35,7 +35,7 @@ func ParseColumn(key string) (Column, bool) {
 	return 0, false
 }
 
-// TypeOrAggregate returns the event's type, or its aggregatetype where the type is empty or NULL.
+// TypeOrAggregate returns the event's type, or its aggregatetype if the type is empty or NULL.
 func (ev *Event) TypeOrAggregate() []byte {
 	if len(ev.Values[Type]) > 0 {
 		return ev.Values[Type]

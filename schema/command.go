@@ -2,8 +2,8 @@ package schema
 
 import "strings"
 
-// Command returns the command line of `walpost schema` and a verb (print, apply, check) for the outbox t, as it is to be typed into a
-// shell. Which other table than the usual one is meant may have been said on a command line only, so it is repeated.
+// Command returns the command line of walpost schema and a subcommand (print, apply, check) for the outbox t, in the form to type into a
+// shell. It names the table unless that is the default, because --table may be the only place where the table is set.
 func Command(verb string, t Table) string {
 	command := "walpost schema " + verb
 	if t == DefaultTable || t == (Table{}) {
@@ -12,7 +12,7 @@ func Command(verb string, t Table) string {
 	return command + " --table " + shellWord(t.String())
 }
 
-// shellWord returns s so that a shell takes it as one word.
+// shellWord returns s quoted as far as necessary to be one word for a shell.
 func shellWord(s string) string {
 	for i := range len(s) {
 		if c := s[i]; c == '$' || !isIdentByte(c, false) && c != '.' {

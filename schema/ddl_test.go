@@ -13,7 +13,7 @@ func TestScriptSurvivesMigrationTools(t *testing.T) {
 	survives(t, Script(everyOption), Statements(everyOption), "-- walpost: database schema, version 2.")
 	consumer := Options{AppRole: "stock", OnlyInbox: true}
 	survives(t, Script(consumer), Statements(consumer), "-- walpost: inbox for the database of a consumer, version 2.")
-	survives(t, ChecksScript(everyOption), everyOption.WithDefaults().checkStatements(), "-- walpost: constraints for an outbox that is there already, version 2.")
+	survives(t, ChecksScript(everyOption), everyOption.WithDefaults().checkStatements(), "-- walpost: constraints for an existing outbox, version 2.")
 }
 
 func survives(t *testing.T, script string, statements []Statement, head string) {

@@ -1,16 +1,17 @@
 package schema
 
-// InboxUpgrade makes an inbox of version 1 one of version 2. Its rows get the source that claim() with two arguments means.
+// InboxUpgrade is the statement that turns an inbox of version 1 into one of version 2. Its rows get the empty source, which claim() with
+// two arguments uses.
 const InboxUpgrade = `alter table walpost.inbox add column source text collate "C" not null default '', ` +
 	`alter column consumer type text collate "C", alter column event_id type text collate "C", ` +
 	`drop constraint inbox_pkey, add constraint inbox_pkey primary key (consumer, source, event_id)`
 
-// inboxTokens make the migration of an inbox of version 1. The refusal is the text of a cast that fails: a statement of SQL has no other
-// way to say what is wrong.
+// inboxTokens returns the texts for the migration of an inbox of version 1. The refusal is the text of a cast that fails, because a plain
+// SQL statement has no other way to report an error.
 func inboxTokens() tokens {
 	return tokens{
 		"has_source": inboxHasSource,
 		"upgrade":    InboxUpgrade,
-		"refusal":    QuoteLiteral("table walpost.inbox is that of version 1 and has rows. Run this at a quiet time, and then the migration again: " + InboxUpgrade),
+		"refusal":    QuoteLiteral("table walpost.inbox has the form of version 1 and has rows. At a quiet time, run the following statement, and then the migration again: " + InboxUpgrade),
 	}
 }

@@ -2,11 +2,11 @@ package schema
 
 import "strings"
 
-// kind is how a type's values are read. Types that read alike share one.
+// kind is how the values of a type are read. Types whose values are read alike share a kind.
 type kind uint8
 
 const (
-	kindNone kind = iota // no type that an outbox column may have
+	kindNone kind = iota // a type that no outbox column may have
 	kindText
 	kindUUID
 	kindInt2
@@ -15,7 +15,7 @@ const (
 	kindBytea
 	kindJSON
 	kindJSONB
-	kindTimestamp // with time zone or without: both are microseconds on the wire, and without zone counts as UTC
+	kindTimestamp // with or without time zone: both are microseconds on the wire; without time zone it counts as UTC
 )
 
 const (
@@ -23,7 +23,7 @@ const (
 	jsons    = 1<<kindJSON | 1<<kindJSONB
 )
 
-// accepted holds, as a set of kinds, what may feed each part of an event.
+// accepted has the set of kinds that may feed each part of an event.
 var accepted = [NumColumns]uint16{
 	ID:            1<<kindUUID | 1<<kindText | integers,
 	AggregateType: 1 << kindText,
@@ -37,7 +37,7 @@ var accepted = [NumColumns]uint16{
 	Partition:     integers,
 }
 
-// wanted is accepted in words.
+// wanted has the same in words.
 var wanted = [NumColumns]string{
 	ID:            "uuid, text or integer",
 	AggregateType: "text",
@@ -61,12 +61,12 @@ func (k kind) content() Content {
 	return JSON
 }
 
-// firstUserOID is Postgres's FirstNormalObjectId: below it all objects are its own.
+// firstUserOID is Postgres's FirstNormalObjectId: all objects below it are built in.
 const firstUserOID = 16384
 
-// kindOf tells how a column is read. A built-in type is known by its OID. Of a user's type the stream says only an OID and a name: a
-// domain goes by the name of its base, and what is left is an enum (or an extension's text type, as citext), whose values are text in
-// both formats.
+// kindOf returns the kind of a column. It identifies a built-in type by its OID. Of a user's type the stream has only an OID and a name.
+// For a domain this is the name of its base type. Any other is an enum, or an extension's text type such as citext; their values are text
+// in both formats.
 func kindOf(col TableColumn) kind {
 	if col.OID < firstUserOID {
 		return kindByOID[col.OID]
@@ -81,7 +81,7 @@ func kindOf(col TableColumn) kind {
 	return kindText
 }
 
-// bareType takes the length or precision, and the schema of Postgres's own types, out of a type's name.
+// bareType removes the length or precision from a type's name, and the schema pg_catalog.
 func bareType(name string) string {
 	if open, end := strings.IndexByte(name, '('), strings.IndexByte(name, ')'); open >= 0 && end > open {
 		name = strings.TrimSpace(name[:open]) + name[end+1:]
@@ -89,7 +89,7 @@ func bareType(name string) string {
 	return strings.TrimPrefix(name, "pg_catalog.")
 }
 
-// The OIDs are those of Postgres's src/include/catalog/pg_type.dat, and never change.
+// kindByOID has the OIDs of src/include/catalog/pg_type.dat in Postgres, which never change.
 var kindByOID = map[uint32]kind{
 	17:   kindBytea,
 	19:   kindText, // name
@@ -106,7 +106,7 @@ var kindByOID = map[uint32]kind{
 	3802: kindJSONB,
 }
 
-// kindByName has the names of pg_type and those that format_type prints for the same types.
+// kindByName has the names in pg_type, and the names that format_type prints for the same types.
 var kindByName = map[string]kind{
 	"text":                        kindText,
 	"varchar":                     kindText,
@@ -130,7 +130,7 @@ var kindByName = map[string]kind{
 	"timestamp with time zone":    kindTimestamp,
 }
 
-// unsuited are built-in types that a domain may have as its base and that must not pass as an enum.
+// unsuited has the built-in types that may be the base of a domain and must not be mistaken for enums.
 var unsuited = wordSet(`
 	bool boolean numeric decimal float4 real float8 money date time timetz interval oid xml bit varbit inet cidr macaddr macaddr8
 	point lseg path box polygon line circle tsvector tsquery jsonpath xid xid8 cid tid pg_lsn regclass regtype regproc regrole

@@ -2,47 +2,47 @@ package schema
 
 import "fmt"
 
-// Live describes a database as far as it matters to walpost. Whoever has a connection fills it with the queries of this package; Diff
-// compares it with what is wanted.
+// Live describes the objects of a database that matter to walpost. A caller with a connection fills it with the queries of this package.
+// Diff compares it with the objects that walpost needs.
 type Live struct {
 	Database    string // its name
-	Version     int    // what walpost.schema_version() says; 0: there is no such function
+	Version     int    // the result of walpost.schema_version(); 0: the function does not exist
 	Tables      map[Table]LiveTable
-	Functions   []LiveFunction   // those of schema walpost
-	Publication *LivePublication // nil: there is none of that name
+	Functions   []LiveFunction   // the functions of schema walpost
+	Publication *LivePublication // nil: it does not exist
 	Roles       map[string]LiveRole
-	Grants      map[Grant]bool // those of Grants(o) that are held, also through another role
+	Grants      map[Grant]bool // which grants of Grants(o) the roles have, also through another role
 }
 
 // LiveTable describes a table of schema walpost, or the outbox wherever it is.
 type LiveTable struct {
 	OID        uint32
-	Kind       string // pg_class.relkind: r a table, p a partitioned one, anything else is none
-	Unlogged   bool   // also a temporary one: not in the WAL
+	Kind       string // pg_class.relkind: r a table, p a partitioned table, anything else is not a table
+	Unlogged   bool   // or temporary: its rows are not in the WAL
 	Columns    []LiveColumn
-	Unique     [][]string // the columns of every unique index, primary key included, that has no condition
+	Unique     [][]string // the columns of every unique index without a condition, primary key included
 	Indexes    []string   // names of all its indexes
 	Checks     []string   // names of its CHECK constraints
 	Unstreamed []UnstreamedTable
 }
 
-// UnstreamedTable is a child or a partition of a table, whose rows a stream of that table does not have.
+// UnstreamedTable is a child or a partition of a table whose rows are not in a stream of that table.
 type UnstreamedTable struct {
 	Table  Table
 	Reason UnstreamedReason
 }
 
-// UnstreamedReason is why a stream does not have a table's rows.
+// UnstreamedReason is the reason why a table's rows are not in a stream.
 type UnstreamedReason uint8
 
-// Why the rows of an [UnstreamedTable] are not in a stream.
+// The reasons why the rows of an [UnstreamedTable] are not in a stream.
 const (
-	Inherits UnstreamedReason = iota // a child by inheritance: the stream shows its rows, if at all, as those of another table
+	Inherits UnstreamedReason = iota // an inheritance child: its rows are in the stream, if at all, as rows of another table
 	Unlogged                         // a partition that is not in the WAL
 	Foreign                          // a partition on another server
 )
 
-// Cure returns the SQL that takes the table away from parent, or brings it into the WAL.
+// Cure returns the SQL that separates the table from parent, or makes it logged.
 func (o UnstreamedTable) Cure(parent Table) string {
 	switch o.Reason {
 	case Inherits:
@@ -53,7 +53,7 @@ func (o UnstreamedTable) Cure(parent Table) string {
 	return fmt.Sprintf("ALTER TABLE %s DETACH PARTITION %s", parent, o.Table)
 }
 
-// String says what the table is.
+// String returns what the table is, for an error.
 func (r UnstreamedReason) String() string {
 	return [...]string{"an inheritance child", "unlogged", "a foreign table"}[r]
 }
@@ -62,34 +62,34 @@ func (r UnstreamedReason) String() string {
 type LiveColumn struct {
 	TableColumn
 	NotNull bool
-	Default string // the expression as Postgres prints it, or "identity"; "": none
+	Default string // the expression as Postgres prints it, or "identity"; "": no default
 
-	Collation string // its name; "": the database's own, or a type that has none
+	Collation string // its name; "": the database's default, or the type has no collation
 }
 
 // LiveFunction describes a function.
 type LiveFunction struct {
-	Name, Arguments, Result string // Arguments: the types only, as "text, text"
+	Name, Arguments, Result string // Arguments: only the types, such as "text, text"
 	Body                    string
 	Definer                 bool // security definer: it runs with its owner's rights
 }
 
-// LivePublication describes a publication and what it holds of the outbox.
+// LivePublication describes a publication and what it publishes of the outbox.
 type LivePublication struct {
 	Insert, Update, Delete, Truncate bool
 	ViaRoot                          bool     // publish_via_partition_root
-	Member                           bool     // the outbox is in it, by name or with all tables or its whole schema
-	Columns                          []string // the columns that it publishes; nil: all, or a server before 15, which has no lists
+	Member                           bool     // the outbox is in it: by name, with its whole schema, or with all tables
+	Columns                          []string // the columns that it publishes; nil: all, or a server before 15, which has no column lists
 	Filter                           string   // its row filter, as SQL; "": none
 }
 
-// LiveRole describes a role; one that does not exist is the zero value.
+// LiveRole describes a role. It is the zero value if the role does not exist.
 type LiveRole struct {
 	Exists, Login, Replication, Connect bool
-	RDS                                 bool // its server has the role rds_replication, as RDS and Aurora have; a grant of it stands for the attribute
+	RDS                                 bool // the server has the role rds_replication, as on RDS and Aurora; a grant of it replaces the attribute REPLICATION
 }
 
-// TableColumns returns the columns as a plan takes them.
+// TableColumns returns the columns in the form that [Mapping.Plan] takes.
 func (t LiveTable) TableColumns() []TableColumn {
 	cols := make([]TableColumn, len(t.Columns))
 	for i, c := range t.Columns {

@@ -6,18 +6,18 @@ import (
 	"slices"
 )
 
-// Mapping tells which table column feeds which part of an event.
+// Mapping says which table column feeds which part of an event.
 type Mapping struct {
-	// Names holds the table's column for each part of an event, "" for one that is unmapped. Two parts may share a table column.
+	// Names has the table column for each part of an event; "" for an unmapped part. Two parts may share a table column.
 	Names [NumColumns]string
 
-	// Explicit marks what the user named. An optional column under its default name may be absent from the table; one that somebody
-	// asked for by name must be there.
+	// Explicit marks the columns that the user named. An optional column with its default name may be absent from the table, but a column
+	// that the user named must exist.
 	Explicit [NumColumns]bool
 }
 
-// DefaultMapping returns the mapping of a configuration that names no column: those of walpost.outbox, of which Debezium's outbox
-// tables have the first five. Timestamp, topic and partition are unmapped.
+// DefaultMapping returns the mapping of a configuration that names no column: the columns of walpost.outbox. Debezium's outbox tables have
+// the first five of them. Timestamp, topic and partition are unmapped.
 func DefaultMapping() Mapping {
 	var m Mapping
 	for c := ID; c <= CreatedAt; c++ {
@@ -26,7 +26,7 @@ func DefaultMapping() Mapping {
 	return m
 }
 
-// DefaultNames reports whether the columns that publish() writes carry their default names, so that it can write to the table.
+// DefaultNames reports whether the columns that publish() writes have their default names. publish() can write only to such a table.
 func (m Mapping) DefaultNames() bool {
 	for c := ID; c <= Headers; c++ {
 		if m.Names[c] != c.String() {
@@ -36,29 +36,29 @@ func (m Mapping) DefaultNames() bool {
 	return true
 }
 
-// TableColumn describes a column of a live table, from the catalog or from the stream's own description of the table.
+// TableColumn describes a column of a live table, from the catalog or from the stream.
 type TableColumn struct {
 	Name string
 
-	// OID is the type's, or that of the base type where it is a domain. Only the catalog knows the base; what the stream calls a domain
-	// has the domain's OID and the base type's name.
+	// OID is the oid of the type, or of the base type if it is a domain. Only the catalog knows the oid of the base type: in the stream, a
+	// domain has its own oid and the name of the base type.
 	OID uint32
 
-	// Type is the type's name, as format_type prints it or as pg_type has it.
+	// Type is the type's name, as format_type prints it or as it is in pg_type.
 	Type string
 }
 
-// ColumnError tells why a table's column cannot feed a part of an event. Nothing but a person can cure it.
+// ColumnError says why a table's column cannot feed a part of an event. Only a person can cure it.
 type ColumnError struct {
 	Table  Table
 	Column Column // the part of an event
 	Name   string // the table column that should feed it; "" if none is named
 	Found  string // its type; "" if the table has no such column
-	Wanted string // the types that would do
+	Wanted string // the types that it may have
 	Near   string // a column of the table that may have been meant; "" if none
 }
 
-// Error names the table, the column, what was found, what was wanted and the key that maps another one.
+// Error returns a text with the table, the column, the found and wanted types, and the key that maps another column.
 func (e *ColumnError) Error() string {
 	key := "outbox.columns." + e.Column.String()
 	switch {
@@ -73,8 +73,8 @@ func (e *ColumnError) Error() string {
 		e.Table, e.Name, e.Found, e.Wanted, key)
 }
 
-// Plan checks the mapping against the columns of table t, in the order in which its rows carry them, and returns how to read such rows.
-// The error joins one ColumnError for every column that does not fit.
+// Plan checks the mapping against the columns of table t, and returns a plan for reading its rows. cols are in the order in which the rows
+// have them. The error joins one ColumnError for every column that does not fit.
 func (m Mapping) Plan(t Table, cols []TableColumn) (*Plan, error) {
 	var problems []error
 	p := &Plan{table: t, columns: make([]planColumn, len(cols))}
@@ -101,7 +101,7 @@ func (m Mapping) Plan(t Table, cols []TableColumn) (*Plan, error) {
 	return p, nil
 }
 
-// find returns which of cols feeds c and as what; index -1: none, and none is needed.
+// find returns the index of the column that feeds c, and its kind. The index is -1 if no column does and none is needed.
 func (m Mapping) find(t Table, cols []TableColumn, c Column) (int, kind, error) {
 	problem := &ColumnError{Table: t, Column: c, Name: m.Names[c], Wanted: wanted[c]}
 	if problem.Name == "" {
@@ -136,7 +136,7 @@ func columnNamesOf(cols []TableColumn) []string {
 	return names
 }
 
-// Mapped returns those of a table's columns that feed an event, in the table's order.
+// Mapped returns the columns of a table that feed an event, in the table's order.
 func (m *Mapping) Mapped(columns []TableColumn) (mapped []TableColumn) {
 	for _, c := range columns {
 		if slices.Contains(m.Names[:], c.Name) {

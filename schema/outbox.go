@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// columnDDL is how a column is made where walpost creates the outbox.
+// columnDDL has the definition of each column for an outbox that walpost creates.
 var columnDDL = [NumColumns]string{
 	ID:            "uuid primary key default gen_random_uuid()",
 	AggregateType: "text not null",
@@ -19,7 +19,8 @@ var columnDDL = [NumColumns]string{
 	Partition:     "integer",
 }
 
-// outboxTokens lists the columns that the mapping names, each once, also where two parts of an event share one, and the constraints.
+// outboxTokens returns the definitions of the columns that the mapping names, and of the constraints. A column that two parts of an event
+// share is listed once.
 func (o Options) outboxTokens() tokens {
 	var lines []string
 	seen := make(map[string]bool)
@@ -36,7 +37,8 @@ func (o Options) outboxTokens() tokens {
 	return tokens{"columns": strings.Join(lines, ",\n")}
 }
 
-// hasPublish reports whether publish() can write to the outbox: its columns have the default names, and its id can be a uuid.
+// hasPublish reports whether publish() can write to the outbox: its columns must have the default names, and its id must be able to hold a
+// uuid.
 func (o Options) hasPublish() bool {
 	if !o.Mapping.DefaultNames() {
 		return false
@@ -55,7 +57,7 @@ func (o Options) column(c Column) (TableColumn, bool) {
 	return TableColumn{}, false
 }
 
-// kindOf tells how the outbox's column for c is read; kindNone: it is not there.
+// kindOf returns the kind of the outbox's column for c, or kindNone if the outbox has no such column.
 func (o Options) kindOf(c Column) kind {
 	if o.Columns == nil {
 		return defaultKinds[c]
@@ -66,13 +68,14 @@ func (o Options) kindOf(c Column) kind {
 	return kindNone
 }
 
-// defaultKinds are those of columnDDL, as far as publish() writes them.
+// defaultKinds are the kinds of the columns in columnDDL that publish() writes.
 var defaultKinds = [NumColumns]kind{
 	ID: kindUUID, AggregateType: kindText, AggregateID: kindText, Type: kindText, Payload: kindJSONB, Headers: kindJSONB,
 }
 
-// publishTokens make the body of publish() for the outbox's types. A table without a headers column, as Debezium's are, refuses headers
-// when they are given: a function without a semicolon has no other way to say so than a cast that fails.
+// publishTokens returns the texts for the body of publish(), for the types of the outbox's columns. If the table has no headers column, as
+// Debezium's tables, publish() refuses headers. It does so with a cast that fails, because a function without a semicolon has no other way
+// to report an error.
 func (o Options) publishTokens() tokens {
 	var names, values []string
 	for c := ID; c <= Headers; c++ {
@@ -89,13 +92,14 @@ func (o Options) publishTokens() tokens {
 	return tokens{"names": strings.Join(names, ", "), "values": strings.Join(values, ", "), "condition": condition}
 }
 
-// castTypes are what publish() casts to. A text type gets text whatever its length: a cast to varchar(10) would cut the value, where an
-// insert refuses it.
+// castTypes are the types to which publish() casts. For a text type this is text without a length: a cast to varchar(10) would truncate the
+// value, while an insert refuses it.
 var castTypes = map[kind]string{
 	kindText: "text", kindUUID: "uuid", kindInt2: "smallint", kindInt4: "integer", kindInt8: "bigint", kindJSON: "json", kindJSONB: "jsonb",
 }
 
-// publishValue is what publish() inserts for c: its parameter, converted where an insert would not do it by itself.
+// publishValue returns the expression that publish() inserts for c: its parameter, with a conversion where an insert does not convert by
+// itself.
 func (o Options) publishValue(c Column, k kind) string {
 	parameter := fmt.Sprintf("$%d", c)
 	if c == ID {

@@ -2,7 +2,7 @@ package schema
 
 import "fmt"
 
-// Format is how Postgres wrote a column's value, by the letter of the replication protocol.
+// Format is the format of a column's value, as the letter that the replication protocol uses.
 type Format byte
 
 // The two formats of a value.
@@ -11,21 +11,23 @@ const (
 	BinaryFormat Format = 'b'
 )
 
-// Plan reads the rows of one table as events. It holds the scratch space of one row: it is for one goroutine, and the values of an
-// event that it filled are valid until the next Reset.
+// Plan converts the rows of one table to events. It has scratch space for one row. So it must be used by one goroutine only, and the values
+// of an event are valid until the next Reset.
 type Plan struct {
 	table   Table
-	columns []planColumn     // by the index of the table's columns
-	kinds   [NumColumns]kind // kindNone: not fed by this table
+	columns []planColumn     // in the order of the table's columns
+	kinds   [NumColumns]kind // kindNone: the table has no column for it
 	content Content
 	scratch scratch
 }
 
-// planColumn is what a table column feeds: nothing, one part of an event, seldom two (a created_at that is the record's timestamp too).
+// planColumn says which parts of an event a table column feeds: none, one, or seldom two (a created_at that is the record's timestamp,
+// too).
 type planColumn struct {
 	name  string
 	steps []step
-	// text and binary are the one part that it feeds with the value as it is in that format, as nearly every column does, or NumColumns.
+	// text and binary are the only part that the column feeds, if a value in that format needs no conversion, and else NumColumns. Nearly
+	// every column needs none.
 	text, binary Column
 }
 
@@ -50,21 +52,21 @@ func (c *planColumn) findPlain() {
 	}
 }
 
-// Has reports whether the table feeds c: an optional column under its default name may be absent.
+// Has reports whether the table has a column for c: an optional column with its default name may be absent.
 func (p *Plan) Has(c Column) bool { return p.kinds[c] != kindNone }
 
-// Reset readies ev for a row: every value NULL, every time NoTime, the position zero, the content that of the payload column. The
-// values that the plan made for the row before are gone.
+// Reset prepares ev for a row: it sets every value to NULL, every time to NoTime, the position to zero, and the content to that of the
+// payload column. The values of the previous row are no longer valid.
 func (p *Plan) Reset(ev *Event) {
 	*ev = Event{CreatedAt: NoTime, Timestamp: NoTime, CommitTime: NoTime, Content: p.content}
 	p.scratch.reset()
 }
 
-// Set takes column i of the row, nil for NULL. Text is taken as it is, without a copy, and so is whatever else Postgres sends in the
-// very form that an event has it in; the rest is converted into the plan's scratch space. Columns that feed nothing are passed over.
+// Set sets the parts of ev that column i feeds to v; nil is NULL. It does not copy text, nor any other value that Postgres sends in the
+// form that an event needs. It converts all other values into the plan's scratch space. It ignores columns that feed nothing.
 //
-// An error names the column and what was found, but shows no value except a time's: a payload may be nobody's business. After an error
-// the event is not to be used.
+// An error names the column and what was found. It shows no value except that of a time, because a payload may be confidential. After an
+// error the event must not be used.
 func (p *Plan) Set(ev *Event, i int, f Format, v []byte) error {
 	if uint(i) >= uint(len(p.columns)) {
 		return p.noColumn(i)
@@ -85,7 +87,7 @@ func (p *Plan) noColumn(i int) error {
 	return fmt.Errorf("table %s: a row brought column number %d, its description has %d columns", p.table, i+1, len(p.columns))
 }
 
-// convert is the rest of Set, apart from it because the text that needs none would otherwise pay for the space of its calls.
+// convert is the rest of Set. It is a separate function so that text, which needs no conversion, does not pay for the stack of these calls.
 func (p *Plan) convert(ev *Event, col *planColumn, f Format, v []byte) error {
 	if v == nil || len(col.steps) == 0 {
 		return nil

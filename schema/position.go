@@ -2,26 +2,26 @@ package schema
 
 import "cmp"
 
-// Position is where an event stands in the WAL. Positions of one server grow in commit order, and two events never share one, so a
-// position both orders events and recognises a redelivery. Consumers see its text as the header ce_sequence.
+// Position is the position of an event in the WAL. Positions of one server grow in commit order, and no two events share one. So a consumer
+// can use positions to order events and to recognise redeliveries. Their text is in the header ce_sequence.
 //
-// It is comparable and opaque: compare it, write it, take it from a text; the relay alone knows what the numbers mean.
+// Treat it as opaque, except that positions can be compared: only the relay knows the meaning of the numbers.
 type Position struct {
 	Timeline uint32 // the timeline that owns LSN
 	Index    uint32 // number of the outbox row in its transaction, from 0
-	LSN      uint64 // start of the transaction's commit record, as Begin says
+	LSN      uint64 // start of the transaction's commit record, from the Begin message
 }
 
 // PositionLen is the length of a position's text in bytes.
 const PositionLen = 8 + 1 + 16 + 1 + 8
 
-// Compare returns -1, 0 or +1 as p stands before, at or after q.
+// Compare returns -1, 0 or +1 if p is before, equal to or after q.
 func (p Position) Compare(q Position) int {
 	return cmp.Or(cmp.Compare(p.Timeline, q.Timeline), cmp.Compare(p.LSN, q.LSN), cmp.Compare(p.Index, q.Index))
 }
 
-// AppendText appends the position's text, PositionLen bytes: timeline, LSN and index as upper-case hexadecimal digits (8, 16, 8) with a
-// minus between them. Texts compare as positions do.
+// AppendText appends the position's text, PositionLen bytes: timeline, LSN and index as upper-case hexadecimal digits (8, 16, 8), separated
+// by minuses. Texts sort in the same order as positions.
 func (p Position) AppendText(b []byte) ([]byte, error) {
 	b = appendHex(b, uint64(p.Timeline), 8)
 	b = append(b, '-')

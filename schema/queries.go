@@ -1,18 +1,18 @@
 package schema
 
-// The queries that fill a Live. They read the catalog only, need no right beyond a connection, and run on 14 to 18: what a version
-// does not have is taken out of a row as JSON, where an absent column is NULL.
+// The queries that fill a Live. They read only the catalog, need no right except that to connect, and run on Postgres 14 to 18. Columns
+// that some versions do not have are read from the row as JSON, where an absent column is NULL.
 
-// QueryTable takes a table's name as Table.String writes it and returns oid, relkind and whether it is outside the WAL. No row: no such
-// table.
+// QueryTable takes a table's name as Table.String returns it. It returns oid, relkind and whether the rows are not in the WAL. It returns
+// no row if the table does not exist.
 const QueryTable = `
 select c.oid, c.relkind::text, c.relpersistence <> 'p'
 from pg_catalog.pg_class c
 where c.oid = pg_catalog.to_regclass($1)`
 
-// QueryUnstreamed takes a table's oid and returns the tables that belong to it and whose rows a stream of it does not have: the children of a
-// table, by inheritance, and of a partitioned one the partitions, of any depth, that are outside the WAL. Of each: schema, name, relkind,
-// whether it is a partition. A child's own children leave with it.
+// QueryUnstreamed takes a table's oid and returns its children and partitions whose rows are not in a stream of the table. These are
+// inheritance children, and partitions of any depth that are not in the WAL. It returns schema, name, relkind, and whether it is a
+// partition. It does not return a child's own children, because the cure for the child covers them.
 const QueryUnstreamed = `
 with recursive part as (
   select i.inhrelid from pg_catalog.pg_inherits i where i.inhparent = $1
@@ -25,11 +25,11 @@ from part p join pg_catalog.pg_class c on c.oid = p.inhrelid join pg_catalog.pg_
 where not c.relispartition or c.relkind <> 'p' and (c.relkind <> 'r' or c.relpersistence <> 'p')
 order by 1, 2`
 
-// QueryColumns takes a table's oid and returns, column by column in the table's order: name, oid of the base type, type, not null,
-// default, collation unless it is the database's.
+// QueryColumns takes a table's oid and returns for each column, in the table's order: name, oid of the base type, type, not null, default,
+// and the collation unless it is the database's.
 //
-// A type that no outbox column may have, yet that looks like an enum to whoever knows its name only, gets the oid of "any" (2276): an
-// array, a composite, an extension's type that is no text. A generated column gets the oid 0: the stream does not carry it.
+// Some types must not be in an outbox but would look like an enum by their name: arrays, composite types, and types of extensions that are
+// not text. They get the oid of "any" (2276). A generated column gets the oid 0, because it is not in the stream.
 const QueryColumns = `
 select a.attname::text,
   case
@@ -57,7 +57,7 @@ cross join lateral (
 where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped
 order by a.attnum`
 
-// QueryIndexes takes a table's oid and returns of each valid index its name and, where it is unique for all rows, its columns, else NULL.
+// QueryIndexes takes a table's oid and returns for each valid index its name, and its columns if it is unique for all rows, else NULL.
 const QueryIndexes = `
 select c.relname::text,
   case when i.indisunique and i.indpred is null and i.indexprs is null then array(
@@ -75,31 +75,31 @@ order by c.relname`
 const QueryChecks = `
 select conname::text from pg_catalog.pg_constraint where conrelid = $1 and contype = 'c' order by 1`
 
-// QueryOldInbox returns whether walpost.inbox is there in the form of version 1.
+// QueryOldInbox returns whether walpost.inbox exists in the form of version 1.
 const QueryOldInbox = `
 select pg_catalog.to_regclass('walpost.inbox') is not null and not (` + inboxHasSource + `)`
 
-// QueryInboxRows returns whether walpost.inbox has rows. It fails where there is no such table.
+// QueryInboxRows returns whether walpost.inbox has rows. It fails if the table does not exist.
 const QueryInboxRows = `select exists (select from walpost.inbox)`
 
 const inboxHasSource = `exists (
   select from pg_catalog.pg_attribute where attrelid = pg_catalog.to_regclass('walpost.inbox') and attname = 'source' and not attisdropped
 )`
 
-// QueryFunctions returns of each function of schema walpost its name, argument types, result, body and whether it runs with its
-// owner's rights.
+// QueryFunctions returns for each function of schema walpost its name, argument types, result, body, and whether it runs with its owner's
+// rights.
 const QueryFunctions = `
 select p.proname::text, pg_catalog.oidvectortypes(p.proargtypes), coalesce(pg_catalog.pg_get_function_result(p.oid), ''), p.prosrc, p.prosecdef
 from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
 where n.nspname = 'walpost'
 order by 1, 2`
 
-// QueryVersion returns the schema's version. It fails where QueryFunctions has no schema_version.
+// QueryVersion returns the schema's version. It fails if QueryFunctions has not returned schema_version.
 const QueryVersion = `select walpost.schema_version()`
 
-// QueryPublication takes the publication's name, the outbox's schema and name, and the outbox as Table.String writes it. It returns
-// whether inserts, updates, deletes and truncates are published, whether partitions appear as their root, whether the outbox is a
-// member, the columns that are published of it, and its row filter. No row: no such publication.
+// QueryPublication takes the publication's name, the outbox's schema and name, and the outbox as Table.String returns it. It returns
+// whether inserts, updates, deletes and truncates are published, whether partitions appear as their root, whether the outbox is a member,
+// its published columns, and its row filter. It returns no row if the publication does not exist.
 const QueryPublication = `
 select p.pubinsert, p.pubupdate, p.pubdelete, p.pubtruncate, p.pubviaroot,
   t.row is not null or exists (
@@ -115,8 +115,8 @@ left join lateral (
 ) t on true
 where p.pubname = $1`
 
-// QueryRoles takes an array of role names and returns of those that exist: name, may log in, may stream the WAL, may connect to this
-// database, and whether the server is one of RDS or Aurora, where a grant gives the right to stream.
+// QueryRoles takes an array of role names. It returns for each that exists: name, may log in, may stream the WAL, may connect to this
+// database, and whether the server belongs to RDS or Aurora, where a grant gives the right to stream.
 const QueryRoles = `
 select r.rolname::text, r.rolcanlogin,
   r.rolreplication or r.rolsuper or exists (
@@ -128,8 +128,8 @@ select r.rolname::text, r.rolcanlogin,
 from pg_catalog.pg_roles r
 where r.rolname::text = any ($1)`
 
-// QueryGrants takes four arrays, the fields of Grants, and returns for each in turn whether it is held. A role or object that does not
-// exist holds none.
+// QueryGrants takes four arrays, the fields of Grants, and returns for each grant, in the same order, whether the role has it. It is false
+// if the role or the object does not exist.
 const QueryGrants = `
 select coalesce(case g.kind
     when 'schema' then pg_catalog.has_schema_privilege(r.oid, pg_catalog.to_regnamespace(g.object)::oid, g.privilege)

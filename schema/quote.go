@@ -2,7 +2,7 @@ package schema
 
 import "strings"
 
-// QuoteIdent returns a catalog name as SQL reads it: as it is where it can stand without quotes, else in double quotes.
+// QuoteIdent returns a catalog name for use in SQL: unchanged if it needs no quotes, else in double quotes.
 func QuoteIdent(name string) string {
 	if isPlain(name) {
 		return name
@@ -10,7 +10,7 @@ func QuoteIdent(name string) string {
 	return `"` + strings.ReplaceAll(name, `"`, `""`) + `"`
 }
 
-// QuoteLiteral returns s as a string constant of SQL, whatever standard_conforming_strings says.
+// QuoteLiteral returns s as a string constant of SQL. It is right with any setting of standard_conforming_strings.
 func QuoteLiteral(s string) string {
 	quoted := "'" + strings.ReplaceAll(s, "'", "''") + "'"
 	if strings.IndexByte(s, '\\') < 0 {
@@ -28,8 +28,8 @@ func isPlain(name string) bool {
 	return name != "" && !reserved[name]
 }
 
-// reserved are the words that PostgreSQL 14 to 18 do not take as a table, column or role name without quotes (appendix C of its
-// manual: reserved, and reserved except as function or type).
+// reserved are the words that PostgreSQL 14 to 18 do not accept as a table, column or role name without quotes (appendix C of the manual:
+// reserved, and reserved except as function or type).
 var reserved = wordSet(`
 	all analyse analyze and any array as asc asymmetric authorization between binary both case cast check collate collation column
 	concurrently constraint create cross current_catalog current_date current_role current_schema current_time current_timestamp

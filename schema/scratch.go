@@ -9,14 +9,15 @@ import (
 	"strconv"
 )
 
-// scratch is where converted values of one row live. A block that is too small is replaced, never grown in place: what was handed out
-// stays in the old one, which lives as long as somebody looks at it.
+// scratch holds the converted values of one row. If the block is too small, a new one replaces it, and the old one is never moved. So
+// values that are already in use stay valid in the old block.
 type scratch struct {
-	block []byte // its length is what the row has used of it
-	spent int    // bytes the row used in blocks that were replaced
+	block []byte // its length is the part that the row has used
+	spent int    // bytes that the row has used in replaced blocks
 }
 
-// maxKept is the largest block that is kept for the next row. One row of a hundred megabytes must not cost that much memory for ever.
+// maxKept is the size of the largest block that is kept for the next row. One row of a hundred megabytes must not occupy that memory for
+// ever.
 const maxKept = 1 << 20
 
 func (s *scratch) reset() {
@@ -26,12 +27,12 @@ func (s *scratch) reset() {
 	s.block, s.spent = s.block[:0], 0
 }
 
-// take returns an empty slice with room for n bytes, of which the caller makes a value by appending.
+// take returns an empty slice with room for n bytes, to which the caller appends a value.
 func (s *scratch) take(n int) []byte {
 	used := len(s.block)
 	if s.block == nil || cap(s.block)-used < n { // never a nil slice: that would be NULL
 		s.spent += used
-		size := s.spent + n // the next row like this one fits into one block
+		size := s.spent + n // so that the next row like this one fits into one block
 		if size <= maxKept {
 			size = max(256, 1<<bits.Len(uint(size-1)))
 		} else {
@@ -43,7 +44,7 @@ func (s *scratch) take(n int) []byte {
 	return s.block[used : used : used+n]
 }
 
-// binary converts a value in binary format into the form that an event has it in.
+// binary converts a value from binary format to the form that an event needs.
 func (s *scratch) binary(k kind, v []byte) ([]byte, error) {
 	switch k {
 	case kindUUID:
@@ -75,14 +76,15 @@ func (s *scratch) binary(k kind, v []byte) ([]byte, error) {
 		}
 		return v[1:], nil
 	}
-	return v, nil // text, json and bytea are the same bytes in both
+	return v, nil // text, json and bytea have the same bytes in both
 }
 
 func lengthError(typ string, found, wanted int) error {
 	return fmt.Errorf("binary %s of %d bytes, wanted %d", typ, found, wanted)
 }
 
-// appendUUID appends the 36 characters of a 16 byte uuid. Digit by digit, because package hex takes twice as long for so few.
+// appendUUID appends the 36 characters of a 16 byte uuid. It does so digit by digit, because package hex takes twice as long for so few
+// digits.
 func appendUUID(b, u []byte) []byte {
 	const digits = "0123456789abcdef"
 	var text [36]byte
@@ -98,8 +100,8 @@ func appendUUID(b, u []byte) []byte {
 	return append(b, text[:]...)
 }
 
-// byteaText returns the raw bytes of a bytea in either of its text formats: hex (\x and two digits a byte), and the older escape, which
-// a server or role may still be set to.
+// byteaText returns the raw bytes of a bytea in either of its text formats: hex (\x and two digits per byte), or the older escape format,
+// which a server or role may still use.
 func (s *scratch) byteaText(v []byte) ([]byte, error) {
 	if len(v) < 2 || v[0] != '\\' || v[1] != 'x' {
 		return s.byteaEscape(v)
@@ -110,12 +112,13 @@ func (s *scratch) byteaText(v []byte) ([]byte, error) {
 	}
 	raw := s.take(len(digits) / 2)[:len(digits)/2]
 	if n, err := hex.Decode(raw, digits); err != nil {
-		return nil, fmt.Errorf("bytea with something else than hexadecimal digits from digit %d on", 2*n+1)
+		return nil, fmt.Errorf("bytea with something other than hexadecimal digits from digit %d on", 2*n+1)
 	}
 	return raw, nil
 }
 
-// byteaEscape: printable ASCII as it is, a backslash doubled, any other byte as a backslash and three octal digits.
+// byteaEscape reads the escape format: printable ASCII is unchanged, a backslash is doubled, and any other byte is a backslash and three
+// octal digits.
 func (s *scratch) byteaEscape(v []byte) ([]byte, error) {
 	raw := s.take(len(v))
 	for i := 0; i < len(v); i++ {

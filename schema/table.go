@@ -6,15 +6,15 @@ import (
 	"strings"
 )
 
-// Table names a table by its schema. Both names are as the catalog has them, without quotes.
+// Table is the name of a table with its schema. Both names are as in the catalog, without quotes.
 type Table struct{ Schema, Name string }
 
 // DefaultTable is the outbox that walpost creates itself.
 var DefaultTable = Table{Schema: "walpost", Name: "outbox"}
 
-// ParseTable reads "schema.table" by SQL's rules: a name without quotes is folded to lower case, one in double quotes is taken as it is,
-// and a double quote inside is written twice. The schema must be there: what a bare name means depends on the search_path of whoever
-// asks, and the relay, the services and the migration tool rarely share one.
+// ParseTable reads "schema.table" by SQL's rules: a name without quotes is folded to lower case, a name in double quotes is not, and a
+// double quote inside is written twice. The schema is required, because the meaning of a bare name depends on the search_path, and the
+// relay, the services and the migration tool rarely share one.
 func ParseTable(s string) (Table, error) {
 	schema, rest, err := scanIdent(s)
 	if err != nil {
@@ -36,13 +36,13 @@ func ParseTable(s string) (Table, error) {
 	return Table{Schema: schema, Name: name}, nil
 }
 
-// String returns the table's name as SQL reads it, quoted where it must be. ParseTable reads it back.
+// String returns the table's name for use in SQL, quoted where necessary. ParseTable can read it.
 func (t Table) String() string { return QuoteIdent(t.Schema) + "." + QuoteIdent(t.Name) }
 
-// maxIdent is NAMEDATALEN-1: Postgres cuts a longer name, which would then name something else.
+// maxIdent is NAMEDATALEN-1. Postgres truncates a longer name, and the result could name another object.
 const maxIdent = 63
 
-// scanIdent takes one SQL identifier from the front of s.
+// scanIdent reads one SQL identifier at the beginning of s.
 func scanIdent(s string) (ident, rest string, err error) {
 	if strings.HasPrefix(s, `"`) {
 		ident, rest, err = scanQuoted(s[1:])
@@ -59,14 +59,14 @@ func scanIdent(s string) (ident, rest string, err error) {
 	case ident == "":
 		return "", "", errors.New("a name is missing")
 	case strings.IndexByte(ident, 0) >= 0:
-		return "", "", errors.New("a name holds a zero byte")
+		return "", "", errors.New("a name contains a zero byte")
 	case len(ident) > maxIdent:
 		return "", "", fmt.Errorf("the name %q has %d bytes, Postgres allows %d", ident, len(ident), maxIdent)
 	}
 	return ident, rest, nil
 }
 
-// scanQuoted takes a quoted identifier whose opening quote is already gone.
+// scanQuoted reads a quoted identifier after its opening quote.
 func scanQuoted(s string) (ident, rest string, err error) {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
@@ -93,7 +93,7 @@ func isIdentByte(c byte, first bool) bool {
 	return false
 }
 
-// foldASCII folds as Postgres does in a multi-byte encoding: ASCII letters only.
+// foldASCII folds to lower case as Postgres does in a multi-byte encoding: ASCII letters only.
 func foldASCII(s string) string {
 	return strings.Map(func(r rune) rune {
 		if 'A' <= r && r <= 'Z' {

@@ -6,21 +6,21 @@ import (
 	"strings"
 )
 
-// Template makes a topic's name from an event: literal text, and columns by their configuration key in braces, as in
+// Template makes a topic's name from an event. It consists of literal text and columns, by their configuration keys in braces, as in
 // outbox.event.{aggregatetype}. It is immutable.
 type Template struct {
 	text  string
 	parts []templatePart
 }
 
-// templatePart is a literal, or a column where the literal is empty.
+// templatePart is a literal, or a column if the literal is empty.
 type templatePart struct {
 	literal string
 	column  Column
 }
 
-// ParseTemplate reads a template. Only columns that m maps may stand in braces, and no time, whose text no topic's name can have. What
-// stands between them must be what Kafka allows in a topic's name: letters, digits, dot, underscore and minus.
+// ParseTemplate reads a template. Only columns that m maps may be in braces, and no times, because their text cannot be in a topic's name.
+// The literal text may have only the characters that Kafka allows in a topic's name: letters, digits, dot, underscore and minus.
 func ParseTemplate(s string, m Mapping) (Template, error) {
 	t := Template{text: s}
 	rest := s
@@ -56,7 +56,7 @@ func ParseTemplate(s string, m Mapping) (Template, error) {
 	return t, nil
 }
 
-// longestTopic is how long a topic's name may be.
+// longestTopic is the maximal length of a topic's name.
 const longestTopic = 249
 
 func notInTopic(r rune) bool {
@@ -82,7 +82,7 @@ func templateColumn(key string, m Mapping) (Column, error) {
 // String returns the template as it was written.
 func (t Template) String() string { return t.text }
 
-// Constant returns the only name that the template can give, and whether there is only one.
+// Constant returns the template's name and true if the template has no columns, so that every event gives the same name.
 func (t Template) Constant() (name string, ok bool) {
 	if len(t.parts) != 1 || t.parts[0].literal == "" {
 		return "", false
@@ -90,8 +90,8 @@ func (t Template) Constant() (name string, ok bool) {
 	return t.parts[0].literal, true
 }
 
-// room returns how long the values of column c may be, so that the topic's name is not too long for what else is in the template; at
-// most most. 0: the template does not use the column.
+// room returns how long the values of column c may be, so that the topic's name with the template's literals does not become too long. The
+// result is never larger than most. It is 0 if the template does not use the column.
 func (t Template) room(c Column, most int) int {
 	literals, uses := 0, 0
 	for _, p := range t.parts {
@@ -106,8 +106,8 @@ func (t Template) room(c Column, most int) int {
 	return max(1, min(most, (longestTopic-literals)/uses))
 }
 
-// Append appends the name that ev gives. An empty type counts as the aggregatetype, as everywhere; a NULL makes no name and is an
-// error. Whether Kafka takes the name is for the caller to check.
+// Append appends the topic's name for ev. If the type is empty, the aggregatetype takes its place, as everywhere. A NULL is an error. The
+// caller checks whether Kafka accepts the name.
 func (t Template) Append(dst []byte, ev *Event) ([]byte, error) {
 	for _, p := range t.parts {
 		if p.literal != "" {
@@ -126,7 +126,7 @@ func (t Template) Append(dst []byte, ev *Event) ([]byte, error) {
 	return dst, nil
 }
 
-// CheckTemplate reports whether the table that p reads can feed t: a column in braces must be there, and bytea is no text.
+// CheckTemplate returns an error if the table of p cannot feed t: each column in braces must exist and must not be bytea.
 func (p *Plan) CheckTemplate(t Template) error {
 	var problems []error
 	for _, part := range t.parts {

@@ -9,12 +9,12 @@ import (
 const (
 	microsPerDay = 24 * 60 * 60 * 1_000_000
 
-	postgresEpoch = 10_957 * microsPerDay    // 2000-01-01, where Postgres counts from
+	postgresEpoch = 10_957 * microsPerDay    // 2000-01-01, from which Postgres counts
 	firstTime     = -719_162 * microsPerDay  // 0001-01-01
 	endOfTimes    = 2_932_897 * microsPerDay // 10000-01-01, the first instant that RFC 3339 cannot write
 )
 
-// timestamp returns the microseconds since 1970-01-01 UTC of a timestamp, with time zone or without (then UTC), or NoTime.
+// timestamp returns the microseconds since 1970-01-01 UTC, or NoTime. A timestamp without time zone counts as UTC.
 func timestamp(f Format, v []byte) (int64, error) {
 	if f == TextFormat {
 		if t, ok := usualTimestamp(v); ok {
@@ -34,8 +34,8 @@ func timestamp(f Format, v []byte) (int64, error) {
 
 var errTimestamp = errors.New("not a timestamp in DateStyle ISO")
 
-// parseTimestamp reads what Postgres writes under DateStyle ISO: 2026-11-20 12:34:56.789012+05:30:15 BC, where fraction, zone, the
-// zone's minutes and seconds, and the era may be absent; infinity and -infinity.
+// parseTimestamp reads the text of a timestamp under DateStyle ISO: 2026-11-20 12:34:56.789012+05:30:15 BC, or infinity, or -infinity. The
+// fraction, the zone, the zone's minutes and seconds, and the era may be absent.
 func parseTimestamp(v []byte) (int64, error) {
 	switch string(v) {
 	case "infinity", "-infinity":
@@ -54,7 +54,7 @@ func parseTimestamp(v []byte) (int64, error) {
 	if p.bad || len(p.rest) > 0 || !isDate(year, month, day) || hour > 23 || minute > 59 || second > 59 {
 		return 0, fmt.Errorf("%q is %w", clip(v), errTimestamp)
 	}
-	if year < 0 || year > 10_000 { // the years just outside may still be inside in UTC
+	if year < 0 || year > 10_000 { // in UTC, a time just outside these years may still be inside
 		return NoTime, nil
 	}
 	seconds := hour*3600 + minute*60 + second - offset
@@ -75,9 +75,9 @@ func isDate(year, month, day int) bool {
 	return day <= int("\x1f\x1c\x1f\x1e\x1f\x1e\x1f\x1f\x1e\x1f\x1e\x1f"[month-1])
 }
 
-// daysSince1970 counts days of the Gregorian calendar, years from 1 on, and December before. It does what package time does three times slower, on a path
-// that every event takes. The year begins in March here, so that the leap day is its last and months follow a pattern of 153 days in
-// five.
+// daysSince1970 counts days in the Gregorian calendar. It is right for years from 1 on, and for the December before. Every event needs it,
+// and package time would take three times as long. Here the year begins in March, so that the leap day is its last day, and five months
+// always have 153 days.
 func daysSince1970(year, month, day int) int64 {
 	if month -= 3; month < 0 {
 		month += 12
@@ -86,13 +86,13 @@ func daysSince1970(year, month, day int) int64 {
 	return int64(year*365 + year/4 - year/100 + year/400 + (153*month+2)/5 + day - 1 - 719_468)
 }
 
-// timeParser takes a timestamp apart from its front. It goes on after a mistake, harmlessly, and remembers that there was one.
+// timeParser reads a timestamp from its beginning. After a mistake it sets bad and goes on, which does no harm.
 type timeParser struct {
 	rest []byte
 	bad  bool
 }
 
-// number takes between least and most digits.
+// number reads between least and most digits.
 func (p *timeParser) number(least, most int) int {
 	n, value := 0, 0
 	for n < len(p.rest) && n < most && '0' <= p.rest[n] && p.rest[n] <= '9' {
@@ -104,7 +104,7 @@ func (p *timeParser) number(least, most int) int {
 	return value
 }
 
-// pair takes the separator and two digits.
+// pair reads the separator and two digits.
 func (p *timeParser) pair(separator byte) int {
 	if len(p.rest) < 3 {
 		p.bad = true
@@ -118,7 +118,7 @@ func (p *timeParser) pair(separator byte) int {
 
 func (p *timeParser) next(c byte) bool { return len(p.rest) > 0 && p.rest[0] == c }
 
-// fraction takes a second's fraction, in microseconds. Postgres leaves trailing zeros out.
+// fraction reads the fraction of a second, in microseconds. Postgres omits trailing zeros.
 func (p *timeParser) fraction() int {
 	if !p.next('.') {
 		return 0
@@ -132,7 +132,8 @@ func (p *timeParser) fraction() int {
 	return value
 }
 
-// zone takes an offset from UTC, in seconds, east positive. Local mean times of the 19th century have seconds in theirs.
+// zone reads an offset from UTC and returns it in seconds; east is positive. Local mean times of the 19th century have seconds in their
+// offset.
 func (p *timeParser) zone() int {
 	sign := 1
 	switch {
@@ -161,5 +162,5 @@ func (p *timeParser) era() bool {
 	return true
 }
 
-// clip keeps a value that is shown in an error short.
+// clip shortens a value for an error.
 func clip(v []byte) []byte { return v[:min(len(v), 40)] }

@@ -1,5 +1,5 @@
--- The services insert events and cannot read them. A service that consumes claims events by claim(), which only inserts into the inbox.
--- Deleting old rows of the inbox is for another role: who may delete a claim can make an event happen twice.
+-- The services insert events and cannot read them. A service that consumes events claims them with claim(), which only inserts into the
+-- inbox. Use another role to delete old rows of the inbox: a role that may delete a claim can make an event happen twice.
 grant usage on schema {schemas} to {role};
 
 grant insert on table {outbox} to {role};

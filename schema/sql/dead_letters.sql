@@ -1,11 +1,11 @@
--- Events that Kafka refused, and those that wait behind them: the record as it was to be sent, and why it was not.
--- slot and position identify an event, also when Postgres delivers it again.
+-- Events that Kafka refused, and events that wait behind them: the record that walpost wanted to send, and why it could not.
+-- slot and position identify an event, even if Postgres delivers it again.
 -- position has the form of the header ce_sequence and sorts bytewise.
--- topic is null where no name could be made, partition where none was chosen.
--- header_names and header_values are parallel, a null value is a null header.
--- reason is a word of a fixed set, detail what the broker or walpost said.
--- state: head is refused, waiting stands behind a head of its topic and key, retrying was handed back to the relay, released was
--- published after all, discarded was given up. The last two stay until Postgres can no longer deliver the event again.
+-- topic is null if no name could be made, partition is null if none was chosen.
+-- header_names and header_values are parallel. A null value is a null header.
+-- reason is a code from a fixed list, detail is the message of the broker or of walpost.
+-- state: head was refused, waiting waits behind a head with the same topic and key, retrying was given back to the relay, released was
+-- published in the end, discarded was given up. Rows in the last two states stay until Postgres can no longer deliver the event again.
 create table if not exists walpost.dead_letters (
   id               bigint generated always as identity primary key,
   slot             text not null,
@@ -29,14 +29,14 @@ create table if not exists walpost.dead_letters (
   unique (slot, position)
 );
 
--- The events of a key, in order. The hash, because an index takes no value above some 2700 bytes and a key may be longer.
+-- For the events of a key, in order. It uses a hash, because an index accepts values of about 2700 bytes at most, and a key may be longer.
 create or replace function walpost.setup_dead_letters() returns void language sql volatile set lock_timeout = '3s' as $$
   create index if not exists dead_letters_key on walpost.dead_letters (sha256(key), position)
 $$;
 
 select walpost.setup_dead_letters() where pg_catalog.to_regclass('walpost.dead_letters_key') is null;
 
--- What is still parked, in order.
+-- For the events that are still parked, in order.
 create or replace function walpost.setup_dead_letters() returns void language sql volatile set lock_timeout = '3s' as $$
   create index if not exists dead_letters_parked on walpost.dead_letters (slot, position) where state in ('head', 'waiting', 'retrying')
 $$;

@@ -1,5 +1,5 @@
--- The inbox of the consumers that have this database: which of them has applied which event. source tells apart publishers whose ids may
--- be equal, as integers of two databases are. Text is compared byte by byte, so that no update of the system libraries breaks the key.
+-- The inbox records which consumer of this database has applied which event. source distinguishes publishers whose ids may be equal,
+-- such as integers of two databases. Text is compared byte by byte, so that an update of the system libraries cannot break the key.
 create table if not exists walpost.inbox (
   consumer    text collate "C" not null,
   source      text collate "C" not null default '',
@@ -8,23 +8,23 @@ create table if not exists walpost.inbox (
   primary key (consumer, source, event_id)
 );
 
--- An inbox of version 1 has no source. One with rows is not altered by a migration, because its key is built anew under a lock that every
--- claim() waits for. Such an inbox ends the migration here, and the error has the statement to run at a quiet time.
+-- An inbox of version 1 has no column source. A migration does not alter it while it has rows, because its key has to be rebuilt under a
+-- lock that every claim() waits for. In that case the migration fails here, and the error has the statement to run at a quiet time.
 select cast({refusal} || left(i.event_id, 0) as boolean)
 from walpost.inbox i
 where not ({has_source})
 limit 1;
 
--- An empty one is altered and not dropped, so that the rights that were granted on it stay. Whatever waits for the lock of a table here and
--- below gives up after 3 seconds, for all who use the table wait behind it. The limit belongs to a function that lives for a moment, so it
--- holds without a transaction too, and nothing of it is left in the session.
+-- An empty inbox is altered and not dropped, so that the rights granted on it stay. Here and below, a statement that waits for the lock of
+-- a table gives up after 3 seconds, because everything else that uses the table waits behind it. The limit is set on a temporary helper
+-- function, so it applies without a transaction, too, and does not stay in the session.
 create or replace function walpost.setup_inbox() returns void language sql volatile set lock_timeout = '3s' as $$
   {upgrade}
 $$;
 
 select walpost.setup_inbox() where not ({has_source});
 
--- Version 1 had an index that is of no use once rows were deleted.
+-- Version 1 had an index that is useless after rows were deleted.
 create or replace function walpost.setup_inbox() returns void language sql volatile set lock_timeout = '3s' as $$
   drop index if exists walpost.inbox_received_at
 $$;
@@ -47,8 +47,8 @@ drop function walpost.setup_inbox();
 -- snapshot of the transaction does not have the other claim. Run the transaction again, and claim() is false.
 -- Outside a transaction the claim is committed by itself, and a crash before the work is done loses the event for this consumer.
 -- With synchronous_commit off, a crash of the server may undo the claim together with the work.
--- claim() is no lease. It does not stop a consumer that was replaced from claiming other events.
--- With two arguments it means the source that is empty.
+-- claim() is not a lease. It does not stop a consumer that was replaced from claiming other events.
+-- With two arguments, claim() uses the empty source.
 create or replace function walpost.claim(consumer text, event_id text)
 returns boolean language sql volatile as $$
   with claimed as (
@@ -57,7 +57,7 @@ returns boolean language sql volatile as $$
   select exists (select from claimed)
 $$;
 
--- source is for a consumer that reads from several publishers, as the header ce_source names them. It has no default, or a call with two
+-- source is for a consumer that reads from several publishers. Use the header ce_source. It has no default, because then a call with two
 -- arguments would be ambiguous.
 create or replace function walpost.claim(consumer text, event_id text, source text)
 returns boolean language sql volatile as $$
@@ -67,8 +67,8 @@ returns boolean language sql volatile as $$
   select exists (select from claimed)
 $$;
 
--- purge_inbox() deletes the claims that are older than that and returns how many there were. A claim that is gone can be made again, so
--- keep claims for longer than the topic keeps its records and the outbox its rows. Less than 7 days is refused.
+-- purge_inbox() deletes the claims that are older than the interval and returns their number. An event whose claim is gone can be claimed
+-- again, so keep claims for longer than the topic keeps its records and the outbox its rows. Less than 7 days is refused.
 create or replace function walpost.purge_inbox(older interval)
 returns bigint language sql volatile as $$
   with purged as (
@@ -78,5 +78,6 @@ returns bigint language sql volatile as $$
     else cast(cast('purge_inbox() keeps at least 7 days' || coalesce(left(cast($1 as text), 0), '') as boolean) as integer) end
 $$;
 
--- Who may call them is granted by name. purge_inbox() is for a role that maintains the database and may delete from the inbox.
+-- Only roles with an explicit grant may call these functions. purge_inbox() is for a role that maintains the database and may delete from
+-- the inbox.
 revoke execute on function walpost.claim(text, text), walpost.claim(text, text, text), walpost.purge_inbox(interval) from public;

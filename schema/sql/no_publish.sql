@@ -1,3 +1,3 @@
--- No publish(): it writes the default column names, and the outbox has others. One that is left from before would write to a table
--- that nobody reads.
+-- There is no publish() for this outbox: publish() writes to the default column names, and the outbox has other names. A publish() that
+-- is left from before would write to a table that nobody reads.
 drop function if exists walpost.publish(text, text, text, jsonb, jsonb);

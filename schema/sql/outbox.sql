@@ -1,5 +1,5 @@
--- The outbox: services insert a row in the transaction that it tells of, walpost reads it from the WAL and publishes it.
--- A table that is there already is left as it is.
+-- The outbox: a service inserts a row in the same transaction as its other changes. walpost reads the row from the WAL and publishes it.
+-- An existing table is not altered.
 create table if not exists {outbox} (
 {columns}
 );

@@ -1,7 +1,6 @@
--- The publication through which the WAL is read. Inserts only: updates and deletes of outbox rows then cost nothing. Partitions, if
--- there are any or will be, appear under the name of their root. A publication that is there is not altered, except that the outbox is
--- added, for another tool may have set it up. SQL has no conditional form of either command, so a function that lives for a moment
--- makes them one.
+-- The publication selects the rows that walpost reads from the WAL. It has inserts only, so updates and deletes of outbox rows cost
+-- nothing. Partitions, if there are any, appear under the name of their root. An existing publication only gets the outbox added, because
+-- another tool may have set it up. SQL has no conditional form of these commands, so a temporary helper function runs them.
 create or replace function walpost.setup_publication() returns void language sql volatile set lock_timeout = '3s' as $$
   {create}
 $$;

@@ -1,4 +1,4 @@
--- The relay reads the outbox once, for the backfill, and keeps its own state.
+-- The relay reads the outbox table once, for the backfill, and writes its own state.
 grant usage on schema {schemas} to {role};
 
 grant execute on function {version} to {role};

@@ -1,6 +1,6 @@
--- The relay streams the WAL. Its role must also be able to log in. On RDS and Aurora the right to stream is a role, rds_replication,
--- elsewhere it is an attribute. A role that may stream already is left as it is. SQL has no conditional form of either command, so a
--- function that lives for a moment makes them one.
+-- The relay streams the WAL. Its role must also be able to log in. On RDS and Aurora the right to stream comes with the role
+-- rds_replication, elsewhere it is the attribute REPLICATION. A role that may stream already is not altered. SQL has no conditional form of
+-- these commands, so a temporary helper function runs them.
 create or replace function walpost.setup_replication() returns void language sql volatile as $$
   alter role {role} replication
 $$;

@@ -1,11 +1,11 @@
--- What the relay of a slot has to know after a restart.
--- phase: backfilling until the rows that were there at the first start are published, then streaming.
--- system_id, timeline, database and table_oid: what the slot was created for.
--- snapshot_lsn: where the slot began and the backfill ended.
--- confirmed_lsn and confirmed_commit_time: the last confirmation, written every few seconds while there are any.
--- clean_stop: the relay left with everything confirmed, and the slot may not stand ahead of confirmed_lsn.
--- generation, producer_id, producer_epoch: under what the records are produced, and what that depends on.
--- producer_ids: every producer id that was ever this slot, so that its own records are known.
+-- The state that the relay of a slot needs after a restart.
+-- phase: backfilling until the rows that were in the table at the first start are published, then streaming.
+-- system_id, timeline, database and table_oid: the server, database and table for which the slot was created.
+-- snapshot_lsn: the position at which the slot began and the backfill ended.
+-- confirmed_lsn and confirmed_commit_time: the last confirmation, written every few seconds while there are new ones.
+-- clean_stop: the relay stopped with everything confirmed, so the slot must not be ahead of confirmed_lsn.
+-- generation, producer_id, producer_epoch: the identity under which records are produced, and what it depends on.
+-- producer_ids: every producer id that this slot ever had, so that the relay recognises its own records.
 create table if not exists walpost.relay_state (
   slot                  text primary key,
   phase                 text not null check (phase in ('backfilling', 'streaming')),

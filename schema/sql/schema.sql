@@ -1,2 +1,2 @@
--- Everything that walpost keeps in this database. The outbox itself may be a table of yours, in a schema of yours.
+-- This schema has everything that walpost keeps in this database. The outbox may also be your own table in another schema.
 create schema if not exists walpost;

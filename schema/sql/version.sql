@@ -1,4 +1,4 @@
--- What walpost looks at before it works with this schema. Last of the schema, so that one that was made by half does not claim it.
+-- walpost checks this version before it uses the schema. It is the last object of the schema, so an incomplete schema has no version.
 create or replace function walpost.schema_version()
 returns integer language sql stable as $$
   select {version}
