@@ -16,14 +16,12 @@ import (
 	"walpost/internal/testenv/child"
 )
 
-// patience is how long one step of a start may take: two seconds on a quiet
-// machine, and a minute was not enough on two cores with thirty processes that
-// wanted them. A broker that ends is not waited for.
+// patience is how long one step of a start may take. It takes two seconds on an idle machine, but a minute was not enough on two cores with
+// thirty busy processes. If a broker ends, the start fails at once.
 const patience = 3 * time.Minute
 
-// Cluster is one or more brokers of the caller's own. Nodes are numbered
-// from 1, as in Kafka's metadata. Its methods are for one goroutine at a
-// time, except those that only tell something.
+// Cluster is one or more brokers for one caller alone. Nodes are numbered from 1, as in Kafka's metadata. Only one goroutine may use it at
+// a time, except for methods that only return information.
 type Cluster struct {
 	home      *child.Home
 	program   program
@@ -33,9 +31,8 @@ type Cluster struct {
 	processes []*child.Process // by node, from 0
 }
 
-// Launch starts brokers on fresh data. They are up, and know each other,
-// when Launch returns; Close ends them. The error is a [need.Lack] when none
-// can be had on this machine.
+// Launch starts brokers with empty data. When Launch returns, they are up and know each other. Close ends them. The error is a [need.Lack]
+// if no broker is available on this machine.
 func Launch(ctx context.Context, o Options) (*Cluster, error) {
 	found, err := find(ctx)
 	if err != nil {
@@ -46,8 +43,7 @@ func Launch(ctx context.Context, o Options) (*Cluster, error) {
 		return nil, fmt.Errorf("make a folder for Kafka: %w", err)
 	}
 	c := &Cluster{home: home, program: found, java: o.machine()}
-	// Ports are not reserved while the format runs, so somebody may be
-	// faster: then all is done again, on other ports.
+	// The ports are not reserved while the format runs, so another process may take one. Then everything is repeated on other ports.
 	for range 3 {
 		if err = c.launch(ctx, o); err == nil || !strings.Contains(err.Error(), "already in use") {
 			break
@@ -77,7 +73,7 @@ func (c *Cluster) launch(ctx context.Context, o Options) error {
 	return c.awaitUp(ctx, c.nodes)
 }
 
-// number gives each node its ports.
+// number creates the nodes with their numbers and ports.
 func (c *Cluster) number(count int) error {
 	ports, err := child.FreePorts(3 * count)
 	if err != nil {
@@ -98,7 +94,7 @@ func (c *Cluster) format(ctx context.Context, o Options) error {
 	}
 	var raw [16]byte
 	_, _ = rand.Read(raw[:]) // never fails, by its documentation
-	raw[0] &= 0x7f           // else the id may begin with a dash, and be taken for an option
+	raw[0] &= 0x7f           // otherwise the id may begin with a dash and look like an option
 	cluster := base64.RawURLEncoding.EncodeToString(raw[:])
 	group, ctx := errgroup.WithContext(ctx)
 	for _, n := range c.nodes {
@@ -119,7 +115,7 @@ func (c *Cluster) format(ctx context.Context, o Options) error {
 	return group.Wait()
 }
 
-// start starts a node's process, not waiting for it to be up.
+// start starts a node's process and does not wait until it is up.
 func (c *Cluster) start(n node) error {
 	process, err := c.home.Start(child.Spec{
 		Path:  c.program.java,
@@ -147,14 +143,13 @@ func (c *Cluster) killAll() {
 	}
 }
 
-// Brokers are the addresses for clients, one for each node that was started
-// at first, dead or alive.
+// Brokers returns the addresses for clients, one for each node, whether it runs or not.
 func (c *Cluster) Brokers() []string {
 	return c.addresses(func(n node) int { return n.client })
 }
 
-// Internal are the brokers' own addresses, plain whatever the protocol for
-// clients is: for a test's own bookkeeping.
+// Internal returns the addresses of the brokers' internal listeners, for a test's own queries. They are always plain, with any protocol for
+// clients.
 func (c *Cluster) Internal() []string {
 	return c.addresses(func(n node) int { return n.internal })
 }
@@ -167,8 +162,7 @@ func (c *Cluster) addresses(port func(node) int) []string {
 	return list
 }
 
-// Log is what a node has logged since its first start, the last mebibyte of
-// it.
+// Log returns a node's log since its first start, at most the last mebibyte.
 func (c *Cluster) Log(id int) string {
 	n, err := c.node(id)
 	if err != nil {

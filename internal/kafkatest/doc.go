@@ -1,17 +1,12 @@
-// Package kafkatest gives tests real Kafka brokers.
+// Package kafkatest provides real Kafka brokers for tests.
 //
-// [Brokers] is what most tests want: the broker of this test run, with
-// [Topic] for a topic in it. [Start] gives a test brokers to itself, one or
-// three, to stop, crash, freeze and reconfigure; [Launch] does that without
-// a test, for the benchmarks and for the command behind `make test`.
+// Most tests use [Brokers], which returns the broker of this test run, and [Topic], which creates a topic there. [Start] starts one or
+// three brokers for one test, to stop, crash, freeze and reconfigure them. [Launch] starts brokers without a test, for the benchmarks and
+// for the command behind `make test`.
 //
-// Where brokers come from, in this order: the addresses in
-// WALPOST_TEST_KAFKA; Kafka's own jars, by Maven into a cache, run by Java 17
-// or newer. When neither can be had, the test is skipped, or fails under
-// WALPOST_TEST_REQUIRE=1, with the ways out in its message.
+// The brokers are those in WALPOST_TEST_KAFKA. If that is not set, Maven downloads Kafka's own jars into a cache, and Java 17 or newer runs
+// them. If that is not possible, the test is skipped, or fails under WALPOST_TEST_REQUIRE=1. The message says what to do.
 //
-// Started brokers are KRaft nodes that are broker and controller at once,
-// each numbered from 1 as metadata shows it, on loopback ports. Topics are
-// never created by accident. They end with the test process, however that
-// ends.
+// Started brokers are KRaft nodes, broker and controller at once, on loopback ports. They are numbered from 1, as in metadata. They never
+// create topics automatically. They end with the test process, even if that crashes.
 package kafkatest

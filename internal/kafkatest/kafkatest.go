@@ -13,17 +13,15 @@ import (
 	"walpost/internal/testenv/need"
 )
 
-// Variable names the environment variable with the addresses, separated by
-// commas, of plain brokers that tests shall use.
+// Variable is the environment variable with the addresses, separated by commas, of the plain brokers that tests should use.
 const Variable = "WALPOST_TEST_KAFKA"
 
-// shared gives the addresses of this test run's brokers: the environment's,
-// else one that is started now and lives until the process ends: its home
-// sees to that.
+// shared returns the addresses of this test run's brokers: those that the environment names, or else one that it starts. That broker runs
+// until the process ends; its home ends it.
 var shared = sync.OnceValues(func() ([]string, error) {
 	if list := os.Getenv(Variable); list != "" {
 		brokers := strings.Split(list, ",")
-		// A fault is never a reason to skip: somebody meant this broker.
+		// After an error the test fails and is not skipped, because somebody asked for this broker.
 		if _, err := ask(brokers[0], []string{}); err != nil {
 			return nil, fmt.Errorf("use the broker in %s: %w", Variable, err)
 		}
@@ -36,7 +34,7 @@ var shared = sync.OnceValues(func() ([]string, error) {
 	return c.Brokers(), nil
 })
 
-// Brokers are the addresses of this test run's brokers, shared by all tests.
+// Brokers returns the addresses of this test run's brokers, which all tests share.
 func Brokers(t testing.TB) []string {
 	t.Helper()
 	brokers, err := shared()
@@ -44,7 +42,7 @@ func Brokers(t testing.TB) []string {
 	return brokers
 }
 
-// Start starts brokers of the test's own, ended and removed with the test.
+// Start starts brokers for the test alone, which end with the test.
 func Start(t testing.TB, o Options) *Cluster {
 	t.Helper()
 	c, err := Launch(t.Context(), o)
@@ -62,8 +60,7 @@ func Start(t testing.TB, o Options) *Cluster {
 	return c
 }
 
-// Name makes a topic's or group's name that no other test has, and no other
-// run of this one.
+// Name returns a name for a topic or group that differs in every test and every run.
 func Name(t testing.TB) string {
 	clean := strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' {

@@ -6,8 +6,7 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// config is a client's for bookkeeping. Full metadata, as sarama's
-// ClusterAdmin refuses to work without.
+// config returns the configuration of clients for administration. It asks for full metadata, which sarama's ClusterAdmin needs.
 func config() *sarama.Config {
 	c := sarama.NewConfig()
 	c.ClientID = "walpost-test"
@@ -19,8 +18,7 @@ func config() *sarama.Config {
 	return c
 }
 
-// ask asks one broker, and no other, for its own view of the topics (nil:
-// all); a client would take any broker's.
+// ask asks one broker for its own view of the topics (nil: all). A client would ask any broker.
 func ask(address string, topics []string) (*sarama.MetadataResponse, error) {
 	broker, err := dial(address)
 	if err != nil {

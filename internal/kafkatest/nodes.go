@@ -14,7 +14,7 @@ import (
 	"walpost/internal/testenv/child"
 )
 
-// Kill crashes a node by SIGKILL.
+// Kill crashes a node with SIGKILL.
 func (c *Cluster) Kill(id int) error {
 	n, err := c.node(id)
 	if err != nil {
@@ -24,8 +24,7 @@ func (c *Cluster) Kill(id int) error {
 	return nil
 }
 
-// Stop stops a node by SIGTERM, which first hands its partitions to others,
-// and waits until it has ended, at most as long as ctx lasts.
+// Stop stops a node with SIGTERM, and waits for its end until ctx ends. The node first moves its partitions to other nodes.
 func (c *Cluster) Stop(ctx context.Context, id int) error {
 	if err := c.signal(id, syscall.SIGTERM); err != nil {
 		return err
@@ -48,7 +47,7 @@ func (c *Cluster) StartNode(ctx context.Context, id int) error {
 	return c.awaitUp(ctx, []node{n})
 }
 
-// Set changes a property of a node that is stopped, for its next start.
+// Set changes a property of a stopped node, for its next start.
 func (c *Cluster) Set(id int, name, value string) error {
 	n, err := c.node(id)
 	if err != nil {
@@ -58,15 +57,14 @@ func (c *Cluster) Set(id int, name, value string) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(f, "%s=%s\n", name, value) // the last line of a name counts
+	_, err = fmt.Fprintf(f, "%s=%s\n", name, value) // if a name is repeated, the last line counts
 	return errors.Join(err, f.Close())
 }
 
-// Freeze stops a node's process where it is: its connections stay open and
-// nothing answers.
+// Freeze suspends a node's process: its connections stay open, but it does not answer.
 func (c *Cluster) Freeze(id int) error { return c.signal(id, syscall.SIGSTOP) }
 
-// Thaw lets a frozen node go on.
+// Thaw resumes a frozen node.
 func (c *Cluster) Thaw(id int) error { return c.signal(id, syscall.SIGCONT) }
 
 func (c *Cluster) signal(id int, signal syscall.Signal) error {
@@ -77,8 +75,7 @@ func (c *Cluster) signal(id int, signal syscall.Signal) error {
 	return c.processes[n.id-1].Signal(signal)
 }
 
-// awaitUp waits until each of the nodes says by itself that all of the nodes
-// that run are there.
+// awaitUp waits until the metadata of each of the nodes has all running nodes.
 func (c *Cluster) awaitUp(ctx context.Context, nodes []node) error {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
@@ -100,7 +97,7 @@ func (c *Cluster) awaitUp(ctx context.Context, nodes []node) error {
 	return nil
 }
 
-// running are the ids of the nodes whose process is there.
+// running returns the ids of the nodes whose process runs.
 func (c *Cluster) running() []int32 {
 	var ids []int32
 	for i, p := range c.processes {

@@ -10,34 +10,30 @@ import (
 	"walpost/internal/testenv/child"
 )
 
-// Options says what brokers to start. The zero value is one plain broker.
+// Options says which brokers to start. The zero value means one plain broker.
 type Options struct {
-	// Nodes is their number: 0 is one. With three, topics have three
-	// replicas, of which two must be in sync.
+	// Nodes is the number of brokers; 0 means one. With three brokers, topics have three replicas, and two must be in sync.
 	Nodes int
-	// Protocol is the security protocol of the client listener, PLAINTEXT
-	// when empty. Brokers talk to each other on a plain listener of their
-	// own, which [Cluster.Internal] names. What else the protocol needs goes
-	// into Properties.
+	// Protocol is the security protocol of the client listener; empty means PLAINTEXT. Brokers talk to each other on a separate plain
+	// listener; [Cluster.Internal] returns its addresses. Other settings that the protocol needs go into Properties.
 	Protocol string
-	// Properties go into server.properties and win over the package's own.
+	// Properties go into server.properties and override those of this package.
 	Properties map[string]string
-	// Java are the virtual machine's options, such as "-Xmx1g". Those for
-	// brokers under test, which start fast and compute slowly, when empty.
+	// Java are the options for the Java virtual machine, such as "-Xmx1g". The defaults are for brokers under test: they start fast and
+	// compute slowly.
 	Java []string
 	// Format are further arguments of kafka-storage's format command:
 	// "--add-scram", "SCRAM-SHA-256=[name=alice,password=secret]".
 	Format []string
 }
 
-// node is one broker's addresses: for clients, for its peers, and for the
-// controllers' quorum.
+// node is one broker with its ports: for clients, for other brokers, and for the controllers' quorum.
 type node struct {
 	id                           int
 	client, internal, controller int
 }
 
-// properties are the text of a node's server.properties.
+// properties returns the text of a node's server.properties.
 func (o Options) properties(n node, all []node, logs string) string {
 	replicas := min(3, len(all))
 	inSync := max(1, replicas-1)
@@ -61,12 +57,12 @@ func (o Options) properties(n node, all []node, logs string) string {
 		"share.coordinator.state.topic.min.isr":            strconv.Itoa(inSync),
 		"transaction.state.log.replication.factor":         strconv.Itoa(replicas),
 		"share.coordinator.state.topic.replication.factor": strconv.Itoa(replicas),
-		// First use of groups and transactions creates these topics, and a
-		// group waits for more members: no waiting here.
+		// Tests should not wait for the creation of these topics at the first use of groups and transactions, nor for more members of a
+		// group.
 		"offsets.topic.num.partitions":         "1",
 		"transaction.state.log.num.partitions": "1",
 		"group.initial.rebalance.delay.ms":     "0",
-		// A dead or frozen broker's partitions move after this, not after 9 s.
+		// The partitions of a dead or frozen broker move after this time, and not after 9 s.
 		"broker.session.timeout.ms":    "3000",
 		"broker.heartbeat.interval.ms": "500",
 	}
@@ -101,8 +97,7 @@ func voters(all []node) string {
 	return strings.Join(list, ",")
 }
 
-// logging is log4j's configuration: warnings to standard output, which goes
-// to the node's log file.
+// logging is the configuration of log4j. It writes warnings to standard output, which goes to the node's log file.
 const logging = `status = error
 appender.out.type = Console
 appender.out.name = out

@@ -14,20 +14,19 @@ import (
 	"walpost/internal/testenv/need"
 )
 
-// Version is the version of Kafka that is fetched.
+// Version is the version of Kafka to download.
 const Version = "4.3.1"
 
 const (
-	// The binding of SLF4J that Kafka itself ships: without one, every line
-	// of the broker's log is lost.
+	// The SLF4J binding that Kafka itself ships. Without one, the broker's log is lost.
 	log4jVersion = "2.25.4"
 	oldestJava   = 17
 )
 
-// program is what runs a broker: a Java and the folder of Kafka's jars.
+// program is the Java program and the folder of Kafka's jars that run a broker.
 type program struct{ java, jars string }
 
-// find gives the program. The error is a [need.Lack].
+// find returns the program. The error is a [need.Lack].
 func find(ctx context.Context) (program, error) {
 	lack := &need.Lack{What: "Kafka broker", Ways: []string{
 		Variable + "=host:port : a broker without authentication (for example after docker compose up -d)",
@@ -53,7 +52,7 @@ func find(ctx context.Context) (program, error) {
 // `openjdk version "17.0.15" 2025-04-15`; Java 8 called itself 1.8.
 var javaVersion = regexp.MustCompile(`version "(\d+)`)
 
-// findJava finds a Java that is new enough: JAVA_HOME's, else PATH's.
+// findJava finds a Java that is new enough, in JAVA_HOME or else in PATH.
 func findJava(ctx context.Context) (string, error) {
 	java := "java"
 	if home := os.Getenv("JAVA_HOME"); home != "" {
@@ -63,7 +62,7 @@ func findJava(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	// macOS has a java on PATH that only says that there is none.
+	// macOS has a java on PATH that only prints that Java is missing.
 	out, err := exec.CommandContext(ctx, path, "-version").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("run %s -version: %w", path, err)
@@ -78,12 +77,11 @@ func findJava(ctx context.Context) (string, error) {
 	return path, nil
 }
 
-// frugal are the virtual machine's options unless others are given: a small
-// heap, the simplest collector and only the first compiler, for a broker under
-// test lives for minutes and shares two cores with the tests.
+// frugal has the default options for the Java virtual machine: a small heap, the simplest collector and only the first compiler. A broker
+// under test runs for minutes and shares two cores with the tests.
 var frugal = []string{"-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"}
 
-// arguments are Java's for one of Kafka's programs, after the machine's own.
+// arguments returns Java's arguments for one of Kafka's programs, after the options for the virtual machine.
 func (p program) arguments(machine []string, logging, class string, args ...string) []string {
 	return append(append(slices.Clone(machine),
 		"-Dlog4j2.configurationFile="+logging,

@@ -10,15 +10,15 @@ import (
 	"walpost/internal/testenv/fetch"
 )
 
-// scripts are Kafka's command line tools by the names that its own distribution gives them. That has them as shell scripts; Maven has only
-// their classes.
+// scripts has the classes of Kafka's command line tools, by their names in Kafka's distribution. The distribution has shell scripts; Maven
+// has only the classes.
 var scripts = map[string]string{
 	"kafka-console-consumer.sh": "org.apache.kafka.tools.consumer.ConsoleConsumer",
 	"kafka-topics.sh":           "org.apache.kafka.tools.TopicCommand",
 }
 
-// Scripts writes Kafka's command line tools into a folder, under the names that its distribution gives them, and fetches what they need. An
-// error says what is missing on this machine.
+// Scripts writes Kafka's command line tools into a folder, with their names in Kafka's distribution, and downloads what they need. An error
+// says what is missing on this machine.
 func Scripts(ctx context.Context, dir string) error {
 	p, err := find(ctx)
 	if err != nil {
@@ -30,7 +30,7 @@ func Scripts(ctx context.Context, dir string) error {
 	if err != nil {
 		return fmt.Errorf("fetch the tools of Kafka: %w", err)
 	}
-	p.jars = tools + "/*:" + p.jars // the broker's besides: some tools need its classes
+	p.jars = tools + "/*:" + p.jars // and the broker's jars: some tools need their classes
 	logging := filepath.Join(dir, "tools-log4j2.properties")
 	if err := os.WriteFile(logging, []byte("rootLogger.level = OFF\n"), 0o644); err != nil {
 		return err

@@ -10,12 +10,10 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// Topic creates a topic and waits until every broker knows its leaders, and
-// each leader that it leads. The brokers' addresses are those of a plain listener. At the test's end it is
-// deleted, if a broker is still there to do it.
+// Topic creates a topic, and waits until every broker knows the leaders of its partitions and the leaders themselves know that they lead.
+// brokers are addresses of a plain listener. At the end of the test the topic is deleted, if a broker still runs.
 //
-// The shared broker is shared by every test of every package: names there
-// must be the test's own, see [Name].
+// All tests of all packages share one broker, so the names of topics there must be unique: see [Name].
 func Topic(t testing.TB, brokers []string, name string, partitions int32, config map[string]string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -26,8 +24,7 @@ func Topic(t testing.TB, brokers []string, name string, partitions int32, config
 	t.Cleanup(func() { deleteTopic(brokers, name) })
 }
 
-// Led waits, as [Topic] does, until these brokers know the leaders of a topic
-// that somebody else made, and lead what they say they lead.
+// Led waits, as [Topic] does, for the leaders of a topic that was created elsewhere.
 func Led(t testing.TB, brokers []string, name string, partitions int32) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -83,9 +80,8 @@ func awaitTopic(ctx context.Context, address, topic string, partitions int32) er
 	}
 }
 
-// led returns an error unless a broker knows all leaders of a topic, and leads
-// those partitions that it says it leads: its metadata may be ahead of that by
-// a moment, in which a batch is refused.
+// led returns an error unless a broker knows all leaders of a topic, and really leads the partitions that its metadata says it leads. The
+// metadata may be early by a moment, and the broker refuses batches until then.
 func led(address, topic string, partitions int32) error {
 	broker, err := dial(address)
 	if err != nil {
@@ -124,8 +120,7 @@ func led(address, topic string, partitions int32) error {
 	return nil
 }
 
-// leads returns the error of a broker that does not lead a partition. Only a
-// leader says where a log ends.
+// leads returns an error if a broker does not lead a partition. It asks for the end of the log, which only a leader answers.
 func leads(broker *sarama.Broker, topic string, partition int32) error {
 	request := &sarama.OffsetRequest{Version: 1}
 	request.AddBlock(topic, partition, sarama.OffsetNewest, 1)
@@ -139,8 +134,7 @@ func leads(broker *sarama.Broker, topic string, partition int32) error {
 	return nil
 }
 
-// deleteTopic spares the next tests a crowded broker; that it cannot be done
-// (the broker is the test's own and dead) is no fault of the test's.
+// deleteTopic deletes a topic, so that the broker does not fill up. It ignores errors: the broker may belong to the test and be dead.
 func deleteTopic(brokers []string, name string) {
 	c := config()
 	c.Metadata.Retry.Max, c.Admin.Retry.Max = 0, 0

@@ -14,27 +14,25 @@ import (
 	"walpost/internal/testenv/child"
 )
 
-// The oldest and the newest major version that walpost is tested on; both
-// can be fetched.
+// The oldest and the newest major version that walpost is tested on. Both can be downloaded.
 const (
 	OldestMajor = 14
 	NewestMajor = 18
 )
 
-// binaries is a folder that holds initdb and postgres of one version.
+// binaries is a folder with initdb and postgres of one version.
 type binaries struct {
 	dir          string
 	major, minor int
-	source       string // for people: where the folder came from
+	source       string // where the folder came from, for people
 }
 
 func (b binaries) program(name string) string { return filepath.Join(b.dir, name) }
 
 func (b binaries) version() string { return fmt.Sprintf("%d.%d", b.major, b.minor) }
 
-// wellKnown are the places where packages put server binaries, off PATH:
-// Debian and Ubuntu, the PostgreSQL project's RPMs, a build from source,
-// Homebrew on both kinds of Mac, Postgres.app.
+// wellKnown are the folders outside PATH in which packages install server binaries: Debian and Ubuntu, the PostgreSQL project's RPMs, a
+// build from source, Homebrew on both kinds of Mac, Postgres.app.
 var wellKnown = []string{
 	"/usr/lib/postgresql/*/bin",
 	"/usr/pgsql-*/bin",
@@ -66,7 +64,7 @@ func onMachine(ctx context.Context, user *child.User) []binaries {
 	return found
 }
 
-// places are the folders to look into, existing or not.
+// places returns the folders to search. They need not exist.
 func places(ctx context.Context) []string {
 	var dirs []string
 	if out, err := exec.CommandContext(ctx, "pg_config", "--bindir").Output(); err == nil {
@@ -99,7 +97,7 @@ func inspect(ctx context.Context, dir string) (binaries, error) {
 	if match == nil {
 		return b, fmt.Errorf("ask %s for its version: it says %q", b.program("postgres"), out)
 	}
-	b.major, _ = strconv.Atoi(match[1]) // digits, as the pattern has it
+	b.major, _ = strconv.Atoi(match[1]) // no error: the pattern matches only digits
 	b.minor, _ = strconv.Atoi(match[2])
 	return b, nil
 }

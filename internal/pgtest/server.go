@@ -17,8 +17,7 @@ import (
 	"walpost/internal/testenv/child"
 )
 
-// patience is how long one step of a start may take: initdb takes half a
-// second on a quiet machine and ten times that on a busy one.
+// patience is how long one step of a start may take. initdb takes half a second on an idle machine and ten times that on a busy one.
 const patience = 60 * time.Second
 
 const (
@@ -30,8 +29,7 @@ const (
 	clientCAFile = "clients-ca.crt"
 )
 
-// Server is a Postgres server of the caller's own. Its methods are for one
-// goroutine at a time, [Server.DSN] and [Server.Log] for any.
+// Server is a Postgres server for one caller alone. Only one goroutine may use it at a time, except for [Server.DSN] and [Server.Log].
 type Server struct {
 	home     *child.Home
 	binaries binaries
@@ -40,9 +38,8 @@ type Server struct {
 	process  *child.Process
 }
 
-// Launch makes a fresh data folder and starts a server on it. It is up when
-// Launch returns; Close ends it. The error is a [need.Lack] when no server
-// can be had on this machine.
+// Launch creates a data folder and starts a server on it. The server accepts connections when Launch returns. Close ends it. The error is a
+// [need.Lack] if no server is available on this machine.
 func Launch(ctx context.Context, o Options) (*Server, error) {
 	user, err := child.Unprivileged()
 	if err != nil {
@@ -94,7 +91,7 @@ func (s *Server) create(ctx context.Context, o Options) error {
 			return err
 		}
 	}
-	// initdb's file stays in front: it holds the locale's settings.
+	// The text of initdb stays at the beginning: it has the settings for the locale.
 	conf, err := os.ReadFile(s.home.Path(dataDir, "postgresql.conf"))
 	if err != nil {
 		return err
@@ -106,7 +103,7 @@ func (s *Server) create(ctx context.Context, o Options) error {
 	return err
 }
 
-// certify makes an authority and a certificate for the server.
+// certify creates a certificate authority and a certificate for the server.
 func (s *Server) certify() error {
 	files, err := certs.Write(s.home.Dir(), "postgres")
 	if err != nil {
@@ -122,8 +119,7 @@ func (s *Server) certify() error {
 	return nil
 }
 
-// firstStart starts the server on a free port, and on another when somebody
-// was faster.
+// firstStart starts the server on a free port. If another process takes that port first, it tries the next one.
 func (s *Server) firstStart(ctx context.Context) error {
 	var err error
 	for range 5 {
@@ -137,8 +133,7 @@ func (s *Server) firstStart(ctx context.Context) error {
 	return err
 }
 
-// Start starts the server again, on the same data and port. It is up, and
-// recovered, when Start returns.
+// Start starts the server again, on the same data and port. When Start returns, the server has recovered and accepts connections.
 func (s *Server) Start(ctx context.Context) error {
 	if s.process != nil && s.process.Running() {
 		return nil
@@ -147,8 +142,7 @@ func (s *Server) Start(ctx context.Context) error {
 	defer cancel()
 	for {
 		err := s.startOnce(ctx)
-		// After a crash the server's children may outlive it for a moment,
-		// and with them their shared memory.
+		// After a crash, the server's children and their shared memory may stay for a moment.
 		if err == nil || ctx.Err() != nil || !strings.Contains(err.Error(), "pre-existing shared memory block") {
 			return err
 		}
@@ -175,7 +169,7 @@ func (s *Server) startOnce(ctx context.Context) error {
 	return nil
 }
 
-// answer waits until a session can be had.
+// answer waits until the server accepts a connection.
 func (s *Server) answer(ctx context.Context) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -194,14 +188,13 @@ func (s *Server) answer(ctx context.Context) error {
 	}
 }
 
-// environment is what Postgres's programs see of ours: PG* variables and
-// locales would change what they do.
+// environment returns the environment for Postgres's programs. It leaves out PG* variables and locales, because they would change what the
+// programs do.
 func environment() []string {
 	return []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C"}
 }
 
-// DSN is the superuser's address of a database of this server, with
-// verify-full when the server has a certificate.
+// DSN returns the superuser's DSN for a database of this server, with sslmode=verify-full if the server has a certificate.
 func (s *Server) DSN(db string) string {
 	query := "sslmode=disable"
 	if s.ca != "" {
@@ -210,22 +203,20 @@ func (s *Server) DSN(db string) string {
 	return fmt.Sprintf("postgres://%s@%s/%s?%s", superuser, child.Address(s.port), url.PathEscape(db), query)
 }
 
-// Port is the server's port on 127.0.0.1, the same after a restart.
+// Port returns the server's port on 127.0.0.1. It stays the same after a restart.
 func (s *Server) Port() int { return s.port }
 
-// CA is the path of the certificate of the server's authority, for clients;
-// empty without SSL.
+// CA returns the path of the certificate authority of the server, for clients; "" without SSL.
 func (s *Server) CA() string { return s.ca }
 
-// Version is the server's version, for example "15.20".
+// Version returns the server's version, for example "15.20".
 func (s *Server) Version() string { return s.binaries.version() }
 
-// Major is the server's major version.
+// Major returns the server's major version.
 func (s *Server) Major() int { return s.binaries.major }
 
-// Source tells people where the server's binaries came from.
+// Source returns where the server's binaries came from, for people.
 func (s *Server) Source() string { return s.binaries.source }
 
-// Log is what the server has logged since its first start, the last mebibyte
-// of it.
+// Log returns the server's log since its first start, at most the last mebibyte.
 func (s *Server) Log() string { return child.Tail(s.home.Path(logFile)) }

@@ -16,18 +16,17 @@ type sharedServer struct {
 	major int
 }
 
-// servers are those that this test process uses, by the major version asked
-// for. One that it started itself lives until the process ends: its home
-// sees to that, and the next test need not wait for another initdb.
+// servers has the servers that this test process uses, by the requested major version. A server that the process has started itself runs
+// until the process ends, so that the next test does not wait for another initdb. Its home ends it.
 var servers = struct {
 	sync.Mutex
 	byMajor map[int]func() (sharedServer, error)
 }{byMajor: make(map[int]func() (sharedServer, error))}
 
-// shared gives the server for a major version, 0 for any: the environment's,
-// else one that is started now. Whatever comes of it is remembered.
+// shared returns the server for a major version; 0 means any. It is the one that the environment names, or else one that shared starts.
+// Later calls return the same result, also if it is an error.
 func shared(ctx context.Context, major int) (sharedServer, error) {
-	// The first test to ask must not take the server with it at its end.
+	// The server must not end with the first test that asks for it.
 	ctx = context.WithoutCancel(ctx)
 	servers.Lock()
 	get, ok := servers.byMajor[major]
@@ -51,8 +50,8 @@ func openShared(ctx context.Context, major int) (sharedServer, error) {
 	return sharedServer{dsn: s.DSN(maintenance), major: s.Major()}, nil
 }
 
-// given checks the server that the environment names. A fault in it is never
-// a reason to skip: somebody meant it.
+// given checks the server that the environment names. If that server has a fault, the test fails and is not skipped, because somebody asked
+// for this server.
 func given(ctx context.Context, variable, dsn string, major int) (sharedServer, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()

@@ -17,9 +17,8 @@ import (
 	"walpost/internal/testenv/need"
 )
 
-// Standby starts a physical standby of the server, ended and removed with
-// the test. It answers queries when Standby returns, and replays what the
-// server writes.
+// Standby starts a physical standby of the server, which ends with the test. When Standby returns, the standby answers queries and replays
+// the server's WAL.
 func (s *Server) Standby(t testing.TB) *Server {
 	t.Helper()
 	standby, err := s.LaunchStandby(t.Context())
@@ -28,13 +27,10 @@ func (s *Server) Standby(t testing.TB) *Server {
 	return standby
 }
 
-// LaunchStandby is [Server.Standby] without a test: Close ends the standby.
-// It has a physical slot on the server, and the server's own settings; more
-// can be set by ALTER SYSTEM on the server before, or in the standby's
-// folder later.
+// LaunchStandby is like [Server.Standby] without a test: Close ends the standby. The standby has a physical slot on the server and the
+// server's settings. To change settings, use ALTER SYSTEM on the server before, or change the standby's folder later.
 //
-// No set of binaries that can be fetched has pg_basebackup, so the backup is
-// made by hand: by the functions for that, and a copy of the files.
+// The downloaded binaries do not include pg_basebackup. So this makes the backup with the backup functions and a copy of the files.
 func (s *Server) LaunchStandby(ctx context.Context) (*Server, error) {
 	home, err := child.NewHome("walpost-postgres-standby-", s.home.User())
 	if err != nil {
@@ -50,7 +46,7 @@ func (s *Server) LaunchStandby(ctx context.Context) (*Server, error) {
 	return standby, nil
 }
 
-// restore fills the data folder from a server that goes on working.
+// restore fills the data folder from a running server.
 func (s *Server) restore(ctx context.Context, primary *Server) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -88,12 +84,10 @@ func (s *Server) restore(ctx context.Context, primary *Server) error {
 	})
 }
 
-// notCopied are the server's own files, and folders whose content means
-// nothing to another server or is streamed to it.
+// notCopied are files and folders that belong to one server only, or whose content is streamed to the standby.
 var notCopied = []string{"postmaster.pid", "postmaster.opts", "pg_replslot", "pg_dynshmem", "pg_notify", "pg_serial", "pg_snapshots", "pg_stat_tmp", "pg_subtrans", "pg_wal"}
 
-// copyData copies the files of a server that is in backup mode. Files may
-// come, change and go meanwhile, which the WAL makes up for.
+// copyData copies the files of a server in backup mode. Files may appear, change and disappear meanwhile: replaying the WAL repairs that.
 func (s *Server) copyData(primary *Server) error {
 	from, to := primary.home.Path(dataDir), s.home.Path(dataDir)
 	return filepath.WalkDir(from, func(path string, entry fs.DirEntry, err error) error {

@@ -6,10 +6,8 @@ import (
 	"syscall"
 )
 
-// Stop asks the server to stop and waits until it has, at most as long as
-// ctx lasts: a smart stop waits for clients, a fast one for walsenders whose
-// client does not confirm. A stop that ctx ended goes on; a stronger one may
-// follow.
+// Stop asks the server to stop, and waits for that until ctx ends. A smart stop waits for clients. A fast stop waits for walsenders whose
+// client does not confirm. If ctx ends first, the server goes on stopping, and another Stop with a stronger mode may follow.
 func (s *Server) Stop(ctx context.Context, mode Mode) error {
 	if !s.process.Running() {
 		return nil
@@ -23,14 +21,13 @@ func (s *Server) Stop(ctx context.Context, mode Mode) error {
 	return nil
 }
 
-// Kill crashes the server: SIGKILL to all of its processes. Start recovers
-// it.
+// Kill crashes the server with SIGKILL to all of its processes. Start recovers it.
 func (s *Server) Kill() { s.process.Kill() }
 
-// Running reports whether the server's process is there.
+// Running reports whether the server's process runs.
 func (s *Server) Running() bool { return s.process.Running() }
 
-// Done is closed when the server's present process has ended.
+// Done returns a channel that is closed when the server's present process has ended.
 func (s *Server) Done() <-chan struct{} { return s.process.Done() }
 
 // Close ends the server at once and removes its files. It is idempotent.

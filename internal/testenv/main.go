@@ -1,13 +1,10 @@
-// Command testenv runs all tests of the repository, in every module, against
-// real servers: it is what `make test` runs, and with -long `make test-long`.
+// Command testenv runs all tests of the repository, in every module, against real servers. `make test` runs it, and `make test-long` runs
+// it with -long.
 //
-// It starts the servers once (the Postgres that most tests use, the oldest
-// and the newest supported Postgres, one Kafka broker), names them to the
-// tests in WALPOST_TEST_* variables, and runs `go test -race` in one module
-// after the other. A server named by such a variable already is used as it
-// is. WALPOST_TEST_REQUIRE=1 turns every test that would be skipped for want
-// of a component into a failure. A test that is skipped all the same fails the
-// run, unless it is left to the long size: package long says what that is.
+// It starts the servers once: the Postgres that most tests use, the oldest and the newest supported Postgres, and one Kafka broker. It
+// passes them to the tests in WALPOST_TEST_* variables, and runs `go test -race` in every module. If such a variable is set already, it
+// uses that server. It sets WALPOST_TEST_REQUIRE=1, so that a test fails if a component is missing, and is not skipped. If a test is
+// skipped nevertheless, the run fails, unless the test belongs to the long size: see package long.
 //
 // Other arguments go to `go test`: `go run ./internal/testenv -run Restart`.
 package main
@@ -26,7 +23,7 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal ends us at once
+	context.AfterFunc(ctx, stop) // a second signal ends this process at once
 	err := run(ctx, os.Args[1:])
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "testenv:", err)
@@ -34,8 +31,7 @@ func main() {
 	}
 }
 
-// run starts the servers, runs the tests and ends the servers, whatever
-// comes in between.
+// run starts the servers, runs the tests, and always ends the servers.
 func run(ctx context.Context, args []string) (err error) {
 	modules, err := findModules(".")
 	if err != nil {

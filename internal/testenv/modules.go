@@ -18,9 +18,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// findModules lists the folders below root that hold a go.mod, the root's
-// own first. `go test ./...` at the root sees no nested module. tools/ holds
-// no code; testdata and hidden folders are not ours to test.
+// findModules lists the folders below root with a go.mod, root itself first. `go test ./...` in root does not test nested modules. It skips
+// tools/, which has no code, testdata and hidden folders.
 func findModules(root string) ([]string, error) {
 	var modules []string
 	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
@@ -35,7 +34,7 @@ func findModules(root string) ([]string, error) {
 		return nil
 	})
 	if err == nil && !slices.Contains(modules, root) {
-		err = errors.New("find go.mod: there is none here, run it in the repository's root")
+		err = errors.New("find go.mod: there is none in this folder; run this in the repository's root")
 	}
 	slices.Sort(modules) // "." sorts before every name
 	return modules, err
@@ -45,18 +44,17 @@ func skipped(folder string) bool {
 	return folder == "tools" || folder == "testdata" || strings.HasPrefix(folder, ".")
 }
 
-// sideBySide is how many go tests run at a time. Most tests wait for a
-// server most of the time, and the end of one module leaves a core idle.
+// sideBySide is how many go tests run at the same time. Most tests wait for a server most of the time, and near the end of a module a core
+// is idle.
 const sideBySide = 2
 
-// job is one go test.
+// job is one run of go test.
 type job struct {
 	name, module string
 	args         []string // of go test
 }
 
-// shortJobs are a go test for each module. Vet is left to `make lint`: it
-// shares nothing with a build for the race detector.
+// shortJobs returns a go test for each module. `make lint` runs vet, because vet cannot reuse a build for the race detector.
 func shortJobs(modules, args []string) []job {
 	var jobs []job
 	for _, module := range modules {
@@ -65,9 +63,8 @@ func shortJobs(modules, args []string) []job {
 	return jobs
 }
 
-// longJobs are the same, with the time that long tests take. What the race
-// detector allows no test to count is tested without it, unless the arguments
-// choose tests.
+// longJobs returns the same with a longer timeout. Tests that count allocations do not work under the race detector, so they run in a job
+// without it, unless the arguments choose tests.
 func longJobs(modules, args []string) []job {
 	jobs := shortJobs(modules, append([]string{"-timeout", "50m"}, args...))
 	if len(args) == 0 {
@@ -76,8 +73,7 @@ func longJobs(modules, args []string) []job {
 	return jobs
 }
 
-// runJobs runs all of them, whatever comes of the first, and says at the end
-// how each went.
+// runJobs runs all jobs, even if one fails, and prints the result of each at the end.
 func runJobs(ctx context.Context, r *report, jobs []job, env []string) error {
 	results := make([]string, len(jobs))
 	var failed atomic.Int64
@@ -96,7 +92,7 @@ func runJobs(ctx context.Context, r *report, jobs []job, env []string) error {
 			return nil
 		})
 	}
-	_ = group.Wait() // each says in its line what came of it
+	_ = group.Wait() // no error: the result of each job is in its line
 	if ctx.Err() != nil {
 		return errors.New("interrupted")
 	}
@@ -108,11 +104,11 @@ func runJobs(ctx context.Context, r *report, jobs []job, env []string) error {
 	return errors.Join(append(errs, r.unrun())...)
 }
 
-// parallel is how many tests of a package run at a time. Those that say
-// t.Parallel mostly wait, so it does not depend on the number of cores.
+// parallel is how many tests of a package run at the same time. Tests that call t.Parallel mostly wait, so the number does not depend on
+// the number of cores.
 const parallel = "4"
 
-// run runs go test and reports what it says.
+// run runs go test and reports its output.
 func (j job) run(ctx context.Context, r *report, env []string) error {
 	args := append([]string{"test", "-json", "-vet=off", "-count=1", "-parallel", parallel}, j.args...)
 	cmd := exec.CommandContext(ctx, "go", args...)
@@ -120,8 +116,7 @@ func (j job) run(ctx context.Context, r *report, env []string) error {
 	cmd.Stderr = os.Stderr
 	events, writer := io.Pipe()
 	cmd.Stdout = writer
-	// A group of its own, so that an interruption comes from here, once, to
-	// the go command and the test programs alike.
+	// A separate process group: an interrupt is then sent from here, once, to the go command and to the test programs.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }
 	cmd.WaitDelay = 10 * time.Second

@@ -14,23 +14,21 @@ import (
 	"walpost/internal/testenv/long"
 )
 
-// report prints what go test says and counts the tests that did not run. It
-// reads the events of `go test -json` and prints what `go test` prints without
-// -json: a line for each package, and the output of tests that fail.
+// report prints the output of go test and counts the tests that did not run. It reads the events of `go test -json` and prints the same as
+// `go test` without -json: a line for each package, and the output of failed tests.
 //
-// Several go commands may be read side by side. The output of one package
-// stays together.
+// It may read several go commands at the same time. It keeps the output of one package together.
 type report struct {
 	raw     bool // print the events as they are
-	verbose bool // print the output of every test, as it comes
+	verbose bool // print the output of every test at once
 
 	mu      sync.Mutex
 	out     io.Writer
-	left    int      // tests that are left to make test-long
+	left    int      // tests that only make test-long runs
 	skipped []string // tests that were skipped for another reason
 }
 
-// newReport returns a report in the form that the arguments of go test ask for.
+// newReport returns a report for the given arguments of go test.
 func newReport(out io.Writer, args []string) *report {
 	has := func(flag string) bool { return slices.Contains(args, flag) || slices.Contains(args, "-"+flag) }
 	return &report{raw: has("-json"), verbose: has("-v"), out: out}
@@ -39,12 +37,11 @@ func newReport(out io.Writer, args []string) *report {
 // event is a line of `go test -json`: see `go doc test2json`.
 type event struct{ Action, Package, Test, Output string }
 
-// output is what the tests of one package wrote, by test. What the package
-// itself said is under the empty name.
+// output is the output of one package's tests, by test. The output of the package itself is under the empty name.
 type output map[string]string
 
-// String returns the tests' output in the order of their names, so that a
-// test comes before its subtests, and then the package's own.
+// String returns the output of the tests in the order of their names, so that a test comes before its subtests, and then the output of the
+// package itself.
 func (o output) String() string {
 	var text strings.Builder
 	for _, test := range slices.Sorted(maps.Keys(o)) {
@@ -71,7 +68,7 @@ func (r *report) read(events io.Reader) error {
 			if errors.Is(err, io.EOF) {
 				return nil
 			}
-			return fmt.Errorf("read what go test says: %w", err)
+			return fmt.Errorf("read the output of go test: %w", err)
 		}
 	}
 }
@@ -79,7 +76,7 @@ func (r *report) read(events io.Reader) error {
 func (r *report) take(line string, running map[string]output) {
 	var e event
 	if json.Unmarshal([]byte(line), &e) != nil {
-		r.print(line) // the go command's own words
+		r.print(line) // output of the go command itself
 		return
 	}
 	if r.raw {
@@ -122,8 +119,8 @@ func (r *report) skip(e event, why string) {
 	r.skipped = append(r.skipped, fmt.Sprintf("%s in %s\n%s", e.Test, e.Package, why))
 }
 
-// unrun prints how many tests are left to the long size, and returns an error
-// if others were skipped: a green run never hides a test that did not run.
+// unrun prints how many tests are left to the long size, and returns an error if other tests were skipped. So a green run never hides a
+// test that did not run.
 func (r *report) unrun() error {
 	if r.left > 0 {
 		r.say(fmt.Sprintf("%d tests are left to make test-long\n", r.left))
@@ -134,7 +131,7 @@ func (r *report) unrun() error {
 	return fmt.Errorf("%d tests were skipped:\n%s", len(r.skipped), strings.Join(r.skipped, ""))
 }
 
-// say prints what go test says without -v and -json.
+// say prints text that go test prints without -v and -json.
 func (r *report) say(text string) {
 	if !r.raw && !r.verbose {
 		r.print(text)

@@ -21,15 +21,13 @@ import (
 type Files struct {
 	CA   string // the authority's certificate: what a client trusts
 	Cert string // the server's certificate, for 127.0.0.1 and localhost
-	Key  string // the server's private key, PKCS #8, readable by its owner alone
-	// Bundle is key, certificate and authority in one file, which is what
-	// Kafka reads as ssl.keystore.location with ssl.keystore.type=PEM.
+	Key  string // the server's private key, PKCS #8, which only its owner may read
+	// Bundle is one file with key, certificate and authority, for Kafka's ssl.keystore.location with ssl.keystore.type=PEM.
 	Bundle string
 }
 
-// Write makes an authority and a server certificate signed by it, valid for
-// a day, and writes them into dir. The name tells authorities apart: a test
-// of a wrong authority makes a second one.
+// Write creates an authority and a server certificate signed by it, both valid for a day, and writes them into dir. Use different names for
+// different authorities, for example to test a wrong one.
 func Write(dir, name string) (Files, error) {
 	a, err := NewAuthority(name)
 	if err != nil {
@@ -38,15 +36,15 @@ func Write(dir, name string) (Files, error) {
 	return a.Issue(dir, name, nil)
 }
 
-// Authority signs certificates. Its methods are for any goroutine.
+// Authority signs certificates. Its methods may be called from any goroutine.
 type Authority struct {
 	certificate *x509.Certificate
 	key         *ecdsa.PrivateKey
 	pem         []byte
-	issued      atomic.Int64 // certificates, its own included: the last serial number
+	issued      atomic.Int64 // the number of certificates, its own included; also the last serial number
 }
 
-// NewAuthority makes an authority, valid for a day.
+// NewAuthority creates an authority that is valid for a day.
 func NewAuthority(name string) (*Authority, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -64,9 +62,8 @@ func NewAuthority(name string) (*Authority, error) {
 	return a, nil
 }
 
-// Issue makes a certificate for 127.0.0.1 and localhost, to serve and to be
-// a client with, valid for a day, unless change makes it another, and writes
-// it into dir, in files named after it.
+// Issue creates a certificate and writes it into files in dir that begin with name. The certificate is for servers and clients at 127.0.0.1
+// and localhost, and valid for a day. change, if not nil, may change that.
 func (a *Authority) Issue(dir, name string, change func(*x509.Certificate)) (Files, error) {
 	f := Files{
 		CA:     filepath.Join(dir, name+"-ca.pem"),
@@ -87,7 +84,7 @@ func (a *Authority) Issue(dir, name string, change func(*x509.Certificate)) (Fil
 	return f, nil
 }
 
-// issue makes a certificate and its key, each PEM-encoded.
+// issue creates a certificate and its key, each PEM-encoded.
 func (a *Authority) issue(change func(*x509.Certificate)) (cert, key []byte, err error) {
 	own, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -95,7 +92,7 @@ func (a *Authority) issue(change func(*x509.Certificate)) (cert, key []byte, err
 	}
 	t := template(a.issued.Add(1), "localhost")
 	t.KeyUsage = x509.KeyUsageDigitalSignature
-	// A broker is a client of its peers as well.
+	// A broker is also a client of the other brokers.
 	t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
 	t.DNSNames, t.IPAddresses = []string{"localhost"}, []net.IP{net.IPv4(127, 0, 0, 1)}
 	if change != nil {
@@ -117,7 +114,7 @@ func template(serial int64, name string) *x509.Certificate {
 	return &x509.Certificate{
 		SerialNumber: big.NewInt(serial),
 		Subject:      pkix.Name{CommonName: name},
-		NotBefore:    now.Add(-time.Hour), // a clock behind ours is no reason to fail
+		NotBefore:    now.Add(-time.Hour), // a clock that is behind ours must not make it fail
 		NotAfter:     now.Add(24 * time.Hour),
 	}
 }

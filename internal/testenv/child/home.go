@@ -1,12 +1,9 @@
-// Package child runs server processes that must not outlive their starter.
+// Package child runs server processes that must not outlive the process that started them.
 //
-// A test or the demo starts Postgres or Kafka as its child, in a [Home]: a
-// scratch folder with the children that live in it. Closing the home ends
-// them and removes the folder. When the starter dies without closing it (a
-// panic, a time-out of `go test`, kill -9), two things still hold: on Linux
-// the kernel sends each child its death signal, and everywhere a watcher
-// process, told by the end of its standard input, ends the children and
-// removes the folder.
+// A test or the demo starts Postgres or Kafka as its child in a [Home], which is a scratch folder with its child processes. Closing the
+// home ends the processes and removes the folder. If the starter dies without closing the home (a panic, a time-out of `go test`, kill -9),
+// there are two safeguards. On Linux, the kernel sends each child its death signal. On every system, a watcher process sees the end of its
+// standard input, ends the children and removes the folder.
 package child
 
 import (
@@ -20,12 +17,11 @@ import (
 	"syscall"
 )
 
-// Home is a scratch folder and the server processes that live in it. Its
-// methods may be called from any goroutine.
+// Home is a scratch folder with its server processes. Its methods may be called from any goroutine.
 type Home struct {
 	dir    string
 	user   *User
-	leash  io.Closer // the watcher's standard input: closed, it cleans up
+	leash  io.Closer // the watcher's standard input: when it is closed, the watcher cleans up
 	reaped chan error
 
 	mu       sync.Mutex
@@ -33,10 +29,9 @@ type Home struct {
 	children []*Process
 }
 
-// watcher waits for the end of its input, ends what is still listed in
-// pids/ (one file per process, named by its number, holding the signal that
-// ends it) and removes the folder. Ten seconds of patience: a server writes
-// its last files while it goes.
+// watcher waits for the end of its input, ends the processes in pids/ and removes the folder. pids/ has one file for each process: its name
+// is the pid, its content the signal that ends the process. The watcher tries to remove the folder for ten seconds, because a server still
+// writes files while it ends.
 const watcher = `
 read -r _ || :
 for f in "$1"/pids/*; do
@@ -46,12 +41,12 @@ n=0
 until rm -rf -- "$1" 2>/dev/null || [ $n -ge 100 ]; do n=$((n + 1)); sleep 0.1; done
 `
 
-// NewHome makes a scratch folder whose name starts with prefix. When user is
-// not nil the folder is that user's, under a parent it can enter.
+// NewHome creates a scratch folder whose name starts with prefix. If user is not nil, the folder belongs to that user and is in a folder
+// that the user can enter.
 func NewHome(prefix string, user *User) (*Home, error) {
 	parent := os.TempDir()
 	if !user.CanEnter(parent) {
-		parent = "/tmp" // root's TMPDIR may be a folder of its own
+		parent = "/tmp" // TMPDIR may be a folder that only root can enter
 	}
 	dir, err := os.MkdirTemp(parent, prefix)
 	if err != nil {
@@ -64,20 +59,19 @@ func NewHome(prefix string, user *User) (*Home, error) {
 	return h, nil
 }
 
-// prepare hands the folder to its user and puts the watcher on its leash.
+// prepare gives the folder to its user and starts the watcher.
 func (h *Home) prepare() error {
 	if err := os.Mkdir(h.pids(), 0o700); err != nil {
 		return err
 	}
 	if h.user != nil {
 		if err := os.Chown(h.dir, h.user.UID, h.user.GID); err != nil {
-			return fmt.Errorf("hand %s to user %s: %w", h.dir, h.user.Name, err)
+			return fmt.Errorf("give %s to user %s: %w", h.dir, h.user.Name, err)
 		}
 	}
 	cmd := exec.Command("/bin/sh", "-c", watcher, "sh", h.dir)
 	cmd.Dir = "/"
-	// A group of its own, so that Ctrl-C in the terminal does not end the
-	// one process that has to stay until the end.
+	// A separate process group, so that Ctrl-C in the terminal does not end the watcher, which has to run until the end.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	leash, err := cmd.StdinPipe()
 	if err != nil {
@@ -91,19 +85,18 @@ func (h *Home) prepare() error {
 	return nil
 }
 
-// Dir is the folder's path. It is gone after Close.
+// Dir returns the folder's path. The folder no longer exists after Close.
 func (h *Home) Dir() string { return h.dir }
 
-// User is whom the folder belongs to: nil for the starter itself.
+// User returns the user that the folder belongs to; nil means the user of this process.
 func (h *Home) User() *User { return h.user }
 
-// Path is the path of a name inside the folder.
+// Path returns the path of a name inside the folder.
 func (h *Home) Path(name ...string) string {
 	return filepath.Join(append([]string{h.dir}, name...)...)
 }
 
-// WriteFile writes a file inside the folder, readable by its user alone, and
-// gives back its path.
+// WriteFile writes a file inside the folder that only the folder's user may read, and returns its path.
 func (h *Home) WriteFile(name string, data []byte) (string, error) {
 	path := h.Path(name)
 	if err := os.WriteFile(path, data, 0o600); err != nil {
@@ -112,7 +105,7 @@ func (h *Home) WriteFile(name string, data []byte) (string, error) {
 	return path, h.Own(path)
 }
 
-// Own hands a file inside the folder to the folder's user.
+// Own gives a file inside the folder to the folder's user.
 func (h *Home) Own(path string) error {
 	if h.user == nil {
 		return nil
@@ -120,8 +113,7 @@ func (h *Home) Own(path string) error {
 	return os.Chown(path, h.user.UID, h.user.GID)
 }
 
-// Close ends every process that still runs, by its death signal, and removes
-// the folder. It is idempotent.
+// Close ends every process that still runs with its death signal, and removes the folder. It is idempotent.
 func (h *Home) Close() error {
 	h.mu.Lock()
 	first, children := !h.closed, h.children

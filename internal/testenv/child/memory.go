@@ -7,9 +7,8 @@ import (
 	"strings"
 )
 
-// PeakRSS is the largest resident set that a process has had so far, in bytes
-// (VmHWM in Linux's /proc); 0 when that cannot be read, as elsewhere or after
-// its end.
+// PeakRSS returns the largest resident set size of a process so far, in bytes (VmHWM in Linux's /proc). It returns 0 if that cannot be
+// read: on other systems, or after the process has ended.
 func PeakRSS(pid int) int64 {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	for line := range strings.Lines(string(text)) {

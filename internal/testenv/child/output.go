@@ -5,8 +5,7 @@ import (
 	"sync"
 )
 
-// Output keeps what a process writes, for a test to look at meanwhile. The zero
-// value is empty and ready.
+// Output stores the output of a process, so that a test can read it while the process runs. The zero value is empty and ready to use.
 type Output struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -19,7 +18,7 @@ func (o *Output) Write(p []byte) (int, error) {
 	return o.text.Write(p)
 }
 
-// String returns what was written so far.
+// String returns the output so far.
 func (o *Output) String() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -8,14 +8,12 @@ import (
 	"strconv"
 )
 
-// Ports are drawn below the range from which systems take the local ports of
-// outgoing connections (32768 and up on Linux, 49152 elsewhere). From that
-// range, a client that dials a stopped server again and again can be given
-// the very port it dials, and holds it when the server wants it back.
+// Ports are chosen below the range of local ports for outgoing connections (32768 and up on Linux, 49152 elsewhere). With a port in that
+// range, a client that dials a stopped server again and again can get that same port as its local port. Then the server cannot listen there
+// again.
 const firstPort, lastPort = 15000, 32000
 
-// FreePort finds a port of the loopback address that nobody listens on. It
-// is not reserved: whoever binds it must be ready to try another.
+// FreePort returns a port of the loopback address on which nothing listens. The port is not reserved: if binding it fails, try another one.
 func FreePort() (int, error) {
 	var err error
 	for range 100 {
@@ -25,15 +23,15 @@ func FreePort() (int, error) {
 			return port, listener.Close()
 		}
 	}
-	return 0, errors.Join(errors.New("find a free port: 100 tries in vain"), err)
+	return 0, errors.Join(errors.New("find a free port: 100 attempts failed"), err)
 }
 
-// Address is host and port of a loopback port.
+// Address returns host and port for a loopback port.
 func Address(port int) string {
 	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 }
 
-// FreePorts finds n different free ports.
+// FreePorts returns n different free ports.
 func FreePorts(n int) ([]int, error) {
 	seen := make(map[int]bool, n)
 	ports := make([]int, 0, n)

@@ -13,15 +13,14 @@ import (
 	"time"
 )
 
-// Spec says what to run. The process runs as the home's user.
+// Spec describes a process to run. The process runs as the home's user.
 type Spec struct {
 	Path string   // the program
 	Args []string // its arguments, without its name
 	Env  []string // its whole environment
 	Dir  string   // its working folder; empty: the home's
 	Log  string   // the file its output is appended to; empty: none
-	// Death is the signal that ends the process at once and cleanly enough:
-	// at Close, and when the starter dies.
+	// Death is the signal that ends the process quickly. It is sent at Close and when the starter dies.
 	Death syscall.Signal
 }
 
@@ -30,7 +29,7 @@ type Process struct {
 	spec Spec
 	pid  int
 	done chan struct{}
-	err  error // how it ended: written before done is closed
+	err  error // how the process ended; set before done is closed
 	note string
 }
 
@@ -39,7 +38,7 @@ func (h *Home) Start(spec Spec) (*Process, error) {
 	cmd := exec.Command(spec.Path, spec.Args...)
 	cmd.Env, cmd.Dir = spec.Env, spec.Dir
 	if cmd.Dir == "" {
-		cmd.Dir = h.dir // our own working folder may be closed to the user
+		cmd.Dir = h.dir // the user may be unable to enter our own working folder
 	}
 	cmd.SysProcAttr = attributes(h.user, spec.Death)
 	if spec.Log != "" {
@@ -59,9 +58,8 @@ func (h *Home) Start(spec Spec) (*Process, error) {
 	return p, h.adopt(p)
 }
 
-// live starts the process and waits for its end on one thread. Linux sends
-// the death signal when the *thread* that forked ends, and Go may end a
-// thread at any time unless a goroutine is locked to it.
+// live starts the process and waits for its end on one thread. Linux sends the death signal when the *thread* that started the process
+// ends, and Go may end a thread at any time unless a goroutine is locked to it.
 func (p *Process) live(cmd *exec.Cmd, started chan<- error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -75,7 +73,7 @@ func (p *Process) live(cmd *exec.Cmd, started chan<- error) {
 	close(p.done)
 }
 
-// adopt lists the process for Close and for the watcher.
+// adopt registers the process for Close and for the watcher.
 func (h *Home) adopt(p *Process) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -90,14 +88,13 @@ func (h *Home) adopt(p *Process) error {
 	}
 	go func() {
 		<-p.done
-		_ = os.Remove(p.note) // gone already when the home is closed
+		_ = os.Remove(p.note) // an error means that Close has removed it
 	}()
 	h.children = append(h.children, p)
 	return nil
 }
 
-// Run runs a program in the home to its end and gives back what it printed.
-// An error carries that too.
+// Run runs a program in the home until it ends, and returns its output. An error contains the output, too.
 func (h *Home) Run(ctx context.Context, path string, env []string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Env, cmd.Dir = env, h.dir
@@ -110,13 +107,13 @@ func (h *Home) Run(ctx context.Context, path string, env []string, args ...strin
 	return string(out), nil
 }
 
-// PID is the process's number.
+// PID returns the process id.
 func (p *Process) PID() int { return p.pid }
 
-// Done is closed when the process has ended.
+// Done returns a channel that is closed when the process has ended.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
-// Err says how the process ended: nil for exit code 0. It waits for the end.
+// Err waits for the end of the process and returns how it ended: nil for exit code 0.
 func (p *Process) Err() error {
 	<-p.done
 	return p.err
@@ -132,7 +129,7 @@ func (p *Process) Running() bool {
 	}
 }
 
-// Signal sends a signal; it is an error when the process has ended.
+// Signal sends a signal. It returns an error if the process has ended.
 func (p *Process) Signal(signal syscall.Signal) error {
 	if !p.Running() {
 		return fmt.Errorf("send %v to %s: it has ended", signal, filepath.Base(p.spec.Path))
@@ -140,7 +137,7 @@ func (p *Process) Signal(signal syscall.Signal) error {
 	return syscall.Kill(p.pid, signal)
 }
 
-// Wait waits for the end, at most as long as ctx lasts.
+// Wait waits for the end of the process, until ctx ends.
 func (p *Process) Wait(ctx context.Context) error {
 	select {
 	case <-p.done:
@@ -150,9 +147,8 @@ func (p *Process) Wait(ctx context.Context) error {
 	}
 }
 
-// Terminate asks the process to end by SIGTERM, as a service manager does, and
-// waits for the end, at most as long as ctx lasts. An exit code other than 0
-// is an error.
+// Terminate sends SIGTERM, as a service manager does, and waits for the end of the process, until ctx ends. An exit code other than 0 is an
+// error.
 func (p *Process) Terminate(ctx context.Context) error {
 	if err := p.Signal(syscall.SIGTERM); err != nil {
 		return err
@@ -163,14 +159,13 @@ func (p *Process) Terminate(ctx context.Context) error {
 	return p.Err()
 }
 
-// Kill ends the process and its own children by SIGKILL, as a crash of the
-// whole server does, and waits for it. Children are found on Linux only;
-// elsewhere they notice by themselves.
+// Kill ends the process and its children with SIGKILL, like a crash of the whole server, and waits for the end of the process. It finds the
+// children on Linux only; elsewhere they notice by themselves that the process has ended.
 func (p *Process) Kill() {
 	if !p.Running() {
 		return
 	}
-	// Stopped first: a parent that sees a child die would start to tidy up.
+	// SIGSTOP first: otherwise the parent sees its children die and starts to clean up.
 	_ = syscall.Kill(p.pid, syscall.SIGSTOP)
 	for _, pid := range childrenOf(p.pid) {
 		_ = syscall.Kill(pid, syscall.SIGKILL)
@@ -179,11 +174,10 @@ func (p *Process) Kill() {
 	<-p.done
 }
 
-// grace is how long a process may take over its death signal.
+// grace is how long a process may take to end after its death signal.
 var grace = 10 * time.Second
 
-// end ends the process by its death signal, and by SIGKILL when that does
-// not work within the grace. A frozen process is woken for it.
+// end ends the process with its death signal, and with SIGKILL if it does not end within grace. A frozen process is resumed first.
 func (p *Process) end() {
 	if !p.Running() {
 		return

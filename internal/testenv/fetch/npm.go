@@ -8,9 +8,8 @@ import (
 	"strings"
 )
 
-// NPM fetches one npm package (name@version) and unpacks it into dir. It is
-// packed, not installed: no script of the package runs and no tree of
-// dependencies comes with it.
+// NPM downloads one npm package (name@version) and unpacks it into dir. It uses npm pack and not npm install, so no script of the package
+// runs and no dependencies are downloaded.
 func NPM(ctx context.Context, dir, pkg string) error {
 	scratch := filepath.Dir(dir)
 	out, err := tool(ctx, scratch, "npm", "pack", "--silent", "--ignore-scripts", pkg)
@@ -24,8 +23,8 @@ func NPM(ctx context.Context, dir, pkg string) error {
 	return Unpack(ctx, filepath.Join(scratch, names[len(names)-1]), dir)
 }
 
-// Unpack unpacks a tar archive, compressed or not, into dir; xz must be on
-// the machine for a .txz. Owners are not restored: root's tar would.
+// Unpack unpacks a tar archive, compressed or not, into dir. A .txz needs xz on the machine. Unpack does not restore the owners of files,
+// as tar would do for root.
 func Unpack(ctx context.Context, archive, dir string) error {
 	if _, err := tool(ctx, dir, "tar", "-x", "-o", "-f", archive); err != nil {
 		return fmt.Errorf("unpack %s: %w", filepath.Base(archive), err)

@@ -1,9 +1,8 @@
-// Package long splits the tests in two sizes.
+// Package long divides the tests into two sizes.
 //
-// `make test` runs the short size: a test for every guarantee, on one version
-// of Postgres and one broker where that shows it. `make test-long` runs all of
-// that and the long tests besides: other versions, volumes, clusters. A plain
-// `go test` runs the short size too, unless [Variable] is "1".
+// `make test` runs the short size: a test for every guarantee, on one version of Postgres and one broker if that is enough to show it.
+// `make test-long` runs the same and the long tests: other versions, large volumes, clusters. A plain `go test` also runs the short size,
+// unless [Variable] is "1".
 package long
 
 import (
@@ -11,19 +10,17 @@ import (
 	"testing"
 )
 
-// Variable names the environment variable that lets the long tests run when it
-// is "1".
+// Variable is the environment variable that makes the long tests run if it is "1".
 const Variable = "WALPOST_TEST_LONG"
 
-// Left is the message of every test that is left to the long size. testenv
-// counts tests by it.
+// Left is the message of every test that is left to the long size. testenv counts these tests by that message.
 const Left = "left to make test-long (" + Variable + "=1)"
 
 // Enabled reports whether the long tests run.
 func Enabled() bool { return os.Getenv(Variable) == "1" }
 
-// Only leaves the test to the long size: in the short one it is skipped. Say
-// in a comment which other test shows the guarantee there.
+// Only makes the test run in the long size only: in the short size it is skipped. Say in a comment which other test shows the guarantee in
+// the short size.
 func Only(t testing.TB) {
 	t.Helper()
 	if !Enabled() {
@@ -31,8 +28,7 @@ func Only(t testing.TB) {
 	}
 }
 
-// Or returns what the short size takes, or in the long one what the long size
-// takes: the number of rounds, or the versions of a server.
+// Or returns short in the short size and long in the long size, for example the number of rounds, or the versions of a server.
 func Or[T any](short, long T) T {
 	if Enabled() {
 		return long

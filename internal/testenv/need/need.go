@@ -1,9 +1,8 @@
-// Package need says what a test does when a real component cannot be had.
+// Package need decides what a test does if a real component is not available.
 //
-// A bare `go test ./...` may run on a machine without Postgres, Java or a
-// browser: the test is skipped and says what is missing and how to get it.
-// `make test` sets WALPOST_TEST_REQUIRE=1, and then the same lack is a
-// failure, so that a green run never hides a test that did not run.
+// A plain `go test ./...` may run on a machine without Postgres, Java or a browser. Then the test is skipped, and its message says what is
+// missing and how to get it. `make test` sets WALPOST_TEST_REQUIRE=1, which turns that into a failure, so that a green run never hides a
+// test that did not run.
 package need
 
 import (
@@ -13,20 +12,18 @@ import (
 	"testing"
 )
 
-// RequireVariable names the environment variable that turns every lack into
-// a failure when it is "1".
+// RequireVariable is the environment variable that turns every [Lack] into a failure if it is "1".
 const RequireVariable = "WALPOST_TEST_REQUIRE"
 
-// Lack is the error for a component that cannot be had on this machine. Any
-// other error (a server that does not start, an address that does not
-// answer) is a fault and never a reason to skip.
+// Lack is the error for a component that is not available on this machine. Any other error, such as a server that does not start or an
+// address that does not answer, is a failure: the test is not skipped.
 type Lack struct {
 	What  string   // the component: "a PostgreSQL server"
-	Tried []string // what was looked for, in order, each with its outcome
+	Tried []string // what was tried, in order, each with its outcome
 	Ways  []string // what a person can do about it, the cheapest first
 }
 
-// Error lists what was tried and the ways out, one to a line.
+// Error lists what was tried and what a person can do, one per line.
 func (l *Lack) Error() string {
 	var b strings.Builder
 	b.WriteString("no " + l.What + " to be had")
@@ -39,8 +36,7 @@ func (l *Lack) Error() string {
 	return b.String()
 }
 
-// Met ends the test unless err is nil: a [Lack] skips it, or fails it when
-// WALPOST_TEST_REQUIRE is "1"; any other error fails it.
+// Met does nothing if err is nil. A [Lack] skips the test, or fails it if WALPOST_TEST_REQUIRE is "1". Any other error fails the test.
 func Met(t testing.TB, err error) {
 	t.Helper()
 	if err == nil {

@@ -1,4 +1,4 @@
-// Package poll waits for what nobody tells of.
+// Package poll waits for conditions that can only be found out by asking again and again.
 package poll
 
 import (
@@ -6,13 +6,12 @@ import (
 	"time"
 )
 
-// Until is [Every] 20 ms.
+// Until calls ask every 20 ms, as [Every] does.
 func Until(ctx context.Context, ask func() (done bool, err error)) error {
 	return Every(ctx, 20*time.Millisecond, ask)
 }
 
-// Every asks so often until done, or an error. Its error is the cause of ctx's
-// end when that comes first.
+// Every calls ask, with a pause between two calls, until it returns true or an error. If ctx ends first, Every returns the cause of that.
 func Every(ctx context.Context, pause time.Duration, ask func() (done bool, err error)) error {
 	ticks := time.NewTicker(pause)
 	defer ticks.Stop()

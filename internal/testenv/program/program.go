@@ -1,9 +1,7 @@
-// Package program builds walpost and runs it as users do, as a process of its
-// own, for commands and tests of nested modules.
+// Package program builds walpost and runs it as a separate process, as users do, for commands and tests of nested modules.
 //
-// [Build] makes the binary, [Start] starts a relay whose admin server can be
-// asked. What else is in its environment, and when it counts as running, is for
-// the caller to decide; its end is that of any [child.Process].
+// [Build] builds the binary. [Start] starts a relay with an admin server. The caller decides about the rest of its environment, and when it
+// counts as running. It ends like any [child.Process].
 package program
 
 import (
@@ -15,16 +13,15 @@ import (
 	"strings"
 )
 
-// Build builds walpost into a file, by `go build` with flags. The working
-// directory has to be inside one of the modules that lie directly below the
-// repository's root. The compiler's own files are beside that file, and gone at
-// the end; when ctx ends, go build is interrupted and takes them with it.
+// Build builds walpost into a file, with `go build` and flags. The working directory has to be inside a module directly below the
+// repository's root. The compiler's temporary files are in the folder of that file, and are removed at the end. If ctx ends, go build is
+// interrupted and removes them, too.
 func Build(ctx context.Context, file string, flags ...string) error {
 	return build(ctx, file, nil, flags...)
 }
 
-// BuildRelease is [Build] with what `make build` sets, for what is measured. A
-// binary that links the C library takes more CPU and some MB more.
+// BuildRelease is like [Build], with the settings of `make build`, for measurements. A binary that links the C library would use more CPU
+// and some MB more memory.
 func BuildRelease(ctx context.Context, file string) error {
 	return build(ctx, file, []string{"CGO_ENABLED=0"}, "-trimpath")
 }
@@ -44,7 +41,7 @@ func build(ctx context.Context, file string, env []string, flags ...string) erro
 	return nil
 }
 
-// root is the folder of the module walpost.
+// root returns the folder of the module walpost.
 func root(ctx context.Context) (string, error) {
 	out, err := exec.CommandContext(ctx, "go", "env", "GOMOD").Output()
 	if err != nil {

@@ -15,19 +15,19 @@ import (
 // Options say how to run a relay.
 type Options struct {
 	File  string   // the binary, as Build made it
-	Env   []string // its whole environment, but for WALPOST_ADMIN_LISTEN
+	Env   []string // its whole environment, except WALPOST_ADMIN_LISTEN
 	Log   string   // the file that its output is appended to
-	Admin string   // where its admin server listens; empty: at a free port
+	Admin string   // where its admin server listens; empty: on a free port
 }
 
-// Relay is a `walpost run`, running or ended.
+// Relay is a walpost run process, which may have ended.
 type Relay struct {
 	*child.Process
 	Admin string // where its admin server listens
 	Log   string // the file that holds its output
 }
 
-// Start starts `walpost run` in a home and waits for nothing.
+// Start starts walpost run in a home. It does not wait until the relay is ready.
 func Start(home *child.Home, o Options) (*Relay, error) {
 	if o.Admin == "" {
 		port, err := child.FreePort()
@@ -49,7 +49,7 @@ func Start(home *child.Home, o Options) (*Relay, error) {
 	return &Relay{Process: process, Admin: o.Admin, Log: o.Log}, nil
 }
 
-// Get asks the admin server. The body has been read and is returned as text.
+// Get sends a GET request to the admin server. It returns the body as text.
 func (r *Relay) Get(ctx context.Context, path string) (*http.Response, string, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+r.Admin+path, nil)
 	if err != nil {
@@ -64,7 +64,7 @@ func (r *Relay) Get(ctx context.Context, path string) (*http.Response, string, e
 	return res, string(body), err
 }
 
-// Metrics are what /metrics shows, by name and labels as they stand there.
+// Metrics returns the values of /metrics, by name and labels as in its text.
 func (r *Relay) Metrics(ctx context.Context) (map[string]float64, error) {
 	res, text, err := r.Get(ctx, "/metrics")
 	if err != nil {

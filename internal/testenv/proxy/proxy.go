@@ -1,6 +1,5 @@
-// Package proxy puts a TCP proxy between a client and a server, for tests of
-// what networks do: it cuts connections, lets them stall in either direction,
-// and leaves them half open.
+// Package proxy puts a TCP proxy between a client and a server, for tests of network faults. It cuts connections, stalls them in either
+// direction, and leaves them half open.
 package proxy
 
 import (
@@ -14,22 +13,21 @@ import (
 	"time"
 )
 
-// Proxy carries connections to one server. Its methods are for any
-// goroutine.
+// Proxy forwards connections to one server. Its methods may be called from any goroutine.
 type Proxy struct {
 	listener net.Listener
 	target   string
-	route    func(first []byte) string // if not nil, target is where it says
+	route    func(first []byte) string // if not nil, it chooses the target
 	carriers sync.WaitGroup
 	once     sync.Once
 	closed   chan struct{}
-	expired  atomic.Int64 // connections that were idle for too long
+	expired  atomic.Int64 // how many connections were idle for too long
 
 	mu    sync.Mutex
 	links map[*link]bool
 }
 
-// Start starts a proxy before a server's address; it ends with the test.
+// Start starts a proxy in front of a server's address, which ends with the test.
 func Start(t testing.TB, target string) *Proxy {
 	t.Helper()
 	p, err := Launch(target)
@@ -40,9 +38,8 @@ func Start(t testing.TB, target string) *Proxy {
 	return p
 }
 
-// StartRouter starts a proxy that carries each connection to the address that
-// route gives for the first bytes that the client sends. It is for protocols
-// in which the client speaks first, and its route for any goroutine.
+// StartRouter starts a proxy that chooses the target of each connection: it calls route with the first bytes from the client. It is for
+// protocols in which the client speaks first. route may be called from any goroutine.
 func StartRouter(t testing.TB, route func(first []byte) string) *Proxy {
 	t.Helper()
 	p, err := launch("a routed server", route)
@@ -53,7 +50,7 @@ func StartRouter(t testing.TB, route func(first []byte) string) *Proxy {
 	return p
 }
 
-// Launch is [Start] without a test: Close ends the proxy.
+// Launch is like [Start] without a test: Close ends the proxy.
 func Launch(target string) (*Proxy, error) { return launch(target, nil) }
 
 func launch(target string, route func([]byte) string) (*Proxy, error) {
@@ -66,7 +63,7 @@ func launch(target string, route func([]byte) string) (*Proxy, error) {
 	return p, nil
 }
 
-// Close cuts all connections and carries no more.
+// Close cuts all connections and accepts no more.
 func (p *Proxy) Close() {
 	p.once.Do(func() { close(p.closed) })
 	p.listener.Close()
@@ -74,24 +71,22 @@ func (p *Proxy) Close() {
 	p.carriers.Wait()
 }
 
-// Address is where the proxy listens.
+// Address returns the address at which the proxy listens.
 func (p *Proxy) Address() string { return p.listener.Addr().String() }
 
-// Port is the port of Address.
+// Port returns the port of Address.
 func (p *Proxy) Port() int { return p.listener.Addr().(*net.TCPAddr).Port }
 
-// Cut resets all connections, on both sides. New ones are carried.
+// Cut resets all connections, on both sides. New connections work.
 func (p *Proxy) Cut() {
 	for _, l := range p.all() {
 		l.reset()
 	}
 }
 
-// Stall carries nothing more of the connections that are there: what the
-// client sends does not reach the server (up), or what the server sends does
-// not reach the client (down). The other direction, and new connections, are
-// carried. Both at once is a half-open connection: each side believes in it,
-// and does not learn of the other's end. Only [Proxy.Cut] ends a stall.
+// Stall stops forwarding on the present connections: data from the client no longer reaches the server (up), or data from the server no
+// longer reaches the client (down). The other direction, and new connections, still work. With both, the connection is half open: each side
+// believes that it is alive, and does not learn if the other side closes it. Only [Proxy.Cut] ends a stall.
 func (p *Proxy) Stall(up, down bool) {
 	for _, l := range p.all() {
 		if up {
@@ -103,8 +98,8 @@ func (p *Proxy) Stall(up, down bool) {
 	}
 }
 
-// LimitIdle resets, from now on, each connection on which neither side has
-// said anything for so long, as balancers do. It is called once.
+// LimitIdle makes the proxy reset each connection on which neither side has sent anything for limit, as load balancers do. Call it only
+// once.
 func (p *Proxy) LimitIdle(limit time.Duration) {
 	p.carriers.Go(func() {
 		tick := time.NewTicker(limit / 10)
@@ -125,10 +120,10 @@ func (p *Proxy) LimitIdle(limit time.Duration) {
 	})
 }
 
-// Expired is how many connections were reset because they were idle.
+// Expired returns how many connections were reset because they were idle.
 func (p *Proxy) Expired() int { return int(p.expired.Load()) }
 
-// Connections is how many connections are carried or stalled.
+// Connections returns the number of open connections, stalled ones included.
 func (p *Proxy) Connections() int { return len(p.all()) }
 
 func (p *Proxy) all() []*link {
@@ -148,16 +143,16 @@ func (p *Proxy) accept() {
 			return
 		}
 		if err != nil {
-			continue // the client has gone again
+			continue // the client has disconnected
 		}
 		p.carriers.Go(func() { p.carry(client.(*net.TCPConn)) })
 	}
 }
 
-// carry carries one connection to its end.
+// carry forwards one connection until it ends.
 func (p *Proxy) carry(client *net.TCPConn) {
 	conn, err := p.dial(client)
-	if err != nil { // a server that is not there resets
+	if err != nil { // reset, as if the server did not run
 		client.SetLinger(0)
 		client.Close()
 		return
@@ -178,11 +173,10 @@ func (p *Proxy) carry(client *net.TCPConn) {
 	p.mu.Unlock()
 }
 
-// silence is how long a client that has to speak first may say nothing.
+// silence is how long a client that has to speak first may be silent.
 const silence = 5 * time.Second
 
-// dial connects to the client's server, which may be chosen by what the
-// client says first.
+// dial connects to the client's server, which may depend on the first bytes from the client.
 func (p *Proxy) dial(client net.Conn) (net.Conn, error) {
 	if p.route == nil {
 		return net.Dial("tcp", p.target)
@@ -205,26 +199,26 @@ func (p *Proxy) dial(client net.Conn) (net.Conn, error) {
 	return server, nil
 }
 
-// String tells where it carries to.
+// String returns the proxy's address and its target.
 func (p *Proxy) String() string { return fmt.Sprintf("proxy %s → %s", p.Address(), p.target) }
 
-// link is one carried connection.
+// link is one forwarded connection.
 type link struct {
 	client, server *net.TCPConn
 	up, down       *gate
-	active         atomic.Int64 // when it last carried something, ns since 1970
+	active         atomic.Int64 // when it last forwarded data, ns since 1970
 	once           sync.Once
 	ended          chan struct{} // closed by reset
 }
 
-// copy carries one direction until its source ends or the link is reset.
+// copy forwards one direction until the source closes it or the link is reset.
 func (l *link) copy(to, from *net.TCPConn, through *gate) {
 	buf := make([]byte, 64<<10)
 	for {
 		n, err := from.Read(buf)
 		l.active.Store(time.Now().UnixNano())
 		select {
-		case <-through.stalled: // what was read is lost with what is to come, its end included
+		case <-through.stalled: // this data is lost, and so is everything after it, including the close
 			<-l.ended
 			return
 		default:
@@ -245,7 +239,7 @@ func (l *link) copy(to, from *net.TCPConn, through *gate) {
 	}
 }
 
-// reset ends a link as a broken network does: both sides get RST.
+// reset ends a link like a broken network: both sides get RST.
 func (l *link) reset() {
 	l.once.Do(func() {
 		close(l.ended)
@@ -256,7 +250,7 @@ func (l *link) reset() {
 	})
 }
 
-// gate is open until it is stopped.
+// gate lets data pass until it is stopped.
 type gate struct {
 	once    sync.Once
 	stalled chan struct{}

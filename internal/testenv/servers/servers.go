@@ -1,6 +1,5 @@
-// Package servers starts what tests need, once for many of them: the Postgres
-// that most tests use, the oldest and the newest supported Postgres, and one
-// Kafka broker. Tests learn of them from WALPOST_TEST_* variables.
+// Package servers starts the servers that many tests share: the Postgres that most tests use, the oldest and the newest supported Postgres,
+// and one Kafka broker. Tests find them in WALPOST_TEST_* variables.
 package servers
 
 import (
@@ -19,16 +18,15 @@ import (
 	"walpost/internal/testenv/need"
 )
 
-// Set is the servers that run, and what tests are told of them.
+// Set is the running servers, with the environment variables that name them.
 type Set struct {
 	mu      sync.Mutex
 	closers []io.Closer
 	env     []string
 }
 
-// Start starts all servers side by side. One that a variable names already is
-// used as it is. What it has started by the time of an error is in the result,
-// to be closed.
+// Start starts all servers at the same time. If a variable names a server already, it uses that one. After an error, the result has the
+// servers that were started until then, so that the caller can close them.
 func Start(ctx context.Context) (*Set, error) {
 	s := &Set{env: []string{need.RequireVariable + "=1"}}
 	began := time.Now()
@@ -42,8 +40,8 @@ func Start(ctx context.Context) (*Set, error) {
 	return s, nil
 }
 
-// startPostgres starts the server for most tests and those for the oldest
-// and newest major version that it does not cover.
+// startPostgres starts the server for most tests, and servers of the oldest and newest major versions, unless the first server has that
+// version.
 func (s *Set) startPostgres(ctx context.Context) error {
 	covered, err := s.postgres(ctx, pgtest.Variable, 0)
 	if err != nil {
@@ -61,8 +59,8 @@ func (s *Set) startPostgres(ctx context.Context) error {
 	return group.Wait()
 }
 
-// postgres starts a server of a major version, 0 for any, unless the
-// variable names one, and gives back which it is, 0 if it is not known.
+// postgres starts a server of a major version, 0 for any, unless the variable names one. It returns the major version, or 0 if it is not
+// known.
 func (s *Set) postgres(ctx context.Context, variable string, major int) (int, error) {
 	if os.Getenv(variable) != "" {
 		fmt.Printf("%s: the one that was given\n", variable)
@@ -99,11 +97,10 @@ func (s *Set) add(closer io.Closer, env ...string) {
 	s.env = append(s.env, env...)
 }
 
-// Environment is what tests see: ours, and the servers. A component that
-// cannot be had is a failure for them.
+// Environment returns the environment for tests: our own, and the variables for the servers. With it, tests fail if a component is missing.
 func (s *Set) Environment() []string { return append(os.Environ(), s.env...) }
 
-// Close ends the servers. It is for when nothing starts any more.
+// Close ends the servers. Call it after Start has returned.
 func (s *Set) Close() error {
 	var errs []error
 	for _, closer := range s.closers {
