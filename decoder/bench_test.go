@@ -8,7 +8,7 @@ import (
 	"github.com/jackc/pglogrepl"
 )
 
-// A row of 300 bytes in the seven columns of walpost.outbox, as each format has it.
+// A row of 300 bytes in the seven columns of walpost.outbox, in each format.
 func benchRow(binary bool) (outbox, insert message) {
 	outbox = outboxRelation(append(plain[:5:5], column{"headers", jsonbOID}, column{"created_at", 1184})...)
 	payload := `{"order": "0194b0c1", "lines": "` + strings.Repeat("x", 130) + `"}`
@@ -25,7 +25,7 @@ func benchRow(binary bool) (outbox, insert message) {
 	return outbox, insert
 }
 
-// BenchmarkInsert prints besides the cost of a row how many times longer pglogrepl's parser takes for the same bytes.
+// BenchmarkInsert measures a row. It also prints how many times longer the parser of pglogrepl takes for the same bytes.
 //
 //	go test ./decoder -run '^$' -bench Insert -count 6 | benchstat -
 func BenchmarkInsert(b *testing.B) {
@@ -58,8 +58,8 @@ func BenchmarkInsert(b *testing.B) {
 	}
 }
 
-// fastest is the time of one call in the best of five rounds, the one that other work on the machine disturbed least. A round is long
-// enough for several garbage collections, should the call make garbage.
+// fastest returns the time of one call in the best of five rounds, because other work on the machine has disturbed that round least. A
+// round is long enough for several garbage collections, if the call makes garbage.
 func fastest(call func()) float64 {
 	const calls = 20_000
 	best := time.Duration(1<<63 - 1)

@@ -19,11 +19,11 @@ import (
 
 var capture = flag.Bool("capture", false, "write what real servers sent to testdata/pgoutput")
 
-// capturedMajors are the oldest Postgres that walpost supports and the newest.
+// capturedMajors are the oldest and the newest Postgres that walpost supports.
 var capturedMajors = []int{14, 18}
 
-// TestCapture runs every scenario's SQL on a real server and decodes what pgoutput makes of its WAL. This renews the files that the
-// other tests read:
+// TestCapture runs every scenario's SQL on a real server and decodes the messages that pgoutput makes of the WAL. This command renews the
+// files that the other tests read:
 //
 //	go test ./decoder -run TestCapture -capture && go test ./decoder -run TestGolden -update
 func TestCapture(t *testing.T) {
@@ -51,8 +51,8 @@ func TestCapture(t *testing.T) {
 	}
 }
 
-// run executes the scenario in a fresh database and returns pgoutput's messages. They are fetched by SQL: it is the same plugin that a
-// walsender calls, and needs no replication protocol here.
+// run executes the scenario in a new database and returns pgoutput's messages. It fetches them with SQL functions: these call the same
+// plugin as a walsender, but need no replication protocol.
 func (s scenario) run(t *testing.T, db *pgtest.DB) [][]byte {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
@@ -101,7 +101,7 @@ func (s *sessions) conn(name string) *pgconn.PgConn {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	config.RuntimeParams["TimeZone"] = "UTC" // as the relay sets it: timestamps in text follow it
+	config.RuntimeParams["TimeZone"] = "UTC" // as the relay sets it: it affects timestamps in text format
 	c, err := pgconn.ConnectConfig(s.ctx, config)
 	if err != nil {
 		s.t.Fatal(err)

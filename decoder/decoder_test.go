@@ -55,8 +55,8 @@ func TestTransaction(t *testing.T) {
 	}
 }
 
-// Messages that say nothing about the outbox are checked and passed over, inside a transaction and, as Postgres sends a
-// non-transactional logical message, outside of one.
+// Messages that do not concern the outbox are checked and ignored. They may be inside a transaction, or outside of one, as
+// non-transactional logical messages are.
 func TestPassedOver(t *testing.T) {
 	other := relationMessage(otherOID, "shop", "orders", column{"id", uuidOID})
 	messages := map[string]message{
@@ -170,7 +170,7 @@ func checkPermanent(t *testing.T, err error) {
 	}
 }
 
-// A caller that goes on after an error must not get the Commit whose EndLSN would cover the row that could not be decoded.
+// A caller that continues after an error must not get the Commit whose EndLSN covers the row that could not be decoded.
 func TestNothingIsDecodedBehindAnError(t *testing.T) {
 	d := newDecoder()
 	feed(t, d, begin(8, 0, 1), outboxRelation(plain...))

@@ -6,7 +6,7 @@ import (
 	"walpost/schema"
 )
 
-// present is the catalog's description of a table with such columns.
+// present returns the catalog's description of a table with these columns.
 func present(columns ...column) (list []schema.TableColumn) {
 	for _, c := range columns {
 		list = append(list, schema.TableColumn{Name: c.name, OID: c.oid})
@@ -24,7 +24,7 @@ func renamed(columns []column, from, to string) (list []column) {
 	return list
 }
 
-// A table that is the outbox now is it under its other names too, until another one takes the name.
+// The table that is the outbox now also counts as the outbox under its earlier names, until another table has the outbox's name.
 func TestFollowTable(t *testing.T) {
 	isInsert := func(c Change) bool { _, ok := c.(*Insert); return ok }
 	d := newDecoder()
@@ -54,7 +54,7 @@ func TestFollowTable(t *testing.T) {
 	}
 }
 
-// Rows of before a renaming are read by the new name, where the places prove which column is which.
+// Rows from before a column was renamed are read with the new name, if the positions identify the columns.
 func TestFollowColumns(t *testing.T) {
 	const at = 100
 	more := append(renamed(plain, "payload", "body"), column{"note", textOID})

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// FuzzDecode feeds a stream of messages, each after its length as in the capture files. No stream may panic or allocate beyond a
-// multiple of its size, and what is decoded must be what pglogrepl reads. The corpus is of real messages.
+// FuzzDecode decodes a stream of messages, each after its length as in the capture files. No stream may cause a panic, or allocations of
+// more than a multiple of its size. The result must be the same as that of pglogrepl. The corpus consists of real messages.
 //
 //	go test ./decoder -run '^$' -fuzz FuzzDecode -fuzztime 60s -fuzzminimizetime 20x
 func FuzzDecode(f *testing.F) {
@@ -33,8 +33,8 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// checkAllocation: a column of a Relation message has at least 10 bytes there and costs some 200 in the plan and its error. The fuzzing
-// engine allocates in the same process, so that one measurement may be too high, but not several. Every message may cost a new decoder.
+// checkAllocation: a column of a Relation message has at least 10 bytes, and takes about 200 in the plan and its error. The fuzzing engine
+// allocates in the same process, so one measurement may be too high, but not several. Every message may need a new decoder.
 func checkAllocation(t *testing.T, messages [][]byte, size int) {
 	t.Helper()
 	limit := uint64(50_000 + 2_000*len(messages) + 64*size)
@@ -49,7 +49,7 @@ func checkAllocation(t *testing.T, messages [][]byte, size int) {
 	t.Errorf("%d bytes allocated for a stream of %d, the limit is %d", least, size, limit)
 }
 
-// decodeAll hands every message that was decoded to see. After an error it goes on with a new decoder, as a new session would.
+// decodeAll calls see with every decoded message. After an error it continues with a new decoder, as a new session would.
 func decodeAll(messages [][]byte, see func([]byte, *Decoder, Change)) {
 	d := newDecoder()
 	for _, m := range messages {
@@ -62,7 +62,7 @@ func decodeAll(messages [][]byte, see func([]byte, *Decoder, Change)) {
 	}
 }
 
-// frames splits a stream; the last message may be cut short.
+// frames splits a stream into messages. The last message may be incomplete.
 func frames(stream []byte) [][]byte {
 	var messages [][]byte
 	for len(stream) >= 4 {
@@ -73,14 +73,14 @@ func frames(stream []byte) [][]byte {
 	return messages
 }
 
-// allocated is how many bytes the process has allocated so far, for ever growing.
+// allocated returns how many bytes the process has allocated in total since its start.
 func allocated() uint64 {
 	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
 	metrics.Read(sample)
 	return sample[0].Value.Uint64()
 }
 
-// writeSeed keeps a captured stream as a corpus entry.
+// writeSeed writes a captured stream as a corpus entry.
 func writeSeed(t *testing.T, name string, stream []byte) {
 	t.Helper()
 	entry := "go test fuzz v1\n[]byte(" + strconv.Quote(string(stream)) + ")\n"

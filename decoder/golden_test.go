@@ -23,7 +23,7 @@ var update = flag.Bool("update", false, "write the golden files anew from what t
 
 const captures = "../testdata/pgoutput"
 
-// TestGolden decodes the captured WAL: every change as the golden file has it, and the payloads that SQL promised.
+// TestGolden decodes the captured WAL. Every change must be as in the golden file, and the payloads as the SQL requires.
 func TestGolden(t *testing.T) {
 	for _, major := range capturedMajors {
 		for _, s := range scenarios {
@@ -51,7 +51,7 @@ func TestGolden(t *testing.T) {
 
 func (s scenario) file(major int) string { return fmt.Sprintf("%d-%s", major, s.name) }
 
-// decoded is what a stream came to, ready to be written as JSON.
+// decoded is the result of decoding a stream, in the form of the JSON file.
 type decoded struct {
 	changes  []any
 	payloads []string
@@ -117,7 +117,7 @@ func eventJSON(ev *schema.Event) map[string]any {
 	return m
 }
 
-// value makes a value fit for a golden file: bytes as hexadecimal digits, a long one by its length and sum.
+// value returns a value for a golden file: bytes as hexadecimal digits, and a long value as its length and checksum.
 func value(v []byte) *string {
 	var s string
 	switch {
@@ -141,7 +141,7 @@ func instant(micros int64) *string {
 	return &s
 }
 
-// json writes a change a line.
+// json writes one change per line.
 func (out decoded) json(t *testing.T) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -159,7 +159,7 @@ func (out decoded) json(t *testing.T) []byte {
 	return b.Bytes()
 }
 
-// checkWant compares with what the SQL meant.
+// checkWant compares the payloads with those that the scenario's SQL requires.
 func checkWant(t *testing.T, s scenario, got decoded) {
 	t.Helper()
 	if !slices.Equal(got.payloads, s.want) {

@@ -25,7 +25,7 @@ func TestNullAndEmpty(t *testing.T) {
 	}
 }
 
-// Values are the message's own bytes, and appending to one cannot reach the next.
+// Values are slices of the message, and appending to one does not overwrite the next.
 func TestValuesAreSlicesOfTheMessage(t *testing.T) {
 	d := newDecoder()
 	feed(t, d, begin(8, 0, 1), outboxRelation(plain...))

@@ -8,7 +8,7 @@ import (
 	"walpost/schema"
 )
 
-// message builds pgoutput messages for tests that need one that no server sends.
+// message builds pgoutput messages, for tests that need messages that no server sends.
 type message []byte
 
 func (m message) u8(v uint8) message    { return append(m, v) }

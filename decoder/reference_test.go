@@ -13,8 +13,8 @@ import (
 	"walpost/schema"
 )
 
-// reference decodes with pglogrepl's parser. It has none of the decoder's checks, and is shown only messages that the decoder took:
-// others may make it panic or ask for gigabytes.
+// reference decodes with the parser of pglogrepl. That has none of the decoder's checks, so it gets only messages that the decoder has
+// accepted: others could make it panic or allocate gigabytes.
 type reference struct {
 	table   schema.Table
 	mapping schema.Mapping
@@ -33,7 +33,7 @@ func newReference(d *Decoder) *reference {
 	}
 }
 
-// check compares a change with what pglogrepl says of the message.
+// check compares a change with pglogrepl's result for the message.
 func (r *reference) check(msg []byte, c Change) error {
 	if msg[0] == 'U' || msg[0] == 'D' || msg[0] == 'T' || msg[0] == 'M' || msg[0] == 'O' {
 		if c != nil {
@@ -41,7 +41,7 @@ func (r *reference) check(msg []byte, c Change) error {
 		}
 		return nil
 	}
-	if msg[0] == 'I' && c == nil { // of another table, not looked into and perhaps damaged
+	if msg[0] == 'I' && c == nil { // a row of another table, which the decoder does not check and which may be damaged
 		oid := uint32(message(msg).uint32At(1))
 		if r.plans[oid] != nil || r.relations[oid] == nil {
 			return fmt.Errorf("an insert into relation %d gave nothing", oid)
@@ -104,7 +104,7 @@ func (r *reference) relation(m *pglogrepl.RelationMessage, c Change) error {
 	}
 	shape, ok := c.(*Relation)
 	if !ok {
-		return nil // told before
+		return nil // it does not differ from the announcement before
 	}
 	sameName := func(a, b schema.TableColumn) bool { return a.Name == b.Name && a.OID == b.OID }
 	if shape.OID != m.RelationID || !slices.EqualFunc(shape.Columns, columns, sameName) || (shape.Err == nil) != (err == nil) {
@@ -143,7 +143,7 @@ func (m message) uint32At(i int) uint32 {
 	return c.uint32("")
 }
 
-// TestAgainstPglogrepl: both parsers find the same columns and values in everything that real servers sent.
+// TestAgainstPglogrepl: both parsers find the same columns and values in all messages of real servers.
 func TestAgainstPglogrepl(t *testing.T) {
 	for _, major := range capturedMajors {
 		for _, s := range scenarios {
@@ -165,7 +165,7 @@ func TestAgainstPglogrepl(t *testing.T) {
 	}
 }
 
-// TestMutations damages real messages: the decoder never panics, and what it takes all the same it reads as pglogrepl does.
+// TestMutations damages real messages. The decoder never panics, and if it accepts a message, it reads the same as pglogrepl.
 func TestMutations(t *testing.T) {
 	const rounds = 200 // per stream
 	for _, s := range scenarios {

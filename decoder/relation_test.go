@@ -55,7 +55,7 @@ func TestRelationIsTold(t *testing.T) {
 	}
 }
 
-// Rows of their time: the shape may change inside a transaction, and each row is read in the one announced last before it.
+// The shape may change inside a transaction. Each row is read with the last shape that was announced before it.
 func TestRelationChangesInsideTransaction(t *testing.T) {
 	d := newDecoder()
 	swapped := []column{{"payload", jsonbOID}, {"note", textOID}, {"type", textOID}, {"aggregateid", textOID}, {"aggregatetype", textOID}, {"id", uuidOID}}
@@ -79,7 +79,7 @@ func TestRelationChangesInsideTransaction(t *testing.T) {
 	check(feed(t, d, row(outboxOID, "1", "order", "k", "t", "{}"))[0], 2)
 }
 
-// The mapping has to hold for rows, not for shapes: a column that is dropped and added again between two rows harms nobody.
+// The mapping has to fit only shapes that have rows: dropping a column and adding it again between two rows does no harm.
 func TestUnfitRelationIsTheRowsError(t *testing.T) {
 	for name, columns := range map[string][]column{
 		"column gone":     without("payload"),
@@ -108,7 +108,7 @@ func TestUnfitRelationIsTheRowsError(t *testing.T) {
 	}
 }
 
-// A row counts by its table's name at its time: DROP and CREATE, and renaming in either direction.
+// A row counts by the name that its table had at that time: after DROP and CREATE, and after renaming in either direction.
 func TestRelationsByName(t *testing.T) {
 	isInsert := func(c Change) bool { _, ok := c.(*Insert); return ok }
 	d := newDecoder()
@@ -151,10 +151,10 @@ func TestTypes(t *testing.T) {
 	feed(t, d,
 		message("Y").u32(20001).text("").text("jsonb"),       // a domain over jsonb
 		message("Y").u32(20002).text("public").text("mood"),  // an enum
-		message("Y").u32(20003).text("public").text("jsonb"), // somebody's own type of that name
+		message("Y").u32(20003).text("public").text("jsonb"), // a user's type with that name
 		message("Y").u32(20004).text("").text("varchar"),     // a domain over varchar
 		message("Y").u32(20005).text("").text("point"),       // a domain that cannot be a payload
-		message("Y").u32(20005).text("").text("timestamptz")) // and what its oid means now
+		message("Y").u32(20005).text("").text("timestamptz")) // the oid means another type now
 	shape := feed(t, d, outboxRelation(
 		column{"id", 20004}, column{"aggregatetype", 20002}, column{"aggregateid", textOID}, column{"type", 20002}, column{"payload", 20001},
 		column{"created_at", 20005}, column{"x", 20003}, column{"y", 601}))[0].(*Relation)

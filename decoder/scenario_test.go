@@ -6,25 +6,25 @@ import (
 	"walpost/schema"
 )
 
-// scenario is a piece of SQL whose WAL is kept under testdata/pgoutput, and what has to come of it.
+// scenario is SQL whose WAL is stored in testdata/pgoutput, with the required result.
 type scenario struct {
 	name        string
 	setup       []string              // statements before the slot exists; nil: the outbox alone
-	publication string                // what follows CREATE PUBLICATION p; "": inserts of the outbox
-	options     []string              // besides proto_version and publication_names
+	publication string                // the text after CREATE PUBLICATION p; "": inserts of the outbox
+	options     []string              // in addition to proto_version and publication_names
 	table       schema.Table          // zero: walpost.outbox
 	mapping     func(*schema.Mapping) // nil: the default
 
-	// steps are statements, each headed by the session that runs it ("a: INSERT …"). COPY has its data in the lines below.
+	// steps are statements, each after the name of the session that runs it ("a: INSERT …"). The data of a COPY are in the lines below it.
 	steps []string
 
-	// want are the payloads in the order of commits, of as many rows as were committed and not one more: what SQL's own semantics
-	// say, written by hand, so that no -update can turn a lost row into the expected.
+	// want are the payloads of all committed rows, in the order of commits. They follow from the semantics of SQL and are written by hand,
+	// so that -update cannot turn a lost row into the expected result.
 	want []string
 
-	seed bool // of the fuzz corpus
+	seed bool // it is in the fuzz corpus
 
-	// wantErr, if any, is how the error starts that ends the stream.
+	// wantErr is the beginning of the error that ends the stream; "": none.
 	wantErr string
 }
 
@@ -32,7 +32,7 @@ const outboxDDL = `CREATE TABLE walpost.outbox (
 	id uuid PRIMARY KEY, aggregatetype text NOT NULL, aggregateid text, type text NOT NULL, payload jsonb, headers jsonb,
 	created_at timestamptz NOT NULL DEFAULT '2026-11-20 12:34:56.789012+00')`
 
-// put is an insert of one row with the payload n.
+// put returns an INSERT of one row with the payload n.
 func put(n string) string {
 	return "INSERT INTO walpost.outbox (id, aggregatetype, aggregateid, type, payload) VALUES " +
 		"(md5('" + n + "')::uuid, 'order', 'k" + n + "', 'created', '" + n + "')"
@@ -48,7 +48,7 @@ var scenarios = []scenario{
 		name: "multirow",
 		steps: []string{
 			`a: INSERT INTO walpost.outbox SELECT md5(n::text)::uuid, 'order', 'k' || n % 2, 'created', to_jsonb(n), '{"h": "v"}' FROM generate_series(1, 5) n`,
-			"a: BEGIN", "a: " + put("6"), "a: " + put("7"), "a: DELETE FROM walpost.outbox", "a: COMMIT", // insert and delete: still events
+			"a: BEGIN", "a: " + put("6"), "a: " + put("7"), "a: DELETE FROM walpost.outbox", "a: COMMIT", // rows that are inserted and deleted are still events
 			"a: INSERT INTO walpost.outbox VALUES (md5('1')::uuid, 'order', 'k', 'x', '8'), (md5('1')::uuid, 'order', 'k', 'x', '9') ON CONFLICT DO NOTHING",
 		},
 		want: []string{"1", "2", "3", "4", "5", "6", "7", "8"},
@@ -94,7 +94,7 @@ var scenarios = []scenario{
 		want: []string{"1", "2", "3", "4", "5", "6"},
 	},
 	{
-		name: "column-gone", // and back, with a row of the time between
+		name: "column-gone", // dropped and added again, with a row in between
 		steps: []string{
 			"a: " + put("1"),
 			"a: ALTER TABLE walpost.outbox DROP COLUMN payload",
@@ -126,7 +126,7 @@ var scenarios = []scenario{
 		want: []string{`{"a" : 1}`, "2"},
 	},
 	{
-		name:        "recreated", // which a publication of all tables carries on with
+		name:        "recreated", // a publication of all tables includes the new table
 		publication: "FOR ALL TABLES",
 		steps: []string{
 			"a: " + put("1"),
@@ -184,7 +184,7 @@ var scenarios = []scenario{
 		want: []string{`""`, "NULL", "null"},
 	},
 	{
-		name: "large", // out of line in TOAST, where it does not compress
+		name: "large", // stored in TOAST, because it does not compress
 		steps: []string{
 			"a: INSERT INTO walpost.outbox SELECT md5('1')::uuid, 'order', 'k', 'created', to_jsonb(string_agg(md5(n::text), '')) FROM generate_series(1, 6250) n",
 			"a: " + put("2"),
@@ -192,7 +192,7 @@ var scenarios = []scenario{
 		want: []string{"200002 bytes", "2"},
 	},
 	{
-		name:  "empty", // up to 14 every transaction of the database is announced
+		name:  "empty", // Postgres 14 announces every transaction of the database
 		setup: []string{outboxDDL, "CREATE TABLE public.other (n int)"},
 		steps: []string{
 			"a: INSERT INTO public.other VALUES (1)", "a: " + put("1"), "a: INSERT INTO public.other VALUES (2)",
@@ -205,7 +205,7 @@ var scenarios = []scenario{
 		setup: []string{
 			strings.Replace(outboxDDL, "id uuid PRIMARY KEY", "id uuid", 1) + " PARTITION BY HASH (id)",
 			"CREATE TABLE walpost.outbox_0 PARTITION OF walpost.outbox FOR VALUES WITH (MODULUS 2, REMAINDER 0)",
-			// A partition may order its columns otherwise than the root does.
+			// A partition may have another order of columns than the root.
 			`CREATE TABLE walpost.outbox_1 (created_at timestamptz NOT NULL DEFAULT '2026-11-20 12:34:56.789012+00', payload jsonb, headers jsonb,
 				type text NOT NULL, aggregateid text, aggregatetype text NOT NULL, id uuid)`,
 			"ALTER TABLE walpost.outbox ATTACH PARTITION walpost.outbox_1 FOR VALUES WITH (MODULUS 2, REMAINDER 1)",
@@ -243,7 +243,7 @@ var scenarios = []scenario{
 		steps: []string{
 			"a: INSERT INTO public.other SELECT n, 't' FROM generate_series(1, 3) n", "a: " + put("1"),
 			"a: INSERT INTO walpost.outbox SELECT md5('2')::uuid, 'order', 'k', 'created', to_jsonb(string_agg(md5(n::text), '')) FROM generate_series(1, 200) n",
-			"a: UPDATE walpost.outbox SET type = 'touched'", // the long payload is left out as unchanged
+			"a: UPDATE walpost.outbox SET type = 'touched'", // the message does not have the long payload, because it is unchanged
 			"a: UPDATE walpost.outbox SET id = md5('3')::uuid WHERE aggregateid = 'k1'",
 			"a: UPDATE public.other SET t = NULL WHERE n = 1", "a: DELETE FROM public.other WHERE n = 2",
 			"a: BEGIN", "a: DELETE FROM walpost.outbox", "a: " + put("4"), "a: COMMIT",

@@ -8,7 +8,7 @@ import (
 
 var everyOption = Options{AppRole: "app", RelayRole: "relay", Database: "shop"}
 
-// Migration tools split at semicolons, replace what looks like a variable, and count quotes, in comments too.
+// Migration tools split at semicolons, replace text that looks like a variable, and count quotes, even in comments.
 func TestScriptSurvivesMigrationTools(t *testing.T) {
 	survives(t, Script(everyOption), Statements(everyOption), "-- walpost: database schema, version 2.")
 	consumer := Options{AppRole: "stock", OnlyInbox: true}
@@ -93,7 +93,7 @@ func TestStatementsFollowTheOptions(t *testing.T) {
 	}
 }
 
-// What publish() inserts, by the types of the table.
+// The expressions that publish() inserts, for the types of the table's columns.
 func TestPublishConverts(t *testing.T) {
 	columns := func(types ...TableColumn) []TableColumn {
 		cols := outboxColumns()

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// What a live database lacks is tested in internal/catalog, on live databases; here is what they cannot easily be brought to.
+// internal/catalog tests differences on live databases. This test has those that are difficult to create there.
 
 func TestDiffOfVersions(t *testing.T) {
 	for _, c := range []struct {

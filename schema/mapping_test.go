@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// outboxColumns are those of walpost.outbox.
+// outboxColumns are the columns of walpost.outbox.
 func outboxColumns() []TableColumn {
 	return []TableColumn{
 		{"id", 2950, "uuid"},
@@ -19,7 +19,7 @@ func outboxColumns() []TableColumn {
 	}
 }
 
-// explicit maps one more column, as a configuration that names it does.
+// explicit maps one more column, like a configuration that names it.
 func explicit(m Mapping, c Column, name string) Mapping {
 	m.Names[c], m.Explicit[c] = name, true
 	return m
@@ -37,7 +37,7 @@ func with(name string, oid uint32, typ string) []TableColumn {
 	return append(cols, TableColumn{name, oid, typ})
 }
 
-// types are all that an outbox column may have, by the columns that take them.
+// types are all types that an outbox column may have, by the columns that accept them.
 var types = []struct {
 	oid     uint32
 	name    string
@@ -61,7 +61,8 @@ var types = []struct {
 	{1009, "text[]", ""},
 	{2249, "record", ""},
 	{0, "text", ""},
-	// A user's types: enums and extensions' types read as text, domains by their base's name, as the stream's Type message says it.
+	// Types of users: enums and types of extensions are read as text, domains by the name of their base type, as in the stream's Type
+	// message.
 	{16400, "mood", "id aggregatetype aggregateid type payload topic"},
 	{16400, "shop.mood", "id aggregatetype aggregateid type payload topic"},
 	{16400, "citext", "id aggregatetype aggregateid type payload topic"},

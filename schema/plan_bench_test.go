@@ -11,7 +11,7 @@ type field struct {
 	value  []byte
 }
 
-// binaryRow is a row whose every column has to be converted.
+// binaryRow is a row in which every column has to be converted.
 func binaryRow(t testing.TB) (*Plan, []field) {
 	cols := with("aggregateid", 20, "bigint")
 	cols[4] = TableColumn{"payload", 17, "bytea"}

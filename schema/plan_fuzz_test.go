@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// FuzzSet feeds any bytes in either format to a column of any type: no panic, no write into the buffer that was handed in, no value
-// longer than a text that Postgres could have sent for it, and a bytea that reads as the standard library says.
+// FuzzSet sets any bytes in either format for a column of any type. There must be no panic and no write into the input. No value may be
+// longer than the longest text that Postgres could send for it. A bytea must be the same as the standard library reads it.
 func FuzzSet(f *testing.F) {
 	for i := range types {
 		f.Add(uint8(i), byte('t'), []byte("2026-11-20 12:34:56.789012+05:30"))
@@ -29,7 +29,7 @@ func FuzzSet(f *testing.F) {
 			ev := &Event{}
 			before := slices.Clone(sent)
 			i := indexOf(cols, c.String())
-			for range 2 { // the second row finds the scratch of the first
+			for range 2 { // the second row uses the scratch space of the first
 				p.Reset(ev)
 				err = p.Set(ev, i, Format(format), sent)
 				if !bytes.Equal(before, sent) {

@@ -16,7 +16,7 @@ func mustPlan(t testing.TB, m Mapping, cols []TableColumn) *Plan {
 	return p
 }
 
-// A value of every type in both formats, and how an event has it. "same" marks what must not be copied.
+// A value of every type in both formats, and its form in an event. "same" marks values that must not be copied.
 func TestSet(t *testing.T) {
 	uuid := []byte{0x0d, 0x96, 0x2b, 0x1e, 0x54, 0x52, 0x4e, 0x3b, 0xa5, 0x5e, 0x4f, 0x6f, 0x4c, 0x27, 0xe0, 0x11}
 	const uuidText = "0d962b1e-5452-4e3b-a55e-4f6f4c27e011"
@@ -173,14 +173,14 @@ func TestContent(t *testing.T) {
 	}
 }
 
-// Values that were made earlier in a row must survive the ones that need a larger block of scratch space.
+// A value must stay valid if a later value of the row needs a larger block of scratch space.
 func TestScratchKeepsWhatItHandedOut(t *testing.T) {
 	m := DefaultMapping()
 	cols := with("aggregateid", 17, "bytea")
 	cols[4] = TableColumn{"payload", 17, "bytea"}
 	p, ev := mustPlan(t, m, cols), &Event{}
 	sizes := []int{100_000, maxKept, maxKept + 1, 10}
-	for size := range 500 { // slowly, so that now and then only the last value of a row has no room
+	for size := range 500 { // in small steps, so that sometimes only the last value of a row does not fit
 		sizes = append(sizes, 7*size)
 	}
 	for _, size := range sizes {

@@ -27,7 +27,8 @@ func TestPositionText(t *testing.T) {
 	}
 }
 
-// Positions order first by timeline, then by LSN, then by index, and so do their texts, byte by byte: consumers compare the texts.
+// Positions sort by timeline, then by LSN, then by index. Their texts sort in the same order, byte by byte, because consumers compare the
+// texts.
 func TestPositionsCompareAsTheirTexts(t *testing.T) {
 	numbers := []uint64{0, 1, 2, 9, 10, 15, 16, 0xFF, 0x100, math.MaxUint32 - 1, math.MaxUint32}
 	var ordered []Position

@@ -36,7 +36,7 @@ func TestTemplateWithoutValues(t *testing.T) {
 	}
 	ev := &Event{}
 	ev.Values[AggregateType], ev.Values[AggregateID] = []byte("orders"), []byte("1")
-	for _, empty := range [][]byte{nil, {}} { // a NULL type too counts as the aggregatetype
+	for _, empty := range [][]byte{nil, {}} { // for a NULL type, too, the aggregatetype is used
 		ev.Values[Type] = empty
 		if got, err := template.Append(nil, ev); err != nil || string(got) != "orders.orders.1" {
 			t.Errorf("with an empty type: %q, %v", got, err)

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// The short way reads what the long way reads, and leaves to it whatever has another shape.
+// usualTimestamp gives the same result as parseTimestamp, or refuses a text in another form.
 func TestUsualTimestamp(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4))
 	for range 20_000 {

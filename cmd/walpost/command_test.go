@@ -12,7 +12,7 @@ func TestExitCodes(t *testing.T) {
 		args           string
 		file           string
 		code           int
-		stdout, stderr string // what stdout begins with, and what stderr is, or begins with if the line is open; "" is nothing at all
+		stdout, stderr string // stdout begins with this, and stderr is this, or begins with it if it has no line break at its end; "": no output
 	}{
 		{args: "", code: 2, stderr: "walpost reads the rows"},
 		{args: "--help", stdout: "walpost reads the rows"},
@@ -74,7 +74,7 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
-// A secret that landed where none belongs is not repeated.
+// A secret in a wrong place is not repeated.
 func TestCommandLineIsNotQuoted(t *testing.T) {
 	const url = "postgres://me:canary@127.0.0.1:1/shop"
 	for _, args := range [][]string{
@@ -113,7 +113,7 @@ func TestFlagsReachTheConfiguration(t *testing.T) {
 	}
 }
 
-// Warnings go to stderr, and data alone to stdout; a relay has them in its log.
+// Warnings go to stderr, and stdout has only data. A relay writes its warnings to the log.
 func TestWarnings(t *testing.T) {
 	quiet(t)
 	const says = "--postgres-url: everybody on this machine sees the password in the process list"

@@ -53,7 +53,7 @@ func TestDoctor(t *testing.T) {
 	}
 }
 
-// The relay that runs is asked, too.
+// doctor also asks the running relay.
 func TestDoctorAsksTheRelay(t *testing.T) {
 	clean(t)
 	t.Setenv("WALPOST_POSTGRES_URL", "postgres://127.0.0.1:1/none?password=canary")

@@ -15,10 +15,10 @@ import (
 	"walpost/sink"
 )
 
-// patience is how long a test waits for what should happen soon.
+// patience is how long a test waits for something that should happen soon.
 const patience = 30 * time.Second
 
-// clean gives the test an empty folder and no variable that the program reads.
+// clean runs the test in an empty folder, without environment variables that the program reads.
 func clean(t *testing.T) {
 	t.Helper()
 	t.Chdir(t.TempDir())
@@ -38,7 +38,7 @@ type process struct {
 	code           chan int
 }
 
-// start runs the program until ctx ends or it does.
+// start runs the program until it ends, or until ctx ends.
 func start(ctx context.Context, a func(*app), args ...string) *process {
 	p := &process{code: make(chan int, 1)}
 	go func() {
@@ -51,7 +51,7 @@ func start(ctx context.Context, a func(*app), args ...string) *process {
 	return p
 }
 
-// exit returns the exit code.
+// exit waits for the end of the program and returns its exit code.
 func (p *process) exit(t *testing.T) int {
 	t.Helper()
 	select {
@@ -88,7 +88,7 @@ func (p *process) logged(t *testing.T, msg string) map[string]any {
 	return line
 }
 
-// eventually waits until there is nothing wrong.
+// eventually calls a check until it returns no error.
 func eventually(t *testing.T, wrong func() error) {
 	t.Helper()
 	deadline := time.Now().Add(patience)
@@ -100,11 +100,11 @@ func eventually(t *testing.T, wrong func() error) {
 		if time.Now().After(deadline) {
 			t.Fatal(err)
 		}
-		time.Sleep(5 * time.Millisecond) // the pause of a poll, no wait for an outcome
+		time.Sleep(5 * time.Millisecond) // the pause between two checks, and not a wait for an outcome
 	}
 }
 
-// fakeRelay does what the test says.
+// fakeRelay is a relay that does what the test says.
 type fakeRelay struct {
 	run     func(ctx context.Context) error
 	state   relay.State
@@ -122,14 +122,14 @@ func (f *fakeRelay) Run(ctx context.Context) error {
 
 func (f *fakeRelay) State() relay.State { return f.state }
 
-// instead puts the fake in the relay's place.
+// instead makes the program run the fake relay.
 func (f *fakeRelay) instead(a *app) {
 	a.newRelay = func(*config.Config, *liveConfig, *sink.Kafka, instruments) (runner, error) {
 		return f, nil
 	}
 }
 
-// awaitRunning waits until the program runs the fake.
+// awaitRunning waits until the program runs the fake relay.
 func (f *fakeRelay) awaitRunning(t *testing.T, p *process) {
 	t.Helper()
 	select {
@@ -141,7 +141,7 @@ func (f *fakeRelay) awaitRunning(t *testing.T, p *process) {
 	}
 }
 
-// quiet is clean, with a configuration quiet.yaml that takes no port.
+// quiet is like clean, with a configuration file quiet.yaml that uses no port.
 func quiet(t *testing.T) {
 	t.Helper()
 	clean(t)

@@ -61,7 +61,7 @@ func TestAdminServer(t *testing.T) {
 	}
 }
 
-// The parts share one registry: none of their metrics may be another's, and all are there before anything connects.
+// The parts share one registry. No two may register the same metric, and all metrics exist before anything connects.
 func TestMetricsFromTheStart(t *testing.T) {
 	clean(t)
 	t.Setenv("WALPOST_ADMIN_LISTEN", "127.0.0.1:0")

@@ -16,7 +16,7 @@ import (
 	"walpost/internal/pgtest"
 )
 
-// The parts fit: a row that is inserted arrives, and the program says so, stops, and sends nothing twice when it starts again.
+// The parts work together: an inserted row arrives in Kafka and is counted. After a clean stop and a new start, nothing is sent twice.
 func TestRowReachesKafka(t *testing.T) {
 	db := pgtest.New(t)
 	brokers := kafkatest.Brokers(t)
@@ -59,7 +59,7 @@ func TestRowReachesKafka(t *testing.T) {
 	}
 }
 
-// received waits until the topic's one partition holds so many records, and fails if it holds more.
+// received waits until the topic's only partition has that many records, and fails if it has more.
 func received(t *testing.T, brokers []string, topic string, count int) {
 	t.Helper()
 	client, err := sarama.NewClient(brokers, sarama.NewConfig())
@@ -101,7 +101,7 @@ func received(t *testing.T, brokers []string, topic string, count int) {
 	}
 }
 
-// Waiting is no reason not to leave: neither for a port where nobody listens, nor for a peer that says nothing.
+// The program stops at once even while it waits for a port on which nothing listens, or for a peer that is silent.
 func TestSignalWhileWaitingForKafka(t *testing.T) {
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -143,7 +143,7 @@ func TestSignalWhileWaitingForKafka(t *testing.T) {
 	}
 }
 
-// atOnce is much for a busy machine and less than any time-out of the way to a broker.
+// atOnce is long enough for a busy machine, and shorter than any time-out on the way to a broker.
 const atOnce = 4 * time.Second
 
 func TestFailuresOfAStart(t *testing.T) {

@@ -18,7 +18,7 @@ const (
 	noServer   = "admin: {listen: ''}\n"
 )
 
-// SIGHUP takes over what may change, names what may not, and shows no secret. A configuration that is wrong changes nothing.
+// On SIGHUP the relay takes over the keys that may change, names the others, and shows no secret. A wrong configuration changes nothing.
 func TestHangupReadsTheConfigurationAgain(t *testing.T) {
 	clean(t)
 	write := func(text string) {
@@ -76,7 +76,7 @@ func TestHangupReadsTheConfigurationAgain(t *testing.T) {
 	}
 }
 
-// The flag has the last word, also later.
+// A flag still overrides the file after a reload.
 func TestHangupLeavesTheFlagsLevel(t *testing.T) {
 	quiet(t)
 	fake := newFake(func(ctx context.Context) error { <-ctx.Done(); return nil })
@@ -93,7 +93,7 @@ func TestHangupLeavesTheFlagsLevel(t *testing.T) {
 	}
 }
 
-// A file that cannot be read is said once, and again when it was well in between.
+// A file that cannot be read is logged once, and again only if it was readable in between.
 func TestSecretFileTroubleIsSaidOnce(t *testing.T) {
 	clean(t)
 	put := func(text string) {

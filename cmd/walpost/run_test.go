@@ -18,10 +18,10 @@ import (
 	"walpost/internal/reason"
 )
 
-// quietly is a command line of run that needs no port.
+// quietly is a command line of run that uses no port.
 var quietly = []string{"run", "-X", "client.id=test", "-c", "quiet.yaml"}
 
-// kill sends the signal to this process, where the program under test takes it.
+// kill sends the signal to this process, in which the program under test handles it.
 func kill(t *testing.T, s syscall.Signal) {
 	t.Helper()
 	if err := syscall.Kill(syscall.Getpid(), s); err != nil {
@@ -59,10 +59,10 @@ func TestSecondSignalLeavesAtOnce(t *testing.T) {
 		t.Fatalf("exit %d after the first signal, while the relay is still leaving", code)
 	default:
 	}
-	// One more may come when the program has ended and takes signals no longer, and even after this test.
+	// One more signal may arrive after the program has ended and no longer handles signals, or even after this test.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGTERM)
 	code := -1
-	eventually(t, func() error { // the first one after signalDebounce is the second
+	eventually(t, func() error { // the first signal after signalDebounce counts as the second
 		kill(t, syscall.SIGTERM)
 		select {
 		case code = <-p.code:
@@ -79,7 +79,7 @@ func TestSecondSignalLeavesAtOnce(t *testing.T) {
 	}
 }
 
-// A signal that comes twice at once, as from timeout(1), asks once.
+// A signal that comes twice in a moment, as from timeout(1), counts once.
 func TestSignalsAtOnceAreOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hang := make(chan struct{})
@@ -89,7 +89,7 @@ func TestSignalsAtOnceAreOne(t *testing.T) {
 			ended <- runUntilStopped(t.Context(), fake, &admin.Server{}, signals, slog.New(slog.DiscardHandler))
 		}()
 		signals <- syscall.SIGTERM
-		time.Sleep(signalDebounce - 1) // of the bubble's clock
+		time.Sleep(signalDebounce - 1) // by the clock of the synctest bubble
 		signals <- syscall.SIGTERM
 		synctest.Wait()
 		select {

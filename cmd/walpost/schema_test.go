@@ -44,7 +44,7 @@ func TestSchemaRolesAndTable(t *testing.T) {
 	t.Setenv("WALPOST_POSTGRES_URL", db.DSN)
 	app, relay := "app_"+db.Name, "relay_"+db.Name
 	db.Exec(t, "create schema shop", "create role "+app+" login", "create role "+relay+" login replication")
-	// Roles belong to the whole server. The connection is the test's last, so it has no context of the test's.
+	// Roles belong to the whole server, so they are dropped at the end. The context of the test has ended by then.
 	conn, err := pgx.Connect(context.Background(), db.DSN)
 	if err != nil {
 		t.Fatal(err)
@@ -77,7 +77,7 @@ func TestSchemaRolesAndTable(t *testing.T) {
 	}
 }
 
-// A server that cannot be streamed from yet gets the schema all the same, and a word about it.
+// apply creates the schema even if wal_level does not allow streaming yet, and prints a hint.
 func TestSchemaApplyTellsOfWALLevel(t *testing.T) {
 	server := pgtest.Start(t, pgtest.Options{Settings: map[string]string{"wal_level": "replica"}})
 	clean(t)
@@ -89,7 +89,7 @@ func TestSchemaApplyTellsOfWALLevel(t *testing.T) {
 	}
 }
 
-// What a person must decide ends it, and nothing is half-made.
+// If a person has to decide something, apply fails and leaves nothing behind.
 func TestSchemaApplyToAnUnsuitableTable(t *testing.T) {
 	db := pgtest.New(t)
 	clean(t)
@@ -148,7 +148,7 @@ func TestSchemaOnlyInbox(t *testing.T) {
 	}
 }
 
-// place is a database as verbs say where they changed something.
+// place returns a database in the form in which commands print where they changed something.
 func place(t *testing.T, dsn string) string {
 	t.Helper()
 	c, err := pgx.ParseConfig(dsn)

@@ -9,7 +9,7 @@ import (
 	"walpost/schema"
 )
 
-// The name must be typed, and be the slot's; nothing that looks like a URL is repeated. None of this connects to anything.
+// The slot's name has to be typed. An error does not repeat text that looks like a URL. These commands do not connect to anything.
 func TestSlotDropWantsTheName(t *testing.T) {
 	clean(t)
 	t.Setenv("WALPOST_POSTGRES_URL", "postgres://walpost@127.0.0.1:1/shop")
@@ -63,7 +63,7 @@ relay_state          streaming, confirmed up to 0/1500038, which was committed 1
 	}
 }
 
-// What the next run does depends on what is recorded, and is said.
+// slot drop prints what the next run will do, which depends on the relay's record.
 func TestAfterDrop(t *testing.T) {
 	for phase, want := range map[string]string{
 		"":            "the next walpost run makes a first start",

@@ -18,7 +18,7 @@ import (
 	"walpost/relay"
 )
 
-// running starts the program with a relay that is in a state, and returns where it listens.
+// running starts the program with a relay in the given state, and returns the address of its admin server.
 func running(t *testing.T, state relay.State) (address string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -39,7 +39,7 @@ func running(t *testing.T, state relay.State) (address string) {
 func TestStatusOfARunningRelay(t *testing.T) {
 	clean(t)
 	t.Setenv("WALPOST_ADMIN_LISTEN", "127.0.0.1:0")
-	t.Setenv("WALPOST_POSTGRES_URL", "postgres://127.0.0.1:1/none") // nobody asks there
+	t.Setenv("WALPOST_POSTGRES_URL", "postgres://127.0.0.1:1/none") // nothing connects to it
 	address := running(t, relay.State{Role: relay.Leader})
 	t.Setenv("WALPOST_ADMIN_LISTEN", address)
 	code, stdout, stderr := command(t, "status")
@@ -58,7 +58,7 @@ func TestStatusOfARunningRelay(t *testing.T) {
 	}
 }
 
-// What it takes to be shown the state, and what is said without.
+// What is needed to see the state, and the errors without it.
 func TestStatusWantsALogin(t *testing.T) {
 	clean(t)
 	hash, err := bcrypt.GenerateFromPassword([]byte("canary"), bcrypt.MinCost)
@@ -98,7 +98,7 @@ func TestStatusWantsALogin(t *testing.T) {
 	}
 }
 
-// An address that cannot be asked is a wrong command line; no address at all is none.
+// A malformed address is an error of the command line. An empty address is not.
 func TestAddressToAsk(t *testing.T) {
 	for _, address := range []string{"ftp://relay:1", "http://relay:1/metrics", "http://"} {
 		var exit *exitError
@@ -113,7 +113,7 @@ func TestAddressToAsk(t *testing.T) {
 	}
 }
 
-// Without a relay it is what Postgres knows.
+// If no relay answers, status prints what Postgres knows.
 func TestStatusWithoutARelay(t *testing.T) {
 	db := pgtest.New(t)
 	clean(t)
@@ -148,7 +148,7 @@ func TestStatusWithoutARelay(t *testing.T) {
 	}
 }
 
-// silentAddress returns an address where nobody listens.
+// silentAddress returns an address on which nothing listens.
 func silentAddress(t *testing.T) string {
 	t.Helper()
 	port, err := child.FreePort()
@@ -158,7 +158,7 @@ func silentAddress(t *testing.T) string {
 	return child.Address(port)
 }
 
-// Where there is no terminal, watching prints a line each time, also while nothing answers, and ends when told to.
+// If the output is not a terminal, --watch prints one line each time, even while nothing answers, and ends on a signal.
 func TestWatch(t *testing.T) {
 	clean(t)
 	t.Setenv("WALPOST_POSTGRES_URL", "postgres://127.0.0.1:1/none")
@@ -187,7 +187,7 @@ func TestWatch(t *testing.T) {
 	}
 }
 
-// With --json there is one object a look and nothing else, also while nothing can be told.
+// With --json, stdout has one object each time and nothing else, even while the state is unknown.
 func TestWatchJSON(t *testing.T) {
 	clean(t)
 	t.Setenv("WALPOST_POSTGRES_URL", "postgres://127.0.0.1:1/none")

@@ -9,14 +9,14 @@ import (
 	"walpost/internal/pgtest"
 )
 
-// closed is a pipe that nobody reads.
+// closed is the write end of a pipe that nothing reads.
 type closed struct{}
 
 func (closed) Write([]byte) (int, error) {
 	return 0, &os.PathError{Op: "write", Path: "|1", Err: syscall.EPIPE}
 }
 
-// That nobody reads any more ends tail quietly also where only a write tells.
+// If nothing reads its output any more, tail ends without an error, even where only a write shows that.
 func TestTailIntoAClosedPipe(t *testing.T) {
 	db := pgtest.New(t)
 	clean(t)

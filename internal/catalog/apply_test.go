@@ -13,7 +13,7 @@ import (
 	"walpost/schema"
 )
 
-// The printed script is run as people and migration tools do it, twice, and leaves what apply leaves.
+// The printed script, run twice as people and migration tools run it, has the same result as apply.
 func TestScriptHoweverItIsSplit(t *testing.T) {
 	t.Parallel()
 	ways := map[string]func(script string) []string{
@@ -73,7 +73,7 @@ func TestApplyTwiceAndByEightAtOnce(t *testing.T) {
 	})
 }
 
-// The outbox may have any name that SQL can quote, also one that would end a statement or a string.
+// The outbox may have any name that SQL can quote, even one that would end a statement or a string.
 func TestApplyToOtherTables(t *testing.T) {
 	t.Parallel()
 	renamed := schema.DefaultMapping()
@@ -153,7 +153,7 @@ func TestApplyRefuses(t *testing.T) {
 	}
 }
 
-// An owner without the right to create anything more in the database can still apply what is there already.
+// An owner who may not create anything more in the database can still run apply if everything exists already.
 func TestApplyTakesNoRightThatItDoesNotUse(t *testing.T) {
 	t.Parallel()
 	onEachMajor(t, func(t *testing.T, db *pgtest.DB) {
@@ -174,7 +174,7 @@ func TestApplyTakesNoRightThatItDoesNotUse(t *testing.T) {
 	})
 }
 
-// Another tool's publication is not altered, except that the outbox is added.
+// A publication of another tool only gets the outbox added.
 func TestApplyLeavesAPublicationAsItIs(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
@@ -216,7 +216,7 @@ func TestPartitionedOutbox(t *testing.T) {
 		if err != nil || len(list) != 1 || !strings.Contains(list[0].Cure, "publish_via_partition_root = true") {
 			t.Errorf("partitions under their own names: %v, %v, want one difference", list, err)
 		}
-		mustApply(t, conn, o) // the root is a member also where only its partitions are listed
+		mustApply(t, conn, o) // the root counts as a member even if only its partitions are listed
 	})
 }
 

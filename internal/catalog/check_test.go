@@ -10,13 +10,13 @@ import (
 	"walpost/schema"
 )
 
-// Every kind of difference is found, and its cure, taken literally, cures it.
+// Check finds every kind of difference, and running the cure literally removes it.
 func TestCheckFindsAndCures(t *testing.T) {
 	t.Parallel()
 	damages := []struct {
 		sql    string
-		object string // of the difference
-		says   string // somewhere in it
+		object string // the object of the difference
+		says   string // a part of its text
 	}{
 		{`drop table walpost.outbox`, "table walpost.outbox", "nothing"},
 		{`drop publication walpost; alter table walpost.outbox set unlogged`, "table walpost.outbox", "not in the WAL"},
@@ -84,7 +84,7 @@ func TestCheckFindsAndCures(t *testing.T) {
 				t.Errorf("%s: found %v, want %s with %q first", d.sql, list, d.object, d.says)
 			}
 			cureAll(t, conn, o, list)
-			for range 2 { // what was dropped took grants or its place in the publication along
+			for range 2 { // the DROP may also have removed grants, or the table from the publication
 				if list, err = Check(deadline(t), conn, o); err != nil {
 					t.Fatal(err)
 				}
@@ -97,7 +97,7 @@ func TestCheckFindsAndCures(t *testing.T) {
 	})
 }
 
-// cureAll does what the differences say.
+// cureAll runs the cures of the differences.
 func cureAll(t *testing.T, conn *pgx.Conn, o schema.Options, list []schema.Difference) {
 	t.Helper()
 	for _, d := range list {
@@ -110,7 +110,7 @@ func cureAll(t *testing.T, conn *pgx.Conn, o schema.Options, list []schema.Diffe
 	}
 }
 
-// Differences that only a person can decide on.
+// Differences for which a person has to decide.
 func TestCheckFindsWhatAPersonMustDecide(t *testing.T) {
 	t.Parallel()
 	conn := connect(t, pgtest.New(t))
@@ -118,7 +118,7 @@ func TestCheckFindsWhatAPersonMustDecide(t *testing.T) {
 	if err != nil || len(list) != 1 || list[0].Object != "schema walpost" || list[0].Cure != "walpost schema apply" {
 		t.Errorf("an empty database: %v, %v", list, err)
 	}
-	// What is there all the same is not hidden behind that.
+	// The missing schema does not hide differences in objects that exist.
 	execSQL(t, conn, `create table early (id uuid, aggregatetype text, aggregateid text, type int, payload text);
 		create publication walpost for table early`)
 	list, err = Check(deadline(t), conn, schema.Options{Table: schema.Table{Schema: "public", Name: "early"}, RelayRole: "nobody knows"})
@@ -186,7 +186,7 @@ func TestCheckFindsWhatAPublicationLeavesOut(t *testing.T) {
 	}
 }
 
-// TestCheckFindsPartitionsOutsideTheWAL: of any depth, and no other.
+// TestCheckFindsPartitionsOutsideTheWAL: partitions of any depth, and no other tables.
 func TestCheckFindsPartitionsOutsideTheWAL(t *testing.T) {
 	t.Parallel()
 	onEachMajor(t, func(t *testing.T, db *pgtest.DB) {

@@ -12,7 +12,7 @@ import (
 // longest is the longest aggregatetype of the default template.
 var longest = strings.Repeat("x", 200)
 
-// An outbox that walpost creates takes no row that walpost could not publish.
+// An outbox that walpost creates refuses every row that walpost could not publish.
 func TestCreatedOutboxRefusesBadRows(t *testing.T) {
 	t.Parallel()
 	onEachMajor(t, func(t *testing.T, db *pgtest.DB) {
@@ -26,7 +26,8 @@ func TestCreatedOutboxRefusesBadRows(t *testing.T) {
 			refused(t, conn, "23514", "insert into walpost.outbox (aggregatetype, type, headers) values ('order', 'x', "+headers+")")
 			refused(t, conn, "23514", "select walpost.publish('order', null, 'x', null, "+headers+")")
 		}
-		// Judged as the relay judges the topic, but for the length, which leaves room for more.
+		// The constraint allows the same characters as the relay does in a topic. Only the maximal length is smaller, to leave room for
+		// other parts.
 		for _, name := range []string{"order", "Order_1.x-y", ".", "-", "", "a b", "ä", "order\n", "\norder", "a/b", "a{b}", "ﬁ", longest, longest + "x"} {
 			wanted := ""
 			if record.CheckTopic([]byte("outbox.event."+name)) != nil || name == "" || len(name) > len(longest) {
@@ -40,7 +41,7 @@ func TestCreatedOutboxRefusesBadRows(t *testing.T) {
 	})
 }
 
-// The constraint is as strict as outbox.topic and the mapping are.
+// The constraint depends on outbox.topic and the mapping.
 func TestChecksFollowTheTopic(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -80,12 +81,12 @@ func TestChecksFollowTheTopic(t *testing.T) {
 	}
 }
 
-// The printed constraints fit a table that is there, whatever its types, and leave the rows alone that it has.
+// The printed constraints fit an existing table with any supported types, and do not affect its rows.
 func TestChecksForATableThatIsThere(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		columns string
-		old     string // a row that is there
+		old     string // an existing row
 		takes   string
 		not     []string
 	}{
@@ -99,7 +100,7 @@ func TestChecksForATableThatIsThere(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			db := pgtest.New(t)
 			conn := connect(t, db)
-			collation := "(locale = 'C')" // a server without ICU has no other kind
+			collation := "(locale = 'C')" // for a server without ICU
 			if queryOne[bool](t, conn, `select exists (select from pg_collation where collprovider = 'i')`) {
 				collation = "(provider = icu, locale = 'und-u-ks-level2', deterministic = false)"
 			}
@@ -128,13 +129,13 @@ func TestChecksForATableThatIsThere(t *testing.T) {
 			execSQL(t, conn, `delete from "Shop"."it's; events"; alter table "Shop"."it's; events" validate constraint walpost_aggregatetype`)
 		})
 	}
-	// A name that is mistyped is no success.
+	// A mistyped name is an error.
 	conn := connect(t, pgtest.New(t))
 	mustApply(t, conn, schema.Options{})
 	refused(t, conn, "42P01", schema.ChecksScript(schema.Options{Table: schema.Table{Schema: "public", Name: "nothing"}}))
 }
 
-// optional lists the optional column that a table has.
+// optional lists the optional columns of a table.
 func optional(columns string) string {
 	if strings.Contains(columns, "headers") {
 		return ", headers"
@@ -142,7 +143,7 @@ func optional(columns string) string {
 	return ""
 }
 
-// What apply finds is never altered.
+// apply never alters an existing table.
 func TestApplyAddsNoChecks(t *testing.T) {
 	t.Parallel()
 	conn := connect(t, pgtest.New(t))

@@ -47,10 +47,10 @@ func TestClaim(t *testing.T) {
 	})
 }
 
-// A claim waits for the transaction that holds the event, and takes over what that one does not commit.
+// A claim waits for the transaction that has claimed the event, and succeeds if that one rolls back.
 func TestConcurrentClaims(t *testing.T) {
 	t.Parallel()
-	const other = "select 1 from pg_class" // takes the snapshot
+	const other = "select 1 from pg_class" // it takes the snapshot
 	cases := []struct {
 		isolation, before, end string
 		claimed                bool
@@ -99,7 +99,7 @@ func TestConcurrentClaims(t *testing.T) {
 	})
 }
 
-// Under repeatable read a claim that was committed after the snapshot is an error also where nobody had to wait for it.
+// Under repeatable read, a claim that was committed after the snapshot is an error even without waiting for it.
 func TestClaimOutsideTheSnapshot(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)

@@ -67,7 +67,7 @@ func TestDescribe(t *testing.T) {
 	})
 }
 
-// A plan makes of what Postgres sends, in text and in binary format, what Postgres itself says the value is.
+// A plan converts values in text and in binary format to the text that Postgres itself gives for the value.
 func TestPlanReadsWhatPostgresSends(t *testing.T) {
 	t.Parallel()
 	const micros = `(extract(epoch from VALUE::timestamptz at time zone 'UTC') * 1000000)::bigint::text`
@@ -143,7 +143,7 @@ func TestPlanReadsBytea(t *testing.T) {
 	}
 }
 
-// onlyColumn is a plan for a table that has the column and, before it, whatever else a plan needs.
+// onlyColumn returns a plan for a table with the column, after the other columns that a plan needs.
 func onlyColumn(t *testing.T, table schema.Table, c schema.Column, col schema.TableColumn) *schema.Plan {
 	t.Helper()
 	m := schema.DefaultMapping()
@@ -161,7 +161,7 @@ func onlyColumn(t *testing.T, table schema.Table, c schema.Column, col schema.Ta
 	return plan
 }
 
-// sentAs returns the one value of a query as the server sends it.
+// sentAs returns the only value of a query as the server sends it.
 func sentAs(t *testing.T, conn *pgx.Conn, sql string, format schema.Format) []byte {
 	t.Helper()
 	code := int16(0)

@@ -11,7 +11,7 @@ import (
 	"walpost/schema"
 )
 
-// version1 makes schema walpost as version 1 did.
+// version1 creates schema walpost as in version 1.
 func version1(t *testing.T, conn *pgx.Conn) {
 	t.Helper()
 	script, err := os.ReadFile("testdata/version1.sql")
@@ -21,7 +21,8 @@ func version1(t *testing.T, conn *pgx.Conn) {
 	execSQL(t, conn, string(script))
 }
 
-// cleanButForChecks fails unless the database is what is wanted, but for the constraints of an outbox that version 1 made, which nothing alters.
+// cleanButForChecks fails if there is a difference other than the constraints of the outbox: nothing alters an outbox that version 1
+// created.
 func cleanButForChecks(t *testing.T, conn *pgx.Conn) {
 	t.Helper()
 	list, err := Check(deadline(t), conn, schema.Options{})
@@ -38,7 +39,7 @@ func cleanButForChecks(t *testing.T, conn *pgx.Conn) {
 	}
 }
 
-// ways are those in which the schema is brought to this version.
+// ways are the ways to upgrade the schema to this version.
 var ways = map[string]func(t *testing.T, conn *pgx.Conn, o schema.Options) error{
 	"apply": func(t *testing.T, conn *pgx.Conn, o schema.Options) error { return Apply(deadline(t), conn, o) },
 	"in one transaction": func(t *testing.T, conn *pgx.Conn, o schema.Options) error {
@@ -55,7 +56,7 @@ var ways = map[string]func(t *testing.T, conn *pgx.Conn, o schema.Options) error
 	},
 }
 
-// An empty inbox of version 1 becomes one of this version, and whoever could claim still can.
+// An empty inbox of version 1 is upgraded, and the roles that could claim still can.
 func TestEmptyInboxOfVersion1(t *testing.T) {
 	t.Parallel()
 	onEachMajor(t, func(t *testing.T, db *pgtest.DB) {
@@ -83,7 +84,7 @@ func TestEmptyInboxOfVersion1(t *testing.T) {
 	})
 }
 
-// One with rows is refused with the statement that makes it one of this version, and nothing is altered.
+// An inbox with rows is refused. The error has the statement that upgrades it, and nothing is altered.
 func TestInboxOfVersion1WithRows(t *testing.T) {
 	t.Parallel()
 	onEachMajor(t, func(t *testing.T, db *pgtest.DB) {
@@ -121,7 +122,7 @@ func TestInboxOfVersion1WithRows(t *testing.T) {
 	})
 }
 
-// Running it again makes no table, index or constraint anew, and takes no right away.
+// Running it again re-creates no table, index or constraint, and revokes no right.
 func TestAgainChangesNothing(t *testing.T) {
 	t.Parallel()
 	const state = `
@@ -155,7 +156,7 @@ func TestPurgeInbox(t *testing.T) {
 	onEachMajor(t, func(t *testing.T, db *pgtest.DB) {
 		conn := connect(t, db)
 		mustApply(t, conn, schema.Options{})
-		// Refused whether or not there is anything to delete, and nothing is.
+		// It is refused whether or not there are rows to delete, and deletes none.
 		for range 2 {
 			for _, age := range []string{"'6 days 23:59:59'", "'0'", "'-30 days'", "null"} {
 				_, err := conn.Exec(deadline(t), "select walpost.purge_inbox("+age+")")
@@ -166,7 +167,7 @@ func TestPurgeInbox(t *testing.T) {
 			execSQL(t, conn, `insert into walpost.inbox (consumer, event_id, received_at)
 				select 'stock', age::text, now() - age from unnest('{1 day, 7 days 00:00:01, 8 days, 40 days}'::interval[]) age on conflict do nothing`)
 		}
-		// What the role of the README's maintenance may.
+		// The rights of the maintenance role in the README are enough.
 		role := schema.QuoteIdent(withRoles(t, db, conn).AppRole)
 		execSQL(t, conn, strings.ReplaceAll(maintenance(t), "janitor", role))
 		execSQL(t, conn, "set role "+role)

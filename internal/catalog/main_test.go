@@ -25,7 +25,7 @@ func onEachMajor(t *testing.T, test func(t *testing.T, db *pgtest.DB)) {
 	}
 }
 
-// deadline is the context of a test: long enough for a busy machine, short enough to see what hangs.
+// deadline returns the context of a test: long enough for a busy machine, and short enough to show a hang.
 func deadline(t *testing.T) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -59,7 +59,7 @@ func queryOne[T any](t *testing.T, conn *pgx.Conn, sql string, args ...any) T {
 	return v
 }
 
-// refused fails unless the command gives the SQLSTATE.
+// refused fails unless the command fails with the SQLSTATE.
 func refused(t *testing.T, conn *pgx.Conn, code, sql string) {
 	t.Helper()
 	_, err := conn.Exec(deadline(t), sql)
@@ -75,7 +75,7 @@ func mustApply(t *testing.T, conn *pgx.Conn, o schema.Options) {
 	}
 }
 
-// clean fails unless the database is what o asks for.
+// clean fails if the database differs from o.
 func clean(t *testing.T, conn *pgx.Conn, o schema.Options) {
 	t.Helper()
 	list, err := Check(deadline(t), conn, o)
@@ -87,7 +87,8 @@ func clean(t *testing.T, conn *pgx.Conn, o schema.Options) {
 	}
 }
 
-// withRoles creates two roles, which belong to the whole server and so are named for the database, and returns options that name them.
+// withRoles creates two roles and returns options that name them. Roles belong to the whole server, so their names contain that of the
+// database.
 func withRoles(t *testing.T, db *pgtest.DB, conn *pgx.Conn) schema.Options {
 	t.Helper()
 	o := schema.Options{AppRole: "app " + db.Name, RelayRole: "relay " + db.Name, Database: db.Name}
@@ -111,7 +112,7 @@ func withRoles(t *testing.T, db *pgtest.DB, conn *pgx.Conn) schema.Options {
 	return o
 }
 
-// as returns a connection that acts as the role. set role, because a test server's authentication is not this package's business.
+// as returns a connection that acts as the role. It uses SET ROLE, so that it does not depend on the server's authentication.
 func as(t *testing.T, db *pgtest.DB, role string) *pgx.Conn {
 	t.Helper()
 	conn := connect(t, db)

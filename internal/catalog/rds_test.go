@@ -12,8 +12,8 @@ import (
 	"walpost/schema"
 )
 
-// On RDS and Aurora no user may set the attribute REPLICATION: the role rds_replication is granted instead, by a user who is no superuser.
-// Elsewhere there is no such role. The printed script and apply work on both, and each may run again.
+// On RDS and Aurora no user may set the attribute REPLICATION. A user who is not a superuser grants the role rds_replication instead. That
+// role does not exist elsewhere. The printed script and apply work on both, and each may run again.
 func TestReplicationOnRDSAndElsewhere(t *testing.T) {
 	for _, major := range []int{14, 18} {
 		t.Run(fmt.Sprint(major), func(t *testing.T) {
@@ -45,7 +45,7 @@ func TestReplicationOnRDSAndElsewhere(t *testing.T) {
 			}
 
 			execSQL(t, admin, "drop role rds_replication")
-			paste(t, master, schema.Options{RelayRole: "early"}) // whom an administrator gave the attribute: nothing to do
+			paste(t, master, schema.Options{RelayRole: "early"}) // an administrator has set the attribute already: nothing to do
 			owner := connect(t, db)
 			for range 2 {
 				paste(t, owner, schema.Options{RelayRole: "late"})
@@ -67,14 +67,14 @@ func TestReplicationOnRDSAndElsewhere(t *testing.T) {
 	}
 }
 
-// An ordinary owner has CREATE on the database and nothing else: it is no superuser, may not create roles, and owns neither the database nor
-// the right to stream, which an administrator has granted to the relay before. What is printed runs all the same, for its own tables and for
-// walpost's, and so does apply.
+// An ordinary owner has only CREATE on the database. It is not a superuser, may not create roles, does not own the database, and may not
+// grant the right to stream, which an administrator has granted to the relay before. The printed script works nevertheless, for its own
+// tables and for those of walpost, and so does apply.
 func TestAnOrdinaryOwner(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		major  int
-		stream string // how the relay's role may stream
+		stream string // what gives the relay's role the right to stream
 	}{{14, "alter role relay replication"}, {18, "create role rds_replication; grant rds_replication to relay"}} {
 		t.Run(fmt.Sprint(c.major), func(t *testing.T) {
 			server := pgtest.Start(t, pgtest.Options{Major: c.major}) // of its own: roles belong to the whole server
@@ -129,7 +129,7 @@ func paste(t *testing.T, conn *pgx.Conn, o schema.Options) {
 	}
 }
 
-// streams says by what a role may stream the WAL.
+// streams returns what gives a role the right to stream the WAL.
 func streams(t *testing.T, conn *pgx.Conn, role string) string {
 	t.Helper()
 	return queryOne[string](t, conn, `select case when rolreplication then 'attribute' when exists (

@@ -21,7 +21,7 @@ func holding(t *testing.T, db *pgtest.DB) (conn *pgx.Conn, end func()) {
 	return conn, func() { execSQL(t, conn, "rollback") }
 }
 
-// A lock that is free before the attempts are used up is no error.
+// It is no error if the lock is released before the last attempt.
 func TestApplyTriesAgain(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
@@ -40,7 +40,7 @@ func TestApplyTriesAgain(t *testing.T) {
 	cleanButForChecks(t, conn)
 }
 
-// One that is held for longer is an error that names its holder, and nothing is altered, in the session neither.
+// If the lock is held for longer, the error names the session that holds it. Nothing is altered, not even in our session.
 func TestApplySaysWhoHoldsTheLock(t *testing.T) {
 	t.Parallel()
 	onEachMajor(t, func(t *testing.T, db *pgtest.DB) {
@@ -74,7 +74,7 @@ func TestApplySaysWhoHoldsTheLock(t *testing.T) {
 	})
 }
 
-// What apply only reads is not waited for without end either.
+// apply also does not wait without end for tables that it only reads.
 func TestApplyGivesUpOnReading(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
@@ -89,7 +89,7 @@ func TestApplyGivesUpOnReading(t *testing.T) {
 	}
 }
 
-// A prepared transaction has no session to end.
+// A prepared transaction has no session that could be ended, so the cure is different.
 func TestApplyBehindAPreparedTransaction(t *testing.T) {
 	w := blockerWatch{last: []blocker{{}}}
 	if cure := w.cure(); !strings.Contains(cure, "pg_prepared_xacts") || strings.Contains(cure, "pg_terminate_backend") {
@@ -97,7 +97,7 @@ func TestApplyBehindAPreparedTransaction(t *testing.T) {
 	}
 }
 
-// A pause ends with the context.
+// A pause ends if the context ends.
 func TestApplyIsInterrupted(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
@@ -112,7 +112,8 @@ func TestApplyIsInterrupted(t *testing.T) {
 	}
 }
 
-// The printed script gives up too, without a transaction around it as well, and leaves the session's own limit alone, whatever comes of it.
+// The printed script also gives up, even without a transaction around it. It does not change the session's lock_timeout, whether it
+// succeeds or fails.
 func TestScriptGivesUpOnALock(t *testing.T) {
 	t.Parallel()
 	for name, migrate := range ways {
@@ -151,7 +152,7 @@ func TestScriptGivesUpOnALock(t *testing.T) {
 	}
 }
 
-// What has nothing to do waits for nobody who uses the tables, and nobody for it.
+// If there is nothing to do, the script does not wait for other users of the tables, and they do not wait for it.
 func TestAgainTakesNoLock(t *testing.T) {
 	t.Parallel()
 	onEachMajor(t, func(t *testing.T, db *pgtest.DB) {

@@ -11,7 +11,7 @@ import (
 	"walpost/schema"
 )
 
-// Exactly these rights, and what they are good for.
+// The roles get exactly these rights, and these are enough.
 func TestThreeRoles(t *testing.T) {
 	t.Parallel()
 	onEachMajor(t, func(t *testing.T, db *pgtest.DB) {
@@ -76,7 +76,7 @@ func TestThreeRoles(t *testing.T) {
 	})
 }
 
-// A database in which PUBLIC may not execute new functions: whatever a role calls is granted to it by name.
+// In a database in which PUBLIC may not execute new functions, every function that a role calls is granted to it.
 func TestRolesNeedNothingOfPublic(t *testing.T) {
 	onEachMajor(t, func(t *testing.T, db *pgtest.DB) {
 		conn := connect(t, db)
@@ -109,7 +109,7 @@ func TestRolesNeedNothingOfPublic(t *testing.T) {
 	})
 }
 
-// Rights beyond those that are needed, such as an earlier version gave, are no difference, and stay.
+// Additional rights, such as those that an earlier version granted, are not a difference, and stay.
 func TestMoreRightsThanNeeded(t *testing.T) {
 	db := pgtest.New(t)
 	conn := connect(t, db)
@@ -127,7 +127,7 @@ func TestMoreRightsThanNeeded(t *testing.T) {
 	}
 }
 
-// rights lists what a role may do in schema walpost, asked right by right.
+// rights lists the rights of a role in schema walpost. It asks for each right separately.
 func rights(t *testing.T, conn *pgx.Conn, role string) []string {
 	t.Helper()
 	rows, err := conn.Query(deadline(t), `
@@ -152,13 +152,13 @@ func rights(t *testing.T, conn *pgx.Conn, role string) []string {
 	return list
 }
 
-// publish() into tables of every shape that the mapping allows under the default names.
+// publish() works with every form of table that the mapping allows with the default names.
 func TestPublishIntoAnyTable(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		columns string
 		call    string
-		row     string // what is then in the table, as text
+		row     string // the row in the table afterwards, as text
 		refuses string // a call that fails
 		code    string
 	}{
@@ -207,7 +207,7 @@ func TestPublishIntoAnyTable(t *testing.T) {
 	}
 }
 
-// An event that is published in a transaction that does not commit is none.
+// An event in a transaction that rolls back is not published.
 func TestPublishBelongsToTheTransaction(t *testing.T) {
 	t.Parallel()
 	conn := connect(t, pgtest.New(t))

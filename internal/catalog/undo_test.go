@@ -25,7 +25,7 @@ func undoing(t *testing.T) string {
 	return block
 }
 
-// TestUndo: what the README says takes everything away again, of the services too; the service's own role and tables stay.
+// TestUndo: the SQL in the README removes everything of walpost. The service's own role and tables stay.
 func TestUndo(t *testing.T) {
 	t.Parallel()
 	onEachMajor(t, func(t *testing.T, db *pgtest.DB) {
@@ -49,7 +49,7 @@ func TestUndo(t *testing.T) {
 			sql = strings.ReplaceAll(sql, name, own)
 		}
 		for statement := range strings.SplitSeq(sql, ";\n") {
-			execSQL(t, conn, statement) // one by one, as psql does: a slot is not dropped in a transaction that has written
+			execSQL(t, conn, statement) // one by one, as psql does: a slot cannot be dropped in a transaction that has written
 		}
 		left := queryOne[string](t, conn, `select coalesce(string_agg(o, ', '), '') from (
 			select 'slot ' || slot_name from pg_replication_slots where slot_name = $1 union all select 'publication ' || pubname from pg_publication union all

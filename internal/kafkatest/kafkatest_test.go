@@ -10,7 +10,7 @@ import (
 	"walpost/internal/testenv/long"
 )
 
-// producer writes with every replica's consent.
+// producer returns a producer with acks=all.
 func producer(t *testing.T, brokers []string, c *sarama.Config) sarama.SyncProducer {
 	t.Helper()
 	c.Producer.RequiredAcks = sarama.WaitForAll
@@ -59,7 +59,7 @@ func TestSharedBrokerCarriesAMessage(t *testing.T) {
 	if got := first(t, brokers, topic); got != "hello" {
 		t.Errorf("read %q", got)
 	}
-	// The topic's own setting holds.
+	// The topic's own setting applies.
 	message = &sarama.ProducerMessage{Topic: topic, Value: sarama.ByteEncoder(make([]byte, 5000))}
 	if _, _, err := p.SendMessage(message); !errors.Is(err, sarama.ErrMessageSizeTooLarge) {
 		t.Errorf("a message over max.message.bytes: %v", err)
@@ -83,7 +83,7 @@ func TestTopicsAreNotCreatedByAccident(t *testing.T) {
 	}
 }
 
-// Three nodes go on when one has crashed, and take it back.
+// A cluster of three nodes goes on if one crashes, and accepts it again.
 func TestThreeNodesSurviveOne(t *testing.T) {
 	long.Only(t)
 	cluster := Start(t, Options{Nodes: 3})

@@ -11,8 +11,7 @@ import (
 	"walpost/internal/testenv/certs"
 )
 
-// A broker whose clients need TLS and a password, with a SCRAM user from the
-// first moment on; its own bookkeeping goes on in the clear.
+// The clients of this broker need TLS and a password. Its SCRAM user exists from the beginning. The internal listener stays plain.
 func TestClientListenerWithTLSAndPasswords(t *testing.T) {
 	files, err := certs.Write(t.TempDir(), "kafka")
 	if err != nil {

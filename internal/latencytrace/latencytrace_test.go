@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// file is a trace's file in memory; writes wait while gate is not nil and open.
+// file is the file of a trace in memory. If gate is not nil, writes wait until it is closed.
 type file struct {
 	bytes.Buffer
 	gate <-chan struct{}
@@ -29,7 +29,7 @@ func (f *file) Write(p []byte) (int, error) {
 
 func (f *file) Close() error { return nil }
 
-// sample is one record of each kind, no two values of a record alike.
+// sample has one record of each kind. The values of a record are all different.
 func sample() *Trace {
 	at := func(ms int) time.Time { return time.Unix(1_800_000_000, int64(ms)*1e6) }
 	return &Trace{
@@ -83,12 +83,12 @@ func TestOffWithoutTheVariable(t *testing.T) {
 	}
 }
 
-// A disk that stands still holds nobody up: records are dropped, and counted.
+// A disk that hangs delays nothing: records are dropped and counted.
 func TestSlowDisk(t *testing.T) {
 	gate := make(chan struct{})
 	f := &file{gate: gate}
 	r := New(f)
-	const many = (buffers + 1) * bufferSize // a session takes two bytes
+	const many = (buffers + 1) * bufferSize // a session record has two bytes
 	for range many {
 		r.Session()
 	}

@@ -11,7 +11,7 @@ import (
 	"walpost/internal/testenv/need"
 )
 
-// A machine's own binaries serve when there are any, by version.
+// Binaries on this machine are used if there are any, by version.
 func TestMachineBinaries(t *testing.T) {
 	user, err := child.Unprivileged()
 	if err != nil {
@@ -33,8 +33,7 @@ func TestMachineBinaries(t *testing.T) {
 	}
 }
 
-// Both kinds of fetched binaries start, the jar's too, which is only the
-// last resort elsewhere.
+// Both kinds of downloaded binaries work, also those of the jar, which are otherwise only the last resort.
 func TestMavenBinariesStart(t *testing.T) {
 	long.Only(t)
 	b, err := fromMaven(t.Context(), NewestMajor)
@@ -58,14 +57,14 @@ func TestMavenBinariesStart(t *testing.T) {
 	}
 }
 
-// Without any source, the error says what was tried and names the ways out.
+// Without any source, the error says what was tried and what to do.
 func TestLackNamesTheWaysOut(t *testing.T) {
 	defer func(old []string) { wellKnown = old }(wellKnown)
 	wellKnown = []string{"/nowhere"}
 	t.Setenv("PATH", "/nowhere")
 	t.Setenv("HOME", t.TempDir())
 	ctx, cancel := context.WithCancel(t.Context())
-	cancel() // what is cached elsewhere needs a run of postgres --version
+	cancel() // so that binaries in the cache fail, too: they need a run of postgres --version
 	_, err := find(ctx, NewestMajor, nil)
 	var lack *need.Lack
 	if !errors.As(err, &lack) {

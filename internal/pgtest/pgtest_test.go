@@ -8,11 +8,10 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 )
 
-// A database with everything in it that keeps DROP DATABASE from working is
-// dropped all the same.
+// A database is dropped even if it has everything that makes DROP DATABASE fail.
 func TestNewDropsWhateverHoldsTheDatabase(t *testing.T) {
 	var db *DB
-	outer := t // whose connections are still open when the database goes
+	outer := t // its connections are still open when the database is dropped
 	t.Run("use", func(t *testing.T) {
 		db = New(t)
 		db.Exec(t, "CREATE TABLE t (i int)",
@@ -50,7 +49,7 @@ func streamSlot(t *testing.T, db *DB) {
 	if err := conn.PgConn().Frontend().Flush(); err != nil {
 		t.Fatal(err)
 	}
-	// The answer that copying both ways has begun: the slot is active.
+	// CopyBothResponse means that the slot is active.
 	if _, err := conn.PgConn().ReceiveMessage(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,7 @@ import (
 	"walpost/internal/testenv/need"
 )
 
-// value asks the server one thing.
+// value returns the only value of a query.
 func value[T any](t *testing.T, dsn, query string) T {
 	t.Helper()
 	var got T
@@ -71,7 +71,7 @@ func TestRestartKeepsData(t *testing.T) {
 	}
 }
 
-// A smart stop waits for a client, as long as the caller wants.
+// A smart stop waits for a client until the context ends.
 func TestSmartStopWaitsForClients(t *testing.T) {
 	s := Start(t, Options{})
 	conn, err := pgx.Connect(t.Context(), s.DSN(maintenance))
@@ -93,12 +93,11 @@ func TestSmartStopWaitsForClients(t *testing.T) {
 	}
 }
 
-// Postgres refuses root, so root's servers are somebody else's; and nothing
-// of a server is left after Close.
+// Postgres refuses to run as root, so root's servers run as another user. After Close nothing of a server is left.
 func TestServerRunsAsAnotherUserAndLeavesNothing(t *testing.T) {
 	s, err := Launch(t.Context(), Options{})
 	if err != nil {
-		t.Skip(err) // the tests above fail for it
+		t.Skip(err) // the tests above fail with this error
 	}
 	info, err := os.Stat(filepath.Join(s.home.Dir(), dataDir))
 	if err != nil {
@@ -119,8 +118,7 @@ func TestServerRunsAsAnotherUserAndLeavesNothing(t *testing.T) {
 	}
 }
 
-// HBA lines bind everybody but the superuser; SSL is offered under a
-// certificate that its authority vouches for.
+// HBA lines apply to all users except the superuser. With SSL, the server has a certificate signed by its authority.
 func TestTLSAndPasswords(t *testing.T) {
 	s := Start(t, Options{SSL: true, HBA: []string{"hostssl all app 127.0.0.1/32 scram-sha-256"}})
 	if !value[bool](t, s.DSN(maintenance), "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()") {
@@ -158,8 +156,7 @@ func TestTLSAndPasswords(t *testing.T) {
 	}
 }
 
-// A standby has what the server had and follows what it writes, and can be
-// promoted.
+// A standby has the data of the server, replays its changes, and can be promoted.
 func TestStandby(t *testing.T) {
 	for _, major := range []int{0, OldestMajor} {
 		s := Start(t, Options{Major: major})

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// TestOf: the outermost code counts, whatever is wrapped around it or joined to it, and no text changes.
+// TestOf: the outermost code counts, even if it is wrapped or joined, and no text changes.
 func TestOf(t *testing.T) {
 	cause := errors.New("cause")
 	inner := With(SlotLost, cause)
@@ -36,7 +36,7 @@ func TestOf(t *testing.T) {
 	}
 }
 
-// TestCodes: each code is a word of its own that fits into a label, and is told what it means.
+// TestCodes: each code is a unique word that fits into a label, and has a comment with its meaning.
 func TestCodes(t *testing.T) {
 	file, err := parser.ParseFile(token.NewFileSet(), "reason.go", nil, parser.ParseComments)
 	if err != nil {

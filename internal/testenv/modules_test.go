@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// Every module is found but those that hold no code of ours.
+// Every module is found, except those without code of ours.
 func TestFindModules(t *testing.T) {
 	t.Chdir(t.TempDir())
 	for _, path := range []string{"demo/go.mod", "go.mod", "bench/deep/go.mod", "tools/go.mod", ".hidden/go.mod", "x/testdata/go.mod"} {
@@ -31,8 +31,7 @@ func TestFindModules(t *testing.T) {
 	}
 }
 
-// One module's failure neither hides in the next one's success nor keeps it
-// from running.
+// If one module fails, the next one still runs, and its success does not hide the failure.
 func TestRunJobsReportsFailure(t *testing.T) {
 	t.Chdir(t.TempDir())
 	for module, test := range map[string]string{

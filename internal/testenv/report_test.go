@@ -10,9 +10,8 @@ import (
 	"walpost/internal/testenv/long"
 )
 
-// What a test that fails wrote is printed, and what one that passes wrote is
-// not. A test that is skipped for another reason than its size is an error in
-// every run.
+// The output of a failed test is printed, and that of a passed test is not. A test that is skipped for another reason than its size makes
+// every run fail.
 func TestReport(t *testing.T) {
 	const file = `package m
 import ("fmt"; "testing")

@@ -10,8 +10,7 @@ import (
 	"walpost/internal/testenv/certs"
 )
 
-// Tests that run side by side share an authority: no two of its certificates
-// have one serial number.
+// Tests that run at the same time share an authority: all its certificates have different serial numbers.
 func TestAuthorityIsShared(t *testing.T) {
 	a, err := certs.NewAuthority("shared")
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// starterVariable makes the test program a starter that can be killed.
+// starterVariable turns the test program into a starter that can be killed.
 const starterVariable = "WALPOST_TEST_CHILD_STARTER"
 
 func TestMain(m *testing.M) {
@@ -24,8 +24,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// starter starts two children, one of them under another user where it can,
-// says where they are, and waits to be killed.
+// starter starts two children, one of them as another user if possible, prints where they are, and waits to be killed.
 func starter() {
 	user, err := Unprivileged()
 	if err != nil {
@@ -45,7 +44,7 @@ func starter() {
 	select {}
 }
 
-// sleeper is a server that does nothing but write to its folder now and then.
+// sleeper is a server that only writes to its folder now and then.
 func sleeper(h *Home) Spec {
 	return Spec{
 		Path: "/bin/sh", Args: []string{"-c", "echo up; while :; do sleep 1; done"},
@@ -53,7 +52,7 @@ func sleeper(h *Home) Spec {
 	}
 }
 
-// await waits until a fact holds.
+// await waits until a condition is true.
 func await(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	deadline := time.After(20 * time.Second)
@@ -68,22 +67,22 @@ func await(t *testing.T, what string, holds func() bool) {
 	}
 }
 
-// gone reports whether a process has ended, waited for or not.
+// gone reports whether a process has ended, even if it is still a zombie.
 func gone(pid int) bool {
 	if errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
 		return true
 	}
-	// Where nobody waits for orphans, as in many containers, they stay.
+	// Zombies stay if nothing reaps orphans, as in many containers.
 	return state(pid) == "Z"
 }
 
-// state is a process's state in ps's letters; empty without ps.
+// state returns the state of a process as ps prints it; "" without ps.
 func state(pid int) string {
 	out, _ := exec.Command("ps", "-o", "stat=", "-p", strconv.Itoa(pid)).Output()
 	return strings.TrimRight(strings.TrimSpace(string(out)), "<NLsl+")
 }
 
-// A starter that is killed leaves neither children nor files.
+// After a starter was killed, its children and files are gone.
 func TestKilledStarterLeavesNothing(t *testing.T) {
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), starterVariable+"=1")
@@ -118,7 +117,7 @@ func TestKilledStarterLeavesNothing(t *testing.T) {
 	}
 }
 
-// Close ends a frozen child as well, and a child that does not listen.
+// Close also ends a frozen child, and a child that ignores its death signal.
 func TestCloseEndsEveryChild(t *testing.T) {
 	defer func(old time.Duration) { grace = old }(grace)
 	grace = 2 * time.Second
@@ -127,7 +126,7 @@ func TestCloseEndsEveryChild(t *testing.T) {
 		t.Fatal(err)
 	}
 	deaf := sleeper(home)
-	deaf.Death, deaf.Log = syscall.SIGCONT, home.Path("deaf") // which ends nobody
+	deaf.Death, deaf.Log = syscall.SIGCONT, home.Path("deaf") // a signal that ends no process
 	frozen, err1 := home.Start(sleeper(home))
 	unheard, err2 := home.Start(deaf)
 	if err := errors.Join(err1, err2); err != nil {
@@ -160,7 +159,7 @@ func TestCloseEndsEveryChild(t *testing.T) {
 	}
 }
 
-// Terminate wants exit code 0, and gives up with ctx.
+// Terminate returns an error for an exit code other than 0, and gives up if ctx ends.
 func TestTerminate(t *testing.T) {
 	home, err := NewHome("walpost-child-", nil)
 	if err != nil {
@@ -188,7 +187,7 @@ func TestTerminate(t *testing.T) {
 	}
 }
 
-// Run gives up a program that hangs, and its error holds the program's words.
+// Run ends a program that hangs, and the error contains the program's output.
 func TestRun(t *testing.T) {
 	home, err := NewHome("walpost-child-", nil)
 	if err != nil {

@@ -10,16 +10,16 @@ import (
 	"testing"
 )
 
-// emptyCache gives the test a cache of its own.
+// emptyCache makes the test use an empty cache.
 func emptyCache(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("XDG_CACHE_HOME", dir)
-	t.Setenv("HOME", dir) // where a Mac's cache is
+	t.Setenv("HOME", dir) // the cache is below it on macOS
 	defer func(old string) { t.Cleanup(func() { rootCache = old }) }(rootCache)
 	rootCache = filepath.Join(dir, "root")
 }
 
-// Many who want one folder at a time fetch it once, and nobody sees half.
+// If many ask for a folder at the same time, it is fetched once, and nobody sees an incomplete folder.
 func TestFolderIsFilledOnce(t *testing.T) {
 	emptyCache(t)
 	var fills atomic.Int32
@@ -46,7 +46,7 @@ func TestFolderIsFilledOnce(t *testing.T) {
 	}
 }
 
-// A fetch that fails leaves nothing behind that a later one would take.
+// A failed fetch leaves nothing behind that a later one would use.
 func TestFailedFillLeavesNothing(t *testing.T) {
 	emptyCache(t)
 	broken := errors.New("the line is cut")

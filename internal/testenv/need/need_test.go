@@ -33,7 +33,7 @@ func TestMet(t *testing.T) {
 		t.Setenv(RequireVariable, c.require)
 		v := &verdict{TB: t}
 		Met(v, c.err)
-		// A real test ends at the first of them.
+		// A real test ends at the first of these calls.
 		if c.want == "" && v.said != "" || !strings.HasPrefix(v.said, c.want) {
 			t.Errorf("%v with %s=%q: %q, want %q", c.err, RequireVariable, c.require, v.said, c.want)
 		}

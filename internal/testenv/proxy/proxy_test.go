@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// serve listens and gives out each connection that it takes.
+// serve listens and returns a channel with the accepted connections.
 func serve(t *testing.T) (address string, taken <-chan net.Conn) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -42,8 +42,7 @@ func dial(t *testing.T, p *Proxy) net.Conn {
 	return c
 }
 
-// say writes on one side and returns what comes of it on the other within a
-// moment.
+// say writes on one side and returns what the other side receives within a moment.
 func say(t *testing.T, from, to net.Conn, text string) error {
 	t.Helper()
 	if _, err := from.Write([]byte(text)); err != nil {
@@ -60,7 +59,7 @@ func say(t *testing.T, from, to net.Conn, text string) error {
 	return nil
 }
 
-// Each direction stalls by itself, for the connections that are there.
+// Each direction can be stalled separately, for the present connections.
 func TestStall(t *testing.T) {
 	address, taken := serve(t)
 	p := Start(t, address)
@@ -75,7 +74,7 @@ func TestStall(t *testing.T) {
 		if errors.Is(up, os.ErrDeadlineExceeded) != c.up || errors.Is(down, os.ErrDeadlineExceeded) != c.down {
 			t.Errorf("stalled up %v, down %v: %v, %v", c.up, c.down, up, down)
 		}
-		// Nobody learns of an end that does not pass.
+		// The other side does not learn of a close that is not forwarded.
 		if c.down {
 			server.Close()
 			if err := say(t, server, client, ""); err == nil {
@@ -94,8 +93,7 @@ func TestStall(t *testing.T) {
 	}
 }
 
-// A cut resets both sides, and the next connection is carried; where no
-// server listens a connection is reset.
+// A cut resets both sides, and the next connection works. If no server listens, a connection is reset.
 func TestCut(t *testing.T) {
 	address, taken := serve(t)
 	p := Start(t, address)
@@ -127,8 +125,7 @@ func TestCut(t *testing.T) {
 	}
 }
 
-// A router's clients come to the server that they ask for, which gets all
-// that they have said.
+// With a router, each client reaches the server that it asks for, and the server gets everything that the client has sent.
 func TestRoute(t *testing.T) {
 	one, takenOne := serve(t)
 	two, takenTwo := serve(t)
@@ -154,7 +151,7 @@ func TestRoute(t *testing.T) {
 	}
 }
 
-// A connection that is used stays, one that is idle is reset.
+// A connection that is used stays open, and an idle one is reset.
 func TestLimitIdle(t *testing.T) {
 	address, taken := serve(t)
 	p := Start(t, address)

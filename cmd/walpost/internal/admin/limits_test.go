@@ -15,7 +15,7 @@ import (
 	"walpost/cmd/walpost/internal/config"
 )
 
-// startWith starts a server with limits of its own, and with a few megabytes of metrics.
+// startWith starts a server with the given limits, and with a few megabytes of metrics.
 func startWith(t *testing.T, l limits) *Server {
 	t.Helper()
 	registry := prometheus.NewRegistry()
@@ -42,8 +42,8 @@ func dial(t *testing.T, a *Server) net.Conn {
 	return conn
 }
 
-// TestClientsThatHang: whatever a client does not do, the server leaves it. There is one connection to be had, so the next client is answered
-// only when the one that hangs is gone.
+// TestClientsThatHang: wherever a client hangs, the server closes its connection. The limit is one connection, so the next client gets an
+// answer only after that.
 func TestClientsThatHang(t *testing.T) {
 	const soon, never = 100 * time.Millisecond, time.Hour
 	for _, test := range []struct {
@@ -72,7 +72,7 @@ func TestClientsThatHang(t *testing.T) {
 	}
 }
 
-// TestConnectionsAreLimited: one more than the limit waits until another one is gone.
+// TestConnectionsAreLimited: a connection beyond the limit waits until another one is closed.
 func TestConnectionsAreLimited(t *testing.T) {
 	l := defaultLimits
 	l.connections = 2
@@ -81,7 +81,7 @@ func TestConnectionsAreLimited(t *testing.T) {
 	if _, err := third.Write([]byte("GET /livez HTTP/1.1\r\nHost: a\r\n\r\n")); err != nil {
 		t.Fatal(err)
 	}
-	// That no answer comes can only be seen by waiting; an answer takes less than a millisecond.
+	// Only waiting can show that no answer comes. An answer would take less than a millisecond.
 	third.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
 	in := bufio.NewReader(third)
 	if line, err := in.ReadString('\n'); err == nil {
@@ -94,7 +94,7 @@ func TestConnectionsAreLimited(t *testing.T) {
 	}
 }
 
-// TestEveryLimitIsSet: a limit of 0 is none.
+// TestEveryLimitIsSet: a limit of 0 would mean no limit.
 func TestEveryLimitIsSet(t *testing.T) {
 	a := start(t, config.Admin{Listen: "127.0.0.1:0"})
 	if s := a.server; s.ReadHeaderTimeout <= 0 || s.ReadTimeout <= 0 || s.WriteTimeout <= 0 || s.IdleTimeout <= 0 || s.MaxHeaderBytes <= 0 || defaultLimits.connections <= 0 {

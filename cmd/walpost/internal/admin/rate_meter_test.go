@@ -18,7 +18,7 @@ func TestRateMeter(t *testing.T) {
 	expect(0, 5, time.Minute, 0)
 	m.add(at(0), 0)
 	expect(0, 0, time.Minute, 0)
-	expect(2, 10, 10*time.Second, 5) // no ten seconds yet
+	expect(2, 10, 10*time.Second, 5) // fewer than ten seconds
 	count := int64(0)
 	for s := 1; s <= 200; s++ {
 		if s <= 190 {
@@ -30,5 +30,5 @@ func TestRateMeter(t *testing.T) {
 	}
 	expect(200, count, 10*time.Second, 100)
 	expect(200, count, time.Minute, (50*10+10*100)/60.0)
-	expect(300, count, 10*time.Second, 0) // it has not looked for long
+	expect(300, count, 10*time.Second, 0) // it has had no sample for a long time
 }

@@ -17,7 +17,7 @@ import (
 	"walpost/sink"
 )
 
-// TestReadiness: /readyz says a code and nothing else, whatever the relay and the sink have to tell; the text is in the report.
+// TestReadiness: /readyz shows only a code, for every state of relay and sink. The report has the text.
 func TestReadiness(t *testing.T) {
 	now := time.Now()
 	const leader = "200 {\"role\":\"leader\"}"

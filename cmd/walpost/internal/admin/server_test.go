@@ -20,7 +20,7 @@ import (
 	"walpost/relay"
 )
 
-// start starts a server that ends with the test, and not before.
+// start starts a server that must not end before the test does.
 func start(t *testing.T, cfg config.Admin) *Server {
 	t.Helper()
 	a, err := Start(cfg, "1.2.3", prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
@@ -84,7 +84,8 @@ func TestWebConfig(t *testing.T) {
 	}
 }
 
-// TestProbesNeedNoPassword: an orchestrator's probes send none. All else that web_config asks for stays, TLS also for the probes.
+// TestProbesNeedNoPassword: the probes of an orchestrator send no password. Everything else in web_config still applies, and TLS also
+// applies to the probes.
 func TestProbesNeedNoPassword(t *testing.T) {
 	ca, err := certs.NewAuthority("test")
 	if err != nil {
@@ -110,7 +111,7 @@ func TestProbesNeedNoPassword(t *testing.T) {
 				t.Fatal(err)
 			}
 			a := start(t, config.Admin{Listen: "127.0.0.1:0", WebConfig: web})
-			// Who the server is does not matter here.
+			// The server's identity does not matter here.
 			transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: true}
 			t.Cleanup(transport.CloseIdleConnections)
 			answers := func(scheme, method, path, want string, login ...string) {
@@ -152,7 +153,7 @@ func TestProbesNeedNoPassword(t *testing.T) {
 	}
 }
 
-// TestProbesOutliveWebConfig: what others ask for too often, and what somebody does to the file, makes no orchestrator restart the relay.
+// TestProbesOutliveWebConfig: neither too many requests of others nor a broken file makes an orchestrator restart the relay.
 func TestProbesOutliveWebConfig(t *testing.T) {
 	web := filepath.Join(t.TempDir(), "web.yaml")
 	if err := os.WriteFile(web, []byte("rate_limit: {interval: 1h, burst: 1}\n"), 0o600); err != nil {

@@ -20,7 +20,7 @@ import (
 	"walpost/sink"
 )
 
-// The names and the form of what programs read.
+// The names and the form of the JSON that programs read.
 func TestReport(t *testing.T) {
 	now := time.Date(2026, 5, 4, 3, 2, 1, 0, time.UTC)
 	before := func(seconds int) time.Time { return now.Add(-time.Duration(seconds) * time.Second) }
@@ -76,7 +76,7 @@ func show(t *testing.T, r report.Report) string {
 	return string(text)
 }
 
-// On the network, without a login, there is nothing but health and metrics; on loopback, nothing for a page that pretends to be local.
+// On the network, without a login, only health and metrics are visible. On loopback, a web page that pretends to be local gets nothing.
 func TestWhoIsShownTheStatus(t *testing.T) {
 	web, empty := writeWebConfig(t), filepath.Join(t.TempDir(), "empty.yaml")
 	if err := os.WriteFile(empty, []byte("http_server_config:\n  http2: false\n"), 0o600); err != nil {
@@ -93,7 +93,7 @@ func TestWhoIsShownTheStatus(t *testing.T) {
 		{listen: "127.0.0.1:0", host: "evil.example:8488", code: 403},
 		{listen: "127.0.0.1:0", web: web, code: 401},
 		{listen: "127.0.0.1:0", web: web, login: []string{"me", "secret"}, host: "relay.example", code: 200},
-		{listen: "127.0.0.1:0", web: empty, code: 200}, // a file that asks nobody who he is changes nothing
+		{listen: "127.0.0.1:0", web: empty, code: 200}, // a file that requires no login changes nothing
 		{listen: "127.0.0.1:0", web: empty, host: "evil.example:8488", code: 403},
 		{listen: ":0", web: empty, code: 404},
 		{listen: ":0", web: empty, login: []string{"me", "secret"}, code: 404},
@@ -135,8 +135,8 @@ func TestWhoIsShownTheStatus(t *testing.T) {
 	}
 }
 
-// TestStatusWithClientCertificates: on the network, a client certificate shows the status when it was verified, whatever the file asks of others.
-// One that anybody can make for himself does not.
+// TestStatusWithClientCertificates: on the network, a client with a verified certificate sees the status, whatever else the file requires.
+// A certificate that was not verified is not enough, because anybody can make one.
 func TestStatusWithClientCertificates(t *testing.T) {
 	issue := func(ca *certs.Authority, name string) *certs.Files {
 		files, err := ca.Issue(t.TempDir(), name, nil)
@@ -174,7 +174,7 @@ func TestStatusWithClientCertificates(t *testing.T) {
 			t.Fatal(err)
 		}
 		a := start(t, config.Admin{Listen: "0.0.0.0:0", WebConfig: web})
-		config := &tls.Config{InsecureSkipVerify: true} // who the server is does not matter here
+		config := &tls.Config{InsecureSkipVerify: true} // the server's identity does not matter here
 		if test.with != nil {
 			pair, err := tls.LoadX509KeyPair(test.with.Cert, test.with.Key)
 			if err != nil {
@@ -195,7 +195,7 @@ func TestStatusWithClientCertificates(t *testing.T) {
 	}
 }
 
-// TestUsersMayBeTakenAway: the file is read for each request, so the status is hidden as soon as nobody is asked for a password any more.
+// TestUsersMayBeTakenAway: the file is read for each request, so the status is hidden as soon as the file asks for no password any more.
 func TestUsersMayBeTakenAway(t *testing.T) {
 	web := writeWebConfig(t)
 	_, port, _ := net.SplitHostPort(start(t, config.Admin{Listen: ":0", WebConfig: web}).addr.String())

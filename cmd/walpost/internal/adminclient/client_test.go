@@ -27,7 +27,7 @@ func TestStatusOfSomethingElse(t *testing.T) {
 	}
 }
 
-// TestLoginStaysSecret: a password goes unencrypted to this machine only, and to no other server than the one that was named.
+// TestLoginStaysSecret: a password is sent unencrypted only to this machine, and only to the server that was named.
 func TestLoginStaysSecret(t *testing.T) {
 	for address, want := range map[string]bool{
 		"127.0.0.1:8488": true, "localhost:8488": true, "[::1]:8488": true, "0.0.0.0:8488": true, "127.1.2.3:1": true, "https://relay:8488": true,
@@ -42,7 +42,7 @@ func TestLoginStaysSecret(t *testing.T) {
 	var told string
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { told = r.Header.Get("Authorization") }))
 	defer elsewhere.Close()
-	s := httptest.NewServer(http.RedirectHandler(elsewhere.URL, http.StatusFound)) // the same host name: Go's client would repeat the login there
+	s := httptest.NewServer(http.RedirectHandler(elsewhere.URL, http.StatusFound)) // the same host name, so a client of Go would send the login there, too
 	defer s.Close()
 	c := client(t, s.URL)
 	if err := c.SetLogin("me", "canary"); err != nil {

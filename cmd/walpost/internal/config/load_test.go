@@ -15,11 +15,11 @@ import (
 	"walpost/sink/record"
 )
 
-// write writes ./walpost.yaml into a folder of the test's own, which becomes the current one.
+// write creates a folder for the test with a file walpost.yaml, and makes it the current folder.
 func write(t *testing.T, text string) {
 	t.Helper()
 	t.Chdir(t.TempDir())
-	for _, v := range os.Environ() { // what the machine of the test has set for libpq
+	for _, v := range os.Environ() { // libpq's variables on this machine
 		if name, _, _ := strings.Cut(v, "="); strings.HasPrefix(name, "PG") {
 			t.Setenv(name, "")
 			os.Unsetenv(name)
@@ -32,7 +32,7 @@ func write(t *testing.T, text string) {
 	}
 }
 
-// check fails unless err says exactly want, one line a problem.
+// check fails unless the text of err is exactly want, with one line for each problem.
 func check(t *testing.T, err error, want string) {
 	t.Helper()
 	got := ""
@@ -44,7 +44,7 @@ func check(t *testing.T, err error, want string) {
 	}
 }
 
-// other is a value of the key's type that is neither the default nor, by the suffix, one of another level.
+// other returns a value of the key's type that is not the default. With another suffix, it is another value.
 func other(c *Config, k *key, suffix string) string {
 	switch text := c.text(k); {
 	case k.headers:
@@ -59,7 +59,7 @@ func other(c *Config, k *key, suffix string) string {
 	return "other" + suffix
 }
 
-// Every key is tried at every level: what is set above wins.
+// For every key, a value from a higher level overrides a value from a lower one.
 func TestPrecedence(t *testing.T) {
 	for i := range keys {
 		k := &keys[i]
@@ -79,7 +79,7 @@ func TestPrecedence(t *testing.T) {
 			c := Default()
 			shows := func(level string, s Sources, want string) {
 				t.Helper()
-				got, _ := Load(s) // most of these values are wrong, which is not the question here
+				got, _ := Load(s) // most of these values are wrong, but that does not matter here
 				if err := c.set(k, want); err != nil {
 					t.Fatal(err)
 				}
@@ -103,7 +103,7 @@ func TestPrecedence(t *testing.T) {
 	}
 }
 
-// raw is text without the mask.
+// raw returns the same as text, without masking secrets.
 func (c *Config) raw(k *key) string {
 	if k.secret {
 		return map[string]string{
@@ -114,7 +114,7 @@ func (c *Config) raw(k *key) string {
 	return c.text(k)
 }
 
-// The names are a promise: they are spelt out here, in the order of the file.
+// Users rely on the names, so they are spelt out here, in the order of the file.
 func TestVariables(t *testing.T) {
 	want := strings.Fields(`
 		WALPOST_POSTGRES_URL WALPOST_POSTGRES_SLOT WALPOST_POSTGRES_PUBLICATION WALPOST_POSTGRES_SILENCE
@@ -141,7 +141,7 @@ func TestVariables(t *testing.T) {
 	}
 }
 
-// An empty variable sets nothing, as libpq and OpenTelemetry have it; but where empty says something that nothing else says, it counts.
+// An empty variable sets nothing, as with libpq and OpenTelemetry. It counts only for keys that cannot be turned off in another way.
 func TestEmptyVariables(t *testing.T) {
 	write(t, "outbox:\n  columns:\n    topic: target\nkafka:\n  bootstrap.servers: a:1\nrelay:\n  shutdown_timeout: 3s\n")
 	var environ []string
@@ -207,7 +207,7 @@ func TestDatabaseURL(t *testing.T) {
 		`with special characters of the password percent-encoded (/ is %2F, @ is %40), or host=… user=… dbname=…`)
 }
 
-// A Service named walpost makes Kubernetes put these into every container beside it; an error would keep the relay from starting.
+// If a Service is named walpost, Kubernetes sets these variables in every container beside it. An error would keep the relay from starting.
 func TestForeignVariables(t *testing.T) {
 	write(t, "")
 	_, err := Load(Sources{Environ: []string{
@@ -273,7 +273,8 @@ func TestDefaultsAreTheSchemas(t *testing.T) {
 	}
 }
 
-// Who sets nothing gets the partitions that Java's producers choose, so that consumers may join walpost's topics with theirs.
+// By default, walpost chooses the same partitions as Java's producers, so that consumers can join walpost's topics with those of Java
+// producers.
 func TestDefaultPartitionerIsJavas(t *testing.T) {
 	write(t, "")
 	c, err := Load(Sources{})
@@ -297,7 +298,7 @@ func TestHeadersStatic(t *testing.T) {
 			map[string]string{"tenant": "eu", "a key": "x, y=z", "zone": "007", "on": "yes", "empty": "", "Table": "t", "kafka.linger.ms": "5"}},
 		{"", []string{"WALPOST_OUTBOX_HEADERS_STATIC=tenant=eu"}, map[string]string{"tenant": "eu"}},
 		{"", []string{"WALPOST_OUTBOX_HEADERS_STATIC= tenant = eu de , url=a?b=c,empty="}, map[string]string{"tenant": "eu de", "url": "a?b=c", "empty": ""}},
-		{"outbox: {headers_static: {tenant: eu, zone: a}}\n", []string{"WALPOST_OUTBOX_HEADERS_STATIC=tenant=us"}, map[string]string{"tenant": "us"}}, // not joined
+		{"outbox: {headers_static: {tenant: eu, zone: a}}\n", []string{"WALPOST_OUTBOX_HEADERS_STATIC=tenant=us"}, map[string]string{"tenant": "us"}}, // the two are not merged
 		{"outbox: {headers_static: {tenant: eu}}\n", []string{"WALPOST_OUTBOX_HEADERS_STATIC="}, map[string]string{"tenant": "eu"}},
 		{"outbox: {headers_static: {tenant: eu}}\n", []string{"WALPOST_OUTBOX_HEADERS_STATIC= "}, map[string]string{}},
 		{"outbox: {profile: debezium, headers_static: {content-type: application/avro}}\n", nil, map[string]string{"content-type": "application/avro"}},
@@ -309,7 +310,7 @@ func TestHeadersStatic(t *testing.T) {
 		if err != nil || !reflect.DeepEqual(got.Record.Static, test.want) {
 			t.Errorf("%s%s: %q, %v, want %q", test.file, test.environ, got.Record.Static, err, test.want)
 		}
-		// What is printed is read as the same.
+		// The printed configuration can be read again and is the same.
 		var out bytes.Buffer
 		if err := c.Print(&out); err != nil {
 			t.Fatal(err)
@@ -357,7 +358,7 @@ func TestProfile(t *testing.T) {
 	}
 }
 
-// The source of events is the database and the table, unless somebody names another one.
+// The source of events is made from the database and the table, unless the configuration names another one.
 func TestSource(t *testing.T) {
 	write(t, "")
 	for _, test := range []struct {
@@ -408,7 +409,7 @@ kafka:
 	if out.String() != string(want) {
 		t.Errorf("got\n%s\nwant %s:\n%s", &out, golden, want)
 	}
-	// It is YAML, and says what it should.
+	// The output is YAML with the right values.
 	var tree map[string]map[string]any
 	if err := yaml.Unmarshal(out.Bytes(), &tree); err != nil {
 		t.Fatal(err)
@@ -418,7 +419,7 @@ kafka:
 	}
 }
 
-// goldenDir is where it is whatever the current folder.
+// goldenDir is an absolute path, so it is right in any current folder.
 var goldenDir = func() string {
 	dir, err := filepath.Abs("testdata")
 	if err != nil {

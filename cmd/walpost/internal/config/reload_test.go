@@ -13,7 +13,7 @@ func put(t *testing.T, name, text string) {
 	}
 }
 
-// A secret in a file of its own is that of the moment; one that cannot be used leaves the one of before, and is not shown.
+// A secret in a file of its own is read again. If the new one cannot be used, the old one stays, and no error shows the new one.
 func TestRenew(t *testing.T) {
 	write(t, "postgres: {url_file: url}\nkafka: {security.protocol: SASL_SSL, sasl.mechanism: PLAIN, sasl.username: me, sasl.password_file: password}\n")
 	const at = "postgres://me:canary1@a:1/shop"
@@ -118,7 +118,7 @@ func TestAdopt(t *testing.T) {
 	}
 }
 
-// A password that moves into a file is taken, and read from there from then on.
+// If a password moves into a file, it is taken over, and read from that file from then on.
 func TestAdoptFile(t *testing.T) {
 	write(t, "postgres: {url: 'postgres://me:canary@a:1/shop'}\n")
 	c, err := Load(Sources{})

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// Every mistake is named with its place, its key and its cure.
+// The error for every mistake names its place, its key and its cure.
 func TestMistakes(t *testing.T) {
 	for _, test := range []struct {
 		name, file string
@@ -165,7 +165,7 @@ func TestMissingFile(t *testing.T) {
 
 const canary = "canary"
 
-// No output and no error has a secret in it, whichever way it was put wrong.
+// No output and no error contains a secret, wherever and however it was mistyped.
 func TestSecretsStaySecret(t *testing.T) {
 	files := []string{
 		"kafka:\n  sasl.password:canary\n",
@@ -218,7 +218,7 @@ func TestSecretsStaySecret(t *testing.T) {
 	}
 }
 
-// A slash in a password would make the rest of it the database's name, which is no secret: sources, logs and errors have it.
+// A slash in a password would make the rest of it the database's name, which is not kept secret: ce_source, logs and errors contain it.
 func TestRawSlashInPassword(t *testing.T) {
 	write(t, "")
 	const want = "WALPOST_POSTGRES_URL: postgres.url: is not a connection string: it has an @ after the first slash, as if the password contained a slash; " +
@@ -263,8 +263,8 @@ func TestRedactedConnStrings(t *testing.T) {
 	}
 }
 
-// The web configuration holds hashes of passwords, and another file that was named instead of it may hold anything: of neither is anything
-// shown, and one line says what is wrong.
+// The web configuration contains hashes of passwords, and a wrong file may contain anything. An error shows nothing of either, and says on
+// one line what is wrong.
 func TestWebConfigIsNotQuoted(t *testing.T) {
 	write(t, "admin: {web_config: web.yaml}\n")
 	if err := os.WriteFile("canary.pem", []byte("canary"), 0o600); err != nil {
@@ -306,7 +306,7 @@ func TestWebConfigIsNotQuoted(t *testing.T) {
 	}
 }
 
-// The parser is a library: whatever it meets, there is an error and no stack trace.
+// The parser is a library. No input may make it panic.
 func FuzzParseFile(f *testing.F) {
 	for _, text := range []string{"", "postgres: {slot: a}", "a: &b\n- *b", "? x\n: y", "kafka:\n  linger.ms: 5\n", "|\n x", "%YAML 1.2\n---\n<<: {}"} {
 		f.Add(text)

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// warned fails unless these are the warnings, each told by a part of it.
+// warned fails unless these are the warnings, each given by a part of its text.
 func warned(t *testing.T, c *Config, want ...string) {
 	t.Helper()
 	got := c.Warnings()
@@ -22,7 +22,7 @@ func warned(t *testing.T, c *Config, want ...string) {
 	}
 }
 
-// TestFilesThatOthersRead: whatever file a secret stands in, others on the machine should not read it. Who is in the file's group may.
+// TestFilesThatOthersRead: other users of the machine should not be able to read a file with a secret. The file's group may.
 func TestFilesThatOthersRead(t *testing.T) {
 	const login = "kafka: {security.protocol: SASL_SSL, sasl.mechanism: PLAIN, sasl.username: me, "
 	for _, test := range []struct {
@@ -62,7 +62,7 @@ func TestFilesThatOthersRead(t *testing.T) {
 				}
 			}
 			c, err := Load(Sources{Environ: test.environ})
-			if err != nil && !strings.Contains(err.Error(), "ssl.") { // the key is none
+			if err != nil && !strings.Contains(err.Error(), "ssl.") { // the file is not a real key
 				t.Fatal(err)
 			}
 			warned(t, c, test.want...)
@@ -70,7 +70,7 @@ func TestFilesThatOthersRead(t *testing.T) {
 	}
 }
 
-// TestSecretsOnTheCommandLine: everybody on the machine sees the command lines of all processes.
+// TestSecretsOnTheCommandLine: everybody on the machine can see the command lines of all processes.
 func TestSecretsOnTheCommandLine(t *testing.T) {
 	write(t, "kafka: {security.protocol: SASL_SSL, sasl.mechanism: PLAIN, sasl.username: me}\n")
 	_, err := Load(Sources{Flags: []Flag{{"-X sasl.password", "kafka.sasl.password", canary}}})
@@ -94,13 +94,14 @@ func TestSecretsOnTheCommandLine(t *testing.T) {
 	}
 }
 
-// TestKeysOfALaterVersion: a file that was written for it is taken, with one warning; what is in force, and printed, is what this version does.
+// TestKeysOfALaterVersion: a file that was written for a later version is accepted with one warning. The values that apply, and that are
+// printed, are those that this version supports.
 func TestKeysOfALaterVersion(t *testing.T) {
 	const park, readBack = "outbox.on_bad_event: park acts as halt", "relay.read_back has no effect"
 	for _, test := range []struct {
 		file    string
 		environ []string
-		want    []string // parts of the one warning
+		want    []string // parts of the only warning
 	}{
 		{},
 		{file: "outbox: {on_bad_event: halt}\nrelay: {read_back: false}\n"},
@@ -124,7 +125,7 @@ func TestKeysOfALaterVersion(t *testing.T) {
 	}
 }
 
-// TestDatabaseURLOutranksPGVariables: two sources that name different databases are told of, for one of them is not meant.
+// TestDatabaseURLOutranksPGVariables: if two sources name different databases, there is a warning, because one of them is a mistake.
 func TestDatabaseURLOutranksPGVariables(t *testing.T) {
 	for _, test := range []struct {
 		env  map[string]string
@@ -133,7 +134,7 @@ func TestDatabaseURLOutranksPGVariables(t *testing.T) {
 		{map[string]string{"DATABASE_URL": "postgres://me:canary@platform:1/db", "PGHOST": "mine", "PGDATABASE": "other", "PGUSER": "me", "PGPORT": "1"},
 			[]string{"DATABASE_URL overrides PGHOST, PGDATABASE, which name something else; unset it, or set WALPOST_POSTGRES_URL"}},
 		{map[string]string{"DATABASE_URL": "postgres://me@platform/db", "PGHOST": "platform", "PGUSER": "me", "PGPORT": "5432"}, nil},
-		{map[string]string{"DATABASE_URL": "postgres:///db", "PGHOST": "mine", "PGUSER": "me"}, nil}, // they fill in what it leaves open
+		{map[string]string{"DATABASE_URL": "postgres:///db", "PGHOST": "mine", "PGUSER": "me"}, nil}, // the variables set what the URL does not
 		{map[string]string{"PGHOST": "mine"}, nil},
 		{map[string]string{"DATABASE_URL": "postgres://platform/db", "WALPOST_POSTGRES_URL": "postgres://ours/db", "PGHOST": "mine"}, nil},
 	} {
@@ -149,8 +150,8 @@ func TestDatabaseURLOutranksPGVariables(t *testing.T) {
 	}
 }
 
-// TestUnknownVariables: a variable that resembles one of ours was meant for walpost, and what it was to set is not set; any other is somebody
-// else's, also where it begins with the name of a section.
+// TestUnknownVariables: a variable that resembles one of ours is an error, because it was meant for walpost and has no effect. Any other
+// belongs to another program, even if it begins with the name of a section.
 func TestUnknownVariables(t *testing.T) {
 	meant := map[string]string{
 		"WALPOST_OUTBOX_TABEL": "WALPOST_OUTBOX_TABLE", "WALPOST_SLOT": "WALPOST_POSTGRES_SLOT", "WALPOST_POSTGRES_URL_FILES": "WALPOST_POSTGRES_URL_FILE",
@@ -158,7 +159,7 @@ func TestUnknownVariables(t *testing.T) {
 		"WALPOST_KAFKA_BOOTSTRAP": "WALPOST_KAFKA_BOOTSTRAP_SERVERS", "WALPOST_KAFKA_BOOTSTRAP_BROKERS": "WALPOST_KAFKA_BOOTSTRAP_SERVERS",
 		"WALPOST_POSTGRESQL_URL": "WALPOST_POSTGRES_URL", "WALPOST_POSTGRES_URI": "WALPOST_POSTGRES_URL", "WALPOST_COLUMNS_ID": "WALPOST_OUTBOX_COLUMNS_ID",
 		"WALPOST_SASL_PASSWORD_FILE": "WALPOST_KAFKA_SASL_PASSWORD_FILE",
-		"WALPOST_POSTGRES_SLOT_NAME": "WALPOST_POSTGRES_SLOT", "WALPOST_KAFKA_CLIENT_ID_FILE": "WALPOST_KAFKA_CLIENT_ID", // no secret
+		"WALPOST_POSTGRES_SLOT_NAME": "WALPOST_POSTGRES_SLOT", "WALPOST_KAFKA_CLIENT_ID_FILE": "WALPOST_KAFKA_CLIENT_ID", // client.id is not a secret
 		"WALPOST_kafka_client_id": "WALPOST_KAFKA_CLIENT_ID", "WALPOST_kafka.bootstrap.servers": "WALPOST_KAFKA_BOOTSTRAP_SERVERS",
 		"WALPOST_MAX.IN.FLIGHT.BYTES": "WALPOST_RELAY_MAX_IN_FLIGHT_BYTES", "WALPOST_BOOTSTRAP-SERVERS": "WALPOST_KAFKA_BOOTSTRAP_SERVERS",
 	}
@@ -180,7 +181,7 @@ func TestUnknownVariables(t *testing.T) {
 	}
 }
 
-// TestEveryVariableMisspelt: one letter too few, one too many, or two exchanged, wherever they are.
+// TestEveryVariableMisspelt: one letter is missing, one is added, or two are swapped, at any place.
 func TestEveryVariableMisspelt(t *testing.T) {
 	for i := range keys {
 		name := strings.TrimPrefix(keys[i].env, envPrefix)
