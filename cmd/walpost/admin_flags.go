@@ -28,7 +28,7 @@ func (a *app) loadConfigAndClient(cmd *cobra.Command, flags adminFlags) (*config
 	if err != nil {
 		return nil, nil, err
 	}
-	if warning := config.OpenToOthers(flags.loginFile); warning != "" {
+	if warning := config.WorldReadable(flags.loginFile); warning != "" {
 		a.warn("--login-file: " + warning)
 	}
 	client, err := newAdminClient(cfg, flags)

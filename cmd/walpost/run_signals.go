@@ -50,7 +50,7 @@ func runUntilStopped(ctx context.Context, r runner, server *admin.Server, signal
 				return errSecondSignal
 			}
 			log.Info("stopping: waiting for events in flight; a second signal stops at once", "signal", s.String())
-			server.Leave()
+			server.SetStopping()
 			stop()
 		}
 	}

@@ -108,7 +108,7 @@ func (c *Cluster) format(ctx context.Context, o Options) error {
 		}
 		args := append([]string{"format", "--cluster-id", cluster, "--config", config}, o.Format...)
 		group.Go(func() error {
-			_, err := c.home.Run(ctx, c.program.java, os.Environ(), c.program.arguments(frugal, c.logging, "kafka.tools.StorageTool", args...)...)
+			_, err := c.home.Run(ctx, c.program.java, os.Environ(), c.program.arguments(smallJava, c.logging, "kafka.tools.StorageTool", args...)...)
 			return err
 		})
 	}

@@ -77,7 +77,7 @@ func (o Options) properties(n node, all []node, logs string) string {
 
 func (o Options) machine() []string {
 	if len(o.Java) == 0 {
-		return frugal
+		return smallJava
 	}
 	return o.Java
 }

@@ -77,9 +77,9 @@ func findJava(ctx context.Context) (string, error) {
 	return path, nil
 }
 
-// frugal has the default options for the Java virtual machine: a small heap, the simplest collector and only the first compiler. A broker
+// smallJava has the default options for the Java virtual machine: a small heap, the simplest collector and only the first compiler. A broker
 // under test runs for minutes and shares two cores with the tests.
-var frugal = []string{"-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"}
+var smallJava = []string{"-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"}
 
 // arguments returns Java's arguments for one of Kafka's programs, after the options for the virtual machine.
 func (p program) arguments(machine []string, logging, class string, args ...string) []string {

@@ -36,7 +36,7 @@ func Scripts(ctx context.Context, dir string) error {
 		return err
 	}
 	for name, class := range scripts {
-		line := append([]string{p.java}, p.arguments(frugal, logging, class)...)
+		line := append([]string{p.java}, p.arguments(smallJava, logging, class)...)
 		for i, word := range line {
 			line[i] = "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 		}

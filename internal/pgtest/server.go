@@ -162,15 +162,15 @@ func (s *Server) startOnce(ctx context.Context) error {
 		return err
 	}
 	s.process = process
-	if err := s.answer(ctx); err != nil {
+	if err := s.awaitConnection(ctx); err != nil {
 		log := s.Log()
 		return fmt.Errorf("start Postgres %s: %w\n%s", s.Version(), err, log[min(before, len(log)):])
 	}
 	return nil
 }
 
-// answer waits until the server accepts a connection.
-func (s *Server) answer(ctx context.Context) error {
+// awaitConnection waits until the server accepts a connection.
+func (s *Server) awaitConnection(ctx context.Context) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {

@@ -19,10 +19,10 @@ import (
 
 // Home is a scratch folder with its server processes. Its methods may be called from any goroutine.
 type Home struct {
-	dir    string
-	user   *User
-	leash  io.Closer // the watcher's standard input: when it is closed, the watcher cleans up
-	reaped chan error
+	dir          string
+	user         *User
+	watcherInput io.Closer // the watcher's standard input: when it is closed, the watcher cleans up
+	watcherEnded chan error
 
 	mu       sync.Mutex
 	closed   bool
@@ -52,7 +52,7 @@ func NewHome(prefix string, user *User) (*Home, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Home{dir: dir, user: user, reaped: make(chan error, 1)}
+	h := &Home{dir: dir, user: user, watcherEnded: make(chan error, 1)}
 	if err := h.prepare(); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
@@ -73,15 +73,15 @@ func (h *Home) prepare() error {
 	cmd.Dir = "/"
 	// A separate process group, so that Ctrl-C in the terminal does not end the watcher, which has to run until the end.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	leash, err := cmd.StdinPipe()
+	watcherInput, err := cmd.StdinPipe()
 	if err != nil {
 		return err
 	}
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start the watcher of %s: %w", h.dir, err)
 	}
-	h.leash = leash
-	go func() { h.reaped <- cmd.Wait() }()
+	h.watcherInput = watcherInput
+	go func() { h.watcherEnded <- cmd.Wait() }()
 	return nil
 }
 
@@ -125,8 +125,8 @@ func (h *Home) Close() error {
 	for _, p := range children {
 		p.end()
 	}
-	err := h.leash.Close()
-	return errors.Join(err, <-h.reaped)
+	err := h.watcherInput.Close()
+	return errors.Join(err, <-h.watcherEnded)
 }
 
 func (h *Home) pids() string { return filepath.Join(h.dir, "pids") }

@@ -51,16 +51,16 @@ func (h *Home) Start(spec Spec) (*Process, error) {
 	}
 	p := &Process{spec: spec, done: make(chan struct{})}
 	started := make(chan error, 1)
-	go p.live(cmd, started)
+	go p.run(cmd, started)
 	if err := <-started; err != nil {
 		return nil, fmt.Errorf("start %s: %w", filepath.Base(spec.Path), err)
 	}
-	return p, h.adopt(p)
+	return p, h.register(p)
 }
 
-// live starts the process and waits for its end on one thread. Linux sends the death signal when the *thread* that started the process
+// run starts the process and waits for its end on one thread. Linux sends the death signal when the *thread* that started the process
 // ends, and Go may end a thread at any time unless a goroutine is locked to it.
-func (p *Process) live(cmd *exec.Cmd, started chan<- error) {
+func (p *Process) run(cmd *exec.Cmd, started chan<- error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	if err := cmd.Start(); err != nil {
@@ -73,8 +73,8 @@ func (p *Process) live(cmd *exec.Cmd, started chan<- error) {
 	close(p.done)
 }
 
-// adopt registers the process for Close and for the watcher.
-func (h *Home) adopt(p *Process) error {
+// register adds the process to the lists of Close and of the watcher.
+func (h *Home) register(p *Process) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed {

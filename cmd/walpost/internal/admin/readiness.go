@@ -24,7 +24,7 @@ type readiness struct {
 func (a *Server) readiness(now time.Time) readiness {
 	state, ok := a.relay.Load().(func() relay.State)
 	switch {
-	case a.leaving.Load():
+	case a.stopping.Load():
 		return readiness{code: reason.Stopping, text: "stopping"}
 	case !ok:
 		return readiness{code: reason.Starting, text: "starting"}

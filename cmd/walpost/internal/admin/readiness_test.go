@@ -25,7 +25,7 @@ func TestReadiness(t *testing.T) {
 		name    string
 		state   *relay.State
 		sink    *sink.Status
-		leaving bool
+		stopping bool
 		answer  string
 		text    string
 	}{
@@ -52,7 +52,7 @@ func TestReadiness(t *testing.T) {
 			sink: waits(sink.Wait{Topic: "orders", Since: now.Add(-9 * time.Second), Err: errors.New("no leader"), Code: reason.KafkaNotReady}), answer: leader},
 		{name: "many topics wait", state: &relay.State{Role: relay.Leader, Unacked: 7}, sink: waits(slices.Repeat([]sink.Wait{{Topic: "t", Since: now.Add(-time.Hour)}}, 5)...),
 			answer: `503 {"reason":"acks_overdue"}`, text: "Kafka has not acknowledged events of topic t for 1h0m0s, topic t for 1h0m0s, topic t for 1h0m0s, 2 more topics; 7 events wait"},
-		{name: "leaving", state: &relay.State{Role: relay.Leader}, leaving: true, answer: `503 {"reason":"stopping"}`, text: "stopping"},
+		{name: "stopping", state: &relay.State{Role: relay.Leader}, stopping: true, answer: `503 {"reason":"stopping"}`, text: "stopping"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			a := &Server{}
@@ -62,8 +62,8 @@ func TestReadiness(t *testing.T) {
 			if test.sink != nil {
 				a.WatchSink("walpost", func() sink.Status { return *test.sink })
 			}
-			if test.leaving {
-				a.Leave()
+			if test.stopping {
+				a.SetStopping()
 			}
 			res := httptest.NewRecorder()
 			a.routes(prometheus.NewRegistry()).ServeHTTP(res, httptest.NewRequest(http.MethodGet, "/readyz", nil))

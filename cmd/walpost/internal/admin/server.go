@@ -6,8 +6,8 @@
 // any goroutine. /livez and /readyz never need a password. Beyond loopback, the server shows /api/status only to clients from which
 // admin.web_config has required a password or a certificate.
 //
-// The caller ends the process if the server fails ([Server.Failed]), tells the server when the relay stops ([Server.Leave]), and closes the
-// server.
+// The caller ends the process if the server fails ([Server.Failed]), tells the server when the relay stops ([Server.SetStopping]), and
+// closes the server.
 package admin
 
 import (
@@ -47,7 +47,7 @@ type Server struct {
 	relay         atomic.Value // func() relay.State, once there is a relay
 	sink          atomic.Value // watchedSink, once there is a sink
 	publishedRate rateMeter    // of events that Kafka acknowledged
-	leaving       atomic.Bool  // the relay is stopping
+	stopping      atomic.Bool  // the relay is stopping
 }
 
 // limits bound how many descriptors and how much memory of the relay clients can use. Without limits, the connection of a client that is
@@ -175,8 +175,8 @@ func (a *Server) WatchSink(slot string, status func() sink.Status) {
 	}
 }
 
-// Leave makes readiness and status report from now on that the relay is stopping.
-func (a *Server) Leave() { a.leaving.Store(true) }
+// SetStopping makes readiness and status report from now on that the relay is stopping.
+func (a *Server) SetStopping() { a.stopping.Store(true) }
 
 // Failed returns a channel that receives the error if the server ends without Close.
 func (a *Server) Failed() <-chan error { return a.failed }

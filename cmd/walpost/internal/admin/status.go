@@ -26,7 +26,7 @@ func (a *Server) report(now time.Time) report.Report {
 	if state, ok := a.relay.Load().(func() relay.State); ok {
 		r.SetRelay(state(), now)
 	}
-	if a.leaving.Load() {
+	if a.stopping.Load() {
 		r.Role, r.Since = "stopping", nil
 	}
 	return r

@@ -61,9 +61,9 @@ func TestReport(t *testing.T) {
 	if got := show(t, a.report(now)); !strings.Contains(got, `"role":"standby","ready":true,"reason":"another holds the slot","reason_code":"slot_held"`) {
 		t.Errorf("standby: %s", got)
 	}
-	a.Leave()
+	a.SetStopping()
 	if got := show(t, a.report(now)); !strings.Contains(got, `"role":"stopping","ready":false,"reason":"stopping","reason_code":"stopping","since":null`) {
-		t.Errorf("leaving: %s", got)
+		t.Errorf("stopping: %s", got)
 	}
 }
 

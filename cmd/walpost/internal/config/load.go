@@ -49,7 +49,7 @@ func Load(s Sources) (*Config, error) {
 	for _, name := range ignored {
 		c.warn("environment: ignoring %s, which is not one of walpost's variables", PrintableName(name))
 	}
-	c.warnOfOutranked(s.Environ)
+	c.warnOfOverridden(s.Environ)
 	c.warnOfLater()
 	c.warnOfSecrets(s.Environ)
 	return c, errors.Join(append(l.errs, c.validate(wrong)...)...)

@@ -19,8 +19,8 @@ func (c *Config) warn(format string, args ...any) {
 	c.warnings = append(c.warnings, fmt.Sprintf(format, args...))
 }
 
-// warnOfOutranked warns of libpq's variables that DATABASE_URL overrides: a user who set both meant only one of them.
-func (c *Config) warnOfOutranked(environ []string) {
+// warnOfOverridden warns of libpq's variables that DATABASE_URL overrides: a user who set both meant only one of them.
+func (c *Config) warnOfOverridden(environ []string) {
 	if c.origins["postgres.url"] != databaseURL {
 		return
 	}
@@ -28,19 +28,19 @@ func (c *Config) warnOfOutranked(environ []string) {
 	if err != nil {
 		return // validate reports it
 	}
-	var outranked []string
+	var overridden []string
 	for _, v := range []struct{ name, inForce string }{
 		{"PGHOST", pg.Host}, {"PGPORT", strconv.Itoa(int(pg.Port))}, {"PGDATABASE", pg.Database}, {"PGUSER", pg.User},
 	} {
 		for _, set := range environ {
 			if value, ok := strings.CutPrefix(set, v.name+"="); ok && value != "" && value != v.inForce {
-				outranked = append(outranked, v.name)
+				overridden = append(overridden, v.name)
 			}
 		}
 	}
-	if len(outranked) > 0 {
-		c.warn("%s overrides %s, which %s something else; unset it, or set WALPOST_POSTGRES_URL", databaseURL, strings.Join(outranked, ", "),
-			map[bool]string{true: "names", false: "name"}[len(outranked) == 1])
+	if len(overridden) > 0 {
+		c.warn("%s overrides %s, which %s something else; unset it, or set WALPOST_POSTGRES_URL", databaseURL, strings.Join(overridden, ", "),
+			map[bool]string{true: "names", false: "name"}[len(overridden) == 1])
 	}
 }
 
@@ -91,14 +91,14 @@ func (c *Config) warnOfSecrets(environ []string) {
 
 // warnOfFile warns of a file that holds a secret and that others may read.
 func (c *Config) warnOfFile(what, name string) {
-	if warning := OpenToOthers(name); warning != "" {
+	if warning := WorldReadable(name); warning != "" {
 		c.warn("%s: %s", what, warning)
 	}
 }
 
-// OpenToOthers returns a warning, with the cure, if everybody may read a file that holds a secret; "" if not, or if the file does not
+// WorldReadable returns a warning, with the cure, if everybody may read a file that holds a secret; "" if not, or if the file does not
 // exist. Its group may read it: orchestrators use that to give secrets to a process that does not own the files.
-func OpenToOthers(name string) string {
+func WorldReadable(name string) string {
 	if name == "" {
 		return ""
 	}
