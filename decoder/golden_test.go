@@ -19,7 +19,7 @@ import (
 	"walpost/schema"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew from what the decoder makes of the captured WAL")
+var update = flag.Bool("update", false, "rewrite the golden files with the result of decoding the captured WAL")
 
 const captures = "../testdata/pgoutput"
 

@@ -48,10 +48,10 @@ func TestRelationIsTold(t *testing.T) {
 		}
 	}
 	if c := feed(t, d, outboxRelation(append(plain[:5:5], column{"note", textOID})...))[0]; c == nil {
-		t.Error("a new column is not told")
+		t.Error("a new column is not reported")
 	}
 	if c := feed(t, d, relationMessage(otherOID, "walpost", "outbox", append(plain[:5:5], column{"note", textOID})...))[0]; c == nil {
-		t.Error("a new table under the old name is not told")
+		t.Error("a new table with the old name is not reported")
 	}
 }
 
@@ -90,7 +90,7 @@ func TestUnfitRelationIsTheRowsError(t *testing.T) {
 			feed(t, d, begin(8, 0, 1))
 			told, ok := feed(t, d, outboxRelation(columns...))[0].(*Relation)
 			if !ok || told.Err == nil {
-				t.Fatalf("the shape is not told with its error: %+v", told)
+				t.Fatalf("the shape is not reported with its error: %+v", told)
 			}
 			feed(t, d, outboxRelation(plain...), plainRow("{}"))
 			feed(t, d, outboxRelation(columns...), commit(8, 16), begin(24, 0, 2))
@@ -120,7 +120,7 @@ func TestRelationsByName(t *testing.T) {
 		want     bool
 	}{
 		{"the outbox", outboxRelation(plain...), outboxOID, true},
-		{"a table of that name, created anew", relationMessage(otherOID, "walpost", "outbox", plain...), otherOID, true},
+		{"a re-created table with that name", relationMessage(otherOID, "walpost", "outbox", plain...), otherOID, true},
 		{"the dropped one's last rows", nil, outboxOID, true},
 		{"the first one under another name", relationMessage(outboxOID, "walpost", "old", plain...), outboxOID, false},
 		{"the second one still", nil, otherOID, true},

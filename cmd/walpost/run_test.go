@@ -155,7 +155,7 @@ func TestStartSaysWhatItDoesNotDo(t *testing.T) {
 	run().logged(t, position)
 	t.Setenv("WALPOST_OUTBOX_PROFILE", "debezium")
 	if strings.Contains(run().stderr.String(), position) {
-		t.Error("it says that outbox.position_header has no effect where it has")
+		t.Error("it logs that outbox.position_header has no effect, although it has")
 	}
 }
 

@@ -13,12 +13,12 @@ import (
 	"walpost/relay/slotadmin"
 )
 
-// statusView is a relay's state, and whether the relay or Postgres told it.
+// statusView is a relay's state, and whether it comes from the relay or from Postgres.
 type statusView struct {
 	report.Report
 	text     []byte            // the same as JSON, including fields that only a newer relay has
 	postgres *slotadmin.Status // what Postgres knows; nil: the relay has answered
-	hidden   bool              // the relay has only told whether it is ready
+	hidden   bool              // the relay has only shown whether it is ready
 }
 
 // queryStatus asks the relay, and Postgres if no relay answers. The error says why the state is unknown.

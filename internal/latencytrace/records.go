@@ -31,7 +31,7 @@ type Pass struct {
 	HandedOver   time.Time // when the sink was flushed
 	MarkAtBegin  bool      // the low-water mark was raised when the last read began
 	MarkAtReturn bool      // the mark was raised when the last read returned
-	Flowing      bool      // the relay told the sink that more events were coming
+	Flowing      bool      // the sink knew that more events were coming
 }
 
 // Request is one produce request.

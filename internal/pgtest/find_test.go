@@ -23,7 +23,7 @@ func TestMachineBinaries(t *testing.T) {
 	}
 	for i := 1; i < len(local); i++ {
 		if local[i-1].major < local[i].major {
-			t.Errorf("%s stands before the newer %s", local[i-1].version(), local[i].version())
+			t.Errorf("%s is listed before the newer %s", local[i-1].version(), local[i].version())
 		}
 	}
 	for _, major := range []int{0, local[0].major} {

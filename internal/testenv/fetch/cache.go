@@ -72,7 +72,7 @@ func cacheDir() (string, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
-	return dir, os.Chmod(dir, 0o755) // whatever the umask
+	return dir, os.Chmod(dir, 0o755) // with any umask
 }
 
 func present(folder string) bool {

@@ -26,7 +26,7 @@ type Lack struct {
 // Error lists what was tried and what a person can do, one per line.
 func (l *Lack) Error() string {
 	var b strings.Builder
-	b.WriteString("no " + l.What + " to be had")
+	b.WriteString("no " + l.What + " available")
 	for _, tried := range l.Tried {
 		b.WriteString("\n  tried: " + tried)
 	}

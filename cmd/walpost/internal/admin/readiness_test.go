@@ -22,12 +22,12 @@ func TestReadiness(t *testing.T) {
 	now := time.Now()
 	const leader = "200 {\"role\":\"leader\"}"
 	for _, test := range []struct {
-		name    string
-		state   *relay.State
-		sink    *sink.Status
+		name     string
+		state    *relay.State
+		sink     *sink.Status
 		stopping bool
-		answer  string
-		text    string
+		answer   string
+		text     string
 	}{
 		{name: "no relay yet", answer: `503 {"reason":"starting"}`, text: "starting"},
 		{name: "starting", state: &relay.State{Role: relay.Starting, Code: reason.Starting, Reason: "connecting to Postgres"}, answer: `503 {"reason":"starting"}`, text: "connecting to Postgres"},

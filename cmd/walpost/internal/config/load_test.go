@@ -226,7 +226,7 @@ func TestForeignVariables(t *testing.T) {
 func TestValuesAsTheyAreWritten(t *testing.T) {
 	write(t, `
 postgres:
-  slot: 0042        # text, whatever YAML thinks of it
+  slot: 0042        # text, although YAML takes it for a number
   publication: "no"
   url:              # nothing: the default
 outbox:

@@ -52,7 +52,7 @@ walpost.yaml:1:22: postgres.url: differs in more than user, password and TLS, wh
 		}
 	}
 	if c.Kafka.SASLPassword != "canary1" {
-		t.Error("the one of before has changed too")
+		t.Error("the old configuration has changed, too")
 	}
 	if err := os.Remove("password"); err != nil {
 		t.Fatal(err)
