@@ -1,8 +1,8 @@
 // Command walpost carries committed rows of an outbox table in Postgres to Kafka.
 //
-// This package is the composition root: the only place that knows every other package. It also has the tree of commands, with a file for each
-// command. It builds the parts from the configuration, handles signals and chooses the exit code. Each part documents its own promises: relay,
-// sink, schema, and below internal/ the configuration, the admin server, its report and its client.
+// This package is the composition root: the only place that knows every other package. It also has the tree of commands, with a file for
+// each command. It builds the parts from the configuration, handles signals and chooses the exit code. Each part documents its own
+// promises: relay, sink, schema, and below internal/ the configuration, the admin server, its report and its client.
 package main
 
 import (
