@@ -71,7 +71,7 @@ func TestFailedFillLeavesNothing(t *testing.T) {
 
 func TestToolThatIsMissingIsNamed(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
-	if err := NPM(t.Context(), t.TempDir(), "any@1"); err == nil || err.Error() != "npm is not on this machine" {
+	if err := NPM(t.Context(), t.TempDir(), "any@1"); err == nil || err.Error() != "npm is not installed on this machine" {
 		t.Errorf("the error is %v", err)
 	}
 }

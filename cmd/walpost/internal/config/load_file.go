@@ -28,7 +28,7 @@ type setting struct {
 func readFile(name string) (settings []setting, errs []error) {
 	text, err := os.ReadFile(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, []error{fmt.Errorf("read configuration: %w; name a file that exists, or none: .s is read if it is there", err, DefaultFile)}
+		return nil, []error{fmt.Errorf("read configuration: %w; name a file that exists, or none: %s is read if it exists", err, DefaultFile)}
 	}
 	if err != nil {
 		return nil, []error{fmt.Errorf("read configuration: %w; name a file that this user may read", err)}
