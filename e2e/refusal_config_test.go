@@ -40,7 +40,7 @@ func TestRefusesConfiguration(t *testing.T) {
 		},
 		"no such file": {
 			args: []string{"-c", "absent.yaml"},
-			says: []string{"absent.yaml", "name a file that is there"},
+			says: []string{"absent.yaml", "name a file that exists"},
 		},
 		"a folder": {
 			args: []string{"-c", "/"},
