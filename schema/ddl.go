@@ -7,45 +7,45 @@ import (
 	"strings"
 )
 
-// Version is the version of schema walpost that this package makes and that this walpost works with.
+// Version is the version of schema walpost that this package creates and that this walpost needs.
 const Version = 2
 
-// Options say what the DDL is to be made for. The zero value stands for walpost.outbox under its own names and no grants.
+// Options say what the DDL is for. The zero value means walpost.outbox with its default column names, and no grants.
 type Options struct {
 	Table       Table    // the outbox; zero: DefaultTable
 	Mapping     Mapping  // its columns; zero: DefaultMapping()
 	Publication string   // "": walpost
 	Topic       Template // outbox.topic; zero: outbox.event.{aggregatetype}
 
-	// Columns are those of the outbox if it is there already and somebody looked; publish() then converts what it is given to their
-	// types. nil: it has the types that it would be created with.
+	// Columns are the columns of an existing outbox, if they are known. publish() then converts its arguments to their types. nil: the
+	// outbox has the types with which walpost would create it.
 	Columns []TableColumn
 
-	AppRole, RelayRole string // who gets the grants of a service and of the relay; "": nobody
-	Database           string // its name, for the relay's right to connect; "": that one is left out
+	AppRole, RelayRole string // the roles that get the grants of a service and of the relay; "": none
+	Database           string // the database's name, for the relay's right to connect; "": no such grant
 
-	// OnlyInbox is for the database of a consumer, which has no outbox and no relay. It leaves everything out but the inbox, its functions,
-	// and the rights of AppRole to claim events. walpost.schema_version() belongs to a relay's database, so it is left out, too.
+	// OnlyInbox is for the database of a consumer, which has no outbox and no relay. With it, the DDL has only the inbox, its functions,
+	// and the rights of AppRole to claim events. It does not have walpost.schema_version(), which belongs to a relay's database.
 	OnlyInbox bool
 }
 
 // Statement is one SQL command of the DDL.
 type Statement struct {
-	// Object is what the command makes or changes, for an error that names it.
+	// Object is the object that the command creates or changes, for errors.
 	Object string
 
-	// SQL is the command, without a semicolon at its end or anywhere else, with the comments that explain it.
+	// SQL is the command with the comments that explain it. It contains no semicolon, not even at its end.
 	SQL string
 
-	// Unless is a query that returns true when there is nothing to do, "" for a command that always runs. All commands are idempotent;
-	// some still take a right that the role need not have when there is nothing to do.
+	// Unless is a query that returns true if there is nothing to do; "" for a command that always runs. All commands are idempotent, but
+	// some need a right even if there is nothing to do, and the role may not have that right.
 	Unless string
 }
 
 //go:embed sql/*.sql
 var files embed.FS
 
-// Script returns the DDL as text for people and migration tools: psql, goose, Flyway, Liquibase, or an ORM that splits at semicolons.
+// Script returns the DDL as a script for people and migration tools: psql, goose, Flyway, Liquibase, or an ORM that splits at semicolons.
 // Running it again changes nothing.
 func Script(o Options) string {
 	var b strings.Builder
@@ -54,7 +54,7 @@ func Script(o Options) string {
 	} else {
 		fmt.Fprintf(&b, "-- walpost: database schema, version %d. Made by: walpost schema print\n", Version)
 	}
-	b.WriteString("-- Every statement may run again. No semicolon stands anywhere but at the end of a statement.\n")
+	b.WriteString("-- You can run every statement again. There are semicolons only at the ends of statements.\n")
 	for _, s := range Statements(o) {
 		b.WriteString("\n" + s.SQL + ";\n")
 	}
@@ -83,7 +83,7 @@ func Statements(o Options) []Statement {
 	return append(list, o.grants()...)
 }
 
-// WithDefaults returns o with what is left out filled in.
+// WithDefaults returns o with defaults for the fields that are not set.
 func (o Options) WithDefaults() Options {
 	if o.Table == (Table{}) {
 		o.Table = DefaultTable
@@ -100,14 +100,14 @@ func (o Options) WithDefaults() Options {
 	return o
 }
 
-// tokens are what stands in braces in a file, and what takes its place.
+// tokens are the names in braces in a file, with the texts that replace them.
 type tokens map[string]string
 
-// file returns the commands of an embedded file. It is split before the names are put in: a quoted name may hold a semicolon.
+// file returns the commands of an embedded file. It splits the file before it inserts names, because a quoted name may contain a semicolon.
 func (o Options) file(name, object, unless string, t tokens) []Statement {
 	text, err := files.ReadFile("sql/" + name)
 	if err != nil {
-		panic(err) // a file that this package embeds
+		panic(err) // a bug: the file must be embedded in this package
 	}
 	pairs := []string{"{outbox}", o.Table.String()}
 	for key, value := range t {
@@ -127,7 +127,7 @@ func exists(t Table) string {
 	return "select pg_catalog.to_regclass(" + QuoteLiteral(t.String()) + ") is not null"
 }
 
-// PublicationSQL returns the one command that makes the publication where there is none, for a relay that may.
+// PublicationSQL returns the command that creates the publication, for a relay that may do that.
 func PublicationSQL(o Options) string {
 	o = o.WithDefaults()
 	return fmt.Sprintf("create publication %s for table %s with (publish = 'insert', publish_via_partition_root = true)",

@@ -8,12 +8,12 @@ import (
 	"strings"
 )
 
-// Difference is one way in which a database is not what walpost wants.
+// Difference is one difference between a database and what walpost needs.
 type Difference struct {
-	Object string `json:"object"` // what differs, as "table walpost.inbox, column consumer"
+	Object string `json:"object"` // what differs, such as "table walpost.inbox, column consumer"
 	Found  string `json:"found"`
 	Wanted string `json:"wanted"`
-	Cure   string `json:"cure"` // a command of walpost or of SQL, or what a person has to decide
+	Cure   string `json:"cure"` // a command of walpost, an SQL command, or what a person has to decide
 }
 
 // String returns the difference as one line.
@@ -23,8 +23,7 @@ func (d Difference) String() string {
 
 const absent = "nothing"
 
-// Diff compares a database with what o asks for. nil: it is what is wanted. Columns, indexes, functions and grants beyond that are
-// nobody's concern.
+// Diff compares a database with o. nil: there is no difference. It ignores additional columns, indexes, functions and grants.
 func Diff(o Options, live Live) []Difference {
 	o = o.WithDefaults()
 	d := differ{o: o, live: live, apply: Command("apply", o.Table)}
@@ -48,7 +47,8 @@ func Diff(o Options, live Live) []Difference {
 	return d.list
 }
 
-// inbox compares the database of a consumer, whose version nobody asks for. That of a relay has an inbox as well, and may be newer than this.
+// inbox compares the inbox alone. The database of a consumer has no version. The database may also be that of a relay, with a newer
+// version.
 func (d *differ) inbox() []Difference {
 	if d.live.Version > Version {
 		d.version()
@@ -67,11 +67,12 @@ func (d *differ) inbox() []Difference {
 type differ struct {
 	o     Options
 	live  Live
-	apply string // the command that makes what is absent
+	apply string // the command that creates missing objects
 	list  []Difference
 }
 
-// unapplied looks, where nothing was applied yet, at what is there all the same: what would make it fail, or would not be made by it.
+// unapplied compares the objects that exist although the schema was never applied. They could make apply fail, or apply would not change
+// them.
 func (d *differ) unapplied() {
 	if _, there := d.live.Tables[d.o.Table]; there {
 		d.outbox()
@@ -86,7 +87,7 @@ func (d *differ) add(object, found, wanted, cure string) {
 	d.list = append(d.list, Difference{object, found, wanted, cure})
 }
 
-// version compares the versions, and reports whether it makes sense to look any further.
+// version compares the versions, and reports whether it makes sense to compare anything else.
 func (d *differ) version() bool {
 	wanted := fmt.Sprintf("version %d", Version)
 	switch found := d.live.Version; {
@@ -101,8 +102,8 @@ func (d *differ) version() bool {
 	return true
 }
 
-// outbox asks of the outbox that its columns can be mapped and its inserts reach the WAL. Of walpost's own table it asks too that an
-// insert need not say what the table is to fill in, and fails if walpost could not publish it.
+// outbox checks that the outbox's columns can be mapped and that its inserts are in the WAL. For walpost's own table it also checks the
+// defaults of columns, and the constraints that refuse rows that walpost could not publish.
 func (d *differ) outbox() {
 	t, object := d.o.Table, "table "+d.o.Table.String()
 	live, ok := d.live.Tables[t]
@@ -111,7 +112,7 @@ func (d *differ) outbox() {
 		d.add(object, absent, "an outbox", d.apply)
 		return
 	case live.Kind != "r" && live.Kind != "p":
-		d.add(object, "something else than a table", "a table, or a partitioned one", "name another by outbox.table")
+		d.add(object, "something other than a table", "a table or partitioned table", "name another by outbox.table")
 		return
 	case live.Unlogged:
 		d.add(object, "a table that is not in the WAL", "a logged table", fmt.Sprintf("alter table %s set logged", t))
@@ -119,7 +120,7 @@ func (d *differ) outbox() {
 	for _, o := range live.Unstreamed {
 		part, wanted := object+", partition "+o.Table.String(), "a table in the WAL"
 		if o.Reason == Inherits {
-			part, wanted = object+", child "+o.Table.String(), "no such child, whose rows the stream does not show as the outbox's"
+			part, wanted = object+", child "+o.Table.String(), "no such child, because the stream does not have its rows as rows of the outbox"
 		}
 		d.add(part, o.Reason.String(), wanted, o.Cure(t))
 	}
@@ -160,7 +161,7 @@ func (d *differ) column(object string, problem *ColumnError) {
 	d.add(object+", column "+name, found, problem.Wanted, cure)
 }
 
-// columnErrors takes a plan's error apart.
+// columnErrors returns the ColumnErrors that a plan's error joins.
 func columnErrors(err error) []*ColumnError {
 	var list []*ColumnError
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
@@ -191,7 +192,7 @@ func (d *differ) table(w wantedTable) {
 		return
 	}
 	if _, ok := live.column("source"); w.name == "inbox" && !ok {
-		d.add(object, "that of version 1, without a source", "the key (consumer, source, event_id)", InboxUpgrade)
+		d.add(object, "the form of version 1, without a column source", "the key (consumer, source, event_id)", InboxUpgrade)
 		return
 	}
 	for _, c := range w.columns {

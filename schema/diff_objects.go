@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// functions compares the functions, their bodies included: publish() may be left from another outbox.
+// functions compares the functions with their bodies: publish() may be left from another outbox.
 func (d *differ) functions() {
 	for _, w := range wantedFunctions {
 		if d.o.OnlyInbox && !w.ofInbox() {
@@ -16,7 +16,7 @@ func (d *differ) functions() {
 		found, ok := d.live.function(w.name, w.arguments)
 		if w.name == "publish" && !d.o.hasPublish() {
 			if ok {
-				d.add(object, "one", "none, for it does not know the outbox's columns", d.apply)
+				d.add(object, "one", "none, because it does not know the outbox's columns", d.apply)
 			}
 			continue
 		}
@@ -27,7 +27,7 @@ func (d *differ) functions() {
 			d.add(object, "one that returns "+found.Result, "one that returns "+w.result, "drop "+object+", then "+d.apply)
 		case found.Definer:
 			d.add(object, "security definer", "security invoker", "alter "+object+" security invoker")
-		case squeeze(found.Body) != squeeze(d.o.body(w)):
+		case normalizeSpace(found.Body) != normalizeSpace(d.o.body(w)):
 			d.add(object, "another body", d.wantedBody(), d.apply)
 		}
 	}
@@ -40,7 +40,7 @@ func (d *differ) wantedBody() string {
 	return fmt.Sprintf("that of version %d for %s", Version, d.o.Table)
 }
 
-// body returns what the DDL puts between the dollars.
+// body returns the function's body in the DDL, which is between the dollar quotes.
 func (o Options) body(w wantedFunction) string {
 	for _, s := range Statements(o) {
 		if strings.Contains(s.SQL, "function walpost."+w.name+"("+w.parameters+")") && strings.Contains(s.SQL, "$$") {
@@ -50,10 +50,10 @@ func (o Options) body(w wantedFunction) string {
 	return ""
 }
 
-// squeeze takes away what a migration tool may do to white space.
-func squeeze(s string) string { return strings.Join(strings.Fields(s), " ") }
+// normalizeSpace removes differences in white space, which a migration tool may change.
+func normalizeSpace(s string) string { return strings.Join(strings.Fields(s), " ") }
 
-// publication compares what the stream will carry.
+// publication compares the publication, which decides what the stream contains.
 func (d *differ) publication() {
 	object, name := "publication "+d.o.Publication, QuoteIdent(d.o.Publication)
 	p := d.live.Publication
@@ -67,10 +67,10 @@ func (d *differ) publication() {
 	}
 	if !p.Insert || p.Update || p.Delete || p.Truncate {
 		d.add(object, fmt.Sprintf("publish = '%s'", p.operations()), "publish = 'insert'",
-			fmt.Sprintf("alter publication %s set (publish = 'insert'), unless somebody else reads it", name))
+			fmt.Sprintf("alter publication %s set (publish = 'insert'), unless something else uses the publication", name))
 	}
 	if table.Kind == "p" && !p.ViaRoot {
-		d.add(object, "publish_via_partition_root = false", "true, for the outbox is partitioned",
+		d.add(object, "publish_via_partition_root = false", "true, because the outbox is partitioned",
 			fmt.Sprintf("alter publication %s set (publish_via_partition_root = true)", name))
 	}
 	if p.Filter != "" {
@@ -80,7 +80,7 @@ func (d *differ) publication() {
 	d.publishedColumns(object, p, table)
 }
 
-// publishedColumns finds a column list that leaves out what the mapping needs.
+// publishedColumns finds a column list that leaves out a mapped column.
 func (d *differ) publishedColumns(object string, p *LivePublication, table LiveTable) {
 	if p.Columns == nil {
 		return
@@ -104,7 +104,7 @@ func (p *LivePublication) operations() string {
 	return strings.Join(list, ", ")
 }
 
-// roles compares what the roles that o names are.
+// roles compares the roles that o names.
 func (d *differ) roles() {
 	for _, name := range []string{d.o.AppRole, d.o.RelayRole} {
 		if name != "" && !d.live.Roles[name].Exists {
@@ -129,7 +129,7 @@ func (d *differ) roles() {
 	}
 }
 
-// grants compares the rights that they have.
+// grants compares the rights of these roles.
 func (d *differ) grants() {
 	for _, g := range Grants(d.o) {
 		if d.live.Roles[g.Role].Exists && !d.live.Grants[g] {

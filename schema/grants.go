@@ -6,7 +6,7 @@ import "strings"
 type Grant struct {
 	Role      string
 	Kind      string // schema, table or function
-	Object    string // as SQL names it
+	Object    string // its name in SQL
 	Privilege string // USAGE, INSERT, ...
 }
 
@@ -17,8 +17,8 @@ const (
 	versionSignature = "walpost.schema_version()"
 )
 
-// Grants lists the rights that the DDL gives to the two roles of o, as far as they are named. It lists every function that a role calls:
-// a database need not let PUBLIC execute new functions.
+// Grants lists the rights that the DDL gives to the two roles of o, if they are named. It lists every function that a role calls, because
+// PUBLIC may not have the right to execute new functions.
 func Grants(o Options) []Grant {
 	o = o.WithDefaults()
 	var list []Grant
@@ -51,7 +51,7 @@ func Grants(o Options) []Grant {
 	return list
 }
 
-// grants returns the commands that give those rights.
+// grants returns the commands that grant these rights.
 func (o Options) grants() []Statement {
 	var list []Statement
 	if o.OnlyInbox {
@@ -85,7 +85,7 @@ func (o Options) roleTokens(role string) tokens {
 	}
 }
 
-// schemas are those that a role must be able to look into.
+// schemas returns the schemas on which a role needs USAGE.
 func (o Options) schemas() []string {
 	if o.OnlyInbox || o.Table.Schema == "walpost" {
 		return []string{"walpost"}
@@ -93,7 +93,7 @@ func (o Options) schemas() []string {
 	return []string{"walpost", o.Table.Schema}
 }
 
-// functions are those that a service calls.
+// functions returns the functions that a service calls.
 func (o Options) functions() []string {
 	if !o.OnlyInbox && o.hasPublish() {
 		return []string{publishSignature, claimSignature, sourceSignature}
@@ -109,7 +109,7 @@ func quoteAll(names []string) []string {
 	return quoted
 }
 
-// mayReplicate is a query that reports whether the role may stream the WAL. RDS and Aurora have a role for that instead of the attribute.
+// mayReplicate returns a query that tells whether the role may stream the WAL. RDS and Aurora use a role for that, and not the attribute.
 func mayReplicate(role string) string {
 	return `select exists (select from pg_catalog.pg_roles r where r.rolname = ` + QuoteLiteral(role) + ` and (r.rolreplication or r.rolsuper or exists (
   select from pg_catalog.pg_auth_members m join pg_catalog.pg_roles g on g.oid = m.roleid where m.member = r.oid and g.rolname = 'rds_replication')))`

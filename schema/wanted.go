@@ -2,18 +2,18 @@ package schema
 
 import "slices"
 
-// wantedTable is a table of schema walpost as the DDL makes it. The two are kept alike by a test that compares a fresh schema with this.
+// wantedTable is a table of schema walpost as the DDL creates it. A test compares a new schema with this, so that the two stay the same.
 type wantedTable struct {
 	name    string
 	columns []wantedColumn
 	unique  [][]string
-	indexes []string // those that are there for speed
+	indexes []string // only the indexes that exist for speed
 }
 
-// textC is text that is compared byte by byte, whatever the database's collation is.
+// textC is text that is compared byte by byte, with any collation of the database.
 const textC = `text collate "C"`
 
-// wantedColumn has type and default as Postgres prints them.
+// wantedColumn has the type and default of a column as Postgres prints them.
 type wantedColumn struct {
 	name, typ string
 	notNull   bool
@@ -82,7 +82,8 @@ var wantedTables = []wantedTable{
 	},
 }
 
-// wantedFunction is a function of schema walpost. parameters is how the DDL declares arguments, for two functions may share a name.
+// wantedFunction is a function of schema walpost. parameters has the arguments as the DDL declares them, because two functions may have the
+// same name.
 type wantedFunction struct{ name, arguments, result, parameters string }
 
 var wantedFunctions = []wantedFunction{
@@ -93,7 +94,7 @@ var wantedFunctions = []wantedFunction{
 	{"schema_version", "", "integer", ""},
 }
 
-// tables returns what is wanted of walpost's own tables.
+// tables returns those of walpost's own tables that o asks for.
 func (o Options) tables() []wantedTable {
 	if !o.OnlyInbox {
 		return wantedTables
@@ -102,10 +103,10 @@ func (o Options) tables() []wantedTable {
 	return wantedTables[at : at+1]
 }
 
-// ofInbox reports whether a consumer's database has the function, too.
+// ofInbox reports whether the function also belongs to a consumer's database.
 func (w wantedFunction) ofInbox() bool { return w.name == "claim" || w.name == "purge_inbox" }
 
-// Tables lists the tables that the DDL makes: walpost's own and the outbox.
+// Tables lists the tables that the DDL creates: the outbox and walpost's own tables.
 func Tables(o Options) []Table {
 	var list []Table
 	if !o.OnlyInbox {

@@ -25,16 +25,16 @@ func (a *app) schemaCommand() *cobra.Command {
 	cmd := group(&cobra.Command{
 		Use:   "schema",
 		Short: "Print, apply or check the database objects that walpost needs",
-		Long: `The objects are schema walpost, the publication, and the table named by outbox.table if it is
-absent. With --app-role and --relay-role the rights of these two roles belong to them; the roles
-must exist.
+		Long: `The objects are schema walpost, the publication, and the table that outbox.table names, if it does
+not exist. With --app-role and --relay-role they include the rights of these two roles, which must
+exist.
 
-The database of a consumer needs only the inbox, for claim(): --only inbox. Then --app-role is
+The database of a consumer needs only the inbox, for claim(): use --only inbox. Then --app-role is
 the role of the consumer.`,
 	})
 	cmd.PersistentFlags().StringVar(&roles.AppRole, "app-role", "", "`role` of the services that insert")
 	cmd.PersistentFlags().StringVar(&roles.RelayRole, "relay-role", "", "`role` that walpost run logs in as")
-	cmd.PersistentFlags().StringVar(&only, "only", "", "`part` that is wanted; the one that there is: inbox, for the database of a consumer")
+	cmd.PersistentFlags().StringVar(&only, "only", "", "only this `part` of the objects: inbox, for the database of a consumer")
 	with := func(do func(*cobra.Command, *config.Config, schema.Options) error) func(*cobra.Command, []string) error {
 		return verb(func(cmd *cobra.Command) error {
 			inbox := cmd.Flags().Changed("only")
@@ -65,7 +65,7 @@ the role of the consumer.`,
 	}
 	printing := leaf(&cobra.Command{
 		Use:   "print",
-		Short: "Print the SQL, for people and for migration tools; connects to nothing",
+		Short: "Print the SQL for people and migration tools, without connecting to anything",
 		Example: `  walpost schema print --app-role shop_app --relay-role walpost | psql -1 -v ON_ERROR_STOP=1 shop
   walpost schema print > db/migrations/V42__walpost.sql
   walpost schema print --checks --table shop.events > db/migrations/V43__walpost_checks.sql`,
@@ -74,19 +74,19 @@ the role of the consumer.`,
 			return err
 		}),
 	})
-	printing.Flags().BoolVar(&checks, "checks", false, "print the CHECK constraints for an outbox that is there already, and nothing else")
+	printing.Flags().BoolVar(&checks, "checks", false, "print only the CHECK constraints for an existing outbox")
 	cmd.AddCommand(
 		printing,
 		leaf(&cobra.Command{
 			Use:   "apply",
-			Short: "Make what is missing; running it again changes nothing",
+			Short: "Create the missing objects; running it again changes nothing",
 			Example: `  walpost schema apply --postgres-url postgres://owner@db/shop --app-role shop_app --relay-role walpost
   walpost schema apply --postgres-url postgres://owner@db/stock --app-role stock --only inbox`,
 			RunE: with(a.schemaApply),
 		}),
 		leaf(&cobra.Command{
 			Use:     "check",
-			Short:   "Compare the database with what is needed; exit 3 if they differ",
+			Short:   "Compare the database with what walpost needs; exit 3 if they differ",
 			Example: `  walpost schema check --relay-role walpost`,
 			RunE:    with(a.schemaCheck),
 		}),
@@ -100,17 +100,17 @@ func (a *app) schemaApply(cmd *cobra.Command, cfg *config.Config, o schema.Optio
 			return err
 		}
 		if o.OnlyInbox {
-			_, err := fmt.Fprintf(a.stdout, "table walpost.inbox is there, as version %d has it, in %s\n", schema.Version, postgres.Place(conn))
+			_, err := fmt.Fprintf(a.stdout, "table walpost.inbox exists in the form of version %d, in %s\n", schema.Version, postgres.Place(conn))
 			return err
 		}
-		if _, err := fmt.Fprintf(a.stdout, "schema walpost is at version %d, outbox %s is there, in %s\n", schema.Version, o.Table, postgres.Place(conn)); err != nil {
+		if _, err := fmt.Fprintf(a.stdout, "schema walpost is at version %d, outbox %s exists, in %s\n", schema.Version, o.Table, postgres.Place(conn)); err != nil {
 			return err
 		}
 		level, enough, err := catalog.WALLevel(ctx, conn)
 		if err != nil {
 			return fmt.Errorf("apply schema: %w", err)
 		}
-		if !enough { // it is of no use yet, and the restart wants planning
+		if !enough { // the schema is useless until then, and the restart has to be planned
 			fmt.Fprintf(a.stderr, "walpost: wal_level is %s, and walpost run needs logical; run: ALTER SYSTEM SET wal_level = logical, and restart the server\n", level)
 		}
 		return nil
@@ -132,23 +132,23 @@ func (a *app) schemaCheck(cmd *cobra.Command, cfg *config.Config, o schema.Optio
 			return &exitError{exitDifferent, nil}
 		}
 		if o.OnlyInbox {
-			_, err = fmt.Fprintf(a.stdout, "table walpost.inbox is there, as version %d has it, nothing differs\n", schema.Version)
+			_, err = fmt.Fprintf(a.stdout, "table walpost.inbox exists in the form of version %d, no differences\n", schema.Version)
 			return err
 		}
-		_, err = fmt.Fprintf(a.stdout, "schema walpost is at version %d, outbox %s is there, nothing differs\n", schema.Version, o.Table)
+		_, err = fmt.Fprintf(a.stdout, "schema walpost is at version %d, outbox %s exists, no differences\n", schema.Version, o.Table)
 		return err
 	})
 }
 
-// checkOnly refuses what --only cannot go with.
+// checkOnly returns an error if --only is wrong, or cannot be combined with the other flags.
 func checkOnly(only, relayRole string, checks bool) error {
 	switch {
 	case only != "inbox":
-		return fmt.Errorf("--only %q is not a part: write --only inbox", only)
+		return fmt.Errorf("--only %q is unknown: write --only inbox", only)
 	case relayRole != "":
-		return errors.New("--only inbox does not go with --relay-role: no relay works in the database of a consumer")
+		return errors.New("--only inbox cannot be combined with --relay-role: no relay works in the database of a consumer")
 	case checks:
-		return errors.New("--only inbox does not go with --checks, which are for an outbox")
+		return errors.New("--only inbox cannot be combined with --checks, which is for an outbox")
 	}
 	return nil
 }

@@ -23,12 +23,12 @@ func TestSchemaApplyAndCheck(t *testing.T) {
 	}
 	for range 2 {
 		code, stdout, stderr = command(t, "schema", "apply")
-		if code != 0 || stdout != "schema walpost is at version 2, outbox walpost.outbox is there, in "+place(t, db.DSN)+"\n" || stderr != "" {
+		if code != 0 || stdout != "schema walpost is at version 2, outbox walpost.outbox exists, in "+place(t, db.DSN)+"\n" || stderr != "" {
 			t.Fatalf("apply: exit %d\n%s%s", code, stdout, stderr)
 		}
 	}
 	code, stdout, stderr = command(t, "schema", "check")
-	if code != 0 || stdout != "schema walpost is at version 2, outbox walpost.outbox is there, nothing differs\n" || stderr != "" {
+	if code != 0 || stdout != "schema walpost is at version 2, outbox walpost.outbox exists, no differences\n" || stderr != "" {
 		t.Errorf("check: exit %d\n%s%s", code, stdout, stderr)
 	}
 	db.Exec(t, "drop table walpost.inbox", "alter publication walpost drop table walpost.outbox")
@@ -83,7 +83,7 @@ func TestSchemaApplyTellsOfWALLevel(t *testing.T) {
 	clean(t)
 	t.Setenv("WALPOST_POSTGRES_URL", server.DSN("postgres"))
 	code, stdout, stderr := command(t, "schema", "apply")
-	if code != 0 || stdout != "schema walpost is at version 2, outbox walpost.outbox is there, in "+place(t, server.DSN("postgres"))+"\n" ||
+	if code != 0 || stdout != "schema walpost is at version 2, outbox walpost.outbox exists, in "+place(t, server.DSN("postgres"))+"\n" ||
 		stderr != "walpost: wal_level is replica, and walpost run needs logical; run: ALTER SYSTEM SET wal_level = logical, and restart the server\n" {
 		t.Errorf("exit %d\n%s%s", code, stdout, stderr)
 	}
@@ -126,11 +126,11 @@ func TestSchemaOnlyInbox(t *testing.T) {
 		t.Errorf("check of an empty database: exit %d\n%s%s", code, stdout, stderr)
 	}
 	code, stdout, stderr = command(t, "schema", "apply", "--only", "inbox")
-	if code != 0 || stdout != "table walpost.inbox is there, as version 2 has it, in "+place(t, db.DSN)+"\n" || stderr != "" {
+	if code != 0 || stdout != "table walpost.inbox exists in the form of version 2, in "+place(t, db.DSN)+"\n" || stderr != "" {
 		t.Errorf("apply: exit %d\n%s%s", code, stdout, stderr)
 	}
 	code, stdout, stderr = command(t, "schema", "check", "--only", "inbox")
-	if code != 0 || stdout != "table walpost.inbox is there, as version 2 has it, nothing differs\n" || stderr != "" {
+	if code != 0 || stdout != "table walpost.inbox exists in the form of version 2, no differences\n" || stderr != "" {
 		t.Errorf("check: exit %d\n%s%s", code, stdout, stderr)
 	}
 	if code, stdout, _ := command(t, "schema", "print", "--only", "inbox"); code != 0 || stdout != schema.Script(schema.Options{OnlyInbox: true}) {

@@ -12,17 +12,17 @@ import (
 	"walpost/schema"
 )
 
-// lockKey is the advisory lock under which the schema is changed: "walpost" in ASCII. Slots have locks of their own.
+// lockKey is the key of the advisory lock for changes of the schema: "walpost" in ASCII. Slots have other locks.
 const lockKey = 0x77616c706f7374
 
-// Apply makes what schema.Statements(o) lists, in one transaction and under an advisory lock, so that any number may run at once and
-// each leaves the same behind. It fills in o.Columns and o.Database from the database. A table that is there already is not altered;
-// one whose columns do not fit is an error, and nothing is made. So is a schema of a newer version.
+// Apply runs the commands of schema.Statements(o) in one transaction and under an advisory lock, so that several may run at the same time
+// with the same result. It fills in o.Columns and o.Database from the database. It does not alter an existing outbox. If the columns of
+// that do not fit, or if the schema has a newer version, it returns an error and changes nothing.
 //
-// It waits for the lock of a table for 3 seconds, and begins again a few times. The error then names the sessions that held it, which a
-// second connection has asked for.
+// It waits 3 seconds for the lock of a table, and starts again a few times. If that does not help, the error names the sessions that held
+// the lock, which Apply finds out over a second connection.
 func Apply(ctx context.Context, conn *pgx.Conn, o schema.Options) error {
-	return applyWith(ctx, conn, o, usual)
+	return applyWith(ctx, conn, o, defaultPatience)
 }
 
 func applyWith(ctx context.Context, conn *pgx.Conn, o schema.Options, p patience) error {
@@ -49,7 +49,7 @@ func applyWith(ctx context.Context, conn *pgx.Conn, o schema.Options, p patience
 }
 
 func apply(ctx context.Context, tx pgx.Tx, o schema.Options, wait time.Duration) error {
-	// An empty search_path makes Postgres print the schema of every type that is not its own. Notices say what was there already.
+	// With an empty search_path, Postgres prints the schema of every type that is not built in. Notices would only say what exists already.
 	if _, err := tx.Exec(ctx, `set local search_path = ''`); err != nil {
 		return err
 	}
@@ -57,9 +57,9 @@ func apply(ctx context.Context, tx pgx.Tx, o schema.Options, wait time.Duration)
 		return err
 	}
 	if _, err := tx.Exec(ctx, `select pg_catalog.pg_advisory_xact_lock($1)`, int64(lockKey)); err != nil {
-		return fmt.Errorf("wait for whoever else applies it: %w", err)
+		return fmt.Errorf("wait for another schema apply: %w", err)
 	}
-	// From here on others wait behind what this waits for.
+	// From here on, other sessions wait behind the locks that this waits for.
 	if _, err := tx.Exec(ctx, fmt.Sprintf(`set local lock_timeout = %d`, wait.Milliseconds())); err != nil {
 		return err
 	}
@@ -68,7 +68,7 @@ func apply(ctx context.Context, tx pgx.Tx, o schema.Options, wait time.Duration)
 		return err
 	}
 	if found > schema.Version {
-		return fmt.Errorf("it is version %d, this walpost knows %d: use a newer walpost", found, schema.Version)
+		return fmt.Errorf("it has version %d, and this walpost knows version %d: use a newer walpost", found, schema.Version)
 	}
 	if err := checkInbox(ctx, tx); err != nil {
 		return err
@@ -86,22 +86,22 @@ func apply(ctx context.Context, tx pgx.Tx, o schema.Options, wait time.Duration)
 	return nil
 }
 
-// checkInbox refuses an inbox of version 1 that has rows: its key would be built anew while every claim() waits.
+// checkInbox refuses an inbox of version 1 that has rows, because every claim() would wait while its key is rebuilt.
 func checkInbox(ctx context.Context, tx pgx.Tx) error {
 	for _, query := range []string{schema.QueryOldInbox, schema.QueryInboxRows} {
 		var yes bool
 		if err := tx.QueryRow(ctx, query).Scan(&yes); err != nil {
-			return fmt.Errorf("look at table walpost.inbox: %w", err)
+			return fmt.Errorf("check table walpost.inbox: %w", err)
 		}
 		if !yes {
 			return nil
 		}
 	}
-	return fmt.Errorf("table walpost.inbox is that of version 1 and has rows, and claim() waits while its key is built anew; at a quiet time, run: %s; "+
+	return fmt.Errorf("table walpost.inbox has the form of version 1 and has rows, and claim() has to wait while its key is rebuilt; at a quiet time, run: %s; "+
 		"then apply again", schema.InboxUpgrade)
 }
 
-// complete fills in what the database knows: its name, and the outbox's columns if the table is there.
+// complete fills in the database's name, and the outbox's columns if the table exists.
 func complete(ctx context.Context, db Querier, o schema.Options) (schema.Options, error) {
 	if err := db.QueryRow(ctx, `select pg_catalog.current_database()::text`).Scan(&o.Database); err != nil {
 		return o, fmt.Errorf("ask for the database's name: %w", err)
@@ -130,7 +130,7 @@ func execute(ctx context.Context, tx pgx.Tx, s schema.Statement) error {
 	return err
 }
 
-// withCure adds what a person can do about a refusal.
+// withCure adds the cure to an error of the server.
 func withCure(o schema.Options, err error) error {
 	var refused *pgconn.PgError
 	if !errors.As(err, &refused) {

@@ -9,7 +9,7 @@ import (
 	"walpost/schema"
 )
 
-// Check compares the database with what o asks for. It changes nothing, and takes no right beyond the connection. nil: no difference.
+// Check compares the database with o. It changes nothing, and needs no right except that to connect. nil: there is no difference.
 func Check(ctx context.Context, conn *pgx.Conn, o schema.Options) ([]schema.Difference, error) {
 	var list []schema.Difference
 	err := pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
@@ -28,7 +28,7 @@ func Check(ctx context.Context, conn *pgx.Conn, o schema.Options) ([]schema.Diff
 
 func check(ctx context.Context, db Querier, o schema.Options) ([]schema.Difference, error) {
 	o = o.WithDefaults()
-	live, err := Look(ctx, db, o)
+	live, err := readLive(ctx, db, o)
 	if err != nil {
 		return nil, err
 	}
@@ -39,8 +39,8 @@ func check(ctx context.Context, db Querier, o schema.Options) ([]schema.Differen
 	return schema.Diff(o, live), nil
 }
 
-// Version returns the version of the database's schema walpost, 0 if there is none. A role that may not look into the schema gets the
-// server's error.
+// Version returns the version of the database's schema walpost, or 0 if it does not exist. If the role has no USAGE on the schema, it
+// returns the server's error.
 func Version(ctx context.Context, db Querier) (int, error) { return version(ctx, db) }
 
 func version(ctx context.Context, db Querier) (int, error) {
@@ -52,7 +52,7 @@ func version(ctx context.Context, db Querier) (int, error) {
 		if f.Name == "schema_version" && f.Arguments == "" {
 			var v int
 			if err := db.QueryRow(ctx, schema.QueryVersion).Scan(&v); err != nil {
-				return 0, fmt.Errorf("ask walpost.schema_version(): %w", err)
+				return 0, fmt.Errorf("call walpost.schema_version(): %w", err)
 			}
 			return v, nil
 		}

@@ -31,7 +31,7 @@ func TestCheckFindsAndCures(t *testing.T) {
 		{`drop index walpost.dead_letters_key`, "index walpost.dead_letters_key", "nothing"},
 		{`drop index walpost.inbox_age`, "index walpost.inbox_age", "nothing"},
 		{`alter table walpost.inbox drop constraint inbox_pkey, drop column source, add constraint inbox_pkey primary key (consumer, event_id)`,
-			"table walpost.inbox", "that of version 1"},
+			"table walpost.inbox", "the form of version 1"},
 		{`alter table walpost.inbox drop constraint inbox_pkey`, "table walpost.inbox", "unique key (consumer, source, event_id)"},
 		{`alter table walpost.inbox alter column event_id type text collate "POSIX"`, "table walpost.inbox, column event_id", `wanted text collate "C"`},
 		{`alter table walpost.inbox alter column source drop default`, "table walpost.inbox, column source", "default none"},

@@ -20,8 +20,8 @@ type patience struct {
 	pause    func(ctx context.Context) error // between two attempts
 }
 
-// usual is the patience of [Apply]: about 20 seconds at most for one lock.
-var usual = patience{attempts: 5, wait: 3 * time.Second, pause: func(ctx context.Context) error {
+// defaultPatience is the patience of [Apply]: about 20 seconds at most for one lock.
+var defaultPatience = patience{attempts: 5, wait: 3 * time.Second, pause: func(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		return ctx.Err()

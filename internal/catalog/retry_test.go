@@ -105,8 +105,8 @@ func TestApplyIsInterrupted(t *testing.T) {
 	version1(t, conn)
 	holding(t, db)
 	ctx, cancel := context.WithCancel(deadline(t))
-	p := usual
-	p.wait, p.pause = 50*time.Millisecond, func(ctx context.Context) error { cancel(); return usual.pause(ctx) }
+	p := defaultPatience
+	p.wait, p.pause = 50*time.Millisecond, func(ctx context.Context) error { cancel(); return defaultPatience.pause(ctx) }
 	if err := applyWith(ctx, conn, schema.Options{}, p); err == nil || !strings.Contains(err.Error(), "context canceled") {
 		t.Errorf("%v, want that it was interrupted", err)
 	}

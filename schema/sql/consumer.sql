@@ -1,5 +1,5 @@
--- A service that consumes claims events by claim(), which only inserts into the inbox. Deleting old rows of the inbox is for another role:
--- who may delete a claim can make an event happen twice.
+-- A service that consumes events claims them with claim(), which only inserts into the inbox. Use another role to delete old rows of the
+-- inbox: a role that may delete a claim can make an event happen twice.
 grant usage on schema walpost to {role};
 
 grant execute on function {functions} to {role};

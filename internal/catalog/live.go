@@ -10,8 +10,8 @@ import (
 	"walpost/schema"
 )
 
-// Look describes the objects of the database that o names, for [schema.Diff].
-func Look(ctx context.Context, db Querier, o schema.Options) (schema.Live, error) {
+// readLive describes the objects of the database that o names, for [schema.Diff].
+func readLive(ctx context.Context, db Querier, o schema.Options) (schema.Live, error) {
 	o = o.WithDefaults()
 	live := schema.Live{Tables: map[schema.Table]schema.LiveTable{}, Roles: map[string]schema.LiveRole{}}
 	err := db.QueryRow(ctx, `select pg_catalog.current_database()::text`).Scan(&live.Database)
@@ -25,7 +25,7 @@ func Look(ctx context.Context, db Querier, o schema.Options) (schema.Live, error
 		return live, err
 	}
 	for _, t := range schema.Tables(o) {
-		if err := lookAtTable(ctx, db, t, live.Tables); err != nil {
+		if err := readTable(ctx, db, t, live.Tables); err != nil {
 			return live, err
 		}
 	}
@@ -39,7 +39,7 @@ func Look(ctx context.Context, db Querier, o schema.Options) (schema.Live, error
 	return live, err
 }
 
-func lookAtTable(ctx context.Context, db Querier, t schema.Table, tables map[schema.Table]schema.LiveTable) error {
+func readTable(ctx context.Context, db Querier, t schema.Table, tables map[schema.Table]schema.LiveTable) error {
 	live, err := describe(ctx, db, t)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil
