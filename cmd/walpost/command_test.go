@@ -22,7 +22,7 @@ func TestExitCodes(t *testing.T) {
 		{args: "schema aply", code: 2, stderr: "walpost: unknown command aply; schema has the commands apply, check, print; did you mean apply?\n"},
 		{args: "config schema", code: 2, stderr: "walpost: unknown command schema; config has the commands print, validate\n"},
 		{args: "help", stdout: "walpost reads the rows"},
-		{args: "help schema apply", stdout: "Make what is missing"},
+		{args: "help schema apply", stdout: "Create the missing objects"},
 		{args: "help nosuch", code: 2, stderr: "walpost: unknown command nosuch; walpost has the commands "},
 		{args: "help schema aply", code: 2, stderr: "walpost: unknown command aply; schema has the commands apply, check, print; did you mean apply?\n"},
 		{args: "help run now", code: 2, stderr: "walpost: run has no subcommands; see walpost help run\n"},

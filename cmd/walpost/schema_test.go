@@ -59,7 +59,7 @@ func TestSchemaRolesAndTable(t *testing.T) {
 	})
 	roles := []string{"--app-role", app, "--relay-role", relay, "--table", "shop.events"}
 	code, stdout, stderr := command(t, append([]string{"schema", "apply"}, roles...)...)
-	if code != 0 || !strings.Contains(stdout, "outbox shop.events is there") {
+	if code != 0 || !strings.Contains(stdout, "outbox shop.events exists") {
 		t.Fatalf("apply: exit %d\n%s%s", code, stdout, stderr)
 	}
 	if code, stdout, stderr = command(t, append([]string{"schema", "check"}, roles...)...); code != 0 {
