@@ -29,7 +29,7 @@ type program struct{ java, jars string }
 // find returns the program. The error is a [need.Lack].
 func find(ctx context.Context) (program, error) {
 	lack := &need.Lack{What: "Kafka broker", Ways: []string{
-		Variable + "=host:port : a broker without authentication (for example after docker compose up -d)",
+		Variable + "=host:port : a broker without authentication (for example after docker compose -f internal/testenv/compose.yaml up -d)",
 		"install Java 17 or newer and Maven (apt-get install openjdk-17-jre-headless maven, brew install openjdk maven): the broker is then fetched into a cache",
 	}}
 	java, err := findJava(ctx)

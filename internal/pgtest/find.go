@@ -80,7 +80,7 @@ func versions(found []binaries) string {
 // ways returns what a person can do if no server is available.
 func ways(major int) []string {
 	return []string{
-		MajorVariable(major) + "=postgres://… : a superuser's DSN of a server with wal_level=logical (for example after docker compose up -d)",
+		MajorVariable(major) + "=postgres://… : a superuser's DSN of a server with wal_level=logical (for example after docker compose -f internal/testenv/compose.yaml up -d)",
 		"install the server's package (apt-get install postgresql, dnf install postgresql-server, brew install postgresql)",
 		"install npm, or Maven with xz: the server is then fetched into a cache",
 	}
