@@ -13,9 +13,15 @@ import (
 // scripts has the classes of Kafka's command line tools, by their names in Kafka's distribution. The distribution has shell scripts; Maven
 // has only the classes.
 var scripts = map[string]string{
+	"kafka-acls.sh":             "org.apache.kafka.tools.AclCommand",
+	"kafka-configs.sh":          "kafka.admin.ConfigCommand",
 	"kafka-console-consumer.sh": "org.apache.kafka.tools.consumer.ConsoleConsumer",
+	"kafka-server-start.sh":     brokerClass,
+	"kafka-storage.sh":          "kafka.tools.StorageTool",
 	"kafka-topics.sh":           "org.apache.kafka.tools.TopicCommand",
 }
+
+const brokerClass = "kafka.Kafka"
 
 // Scripts writes Kafka's command line tools into a folder, with their names in Kafka's distribution, and downloads what they need. An error
 // says what is missing on this machine.
@@ -31,12 +37,16 @@ func Scripts(ctx context.Context, dir string) error {
 		return fmt.Errorf("fetch the tools of Kafka: %w", err)
 	}
 	p.jars = tools + "/*:" + p.jars // and the broker's jars: some tools need their classes
-	logging := filepath.Join(dir, "tools-log4j2.properties")
-	if err := os.WriteFile(logging, []byte("rootLogger.level = OFF\n"), 0o644); err != nil {
-		return err
-	}
 	for name, class := range scripts {
-		line := append([]string{p.java}, p.arguments(smallJava, logging, class)...)
+		settings := "rootLogger.level = OFF\n"
+		if class == brokerClass { // its log is the only place that says why it ends
+			settings = logging
+		}
+		file := filepath.Join(dir, name+".log4j2.properties")
+		if err := os.WriteFile(file, []byte(settings), 0o644); err != nil {
+			return err
+		}
+		line := append([]string{p.java}, p.arguments(smallJava, file, class)...)
 		for i, word := range line {
 			line[i] = "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 		}
