@@ -14,13 +14,14 @@ import (
 
 	"walpost/internal/kafkatest"
 	"walpost/internal/pgtest"
+	"walpost/internal/testenv/certs"
 	"walpost/internal/testenv/child"
 )
 
 // readmeBlock is a block of commands in README.md. The HTML comment before it says how the test runs it.
 type readmeBlock struct {
 	line   int
-	how    string   // byHand, run, runLast or background
+	how    string   // one of the constants below
 	prints []string // texts that it has to print; in the background, before the next block runs
 	why    string   // it is not run
 	text   string
@@ -31,9 +32,11 @@ const (
 	runBlock   = "run"
 	runLast    = "run after the relay has stopped"
 	background = "background"
+
+	needsDocker = "docker" // not run by TestREADME; TestCompose runs it without an engine
 )
 
-var readmeMark = regexp.MustCompile(`^<!-- readme: (by hand|run after the relay has stopped|run|background)(?:: (.*))? -->$`)
+var readmeMark = regexp.MustCompile(`^<!-- readme: (by hand|run after the relay has stopped|run|background|docker)(?:: (.*))? -->$`)
 
 // readBlocks returns the blocks of commands and settings. A block without a mark is an error, so that no command gets into the README untried.
 func readBlocks(text string) (blocks []readmeBlock, err error) {
@@ -62,6 +65,20 @@ func readBlocks(text string) (blocks []readmeBlock, err error) {
 		before = line
 	}
 	return blocks, nil
+}
+
+// readme returns the blocks of README.md.
+func readme(t *testing.T) []readmeBlock {
+	t.Helper()
+	text, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks, err := readBlocks(string(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return blocks
 }
 
 // reader is somebody who follows the README: a folder with what the shell remembers from block to block.
@@ -147,27 +164,24 @@ func (r *reader) leave(t *testing.T, b readmeBlock) (stop func()) {
 // replicas are replaced; all else is as it is printed.
 func TestREADME(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile("../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	blocks, err := readBlocks(string(text))
-	if err != nil {
-		t.Fatal(err)
-	}
 	server := pgtest.Start(t, pgtest.Options{SSL: true, HBA: []string{
 		"hostssl shop walpost 127.0.0.1/32 scram-sha-256", // as the README says
 		"hostssl shop shop 127.0.0.1/32 scram-sha-256",
+		"hostssl stock stock 127.0.0.1/32 scram-sha-256",
 	}})
 	admin := &pgtest.DB{DSN: server.DSN("postgres")}
 	admin.Exec(t, "create database shop")
+	admin.Exec(t, "create database stock")
 	r := newReader(t, server)
 	var stop func()
 	ran := 0
-	for _, b := range blocks {
+	for _, b := range readme(t) {
 		switch b.how {
 		case byHand:
 			t.Logf("README.md:%d is not run: %s", b.line, b.why)
+			continue
+		case needsDocker:
+			t.Logf("README.md:%d is not run: it needs a Docker engine; TestCompose runs it without one", b.line)
 			continue
 		case background:
 			stop = r.leave(t, b)
@@ -182,10 +196,16 @@ func TestREADME(t *testing.T) {
 	if ran < 8 {
 		t.Errorf("%d blocks were run", ran)
 	}
-	var left int
-	err = admin.Connect(t).QueryRow(t.Context(), "select (select count(*) from pg_replication_slots) + (select count(*) from pg_roles where rolname = 'walpost')").Scan(&left)
-	if err != nil || left != 0 {
-		t.Errorf("%d slots and roles are left behind, %v", left, err)
+	for database, query := range map[string]string{
+		"postgres": "select (select count(*) from pg_replication_slots) + (select count(*) from pg_roles where rolname = 'walpost')",
+		"shop":     "select (select count(*) from pg_publication) + (select count(*) from pg_namespace where nspname = 'walpost')",
+		"stock":    "select count(*) from pg_namespace where nspname = 'walpost'",
+	} {
+		var left int
+		db := &pgtest.DB{DSN: server.DSN(database)}
+		if err := db.Connect(t).QueryRow(t.Context(), query).Scan(&left); err != nil || left != 0 {
+			t.Errorf("%d objects are left behind in %s, %v", left, database, err)
+		}
 	}
 }
 
@@ -211,13 +231,35 @@ func newReader(t *testing.T, server *pgtest.Server) *reader {
 	if err := kafkatest.Scripts(t.Context(), home.Dir()); err != nil {
 		t.Fatal(err)
 	}
-	brokers := kafkatest.Brokers(t)
+	kafka, ca := securedKafka(t)
 	return &reader{home: home,
 		env: []string{"PATH=" + home.Dir() + string(filepath.ListSeparator) + os.Getenv("PATH"), "HOME=" + home.Dir(), "LC_ALL=C.UTF-8",
-			"PGSSLROOTCERT=" + server.CA(), "WALPOST_ADMIN_LISTEN=127.0.0.1:0", "GORACE=halt_on_error=1 atexit_sleep_ms=0"},
-		replaced: strings.NewReplacer("db.example.com", fmt.Sprintf("127.0.0.1:%d", server.Port()), "kafka.example.com:9092", brokers[0],
+			"PGSSLROOTCERT=" + server.CA(), "SSL_CERT_FILE=" + ca, "WALPOST_ADMIN_LISTEN=127.0.0.1:0", "GORACE=halt_on_error=1 atexit_sleep_ms=0"},
+		replaced: strings.NewReplacer("db.example.com", child.Address(server.Port()),
+			"SERVERS=kafka.example.com:9092", "SERVERS="+kafka.Brokers()[0], // where walpost needs the login and the rights that the README gives it
+			"kafka.example.com:9092", kafka.Internal()[0], // where the scripts may do everything
 			"--replication-factor 3 --config min.insync.replicas=2", "--replication-factor 1"),
 	}
+}
+
+// securedKafka starts a broker that gives clients nothing without TLS, a login and ACLs. ca is the file of the authority that signed its
+// certificate.
+func securedKafka(t *testing.T) (kafka *kafkatest.Cluster, ca string) {
+	t.Helper()
+	files, err := certs.Write(t.TempDir(), "kafka")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kafkatest.Start(t, kafkatest.Options{
+		Protocol: "SASL_SSL",
+		Properties: map[string]string{
+			"ssl.keystore.type": "PEM", "ssl.keystore.location": files.Bundle,
+			"sasl.enabled.mechanisms":                             "SCRAM-SHA-512",
+			"listener.name.client.scram-sha-512.sasl.jaas.config": "org.apache.kafka.common.security.scram.ScramLoginModule required;",
+			"authorizer.class.name":                               "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+			"super.users":                                         "User:ANONYMOUS", // whoever comes by the plain listener
+		},
+	}), files.CA
 }
 
 // TestREADMEMarks: a block that nobody has tried is an error.
