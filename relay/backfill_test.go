@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os/exec"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -308,7 +309,15 @@ func TestBackfillNeverReadsLess(t *testing.T) {
 		f.Exec("alter table walpost.outbox enable row level security")
 		return f.sink.open(ctx, acks)
 	}
-	dbtest.WantPermanent(t, f.launch().wait(), "42501", "row-level security")
+	err := f.launch().wait()
+	if strings.Contains(fmt.Sprint(err), "BYPASSRLS") { // the start was repeated, because other tests' transactions kept the slot from being created
+		dbtest.WantPermanent(t, err, "row level security")
+	} else {
+		dbtest.WantPermanent(t, err, "42501", "row-level security")
+	}
+	if n := f.sink.count(); n > 0 {
+		t.Errorf("%d rows were published", n)
+	}
 	if got := f.Phase(); got != postgres.PhaseBackfilling {
 		t.Errorf("phase %q", got)
 	}

@@ -1,11 +1,11 @@
 package relay
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,7 +24,7 @@ type fixture struct {
 	sink *fakeSink
 	cfg  Config
 
-	watchEvery time.Duration // how often relays check slot, outbox and publication; 0: the default
+	noChecks bool // relays do not check slot, outbox and publication before a test calls look
 }
 
 func newFixture(t testing.TB) *fixture {
@@ -50,6 +50,7 @@ type running struct {
 	registry *prometheus.Registry
 	cancel   context.CancelFunc
 	ended    chan error
+	checks   atomic.Bool // the watcher may check; see fixture.noChecks
 }
 
 // start starts a relay and waits until it leads.
@@ -70,9 +71,15 @@ func (f *fixture) launch() *running {
 	if err != nil {
 		f.T.Fatal(err)
 	}
-	relay.watcher.every = cmp.Or(f.watchEvery, relay.watcher.every)
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &running{fixture: f, relay: relay, registry: registry, cancel: cancel, ended: make(chan error, 1)}
+	r.checks.Store(!f.noChecks)
+	relay.watcher.check = func(ctx context.Context) error {
+		if !r.checks.Load() {
+			return nil
+		}
+		return relay.watcher.look(ctx)
+	}
 	done := make(chan struct{})
 	go func() {
 		r.ended <- relay.Run(ctx)
@@ -213,7 +220,10 @@ func (f *fixture) put(table, column, payload string) {
 }
 
 // look makes the watcher check at once.
-func (r *running) look() { wake.Signal(r.relay.watcher.wake) }
+func (r *running) look() {
+	r.checks.Store(true)
+	wake.Signal(r.relay.watcher.wake)
+}
 
 // gather returns all metrics by name, with the label target if there is one; for a histogram, its count.
 func gather(t *testing.T, reg *prometheus.Registry) map[string]float64 {

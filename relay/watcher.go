@@ -24,8 +24,9 @@ const (
 type watcher struct {
 	relay        *Relay
 	every        time.Duration
-	wake         chan struct{} // has a token when a check is due at once
-	loginAllowed atomic.Bool   // the server has let this process in; until then the watcher does not try to log in
+	wake         chan struct{}               // has a token when a check is due at once
+	check        func(context.Context) error // look, unless a test wraps it
+	loginAllowed atomic.Bool                 // the server has let this process in; until then the watcher does not try to log in
 
 	mu      sync.Mutex
 	session *session         // the session that holds the slot; nil: there is none
@@ -35,7 +36,9 @@ type watcher struct {
 }
 
 func newWatcher(r *Relay) *watcher {
-	return &watcher{relay: r, every: watchEvery, wake: make(chan struct{}, 1)}
+	w := &watcher{relay: r, every: watchEvery, wake: make(chan struct{}, 1)}
+	w.check = w.look
+	return w
 }
 
 // start starts the watcher's goroutine, and returns a function that stops it and waits for it.
@@ -44,7 +47,7 @@ func (w *watcher) start(ctx context.Context) (end func()) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		w.run(ctx, w.look)
+		w.run(ctx, w.check)
 	}()
 	return func() { cancel(); <-ended }
 }
