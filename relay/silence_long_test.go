@@ -161,9 +161,7 @@ func TestGoneWalsenderIsLeft(t *testing.T) {
 				} else {
 					t.Logf("left after %v", took.Round(time.Millisecond))
 				}
-				if !f.Logs.Has(c.says) {
-					t.Errorf("the log does not say %q", c.says)
-				}
+				r.await("the log says "+c.says, func() bool { return f.Logs.Has(c.says) }) // the state changes first
 				thaw()
 				f.Insert(1)
 				awaitLong(r, "the next event", func() bool { return f.sink.distinct() == 2 })
