@@ -171,7 +171,6 @@ func TestREADME(t *testing.T) {
 	}})
 	admin := &pgtest.DB{DSN: server.DSN("postgres")}
 	admin.Exec(t, "create database shop")
-	admin.Exec(t, "create database stock")
 	r := newReader(t, server)
 	var stop func()
 	ran := 0

@@ -211,6 +211,7 @@ func TestBrokersComeAndGo(t *testing.T) {
 	must(c.StartNode(ctx, 3))
 	awaitInSync(t, c.Brokers()[0], topic, partitions, 3)
 	s.back(t)
+	until(t, "word that events flow again", log.says("events flow again", "topic="+topic))
 	setTopic(t, c.Brokers(), topic, "min.insync.replicas", "2")
 	dead := leader(t, c.Brokers(), topic)
 	must(c.Kill(dead))

@@ -84,9 +84,9 @@ func TestDiagnoseHealthy(t *testing.T) {
 func TestDiagnoseTopics(t *testing.T) {
 	brokers := kafkatest.Brokers(t)
 	topic := kafkatest.Name(t)
-	kafkatest.Topic(t, brokers, topic, 1, map[string]string{"cleanup.policy": "compact", "min.insync.replicas": "2"})
-	text := findings(t, diagnose(t, config(t, brokers), topic, "no/topic"), "bootstrap ok", "producer_id ok", "brokers ok", "topic failed", "topic warning", "topic failed")
-	contains(t, text, "only 1 in sync: nothing can be written", "cleanup.policy=compact", `a topic cannot have the name "no/topic"`)
+	kafkatest.Topic(t, brokers, topic, 1, map[string]string{"cleanup.policy": "compact", "min.insync.replicas": "2", "unclean.leader.election.enable": "true"})
+	text := findings(t, diagnose(t, config(t, brokers), topic, "no/topic"), "bootstrap ok", "producer_id ok", "brokers ok", "topic warning", "topic warning", "topic warning", "topic failed")
+	contains(t, text, "min.insync.replicas 2: more than there are replicas", "min.insync.replicas=1", "unclean.leader.election.enable=false", "cleanup.policy=compact", `a topic cannot have the name "no/topic"`)
 }
 
 func TestDiagnoseNobody(t *testing.T) {

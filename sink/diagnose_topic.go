@@ -71,7 +71,7 @@ func (d *diagnosing) durability(b *sarama.Broker, t *sarama.TopicMetadata) {
 		replicas, inSync = min(replicas, len(p.Replicas)), min(inSync, len(p.Isr))
 	}
 	found := fmt.Sprintf("topic %s: %d partitions, %d replicas", t.Name, len(t.Partitions), replicas)
-	all, _ := wire.TopicSettings(b, []string{t.Name}, "min.insync.replicas", "cleanup.policy")
+	all, _ := wire.TopicSettings(b, []string{t.Name}, "min.insync.replicas", "cleanup.policy", "unclean.leader.election.enable")
 	settings := all[t.Name]
 	least, err := strconv.Atoi(settings["min.insync.replicas"])
 	if err != nil {
@@ -83,6 +83,8 @@ func (d *diagnosing) durability(b *sarama.Broker, t *sarama.TopicMetadata) {
 		return "kafka-configs.sh --alter --entity-type topics --entity-name " + t.Name + " --add-config " + setting
 	}
 	switch {
+	case replicas < least: // some versions refuse all events, others take as many replicas as there are
+		d.list.Add(check, diagnosis.Warning, found+": more than there are replicas, so some versions of Kafka refuse all events", alter("min.insync.replicas="+strconv.Itoa(max(replicas-1, 1)))+", or add replicas")
 	case inSync < least:
 		d.list.Add(check, diagnosis.Failed, fmt.Sprintf("%s, but only %d in sync: nothing can be written", found, inSync), "start the brokers that are down: kafka-topics.sh --describe --under-min-isr-partitions")
 	case replicas == 1:
@@ -94,6 +96,10 @@ func (d *diagnosing) durability(b *sarama.Broker, t *sarama.TopicMetadata) {
 		d.list.Add(check, diagnosis.Warning, found+": nothing can be written while a single broker is down", alter("min.insync.replicas="+strconv.Itoa(replicas-1)))
 	default:
 		d.list.OK(check, "%s", found)
+	}
+	if settings["unclean.leader.election.enable"] == "true" {
+		d.list.Add(check, diagnosis.Warning, fmt.Sprintf("topic %s has unclean.leader.election.enable=true: a broker that is behind may become the leader, and then acknowledged events are lost", t.Name),
+			alter("unclean.leader.election.enable=false"))
 	}
 	if strings.Contains(settings["cleanup.policy"], "compact") {
 		d.list.Add(check, diagnosis.Warning, fmt.Sprintf("topic %s has cleanup.policy=%s: it refuses events without a key, and keeps only the last event of each key", t.Name, settings["cleanup.policy"]),

@@ -23,6 +23,7 @@ type partition struct {
 	// Only the lane's driver uses these.
 	searches int       // how often a search for its leader has failed
 	searched time.Time // when the search began
+	failed   bool      // an attempt has failed since the last ack
 	apart    *apart    // state while it is sent apart; nil: it is sent with the others
 
 	queued *latencytrace.Queue // when the lane was last queued; only with a trace
@@ -36,6 +37,10 @@ func (part *partition) String() string {
 // giveBack empties the lane of a partition that no longer exists, and returns its events. The lane is at rest, so it has no driver.
 func (part *partition) giveBack() []*unplaced {
 	part.apart = nil
+	if part.failed {
+		part.failed = false
+		part.topic.failing.Add(-1)
+	}
 	var back []*unplaced
 	for _, b := range part.lane.GiveBack() {
 		u := &unplaced{Batch: *b, explicit: make([]int32, b.Count())}
@@ -82,6 +87,7 @@ func (p *Producer) findLeaders(parts []*partition) {
 	}
 	for _, part := range lost { // logging may be slow, and must not keep others from sending
 		_, err := p.meta.Leader(part.topic.name, part.index)
+		part.fails()
 		part.topic.warn(p, part, part.searched, err)
 		p.resends.add(part, pauseAfter(part.searches), p.refresh(part.topic), false)
 	}
@@ -123,11 +129,22 @@ func (p *Producer) senderOf(b *sarama.Broker) *sender {
 // finish settles b, the lane's head, and does the next step for the lane.
 func (p *Producer) finish(part *partition, b *lane.Batch, o lane.Outcome) {
 	size := b.Len() // now: Settle may empty or divide the batch
+	failed := part.failed
+	part.failed = false // now: after the last ack another goroutine may drive the lane
 	next, head := part.lane.Settle(o)
+	recovered := failed && head != nil
+	if recovered {
+		part.topic.failing.Add(-1)
+	} else {
+		part.failed = failed
+	}
 	switch next {
 	case lane.Empty, lane.SendNext:
 		if head != nil {
 			p.acked(part, head)
+			if recovered {
+				part.topic.recovered(p)
+			}
 		} else if kafkaerror.Reason(o.Err) == reason.MessageTooLarge {
 			p.start(func() { part.topic.shrink(p, size) })
 		}
@@ -137,9 +154,11 @@ func (p *Producer) finish(part *partition, b *lane.Batch, o lane.Outcome) {
 		}
 	case lane.Resend:
 		p.metrics.retries.Inc()
+		part.fails()
 		p.retry(part, o.Err)
 	case lane.Renew:
 		p.metrics.retries.Inc()
+		part.fails()
 		p.renew(part, o.Err)
 	case lane.Reject:
 		var bad *record.BadEvent

@@ -20,6 +20,7 @@ type topic struct {
 	partitions atomic.Pointer[[]*partition] // by index; nil: not known now, and arrange is running
 	used       atomic.Int64                 // when it last got an event, in seconds since 1970
 	warned     warnings
+	failing    atomic.Int32 // lanes that have failed since their last ack
 
 	published, bytes prometheus.Counter
 

@@ -74,6 +74,10 @@ func TestAbsentTopic(t *testing.T) {
 	kafkatest.Topic(t, brokers, absent, 3, nil)
 	both(100)
 	acks.wait(t, 1400, 0)
+	until(t, "word of the topic", log.says("events flow again", "topic="+absent))
+	if log.count("events flow again") != 1 {
+		t.Error("the log says more than once, or of the other topic, that events flow again")
+	}
 	for _, name := range []string{there, absent} {
 		last := map[string]string{}
 		for n, records := range consume(t, brokers, name, 700) {

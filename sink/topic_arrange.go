@@ -89,6 +89,7 @@ func (t *topic) arrange(p *Producer) {
 		}
 		// A broker that lags behind the others still reports fewer partitions. So fewer are believed only after a while.
 		if (fewer.IsZero() || time.Since(fewer) >= p.confirmFewer) && t.rearrange(p, count, id) {
+			t.recovered(p)
 			return
 		}
 		if !p.sleep(min(minBackoff<<min(tries, 10), arrangePause)) {

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/spf13/cobra"
 
 	"walpost/cmd/walpost/internal/config"
@@ -170,7 +169,7 @@ func withDatabase(ctx context.Context, cfg *config.Config, use func(context.Cont
 	}
 	conn, err := pgx.ConnectConfig(ctx, c)
 	if err != nil {
-		return fmt.Errorf("%w; %s", pgerror.ConnectError(err, &c.Config), connectCure(err))
+		return pgerror.Classify(pgerror.ConnectError(err, &c.Config), pgerror.Connecting, true, pgerror.Names{})
 	}
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -178,18 +177,4 @@ func withDatabase(ctx context.Context, cfg *config.Config, use func(context.Cont
 		conn.Close(ctx)
 	}()
 	return use(ctx, conn)
-}
-
-// connectCure says what to check.
-func connectCure(err error) string {
-	var e *pgconn.PgError
-	if errors.As(err, &e) {
-		switch e.Code {
-		case "28P01", "28000": // invalid_password, invalid_authorization_specification
-			return "check user and password of postgres.url (or PGUSER, PGPASSWORD, the password file) and pg_hba.conf"
-		case "3D000": // invalid_catalog_name
-			return "check the database of postgres.url (or PGDATABASE)"
-		}
-	}
-	return "check host, port and sslmode of postgres.url (or PGHOST, PGPORT, PGSSLMODE), and that the server is up"
 }

@@ -104,7 +104,7 @@ func TestSchemaApplyToAnUnsuitableTable(t *testing.T) {
 		t.Errorf("schema walpost is there: %v %v", there, err)
 	}
 	code, _, stderr = command(t, "schema", "apply", "--postgres-url", strings.Replace(db.DSN, db.Name, "nosuch", 1))
-	if code != 1 || !strings.Contains(stderr, "check the database of postgres.url") {
+	if code != 1 || !strings.Contains(stderr, "create the database or correct its name") {
 		t.Errorf("no such database: exit %d\n%s", code, stderr)
 	}
 }

@@ -150,7 +150,7 @@ func (d *diagnosing) replication(ctx context.Context) {
 		d.list.Add(check, diagnosis.Warning, fmt.Sprintf("the role %s may stream the WAL, but its wal_sender_timeout is 0: a relay that freezes keeps the slot, and no other relay can take over", d.Names.Role),
 			"remove wal_sender_timeout from postgres.url; the default is 15s")
 	default:
-		d.list.OK(check, "the role %s may stream the WAL; a relay that freezes loses the slot after %s", d.Names.Role, s.Timeout)
+		d.list.OK(check, "the role %s may stream the WAL; if a relay freezes, Postgres disconnects it after %s, and another relay can take over", d.Names.Role, s.Timeout)
 	}
 }
 

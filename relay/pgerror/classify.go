@@ -33,6 +33,7 @@ type Names struct {
 	Role              string // the relay's role
 	database          string // the database of a refused connection
 	walsender         bool   // the refused connection was one for replication
+	noPassword        bool   // it had no password to give
 }
 
 // Classify classifies err, an error of the server or of the network. It returns a *[Fault] if only a person can cure it, and a *[Wait] if

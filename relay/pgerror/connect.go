@@ -21,6 +21,7 @@ type connectError struct {
 	text           string
 	role, database string
 	walsender      bool    // it was a connection for replication
+	noPassword     bool    // nobody set a password
 	reasons        []error // the errors of the single attempts that decide how it is classified
 	err            error
 }
@@ -28,7 +29,7 @@ type connectError struct {
 // ConnectError wraps err, an error of pgconn on connecting with cfg. Its text is one line that names server, role and database. It does not
 // contain a password.
 func ConnectError(err error, cfg *pgconn.Config) error {
-	e := &connectError{role: cfg.User, database: cmp.Or(cfg.Database, cfg.User), walsender: cfg.RuntimeParams["replication"] != "", reasons: reasons(err, cfg), err: err}
+	e := &connectError{role: cfg.User, database: cmp.Or(cfg.Database, cfg.User), walsender: cfg.RuntimeParams["replication"] != "", noPassword: cfg.Password == "", reasons: reasons(err, cfg), err: err}
 	e.text = fmt.Sprintf("connect to %s port %d as %s, database %s: %s", cfg.Host, cfg.Port, e.role, e.database, OneLine(e.reasons))
 	return e
 }
@@ -126,7 +127,7 @@ func classifyConnect(err error, first bool, n Names) error {
 	all := Causes(err)
 	if d := (*connectError)(nil); errors.As(err, &d) {
 		all = d.reasons
-		n.Role, n.database, n.walsender = d.role, d.database, d.walsender // the names of the refused connection, because the role may never have connected before
+		n.Role, n.database, n.walsender, n.noPassword = d.role, d.database, d.walsender, d.noPassword // the names of the refused connection, because the role may never have connected before
 	}
 	hopeless := true
 	var code reason.Code
@@ -203,6 +204,9 @@ func classifyRefusal(e *pgconn.PgError, first bool, n Names) cause {
 	role, database := schema.QuoteIdent(n.Role), schema.QuoteIdent(n.database)
 	switch e.Code {
 	case "28P01", "28000": // wrong password; unknown role, or no line in pg_hba.conf. Not permanent later, because a password may be being rotated.
+		if e.Code == "28P01" && n.noPassword {
+			return cause{reason.PostgresLogin, "no password is set: add it to postgres.url, to PGPASSWORD or to libpq's password file", first}
+		}
 		return cause{reason.PostgresLogin, "check user and password, and that a line of pg_hba.conf admits the role " + role + " to this database (the line has to have the name of the database, not the word replication)", first}
 	case "3D000": // no such database
 		return cause{reason.DatabaseMissing, "create the database or correct its name", true}

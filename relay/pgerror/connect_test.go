@@ -52,6 +52,7 @@ func TestVerdictIsOfTheAnswer(t *testing.T) {
 		"no REPLICATION, later":            {"host=db replication=database", []error{refusedTLS, pg("42501")}, false, false, "run: ALTER ROLE relay REPLICATION"},
 		"no database, later":               {"host=db", []error{refusedTLS, pg("3D000")}, false, true, "create the database"},
 		"password":                         {"host=db", []error{refusedTLS, pg("28P01")}, true, true, "check user and password"},
+		"no password":                      {"host=db sslmode=disable", []error{pg("28P01")}, true, true, "no password is set"},
 		"password, later":                  {"host=db", []error{refusedTLS, pg("28P01")}, false, false, "check user and password"},
 		"starting":                         {"host=db", []error{refusedTLS, pg("57P03")}, true, false, "the server's log"},
 		"handshake broken off":             {"host=db", []error{handshake, pg("3D000")}, false, true, "create the database"},
@@ -61,7 +62,11 @@ func TestVerdictIsOfTheAnswer(t *testing.T) {
 		"one of two hosts may be starting": {"host=a,b", []error{nobody, refusedTLS, nobody, pg("28P01")}, true, false, "start the server"},
 		"channel binding":                  {"host=db channel_binding=require", []error{refusedTLS, errors.New("channel binding check failed: channel binding required")}, true, true, "channel_binding=require needs TLS"},
 	} {
-		cfg, err := pgconn.ParseConfig("user=relay dbname=shop " + c.conn)
+		password := "password=x "
+		if name == "no password" {
+			password = ""
+		}
+		cfg, err := pgconn.ParseConfig("user=relay dbname=shop " + password + c.conn)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -235,7 +235,7 @@ func Cure(err error) string {
 	case sarama.ErrTopicAuthorizationFailed:
 		return "grant it: kafka-acls.sh --add --allow-principal User:NAME --producer --topic NAME"
 	case sarama.ErrClusterAuthorizationFailed:
-		return "grant it: kafka-acls.sh --add --allow-principal User:NAME --operation IdempotentWrite --cluster"
+		return "grant it: kafka-acls.sh --add --allow-principal User:NAME --operation IdempotentWrite --cluster (since Kafka 2.8, Write on one topic is enough)"
 	}
 	return "see the broker's log"
 }
