@@ -90,7 +90,7 @@ func (s *screen) balance(b balance) {
 // next says what to read and to try after the show.
 func (s *screen) next() {
 	s.line("\n" + s.paint(strong, "What next") + `
-   README.md, "Try it with Docker Compose"   the same with a Postgres and a Kafka of your own, in containers
+   README.md, "Try it with Docker Compose"   the same with real servers, in containers
    README.md, "Your own database"            connect your database, step by step, and take everything away again
    README.md, "What it guarantees"           and what it does not
    demo/orders.go, demo/consumer.go          the SQL and the Go of the services that you have just seen

@@ -115,7 +115,6 @@ func TestComposeMistakes(t *testing.T) {
 		"pull_policy: never":                 "pull_policy: missing",
 		"stop_grace_period: 20s":             "stop_grace_period: 10s",
 		"interval: 2s":                       "interval: two",
-		"127.0.0.1:8488:8488":                "127.0.0.1:8488:http",
 		"POSTGRES_PASSWORD: admin-secret":    "POSTGRES_PASSWORD: secret",
 		"\n  topic:\n":                       "\n  topic:\n    restart: always\n",
 	} {
@@ -188,6 +187,7 @@ type containers struct {
 	project  *types.Project
 	home     *child.Home
 	walpost  string // the entry point of its image
+	admin    string // the address of walpost's admin server: containers have loopback addresses of their own, and processes do not
 	server   *pgtest.Server
 	replaced *strings.Replacer
 	running  map[string]*child.Process
@@ -205,8 +205,9 @@ exec)
 	shift 2
 	[ "$1" != -T ] || shift
 	. "$HOME/$1.env"
-	shift
-	exec "$@"
+	program=${2##*/}
+	shift 2
+	exec "$program" "$@"
 	;;
 logs)
 	until grep -qF -f "$HOME/until" "$HOME/$4.log"; do sleep 0.05; done
@@ -248,13 +249,13 @@ func newContainers(t *testing.T, project *types.Project) *containers {
 	if err != nil {
 		t.Fatal(err)
 	}
-	kafka, controller, admin := strconv.Itoa(ports[0]), strconv.Itoa(ports[1]), strconv.Itoa(ports[2])
+	kafka, controller := strconv.Itoa(ports[0]), strconv.Itoa(ports[1])
 	c.replaced = strings.NewReplacer(
 		"@postgres:5432/", "@"+child.Address(c.server.Port())+"/", "@localhost/", "@"+child.Address(c.server.Port())+"/",
 		"kafka:9092", "127.0.0.1:"+kafka, "://:9092", "://127.0.0.1:"+kafka, "/localhost/9092", "/127.0.0.1/"+kafka,
 		"://:9093", "://127.0.0.1:"+controller, "localhost:9093", "127.0.0.1:"+controller,
-		"0.0.0.0:8488", "0.0.0.0:"+admin, "127.0.0.1:8488", "127.0.0.1:"+admin,
 	)
+	c.admin = child.Address(ports[2])
 	return c
 }
 
@@ -369,6 +370,9 @@ func (c *containers) broker(t *testing.T, s types.ServiceConfig) (argv []string)
 func (c *containers) environment(s types.ServiceConfig) (env []string) {
 	for name, value := range s.Environment {
 		env = append(env, name+"="+c.replaced.Replace(*value))
+	}
+	if s.Image == "walpost-quickstart" {
+		env = append(env, "WALPOST_ADMIN_LISTEN="+c.admin)
 	}
 	slices.Sort(env)
 	return env

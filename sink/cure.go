@@ -85,9 +85,9 @@ func waitCure(err error) string {
 	return "check the address, and that a broker listens there"
 }
 
-// withNames replaces User:NAME and --topic NAME in a cure by the actual names.
+// withNames replaces User:NAME, --topic NAME and BROKERS in a cure by the actual names, so that its commands can be pasted into a shell.
 func (c *Config) withNames(cure, topic string) string {
-	pairs := []string{}
+	pairs := []string{"BROKERS", strings.Join(c.Brokers, ",")}
 	if user := c.security().Username; user != "" {
 		pairs = append(pairs, "User:NAME", "User:"+user)
 	}

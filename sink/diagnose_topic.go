@@ -43,7 +43,7 @@ func (d *diagnosing) topic(b *sarama.Broker, t *sarama.TopicMetadata) {
 	}
 	if leaderless := d.leaderless(t); leaderless != "" {
 		d.list.Add(check, diagnosis.Failed, fmt.Sprintf("topic %s: no leader for partition %s", t.Name, leaderless),
-			"start the brokers that hold it: kafka-topics.sh --describe --topic "+t.Name)
+			d.k.cfg.withNames("start the brokers that hold it: kafka-topics.sh --describe --topic NAME --bootstrap-server BROKERS", t.Name))
 		return
 	}
 	if ops := t.TopicAuthorizedOperations; ops != math.MinInt32 && ops&(1<<sarama.AclOperationWrite) == 0 {
@@ -80,13 +80,13 @@ func (d *diagnosing) durability(b *sarama.Broker, t *sarama.TopicMetadata) {
 	}
 	found = fmt.Sprintf("%s, min.insync.replicas %d", found, least)
 	alter := func(setting string) string {
-		return "kafka-configs.sh --alter --entity-type topics --entity-name " + t.Name + " --add-config " + setting
+		return "kafka-configs.sh --alter --entity-type topics --entity-name " + t.Name + " --add-config " + setting + d.k.cfg.withNames(" --bootstrap-server BROKERS", "")
 	}
 	switch {
 	case replicas < least: // some versions refuse all events, others take as many replicas as there are
 		d.list.Add(check, diagnosis.Warning, found+": more than there are replicas, so some versions of Kafka refuse all events", alter("min.insync.replicas="+strconv.Itoa(max(replicas-1, 1)))+", or add replicas")
 	case inSync < least:
-		d.list.Add(check, diagnosis.Failed, fmt.Sprintf("%s, but only %d in sync: nothing can be written", found, inSync), "start the brokers that are down: kafka-topics.sh --describe --under-min-isr-partitions")
+		d.list.Add(check, diagnosis.Failed, fmt.Sprintf("%s, but only %d in sync: nothing can be written", found, inSync), d.k.cfg.withNames("start the brokers that are down: kafka-topics.sh --describe --under-min-isr-partitions --bootstrap-server BROKERS", ""))
 	case replicas == 1:
 		d.list.Add(check, diagnosis.Warning, found+": if a broker loses its disk, acknowledged events are lost, and while the broker is down nothing can be written",
 			"in production, use 3 replicas and min.insync.replicas 2 (kafka-reassign-partitions.sh)")

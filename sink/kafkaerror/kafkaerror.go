@@ -205,8 +205,8 @@ func WaitReason(err error) reason.Code {
 	return reason.KafkaNotReady
 }
 
-// Cure returns what an operator can do about a refusal, an alarm, or a single event that ends its connection. The caller replaces User:NAME
-// and --topic NAME in it by the actual names.
+// Cure returns what an operator can do about a refusal, an alarm, or a single event that ends its connection. The caller replaces User:NAME,
+// --topic NAME and BROKERS in it by the actual names.
 func Cure(err error) string {
 	if cut := cutOf(err); cut != nil {
 		if cut.Events > 1 {
@@ -223,7 +223,7 @@ func Cure(err error) string {
 	case sarama.ErrInvalidTimestamp:
 		return "raise the topic's message.timestamp.before.max.ms or message.timestamp.after.max.ms, or correct the clock or the timestamp column"
 	case sarama.ErrUnknownTopicOrPartition:
-		return "create the topic (kafka-topics.sh --create --topic NAME), or set kafka.allow.auto.create.topics if the brokers may create it"
+		return "create the topic (kafka-topics.sh --create --topic NAME --bootstrap-server BROKERS), or set kafka.allow.auto.create.topics if the brokers may create it"
 	case sarama.ErrInvalidTopic:
 		return "change outbox.topic, or the values in the columns that it names: the brokers accept no events for a topic of this name, which may be one of Kafka's own"
 	case sarama.ErrUnsupportedForMessageFormat:
@@ -233,9 +233,9 @@ func Cure(err error) string {
 	case sarama.ErrUnsupportedCompressionType:
 		return "set kafka.compression.type to a codec that the brokers support"
 	case sarama.ErrTopicAuthorizationFailed:
-		return "grant it: kafka-acls.sh --add --allow-principal User:NAME --producer --topic NAME"
+		return "grant it: kafka-acls.sh --add --allow-principal User:NAME --producer --topic NAME --bootstrap-server BROKERS"
 	case sarama.ErrClusterAuthorizationFailed:
-		return "grant it: kafka-acls.sh --add --allow-principal User:NAME --operation IdempotentWrite --cluster (since Kafka 2.8, Write on one topic is enough)"
+		return "grant it: kafka-acls.sh --add --allow-principal User:NAME --operation IdempotentWrite --cluster --bootstrap-server BROKERS (since Kafka 2.8, Write on one topic is enough)"
 	}
 	return "see the broker's log"
 }
