@@ -186,6 +186,7 @@ func TestREADME(t *testing.T) {
 			stop = r.leave(t, b)
 		case runLast:
 			stop()
+			stop = func() {} // several blocks may follow
 			fallthrough
 		case runBlock:
 			r.do(t, b)
