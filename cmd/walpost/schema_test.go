@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -86,6 +87,26 @@ func TestSchemaApplyTellsOfWALLevel(t *testing.T) {
 	if code != 0 || stdout != "schema walpost is at version 2, outbox walpost.outbox exists, in "+place(t, server.DSN("postgres"))+"\n" ||
 		stderr != "walpost: wal_level is replica, and walpost run needs logical; run: ALTER SYSTEM SET wal_level = logical, and restart the server\n" {
 		t.Errorf("exit %d\n%s%s", code, stdout, stderr)
+	}
+}
+
+// TestSchemaApplyDropsPublish: an outbox with other column names has no publish(), and apply says that it drops one that is there.
+func TestSchemaApplyDropsPublish(t *testing.T) {
+	db := pgtest.New(t)
+	clean(t)
+	t.Setenv("WALPOST_POSTGRES_URL", db.DSN)
+	db.Exec(t, "create table public.events (id uuid, aggregatetype text, key text, type text, payload jsonb)")
+	t.Setenv("WALPOST_OUTBOX_COLUMNS_AGGREGATEID", "key")
+	for i, table := range []string{"public.events", "walpost.outbox", "public.events"} {
+		if table == "walpost.outbox" {
+			os.Unsetenv("WALPOST_OUTBOX_COLUMNS_AGGREGATEID")
+		} else {
+			os.Setenv("WALPOST_OUTBOX_COLUMNS_AGGREGATEID", "key")
+		}
+		code, stdout, stderr := command(t, "schema", "apply", "--table", table)
+		if says := strings.Contains(stderr, "dropped function walpost.publish()"); code != 0 || says != (i == 2) {
+			t.Errorf("%s: exit %d\n%s%s", table, code, stdout, stderr)
+		}
 	}
 }
 
