@@ -200,12 +200,14 @@ const standIn = `#!/bin/sh -eu
 [ "$1" = compose ]
 [ -f "$REPOSITORY/$COMPOSE_FILE" ]
 case $2 in
-up | down) exit ;;
+up) exec test "$*" = 'compose up -d --build --wait' ;;
+down) exec test "$*" = 'compose down -v' ;;
 exec)
 	shift 2
 	[ "$1" != -T ] || shift
 	. "$HOME/$1.env"
 	program=${2##*/}
+	[ "$2" = "$program" ] || [ "$2" = "/opt/kafka/bin/$program" ]
 	shift 2
 	exec "$program" "$@"
 	;;

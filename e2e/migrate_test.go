@@ -20,7 +20,6 @@ import (
 	"walpost/internal/catalog"
 	"walpost/internal/pgtest"
 	"walpost/internal/testenv/fetch"
-	"walpost/internal/testenv/long"
 	"walpost/internal/testenv/need"
 	"walpost/schema"
 )
@@ -73,10 +72,7 @@ func TestGooseRunsThePrintedSQL(t *testing.T) {
 	})
 }
 
-// Flyway and Liquibase are fetched for releases only. Package schema checks
-// without them for SQL that their parsers do not take.
 func TestFlywayRunsThePrintedSQL(t *testing.T) {
-	long.Only(t)
 	t.Parallel()
 	const version, jackson = "11.20.3", "2.19.1"
 	jars := jars(t, "flyway-"+version+"-jackson-"+jackson, func(ctx context.Context, dir string) error {
@@ -103,7 +99,6 @@ func TestFlywayRunsThePrintedSQL(t *testing.T) {
 }
 
 func TestLiquibaseRunsThePrintedSQL(t *testing.T) {
-	long.Only(t)
 	t.Parallel()
 	const version, picocli = "4.33.0", "4.7.7"
 	jars := jars(t, "liquibase-"+version, func(ctx context.Context, dir string) error {

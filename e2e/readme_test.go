@@ -48,6 +48,8 @@ func readBlocks(text string) (blocks []readmeBlock, err error) {
 			blocks, open = append(blocks, *open), nil
 		case open != nil:
 			open.text += line + "\n"
+		case line == "```" && readmeMark.MatchString(before):
+			return nil, fmt.Errorf("README.md:%d: a block of commands has no language", i+1)
 		case line == "```": // a picture, or a line of a file: no command
 			open = &readmeBlock{line: i + 1, how: byHand, why: "no command"}
 		case strings.HasPrefix(line, "```"):
@@ -195,6 +197,15 @@ func TestREADME(t *testing.T) {
 	}
 	if ran < 8 {
 		t.Errorf("%d blocks were run", ran)
+	}
+	for what, list := range map[string]string{ // each prints a line for what is left
+		"topics": "kafka-topics.sh --list | grep '^outbox'",
+		"ACLs":   "kafka-acls.sh --list --principal User:walpost | grep ResourcePattern",
+		"users":  "kafka-configs.sh --describe --entity-type users --entity-name walpost | grep SCRAM",
+	} {
+		list = strings.Replace(list, ".sh", ".sh --bootstrap-server kafka.example.com:9092", 1)
+		t.Logf("no %s are left behind", what)
+		r.do(t, readmeBlock{how: runBlock, text: "until [ -z \"$(" + list + ")\" ]; do sleep 0.2; done\n"})
 	}
 	for database, query := range map[string]string{
 		"postgres": "select (select count(*) from pg_replication_slots) + (select count(*) from pg_roles where rolname = 'walpost')",

@@ -117,8 +117,8 @@ func (w *watcher) remember(g *postgres.Outbox) {
 	w.last = &kept
 }
 
-// baseline returns what the first check of a session is compared with: what the last check of the previous session found, or else found,
-// which this session found at its beginning. So changes between two sessions are noticed.
+// baseline returns the state that a session's first check is compared with. It is the state that the last check of the previous session
+// found. So changes between two sessions are noticed. If there was no check yet, it is found, the state at the session's beginning.
 func (w *watcher) baseline(found postgres.Outbox) postgres.Outbox {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -3,6 +3,7 @@ package schema
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -42,6 +43,9 @@ func (d *differ) wantedBody() string {
 
 // body returns the function's body in the DDL, which is between the dollar quotes.
 func (o Options) body(w wantedFunction) string {
+	if w.name == "schema_version" { // a function makes it, see version.sql
+		return "select " + strconv.Itoa(Version)
+	}
 	for _, s := range Statements(o) {
 		if strings.Contains(s.SQL, "function walpost."+w.name+"("+w.parameters+")") && strings.Contains(s.SQL, "$$") {
 			return strings.Split(s.SQL, "$$")[1]

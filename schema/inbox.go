@@ -11,7 +11,7 @@ const InboxUpgrade = `alter table walpost.inbox add column source text collate "
 func inboxTokens() tokens {
 	return tokens{
 		"has_source": inboxHasSource,
-		"upgrade":    InboxUpgrade,
+		"upgrade":    QuoteLiteral(InboxUpgrade),
 		"refusal":    QuoteLiteral("table walpost.inbox has the form of version 1 and has rows. At a quiet time, run the following statement, and then the migration again: " + InboxUpgrade),
 	}
 }

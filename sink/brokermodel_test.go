@@ -54,7 +54,7 @@ var answers = []struct {
 	{"appended, then refused by name", []any{sent{count: 3, event: 1, odd: 2}, "cleanup.policy=compact", sent{count: 3, event: 1, odd: 2, answer: 87, named: 2}, "cleanup.policy=delete",
 		sent{count: 3, event: 1, odd: 2}}},
 	{"all records are deleted", []any{sent{count: 2, event: 1}, "delete records", sent{count: 2, event: 1}, sent{first: 5, count: 1, event: 3, answer: 45}, sent{first: 2, count: 1, event: 3}}},
-	{"the topic is made anew", []any{sent{count: 2, event: 1}, "make anew", sent{first: 3, count: 1, event: 4}, sent{first: 2, count: 1, event: 3, answer: 45}, sent{first: 4, count: 1, event: 5}}},
+	{"the topic is re-created", []any{sent{count: 2, event: 1}, "re-create", sent{first: 3, count: 1, event: 4}, sent{first: 2, count: 1, event: 3, answer: 45}, sent{first: 4, count: 1, event: 5}}},
 	{"the producer is forgotten", []any{sent{count: 2, event: 1}, sent{first: 2, count: 1, event: 3}, "forget", sent{count: 2, event: 1}, "forget", sent{first: 7, count: 1, event: 8}}},
 }
 
@@ -119,7 +119,7 @@ func disturb(t *testing.T, brokers []string, a sarama.ClusterAdmin, topic, act s
 	case "delete records":
 		must(a.DeleteRecords(topic, map[int32]int64{0: -1}))
 		return len(model.Seen)
-	case "make anew":
+	case "re-create":
 		must(a.DeleteTopic(topic))
 		detail := &sarama.TopicDetail{NumPartitions: 1, ReplicationFactor: 1}
 		until(t, "the topic again", func() bool { return a.CreateTopic(topic, detail, false) == nil })

@@ -43,7 +43,7 @@ Exit codes: 0 no check failed, although there may be warnings; 3 a check failed.
 		RunE: verb(func(cmd *cobra.Command) error { return a.doctor(cmd, flags) }),
 	})
 	cmd.Flags().BoolVar(&flags.json, "json", false, "print JSON: ok, and a list of findings, each with target, check, level (ok, warning, failed), found and cure")
-	cmd.Flags().StringArrayVar(&flags.topics, "topic", nil, "check this topic too; may be repeated (`name`)")
+	cmd.Flags().StringArrayVar(&flags.topics, "topic", nil, "check the topic of this `name` too; may be repeated")
 	flags.add(cmd)
 	return cmd
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -36,6 +37,11 @@ the role of the consumer.`,
 	cmd.PersistentFlags().StringVar(&only, "only", "", "only this `part` of the objects: inbox, for the database of a consumer")
 	with := func(do func(*cobra.Command, *config.Config, schema.Options) error) func(*cobra.Command, []string) error {
 		return verb(func(cmd *cobra.Command) error {
+			for _, role := range []string{roles.AppRole, roles.RelayRole} {
+				if slices.Contains(noRoles, role) {
+					return &exitError{exitUsage, fmt.Errorf("%s is not a role that can get these rights: name the role of a service", role)}
+				}
+			}
 			inbox := cmd.Flags().Changed("only")
 			if inbox {
 				if err := checkOnly(only, roles.RelayRole, checks); err != nil {
@@ -105,6 +111,13 @@ func (a *app) schemaApply(cmd *cobra.Command, cfg *config.Config, o schema.Optio
 		if has, err := hasPublish(ctx, conn); err == nil && hadPublish && !has { // what calls it fails from now on
 			fmt.Fprintf(a.stderr, "walpost: dropped function walpost.publish(), which does not fit the columns of %s: insert into the table instead\n", o.Table)
 		}
+		left, err := catalog.Check(ctx, conn, o)
+		if err != nil {
+			return err
+		}
+		for _, d := range left { // an existing table is never altered
+			fmt.Fprintf(a.stderr, "walpost: apply does not change this: %s\n", d)
+		}
 		if o.OnlyInbox {
 			_, err := fmt.Fprintf(a.stdout, "table walpost.inbox exists in the form of version %d, in %s\n", schema.Version, postgres.Place(conn))
 			return err
@@ -154,6 +167,9 @@ func (a *app) schemaCheck(cmd *cobra.Command, cfg *config.Config, o schema.Optio
 		return err
 	})
 }
+
+// noRoles are words that stand for other roles in a GRANT. With public, every role could insert events.
+var noRoles = []string{"public", "none", "current_role", "current_user", "session_user"}
 
 // checkOnly returns an error if --only is wrong, or cannot be combined with the other flags.
 func checkOnly(only, relayRole string, checks bool) error {

@@ -167,6 +167,9 @@ func TestSchemaOnlyInbox(t *testing.T) {
 			t.Errorf("%q: exit %d\n%s%s", args, code, stdout, stderr)
 		}
 	}
+	if code, stdout, stderr := command(t, "schema", "apply", "--app-role", "public"); code != exitUsage || !strings.Contains(stderr, "name the role of a service") {
+		t.Errorf("rights for everybody: exit %d\n%s%s", code, stdout, stderr)
+	}
 }
 
 // place returns a database in the form in which commands print where they changed something.

@@ -55,8 +55,8 @@ func (a *app) slotDropCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "drop NAME",
 		Short: "Drop the slot; NAME must be that of postgres.slot",
-		Long: `drop drops the slot that postgres.slot names. You have to type that name. Changes that were not yet
-confirmed are in no slot afterwards. drop refuses a slot that something streams from.
+		Long: `drop drops the slot that postgres.slot names. You have to type that name. walpost will never
+publish changes that were not yet confirmed. drop refuses a slot that something streams from.
 
 The relay's record of the slot stays, so that walpost run does not start from scratch as if nothing
 were missing. drop prints what the next run will do, and the SQL that makes it start from scratch.`,

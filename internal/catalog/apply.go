@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -147,6 +148,9 @@ func withCure(o schema.Options, err error) error {
 	case "25006": // read_only_sql_transaction
 		return fmt.Errorf("%w; this server is a standby or read-only: connect to the primary", err)
 	case "42704": // undefined_object
+		if !strings.Contains(refused.Routine, "role") {
+			return err
+		}
 		return fmt.Errorf("%w; create the role first, for example: create role NAME login", err)
 	}
 	return err

@@ -284,3 +284,36 @@ func TestOnlyTheInboxBesideTheRest(t *testing.T) {
 		}
 	})
 }
+
+// TestScriptThatGoesOn: psql goes on after an error unless it is told not to. An inbox of version 1 with rows is not altered then either, and
+// the schema does not claim a version that it does not have.
+func TestScriptThatGoesOn(t *testing.T) {
+	t.Parallel()
+	onEachMajor(t, func(t *testing.T, db *pgtest.DB) {
+		conn := connect(t, db)
+		version1(t, conn)
+		execSQL(t, conn, "select walpost.claim('stock', 'e1')")
+		goOn := func() (refused int) {
+			for statement := range strings.SplitSeq(schema.Script(schema.Options{}), ";\n") {
+				if _, err := conn.Exec(deadline(t), statement); err != nil {
+					refused++
+				}
+			}
+			return refused
+		}
+		if goOn() == 0 {
+			t.Error("nothing was refused")
+		}
+		if queryOne[bool](t, conn, "select exists (select from pg_attribute where attrelid = 'walpost.inbox'::regclass and attname = 'source')") {
+			t.Error("the inbox was altered although it has rows")
+		}
+		if v, err := Version(deadline(t), conn); err != nil || v != 1 {
+			t.Errorf("the schema is version %d, %v", v, err)
+		}
+		execSQL(t, conn, schema.InboxUpgrade)
+		if n := goOn(); n > 0 {
+			t.Errorf("%d statements were refused after the cure", n)
+		}
+		cleanButForChecks(t, conn)
+	})
+}

@@ -11,8 +11,8 @@ import "time"
 // following surges of the row begin after few reads, as long as reads stay fast. A server that drains a backlog sometimes pauses for some
 // milliseconds. Such a pause does not end the row: otherwise the next thousand reads would be small again.
 //
-// The constants were measured over loopback; with others the gain is lost. Two things matter most. The deadline must end the wait, and not
-// the number of bytes. And each surge must end after one wait: a reader that is silent for the full wait keeps the server's congestion
+// The constants were measured over loopback, and other values lose the gain. Two things matter most. The wait must end at the deadline, and
+// not at a number of bytes. And each surge must end after one wait: a reader that is silent for the full wait keeps the server's congestion
 // window small, so that messages queue there and are sent in large pieces.
 const (
 	surgeFirst     = 1024                   // the first surge of a row begins after so many reads

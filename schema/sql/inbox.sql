@@ -18,11 +18,19 @@ limit 1;
 -- An empty inbox is altered and not dropped, so that the rights granted on it stay. Here and below, a statement that waits for the lock of
 -- a table gives up after 3 seconds, because everything else that uses the table waits behind it. The limit is set on a temporary helper
 -- function, so it applies without a transaction, too, and does not stay in the session.
-create or replace function walpost.setup_inbox() returns void language sql volatile set lock_timeout = '3s' as $$
-  {upgrade}
+create or replace function walpost.setup_inbox() returns void language sql volatile as $$
 $$;
 
-select walpost.setup_inbox() where not ({has_source});
+-- It does nothing unless this gives it something to do. So an inbox with rows stays as it is, even if a tool goes on after the error above.
+create or replace function walpost.setup_upgrade() returns void language sql volatile as $$
+  create or replace function walpost.setup_inbox() returns void language sql volatile set lock_timeout = '3s' as {upgrade}
+$$;
+
+select walpost.setup_upgrade() where not ({has_source}) and not exists (select from walpost.inbox);
+
+drop function walpost.setup_upgrade();
+
+select walpost.setup_inbox();
 
 -- Version 1 had an index that is useless after rows were deleted.
 create or replace function walpost.setup_inbox() returns void language sql volatile set lock_timeout = '3s' as $$

@@ -1,5 +1,15 @@
--- walpost checks this version before it uses the schema. It is the last object of the schema, so an incomplete schema has no version.
-create or replace function walpost.schema_version()
-returns integer language sql stable as $$
-  select {version}
+-- What walpost looks at before it works with this schema. Last of the schema, and only if the rest is there, so that a schema that was made by
+-- half does not claim it, even if a tool goes on after an error.
+create or replace function walpost.setup_version() returns void language sql volatile as $$
+  create or replace function walpost.schema_version() returns integer language sql stable as 'select {version}'
 $$;
+
+select walpost.setup_version()
+where pg_catalog.to_regprocedure('walpost.claim(text, text, text)') is not null
+  and pg_catalog.to_regprocedure('walpost.purge_inbox(interval)') is not null
+  and pg_catalog.to_regclass('walpost.inbox_age') is not null
+  and pg_catalog.to_regclass('walpost.dead_letters_key') is not null
+  and pg_catalog.to_regclass('walpost.dead_letters_parked') is not null
+  and pg_catalog.to_regclass('walpost.relay_state') is not null;
+
+drop function walpost.setup_version();

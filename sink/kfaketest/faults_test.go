@@ -14,7 +14,7 @@ type faults struct {
 	after                                   int // a code after it
 	refuses                                 int // a code of a refusal, for a while
 	moves                                   int // a partition gets another leader
-	madeAnew                                int // the topic is deleted and made anew
+	madeAnew                                int // the topic is deleted and re-created
 	gaps                                    int // OUT_OF_ORDER_SEQUENCE_NUMBER and its like, without a cause
 }
 
@@ -22,7 +22,7 @@ type faults struct {
 // record, and codes of brokers that disagree on the sequence.
 var (
 	codesBefore  = []int16{2, 3, 5, 6, 8, 9, 17, 19, 21, 29, 31, 35, 43, 44, 51, 58, 74, 75, 76, 89}
-	codesAfter   = []int16{-1, 6, 7, 13, 20, 56} // 6: whoever waited for followers when the lead was lost is told so
+	codesAfter   = []int16{-1, 6, 7, 13, 20, 56} // 6: requests that wait for followers get it when the leader changes
 	codesRefused = []int16{10, 18, 32, 87}
 	codesLost    = []int16{45, 47, 49, 59, 90}
 )
@@ -76,7 +76,7 @@ func (b *broker) disturb() {
 		}
 	}
 	if b.draw(b.faults.madeAnew) {
-		b.met["topic made anew"]++
+		b.met["topic re-created"]++
 		if err := b.cluster.DeleteTopic(topic); err != nil {
 			b.t.Errorf("delete the topic: %v", err)
 		}

@@ -145,10 +145,10 @@ func TestEveryAnswer(t *testing.T) {
 		{name: "refused for a while and unclear", faults: faults{refuses: 15, after: 15, answerIsLost: 5, arrivesLate: 5}, twice: true, met: append(alike(codesRefused), "answer is lost")},
 		{name: "refused for good by name", faults: faults{before: 5}, poison: named, met: namedMet},
 		{name: "refused for good", faults: faults{before: 5}, poison: unnamed, met: unnamedMet},
-		{name: "the topic is made anew", faults: faults{madeAnew: 4, before: 5}, met: []string{"topic made anew"}},
+		{name: "the topic is re-created", faults: faults{madeAnew: 4, before: 5}, met: []string{"topic re-created"}},
 		{name: "state is lost", faults: faults{gaps: 15}, met: alike(codesLost)},
 		{name: "all at once", faults: faults{neverArrives: 3, arrivesLate: 3, answerIsLost: 3, before: 5, after: 5, refuses: 5, moves: 5, madeAnew: 2, gaps: 3}, twice: true,
-			met: []string{"never arrives", "arrives late", "answer is lost", "leader moved", "topic made anew"}},
+			met: []string{"never arrives", "arrives late", "answer is lost", "leader moved", "topic re-created"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

@@ -28,7 +28,7 @@ const (
 	movedWithout // what was appended of the head has fallen away
 
 	forgotten // state: the brokers forgot the producer
-	recreated // the topic was made anew
+	recreated // the topic was re-created
 	fenced    // somebody else has taken the producer id
 
 	wrapWithin // wrap: the head's sequences go from 2^31-1 to 0
@@ -36,7 +36,7 @@ const (
 )
 
 var names = [...]string{"nothing", "request lost", "answer lost", "answer unclear", "request late", "refused by name", "refused", "leader moved", "append fell away",
-	"producers forgotten", "topic made anew", "fenced", "wraps", "ends at 2^31-1"}
+	"producers forgotten", "topic re-created", "fenced", "wraps", "ends at 2^31-1"}
 
 func (h happening) String() string { return names[h] }
 

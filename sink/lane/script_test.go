@@ -72,7 +72,7 @@ const (
 	catchUp                   // the follower catches up
 	moveLead                  // the other broker leads, with what it has of the log
 	forgetAll                 // the brokers forget the producers
-	makeAnew                  // the topic is deleted and made anew
+	makeAnew                  // the topic is deleted and re-created
 	takeOver                  // somebody else writes under the lane's producer id, with the next epoch
 )
 
@@ -108,7 +108,7 @@ func (a act) do(j *journey) {
 		j.forgot(forgotten, "the brokers forget all producers")
 	case makeAnew:
 		p.Recreate()
-		j.forgot(recreated, "the topic is made anew")
+		j.forgot(recreated, "the topic is re-created")
 	case takeOver:
 		a.takeOver(j)
 	}
