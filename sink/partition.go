@@ -130,13 +130,14 @@ func (p *Producer) senderOf(b *sarama.Broker) *sender {
 func (p *Producer) finish(part *partition, b *lane.Batch, o lane.Outcome) {
 	size := b.Len() // now: Settle may empty or divide the batch
 	failed := part.failed
-	part.failed = false // now: after the last ack another goroutine may drive the lane
+	part.failed = false // now: if nothing is left after Settle, another goroutine may drive the lane
 	next, head := part.lane.Settle(o)
 	recovered := failed && head != nil
-	if recovered {
+	switch {
+	case recovered:
 		part.topic.failing.Add(-1)
-	} else {
-		part.failed = failed
+	case failed: // there is more to send, so this is the driver still
+		part.failed = true
 	}
 	switch next {
 	case lane.Empty, lane.SendNext:
