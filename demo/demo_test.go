@@ -67,13 +67,7 @@ func perform(t *testing.T, env ...string) *performance {
 	return p
 }
 
-func (p *performance) text() string {
-	text, err := os.ReadFile(p.output.Name())
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	return string(text)
-}
+func (p *performance) text() string { return read(p.t, p.output.Name()) }
 
 func (p *performance) over() bool {
 	select {

@@ -264,14 +264,7 @@ func newContainers(t *testing.T, project *types.Project) *containers {
 // entrypoint is the entry point of walpost's image.
 func entrypoint(t *testing.T) (program string) {
 	t.Helper()
-	text, err := os.ReadFile(dockerfile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	stages, err := readDockerfile(text)
-	if err != nil {
-		t.Fatal(err)
-	}
+	stages := ownDockerfile(t)
 	for _, c := range stages[len(stages)-1].Commands {
 		if c, ok := c.(*instructions.EntrypointCommand); ok {
 			program = c.CmdLine[0]

@@ -83,9 +83,9 @@ func checkStages(stages []instructions.Stage) error {
 	return nil
 }
 
-// TestDockerfile: the Dockerfile is one for BuildKit; its commands, run on the files that .dockerignore leaves, build a static walpost.
-func TestDockerfile(t *testing.T) {
-	t.Parallel()
+// ownDockerfile returns the stages of the project's Dockerfile, which must be without mistakes.
+func ownDockerfile(t *testing.T) []instructions.Stage {
+	t.Helper()
 	text, err := os.ReadFile(dockerfile)
 	if err != nil {
 		t.Fatal(err)
@@ -94,6 +94,13 @@ func TestDockerfile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return stages
+}
+
+// TestDockerfile: the Dockerfile is one for BuildKit; its commands, run on the files that .dockerignore leaves, build a static walpost.
+func TestDockerfile(t *testing.T) {
+	t.Parallel()
+	stages := ownDockerfile(t)
 	mod, err := os.ReadFile("../go.mod")
 	if err != nil {
 		t.Fatal(err)

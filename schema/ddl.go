@@ -91,6 +91,9 @@ func (o Options) WithDefaults() Options {
 	if o.Mapping == (Mapping{}) {
 		o.Mapping = DefaultMapping()
 	}
+	if o.OnlyInbox {
+		o.RelayRole = "" // no relay works there
+	}
 	if o.Publication == "" {
 		o.Publication = "walpost"
 	}

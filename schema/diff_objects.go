@@ -115,7 +115,7 @@ func (d *differ) roles() {
 			d.add("role "+name, absent, "a role", fmt.Sprintf("create role %s login", QuoteIdent(name)))
 		}
 	}
-	if relay := d.live.Roles[d.o.RelayRole]; relay.Exists && !d.o.OnlyInbox {
+	if relay := d.live.Roles[d.o.RelayRole]; relay.Exists {
 		role := QuoteIdent(d.o.RelayRole)
 		if !relay.Login {
 			d.add("role "+d.o.RelayRole, "no login", "login", fmt.Sprintf("alter role %s login", role))

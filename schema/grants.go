@@ -39,7 +39,7 @@ func Grants(o Options) []Grant {
 		}
 		add(o.AppRole, "table", "walpost.inbox", "INSERT")
 	}
-	if o.RelayRole != "" && !o.OnlyInbox {
+	if o.RelayRole != "" {
 		for _, name := range o.schemas() {
 			add(o.RelayRole, "schema", QuoteIdent(name), "USAGE")
 		}
@@ -54,14 +54,11 @@ func Grants(o Options) []Grant {
 // grants returns the commands that grant these rights.
 func (o Options) grants() []Statement {
 	var list []Statement
-	if o.OnlyInbox {
-		if o.AppRole != "" {
-			list = o.file("consumer.sql", "grants to "+o.AppRole, "", o.roleTokens(o.AppRole))
-		}
-		return list
-	}
 	if o.AppRole != "" {
-		list = append(list, o.file("app.sql", "grants to "+o.AppRole, "", o.roleTokens(o.AppRole))...)
+		list = append(list, o.file("consumer.sql", "grants to "+o.AppRole, "", o.roleTokens(o.AppRole))...)
+		if !o.OnlyInbox {
+			list = append(list, o.file("app.sql", "grants to "+o.AppRole, "", o.roleTokens(o.AppRole))...)
+		}
 	}
 	if o.RelayRole != "" {
 		t := o.roleTokens(o.RelayRole)

@@ -101,14 +101,14 @@ the role of the consumer.`,
 
 func (a *app) schemaApply(cmd *cobra.Command, cfg *config.Config, o schema.Options) error {
 	return withDatabase(cmd.Context(), cfg, func(ctx context.Context, conn *pgx.Conn) error {
-		hadPublish, err := hasPublish(ctx, conn)
+		hadPublish, err := catalog.HasPublish(ctx, conn)
 		if err != nil {
 			return err
 		}
 		if err := catalog.Apply(ctx, conn, o); err != nil {
 			return err
 		}
-		if has, err := hasPublish(ctx, conn); err == nil && hadPublish && !has { // what calls it fails from now on
+		if has, err := catalog.HasPublish(ctx, conn); err == nil && hadPublish && !has { // what calls it fails from now on
 			fmt.Fprintf(a.stderr, "walpost: dropped function walpost.publish(), which does not fit the columns of %s: insert into the table instead\n", o.Table)
 		}
 		left, err := catalog.Check(ctx, conn, o)
@@ -134,15 +134,6 @@ func (a *app) schemaApply(cmd *cobra.Command, cfg *config.Config, o schema.Optio
 		}
 		return nil
 	})
-}
-
-// hasPublish reports whether the database has the function publish().
-func hasPublish(ctx context.Context, conn *pgx.Conn) (has bool, err error) {
-	err = conn.QueryRow(ctx, `select pg_catalog.to_regprocedure('walpost.publish(text, text, text, jsonb, jsonb)') is not null`).Scan(&has)
-	if err != nil {
-		return false, fmt.Errorf("look for function walpost.publish: %w", err)
-	}
-	return has, nil
 }
 
 func (a *app) schemaCheck(cmd *cobra.Command, cfg *config.Config, o schema.Options) error {

@@ -3,6 +3,7 @@ package catalog
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -58,4 +59,12 @@ func version(ctx context.Context, db Querier) (int, error) {
 		}
 	}
 	return 0, nil
+}
+
+// HasPublish reports whether the database has the function walpost.publish().
+func HasPublish(ctx context.Context, db Querier) (bool, error) {
+	list, err := functions(ctx, db)
+	return slices.ContainsFunc(list, func(f schema.LiveFunction) bool {
+		return f.Name == "publish" && f.Arguments == "text, text, text, jsonb, jsonb"
+	}), err
 }

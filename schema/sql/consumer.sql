@@ -1,6 +1,6 @@
 -- A service that consumes events claims them with claim(), which only inserts into the inbox. Use another role to delete old rows of the
 -- inbox: a role that may delete a claim can make an event happen twice.
-grant usage on schema walpost to {role};
+grant usage on schema {schemas} to {role};
 
 grant execute on function {functions} to {role};
 
