@@ -150,6 +150,8 @@ func TestBackfillLongerThanAnIdleLimit(t *testing.T) {
 			f.Insert(3)
 			r := f.launch()
 			r.await("the backfill's rows", func() bool { return f.sink.count() == 3 })
+			// The creation of the slot waits for transactions of other tests in the cluster, so the balancer may have cut that.
+			early := f.Logs.Count("waiting") + f.Logs.Count("level=ERROR")
 			// The backfill's own connection is not needed any more, so the balancer may close it.
 			r.await("an idle connection is closed", func() bool {
 				return f.Ask(`select count(*)::text from pg_stat_activity
@@ -163,7 +165,7 @@ func TestBackfillLongerThanAnIdleLimit(t *testing.T) {
 			if got, want := f.sink.ids(), f.IDs(); !slices.Equal(got, want) {
 				t.Errorf("published %q, want each of %q once", got, want)
 			}
-			if f.Logs.Has("waiting") || f.Logs.Has("level=ERROR") {
+			if f.Logs.Count("waiting")+f.Logs.Count("level=ERROR") > early {
 				t.Error("the relay logged an error between backfill and stream")
 			}
 		})
