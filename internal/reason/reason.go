@@ -41,7 +41,7 @@ const (
 	WALLevel             Code = "wal_level"              // wal_level is not logical
 	PrivilegeMissing     Code = "privilege_missing"      // the role lacks a privilege that walpost needs
 	WalsenderSilent      Code = "walsender_silent"       // the slot is streamed, and the server is busy with something large
-	StreamLost           Code = "stream_lost"            // the replication connection ended
+	StreamLost           Code = "stream_lost"            // a connection to the server ended while it was used
 	SchemaMissing        Code = "schema_missing"         // schema walpost does not exist in the database
 	SchemaOutdated       Code = "schema_outdated"        // schema walpost has another version, or part of it is missing
 	RowSecurity          Code = "row_security"           // row level security would hide rows of the outbox

@@ -3,6 +3,7 @@ package pgerror
 import (
 	"errors"
 	"io"
+	"net"
 	"path"
 	"syscall"
 
@@ -163,7 +164,7 @@ func IsServerError(err error) bool {
 }
 
 // Reason returns the reason code of an error that ended an attempt: the error's own code if it has one, else a code for the server's
-// SQLSTATE. For an unknown error it returns [reason.Unexpected].
+// SQLSTATE or for the end of the connection. For an unknown error it returns [reason.Unexpected].
 func Reason(err error) reason.Code {
 	switch code := reason.Of(err); {
 	case code != "":
@@ -176,8 +177,16 @@ func Reason(err error) reason.Code {
 		return reason.TooManyConnections
 	case IsServerError(err):
 		return reason.PostgresError
+	case connectionEnded(err):
+		return reason.StreamLost
 	}
 	return reason.Unexpected
+}
+
+// connectionEnded reports whether err is of a connection to the server that ended while it was used.
+func connectionEnded(err error) bool {
+	var network *net.OpError
+	return errors.As(err, &network) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) || errors.Is(err, pgconn.ErrConnClosed)
 }
 
 // SlotBusy reports whether err says that another process holds the slot.

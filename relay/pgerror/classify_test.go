@@ -163,6 +163,9 @@ func TestReason(t *testing.T) {
 		{pg("53300"), Starting, reason.TooManyConnections},
 		{pg("57P01"), Streaming, reason.PostgresNotReady},
 		{pg("XX000"), Streaming, reason.PostgresError},
+		{io.ErrUnexpectedEOF, Preparing, reason.StreamLost},
+		{&net.OpError{Op: "read", Err: syscall.ECONNRESET}, Creating, reason.StreamLost},
+		{pgconn.ErrConnClosed, Creating, reason.StreamLost}, // pgconn's error after one that it does not tell
 		{errors.New("what nobody has heard of"), Streaming, reason.Unexpected},
 	} {
 		if got := Reason(fmt.Errorf("around: %w", Classify(c.err, c.at, true, n))); got != c.want {
