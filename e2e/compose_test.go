@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -73,6 +74,9 @@ func checkServices(project *types.Project) error {
 		case slices.Equal(s.Command, types.ShellCommand{"run"}) && (s.StopGracePeriod == nil || time.Duration(*s.StopGracePeriod) <= 15*time.Second):
 			return fmt.Errorf("service %s is killed before it has stopped", s.Name)
 		}
+		if err := checkAddresses(project, s); err != nil {
+			return fmt.Errorf("service %s: %w", s.Name, err)
+		}
 		for name, value := range s.Environment {
 			if err := checkPassword(project, *value); err != nil {
 				return fmt.Errorf("service %s: %s: %w", s.Name, name, err)
@@ -85,6 +89,43 @@ func checkServices(project *types.Project) error {
 		}
 	}
 	return nil
+}
+
+// serverAddress matches the address of a server in a URL, in a list of brokers and in an argument.
+var serverAddress = regexp.MustCompile(`(?:^|[@/=, ])([a-z][a-z.]*|127\.0\.0\.1)(?::([0-9]+))?(?:[/?, ]|$)`)
+
+// checkAddresses checks that each server which a service names is a service that starts before it, or the service itself. In a container
+// localhost is the container.
+func checkAddresses(project *types.Project, s types.ServiceConfig) error {
+	words := slices.Concat(s.Entrypoint, s.Command)
+	for _, value := range s.Environment {
+		words = append(words, *value)
+	}
+	before := make(map[string]bool)
+	startsBefore(project, s.Name, before)
+	for _, word := range words {
+		for _, found := range serverAddress.FindAllStringSubmatch(word, -1) {
+			host, port := found[1], found[2]
+			_, service := project.Services[host]
+			switch {
+			case !service && host != "localhost" && host != "127.0.0.1":
+			case service && (host == s.Name || before[host]):
+			case service && (port != "" || strings.Contains(word, "@"+host)):
+				return fmt.Errorf("it connects to %s, and may start before it", host)
+			case !service && !strings.Contains(strings.Join(words, " "), "//:"+port):
+				return fmt.Errorf("%s is the container itself, and nothing listens there", found[0])
+			}
+		}
+	}
+	return nil
+}
+
+// startsBefore adds the services to before that have to start, or to end, before the named one starts.
+func startsBefore(project *types.Project, name string, before map[string]bool) {
+	for dependency := range project.Services[name].DependsOn { // the loader refuses cycles
+		before[dependency] = true
+		startsBefore(project, dependency, before)
+	}
 }
 
 // checkPassword checks the password of a superuser's URL. The test's server does not ask for it.
@@ -117,12 +158,22 @@ func TestComposeMistakes(t *testing.T) {
 		"interval: 2s":                       "interval: two",
 		"POSTGRES_PASSWORD: admin-secret":    "POSTGRES_PASSWORD: secret",
 		"\n  topic:\n":                       "\n  topic:\n    restart: always\n",
+		"admin-secret@postgres:5432":         "admin-secret@localhost:5432",
+		"walpost-secret@postgres:5432/shop":  "walpost-secret@localhost/shop",
+		"KAFKA_BOOTSTRAP_SERVERS: kafka":     "KAFKA_BOOTSTRAP_SERVERS: localhost",
+		"PLAINTEXT://kafka:9092":             "PLAINTEXT://localhost:9094",
+		"    depends_on:\n      postgres: {condition: service_healthy}\n":             "",
+		"    depends_on:\n      kafka: {condition: service_healthy}\n":                "",
+		"    depends_on:\n      roles: {condition: service_completed_successfully}\n": "",
+		"    depends_on:\n      topic: {condition: service_completed_successfully}\n": "",
+		"      topic: {condition: service_completed_successfully}\n    command":       "    command",
+		"      schema: {condition: service_completed_successfully}\n":                 "",
 	} {
 		if !strings.Contains(string(text), right) {
 			t.Errorf("the compose file has no %s", right)
 		}
 		if _, err := loadCompose(t.Context(), []byte(strings.Replace(string(text), right, wrong, 1))); err == nil {
-			t.Errorf("%s is no error", wrong)
+			t.Errorf("%q instead of %q is no error", wrong, right)
 		}
 	}
 }
@@ -161,7 +212,8 @@ func TestCompose(t *testing.T) {
 	noTrace(t, child.Tail(c.log("walpost")))
 }
 
-// inOrder returns the services, each after those that it depends on.
+// inOrder returns the services, each after those that it depends on. walpost comes as early as it may, so a dependency that is
+// missing in the file makes the test fail.
 func inOrder(project *types.Project) (services []types.ServiceConfig) {
 	seen := make(map[string]bool)
 	var visit func(name string)
@@ -176,6 +228,7 @@ func inOrder(project *types.Project) (services []types.ServiceConfig) {
 		}
 		services = append(services, s)
 	}
+	visit("walpost")
 	for _, name := range project.ServiceNames() {
 		visit(name)
 	}

@@ -29,6 +29,7 @@ type readmeBlock struct {
 
 const (
 	byHand     = "by hand"
+	asFile     = "file" // a configuration file; TestREADMEFiles reads it
 	runBlock   = "run"
 	runLast    = "run after the relay has stopped"
 	background = "background"
@@ -36,7 +37,7 @@ const (
 	needsDocker = "docker" // not run by TestREADME; TestCompose runs it without an engine
 )
 
-var readmeMark = regexp.MustCompile(`^<!-- readme: (by hand|run after the relay has stopped|run|background|docker)(?:: (.*))? -->$`)
+var readmeMark = regexp.MustCompile(`^<!-- readme: (by hand|file|run after the relay has stopped|run|background|docker)(?:: (.*))? -->$`)
 
 // readBlocks returns the blocks of commands and settings. A block without a mark is an error, so that no command gets into the README untried.
 func readBlocks(text string) (blocks []readmeBlock, err error) {
@@ -58,6 +59,9 @@ func readBlocks(text string) (blocks []readmeBlock, err error) {
 				return nil, fmt.Errorf("README.md:%d: a block of commands has no line <!-- readme: ... --> before it", i+1)
 			}
 			open = &readmeBlock{line: i + 1, how: m[1]}
+			if (m[1] == asFile) != (line == "```yaml") {
+				return nil, fmt.Errorf("README.md:%d: a block has the language yaml if it is a configuration file, and only then", i+1)
+			}
 			if m[1] == byHand {
 				open.why = m[2]
 			} else if m[2] != "" {
@@ -178,7 +182,7 @@ func TestREADME(t *testing.T) {
 	ran := 0
 	for _, b := range readme(t) {
 		switch b.how {
-		case byHand:
+		case byHand, asFile:
 			t.Logf("README.md:%d is not run: %s", b.line, b.why)
 			continue
 		case needsDocker:
@@ -276,12 +280,14 @@ func securedKafka(t *testing.T) (kafka *kafkatest.Cluster, ca string) {
 // TestREADMEMarks: a block that nobody has tried is an error.
 func TestREADMEMarks(t *testing.T) {
 	for text, ok := range map[string]bool{
-		"```\npicture\n```":                                      true,
-		"```sh\ncommand\n```":                                    false,
-		"<!-- readme: run -->\n\n```sh\ncommand\n```":            false,
-		"<!-- readme: run -->\n```sh\ncommand\n```":              true,
-		"<!-- readme: by hand: a reason -->\n```yaml\na: b\n```": true,
-		"<!-- readme: perhaps -->\n```sh\ncommand\n```":          false,
+		"```\npicture\n```":                                       true,
+		"```sh\ncommand\n```":                                     false,
+		"<!-- readme: run -->\n\n```sh\ncommand\n```":             false,
+		"<!-- readme: run -->\n```sh\ncommand\n```":               true,
+		"<!-- readme: by hand: a reason -->\n```sh\ncommand\n```": true,
+		"<!-- readme: file -->\n```yaml\na: b\n```":               true,
+		"<!-- readme: file -->\n```sh\ncommand\n```":              false,
+		"<!-- readme: perhaps -->\n```sh\ncommand\n```":           false,
 	} {
 		if _, err := readBlocks(text); (err == nil) != ok {
 			t.Errorf("%q: %v", text, err)
