@@ -20,7 +20,7 @@ const lockKey = 0x77616c706f7374
 // with the same result. It fills in o.Columns and o.Database from the database. It does not alter an existing outbox. If the columns of
 // that do not fit, or if the schema has a newer version, it returns an error and changes nothing.
 //
-// It waits 3 seconds for the lock of a table, and starts again a few times. If that does not help, the error names the sessions that held
+// It waits 3 seconds for a lock, that of another Apply included, and starts again a few times. If that does not help, the error names the sessions that held
 // the lock, which Apply finds out over a second connection.
 func Apply(ctx context.Context, conn *pgx.Conn, o schema.Options) error {
 	return applyWith(ctx, conn, o, defaultPatience)
@@ -57,12 +57,12 @@ func apply(ctx context.Context, tx pgx.Tx, o schema.Options, wait time.Duration)
 	if _, err := tx.Exec(ctx, `set local client_min_messages = warning`); err != nil {
 		return err
 	}
-	if _, err := tx.Exec(ctx, `select pg_catalog.pg_advisory_xact_lock($1)`, int64(lockKey)); err != nil {
-		return fmt.Errorf("wait for another schema apply: %w", err)
-	}
-	// From here on, other sessions wait behind the locks that this waits for.
+	// It holds for every lock, because other sessions wait behind the locks that this waits for.
 	if _, err := tx.Exec(ctx, fmt.Sprintf(`set local lock_timeout = %d`, wait.Milliseconds())); err != nil {
 		return err
+	}
+	if _, err := tx.Exec(ctx, `select pg_catalog.pg_advisory_xact_lock($1)`, int64(lockKey)); err != nil {
+		return fmt.Errorf("wait for another schema apply: %w", err)
 	}
 	found, err := version(ctx, tx)
 	if err != nil {
@@ -140,11 +140,11 @@ func withCure(o schema.Options, err error) error {
 	switch refused.Code {
 	case "42501": // insufficient_privilege
 		if o.OnlyInbox {
-			return fmt.Errorf("%w; apply it as a role that may create schemas in the database, or let an administrator run what "+
+			return fmt.Errorf("%w; apply it as a role that may create schemas in the database and owns all that is in schema walpost, or let an administrator run what "+
 				"`walpost schema print --only inbox` prints", err)
 		}
-		return fmt.Errorf("%w; apply it as a role that may create schemas and publications in the database, owns the outbox and may "+
-			"alter the relay's role, or let an administrator run what `walpost schema print` prints", err)
+		return fmt.Errorf("%w; apply it as a role that may create schemas and publications in the database, owns the outbox and all that is "+
+			"in schema walpost, and may alter the relay's role, or let an administrator run what `walpost schema print` prints", err)
 	case "25006": // read_only_sql_transaction
 		return fmt.Errorf("%w; this server is a standby or read-only: connect to the primary", err)
 	case "42704": // undefined_object

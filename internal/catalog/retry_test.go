@@ -97,6 +97,21 @@ func TestApplyBehindAPreparedTransaction(t *testing.T) {
 	}
 }
 
+// Another apply that does not end is named, as the holder of a table's lock is.
+func TestApplyBehindAnother(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	conn, holder := connect(t, db), connect(t, db)
+	execSQL(t, holder, fmt.Sprintf("begin; select pg_advisory_xact_lock(%d)", int64(lockKey)))
+	p := patience{attempts: 2, wait: 500 * time.Millisecond, pause: func(context.Context) error { return nil }}
+	err := applyWith(deadline(t), conn, schema.Options{}, p)
+	for _, want := range []string{"wait for another schema apply", "55P03", fmt.Sprintf("held by session %d", holder.PgConn().PID())} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want an error with %q", err, want)
+		}
+	}
+}
+
 // A pause ends if the context ends.
 func TestApplyIsInterrupted(t *testing.T) {
 	t.Parallel()
