@@ -25,7 +25,7 @@ func TestWaits(t *testing.T) {
 			env:  []string{"WALPOST_KAFKA_BOOTSTRAP_SERVERS=no-such-broker.invalid:9092"},
 			code: "kafka_unreachable",
 			says: "no-such-broker.invalid",
-			cure: "check the address, and that a broker listens there",
+			cure: "check the address in kafka.bootstrap.servers, and that a broker listens there",
 		},
 		"nobody listens at Postgres's address": {
 			env:  []string{"WALPOST_POSTGRES_URL=postgres://{role}:hidden-word@127.0.0.1:1/shop"},

@@ -112,7 +112,7 @@ func (p *LivePublication) operations() string {
 func (d *differ) roles() {
 	for _, name := range []string{d.o.AppRole, d.o.RelayRole} {
 		if name != "" && !d.live.Roles[name].Exists {
-			d.add("role "+name, absent, "a role", fmt.Sprintf("create role %s login", QuoteIdent(name)))
+			d.add("role "+name, absent, "a role", fmt.Sprintf("create role %s login password '...'", QuoteIdent(name)))
 		}
 	}
 	if relay := d.live.Roles[d.o.RelayRole]; relay.Exists {

@@ -82,7 +82,7 @@ func waitCure(err error) string {
 	if errors.Is(err, sarama.ErrOutOfBrokers) || wire.HungUp(err) {
 		return "check that kafka.security.protocol fits this listener, unless a broker is just starting behind a proxy or a load balancer"
 	}
-	return "check the address, and that a broker listens there"
+	return "check the address in kafka.bootstrap.servers, and that a broker listens there"
 }
 
 // withNames replaces User:NAME, --topic NAME and BROKERS in a cure by the actual names, so that its commands can be pasted into a shell.

@@ -151,7 +151,7 @@ func withCure(o schema.Options, err error) error {
 		if !strings.Contains(refused.Routine, "role") {
 			return err
 		}
-		return fmt.Errorf("%w; create the role first, for example: create role NAME login", err)
+		return fmt.Errorf("%w; create the role first, for example: create role NAME login password '...'", err)
 	}
 	return err
 }

@@ -174,7 +174,9 @@ func classifyCause(err error, first bool, n Names) cause {
 	case errors.As(err, &parse):
 		// A service file or a password file may be being replaced at this moment, so a process that has connected before retries.
 		return cause{reason.ConnectionString, "correct the connection string", first}
-	case errors.As(err, &cert), errors.As(err, &unknown), errors.As(err, &header), refusedTLS(err):
+	case refusedTLS(err):
+		return cause{reason.PostgresTLS, "switch TLS on in the server (ssl = on), or write sslmode=disable if nobody else can read the network", first}
+	case errors.As(err, &cert), errors.As(err, &unknown), errors.As(err, &header):
 		// The two sides do not agree on TLS. That may pass, if a certificate is being replaced.
 		return cause{reason.PostgresTLS, "make sslmode, sslrootcert and the host name fit the server's certificate", first}
 	case says(err, "channel binding"), says(err, "require_auth check failed"), says(err, "sslcertmode check failed"), says(err, "protocol version too low"):

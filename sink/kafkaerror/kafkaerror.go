@@ -223,7 +223,7 @@ func Cure(err error) string {
 	case sarama.ErrInvalidTimestamp:
 		return "raise the topic's message.timestamp.before.max.ms or message.timestamp.after.max.ms, or correct the clock or the timestamp column"
 	case sarama.ErrUnknownTopicOrPartition:
-		return "create the topic (kafka-topics.sh --create --topic NAME --bootstrap-server BROKERS), or set kafka.allow.auto.create.topics if the brokers may create it"
+		return "create the topic (kafka-topics.sh --create --topic NAME --bootstrap-server BROKERS, with the --partitions and --replication-factor that it needs), or set kafka.allow.auto.create.topics if the brokers may create it"
 	case sarama.ErrInvalidTopic:
 		return "change outbox.topic, or the values in the columns that it names: the brokers accept no events for a topic of this name, which may be one of Kafka's own"
 	case sarama.ErrUnsupportedForMessageFormat:
