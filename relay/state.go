@@ -77,6 +77,21 @@ func (s *liveState) set(role Role, code reason.Code, text string) bool {
 	return true
 }
 
+// explain sets or takes away the reason why a leader gets no events. A reason of another code stays. It reports whether it changed
+// something.
+func (s *liveState) explain(code reason.Code, text string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	was := s.state.Code
+	if s.state.Role != Leader || was != "" && was != code || s.state.Reason == text {
+		return false
+	}
+	if s.state.Code, s.state.Reason = code, text; text == "" {
+		s.state.Code = ""
+	}
+	return true
+}
+
 // see notes the state of the slot, as it was just read.
 func (s *liveState) see(slot postgres.SlotState) {
 	s.mu.Lock()

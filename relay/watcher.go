@@ -180,6 +180,7 @@ func (w *watcher) look(ctx context.Context) error {
 	if slot == nil || !slot.Active { // the session has just ended, or another server has taken over the address
 		return fmt.Errorf("nobody streams from slot %s on the server at %v", r.cfg.Slot, addr)
 	}
+	w.noteStandbys(slot)
 	// The catalog is not read in one snapshot, so a check may see an unfinished change. A fault counts only if a second check finds the
 	// same.
 	for said := ""; ; {

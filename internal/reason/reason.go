@@ -41,6 +41,7 @@ const (
 	WALLevel             Code = "wal_level"              // wal_level is not logical
 	PrivilegeMissing     Code = "privilege_missing"      // the role lacks a privilege that walpost needs
 	WalsenderSilent      Code = "walsender_silent"       // the slot is streamed, and the server is busy with something large
+	StandbySlotAway      Code = "standby_slot_away"      // Postgres waits for a standby in synchronized_standby_slots, and sends nothing
 	StreamLost           Code = "stream_lost"            // a connection to the server ended while it was used
 	SchemaMissing        Code = "schema_missing"         // schema walpost does not exist in the database
 	SchemaOutdated       Code = "schema_outdated"        // schema walpost has another version, or part of it is missing

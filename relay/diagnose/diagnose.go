@@ -103,7 +103,11 @@ func (d *diagnosing) connection(db *postgres.DB) {
 		d.list.Add("connection", diagnosis.Warning, risk.What, risk.Cure)
 		return
 	}
-	d.list.OK("connection", "connected to %s port %d as %s, database %s, %s", cfg.Host, cfg.Port, cfg.User, cfg.Database, manner)
+	to := fmt.Sprintf("%s port %d", cfg.Host, cfg.Port)
+	if pgerror.SeveralHosts(&cfg.Config) {
+		to = db.Peer().Addr // the configuration does not tell which of them has answered
+	}
+	d.list.OK("connection", "connected to %s as %s, database %s, %s", to, cfg.User, cfg.Database, manner)
 }
 
 // server checks the server. It reports whether further checks make sense.

@@ -42,6 +42,10 @@ func (d *diagnosing) slot(ctx context.Context, db *postgres.DB) {
 func (d *diagnosing) holder(ctx context.Context, db *postgres.DB, s *postgres.Slot) {
 	const check = "slot"
 	kept := fmt.Sprintf("slot %s keeps %s of WAL, confirmed up to %s, wal_status %s", d.Slot, bytesize.Format(s.Retained), s.Confirmed, s.Status)
+	if why, cure := s.Held(); why != "" {
+		d.list.Add(check, diagnosis.Failed, why, cure)
+		return
+	}
 	if !s.Active {
 		if s.Status != "reserved" && s.Status != "extended" {
 			d.list.Add(check, diagnosis.Warning, kept+": it will be lost soon, and nobody streams from it", "run: walpost run")

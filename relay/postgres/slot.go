@@ -30,6 +30,7 @@ type Slot struct {
 	Retained               int64     // bytes of WAL that it keeps
 	Safe                   int64     // bytes of WAL that may still be written before Postgres invalidates it; -1: no limit
 	Seen                   time.Time // when this was read, by the server's clock
+	HeldBy                 string    // the slots in synchronized_standby_slots that are missing or that no standby uses; "": none, or the slot does not fail over
 }
 
 // State returns what a status page shows of the slot. For a nil slot, that is only when it was read.
@@ -48,6 +49,16 @@ type SlotState struct {
 	RetainedBytes  int64     // WAL that the slot keeps
 	SafeBytes      int64     // WAL that can still be written before Postgres may invalidate the slot; -1: no limit
 	ConfirmedFlush string    // confirmed_flush_lsn: everything before it is confirmed
+}
+
+// Held returns that Postgres sends nothing, because it waits for standbys, and what to do; "" if it does not. It is asked only for a slot
+// that fails over, since 17.
+func (s *Slot) Held() (why, cure string) {
+	if s.HeldBy == "" {
+		return "", ""
+	}
+	return "Postgres holds back events until standbys have them, and no standby uses " + s.HeldBy + " of synchronized_standby_slots",
+		"start the standby; or, if it is gone for good, name those that exist: ALTER SYSTEM SET synchronized_standby_slots = '...', then SELECT pg_reload_conf()"
 }
 
 // lostError returns an error which says that Postgres has invalidated the slot, and why.
@@ -73,10 +84,14 @@ func (src *Source) ReadSlot(ctx context.Context, db *DB) (*Slot, error) {
 		       coalesce(confirmed_flush_lsn > (select confirmed_lsn from walpost.relay_state where slot = slot_name and clean_stop), false),
 		       two_phase and current_setting('server_version_num')::int >= 150000, coalesce(wal_status, ''), coalesce(to_jsonb(s) ->> 'invalidation_reason', ''),
 		       greatest(pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), restart_lsn), 0)::bigint,
-		       case when safe_wal_size is null then -1 else greatest(safe_wal_size, 0) end, pg_catalog.clock_timestamp()
+		       case when safe_wal_size is null then -1 else greatest(safe_wal_size, 0) end, pg_catalog.clock_timestamp(),
+		       coalesce((select pg_catalog.string_agg(named.slot, ', ' order by named.slot)
+		         from (select pg_catalog.btrim(item, ' "') as slot from pg_catalog.unnest(pg_catalog.string_to_array(current_setting('synchronized_standby_slots', true), ',')) item) named
+		         where to_jsonb(s) ->> 'failover' = 'true' and named.slot <> ''
+		           and not exists (select from pg_catalog.pg_replication_slots used where used.slot_name = named.slot and used.active)), '')
 		from pg_catalog.pg_replication_slots s where slot_name = $1`, src.Slot).
 		Scan(&s.plugin, &s.kind, &s.database, &s.Foreign, &s.Active, &s.PID, &s.Confirmed, &s.beyond, &s.ahead,
-			&s.twoPhase, &s.Status, &s.Reason, &s.Retained, &s.Safe, &s.Seen)
+			&s.twoPhase, &s.Status, &s.Reason, &s.Retained, &s.Safe, &s.Seen, &s.HeldBy)
 	s.Lost = s.Status == "lost"
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):

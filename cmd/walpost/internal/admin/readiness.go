@@ -39,6 +39,9 @@ func (a *Server) readiness(now time.Time) readiness {
 	if code, text := a.overdue(now, &s); code != "" {
 		return readiness{code: code, text: text}
 	}
+	if s.Code == reason.StandbySlotAway { // no event comes, and for the service that is the same as one that waits
+		return readiness{code: s.Code, text: s.Reason}
+	}
 	return readiness{role: s.Role}
 }
 

@@ -38,6 +38,7 @@ func TestReadiness(t *testing.T) {
 			text: "connect to Kafka at kafka:9092"},
 		{name: "leader", state: &relay.State{Role: relay.Leader}, answer: leader},
 		{name: "leader with a silent walsender", state: &relay.State{Role: relay.Leader, Code: reason.WalsenderSilent, Reason: "it works"}, answer: leader, text: "it works"},
+		{name: "Postgres waits for a standby", state: &relay.State{Role: relay.Leader, Code: reason.StandbySlotAway, Reason: "start it"}, answer: `503 {"reason":"standby_slot_away"}`, text: "start it"},
 		{name: "standby", state: &relay.State{Role: relay.Standby, Code: reason.SlotHeld, Reason: "another holds the slot"}, answer: `200 {"role":"standby"}`, text: "another holds the slot"},
 		{name: "acks come", state: &relay.State{Role: relay.Leader, Unacked: 5, UnackedSince: now.Add(-9 * time.Second)}, answer: leader},
 		{name: "acks stay away", state: &relay.State{Role: relay.Leader, Unacked: 5, UnackedSince: now.Add(-time.Hour)}, answer: `503 {"reason":"acks_overdue"}`,
