@@ -107,14 +107,15 @@ func diagnoseRelay(ctx context.Context, cfg *config.Config, client *adminclient.
 	if client == nil {
 		return nil
 	}
-	const check = "ready"
+	const check, apart = "ready", "if several relays run on one machine, give each its own admin.listen"
 	r, _, err := client.Report(ctx)
 	switch {
+	case errors.Is(err, adminclient.ErrNotWalpost):
+		list.Add(check, diagnosis.Warning, fmt.Sprintf("another program listens at %s, so walpost run would end there", client.Host()), "set another admin.listen, or an empty one for no admin server")
 	case err != nil && !errors.Is(err, adminclient.ErrHidden):
 		list.OK(check, "no relay answers at %s: %v", client.Host(), err)
 	case r.Slot.Name != "" && r.Slot.Name != cfg.Postgres.Slot:
-		list.Add(check, diagnosis.Warning, fmt.Sprintf("the relay at %s uses slot %s, but this configuration names slot %s", client.Host(), r.Slot.Name, cfg.Postgres.Slot),
-			"if several relays run on one machine, give each its own admin.listen")
+		list.Add(check, diagnosis.Warning, fmt.Sprintf("the relay at %s uses slot %s, but this configuration names slot %s", client.Host(), r.Slot.Name, cfg.Postgres.Slot), apart)
 	case !r.Ready:
 		// The relay's reason includes the cure.
 		list.Add(check, diagnosis.Failed, fmt.Sprintf("the relay at %s is not ready: %s", client.Host(), r.Reason), "do what the reason says; walpost status and the relay's log have more")

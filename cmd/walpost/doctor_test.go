@@ -3,6 +3,8 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -61,7 +63,11 @@ func TestDoctorAsksTheRelay(t *testing.T) {
 	t.Setenv("WALPOST_ADMIN_LISTEN", "127.0.0.1:0")
 	well := running(t, relay.State{Role: relay.Leader})
 	waiting := running(t, relay.State{Role: relay.Waiting, Reason: "Postgres is away"})
+	stranger := httptest.NewServer(http.NotFoundHandler())
+	defer stranger.Close()
+	strange := stranger.Listener.Addr().String()
 	for _, test := range []struct{ address, slot, says string }{
+		{strange, "walpost", "warning  ready                 another program listens at " + strange},
 		{well, "walpost", "ok       ready                 the relay at " + well + " is ready, as leader"},
 		{waiting, "walpost", "FAILED   ready                 the relay at " + waiting + " is not ready: Postgres is away"},
 		{well, "other", fmt.Sprintf("warning  ready                 the relay at %s uses slot walpost, but this configuration names slot other", well)},

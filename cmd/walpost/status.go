@@ -23,7 +23,8 @@ func (a *app) statusCommand() *cobra.Command {
 		Use:   "status",
 		Short: "Show the relay's state; exit 3 if it is not well",
 		Long: `status asks the running relay for its state and prints it. It asks at admin.listen, or at --address.
-If no relay answers there, it prints what Postgres knows about the slot.
+If no relay answers there, it prints what Postgres knows about the slot. At admin.listen, a relay that
+streams another slot than postgres.slot is not the one that is asked for.
 
 Exit codes: 0 the relay is well: it streams, or stands by behind one that does; 3 it is not well, or
 the slot is lost, or there is no relay; 1 the state is unknown: Postgres does not answer either, or
@@ -48,7 +49,7 @@ func (a *app) status(cmd *cobra.Command, flags statusFlags) error {
 		return err
 	}
 	if !flags.watch {
-		v, err := queryStatus(cmd.Context(), cfg, client)
+		v, err := queryStatus(cmd.Context(), cfg, client, flags.address != "")
 		if err != nil {
 			return err
 		}
@@ -57,17 +58,18 @@ func (a *app) status(cmd *cobra.Command, flags statusFlags) error {
 		}
 		return v.exit()
 	}
-	return a.watchStatus(cmd.Context(), cfg, client, flags.json)
+	return a.watchStatus(cmd.Context(), cfg, client, flags)
 }
 
 // watchStatus prints the state every two seconds, until a signal comes.
-func (a *app) watchStatus(ctx context.Context, cfg *config.Config, client *adminclient.Client, asJSON bool) error {
+func (a *app) watchStatus(ctx context.Context, cfg *config.Config, client *adminclient.Client, flags statusFlags) error {
+	anyRelay, asJSON := flags.address != "", flags.json
 	signals, release := catchSignals()
 	defer release()
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	for {
-		v, err := queryStatus(ctx, cfg, client)
+		v, err := queryStatus(ctx, cfg, client, anyRelay)
 		now := time.Now()
 		text := ""
 		switch {

@@ -51,6 +51,15 @@ func TestStatusOfARunningRelay(t *testing.T) {
 	if err := json.Unmarshal([]byte(stdout), &r); err != nil || code != 0 || r.Role != "leader" || !r.Ready || strings.Count(stdout, "\n") != 1 {
 		t.Errorf("exit %d, %v\n%s%s", code, err, stdout, stderr)
 	}
+	// A relay of another slot may be well, but it is not the one that is asked for, unless by its address.
+	t.Setenv("WALPOST_POSTGRES_SLOT", "other")
+	if code, stdout, stderr = command(t, "status"); code != 1 || strings.Contains(stdout, "leader") || !strings.Contains(stderr, "uses slot walpost, and this configuration names slot other") {
+		t.Errorf("of another slot: exit %d\n%s%s", code, stdout, stderr)
+	}
+	if code, stdout, stderr = command(t, "status", "--address", address); code != 0 || !strings.HasPrefix(stdout, "relay        leader") {
+		t.Errorf("of another slot, by its address: exit %d\n%s%s", code, stdout, stderr)
+	}
+	t.Setenv("WALPOST_POSTGRES_SLOT", "walpost")
 	t.Setenv("WALPOST_ADMIN_LISTEN", "127.0.0.1:0")
 	waiting := running(t, relay.State{Role: relay.Waiting, Reason: "Postgres is away"})
 	if code, stdout, _ = command(t, "status", "--address", waiting); code != 3 || !strings.Contains(stdout, "waiting, not ready") || !strings.Contains(stdout, "reason       Postgres is away") {

@@ -21,14 +21,19 @@ type statusView struct {
 	hidden   bool              // the relay has only shown whether it is ready
 }
 
-// queryStatus asks the relay, and Postgres if no relay answers. The error says why the state is unknown.
-func queryStatus(ctx context.Context, cfg *config.Config, client *adminclient.Client) (*statusView, error) {
+// queryStatus asks the relay, and Postgres if no relay answers. Unless anyRelay, a relay with another slot than the configuration's does not
+// count. The error says why the state is unknown.
+func queryStatus(ctx context.Context, cfg *config.Config, client *adminclient.Client, anyRelay bool) (*statusView, error) {
 	silence := "admin.listen is empty, so there is not an address to ask a relay at"
 	v := &statusView{}
 	if client != nil {
 		var err error
-		if v.Report, v.text, err = client.Report(ctx); err == nil {
+		if v.Report, v.text, err = client.Report(ctx); err == nil && (anyRelay || v.Slot.Name == cfg.Postgres.Slot) {
 			return v, nil
+		}
+		if err == nil {
+			err = fmt.Errorf("the relay there uses slot %s, and this configuration names slot %s: if several relays run on one machine, give each its own admin.listen", v.Slot.Name, cfg.Postgres.Slot)
+			v.Report = report.Report{}
 		}
 		silence = fmt.Sprintf("no relay answers at %s: %v", client.Host(), err)
 		if v.hidden = errors.Is(err, adminclient.ErrHidden); v.hidden {

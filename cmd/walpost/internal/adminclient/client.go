@@ -111,6 +111,9 @@ func (c *Client) get(ctx context.Context, path string) (int, []byte, error) {
 	return res.StatusCode, body, err
 }
 
+// ErrNotWalpost is the error for a server that is not walpost's.
+var ErrNotWalpost = errors.New("the server there is not walpost")
+
 // Report asks for the relay's state. It also returns the JSON, which may have fields that this program does not know. With ErrHidden the
 // report holds only the answer of /readyz: Ready, and Role or Reason. Any other error means that no relay answers at the address, or that
 // its answer cannot be read.
@@ -133,7 +136,7 @@ func (c *Client) Report(ctx context.Context) (r report.Report, text []byte, err 
 		return r, nil, fmt.Errorf("it answers with status %d", code)
 	}
 	if err := json.Unmarshal(text, &r); err != nil || r.Role == "" {
-		return r, nil, errors.New("the server there is not walpost")
+		return r, nil, ErrNotWalpost
 	}
 	return r, text, nil
 }
@@ -143,7 +146,7 @@ func (c *Client) readiness(ctx context.Context) (r report.Report, _ []byte, err 
 	code, text, err := c.get(ctx, "/readyz")
 	var body struct{ Role, Reason string }
 	if err != nil || code != http.StatusOK && code != http.StatusServiceUnavailable || json.Unmarshal(text, &body) != nil || body.Role == "" && body.Reason == "" {
-		return r, nil, errors.New("the server there is not walpost")
+		return r, nil, ErrNotWalpost
 	}
 	r.Role, r.Ready = body.Role, code == http.StatusOK
 	r.Reason, r.ReasonCode = body.Reason, reason.Code(body.Reason)
