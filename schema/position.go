@@ -1,6 +1,10 @@
 package schema
 
-import "cmp"
+import (
+	"cmp"
+	"fmt"
+	"strconv"
+)
 
 // Position is the position of an event in the WAL. Positions of one server grow in commit order, and no two events share one. So a consumer
 // can use positions to order events and to recognise redeliveries. Their text is in the header ce_sequence.
@@ -42,4 +46,23 @@ func appendHex(b []byte, v uint64, digits int) []byte {
 		b = append(b, hex[v>>shift&15])
 	}
 	return b
+}
+
+// ParsePosition reads the text of a position.
+func ParsePosition(s string) (p Position, err error) {
+	if len(s) == PositionLen {
+		var timeline, lsn, index uint64
+		timeline, err = strconv.ParseUint(s[:8], 16, 32)
+		if err == nil {
+			lsn, err = strconv.ParseUint(s[9:25], 16, 64)
+		}
+		if err == nil {
+			index, err = strconv.ParseUint(s[26:], 16, 32)
+		}
+		p = Position{Timeline: uint32(timeline), LSN: lsn, Index: uint32(index)}
+		if err == nil && p.String() == s {
+			return p, nil
+		}
+	}
+	return Position{}, fmt.Errorf("%q is not a position", s)
 }

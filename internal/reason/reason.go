@@ -85,6 +85,7 @@ const (
 	TopicNotAuthorized Code = "topic_not_authorized" // the right to write to the topic is missing
 	NotEnoughReplicas  Code = "not_enough_replicas"  // min.insync.replicas is not met
 	RequestCut         Code = "request_cut"          // the connection ends whenever a certain request is sent: it is too large for the brokers, or for a proxy in front of them
+	KeyParked          Code = "key_parked"           // an earlier event of the same topic and key is parked
 	AcksOverdue        Code = "acks_overdue"         // events have waited for ten seconds, and Kafka gives no reason
 )
 

@@ -5,7 +5,8 @@
 -- header_names and header_values are parallel. A null value is a null header.
 -- reason is a code from a fixed list, detail is the message of the broker or of walpost.
 -- state: head was refused, waiting waits behind a head with the same topic and key, retrying was given back to the relay, released was
--- published in the end, discarded was given up. Rows in the last two states stay until Postgres can no longer deliver the event again.
+-- published in the end, discarded was given up. note and actor are of the person who last gave it back or discarded it: the database role,
+-- and the user of the operating system. Rows in the last two states stay until Postgres can no longer deliver the event again.
 create table if not exists walpost.dead_letters (
   id               bigint generated always as identity primary key,
   slot             text not null,
@@ -24,10 +25,19 @@ create table if not exists walpost.dead_letters (
   state            text not null default 'head' check (state in ('head', 'waiting', 'retrying', 'released', 'discarded')),
   attempts         integer not null default 0,
   note             text,
+  actor            text,
   parked_at        timestamptz not null default clock_timestamp(),
   updated_at       timestamptz not null default clock_timestamp(),
   unique (slot, position)
 );
+
+-- Earlier forms of the table have no column actor.
+create or replace function walpost.setup_dead_letters() returns void language sql volatile set lock_timeout = '3s' as $$
+  alter table walpost.dead_letters add column if not exists actor text
+$$;
+
+select walpost.setup_dead_letters()
+where not exists (select from pg_catalog.pg_attribute where attrelid = pg_catalog.to_regclass('walpost.dead_letters') and attname = 'actor' and not attisdropped);
 
 -- For the events of a key, in order. It uses a hash, because an index accepts values of about 2700 bytes at most, and a key may be longer.
 create or replace function walpost.setup_dead_letters() returns void language sql volatile set lock_timeout = '3s' as $$

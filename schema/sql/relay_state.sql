@@ -5,6 +5,7 @@
 -- confirmed_lsn and confirmed_commit_time: the last confirmation, written every few seconds while there are new ones.
 -- clean_stop: the relay stopped with everything confirmed, so the slot must not be ahead of confirmed_lsn.
 -- generation, producer_id, producer_epoch: the identity under which records are produced, and what it depends on.
+-- holder: a word of the session that has the slot. Whoever parks events, or publishes parked ones, compares it first.
 -- producer_ids: every producer id that this slot ever had, so that the relay recognises its own records.
 create table if not exists walpost.relay_state (
   slot                  text primary key,
@@ -21,6 +22,17 @@ create table if not exists walpost.relay_state (
   producer_id           bigint,
   producer_epoch        integer,
   producer_ids          bigint[] not null default '{}',
+  holder                text,
   created_at            timestamptz not null default clock_timestamp(),
   updated_at            timestamptz not null default clock_timestamp()
 );
+
+-- Earlier forms of the table have no column holder.
+create or replace function walpost.setup_relay_state() returns void language sql volatile set lock_timeout = '3s' as $$
+  alter table walpost.relay_state add column if not exists holder text
+$$;
+
+select walpost.setup_relay_state()
+where not exists (select from pg_catalog.pg_attribute where attrelid = pg_catalog.to_regclass('walpost.relay_state') and attname = 'holder' and not attisdropped);
+
+drop function walpost.setup_relay_state();

@@ -1,0 +1,42 @@
+package schema
+
+import "walpost/internal/reason"
+
+// DeadLetter is an event that is not sent: Kafka has refused it, it can be no record, or an earlier event of its topic and key is parked. It
+// is a row of walpost.dead_letters, with the record that walpost wanted to send.
+type DeadLetter struct {
+	At        Position
+	EventID   []byte // nil: not known
+	Type      []byte // nil: not known
+	Topic     string // "": none could be made
+	Partition int32  // -1: none was chosen
+	Key       []byte
+	Value     []byte
+	Headers   []DeadHeader
+	Timestamp int64 // of the record, milliseconds since 1970-01-01 UTC; NoTime: not known
+
+	Head   bool        // it was refused itself, and does not only wait behind another event
+	Code   reason.Code // why it is not sent
+	Detail string      // the message of the broker or of walpost; "": none
+
+	Tx   uint64 // the transaction under which it is acked when it is parked
+	Held int    // the bytes that it holds until then
+}
+
+// DeadHeader is a header of the record.
+type DeadHeader struct {
+	Name, Value []byte // a nil value is a null value
+}
+
+// Verdict is what happens to an event that is about to be sent.
+type Verdict uint8
+
+// The verdicts.
+const (
+	Send   Verdict = iota // it is sent
+	Park                  // it waits behind a parked event of its topic and key
+	Settle                // it is acked unsent: it has a dead letter already
+)
+
+// ReplayTx marks the transaction of an event that comes from walpost.dead_letters and not from the stream: no window has it.
+const ReplayTx uint64 = 1 << 63
