@@ -102,7 +102,7 @@ func (p *Producer) takeQueued(topic string) [][]*lane.Batch {
 // idsOf returns the ids of the events in batches.
 func idsOf(batches []*lane.Batch) (ids []string) {
 	for _, b := range batches {
-		b.Each(func(_ int, r recordbatch.Raw, _ uint64) { ids = append(ids, string(r.Record().Headers[0].Value)) })
+		b.Each(func(_ int, r recordbatch.Raw, _ lane.Origin) { ids = append(ids, string(r.Record().Headers[0].Value)) })
 	}
 	return ids
 }

@@ -161,10 +161,20 @@ func (p *Producer) finish(part *partition, b *lane.Batch, o lane.Outcome) {
 		p.metrics.retries.Inc()
 		part.fails()
 		p.renew(part, o.Err)
+	case lane.SetAside:
+		p.parkHead(part, head, o.Err)
+		switch part.lane.Next() {
+		case lane.SendNext:
+			p.route(part)
+		case lane.Renew:
+			p.renew(part, o.Err)
+		}
 	case lane.Reject:
 		var bad *record.BadEvent
 		var of uint64
-		head.Each(func(_ int, r recordbatch.Raw, tx uint64) { bad, of = record.BadRecord(part.topic.name, r, o.Err), tx })
+		head.Each(func(_ int, r recordbatch.Raw, from lane.Origin) {
+			bad, of = record.BadRecord(part.topic.name, r, o.Err), from.Tx
+		})
 		p.rejected(of, bad)
 	}
 }

@@ -24,6 +24,7 @@ type Producer struct {
 	log          *slog.Logger
 	metrics      *sinkMetrics
 	acks         Acks
+	parking      Parking // nil: events that can never be records are rejected
 	splicer      *wire.Splicer
 	connect      *sarama.Config // configuration for connections to brokers, see brokerConfig
 	meta         *metadata.Cache
@@ -47,10 +48,13 @@ type Producer struct {
 	dirty    []*topic     // topics that hold events of this pass
 	entered  []*partition // partitions that have events of this pass
 	held     []*sender
+	refused  []*schema.DeadLetter // events of this pass that can be no records
 
 	ctx    context.Context // done once closed
 	cancel context.CancelFunc
 	work   sync.WaitGroup
+
+	creating sync.Mutex // one goroutine makes a topic; outermost
 
 	reports sync.RWMutex // read-locked during a report; see mu
 	silent  bool         // Close was called, so nothing is reported any more; guarded by reports
@@ -68,7 +72,8 @@ type Producer struct {
 	// The locks of resends, identities, warnings and package metadata are innermost: a goroutine that holds one of them takes no other. The locks
 	// of packages wire and auth are independent: they are never taken together with a lock of this package. No goroutine holds a lock of this
 	// package while it waits for a broker. sarama calls the splicer with a broker's lock held. So this package never calls sarama with a lock of
-	// its own held, except for a broker's ID and Addr, which take no lock. Acks.Rejected may be called with topic.mu held; Acks.Acked never is.
+	// its own held, except for a broker's ID and Addr, which take no lock. Acks.Rejected and Parking.Park may be called with topic.mu held;
+	// Acks.Acked is not, except by Park. creating is outermost: no lock of the sink is held when it is taken.
 	mu      sync.Mutex
 	senders map[int32]*sender
 	known   map[string]*topic // the same topics as in topics
@@ -79,6 +84,7 @@ type Producer struct {
 func newProducer(cfg *Config, log *slog.Logger, m *sinkMetrics, acks Acks, s *wire.Splicer, connect *sarama.Config, ask metadata.Asker) *Producer {
 	p := &Producer{cfg: cfg, log: log, metrics: m, acks: acks, splicer: s, connect: connect, confirmFewer: confirmFewerFor, refreshEvery: refreshTopicsEvery,
 		flow: flowLinger, forgetAfter: forgetAfter, lonePause: lonePause, topics: map[string]*topic{}, senders: map[int32]*sender{}, known: map[string]*topic{}}
+	p.parking, _ = acks.(Parking)
 	p.composer = record.NewComposer(cfg.Record, p.reservedHeader())
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.resends.p, p.resends.began, p.resends.wake, p.ids.p = p, time.Now(), make(chan struct{}, 1), p
@@ -115,33 +121,33 @@ func (p *Producer) reservedHeader() func(string) {
 }
 
 // Publish encodes ev into the batch of its partition. tx is the transaction under which it is acked. Publish returns the number of bytes
-// that the event holds until then. An error is a [*record.BadEvent]: this event can never be a record. Then the sink keeps nothing of it
-// and reports nothing.
+// that the event holds until then. An error is a [*record.BadEvent]: this event can never be a record, and the sink does not park. Then the
+// sink keeps nothing of it and reports nothing.
 //
 // The event waits for Flush. Publish blocks only on a lane's lock, which is never held for long.
 func (p *Producer) Publish(ev *schema.Event, tx uint64) (int, error) {
 	t, err := p.topicOf(ev)
 	if err != nil {
-		return 0, p.bad(record.BadTopic(ev, p.name, err))
+		return p.refuse(ev, tx, record.BadTopic(ev, p.name, err))
 	}
 	rec, err := p.composer.Compose(ev)
 	if err != nil {
-		return 0, p.bad(record.BadRow(ev, t.name, err))
+		return p.refuse(ev, tx, record.BadRow(ev, t.name, err))
 	}
 	where, err := record.PlaceOf(ev)
 	if err != nil {
-		return 0, p.bad(record.BadRow(ev, t.name, err))
+		return p.refuse(ev, tx, record.BadRow(ev, t.name, err))
 	}
 	size := rec.Size()
 	if size > maxRecord {
 		err := fmt.Errorf("its record has %d bytes: %w", size, sarama.ErrMessageSizeTooLarge)
 		bad := record.BadRow(ev, t.name, err)
 		bad.Cure = fmt.Sprintf("a record has at most %d bytes: publish a reference instead of the content", maxRecord)
-		return 0, p.bad(bad)
+		return p.refuse(ev, tx, bad)
 	}
-	partitions, n := t.partitions.Load(), where.Partition
+	partitions, n, from := t.partitions.Load(), where.Partition, lane.Origin{Tx: tx, At: ev.Position}
 	if partitions == nil || len(t.staged) > 0 || int(n) >= len(*partitions) {
-		return p.hold(t, rec, size, n, tx), nil
+		return p.hold(t, rec, size, n, from), nil
 	}
 	if n < 0 {
 		n = p.cfg.Partitioner.Partition(where.Key, int32(len(*partitions)))
@@ -149,20 +155,20 @@ func (p *Producer) Publish(ev *schema.Event, tx uint64) (int, error) {
 	part := (*partitions)[n]
 	if !part.lane.Entered() {
 		if !part.lane.Enter(len(*partitions)) {
-			return p.hold(t, rec, size, where.Partition, tx), nil
+			return p.hold(t, rec, size, where.Partition, from), nil
 		}
 		p.entered = append(p.entered, part)
 	}
-	return part.lane.Append(rec, size, int(t.limit.Load()), tx, where.Partition >= 0), nil
+	return part.lane.Append(rec, size, int(t.limit.Load()), from, where.Partition >= 0), nil
 }
 
 // hold keeps an event until its topic's partitions are known.
-func (p *Producer) hold(t *topic, rec *recordbatch.Record, size int, explicit int32, tx uint64) int {
+func (p *Producer) hold(t *topic, rec *recordbatch.Record, size int, explicit int32, from lane.Origin) int {
 	if !t.dirty {
 		t.dirty = true
 		p.dirty = append(p.dirty, t)
 	}
-	return t.hold(rec, size, explicit, tx)
+	return t.hold(rec, size, explicit, from)
 }
 
 // topicOf returns the event's topic. When it sees a topic for the first time, it begins to ask for its partitions.
@@ -182,16 +188,30 @@ func (p *Producer) topicOf(ev *schema.Event) (*topic, error) {
 		if len(p.topics) >= maxTopics {
 			return nil, record.TooManyTopics(maxTopics)
 		}
-		t = &topic{name: string(p.name)}
-		t.limit.Store(p.cfg.batchLimit())
-		t.used.Store(time.Now().Unix())
+		t = p.topicNamed(string(p.name))
 		p.topics[t.name] = t
-		p.register(t) // before it has metrics: another producer may be about to forget the metrics of that name
-		t.published, t.bytes = p.metrics.topic(t.name)
-		p.start(func() { t.arrange(p) })
 	}
 	p.last = t
 	return t, nil
+}
+
+// topicNamed returns the topic of that name. If it is new, it begins to ask for its partitions. Any goroutine may call it.
+func (p *Producer) topicNamed(name string) *topic {
+	p.creating.Lock()
+	defer p.creating.Unlock()
+	p.mu.Lock()
+	t := p.known[name]
+	p.mu.Unlock()
+	if t != nil {
+		return t
+	}
+	t = &topic{name: name}
+	t.limit.Store(p.cfg.batchLimit())
+	t.used.Store(time.Now().Unix())
+	p.register(t) // before it has metrics: another producer may be about to forget the metrics of that name
+	t.published, t.bytes = p.metrics.topic(t.name)
+	p.start(func() { t.arrange(p) })
+	return t
 }
 
 // bad counts an event that can never be a record.
@@ -216,6 +236,10 @@ func (p *Producer) Flush(flowing bool) {
 	p.linger.Store(int64(linger))
 	if silent := p.silentTopics.Swap(nil); silent != nil {
 		p.forget(*silent)
+	}
+	if len(p.refused) > 0 { // first, so that later events of their keys in this pass wait behind them
+		p.park(p.refused)
+		p.refused = nil
 	}
 	if len(p.entered)+len(p.dirty) == 0 {
 		return

@@ -4,6 +4,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"walpost/schema"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -47,7 +48,7 @@ type unplaced struct {
 }
 
 // hold keeps an event until the partitions are known. Only the publishing goroutine calls it.
-func (t *topic) hold(r *recordbatch.Record, size int, explicit int32, tx uint64) int {
+func (t *topic) hold(r *recordbatch.Record, size int, explicit int32, from lane.Origin) int {
 	limit := int(t.limit.Load())
 	n := len(t.staged)
 	if n == 0 || t.staged[n-1].Len()+size+recordbatch.Overhead > limit {
@@ -55,7 +56,7 @@ func (t *topic) hold(r *recordbatch.Record, size int, explicit int32, tx uint64)
 		n++
 	}
 	u := t.staged[n-1]
-	length := u.Append(r, size, tx)
+	length := u.Append(r, size, from)
 	u.explicit = append(u.explicit, explicit)
 	u.needs = max(u.needs, explicit+1)
 	return length
@@ -99,49 +100,39 @@ func (t *topic) pack(u *unplaced) {
 	}
 	limit := int(t.limit.Load())
 	last := t.waiting[len(t.waiting)-1]
-	u.eachHeld(func(i int, r recordbatch.Raw, tx uint64, held int) {
+	u.EachHeld(func(i int, r recordbatch.Raw, from lane.Origin, held int) {
 		// A batch that a lane gave back may be sealed.
 		if last.Wire() != nil || last.Len()+r.Len+recordbatch.Overhead > limit {
 			last = &unplaced{}
 			last.HandedOver(u.Since())
 			t.waiting = append(t.waiting, last)
 		}
-		last.AppendRaw(r, tx, held)
+		last.AppendRaw(r, from, held)
 		last.explicit = append(last.explicit, u.explicit[i])
 	})
 	u.Reset()
-}
-
-// eachHeld calls f for every event with its record, its transaction and the bytes that it holds. The sum of these bytes is what all events
-// hold together. A record's length can differ from what was counted for it, for example after a batch was divided; so the last event gets
-// the rest.
-func (u *unplaced) eachHeld(f func(i int, r recordbatch.Raw, tx uint64, held int)) {
-	left := u.Held()
-	u.Each(func(i int, r recordbatch.Raw, tx uint64) {
-		held := min(r.Len, left)
-		if i == int(u.Count())-1 {
-			held = left
-		}
-		left -= held
-		f(i, r, tx, held)
-	})
 }
 
 // place moves the waiting events to their lanes, in order. Meanwhile, no pass writes to these lanes. t.mu is held.
 func (t *topic) place(p *Producer, partitions []*partition) {
 	limit := int(t.limit.Load())
 	for _, u := range t.waiting {
-		u.eachHeld(func(i int, r recordbatch.Raw, tx uint64, held int) {
+		u.EachHeld(func(i int, r recordbatch.Raw, from lane.Origin, held int) {
 			n := u.explicit[i]
 			named := n >= 0
 			if !named {
 				n = p.cfg.Partitioner.Partition(record.PartitionKey(r), int32(len(partitions)))
 			}
 			if int(n) >= len(partitions) {
-				p.rejected(tx, record.BadPartition(t.name, r, n, len(partitions)))
+				bad := record.BadPartition(t.name, r, n, len(partitions))
+				if p.parking == nil {
+					p.rejected(from.Tx, bad)
+					return
+				}
+				p.park([]*schema.DeadLetter{p.refusedLetter(bad, r, from, held, n)})
 				return
 			}
-			partitions[n].lane.AppendWaiting(r, tx, held, named, u.Since(), limit)
+			partitions[n].lane.AppendWaiting(r, from, held, named, u.Since(), limit)
 		})
 		u.Reset() // here, so that the next batch's records can use its buffer
 	}

@@ -130,7 +130,7 @@ func (t *topic) rearrange(p *Producer, count int, id lane.Identity) bool {
 	}
 	t.waiting = append(back, t.waiting...)
 	for i := len(t.all); i < count; i++ {
-		t.all = append(t.all, &partition{lane: lane.New(id, &p.pool), topic: t, index: int32(i)})
+		t.all = append(t.all, &partition{lane: lane.New(id, &p.pool, p.sieveOf(t.name, int32(i))), topic: t, index: int32(i)})
 	}
 	t.count = count
 	partitions := t.all[:count:count]

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"walpost/schema"
+	"walpost/sink/lane"
 )
 
 // duringPlace is the Acks of a test that acts while waiting events are placed. It uses a row that names a partition that does not exist,
@@ -44,7 +45,7 @@ func TestNoPassBeginsWhileEventsArePlaced(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		loaded[0].lane.Append(r, r.Size(), 1000, 4, false)
+		loaded[0].lane.Append(r, r.Size(), 1000, lane.Origin{Tx: 4}, false)
 		loaded[0].lane.HandOver(time.Now())
 	}
 	until(t, "the partitions", func() bool { return to.partitions.Load() != nil })

@@ -23,7 +23,7 @@ func TestWaitingEventsArePacked(t *testing.T) {
 			for pass := range 40 {
 				for range rows {
 					r := &recordbatch.Record{Timestamp: int64(1000 + pass), Key: fmt.Append(nil, n), Value: make([]byte, 600)}
-					held += to.hold(r, r.Size(), int32(n%3-1), uint64(n/7))
+					held += to.hold(r, r.Size(), int32(n%3-1), lane.Origin{Tx: uint64(n / 7)})
 					n++
 				}
 				to.handOver(nil, time.Unix(int64(1+pass), 0))
@@ -42,7 +42,8 @@ func TestWaitingEventsArePacked(t *testing.T) {
 				}
 				back, used = back+u.Held(), used+u.Len()
 				runs = append(runs, u.Runs()...)
-				u.eachHeld(func(i int, r recordbatch.Raw, tx uint64, _ int) {
+				u.EachHeld(func(i int, r recordbatch.Raw, from lane.Origin, _ int) {
+					tx := from.Tx
 					if key := string(r.Record().Key); key != fmt.Sprint(next) || tx != uint64(next/7) || u.explicit[i] != int32(next%3-1) {
 						t.Fatalf("event %d: key %s, transaction %d, partition %d", next, key, tx, u.explicit[i])
 					}
@@ -69,17 +70,17 @@ func TestSealedBatchesWaitAsTheyAre(t *testing.T) {
 	to.limit.Store(64 << 10)
 	publish := func(key string) {
 		r := &recordbatch.Record{Key: []byte(key)}
-		to.hold(r, r.Size(), -1, 1)
+		to.hold(r, r.Size(), -1, lane.Origin{Tx: 1})
 	}
 	encoder, err := recordbatch.NewEncoder(recordbatch.None)
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, s := lane.New(lane.Identity{}, &lane.Pool{}), &sender{}
+	l, s := lane.New(lane.Identity{}, &lane.Pool{}, nil), &sender{}
 	l.Accept(1)
 	l.Enter(1)
 	before := &recordbatch.Record{Key: []byte("before")}
-	l.Append(before, before.Size(), 64<<10, 1, false)
+	l.Append(before, before.Size(), 64<<10, lane.Origin{Tx: 1}, false)
 	l.HandOver(time.Now())
 	l.SetSender(s)
 	if _, err := l.Take(s, encoder, ""); err != nil {

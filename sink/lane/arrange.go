@@ -8,7 +8,7 @@ import (
 
 // AppendWaiting adds an event that waited until its partition was known. The event is a record already, holds held bytes, and was handed
 // over at since. No pass may be open, see Refuse and AtRest. AppendWaiting does not route the lane, see Wake.
-func (l *Lane) AppendWaiting(r recordbatch.Raw, tx uint64, held int, named bool, since time.Time, limit int) {
+func (l *Lane) AppendWaiting(r recordbatch.Raw, from Origin, held int, named bool, since time.Time, limit int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.open != nil && l.open.Len()+r.Len+recordbatch.Overhead > limit {
@@ -19,7 +19,7 @@ func (l *Lane) AppendWaiting(r recordbatch.Raw, tx uint64, held int, named bool,
 		l.open = l.pool.get()
 		l.open.since = since
 	}
-	l.open.AppendRaw(r, tx, held)
+	l.open.AppendRaw(r, from, held)
 	if named {
 		l.open.markNamed()
 	}

@@ -14,9 +14,11 @@ import (
 type Batch struct {
 	records recordbatch.Batch
 	tally
-	seq   int32     // of its first record, once sealed
-	since time.Time // when its first event was handed over
-	named []int32   // indices of the records whose row names the partition itself
+	commits []commit  // of the runs' transactions
+	indexes []uint32  // of each event in its transaction
+	seq     int32     // of its first record, once sealed
+	since   time.Time // when its first event was handed over
+	named   []int32   // indices of the records whose row names the partition itself
 
 	pool             *Pool
 	reserved, unused int // the size up to which its pool counts unused room; how much it counts now
@@ -28,6 +30,9 @@ func (b *Batch) HandedOver(now time.Time) {
 		b.since = now
 	}
 }
+
+// HoldNothing makes the events hold no bytes.
+func (b *Batch) HoldNothing() { b.held = 0 }
 
 // Count returns the number of events.
 func (b *Batch) Count() int32 { return b.records.Count() }
@@ -51,20 +56,40 @@ func (b *Batch) Since() time.Time { return b.since }
 // small events on ten thousand lanes would take much more memory than they are counted for.
 const emptyBatch = recordbatch.HeadLen + 300
 
-// Append adds an event of transaction tx. It returns the bytes that the event holds. size is r.Size().
-func (b *Batch) Append(r *recordbatch.Record, size int, tx uint64) int {
+// Origin says where an event comes from.
+type Origin struct {
+	Tx uint64          // the transaction under which it is acked
+	At schema.Position // its position in the WAL
+}
+
+// commit is the part of a position that all events of a transaction share.
+type commit struct {
+	timeline uint32
+	lsn      uint64
+}
+
+// Append adds an event. It returns the bytes that the event holds. size is r.Size().
+func (b *Batch) Append(r *recordbatch.Record, size int, from Origin) int {
 	n := b.records.Append(r, size)
 	if b.Count() == 1 {
 		n += emptyBatch
 	}
-	b.count(tx, n)
+	b.add(from, n)
 	return n
 }
 
-// AppendRaw adds an event of transaction tx that is already a record. The event holds held bytes.
-func (b *Batch) AppendRaw(r recordbatch.Raw, tx uint64, held int) {
+// AppendRaw adds an event that is already a record. The event holds held bytes.
+func (b *Batch) AppendRaw(r recordbatch.Raw, from Origin, held int) {
 	b.records.AppendRaw(r)
-	b.count(tx, held)
+	b.add(from, held)
+}
+
+// add counts an event that holds this many bytes, and keeps its position.
+func (b *Batch) add(from Origin, bytes int) {
+	if b.count(from.Tx, bytes) {
+		b.commits = append(b.commits, commit{from.At.Timeline, from.At.LSN})
+	}
+	b.indexes = append(b.indexes, from.At.Index)
 }
 
 // Reset empties the batch and gives its memory back.
@@ -73,6 +98,7 @@ func (b *Batch) Reset() {
 	b.reserved = 0
 	b.recount()
 	b.runs, b.held, b.seq, b.since, b.named = b.runs[:0], 0, 0, time.Time{}, b.named[:0]
+	b.commits, b.indexes = b.commits[:0], b.indexes[:0]
 }
 
 // recount updates how much unused room the pool counts for the batch.
@@ -92,18 +118,19 @@ type tally struct {
 	held int
 }
 
-// count adds an event of transaction tx that holds this many bytes.
-func (t *tally) count(tx uint64, bytes int) {
+// count adds an event of transaction tx that holds this many bytes. It reports whether that begins a new run.
+func (t *tally) count(tx uint64, bytes int) (begins bool) {
 	t.held += bytes
 	if n := len(t.runs); n > 0 && t.runs[n-1].Tx == tx {
 		t.runs[n-1].Rows++
-		return
+		return false
 	}
 	t.runs = append(t.runs, schema.Run{Tx: tx, Rows: 1})
+	return true
 }
 
-// Each calls f for every event, in order, with its index, its record and its transaction.
-func (b *Batch) Each(f func(i int, r recordbatch.Raw, tx uint64)) {
+// Each calls f for every event, in order, with its index, its record and its origin.
+func (b *Batch) Each(f func(i int, r recordbatch.Raw, from Origin)) {
 	run, left := 0, int32(0)
 	b.records.Each(func(i int, r recordbatch.Raw) {
 		for left == 0 {
@@ -111,7 +138,23 @@ func (b *Batch) Each(f func(i int, r recordbatch.Raw, tx uint64)) {
 			run++
 		}
 		left--
-		f(i, r, b.runs[run-1].Tx)
+		of := b.commits[run-1]
+		f(i, r, Origin{b.runs[run-1].Tx, schema.Position{Timeline: of.timeline, LSN: of.lsn, Index: b.indexes[i]}})
+	})
+}
+
+// EachHeld calls f for every event as [Batch.Each] does, with the bytes that it holds. The sum of these bytes is what all events hold
+// together. A record's length can differ from what was counted for it, for example after a batch was divided; so the last event gets the
+// rest.
+func (b *Batch) EachHeld(f func(i int, r recordbatch.Raw, from Origin, held int)) {
+	left := b.held
+	b.Each(func(i int, r recordbatch.Raw, from Origin) {
+		held := min(r.Len, left)
+		if i == int(b.Count())-1 {
+			held = left
+		}
+		left -= held
+		f(i, r, from, held)
 	})
 }
 
@@ -130,7 +173,7 @@ func (b *Batch) divide(pool *Pool, cuts ...int) []*Batch {
 	for next < len(cuts) && cuts[next] == 0 {
 		next++
 	}
-	b.Each(func(i int, r recordbatch.Raw, tx uint64) {
+	b.Each(func(i int, r recordbatch.Raw, from Origin) {
 		if len(parts) == 0 || i == cuts[next] {
 			if len(parts) > 0 {
 				next++
@@ -139,7 +182,7 @@ func (b *Batch) divide(pool *Pool, cuts ...int) []*Batch {
 			parts[len(parts)-1].since = b.since
 		}
 		part := parts[len(parts)-1]
-		part.AppendRaw(r, tx, r.Len)
+		part.AppendRaw(r, from, r.Len)
 		if b.NamesPartition(i) {
 			part.markNamed()
 		}

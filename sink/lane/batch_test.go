@@ -15,7 +15,7 @@ func TestDivide(t *testing.T) {
 		for i, tx := range []uint64{7, 7, 8, 9, 9, 9, 10} {
 			// Timestamps that are far from each other make parts longer than they were in the whole.
 			r := &recordbatch.Record{Timestamp: int64(i%2) << 40, Value: fmt.Appendf(nil, "v%d", i)}
-			b.Append(r, r.Size(), tx)
+			b.Append(r, r.Size(), Origin{Tx: tx})
 		}
 		return b
 	}
@@ -59,7 +59,7 @@ func TestDivideAgain(t *testing.T) {
 		if i == 32 {
 			r.Timestamp = 0 // the right half's times are written against this one
 		}
-		b.Append(r, r.Size(), 1)
+		b.Append(r, r.Size(), Origin{Tx: 1})
 	}
 	want := b.held
 	parts := []*Batch{b}
@@ -90,7 +90,7 @@ func TestPoolGivesEmptyBatches(t *testing.T) {
 			t.Fatalf("batch %d is not empty: %+v", i, b)
 		}
 		r := &recordbatch.Record{Value: make([]byte, 1000)}
-		b.Append(r, r.Size(), 1)
+		b.Append(r, r.Size(), Origin{Tx: 1})
 		b.seq = 7
 		p.Put(b)
 	}

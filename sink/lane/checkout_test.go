@@ -13,14 +13,14 @@ import (
 func TestTakeWhileTheOpenBatchIsOut(t *testing.T) {
 	var pool Pool
 	s := &testSender{}
-	l := New(Identity{}, &pool)
+	l := New(Identity{}, &pool, nil)
 	l.sender = s
 	add := func(i int) {
 		if !l.Entered() && !l.Enter(0) {
 			t.Fatal("the lane takes no events")
 		}
 		r := &recordbatch.Record{Value: fmt.Append(nil, i)}
-		l.Append(r, r.Size(), 1000, uint64(i), false)
+		l.Append(r, r.Size(), 1000, Origin{Tx: uint64(i)}, false)
 	}
 	add(0)
 	if route, _ := l.HandOver(time.Now()); !route {

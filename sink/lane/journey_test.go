@@ -46,7 +46,8 @@ var errCut = io.ErrUnexpectedEOF
 func requestOf(b *Batch) brokermodel.Request {
 	var events []uint64
 	var keys []bool
-	b.Each(func(_ int, raw recordbatch.Raw, tx uint64) {
+	b.Each(func(_ int, raw recordbatch.Raw, from Origin) {
+		tx := from.Tx
 		events = append(events, tx)
 		keys = append(keys, raw.Record().Key != nil)
 	})
@@ -70,7 +71,7 @@ func newJourney(s *script, encoders [2]*recordbatch.Encoder) *journey {
 	// The lane has sent before: the partition knows its last sequence.
 	last := int32((int64(s.next) + 1<<31 - 1) % (1 << 31))
 	j.partition.Remember(1, last)
-	j.lane = New(Identity{Producer: 1, Next: s.next}, &j.pool)
+	j.lane = New(Identity{Producer: 1, Next: s.next}, &j.pool, nil)
 	for i := range j.senders {
 		j.senders[i] = &testSender{encoder: encoders[i]}
 	}
@@ -108,7 +109,7 @@ func (j *journey) write(rec *recordbatch.Record, limit int) {
 		j.lane.Enter(j.lane.partitions)
 	}
 	j.tx++
-	j.lane.Append(rec, size, limit, j.tx, false)
+	j.lane.Append(rec, size, limit, Origin{Tx: j.tx}, false)
 }
 
 func (j *journey) handOver() {

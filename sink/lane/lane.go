@@ -15,14 +15,15 @@ const (
 	idle    state = iota // nothing: the caller that adds events queues the lane
 	queued               // its driver is about to send it
 	sending              // a request with the head is under way
-	stopped              // the head was rejected: the lane sends nothing any more
+	stopped              // the head was rejected, and there is no sieve: the lane sends nothing any more
 	vacant               // the partition no longer exists, and the lane has no driver
 )
 
 // Lane holds the events of one partition, in order, and has one batch under way at a time. The package comment says who may call which
 // method.
 type Lane struct {
-	pool *Pool
+	pool  *Pool
+	sieve Sieve // nil: every event is to be sent, and the lane stops behind one that is refused
 
 	// The publishing goroutine uses these, from Enter to HandOver.
 	current *Batch   // takes the next event
@@ -49,8 +50,9 @@ type Lane struct {
 	sender       Sender    // sender of the partition's leader; nil: the leader must be found
 }
 
-// New returns a lane that accepts no events yet. The partition's next record gets the sequence id.Next.
-func New(id Identity, pool *Pool) *Lane { return &Lane{id: id, pool: pool} }
+// New returns a lane that accepts no events yet. The partition's next record gets the sequence id.Next. sieve may be nil: then every event
+// is sent, and the lane stops at the first one that is refused.
+func New(id Identity, pool *Pool, sieve Sieve) *Lane { return &Lane{id: id, pool: pool, sieve: sieve} }
 
 // Entered reports whether a pass has begun.
 func (l *Lane) Entered() bool { return l.inPass }
@@ -71,11 +73,11 @@ func (l *Lane) Enter(partitions int) bool {
 	return true
 }
 
-// Append adds an event of transaction tx, after Enter. size is r.Size(). named means that the row names the partition itself. A batch gets
+// Append adds an event, after Enter. size is r.Size(). named means that the row names the partition itself. A batch gets
 // larger than limit only if a single event is larger. Append returns the bytes that the event holds until it is acked.
-func (l *Lane) Append(r *recordbatch.Record, size, limit int, tx uint64, named bool) int {
+func (l *Lane) Append(r *recordbatch.Record, size, limit int, from Origin, named bool) int {
 	b := l.writable(size+recordbatch.Overhead, limit)
-	n := b.Append(r, size, tx)
+	n := b.Append(r, size, from)
 	if named {
 		b.markNamed()
 	}

@@ -37,7 +37,7 @@ func newBench(t testing.TB, id Identity) *bench {
 		t.Fatal(err)
 	}
 	b := &bench{TB: t, sender: &testSender{encoder: e}}
-	b.lane = New(id, &b.pool)
+	b.lane = New(id, &b.pool, nil)
 	b.lane.sender = b.sender
 	return b
 }
@@ -50,7 +50,7 @@ func (b *bench) write(value string, limit int) int {
 		b.lane.Enter(b.lane.partitions)
 	}
 	b.tx++
-	return b.lane.Append(r, size, limit, b.tx, false)
+	return b.lane.Append(r, size, limit, Origin{Tx: b.tx}, false)
 }
 
 // batchOf writes n records into a new batch and hands it over.
@@ -82,7 +82,8 @@ func (b *bench) numbers() []string {
 
 func values(b *Batch) []string {
 	var list []string
-	b.Each(func(_ int, r recordbatch.Raw, tx uint64) {
+	b.Each(func(_ int, r recordbatch.Raw, from Origin) {
+		tx := from.Tx
 		list = append(list, fmt.Sprintf("%d:%s", tx, r.Record().Value))
 	})
 	return list
@@ -177,7 +178,8 @@ func TestBatchesKeepTheLimit(t *testing.T) {
 		if batch.Count() > 1 && len(batch.Wire()) > limit {
 			t.Errorf("a batch of %d records has %d bytes", batch.Count(), len(batch.Wire()))
 		}
-		batch.Each(func(_ int, r recordbatch.Raw, tx uint64) {
+		batch.Each(func(_ int, r recordbatch.Raw, from Origin) {
+			tx := from.Tx
 			if tx != uint64(want) {
 				t.Fatalf("event %d, want %d", tx, want)
 			}
@@ -216,7 +218,7 @@ func TestLaneStopsBehindARejectedEvent(t *testing.T) {
 // A lane waits for nothing if its open batch was taken back for another pass, and everything has been acked since.
 func TestNothingWaitsOnceAcked(t *testing.T) {
 	var pool Pool
-	l := New(Identity{}, &pool)
+	l := New(Identity{}, &pool, nil)
 	l.Accept(1)
 	for range 2 {
 		l.Enter(1)
@@ -239,7 +241,9 @@ func TestHandOverFindsItsPlaceTaken(t *testing.T) {
 	waiting := &recordbatch.Batch{}
 	r := &recordbatch.Record{Value: []byte("b")}
 	waiting.Append(r, r.Size())
-	waiting.Each(func(_ int, r recordbatch.Raw) { b.lane.AppendWaiting(r, 2, r.Len, false, time.Now(), math.MaxInt) })
+	waiting.Each(func(_ int, r recordbatch.Raw) {
+		b.lane.AppendWaiting(r, Origin{Tx: 2}, r.Len, false, time.Now(), math.MaxInt)
+	})
 	defer func() {
 		if recover() == nil {
 			t.Error("one of two open batches was dropped")

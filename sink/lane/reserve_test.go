@@ -60,7 +60,7 @@ func TestSmallEventsBehindABulkLoad(t *testing.T) {
 func openLanes(pool *Pool, n int) []*Lane {
 	all := make([]*Lane, n)
 	for i := range all {
-		all[i] = New(Identity{}, pool)
+		all[i] = New(Identity{}, pool, nil)
 		all[i].Accept(1)
 	}
 	return all
@@ -75,7 +75,7 @@ func pass(t *testing.T, l *Lane, bytes, limit, events int) (held int) {
 	}
 	r := &recordbatch.Record{Value: make([]byte, bytes)}
 	for range events {
-		held += l.Append(r, r.Size(), limit, 1, false)
+		held += l.Append(r, r.Size(), limit, Origin{Tx: 1}, false)
 	}
 	l.HandOver(time.Now())
 	return held
@@ -99,7 +99,7 @@ func TestReservedRoomIsUsed(t *testing.T) {
 		t.Error("more was reserved than may be")
 	}
 	r := &recordbatch.Record{Value: make([]byte, 1<<20)}
-	b.Append(r, r.Size(), 1)
+	b.Append(r, r.Size(), Origin{Tx: 1})
 	b.recount()
 	if want := int64(maxUnused - b.Len()); pool.unused.Load() != want {
 		t.Errorf("%d bytes are reserved, want %d", pool.unused.Load(), want)

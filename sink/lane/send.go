@@ -26,13 +26,22 @@ func (l *Lane) Take(s Sender, e *recordbatch.Encoder, cluster string) (*Batch, e
 		l.mu.Unlock()
 		return nil, nil
 	}
-	if len(l.numbered) == 0 {
+	for len(l.numbered) == 0 {
 		b := l.oldest()
 		if b == nil {
 			// The publishing goroutine has taken the open batch back to add events, and will queue the lane when it is done.
 			l.state = idle
 			l.mu.Unlock()
 			return nil, nil
+		}
+		if l.sieve != nil && !l.sieve.Open() {
+			l.state = sending // so that nobody else takes the lane
+			l.mu.Unlock()
+			b = l.sift(b)
+			l.mu.Lock()
+			if l.state = queued; b == nil {
+				continue
+			}
 		}
 		b.seq, l.sealedLen = l.id.advance(b.Count()), b.Len()
 		l.numbered = append(l.numbered, b)

@@ -30,6 +30,7 @@ const (
 	Resend               // pause, find the partition's leader, and route the lane: the head is to be sent again
 	Renew                // take a new producer id and call Renumber; then do the same as for Resend
 	Reject               // report the event, which is alone in the head and was refused for good; the lane has no driver any more
+	SetAside             // park that event, and then do the step that Next returns
 )
 
 // Settle applies the outcome of a request with the lane's head. If the head is acked, Settle returns it: the caller reports it and puts it
@@ -57,9 +58,13 @@ func (l *Lane) Settle(o Outcome) (Step, *Batch) {
 		return Empty, head
 
 	case kafkaerror.Refused:
-		if head.Count() == 1 {
+		if head.Count() == 1 && l.sieve == nil {
 			l.state = stopped
 			return Reject, head
+		}
+		if head.Count() == 1 {
+			l.setAside()
+			return SetAside, head
 		}
 		l.divide(o.Named)
 		if l.unclear {
@@ -88,6 +93,30 @@ func (l *Lane) Settle(o Outcome) (Step, *Batch) {
 		l.sender = nil
 		return Resend, nil
 	}
+}
+
+// setAside takes the refused head out. The events behind it, even if they have sequences, go through the sieve again, and their sequences
+// close the gap. l.mu is held.
+func (l *Lane) setAside() {
+	head := l.numbered[0]
+	l.full = append(append([]*Batch(nil), l.numbered[1:]...), l.full...)
+	l.numbered = l.numbered[:0]
+	l.id.Next = head.seq // nothing of the head is in the log; where that is not certain, Next asks for a new producer id
+	l.failures, l.err, l.failingSince = 0, nil, time.Time{}
+}
+
+// Next returns the step after SetAside.
+func (l *Lane) Next() Step {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.unclear { // as in Settle for a head that is divided: its sequence may be in the log
+		return Renew
+	}
+	l.state = idle
+	if l.queueIfIdle() {
+		return SendNext
+	}
+	return Empty
 }
 
 func (l *Lane) pop() {

@@ -44,6 +44,18 @@ func (b *Batch) encoded() []byte {
 	return records
 }
 
+// Key returns the record's key; nil: it has none. It points into the batch.
+func (r Raw) Key() []byte {
+	key, _ := cutBytes(r.tail)
+	return key
+}
+
+// Clone returns a copy that stays valid when the batch is reset.
+func (r Raw) Clone() Raw {
+	r.tail = append([]byte(nil), r.tail...)
+	return r
+}
+
 // Record returns the decoded record. Its slices point into the batch.
 func (r Raw) Record() Record {
 	rec := Record{Timestamp: r.Timestamp}

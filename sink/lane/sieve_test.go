@@ -1,0 +1,139 @@
+package lane
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/IBM/sarama"
+
+	"walpost/schema"
+)
+
+// testSieve holds back the events of some transactions.
+type testSieve struct {
+	b     *bench
+	hold  map[uint64]schema.Verdict
+	aside []string
+	held  int
+	asked int
+}
+
+func (s *testSieve) Open() bool { return len(s.hold) == 0 }
+
+func (s *testSieve) Verdict(_ []byte, from Origin) schema.Verdict {
+	s.asked++
+	return s.hold[from.Tx]
+}
+
+func (s *testSieve) Aside(b *Batch, verdicts []schema.Verdict) {
+	for i, v := range values(b) {
+		s.aside = append(s.aside, fmt.Sprint(v, "=", verdicts[i]))
+	}
+	s.held += b.Held()
+	s.b.pool.Put(b)
+}
+
+func sieved(t *testing.T, hold map[uint64]schema.Verdict) (*bench, *testSieve) {
+	b := newBench(t, Identity{Next: 10})
+	s := &testSieve{b: b, hold: hold}
+	b.lane.sieve = s
+	return b, s
+}
+
+// An event that is held back gets no sequence, and the others close the gap. Together they hold the same bytes as before.
+func TestSieve(t *testing.T) {
+	b, s := sieved(t, map[uint64]schema.Verdict{2: schema.Park, 3: schema.Settle, 5: schema.Park})
+	held := 0
+	for i := range 4 {
+		held += b.write(fmt.Sprint("v", i), 1<<20)
+	}
+	b.lane.HandOver(time.Now())
+	b.lane.full, b.lane.open = append(b.lane.full, b.lane.open), nil
+	b.batchOf(1) // only an event that is held back
+	b.batchOf(1)
+	head := b.take()
+	if got := fmt.Sprint(values(head)); got != "[1:v0 4:v3]" || head.seq != 10 || head.Held()+s.held != held {
+		t.Errorf("sent %s from %d, holding %d and %d of %d", got, head.seq, head.Held(), s.held, held)
+	}
+	b.lane.Settle(Outcome{})
+	if head = b.take(); fmt.Sprint(values(head)) != "[6:v5]" || head.seq != 12 {
+		t.Errorf("then %v from %d", values(head), head.seq)
+	}
+	if want := []string{"2:v1=1", "3:v2=2", "5:v4=1"}; !slices.Equal(s.aside, want) {
+		t.Errorf("held back %v, want %v", s.aside, want)
+	}
+}
+
+// An open sieve is not asked.
+func TestOpenSieve(t *testing.T) {
+	b, s := sieved(t, nil)
+	b.batchOf(3)
+	if b.take().Count() != 3 || s.asked != 0 {
+		t.Errorf("asked %d times", s.asked)
+	}
+}
+
+// A refused event is set aside. What was divided with it goes through the sieve again, and gets the sequences that it had not used.
+func TestSetAside(t *testing.T) {
+	for _, unclear := range []bool{false, true} {
+		b, s := sieved(t, nil)
+		b.batchOf(5)
+		b.batchOf(1)
+		b.take()
+		b.lane.unclear = unclear
+		if step, _ := b.lane.Settle(Outcome{Err: sarama.ErrInvalidRecord, Named: 1}); unclear != (step == Renew) {
+			t.Fatalf("unclear %v: divided, step %d", unclear, step)
+		}
+		b.lane.unclear = false
+		b.take()
+		b.lane.Settle(Outcome{}) // the first event
+		b.take()
+		b.lane.unclear = unclear
+		step, head := b.lane.Settle(Outcome{Err: sarama.ErrInvalidRecord, Named: 0})
+		if step != SetAside || fmt.Sprint(values(head)) != "[2:v1]" {
+			t.Fatalf("step %d with %v", step, head)
+		}
+		s.hold = map[uint64]schema.Verdict{4: schema.Park}
+		want, first := SendNext, int32(11)
+		if unclear { // the sequence of the event may be in the log
+			want, first = Renew, 0
+		}
+		if step := b.lane.Next(); step != want {
+			t.Fatalf("next %d, want %d", step, want)
+		}
+		if unclear {
+			b.lane.Renumber(Identity{Producer: 2})
+		}
+		head = b.take()
+		if got := fmt.Sprint(values(head)); got != "[3:v2 5:v4]" || head.seq != first {
+			t.Errorf("unclear %v: then %s from %d, want %d", unclear, got, head.seq, first)
+		}
+		b.lane.Settle(Outcome{})
+		if head = b.take(); fmt.Sprint(values(head)) != "[6:v5]" || head.seq != first+2 || fmt.Sprint(s.aside) != "[4:v3=1]" {
+			t.Errorf("unclear %v: at last %v from %d; held back %v", unclear, values(head), head.seq, s.aside)
+		}
+		if step, _ := b.lane.Settle(Outcome{}); step != Empty {
+			t.Errorf("step %d", step)
+		}
+	}
+}
+
+// A refused event that was the lane's last one leaves an idle lane.
+func TestSetAsideTheLastEvent(t *testing.T) {
+	b, _ := sieved(t, nil)
+	b.batchOf(1)
+	b.take()
+	if step, _ := b.lane.Settle(Outcome{Err: sarama.ErrInvalidRecord, Named: -1}); step != SetAside {
+		t.Fatalf("step %d", step)
+	}
+	if step := b.lane.Next(); step != Empty || b.lane.state != idle {
+		t.Errorf("step %d, state %d", step, b.lane.state)
+	}
+	b.batchOf(1)
+	b.lane.Wake()
+	if head := b.take(); head == nil || head.seq != 10 {
+		t.Errorf("then %v", head)
+	}
+}

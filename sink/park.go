@@ -1,0 +1,228 @@
+package sink
+
+import (
+	"errors"
+	"time"
+
+	"walpost/internal/reason"
+	"walpost/schema"
+	"walpost/sink/kafkaerror"
+	"walpost/sink/lane"
+	"walpost/sink/record"
+	"walpost/sink/recordbatch"
+)
+
+// Parking takes the events that are not sent: those that can never be records, and those that wait behind them. An [Acks] that also has
+// these methods makes the sink park such events. Otherwise the sink rejects them and stops their lane. The methods may be called from any
+// goroutine, with locks of the sink held. They do not block.
+type Parking interface {
+	// Sifting reports whether an event may have another verdict than Send.
+	Sifting() bool
+	// Verdict returns what happens to an event of this topic and key. A key that is nil has no other events.
+	Verdict(topic string, key []byte, at schema.Position, tx uint64) schema.Verdict
+	// Park takes events, in order. It acks each one when it is parked. From now on, later events of their topics and keys have the verdict
+	// Park.
+	Park(letters []*schema.DeadLetter)
+}
+
+// Replay publishes dead letters again, in order, with the header walpost_replay. Each one is acked, or parked again, under its Tx. They do
+// not count as bytes that the sink holds. Any goroutine may call it.
+func (p *Producer) Replay(letters []*schema.DeadLetter) {
+	var batch []*schema.DeadLetter
+	for i, l := range letters {
+		if batch = append(batch, l); i+1 == len(letters) || letters[i+1].Topic != l.Topic {
+			p.replayTopic(l.Topic, batch)
+			batch = nil
+		}
+	}
+}
+
+// replayTopic publishes dead letters of one topic.
+func (p *Producer) replayTopic(name string, letters []*schema.DeadLetter) {
+	var good []*schema.DeadLetter
+	for _, l := range letters {
+		err := record.CheckTopic([]byte(name))
+		if err == nil && l.Timestamp == schema.NoTime {
+			err = errNoRecord
+		}
+		if err == nil {
+			good = append(good, l)
+			continue
+		}
+		back := *l
+		if back.Head = true; err == errNoRecord { // what it says already is the reason
+			back.Code, back.Detail = "", ""
+		} else {
+			back.Code, back.Detail = kafkaerror.Reason(err), err.Error()
+		}
+		p.park([]*schema.DeadLetter{&back})
+	}
+	if len(good) == 0 {
+		return
+	}
+	for !p.topicNamed(name).replay(p, good) { // it has just been forgotten
+	}
+}
+
+// errNoRecord is the error of a dead letter that never was a record.
+var errNoRecord = errors.New("its row can be no record")
+
+// replay adds dead letters to the events that wait for the topic's partitions. It returns false if the topic was forgotten.
+func (t *topic) replay(p *Producer, letters []*schema.DeadLetter) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.ended {
+		return false
+	}
+	limit := int(t.limit.Load())
+	var u *unplaced
+	for _, l := range letters {
+		rec := recordbatch.Record{Timestamp: l.Timestamp, Key: l.Key, Value: l.Value}
+		for _, h := range l.Headers {
+			rec.Headers = append(rec.Headers, recordbatch.Header{Name: recordbatch.EncodeName(string(h.Name)), Value: h.Value})
+		}
+		rec.Headers = append(rec.Headers, recordbatch.Header{Name: replayHeader, Value: []byte("retry")})
+		size := rec.Size()
+		if u == nil || u.Len()+size+recordbatch.Overhead > limit {
+			u = &unplaced{}
+			u.HandedOver(time.Now())
+			t.waiting = append(t.waiting, u)
+		}
+		u.Append(&rec, size, lane.Origin{Tx: l.Tx, At: l.At})
+		u.explicit = append(u.explicit, l.Partition)
+		t.needs = max(t.needs, l.Partition+1)
+		u.HoldNothing()
+	}
+	t.reconsider(p)
+	return true
+}
+
+var replayHeader = recordbatch.EncodeName("walpost_replay")
+
+// sieve is the sieve of one partition's lane.
+type sieve struct {
+	p         *Producer
+	topic     string
+	partition int32
+}
+
+// sieveOf returns the sieve of a partition, nil if nothing is parked.
+func (p *Producer) sieveOf(topic string, partition int32) lane.Sieve {
+	if p.parking == nil {
+		return nil
+	}
+	return &sieve{p, topic, partition}
+}
+
+func (s *sieve) Open() bool { return !s.p.parking.Sifting() }
+
+func (s *sieve) Verdict(key []byte, from lane.Origin) schema.Verdict {
+	return s.p.parking.Verdict(s.topic, key, from.At, from.Tx)
+}
+
+// Aside parks what waits behind a parked event, and acks what has a dead letter already.
+func (s *sieve) Aside(b *lane.Batch, verdicts []schema.Verdict) {
+	var letters []*schema.DeadLetter
+	var settled []schema.Run
+	held := 0
+	b.EachHeld(func(i int, r recordbatch.Raw, from lane.Origin, bytes int) {
+		if verdicts[i] == schema.Settle {
+			settled = append(settled, schema.Run{Tx: from.Tx, Rows: 1})
+			held += bytes
+			return
+		}
+		l := letterOf(r, from, bytes)
+		if l.Topic = s.topic; b.NamesPartition(i) {
+			l.Partition = s.partition
+		}
+		letters = append(letters, l)
+	})
+	s.p.pool.Put(b)
+	s.p.park(letters)
+	if len(settled) > 0 {
+		s.p.settled(settled, held)
+	}
+}
+
+// parkHead parks an event that was refused.
+func (p *Producer) parkHead(part *partition, head *lane.Batch, err error) {
+	var letters []*schema.DeadLetter
+	head.EachHeld(func(i int, r recordbatch.Raw, from lane.Origin, bytes int) {
+		partition := int32(-1)
+		if head.NamesPartition(i) {
+			partition = part.index
+		}
+		letters = append(letters, p.refusedLetter(record.BadRecord(part.topic.name, r, err), r, from, bytes, partition))
+	})
+	p.pool.Put(head)
+	p.park(letters)
+}
+
+// refusedLetter returns the dead letter of an event that is already a record, and counts it as failed.
+func (p *Producer) refusedLetter(bad *record.BadEvent, r recordbatch.Raw, from lane.Origin, bytes int, partition int32) *schema.DeadLetter {
+	l := letterOf(r, from, bytes)
+	l.Topic, l.Partition = bad.Topic, partition
+	l.Head, l.Code, l.Detail = true, bad.Code, bad.Err.Error()
+	_ = p.bad(bad)
+	return l
+}
+
+// letterOf returns the dead letter of a record. It is a copy.
+func letterOf(r recordbatch.Raw, from lane.Origin, bytes int) *schema.DeadLetter {
+	rec := r.Clone().Record()
+	l := &schema.DeadLetter{At: from.At, Tx: from.Tx, Held: bytes, Partition: -1, Key: rec.Key, Value: rec.Value, Timestamp: rec.Timestamp}
+	for _, h := range rec.Headers {
+		switch h.Text() {
+		case "walpost_replay": // it is set again
+			continue
+		case "id":
+			l.EventID = h.Value
+		case "ce_type":
+			l.Type = h.Value
+		}
+		l.Headers = append(l.Headers, schema.DeadHeader{Name: []byte(h.Text()), Value: h.Value})
+	}
+	return l
+}
+
+// park hands letters on, unless the producer is closed.
+func (p *Producer) park(letters []*schema.DeadLetter) {
+	p.reports.RLock()
+	defer p.reports.RUnlock()
+	if !p.silent && len(letters) > 0 {
+		p.parking.Park(letters)
+	}
+}
+
+// settled acks events that are not sent because they have dead letters already.
+func (p *Producer) settled(runs []schema.Run, bytes int) {
+	p.reports.RLock()
+	defer p.reports.RUnlock()
+	if !p.silent {
+		p.acks.Acked(runs, bytes)
+	}
+}
+
+// refuse takes an event that can never be a record, as published in this pass. It returns the bytes that the event holds until it is
+// parked, or bad if the sink does not park.
+func (p *Producer) refuse(ev *schema.Event, tx uint64, bad *record.BadEvent) (int, error) {
+	err := p.bad(bad)
+	if p.parking == nil || bad.Code == reason.TooManyTopics {
+		return 0, err
+	}
+	l := &schema.DeadLetter{At: ev.Position, Tx: tx, Topic: bad.Topic, Partition: -1, Head: true, Code: bad.Code, Detail: bad.Err.Error(), Timestamp: schema.NoTime}
+	for _, c := range []struct {
+		to   *[]byte
+		from schema.Column
+	}{{&l.EventID, schema.ID}, {&l.Type, schema.Type}, {&l.Key, schema.AggregateID}, {&l.Value, schema.Payload}} {
+		if v := ev.Values[c.from]; v != nil {
+			*c.to = append(make([]byte, 0, len(v)), v...)
+		}
+	}
+	l.Held = len(l.EventID) + len(l.Type) + len(l.Key) + len(l.Value) + letterOverhead
+	p.refused = append(p.refused, l)
+	return l.Held, nil
+}
+
+// letterOverhead is about what a dead letter takes besides its contents.
+const letterOverhead = 300
