@@ -42,6 +42,8 @@ type Sink interface {
 type Config struct {
 	postgres.Config
 
+	Park bool // events that can never be delivered, and those that wait behind them, are parked in walpost.dead_letters. Otherwise the relay stops
+
 	Backfill string // what to do with rows that are in the outbox at the first start: "publish" (or "") or "skip"
 
 	MaxInFlightBytes int64         // most bytes that the sink may hold; a single event may be larger. 0: 32 MiB

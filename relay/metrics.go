@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"walpost/relay/inflight"
+	"walpost/relay/parking"
 	"walpost/relay/postgres"
 )
 
@@ -83,6 +84,16 @@ func newMetrics(reg prometheus.Registerer, f *inflight.Tracker, b *inflight.Budg
 	read("last_confirm_timestamp_seconds", "When a higher position was last confirmed to Postgres.", m.lastConfirm.seconds)
 	register(latencyCollector{f, prometheus.NewDesc("walpost_delivery_latency_seconds", "Time from a transaction's commit to the ack of its last event.", nil, nil)})
 	return m, errors.Join(errs...)
+}
+
+// registerParked registers the metrics of what is parked.
+func registerParked(reg prometheus.Registerer, parked func() parking.Parked) error {
+	read := func(name, help string, f func(parking.Parked) float64) error {
+		return reg.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "walpost_" + name, Help: help}, func() float64 { return f(parked()) }))
+	}
+	return errors.Join(
+		read("dead_letters", "Events that are parked in walpost.dead_letters, as last seen.", func(p parking.Parked) float64 { return float64(p.Events) }),
+		read("parked_keys", "Keys whose events are parked.", func(p parking.Parked) float64 { return float64(p.Keys) }))
 }
 
 // registerSlot registers the metrics of the slot, as it was last read.

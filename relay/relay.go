@@ -10,6 +10,7 @@ import (
 
 	"walpost/internal/reason"
 	"walpost/relay/inflight"
+	"walpost/relay/parking"
 	"walpost/relay/pgerror"
 	"walpost/relay/postgres"
 )
@@ -21,6 +22,8 @@ type Relay struct {
 	source  *postgres.Source
 	budget  *inflight.Budget
 	tracker *inflight.Tracker // the stream's; like the sink, it outlives sessions
+	parker  *parking.Parker   // nil: a bad event stops the relay
+	holder  string            // the word of the last session in walpost.relay_state
 	sink    Sink              // the stream's; nil until it is opened
 	metrics *metrics
 	state   liveState
@@ -33,6 +36,8 @@ type Relay struct {
 	streamed bool                 // this process has streamed from the slot before
 	previous postgres.WalsenderID // the walsender of its last session
 	timeout  postgres.Timeout
+
+	parkNames atomic.Pointer[pgerror.Names] // for the errors of the parker, which has goroutines of its own
 
 	readOnly atomic.Bool // it has been logged that transactions are read-only by default, and not yet that they no longer are
 
@@ -54,11 +59,14 @@ func New(cfg Config) (*Relay, error) {
 	}
 	b := inflight.NewBudget(cfg.MaxInFlightBytes)
 	r := &Relay{cfg: cfg, log: cfg.Logger, source: postgres.NewSource(cfg.Config), budget: b, tracker: inflight.NewTracker(b)}
+	if r.parkNames.Store(&pgerror.Names{}); cfg.Park {
+		r.parker = r.newParker()
+	}
 	r.watcher = newWatcher(r)
 	r.state.set(Starting, reason.Starting, "connecting to Postgres")
 	var err error
 	r.metrics, err = newMetrics(cfg.Registerer, r.tracker, b)
-	return r, errors.Join(err, registerSlot(cfg.Registerer, r.state.slot))
+	return r, errors.Join(err, registerSlot(cfg.Registerer, r.state.slot), registerParked(cfg.Registerer, r.parked))
 }
 
 // Run relays events until ctx is done. Then it stops cleanly and returns nil: it reads to the end of the current transaction, waits for
@@ -67,6 +75,7 @@ func New(cfg Config) (*Relay, error) {
 //
 // Any error that Run returns is permanent. Run may be called only once.
 func (r *Relay) Run(ctx context.Context) error {
+	defer r.startParker(ctx)() // last of all: a stop waits until everything is parked
 	defer r.closeSink()
 	defer r.watcher.start(ctx)()
 	var retry backoff
@@ -167,8 +176,11 @@ func (r *Relay) connect(ctx context.Context) (*session, error) {
 // openSink opens the stream's sink, unless it is open already.
 func (r *Relay) openSink(ctx context.Context) (err error) {
 	if r.sink == nil {
-		if r.sink, err = r.cfg.OpenSink(ctx, r.tracker); err != nil {
+		if r.sink, err = r.cfg.OpenSink(ctx, r.acks()); err != nil {
 			return fmt.Errorf("open sink: %w", err)
+		}
+		if r.parker != nil {
+			r.parker.Serve(r.sink)
 		}
 	}
 	return nil

@@ -41,8 +41,10 @@ type session struct {
 	recording func() // stops the recorder's goroutine and waits for it
 
 	pass         inflight.Pass
-	trace        *passTrace // nil: no trace is recorded
-	timeline     uint32     // of the open transaction
+	trace        *passTrace    // nil: no trace is recorded
+	timeline     uint32        // of the open transaction
+	holder       string        // the word of this session in walpost.relay_state
+	resumed      pglogrepl.LSN // from where the slot sends again
 	shutdown     replication.ShutdownDetector
 	columns      string                // the names of the outbox's columns, as the stream last announced them
 	outbox       postgres.Outbox       // as last seen; belongs to the watcher
@@ -68,6 +70,7 @@ func (r *Relay) openSession(ctx context.Context, db *postgres.DB, p *postgres.Fo
 	s := &session{
 		relay: r, tracker: r.tracker, sink: r.sink, stream: stream, history: srv.History, addr: addr,
 		decoder: decoder.New(r.cfg.Table, r.cfg.Mapping),
+		resumed: resumedAt(p.Slot),
 		outbox:  r.watcher.baseline(postgres.Outbox{Table: p.Table.OID, Publication: p.Publication, Seen: p.Slot.Seen}),
 		recorder: postgres.NewRecorder(r.cfg.Slot, func(ctx context.Context) (*postgres.DB, error) {
 			return postgres.Connect(ctx, r.cfg.CurrentConnString())
@@ -114,7 +117,10 @@ func (s *session) claim(ctx context.Context, db *postgres.DB, srv *replication.S
 		r.log.Warn("the outbox is not the table that was streamed before; rows committed before the new one was in the publication are in no slot",
 			"table", r.cfg.Table.String(), "oid", p.Table.OID, "before", state.Table)
 	}
-	return postgres.WritePhase(ctx, db, r.cfg.Slot, postgres.PhaseStreaming, srv.Identity(), p.Table.OID)
+	if err := postgres.WritePhase(ctx, db, r.cfg.Slot, postgres.PhaseStreaming, srv.Identity(), p.Table.OID); err != nil {
+		return err
+	}
+	return s.hold(ctx, db)
 }
 
 // stopFor ends the session, and so the relay, with err. Events that were read are still acked and confirmed.
@@ -177,6 +183,8 @@ func (s *session) run(ctx context.Context) error {
 	r.watcher.watch(s)
 	defer r.watcher.watch(nil)
 
+	defer s.letGo()
+
 	err := s.beginWindow()
 	if err == nil {
 		err = s.read()
@@ -203,6 +211,9 @@ func (s *session) beginWindow() error {
 	}
 	if s.refused() {
 		return errRefused
+	}
+	if err := s.loadParked(); err != nil {
+		return err
 	}
 	s.tracker.Restart(func() { s.stream.Interrupt(errRefused) })
 	s.windowBegun.Store(true)

@@ -12,7 +12,7 @@ import "slices"
 
 // Mode is a known failure of some relay.
 type Mode struct {
-	ID      string // L1 to L12 lose events, D1 to D4 repeat them, O1 and O2 reorder them, A1 to A6 endanger the relay or its database
+	ID      string // L1 to L12 lose events, D1 to D5 repeat them, O1 and O2 reorder them, A1 to A6 endanger the relay or its database
 	Failure string
 }
 
@@ -34,6 +34,7 @@ var Modes = []Mode{
 	{"D2", "the last transaction is delivered again after every clean restart"},
 	{"D3", "a retry after a lost answer makes a second record"},
 	{"D4", "an event has another id, or another position, in each delivery"},
+	{"D5", "an event that was parked is published or parked a second time"},
 	{"O1", "a batch that failed is sent again after later ones of its partition"},
 	{"O2", "an event's key does not decide its partition, or not as in Java's producers"},
 	{"A1", "an outage of Kafka that is longer than wal_sender_timeout ends the session"},

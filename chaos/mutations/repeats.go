@@ -75,4 +75,22 @@ var repeats = []Mutation{
 		New:      "d.open, d.begin = true, b",
 		Module:   ".", Package: "./relay", Test: "TestRedeliveredEventsKeepTheirPositions",
 	},
+	{
+		Mode:     "D5",
+		Prevents: "an event that Postgres delivers again, and that has a dead letter, is neither sent nor parked",
+		Guard:    "the sieve knows the positions that have a dead letter",
+		File:     "relay/parking/keys.go",
+		Old:      "\tif _, found := k.settled[at]; found {\n",
+		New:      "\tif _, found := k.settled[at]; found && false {\n",
+		Module:   ".", Package: "./relay/parking", Test: "TestVerdict",
+	},
+	{
+		Mode:     "D5",
+		Prevents: "a relay that lost its slot parks nothing, because the next relay may have published it",
+		Guard:    "each transaction compares the holder of the slot",
+		File:     "relay/parking/store.go",
+		Old:      "\t\tif !ours {\n",
+		New:      "\t\tif false {\n",
+		Module:   ".", Package: "./relay/parking", Test: "TestFence",
+	},
 }

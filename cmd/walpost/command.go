@@ -35,7 +35,7 @@ Exit codes: 0 done, 1 failed, 2 wrong command line or configuration, 3 a check f
 	root.SetFlagErrorFunc(flagError)
 	a.addFlags(root)
 	root.SetHelpCommand(helpCommand(root))
-	root.AddCommand(a.runCommand(), a.schemaCommand(), a.doctorCommand(), a.statusCommand(), a.tailCommand(), a.slotCommand(), a.configCommand(), a.versionCommand())
+	root.AddCommand(a.runCommand(), a.schemaCommand(), a.doctorCommand(), a.statusCommand(), a.tailCommand(), a.slotCommand(), a.deadLetterCommand(), a.configCommand(), a.versionCommand())
 	return root
 }
 

@@ -16,8 +16,8 @@ func TestExitCodes(t *testing.T) {
 	}{
 		{args: "", code: 2, stderr: "walpost reads the rows"},
 		{args: "--help", stdout: "walpost reads the rows"},
-		{args: "runn", code: 2, stderr: "walpost: unknown command runn; walpost has the commands completion, config, doctor, run, schema, slot, status, tail, version; did you mean run?\n"},
-		{args: "serve", code: 2, stderr: "walpost: unknown command serve; walpost has the commands completion, config, doctor, run, schema, "},
+		{args: "runn", code: 2, stderr: "walpost: unknown command runn; walpost has the commands completion, config, dead-letter, doctor, run, schema, slot, status, tail, version; did you mean run?\n"},
+		{args: "serve", code: 2, stderr: "walpost: unknown command serve; walpost has the commands completion, config, dead-letter, doctor, run, schema, "},
 		{args: "schema", code: 2, stderr: "The objects are schema walpost"},
 		{args: "schema aply", code: 2, stderr: "walpost: unknown command aply; schema has the commands apply, check, print; did you mean apply?\n"},
 		{args: "config schema", code: 2, stderr: "walpost: unknown command schema; config has the commands print, validate\n"},

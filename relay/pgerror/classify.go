@@ -21,6 +21,7 @@ const (
 	Connecting  Stage = iota // opening a connection
 	Preparing                // checks and backfill, in SQL
 	Recording                // reading and writing walpost.relay_state, in SQL
+	Parking                  // reading and writing walpost.dead_letters, in SQL
 	Identifying              // IDENTIFY_SYSTEM and settings, on a replication connection
 	Creating                 // CREATE_REPLICATION_SLOT
 	Starting                 // START_REPLICATION, until the server starts to stream
@@ -51,11 +52,15 @@ func Classify(err error, at Stage, first bool, n Names) error {
 	if !errors.As(err, &e) {
 		return err // the connection is broken
 	}
-	sql := at == Preparing || at == Recording
+	sql := at == Preparing || at == Recording || at == Parking
 	switch e.Code {
 	case "42501": // insufficient_privilege
 		if at == Recording {
 			return Permanent(reason.PrivilegeMissing, err, "run: GRANT SELECT, INSERT, UPDATE, DELETE ON walpost.relay_state TO %s; %s --relay-role %[1]s prints all grants of the role",
+				schema.QuoteIdent(n.Role), schema.Command("print", n.Table))
+		}
+		if at == Parking {
+			return Permanent(reason.PrivilegeMissing, err, "run: GRANT SELECT, INSERT, UPDATE, DELETE ON walpost.dead_letters, walpost.relay_state TO %s; %s --relay-role %[1]s prints all grants of the role",
 				schema.QuoteIdent(n.Role), schema.Command("print", n.Table))
 		}
 		if at == Preparing {
@@ -69,6 +74,10 @@ func Classify(err error, at Stage, first bool, n Names) error {
 	case "42703": // undefined_column: of a table in schema walpost, or of the outbox when a backfill begins
 		if sql {
 			return Permanent(reason.SchemaOutdated, err, "run: %s, which prints what is missing and the SQL that adds it", schema.Command("check", n.Table))
+		}
+	case "23502", "23503", "23505", "23514", "23P01": // violations of constraints
+		if at == Parking {
+			return Permanent(reason.SchemaOutdated, err, "a constraint of walpost.dead_letters refuses the event: %s prints what differs from walpost's schema", schema.Command("check", n.Table))
 		}
 	case "42704": // undefined_object
 		if at == Starting { // the slot: it existed a moment ago

@@ -84,6 +84,22 @@ func WriteTable(ctx context.Context, db *DB, slot string, table uint32) error {
 	return nil
 }
 
+// WriteHolder records the word of the session that has the slot. Whoever parks events or publishes parked ones compares it. It returns the
+// word of the session before, "" if there was none.
+func WriteHolder(ctx context.Context, db *DB, slot, holder string) (before string, err error) {
+	err = pgx.BeginTxFunc(ctx, db.Conn, pgx.TxOptions{AccessMode: pgx.ReadWrite}, func(tx pgx.Tx) error {
+		if err := tx.QueryRow(ctx, `select coalesce(holder, '') from walpost.relay_state where slot = $1 for no key update`, slot).Scan(&before); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, `update walpost.relay_state set holder = $2, updated_at = clock_timestamp() where slot = $1`, slot, holder)
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("record who has slot %s: %w", slot, err)
+	}
+	return before, nil
+}
+
 // DeletePhase removes the slot's row if a first start recorded it and there is no slot.
 func DeletePhase(ctx context.Context, db *DB, slot string) error {
 	err := db.write(ctx, `

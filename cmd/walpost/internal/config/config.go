@@ -61,8 +61,9 @@ type Outbox struct {
 	Backfill string `key:"backfill"`
 	// Retention is what walpost does with confirmed rows: keep.
 	Retention string `key:"retention"`
-	// OnBadEvent is what walpost does with an event that Kafka can never accept: halt. park is for a later version.
-	OnBadEvent string `key:"on_bad_event" later:"park" now:"halt"`
+	// OnBadEvent is what walpost does with an event that Kafka can never accept: halt, or park it, with the later events of its key, in
+	// walpost.dead_letters.
+	OnBadEvent string `key:"on_bad_event"`
 	// Source is ce_source, a URI reference; empty: /walpost/<database>/<schema>.<table>.
 	Source string `key:"source"`
 	// HeadersStatic are headers that every record gets. A header of the same name in the row's headers column overrides them.

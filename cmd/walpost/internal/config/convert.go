@@ -93,6 +93,7 @@ func (c *Config) RelayConfig() (relay.Config, error) {
 	source, err := c.PostgresConfig()
 	return relay.Config{
 		Config:           source,
+		Park:             c.Outbox.OnBadEvent == "park",
 		Backfill:         c.Outbox.Backfill,
 		MaxInFlightBytes: int64(c.Relay.MaxInFlightBytes), ShutdownTimeout: c.Relay.ShutdownTimeout,
 	}, err

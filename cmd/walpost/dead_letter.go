@@ -1,0 +1,374 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os/user"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"walpost/relay/deadletter"
+	"walpost/relay/postgres"
+)
+
+// letterFlags choose dead letters.
+type letterFlags struct {
+	event, topic, key, reason string
+	states                    []string
+	all, json, dryRun         bool
+}
+
+func (f *letterFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.event, "event", "", "the event with this `id`, which consumers know")
+	cmd.Flags().StringVar(&f.topic, "topic", "", "events of this `topic`")
+	cmd.Flags().StringVar(&f.key, "key", "", "events of this `key`")
+	cmd.Flags().StringVar(&f.reason, "reason", "", "events with this reason `code`")
+	cmd.Flags().StringSliceVar(&f.states, "state", nil, "events in these `states`: head, waiting, retrying, released, discarded (default those that are parked)")
+	cmd.Flags().BoolVar(&f.json, "json", false, "print JSON")
+}
+
+// change adds the flags of commands that change something.
+func (f *letterFlags) change(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&f.all, "all", false, "every parked event")
+	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "say what would change, and change nothing")
+}
+
+// filter returns the filter of the flags and of the ids that are arguments.
+func (f *letterFlags) filter(cmd *cobra.Command, args []string) (deadletter.Filter, error) {
+	filter := deadletter.Filter{Event: f.event, Topic: f.topic, Reason: f.reason}
+	for _, arg := range args {
+		id, err := strconv.ParseInt(arg, 10, 64)
+		if err != nil {
+			return filter, &exitError{exitUsage, fmt.Errorf("%s: an id is a number, as walpost dead-letter list prints it; for an event's own id use --event", cmd.CommandPath())}
+		}
+		filter.IDs = append(filter.IDs, id)
+	}
+	if cmd.Flags().Changed("key") {
+		filter.Key = &f.key
+	}
+	for _, state := range f.states {
+		if !slices.Contains(deadletter.States, state) {
+			return filter, &exitError{exitUsage, fmt.Errorf("--state: there is no state %q, only %s", state, strings.Join(deadletter.States, ", "))}
+		}
+		filter.States = append(filter.States, state)
+	}
+	return filter, nil
+}
+
+// chosen is like filter for a command that changes something: it has to be told what.
+func (f *letterFlags) chosen(cmd *cobra.Command, args []string) (deadletter.Filter, error) {
+	filter, err := f.filter(cmd, args)
+	if err == nil && !f.all && len(args) == 0 && f.event == "" && f.topic == "" && filter.Key == nil && f.reason == "" && f.states == nil {
+		err = &exitError{exitUsage, fmt.Errorf("%s: name ids, or choose events with --event, --topic, --key, --reason or --state; --all means every parked event", cmd.CommandPath())}
+	}
+	return filter, err
+}
+
+func (a *app) deadLetterCommand() *cobra.Command {
+	cmd := group(&cobra.Command{
+		Use:   "dead-letter",
+		Short: "List, retry or discard events that are parked",
+		Long: `With outbox.on_bad_event: park, an event that Kafka can never take waits in walpost.dead_letters, and
+so do later events of the same topic and key. All others flow. These commands work on the events of the
+slot that postgres.slot names, also while no relay runs.`,
+	})
+	cmd.AddCommand(a.deadLetterList(), a.deadLetterShow(), a.deadLetterRetry(), a.deadLetterDiscard())
+	return cmd
+}
+
+func (a *app) deadLetterList() *cobra.Command {
+	var flags letterFlags
+	var byGroup bool
+	cmd := leaf(&cobra.Command{
+		Use:   "list",
+		Short: "List parked events, in order",
+		Example: `  walpost dead-letter list
+  walpost dead-letter list --group
+  walpost dead-letter list --topic outbox.event.order --json | jq '.[].event_id'`,
+		RunE: verb(func(cmd *cobra.Command) error { return a.listLetters(cmd, flags, byGroup) }),
+	})
+	flags.add(cmd)
+	cmd.Flags().BoolVar(&byGroup, "group", false, "count by topic, reason and state")
+	return cmd
+}
+
+func (a *app) listLetters(cmd *cobra.Command, flags letterFlags, byGroup bool) error {
+	filter, err := flags.filter(cmd, nil)
+	if err != nil {
+		return err
+	}
+	return a.withLetters(cmd, func(ctx context.Context, db *postgres.DB, slot string) error {
+		if byGroup {
+			groups, err := deadletter.Groups(ctx, db.Conn, slot, filter)
+			if err != nil {
+				return err
+			}
+			return a.printGroups(groups, flags.json)
+		}
+		out := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+		n := 0
+		err := deadletter.List(ctx, db.Conn, slot, filter, func(l deadletter.Letter) error {
+			n++
+			if flags.json {
+				return a.printElement(n, l)
+			}
+			if n == 1 {
+				fmt.Fprintln(out, "ID\tSTATE\tTOPIC\tKEY\tTYPE\tEVENT\tREASON\tATTEMPTS\tPARKED")
+			}
+			_, err := fmt.Fprintf(out, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", l.ID, l.State, orDash(l.Topic), orDash(l.Key), orDash(l.Type), orDash(l.EventID), l.Reason, l.Attempts,
+				l.ParkedAt.UTC().Format(time.RFC3339))
+			return err
+		})
+		switch {
+		case err != nil:
+			return err
+		case flags.json && n == 0:
+			_, err = fmt.Fprintln(a.stdout, "[]")
+		case flags.json:
+			_, err = fmt.Fprintln(a.stdout, "]")
+		case n == 0:
+			fmt.Fprintln(a.stderr, "no events match")
+		default:
+			err = out.Flush()
+		}
+		return err
+	})
+}
+
+// printElement prints the n-th element of a JSON array, one on each line.
+func (a *app) printElement(n int, v any) error {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	before := ",\n"
+	if n == 1 {
+		before = "["
+	}
+	_, err = fmt.Fprintf(a.stdout, "%s%s", before, text)
+	return err
+}
+
+func (a *app) printGroups(groups []deadletter.Group, asJSON bool) error {
+	if asJSON {
+		if groups == nil {
+			groups = []deadletter.Group{}
+		}
+		return json.NewEncoder(a.stdout).Encode(groups)
+	}
+	if len(groups) == 0 {
+		fmt.Fprintln(a.stderr, "no events match")
+		return nil
+	}
+	out := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(out, "EVENTS\tKEYS\tTOPIC\tREASON\tSTATE\tOLDEST")
+	for _, g := range groups {
+		fmt.Fprintf(out, "%d\t%d\t%s\t%s\t%s\t%s\n", g.Events, g.Keys, orDash(g.Topic), g.Reason, g.State, g.Oldest.UTC().Format(time.RFC3339))
+	}
+	return out.Flush()
+}
+
+func (a *app) deadLetterShow() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:     "show ID",
+		Short:   "Print a dead letter, with the record that walpost wanted to send",
+		Example: `  walpost dead-letter show 17 --json | jq -r .value | base64 -d`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return verb(func(cmd *cobra.Command) error { return a.showLetter(cmd, args[0], asJSON) })(cmd, nil)
+		},
+		Args: exactlyOneID,
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON; the value is in base64")
+	return cmd
+}
+
+func exactlyOneID(cmd *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return fmt.Errorf("%s takes exactly one argument, an id that walpost dead-letter list prints; see %[1]s --help", cmd.CommandPath())
+	}
+	return nil
+}
+
+func (a *app) showLetter(cmd *cobra.Command, arg string, asJSON bool) error {
+	filter, err := (&letterFlags{}).filter(cmd, []string{arg})
+	if err != nil {
+		return err
+	}
+	return a.withLetters(cmd, func(ctx context.Context, db *postgres.DB, slot string) error {
+		c, err := deadletter.Show(ctx, db.Conn, slot, filter.IDs[0])
+		switch {
+		case err != nil:
+			return err
+		case c == nil:
+			return fmt.Errorf("slot %s has no dead letter with id %d", slot, filter.IDs[0])
+		case asJSON:
+			return json.NewEncoder(a.stdout).Encode(c)
+		}
+		out := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+		row := func(name, value string) { fmt.Fprintf(out, "%s\t%s\n", name, strings.ReplaceAll(value, "\n", "\n\t")) }
+		row("id", strconv.FormatInt(c.ID, 10))
+		row("state", fmt.Sprintf("%s, since %s", c.State, c.UpdatedAt.UTC().Format(time.RFC3339)))
+		row("event", orDash(c.EventID))
+		row("type", orDash(c.Type))
+		row("topic", orDash(c.Topic))
+		row("key", orDash(c.Key))
+		row("sequence", c.Sequence)
+		row("reason", c.Reason)
+		row("detail", orDash(c.Detail))
+		row("attempts", strconv.Itoa(c.Attempts))
+		row("parked", c.ParkedAt.UTC().Format(time.RFC3339))
+		row("note", orDash(c.Note))
+		row("actor", orDash(c.Actor))
+		for _, h := range c.Headers {
+			row("header "+h.Name, orDash(h.Value))
+		}
+		row("value", fmt.Sprintf("%d bytes", len(c.Value)))
+		if err := out.Flush(); err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(a.stdout, "\n%s\n", c.Value)
+		return err
+	})
+}
+
+func (a *app) deadLetterRetry() *cobra.Command {
+	var flags letterFlags
+	cmd := &cobra.Command{
+		Use:   "retry [ID ...]",
+		Short: "Publish parked events again, in order, and let their keys flow",
+		Long: `retry gives parked events back to the relay. With an event go all parked events of its topic and key,
+from the first one on. A running relay begins within two seconds; another one begins when it starts.
+The records have the header walpost_replay: retry. If Kafka refuses an event again, it and those behind
+it are parked as before.`,
+		Example: `  walpost dead-letter retry 17
+  walpost dead-letter retry --topic outbox.event.order --reason message_too_large`,
+		Args: cobra.ArbitraryArgs,
+	}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return verb(func(cmd *cobra.Command) error {
+			return a.changeLetters(cmd, args, flags, "given back", func(ctx context.Context, db *postgres.DB, slot string, f deadletter.Filter) (deadletter.Change, error) {
+				return deadletter.GiveBack(ctx, db.Conn, slot, f, osUser(), flags.dryRun)
+			})
+		})(cmd, nil)
+	}
+	flags.add(cmd)
+	flags.change(cmd)
+	return cmd
+}
+
+func (a *app) deadLetterDiscard() *cobra.Command {
+	var flags letterFlags
+	var note string
+	cmd := &cobra.Command{
+		Use:   "discard [ID ...] --note TEXT",
+		Short: "Give parked events up: they are never published",
+		Long: `discard gives up the events that are chosen, and only these. What waits behind them stays, until retry.
+A key of which nothing is parked any more flows by itself. The rows stay for 30 days, with the note.`,
+		Example: `  walpost dead-letter discard 17 --note "test order, see ticket 4711"`,
+		Args:    cobra.ArbitraryArgs,
+	}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return verb(func(cmd *cobra.Command) error {
+			if strings.TrimSpace(note) == "" {
+				return &exitError{exitUsage, fmt.Errorf("%s: --note is missing: say why the events are given up", cmd.CommandPath())}
+			}
+			return a.changeLetters(cmd, args, flags, "discarded", func(ctx context.Context, db *postgres.DB, slot string, f deadletter.Filter) (deadletter.Change, error) {
+				return deadletter.Discard(ctx, db.Conn, slot, f, note, osUser(), flags.dryRun)
+			})
+		})(cmd, nil)
+	}
+	flags.add(cmd)
+	flags.change(cmd)
+	cmd.Flags().StringVar(&note, "note", "", "why they are given up; required")
+	return cmd
+}
+
+// changeLetters changes what is chosen, and says what it did.
+func (a *app) changeLetters(cmd *cobra.Command, args []string, flags letterFlags, done string,
+	do func(context.Context, *postgres.DB, string, deadletter.Filter) (deadletter.Change, error)) error {
+	filter, err := flags.chosen(cmd, args)
+	if err != nil {
+		return err
+	}
+	return a.withLetters(cmd, func(ctx context.Context, db *postgres.DB, slot string) error {
+		if err := checkIDs(ctx, db, slot, filter.IDs); err != nil {
+			return err
+		}
+		c, err := do(ctx, db, slot, filter)
+		if err != nil {
+			return err
+		}
+		if flags.json {
+			return json.NewEncoder(a.stdout).Encode(map[string]any{"events": c.Events, "keys": c.Keys, "dry_run": flags.dryRun})
+		}
+		if c.Busy > 0 && c.Events == 0 {
+			fmt.Fprintf(a.stderr, "%d events are given back already\n", c.Busy)
+			return nil
+		}
+		if c.Events == 0 {
+			fmt.Fprintln(a.stderr, "no events match")
+			return nil
+		}
+		would := ""
+		if flags.dryRun {
+			would = "would be "
+		}
+		_, err = fmt.Fprintf(a.stdout, "%s%s: %d events of %d keys, in %s\n", would, done, c.Events, c.Keys, postgres.Place(db.Conn))
+		return err
+	})
+}
+
+// checkIDs checks that each id is one of a dead letter.
+func checkIDs(ctx context.Context, db *postgres.DB, slot string, ids []int64) error {
+	for _, id := range ids {
+		c, err := deadletter.Show(ctx, db.Conn, slot, id)
+		if err != nil {
+			return err
+		}
+		if c == nil {
+			return fmt.Errorf("slot %s has no dead letter with id %d: walpost dead-letter list prints the ids", slot, id)
+		}
+	}
+	return nil
+}
+
+// withLetters connects, and checks that the schema is there.
+func (a *app) withLetters(cmd *cobra.Command, do func(ctx context.Context, db *postgres.DB, slot string) error) error {
+	cfg, c, err := a.loadPostgresConfig(cmd)
+	if err != nil {
+		return err
+	}
+	db, err := postgres.Connect(cmd.Context(), c.ConnString)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	if err := postgres.CheckSchema(cmd.Context(), db, c.Table); err != nil {
+		return err
+	}
+	return do(cmd.Context(), db, cfg.Postgres.Slot)
+}
+
+// osUser returns the user of the operating system for the audit trail, after a slash.
+func osUser() string {
+	u, err := user.Current()
+	if err != nil {
+		return "/unknown"
+	}
+	return "/" + cmp.Or(u.Username, u.Uid)
+}
+
+func orDash(s *string) string {
+	if s == nil {
+		return "-"
+	}
+	return *s
+}

@@ -1,0 +1,76 @@
+package deadletter
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Change says what a change did, or would do.
+type Change struct {
+	Chosen int64 // dead letters that the filter chose
+	Events int64 // dead letters that changed
+	Keys   int64 // their keys; an event without a key counts as one
+	Busy   int64 // chosen ones that are given back already
+}
+
+// GiveBack gives the chosen dead letters back to the relay, each with everything that is parked of its topic and key. The relay publishes
+// them in order. With dryRun it changes nothing.
+func GiveBack(ctx context.Context, db *pgx.Conn, slot string, filter Filter, actor string, dryRun bool) (Change, error) {
+	where, args := filter.where(slot)
+	args = append(args, actor)
+	return change(ctx, db, slot, dryRun, fmt.Sprintf(`
+		with chosen as (select id, topic, key, state from walpost.dead_letters where %[1]s and state in ('head', 'waiting', 'retrying')),
+		changed as (
+		  update walpost.dead_letters d set state = 'retrying', actor = session_user || $%[2]d, updated_at = clock_timestamp()
+		  from (select distinct case when key is null then id end as id, topic, key from chosen) c
+		  where d.slot = $1 and d.state in ('head', 'waiting') and (d.id = c.id or c.id is null and d.topic is not distinct from c.topic and d.key = c.key)
+		  returning d.id, d.topic, d.key)
+		select (select count(*) from chosen), (select count(*) from changed),
+		  (select count(distinct (topic, key, case when key is null then id end)) from changed),
+		  (select count(*) from chosen where state = 'retrying')`, where, len(args)), args)
+}
+
+// Discard gives the chosen dead letters up, and only these: what waits behind them stays. The note says why. Events that are given back
+// at the moment are left alone. With dryRun it changes nothing.
+func Discard(ctx context.Context, db *pgx.Conn, slot string, filter Filter, note, actor string, dryRun bool) (Change, error) {
+	where, args := filter.where(slot)
+	args = append(args, note, actor)
+	return change(ctx, db, slot, dryRun, fmt.Sprintf(`
+		with chosen as (select id, state from walpost.dead_letters where %[1]s and state in ('head', 'waiting', 'retrying')),
+		changed as (
+		  update walpost.dead_letters d set state = 'discarded', note = $%[2]d, actor = session_user || $%[3]d, updated_at = clock_timestamp()
+		  from chosen c where d.id = c.id and d.state in ('head', 'waiting') returning d.id, d.topic, d.key)
+		select (select count(*) from chosen), (select count(*) from changed),
+		  (select count(distinct (topic, key, case when key is null then id end)) from changed),
+		  (select count(*) from chosen where state = 'retrying')`, where, len(args)-1, len(args)), args)
+}
+
+// change runs a statement that changes dead letters, while no relay parks or publishes some.
+func change(ctx context.Context, db *pgx.Conn, slot string, dryRun bool, sql string, args []any) (c Change, err error) {
+	err = pgx.BeginTxFunc(ctx, db, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite}, func(tx pgx.Tx) error {
+		for _, sql := range []string{`set local lock_timeout = '10s'`, `set local synchronous_commit = on`} {
+			if _, err := tx.Exec(ctx, sql); err != nil {
+				return err
+			}
+		}
+		if _, err := tx.Exec(ctx, `select from walpost.relay_state where slot = $1 for no key update`, slot); err != nil {
+			return fmt.Errorf("lock the state of slot %s: %w", slot, err)
+		}
+		if err := tx.QueryRow(ctx, sql, args...).Scan(&c.Chosen, &c.Events, &c.Keys, &c.Busy); err != nil {
+			return err
+		}
+		if dryRun {
+			return tx.Rollback(ctx)
+		}
+		return nil
+	})
+	if dryRun && err == pgx.ErrTxClosed {
+		err = nil
+	}
+	if err != nil {
+		return Change{}, fmt.Errorf("change dead letters: %w", err)
+	}
+	return c, nil
+}

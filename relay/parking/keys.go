@@ -1,0 +1,200 @@
+package parking
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"walpost/schema"
+)
+
+// keys knows which keys are parked, and which events have a dead letter already. Its methods may be called from any goroutine.
+type keys struct {
+	sifting atomic.Bool // something is parked, or has a dead letter and may be delivered again
+
+	mu      sync.Mutex
+	parked  map[name]*key
+	settled map[schema.Position]struct{} // events that have a dead letter, and that Postgres may deliver again
+}
+
+// name names what is parked as one: the events of a topic that share a key.
+type name struct{ topic, key string }
+
+// key is a parked key.
+type key struct {
+	lowest    schema.Position // of its parked events
+	pending   int             // its events that are to be parked, and are not committed yet
+	parked    int             // its events that were to be parked, in all
+	releasing bool            // it is being given free: what is parked from now on is published, too
+	returned  bool            // an event of its replay was refused again: what comes behind it comes back, too
+	after     schema.Position // that event's position
+}
+
+func newKeys() *keys { return &keys{parked: map[name]*key{}} }
+
+// replace sets what the table has, at the beginning of a session. No event of the stream is pending then.
+func (k *keys) replace(lowest map[name]schema.Position, settled map[schema.Position]struct{}) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	before := k.parked
+	k.parked, k.settled = make(map[name]*key, len(lowest)), settled
+	for n, at := range lowest {
+		k.parked[n] = &key{lowest: at}
+		if old := before[n]; old != nil { // its replay goes on
+			k.parked[n].releasing, k.parked[n].returned, k.parked[n].after = old.releasing, old.returned, old.after
+		}
+	}
+	k.sift()
+}
+
+// sift notes whether anything has another verdict than Send. k.mu is held.
+func (k *keys) sift() { k.sifting.Store(len(k.parked)+len(k.settled) > 0) }
+
+// hold parks the letter's key from the letter's position on. A letter without a key holds nothing else.
+func (k *keys) hold(l *schema.DeadLetter) (begins bool) {
+	if l.Key == nil {
+		return false
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	n := name{l.Topic, string(l.Key)}
+	one := k.parked[n]
+	if begins = one == nil; begins {
+		one = &key{lowest: l.At}
+		k.parked[n] = one
+	}
+	if l.At.Compare(one.lowest) < 0 {
+		one.lowest = l.At
+	}
+	if l.Head { // the others are counted by verdict
+		one.pending++
+		one.parked++
+	}
+	k.sift()
+	return begins
+}
+
+// verdict returns what happens to an event. Events of a parked key that are older than its lowest parked position pass: they were sent
+// before, and are delivered again. An event with the verdict Park is pending from now on.
+func (k *keys) verdict(topic string, key []byte, at schema.Position, replayed bool) schema.Verdict {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	one := k.parked[name{topic, string(key)}]
+	if key == nil {
+		one = nil
+	}
+	if replayed {
+		if one != nil && one.returned && at.Compare(one.after) > 0 {
+			return schema.Park
+		}
+		return schema.Send
+	}
+	if _, found := k.settled[at]; found {
+		return schema.Settle
+	}
+	if one == nil || at.Compare(one.lowest) <= 0 {
+		return schema.Send
+	}
+	one.pending++
+	one.parked++
+	return schema.Park
+}
+
+// written notes that the dead letters are committed.
+func (k *keys) written(letters []*schema.DeadLetter) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, l := range letters {
+		if one := k.parked[name{l.Topic, string(l.Key)}]; one != nil && l.Key != nil {
+			one.pending--
+		}
+	}
+}
+
+// still is a key at a moment when no event of it was pending.
+type still struct {
+	key    *key
+	parked int
+}
+
+// quiet returns the keys of which no event is pending.
+func (k *keys) quiet() map[name]still {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	quiet := map[name]still{}
+	for n, one := range k.parked {
+		if one.pending == 0 {
+			quiet[n] = still{one, one.parked}
+		}
+	}
+	return quiet
+}
+
+// free lets a key flow again. Since it was quiet, the table was read, and had nothing of the key that is parked. free does nothing if there
+// were more events of the key since then, because they may be in the table.
+func (k *keys) free(n name, was still) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	one := k.parked[n]
+	if one == nil || one != was.key || one.parked != was.parked {
+		return false
+	}
+	delete(k.parked, n)
+	k.sift()
+	return true
+}
+
+// update changes a key, if it is parked.
+func (k *keys) update(n name, change func(*key)) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if one := k.parked[n]; one != nil {
+		change(one)
+	}
+}
+
+// names returns the keys of which want is true.
+func (k *keys) names(want func(*key) bool) (list []name) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for n, one := range k.parked {
+		if want(one) {
+			list = append(list, n)
+		}
+	}
+	return list
+}
+
+// isReleasing reports whether the letter's key is being given free.
+func (k *keys) isReleasing(l *schema.DeadLetter) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	one := k.parked[name{l.Topic, string(l.Key)}]
+	return one != nil && l.Key != nil && one.releasing
+}
+
+// isSettled reports whether the event has a dead letter already.
+func (k *keys) isSettled(at schema.Position) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	_, found := k.settled[at]
+	return found
+}
+
+// forget drops what was settled, once Postgres cannot deliver it again.
+func (k *keys) forget(confirmed uint64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for at := range k.settled {
+		if at.LSN < confirmed { // the position of its transaction's commit
+			delete(k.settled, at)
+		}
+	}
+	k.sift()
+}
+
+// count returns how many keys are parked.
+func (k *keys) count() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return len(k.parked)
+}

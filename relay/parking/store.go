@@ -1,0 +1,140 @@
+package parking
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"walpost/internal/reason"
+	"walpost/relay/pgerror"
+	"walpost/relay/postgres"
+	"walpost/schema"
+)
+
+// inTx runs do in a transaction of the session that has the slot. It fails if another session has it now.
+func inTx(ctx context.Context, db *postgres.DB, slot, holder string, do func(pgx.Tx) error) error {
+	return pgx.BeginTxFunc(ctx, db.Conn, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite}, func(tx pgx.Tx) error {
+		// A lock that is held for long is a reason to tell.
+		for _, set := range []string{`set local synchronous_commit = on`, `set local lock_timeout = '3s'`} {
+			if _, err := tx.Exec(ctx, set); err != nil {
+				return err
+			}
+		}
+		var ours bool
+		err := tx.QueryRow(ctx, `select coalesce((select holder = $2 from walpost.relay_state where slot = $1 for no key update), false)`, slot, holder).Scan(&ours)
+		if err != nil {
+			return fmt.Errorf("check who has slot %s: %w", slot, err)
+		}
+		if !ours {
+			return pgerror.Permanent(reason.SlotHeld, fmt.Errorf("another relay has taken slot %s over, and this one still has events to park", slot),
+				"start walpost again: it stands by, and the other relay reads these events again")
+		}
+		return do(tx)
+	})
+}
+
+// insert parks letters. An event that has a dead letter already keeps that one. releasing reports whether a letter's key is being given
+// free: then the letter is given back at once.
+func insert(ctx context.Context, db *postgres.DB, slot, holder string, letters []*schema.DeadLetter, releasing func(*schema.DeadLetter) bool) error {
+	return inTx(ctx, db, slot, holder, func(tx pgx.Tx) error {
+		var b pgx.Batch
+		for _, l := range letters {
+			state := "waiting"
+			switch {
+			case l.Head:
+				state = "head"
+			case releasing(l):
+				state = "retrying"
+			}
+			names, values := make([][]byte, len(l.Headers)), make([][]byte, len(l.Headers))
+			for i, h := range l.Headers {
+				names[i], values[i] = h.Name, h.Value
+			}
+			b.Queue(`insert into walpost.dead_letters (slot, position, event_id, topic, partition, key, type, value, header_names, header_values, record_timestamp, reason, detail, state)
+				values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) on conflict (slot, position) do nothing`,
+				slot, l.At.String(), text(l.EventID), orNull(l.Topic), partition(l.Partition), l.Key, text(l.Type), l.Value, names, values, timestamp(l.Timestamp),
+				string(l.Code), orNull(l.Detail), state)
+		}
+		if err := tx.SendBatch(ctx, &b).Close(); err != nil {
+			return fmt.Errorf("park %d events in walpost.dead_letters, the first at %s: %w", len(letters), letters[0].At, err)
+		}
+		return nil
+	})
+}
+
+// readKeys returns the parked keys of a slot, each with its lowest position.
+func readKeys(ctx context.Context, tx pgx.Tx, slot string) (map[name]schema.Position, error) {
+	lowest := map[name]schema.Position{}
+	rows, err := tx.Query(ctx, `select coalesce(topic, ''), key, min(position) from walpost.dead_letters
+		where slot = $1 and state in ('head', 'waiting', 'retrying') and key is not null group by 1, 2`, slot)
+	if err == nil {
+		var topic, at string
+		var key []byte
+		_, err = pgx.ForEachRow(rows, []any{&topic, &key, &at}, func() error {
+			p, err := schema.ParsePosition(at)
+			lowest[name{topic, string(key)}] = p
+			return err
+		})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the parked keys in walpost.dead_letters: %w", err)
+	}
+	return lowest, nil
+}
+
+// readSettled returns the events of a slot, from a position on, that have a dead letter.
+func readSettled(ctx context.Context, tx pgx.Tx, slot string, from schema.Position) (map[schema.Position]struct{}, error) {
+	settled := map[schema.Position]struct{}{}
+	rows, err := tx.Query(ctx, `select position from walpost.dead_letters where slot = $1 and position >= $2`, slot, from.String())
+	if err == nil {
+		var at string
+		_, err = pgx.ForEachRow(rows, []any{&at}, func() error {
+			p, err := schema.ParsePosition(at)
+			settled[p] = struct{}{}
+			return err
+		})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the events in walpost.dead_letters: %w", err)
+	}
+	return settled, nil
+}
+
+// text returns a value for a column of type text. What is no text there is left out: it is in the record.
+func text(v []byte) *string {
+	if v == nil {
+		return nil
+	}
+	return orNull(validText(v))
+}
+
+func orNull(s string) *string {
+	if s = validText([]byte(s)); s == "" {
+		return nil
+	}
+	return &s
+}
+
+// validText makes v a text that Postgres takes.
+func validText(v []byte) string {
+	return strings.ToValidUTF8(strings.ReplaceAll(string(v), "\x00", ""), "\uFFFD")
+}
+
+func partition(n int32) *int32 {
+	if n < 0 {
+		return nil
+	}
+	return &n
+}
+
+func timestamp(ms int64) *time.Time {
+	if ms == schema.NoTime || ms > math.MaxInt32*int64(1000)*100 {
+		return nil
+	}
+	t := time.UnixMilli(ms)
+	return &t
+}
