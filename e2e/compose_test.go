@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -74,7 +75,7 @@ func checkServices(project *types.Project) error {
 		case slices.Equal(s.Command, types.ShellCommand{"run"}) && (s.StopGracePeriod == nil || time.Duration(*s.StopGracePeriod) <= 15*time.Second):
 			return fmt.Errorf("service %s is killed before it has stopped", s.Name)
 		}
-		if err := checkAddresses(project, s); err != nil {
+		if err := errors.Join(checkAddresses(project, s), checkPrograms(s)); err != nil {
 			return fmt.Errorf("service %s: %w", s.Name, err)
 		}
 		for name, value := range s.Environment {
@@ -120,6 +121,26 @@ func checkAddresses(project *types.Project, s types.ServiceConfig) error {
 	return nil
 }
 
+// scripts is where Kafka's image has its scripts.
+const scripts = "/opt/kafka/bin/"
+
+// checkPrograms checks where a service's programs are, and when it is started again. The test runs programs of this machine instead.
+func checkPrograms(s types.ServiceConfig) error {
+	programs := slices.Clone(s.Entrypoint[:min(1, len(s.Entrypoint))])
+	if s.HealthCheck != nil && len(s.HealthCheck.Test) > 1 {
+		programs = append(programs, s.HealthCheck.Test[1])
+	}
+	for _, program := range programs {
+		if dir, name := path.Split(program); strings.HasSuffix(name, ".sh") != (dir == scripts) || dir != "" && dir != scripts {
+			return fmt.Errorf("no image has the program %s", program)
+		}
+	}
+	if restart, _, _ := strings.Cut(s.Restart, ":"); !slices.Contains([]string{"", "no", "always", "on-failure", "unless-stopped"}, restart) {
+		return fmt.Errorf("there is no restart policy %s", s.Restart)
+	}
+	return nil
+}
+
 // startsBefore adds the services to before that have to start, or to end, before the named one starts.
 func startsBefore(project *types.Project, name string, before map[string]bool) {
 	for dependency := range project.Services[name].DependsOn { // the loader refuses cycles
@@ -158,6 +179,10 @@ func TestComposeMistakes(t *testing.T) {
 		"interval: 2s":                       "interval: two",
 		"POSTGRES_PASSWORD: admin-secret":    "POSTGRES_PASSWORD: secret",
 		"\n  topic:\n":                       "\n  topic:\n    restart: always\n",
+		"/opt/kafka/bin/kafka-topics.sh":     "/opt/kafka/kafka-topics.sh",
+		"/opt/kafka/bin/kafka-console":       "kafka-console",
+		"\"walpost\", \"status\"":            "\"/walpost\", \"status\"",
+		"restart: on-failure:5":              "restart: onfail:5",
 		"admin-secret@postgres:5432":         "admin-secret@localhost:5432",
 		"walpost-secret@postgres:5432/shop":  "walpost-secret@localhost/shop",
 		"KAFKA_BOOTSTRAP_SERVERS: kafka":     "KAFKA_BOOTSTRAP_SERVERS: localhost",
@@ -260,11 +285,15 @@ exec)
 	[ "$1" != -T ] || shift
 	. "$HOME/$1.env"
 	program=${2##*/}
-	[ "$2" = "$program" ] || [ "$2" = "/opt/kafka/bin/$program" ]
+	case $program in
+	*.sh) [ "$2" = "/opt/kafka/bin/$program" ] ;;
+	*) [ "$2" = "$program" ] ;;
+	esac
 	shift 2
 	exec "$program" "$@"
 	;;
 logs)
+	[ "$3" = --follow ]
 	until grep -qF -f "$HOME/until" "$HOME/$4.log"; do sleep 0.05; done
 	exec cat "$HOME/$4.log"
 	;;

@@ -50,7 +50,7 @@ func readDockerfile(text []byte) ([]instructions.Stage, error) {
 func checkStages(stages []instructions.Stage) error {
 	known := make(map[string]bool)
 	copied := make(map[string]bool) // paths in the last stage
-	var user, entry string
+	var user, entry, searched string
 	for i, stage := range stages {
 		for _, c := range stage.Commands {
 			switch c := c.(type) {
@@ -58,7 +58,20 @@ func checkStages(stages []instructions.Stage) error {
 				if c.From != "" && !known[c.From] {
 					return fmt.Errorf("%s: there is no stage %s before it", c, c.From)
 				}
+				if i == len(stages)-1 && c.From == "" {
+					return fmt.Errorf("%s: the image has files of the build only", c)
+				}
 				copied[c.DestPath] = i == len(stages)-1
+			case *instructions.RunCommand:
+				if stage.BaseName == "scratch" {
+					return fmt.Errorf("%s: an image from scratch has no shell", c)
+				}
+			case *instructions.EnvCommand:
+				for _, v := range c.Env {
+					if v.Key == "PATH" && i == len(stages)-1 {
+						searched = v.Value
+					}
+				}
 			case *instructions.UserCommand:
 				user = c.User
 			case *instructions.EntrypointCommand:
@@ -79,6 +92,10 @@ func checkStages(stages []instructions.Stage) error {
 		return fmt.Errorf("user %q is not the number of a user other than root", user)
 	case !copied[entry]:
 		return fmt.Errorf("entry point %q is not in the image", entry)
+	case path.Dir(entry) != searched:
+		return fmt.Errorf("PATH is %q, and %s is not there", searched, entry)
+	case !copied["/etc/ssl/certs/ca-certificates.crt"]:
+		return errors.New("the certificates of the public authorities are not in the image")
 	}
 	return nil
 }
@@ -270,6 +287,10 @@ func TestDockerfileMistakes(t *testing.T) {
 		{`ENTRYPOINT ["/usr/local/bin/walpost"]`, "ENTRYPOINT walpost", "shell"},
 		{`ENTRYPOINT ["/usr/local/bin/walpost"]`, `ENTRYPOINT ["/walpost"]`, "/walpost"},
 		{"FROM scratch", "FROM debian", "debian"},
+		{"FROM scratch", "FROM scratch\nRUN true", "shell"},
+		{"ENV PATH=/usr/local/bin", "ENV HOME=/", "PATH"},
+		{"COPY --from=build /etc/ssl", "COPY /etc/ssl", "of the build only"},
+		{"COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt\n", "", "certificates"},
 	} {
 		if !bytes.Contains(text, []byte(mistake.right)) {
 			t.Errorf("the Dockerfile has no %s", mistake.right)

@@ -128,3 +128,46 @@ func TestPublishConverts(t *testing.T) {
 		}
 	}
 }
+
+// Each statement that waits for the lock of a table gives up after 3 seconds, because everything else that uses the table waits behind it.
+// In the scripts such statements are in helper functions, which set the limit.
+func TestHelpersGiveUpOnALock(t *testing.T) {
+	helper := regexp.MustCompile(`create or replace function walpost\.setup_\w+\(\) returns void language sql volatile( set lock_timeout = '3s')? as (\$\$|\{)`)
+	waits := regexp.MustCompile(`^\s*(alter table|alter publication|create publication|create index|create unique index|drop)\b|^\s*\{(create|add)\}`)
+	names, err := files.ReadDir("sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, file := range names {
+		text, err := files.ReadFile("sql/" + file.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		all := helper.FindAllSubmatchIndex(text, -1)
+		if n := strings.Count(string(text), "create or replace function walpost.setup_"); n != len(all) {
+			t.Errorf("%s: %d of %d helper functions have another form", file.Name(), n-len(all), n)
+		}
+		for _, m := range all {
+			limited, body := m[2] >= 0, string(text[m[5]:])
+			if i := strings.Index(body, "$$"); i >= 0 {
+				body = body[:i]
+			}
+			upgrade := text[m[4]] == '{' // the body is inserted: it alters the inbox
+			if upgrade || waits.MatchString(body) {
+				found++
+				if !limited {
+					t.Errorf("%s: a helper function waits for a lock without a limit: %s", file.Name(), body)
+				}
+			}
+		}
+		for _, line := range strings.Split(string(text), "\n") { // outside of helpers, in a statement of its own
+			if strings.HasPrefix(line, "alter table") || strings.HasPrefix(line, "create index") {
+				t.Errorf("%s: a statement waits for a lock without a limit: %s", file.Name(), line)
+			}
+		}
+	}
+	if found < 7 {
+		t.Errorf("found %d helper functions", found)
+	}
+}

@@ -23,8 +23,8 @@ func (a *app) statusCommand() *cobra.Command {
 		Use:   "status",
 		Short: "Show the relay's state; exit 3 if it is not well",
 		Long: `status asks the running relay for its state and prints it. It asks at admin.listen, or at --address.
-If no relay answers there, it prints what Postgres knows about the slot. At admin.listen, a relay that
-streams another slot than postgres.slot is not the one that is asked for.
+If no relay answers there, it prints what Postgres knows about the slot. A relay at
+admin.listen that streams another slot than postgres.slot does not count.
 
 Exit codes: 0 the relay is well: it streams, or stands by behind one that does; 3 it is not well, or
 the slot is lost, or there is no relay; 1 the state is unknown: Postgres does not answer either, or
