@@ -40,6 +40,30 @@ func commits(ctx context.Context, conn *pgx.Conn, slot, database string) ([]verd
 	return p.rows, messages.Err()
 }
 
+// parked notes which rows have a dead letter.
+func parked(ctx context.Context, conn *pgx.Conn, slot string, rows []verdict.Row) error {
+	letters, err := conn.Query(ctx, `SELECT event_id, parked_at, reason = 'key_parked' FROM walpost.dead_letters WHERE slot = $1`, slot)
+	if err != nil {
+		return err
+	}
+	byID := make(map[string]int, len(rows))
+	for i := range rows {
+		byID[rows[i].ID] = i
+	}
+	var id string
+	var at time.Time
+	var waited bool
+	_, err = pgx.ForEachRow(letters, []any{&id, &at, &waited}, func() error {
+		i, known := byID[id]
+		if !known {
+			return fmt.Errorf("event %s has a dead letter, and was never committed", id)
+		}
+		rows[i].Parked, rows[i].Waited = at, waited
+		return nil
+	})
+	return err
+}
+
 // peeked collects the rows that are read from the slot.
 type peeked struct {
 	database  string // and, with a dot, what topics' names begin with

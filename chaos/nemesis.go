@@ -23,6 +23,7 @@ type trait uint8
 
 const (
 	brief   trait = 1 << iota // it takes a few seconds, and so TestShort has it
+	refuses                   // events are refused meanwhile
 	repeats                   // events may be delivered again after it; after any other fault a duplicate is an error
 )
 
@@ -31,7 +32,7 @@ func (f fault) is(t trait) bool { return f.traits&t != 0 }
 // faults returns all faults.
 func faults() []fault {
 	var all []fault
-	for _, some := range [][]fault{relayFaults(), postgresFaults(), kafkaFaults(), answerFaults(), outageFaults(), loadFaults(), clockFaults()} {
+	for _, some := range [][]fault{relayFaults(), postgresFaults(), kafkaFaults(), refusalFaults(), answerFaults(), outageFaults(), loadFaults(), clockFaults()} {
 		all = append(all, some...)
 	}
 	return all

@@ -38,7 +38,7 @@ func (r *round) readTopic(ctx context.Context, topic string) ([]verdict.Record, 
 		for all := fetches.RecordIter(); !all.Done(); left-- {
 			record := all.Next()
 			one := verdict.Record{ID: header(record, "id"), Topic: topic, Partition: record.Partition, Offset: record.Offset,
-				Content: content(record.Key, record.Value, record.Headers), Generation: generation, Misplaced: !placed(usual, record, int(first), len(ends))}
+				Content: content(record.Key, record.Value, record.Headers), Generation: generation, Replayed: header(record, "walpost_replay") != "", Misplaced: !placed(usual, record, int(first), len(ends))}
 			if record.Attrs.TimestampType() == appendTime {
 				one.Appended = record.Timestamp
 			} else {

@@ -197,6 +197,7 @@ func (r *round) environment() ([]string, error) {
 		"WALPOST_POSTGRES_SLOT=" + r.name,
 		"WALPOST_OUTBOX_TOPIC=" + r.name + ".{aggregatetype}",
 		"WALPOST_OUTBOX_COLUMNS_TIMESTAMP=created_at",
+		"WALPOST_OUTBOX_ON_BAD_EVENT=park",
 		"WALPOST_KAFKA_BOOTSTRAP_SERVERS=" + strings.Join(r.toKafka.Addresses(), ","),
 		"WALPOST_KAFKA_REQUEST_TIMEOUT_MS=" + requestTimeout, // so that a dead connection is noticed within a round
 		fmt.Sprintf("WALPOST_RELAY_MAX_IN_FLIGHT_BYTES=%d", r.budget),
@@ -273,7 +274,7 @@ func (r *round) ask(ctx context.Context, do func(conn *pgx.Conn) (done bool, err
 func (r *round) history(ctx context.Context, began time.Time, claims []verdict.Claim, samples []verdict.Sample) (h verdict.History, err error) {
 	h.Spans = []verdict.Span{{Fault: beforeFaults, Begin: began}}
 	for _, s := range r.struck {
-		h.Spans = append(h.Spans, verdict.Span{Fault: s.fault.name, Begin: s.begin, Repeats: s.fault.is(repeats), Dead: s.dead})
+		h.Spans = append(h.Spans, verdict.Span{Fault: s.fault.name, Begin: s.begin, Repeats: s.fault.is(repeats), Refuses: s.fault.is(refuses), Dead: s.dead})
 		if s.fault.name == clockOfRelay {
 			h.Skew = relayOff
 		}
@@ -291,8 +292,10 @@ func (r *round) history(ctx context.Context, began time.Time, claims []verdict.C
 		return h, err
 	}
 	defer conn.Close(ctx)
-	h.Rows, err = commits(ctx, conn, r.name+"_order", r.name)
-	return h, err
+	if h.Rows, err = commits(ctx, conn, r.name+"_order", r.name); err != nil {
+		return h, err
+	}
+	return h, parked(ctx, conn, r.name, h.Rows)
 }
 
 // beforeFaults is the name of the time before the first fault.

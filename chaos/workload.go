@@ -230,9 +230,11 @@ type batch struct {
 	created     []time.Time
 }
 
+// Every 20th payload can hardly be compressed.
 const insertSQL = `INSERT INTO walpost.outbox (id, aggregatetype, aggregateid, type, payload, headers, created_at)
 	SELECT id::uuid, topic, key, 'Happened',
-		CASE WHEN size >= 0 THEN jsonb_build_object('id', id, 'filler', repeat('x', size)) END,
+		CASE WHEN size >= 0 THEN jsonb_build_object('id', id, 'filler', CASE WHEN size % 20 > 0 THEN repeat('x', size)
+			ELSE (SELECT string_agg(md5(random()::text), '') FROM generate_series(0, size / 32)) END) END,
 		CASE size % 4 WHEN 0 THEN jsonb_build_object('traceparent', id, 'size', size::text) END, created
 	FROM unnest($1::text[], $2::text[], $3::text[], $4::int[], $5::timestamptz[]) AS row (id, topic, key, size, created)`
 

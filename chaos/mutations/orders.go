@@ -32,9 +32,9 @@ var orders = []Mutation{
 	{
 		Mode:     "O1",
 		Prevents: "a key flows again only when nothing of it is parked, or on its way to the table",
-		Guard:    "a key stays parked if an event of it was parked since the table was read",
+		Guard:    "a key stays parked while an event of it is on its way to the table",
 		File:     "relay/parking/keys.go",
-		Old:      "\tif one == nil || one != was.key || one.parked != was.parked {\n",
+		Old:      "\tif one == nil || one.pending > 0 {\n",
 		New:      "\tif one == nil {\n",
 		Module:   ".", Package: "./relay/parking", Test: "TestFree",
 	},

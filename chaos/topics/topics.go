@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -169,4 +170,20 @@ func AwaitGone(ctx context.Context, client *kgo.Client, topic string) error {
 		}
 		return true, nil
 	})
+}
+
+// Limit sets a topic's max.message.bytes; 0: the brokers' default.
+func Limit(ctx context.Context, client *kgo.Client, topic string, bytes int) error {
+	op, value := kadm.SetConfig, strconv.Itoa(bytes)
+	if bytes == 0 {
+		op = kadm.DeleteConfig
+	}
+	done, err := kadm.NewClient(client).AlterTopicConfigs(ctx, []kadm.AlterConfig{{Op: op, Name: "max.message.bytes", Value: &value}}, topic)
+	if err == nil {
+		_, err = done.On(topic, func(r *kadm.AlterConfigsResponse) error { return r.Err })
+	}
+	if err != nil {
+		return fmt.Errorf("set max.message.bytes of topic %s: %w", topic, err)
+	}
+	return nil
 }

@@ -29,6 +29,7 @@ type Span struct {
 	Fault   string
 	Begin   time.Time
 	Repeats bool // events may be delivered again, because the relay or its session ended
+	Refuses bool // events are refused meanwhile, so those of other keys may overtake them in their partition
 	Dead    int  // relays that were killed. Each may leave a request behind that is appended after those of its successor
 }
 
@@ -44,6 +45,9 @@ type Row struct {
 	Commit    uint64
 	// Content is a hash of everything that consumers get of the row: key, value and headers.
 	Content uint64
+	// Parked is when its dead letter was written; zero: it has none. Waited says that it was not refused itself.
+	Parked time.Time
+	Waited bool
 }
 
 // Record is one record of a topic. Appended is the broker's time of the append, in whole milliseconds. In a topic whose records have the
@@ -56,6 +60,7 @@ type Record struct {
 	Appended  time.Time
 	Stamp     time.Time
 	Content   uint64 // as a Row's
+	Replayed  bool   // it was published from its dead letter
 	Misplaced bool   // Kafka's own producers would not put this key into this partition
 	// Generation counts how often the topic had been deleted when it was read.
 	Generation int
@@ -88,7 +93,9 @@ type Tally struct {
 	Repeated    int           // of these, under a fault after which events must not be delivered again
 	Broken      int           // redeliveries that are not a contiguous run up to the newest event of the partition
 	Stray       int           // of these, more than the requests of killed relays explain
-	Ahead       int           // rows that were confirmed before the brokers had them, and positions that the server cannot have
+	Parked      int           // rows that have a dead letter
+	Held        int           // of these, those that were parked behind no earlier parked row of their key
+	Ahead       int           // rows that were confirmed before the brokers had them, or before they were parked, and positions that the server cannot have
 	Stall       time.Duration // the longest time in which nothing was appended although rows waited
 }
 
@@ -106,18 +113,20 @@ func (t *Tally) Add(o Tally) {
 	t.Repeated += o.Repeated
 	t.Broken += o.Broken
 	t.Stray += o.Stray
+	t.Parked += o.Parked
+	t.Held += o.Held
 	t.Ahead += o.Ahead
 	t.Stall = max(t.Stall, o.Stall)
 }
 
 // Broke reports whether a promise was broken, or the writers and the server's WAL disagree.
 func (t Tally) Broke() bool {
-	return t.Lost+t.Uncommitted+t.Altered+t.Denied+t.Disordered+t.Repeated+t.Stray+t.Ahead > 0
+	return t.Lost+t.Uncommitted+t.Altered+t.Denied+t.Disordered+t.Repeated+t.Stray+t.Held+t.Ahead > 0
 }
 
 // Finding is one error, or a broken run, with the part of the history that shows it.
 type Finding struct {
 	Span int    // which fault it came under
-	What string // lost, uncommitted, altered, disordered, repeated, broken run, stray run, ahead, or claim
+	What string // lost, uncommitted, altered, disordered, repeated, broken run, stray run, held, ahead, or claim
 	Text string
 }

@@ -34,6 +34,7 @@ func Judge(h History) ([]Tally, []Finding) {
 	j.records()
 	j.rows()
 	j.order()
+	j.parked()
 	j.runs()
 	j.ahead()
 	j.stalls()
@@ -211,18 +212,40 @@ func (j *judge) rows() {
 	}
 }
 
-// order compares the order of first deliveries with the commit order. It does so within each partition, whatever the keys. If a key moved to
-// another partition, it compares the times of its records in the two partitions.
+// parked judges what was parked: each row was refused itself, or an earlier row of its topic and key was parked.
+func (j *judge) parked() {
+	type key struct{ topic, key string }
+	before := make(map[key]bool)
+	for i := range j.Rows {
+		r := &j.Rows[i]
+		if r.Parked.IsZero() {
+			continue
+		}
+		j.tally(r.Parked).Parked++
+		k := key{r.Topic, r.Key}
+		if r.Waited && (r.Key == "" || !before[k]) {
+			j.tally(r.Parked).Held++
+			j.find(r.Parked, "held", "%s: parked behind nothing", r)
+		}
+		before[k] = true
+	}
+}
+
+// order compares the order of first deliveries with the commit order. It does so within each partition, whatever the keys, for rows that
+// were not parked, while nothing is refused. For a key that moved to another partition, of which something was parked, or that came while
+// something was refused, it compares the records of each row with those of the key's row before.
 func (j *judge) order() {
 	newest := make(map[place]int)
 	for i := range j.Records {
 		r := &j.Records[i]
 		row, known := j.byID[r.ID]
-		if !known || j.first[row] != r || j.exempt(&j.Rows[row]) {
+		if !known || j.first[row] != r || j.exempt(&j.Rows[row]) || !j.Rows[row].Parked.IsZero() {
 			continue
 		}
 		if later, any := newest[r.place()]; any && row < later {
-			j.disordered(later, row)
+			if !j.refused(row) {
+				j.disordered(later, row)
+			}
 			continue
 		}
 		newest[r.place()] = row
@@ -234,12 +257,19 @@ func (j *judge) order() {
 			continue
 		}
 		key := [2]string{r.Topic, r.Key}
-		if earlier, any := last[key]; any && j.first[i].place() != j.first[earlier].place() && j.first[i].before(j.first[earlier]) {
-			j.disordered(i, earlier)
+		if earlier, any := last[key]; any && j.first[i].before(j.first[earlier]) {
+			parked := !r.Parked.IsZero() || !j.Rows[earlier].Parked.IsZero()
+			if parked || j.refused(earlier) || j.first[i].place() != j.first[earlier].place() {
+				j.disordered(i, earlier)
+			}
 		}
 		last[key] = i
 	}
 }
+
+// refused reports whether events were refused when a row was first delivered. Then it may have waited behind one of its key, and a relay that
+// is killed meanwhile leaves no dead letter of it.
+func (j *judge) refused(row int) bool { return j.Spans[j.at(j.when(j.first[row]))].Refuses }
 
 // disordered records that a row was delivered before an earlier one.
 func (j *judge) disordered(row, earlier int) {
@@ -255,6 +285,9 @@ func (j *judge) ahead() {
 		r := &j.Rows[i]
 		if j.gone[i].IsZero() {
 			break
+		}
+		if !r.Parked.IsZero() && !r.Parked.After(j.gone[i]) {
+			continue
 		}
 		if f := j.first[i]; !j.exempt(r) && (f == nil || f.Appended.After(j.gone[i])) {
 			j.tally(j.gone[i]).Ahead++

@@ -48,6 +48,21 @@ func TestSoundHistory(t *testing.T) {
 	}
 }
 
+// A key that was parked comes late, in order, and is no error.
+func TestParkedAndReleased(t *testing.T) {
+	h := sound()
+	h.Rows[4].Parked, h.Rows[6].Parked, h.Rows[6].Waited = at(42), at(62), true
+	released := []verdict.Record{h.Records[6], h.Records[8]}
+	h.Records = []verdict.Record{h.Records[0], h.Records[1], h.Records[2], h.Records[3], h.Records[4], h.Records[5], h.Records[7], h.Records[9]}
+	for i := range released {
+		released[i].Replayed, released[i].Appended, released[i].Offset = true, at(90+i), int64(10+i)
+	}
+	h.Records = append(h.Records, released...)
+	if _, findings := verdict.Judge(h); len(findings) > 0 {
+		t.Error(verdict.Explain(h.Spans, findings))
+	}
+}
+
 // Each history has one error, and Judge finds just that one, under the right fault.
 func TestEachErrorIsFound(t *testing.T) {
 	for _, test := range []struct {
@@ -117,6 +132,25 @@ func TestEachErrorIsFound(t *testing.T) {
 			1, "altered", func(t verdict.Tally) int { return t.Altered }, 1, "its partition is not that of the key of 7 key a"},
 		{"a lone late event at the end", func(h *verdict.History) { h.Records = append(h.Records, record("6", 10, 80)) },
 			1, "broken run", func(t verdict.Tally) int { return t.Broken }, 1, "t/0 ends with a redelivery that left out 7"},
+		{"parked behind nothing", func(h *verdict.History) { h.Rows[6].Parked, h.Rows[6].Waited = at(62), true },
+			1, "held", func(t verdict.Tally) int { return t.Held }, 1, "6 key b of t"},
+		{"confirmed before it was parked", func(h *verdict.History) {
+			h.Rows[7].Parked, h.Records[9].Replayed, h.Records[9].Appended = at(79), true, at(90)
+		}, 1, "ahead", func(t verdict.Tally) int { return t.Ahead }, 1, "7 key a"},
+		{"parked and never released", func(h *verdict.History) {
+			h.Rows[7].Parked = at(72)
+			h.Records = h.Records[:9]
+		}, 1, "lost", func(t verdict.Tally) int { return t.Lost }, 1, "7 key a"},
+		{"a later event of a parked key was sent", func(h *verdict.History) { // row 5 comes after row 7
+			h.Rows[5].Parked = at(52)
+			h.Records = append(append(h.Records[:7:7], h.Records[8:]...), h.Records[7])
+			h.Records[9].Replayed, h.Records[9].Appended, h.Records[9].Offset = true, at(90), 10
+		}, 1, "disordered", func(t verdict.Tally) int { return t.Disordered }, 1, "before the earlier 5"},
+		{"out of order in a key, while events are refused", func(h *verdict.History) {
+			h.Spans[1].Refuses = true
+			h.Records[7].ID, h.Records[9].ID = "7", "5"
+			h.Samples = nil
+		}, 1, "disordered", func(t verdict.Tally) int { return t.Disordered }, 1, "before the earlier 5"},
 		{"undone, the writer says", func(h *verdict.History) { h.Claims = append(h.Claims, verdict.Claim{IDs: []string{"3"}}) },
 			0, "claim", func(t verdict.Tally) int { return t.Denied }, 1, "row 3: COMMIT returned: false; in the server's WAL: true"},
 		{"committed, the writer says", func(h *verdict.History) {

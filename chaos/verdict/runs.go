@@ -12,13 +12,13 @@ const interruptions = 3
 // runs judges redeliveries. A redelivery is whole if it goes from its first event, without a gap, to the event that was the newest of the
 // partition before. A consumer that sees an old event then knows that all events are old until the first new one. A redelivery that is
 // interrupted by the next one is whole as far as it went. A redelivery is also whole if it leaves out only events that were delivered again in
-// another partition. Topics whose records have the producer's time are left out, because the fault of a redelivery is unknown.
+// another partition, or that were parked. Records of dead letters are no redeliveries. Topics whose records have the producer's time are left out, because the fault of a redelivery is unknown.
 func (j *judge) runs() {
 	logs := make(map[place]*log)
 	for i := range j.Records {
 		r := &j.Records[i]
 		row, known := j.byID[r.ID]
-		if !known || r.Appended.IsZero() || j.exempt(&j.Rows[row]) {
+		if !known || r.Replayed || r.Appended.IsZero() || j.exempt(&j.Rows[row]) {
 			continue
 		}
 		at := r.place()
@@ -32,16 +32,21 @@ func (j *judge) runs() {
 				j.broken(l, "%s: it begins a redelivery in the middle of another, once more", r)
 			}
 		}
-		if missing := l.take(row, func(row int) bool { return j.moved[j.Rows[row].ID] }); missing >= 0 {
+		if missing := l.take(row, j.elsewhere); missing >= 0 {
 			j.broken(l, "%s: it follows a redelivery that left out %s", r, &j.Rows[missing])
 		}
 		l.at = r.Appended
 	}
 	for at, l := range logs { // a redelivery at the very end, after which no new event came
-		if missing := l.take(len(j.Rows), func(row int) bool { return j.moved[j.Rows[row].ID] }); missing >= 0 {
+		if missing := l.take(len(j.Rows), j.elsewhere); missing >= 0 {
 			j.broken(l, "%s/%d ends with a redelivery that left out %s", at.topic, at.partition, &j.Rows[missing])
 		}
 	}
+}
+
+// elsewhere reports whether a row may be left out of a redelivery: it came again in another partition, or it was parked when it came again.
+func (j *judge) elsewhere(row int) bool {
+	return j.moved[j.Rows[row].ID] || !j.Rows[row].Parked.IsZero()
 }
 
 // broken records a redelivery that is not whole. Each relay that was killed explains one in each partition.

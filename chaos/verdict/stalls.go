@@ -13,7 +13,7 @@ func (j *judge) stalls() {
 	}
 	var events []event
 	for i := range j.Rows {
-		if f := j.first[i]; f != nil && !f.Appended.IsZero() {
+		if f := j.first[i]; f != nil && !f.Appended.IsZero() && j.Rows[i].Parked.IsZero() {
 			// The broker's time is cut to milliseconds, so an append can seem to be before the commit.
 			appended := f.Appended.Add(time.Millisecond)
 			events = append(events, event{j.Rows[i].Committed, 1}, event{maxTime(appended, j.Rows[i].Committed), -1})
