@@ -87,9 +87,18 @@ func (b *Batch) AppendRaw(r recordbatch.Raw, from Origin, held int) {
 // add counts an event that holds this many bytes, and keeps its position.
 func (b *Batch) add(from Origin, bytes int) {
 	if b.count(from.Tx, bytes) {
-		b.commits = append(b.commits, commit{from.At.Timeline, from.At.LSN})
+		b.commits = append(withRoom(b.commits), commit{from.At.Timeline, from.At.LSN})
 	}
-	b.indexes = append(b.indexes, from.At.Index)
+	b.indexes = append(withRoom(b.indexes), from.At.Index)
+}
+
+// withRoom returns s with room for one more element. It grows s in fewer and larger steps than append does: most batches have one event or
+// many.
+func withRoom[T any](s []T) []T {
+	if len(s) < cap(s) {
+		return s
+	}
+	return slices.Grow(s, max(1, 7*len(s)))
 }
 
 // Reset empties the batch and gives its memory back.
