@@ -3,13 +3,11 @@ package relay
 import (
 	"context"
 	"crypto/rand"
-	"fmt"
 	"sync"
 	"time"
 
 	"github.com/jackc/pglogrepl"
 
-	"walpost/internal/reason"
 	"walpost/relay/parking"
 	"walpost/relay/pgerror"
 	"walpost/relay/postgres"
@@ -68,31 +66,20 @@ func (s *session) hold(ctx context.Context, db *postgres.DB) error {
 	if r.parker == nil {
 		return nil
 	}
-	r.parker.Hold("") // until the new word is known
 	s.holder = rand.Text()
-	before, err := postgres.WriteHolder(ctx, db, r.cfg.Slot, s.holder)
-	if err != nil {
-		return err
-	}
-	if r.parker.Waiting() && before != r.holder {
-		return pgerror.Permanent(reason.SlotHeld, fmt.Errorf("another relay had slot %s meanwhile, and may have published events that this one was about to park", r.cfg.Slot),
-			"start walpost again: it reads these events again")
-	}
-	r.holder = s.holder
 	names := r.source.Names
 	r.parkNames.Store(&names)
-	r.parker.Hold(s.holder)
-	return nil
+	return postgres.WriteHolder(ctx, db, r.cfg.Slot, s.holder)
 }
 
-// letGo ends what hold began.
+// letGo ends what loadParked began: nothing is parked or published any more.
 func (s *session) letGo() {
 	if s.relay.parker != nil {
 		s.relay.parker.Hold("")
 	}
 }
 
-// loadParked reads what is parked. Nothing is in flight.
+// loadParked reads what is parked, and lets the parker work. Nothing is in flight.
 func (s *session) loadParked() error {
 	r := s.relay
 	if r.parker == nil {

@@ -23,7 +23,6 @@ type Relay struct {
 	budget  *inflight.Budget
 	tracker *inflight.Tracker // the stream's; like the sink, it outlives sessions
 	parker  *parking.Parker   // nil: a bad event stops the relay
-	holder  string            // the word of the last session in walpost.relay_state
 	sink    Sink              // the stream's; nil until it is opened
 	metrics *metrics
 	state   liveState

@@ -212,10 +212,10 @@ func (s *session) beginWindow() error {
 	if s.refused() {
 		return errRefused
 	}
-	if err := s.loadParked(); err != nil {
+	s.tracker.Restart(func() { s.stream.Interrupt(errRefused) })
+	if err := s.loadParked(); err != nil { // after Restart: from now on, what the tracker has confirmed is of this session
 		return err
 	}
-	s.tracker.Restart(func() { s.stream.Interrupt(errRefused) })
 	s.windowBegun.Store(true)
 	s.trace.session()
 	return nil

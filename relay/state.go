@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"walpost/internal/reason"
+	"walpost/relay/parking"
 	"walpost/relay/postgres"
 )
 
@@ -40,6 +41,8 @@ type State struct {
 	Transactions int64 // complete transactions received from the slot
 	Acked        int64 // events that the sink acked, without those of a backfill
 
+	Parked parking.Parked // events that are parked
+
 	LagBytes int64 // bytes of WAL between the last position that the server sent in this session and the last confirmed one
 	Slot     postgres.SlotState
 }
@@ -54,6 +57,7 @@ func (r *Relay) State() State {
 	s.LastEvent, s.LastConfirm = m.lastEvent.time(), m.lastConfirm.time()
 	s.Received, s.Transactions, s.Acked = m.events.Load(), m.transactions.Load(), l.Acked
 	s.LagBytes = m.confirmedLag()
+	s.Parked = r.parked()
 	return s
 }
 

@@ -23,7 +23,6 @@ type name struct{ topic, key string }
 type key struct {
 	lowest    schema.Position // of its parked events
 	pending   int             // its events that are to be parked, and are not committed yet
-	parked    int             // its events that were to be parked, in all
 	releasing bool            // it is being given free: what is parked from now on is published, too
 	returned  bool            // an event of its replay was refused again: what comes behind it comes back, too
 	after     schema.Position // that event's position
@@ -31,16 +30,23 @@ type key struct {
 
 func newKeys() *keys { return &keys{parked: map[name]*key{}} }
 
-// replace sets what the table has, at the beginning of a session. No event of the stream is pending then.
-func (k *keys) replace(lowest map[name]schema.Position, settled map[schema.Position]struct{}) {
+// found is what the table has of a key.
+type found struct {
+	lowest    schema.Position // of what is parked
+	releasing bool            // some of it is given back
+}
+
+// replace sets what the table has, at the beginning of a session. No event of the stream is pending then. What was refused in a replay that
+// still goes on stays.
+func (k *keys) replace(parked map[name]found, settled map[schema.Position]struct{}) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	before := k.parked
-	k.parked, k.settled = make(map[name]*key, len(lowest)), settled
-	for n, at := range lowest {
-		k.parked[n] = &key{lowest: at}
-		if old := before[n]; old != nil { // its replay goes on
-			k.parked[n].releasing, k.parked[n].returned, k.parked[n].after = old.releasing, old.returned, old.after
+	k.parked, k.settled = make(map[name]*key, len(parked)), settled
+	for n, f := range parked {
+		k.parked[n] = &key{lowest: f.lowest, releasing: f.releasing}
+		if old := before[n]; old != nil {
+			k.parked[n].returned, k.parked[n].after = old.returned, old.after
 		}
 	}
 	k.sift()
@@ -67,7 +73,6 @@ func (k *keys) hold(l *schema.DeadLetter) (begins bool) {
 	}
 	if l.Head { // the others are counted by verdict
 		one.pending++
-		one.parked++
 	}
 	k.sift()
 	return begins
@@ -95,7 +100,6 @@ func (k *keys) verdict(topic string, key []byte, at schema.Position, replayed bo
 		return schema.Send
 	}
 	one.pending++
-	one.parked++
 	return schema.Park
 }
 
@@ -110,32 +114,13 @@ func (k *keys) written(letters []*schema.DeadLetter) {
 	}
 }
 
-// still is a key at a moment when no event of it was pending.
-type still struct {
-	key    *key
-	parked int
-}
-
-// quiet returns the keys of which no event is pending.
-func (k *keys) quiet() map[name]still {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	quiet := map[name]still{}
-	for n, one := range k.parked {
-		if one.pending == 0 {
-			quiet[n] = still{one, one.parked}
-		}
-	}
-	return quiet
-}
-
-// free lets a key flow again. Since it was quiet, the table was read, and had nothing of the key that is parked. free does nothing if there
-// were more events of the key since then, because they may be in the table.
-func (k *keys) free(n name, was still) bool {
+// free lets a key flow again, of which the table has nothing that is parked. Its caller holds the lock without which nobody parks, since
+// before it read the table. So an event that is not in the table is pending, and then free does nothing.
+func (k *keys) free(n name) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	one := k.parked[n]
-	if one == nil || one != was.key || one.parked != was.parked {
+	if one == nil || one.pending > 0 {
 		return false
 	}
 	delete(k.parked, n)
@@ -180,10 +165,15 @@ func (k *keys) isSettled(at schema.Position) bool {
 	return found
 }
 
-// forget drops what was settled, once Postgres cannot deliver it again.
-func (k *keys) forget(confirmed uint64) {
+// forget drops what was settled, once Postgres cannot deliver it again. It asks for the confirmed position under the lock, so that a position
+// of an older session meets only what that session had.
+func (k *keys) forget(reached func() uint64) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if len(k.settled) == 0 {
+		return
+	}
+	confirmed := reached()
 	for at := range k.settled {
 		if at.LSN < confirmed { // the position of its transaction's commit
 			delete(k.settled, at)

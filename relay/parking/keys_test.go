@@ -38,31 +38,24 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
-// A key is given free only if no event of it is on its way to the table, or has got there since the table was read.
+// A key is given free only if no event of it is on its way to the table.
 func TestFree(t *testing.T) {
 	k := newKeys()
 	first := head("a", 5)
 	k.hold(first)
 	n := name{"t", "a"}
-	if len(k.quiet()) != 0 || k.free(n, still{}) {
+	if k.free(n) {
 		t.Error("free while its first event is pending")
 	}
 	k.written([]*schema.DeadLetter{first})
-	quiet := k.quiet()
-	if quiet[n].parked != 1 {
-		t.Fatalf("quiet: %v", quiet)
-	}
 	later := &schema.DeadLetter{Topic: "t", Key: []byte("a"), At: at(6)}
 	k.verdict("t", later.Key, later.At, false)
-	if k.free(n, quiet[n]) {
+	if k.free(n) {
 		t.Error("free while a later event is pending")
 	}
 	k.hold(later)
 	k.written([]*schema.DeadLetter{later})
-	if k.free(n, quiet[n]) {
-		t.Error("free although a later event is in the table")
-	}
-	if !k.free(n, k.quiet()[n]) || k.sifting.Load() || k.verdict("t", later.Key, at(9), false) != schema.Send {
+	if !k.free(n) || k.sifting.Load() || k.verdict("t", later.Key, at(9), false) != schema.Send {
 		t.Error("not free")
 	}
 }

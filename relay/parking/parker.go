@@ -2,6 +2,7 @@ package parking
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -50,6 +51,7 @@ type Parker struct {
 	nextTx  uint64
 
 	waits   atomic.Pointer[string] // why the queue waits; nil: it does not
+	told    atomic.Pointer[string] // why nothing is published, as it was logged; nil: it is not so
 	letters atomic.Int64           // events that are parked, as last counted
 }
 
@@ -114,20 +116,14 @@ func (p *Parker) Acked(runs []schema.Run, bytes int) {
 // Rejected passes a rejection on.
 func (p *Parker) Rejected(tx uint64, err error) { p.cfg.Acks.Rejected(tx, err) }
 
-// Hold sets the word that the session which has the slot has written to walpost.relay_state; "": there is no such session, and nothing is
-// parked or published.
+// Hold sets the word that the session which has the slot has written to walpost.relay_state. With "" there is no such session. Then nothing
+// is parked or published, and events that were to be parked are acked. That confirms nothing, because the window that they belong to has
+// ended, and Postgres delivers them again. They must not be parked later: another relay may have the slot meanwhile, and publish them.
 func (p *Parker) Hold(holder string) {
 	p.mu.Lock()
 	p.holder = holder
 	p.mu.Unlock()
 	wake.Signal(p.wake)
-}
-
-// Waiting reports whether events are still to be parked.
-func (p *Parker) Waiting() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return len(p.queue) > 0
 }
 
 // Serve sets the sink that publishes what is given back.
@@ -186,8 +182,12 @@ func (p *Parker) empty(ctx context.Context) {
 	pause := 50 * time.Millisecond
 	for {
 		letters, holder := p.first()
-		if len(letters) == 0 || holder == "" {
+		if len(letters) == 0 {
 			return
+		}
+		if holder == "" {
+			p.parked(letters)
+			continue
 		}
 		err := p.attempt(ctx, &db, holder, letters)
 		switch {
@@ -202,7 +202,13 @@ func (p *Parker) empty(ctx context.Context) {
 			db.Close()
 			db = nil
 		}
-		if err = p.cfg.Classify(err); pgerror.IsPermanent(err) && p.stillHolds(holder) {
+		if !p.stillHolds(holder) {
+			continue
+		}
+		if errors.Is(err, errFenced) {
+			err = pgerror.Permanent(reason.SlotHeld, err, "start walpost again: it stands by, and the other relay reads these events again")
+		}
+		if err = p.cfg.Classify(err); pgerror.IsPermanent(err) {
 			p.cfg.Acks.Rejected(p.lowestTx(), err)
 			return
 		}
@@ -243,7 +249,7 @@ func (p *Parker) first() ([]*schema.DeadLetter, string) {
 	return p.queue[:n:n], p.holder
 }
 
-// parked acks the first letters of the queue, which are committed now.
+// parked acks the first letters of the queue, which are committed now, or belong to a session that has ended.
 func (p *Parker) parked(letters []*schema.DeadLetter) {
 	if p.waits.Swap(nil) != nil {
 		p.cfg.Log.Info("events are parked again")
@@ -259,13 +265,15 @@ func (p *Parker) parked(letters []*schema.DeadLetter) {
 			runs = append(runs, schema.Run{Tx: l.Tx, Rows: 1})
 		}
 	}
+	p.keys.written(letters)
+	n := len(letters)
 	p.mu.Lock()
-	p.queue = p.queue[len(letters):]
+	clear(letters)
+	p.queue = p.queue[n:]
 	if len(p.queue) == 0 {
 		p.queue = nil
 	}
 	p.mu.Unlock()
-	p.keys.written(letters)
 	p.cfg.Acks.Acked(runs, bytes)
 }
 

@@ -222,18 +222,21 @@ func TestParkingWaits(t *testing.T) {
 	}
 }
 
-// A session that follows in the same process parks what waits, under its own word. Between two sessions nothing is parked.
-func TestAnotherSessionOfTheSameRelay(t *testing.T) {
+// Without a session, events are acked and not parked: Postgres delivers them again, to this relay or to another one.
+func TestNothingIsParkedBetweenSessions(t *testing.T) {
 	t.Parallel()
 	l := park(t, "")
-	l.Hold("")
-	l.Exec("update walpost.relay_state set holder = 'me, later'")
+	l.Exec("begin")
+	l.Exec("lock table walpost.dead_letters")
 	l.Park([]*schema.DeadLetter{letter(1, "a", true)})
-	if !l.Waiting() {
-		t.Error("parked without a session")
+	dbtest.Until(t, "it waits", func() bool { return l.Parked().Waits != "" })
+	l.Hold("")
+	l.Park([]*schema.DeadLetter{letter(2, "b", true)})
+	dbtest.Until(t, "the events are acked", func() bool { return l.acks.is(1) == 1 && l.acks.is(2) == 1 })
+	l.Exec("commit")
+	if n := l.Ask("select count(*)::text from walpost.dead_letters"); n != "0" {
+		t.Errorf("%s are parked", n)
 	}
-	l.Hold("me, later")
-	dbtest.Until(t, "the event is acked", func() bool { return l.acks.is(1) == 1 })
 	if err := l.acks.refusal(); err != nil {
 		t.Error(err)
 	}

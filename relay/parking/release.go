@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"walpost/internal/reason"
+	"walpost/relay/pgerror"
 	"walpost/relay/postgres"
 	"walpost/schema"
 )
@@ -91,15 +92,13 @@ func (p *Parker) Release(ctx context.Context) {
 			continue
 		case <-tick.C:
 		}
-		p.keys.forget(p.cfg.Reached())
+		p.keys.forget(p.cfg.Reached)
 		holder, sink := p.held()
 		if !p.look.Load() || holder == "" || sink == nil {
 			continue
 		}
 		given, err := p.check(ctx, holder)
-		if err != nil && ctx.Err() == nil {
-			p.cfg.Log.Debug("could not look at walpost.dead_letters; walpost tries again", "err", err)
-		}
+		p.tell(ctx, holder, err)
 		for _, topic := range given {
 			if busy[topic] || len(busy) == mostTopics {
 				continue
@@ -121,13 +120,17 @@ const mostTopics = 16
 
 // check gives keys free of which nothing is parked any more, counts what is parked, and returns the topics of what is given back.
 func (p *Parker) check(ctx context.Context, holder string) (given []string, err error) {
-	quiet := p.keys.quiet()
 	p.look.Store(false) // before the queries: what is parked meanwhile sets it again
-	var lowest map[name]schema.Position
 	var left int64
 	err = p.do(ctx, holder, func(ctx context.Context, tx pgx.Tx) (err error) {
-		if lowest, err = readKeys(ctx, tx, p.cfg.Slot); err != nil {
+		parked, err := readKeys(ctx, tx, p.cfg.Slot)
+		if err != nil {
 			return err
+		}
+		for _, n := range p.keys.names(func(k *key) bool { return k.pending == 0 }) {
+			if _, found := parked[n]; !found {
+				p.free(n)
+			}
 		}
 		if err = tx.QueryRow(ctx, `select count(*) from walpost.dead_letters where slot = $1 and state in ('head', 'waiting', 'retrying')`, p.cfg.Slot).Scan(&left); err != nil {
 			return fmt.Errorf("count dead letters: %w", err)
@@ -146,11 +149,6 @@ func (p *Parker) check(ctx context.Context, holder string) (given []string, err 
 		return nil, err
 	}
 	p.letters.Store(left)
-	for n, was := range quiet {
-		if _, found := lowest[n]; !found && p.keys.free(n, was) {
-			p.cfg.Log.Info("a parked key flows again", "topic", n.topic, "key", clip([]byte(n.key)))
-		}
-	}
 	if left > 0 || p.keys.count() > 0 {
 		p.look.Store(true)
 	}
@@ -178,7 +176,7 @@ func (p *Parker) releaseTopic(ctx context.Context, holder string, sink Replayer,
 			return err
 		})
 		if err != nil {
-			p.cfg.Log.Debug("could not read the dead letters that are given back; walpost tries again", "topic", topic, "err", err)
+			p.tell(ctx, holder, err)
 			return
 		}
 		if len(replays) == 0 {
@@ -196,21 +194,56 @@ func (p *Parker) releaseTopic(ctx context.Context, holder string, sink Replayer,
 	}
 }
 
-// record records what became of replays, however often it has to try. It returns false if the session has ended: then what is not
-// recorded is published again.
+// record records what became of replays, however often it has to try, and lets keys flow of which nothing is left. It returns false if the
+// session has ended: then what is not recorded is published again.
 func (p *Parker) record(ctx context.Context, holder string, replays []*replay) bool {
 	for {
 		err := p.do(ctx, holder, func(ctx context.Context, tx pgx.Tx) error { return p.settle(ctx, tx, replays) })
 		if err == nil {
-			return true
+			break
 		}
 		if ctx.Err() != nil || !p.stillHolds(holder) {
 			return false
 		}
-		p.cfg.Log.Warn("what became of dead letters is not recorded yet; walpost tries again", "events", len(replays), "err", err)
+		p.tell(ctx, holder, err)
 		select {
 		case <-ctx.Done():
 		case <-time.After(lookEvery):
+		}
+	}
+	err := p.do(ctx, holder, func(ctx context.Context, tx pgx.Tx) error {
+		left, err := readLeft(ctx, tx, p.cfg.Slot, replays)
+		if err != nil {
+			return err
+		}
+		for _, r := range replays {
+			if r.letter.Key != nil && !left[r.name.key] {
+				p.free(r.name)
+			}
+		}
+		return nil
+	})
+	p.tell(ctx, holder, err) // check does the same, a little later
+	return true
+}
+
+// free lets a key flow of which nothing is left in the table. Its caller has the lock of the slot's state.
+func (p *Parker) free(n name) {
+	if p.keys.free(n) {
+		p.cfg.Log.Info("a parked key flows again", "topic", n.topic, "key", clip([]byte(n.key)))
+	}
+}
+
+// tell logs why walpost.dead_letters cannot be read or written, once for each reason; a nil err: it can.
+func (p *Parker) tell(ctx context.Context, holder string, err error) {
+	switch {
+	case ctx.Err() != nil || !p.stillHolds(holder):
+	case err == nil:
+		p.told.Store(nil)
+	default:
+		text := err.Error()
+		if old := p.told.Swap(&text); old == nil || *old != text {
+			p.cfg.Log.Warn("what is given back cannot be published, or not recorded; walpost tries again", "reason", pgerror.Reason(err), "err", p.cfg.Classify(err))
 		}
 	}
 }
@@ -368,13 +401,13 @@ func refusalCode(back *schema.DeadLetter) string {
 	return string(back.Code)
 }
 
-// Load reads what the table has of the slot, at the beginning of a session in which nothing is in flight. confirmed is the position from
-// which Postgres delivers again.
+// Load reads what the table has of the slot, at the beginning of a session in which nothing is in flight. holder is the session's word, and
+// confirmed the position from which Postgres delivers again. From here on, events are parked and published.
 func (p *Parker) Load(ctx context.Context, db *postgres.DB, holder string, confirmed schema.Position) error {
-	var lowest map[name]schema.Position
+	var parked map[name]found
 	var settled map[schema.Position]struct{}
 	err := inTx(ctx, db, p.cfg.Slot, holder, func(tx pgx.Tx) (err error) {
-		if lowest, err = readKeys(ctx, tx, p.cfg.Slot); err == nil {
+		if parked, err = readKeys(ctx, tx, p.cfg.Slot); err == nil {
 			settled, err = readSettled(ctx, tx, p.cfg.Slot, confirmed)
 		}
 		return err
@@ -382,10 +415,11 @@ func (p *Parker) Load(ctx context.Context, db *postgres.DB, holder string, confi
 	if err != nil {
 		return err
 	}
-	p.keys.replace(lowest, settled)
+	p.keys.replace(parked, settled)
 	p.look.Store(true) // to find what has no key as well
-	if len(lowest) > 0 {
-		p.cfg.Log.Info("events of some keys are parked", "keys", len(lowest))
+	p.Hold(holder)
+	if len(parked) > 0 {
+		p.cfg.Log.Info("events of some keys are parked", "keys", len(parked))
 	}
 	return nil
 }

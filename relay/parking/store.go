@@ -2,6 +2,7 @@ package parking
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"strings"
@@ -10,10 +11,12 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"walpost/internal/reason"
-	"walpost/relay/pgerror"
 	"walpost/relay/postgres"
 	"walpost/schema"
 )
+
+// errFenced is the error of a session that no longer has the slot.
+var errFenced = errors.New("another relay has taken")
 
 // inTx runs do in a transaction of the session that has the slot. It fails if another session has it now.
 func inTx(ctx context.Context, db *postgres.DB, slot, holder string, do func(pgx.Tx) error) error {
@@ -30,8 +33,7 @@ func inTx(ctx context.Context, db *postgres.DB, slot, holder string, do func(pgx
 			return fmt.Errorf("check who has slot %s: %w", slot, err)
 		}
 		if !ours {
-			return pgerror.Permanent(reason.SlotHeld, fmt.Errorf("another relay has taken slot %s over, and this one still has events to park", slot),
-				"start walpost again: it stands by, and the other relay reads these events again")
+			return reason.With(reason.SlotHeld, fmt.Errorf("%w slot %s over", errFenced, slot))
 		}
 		return do(tx)
 	})
@@ -66,24 +68,49 @@ func insert(ctx context.Context, db *postgres.DB, slot, holder string, letters [
 	})
 }
 
-// readKeys returns the parked keys of a slot, each with its lowest position.
-func readKeys(ctx context.Context, tx pgx.Tx, slot string) (map[name]schema.Position, error) {
-	lowest := map[name]schema.Position{}
-	rows, err := tx.Query(ctx, `select coalesce(topic, ''), key, min(position) from walpost.dead_letters
+// readKeys returns the parked keys of a slot.
+func readKeys(ctx context.Context, tx pgx.Tx, slot string) (map[name]found, error) {
+	parked := map[name]found{}
+	rows, err := tx.Query(ctx, `select coalesce(topic, ''), key, min(position), bool_or(state = 'retrying') from walpost.dead_letters
 		where slot = $1 and state in ('head', 'waiting', 'retrying') and key is not null group by 1, 2`, slot)
 	if err == nil {
 		var topic, at string
 		var key []byte
-		_, err = pgx.ForEachRow(rows, []any{&topic, &key, &at}, func() error {
-			p, err := schema.ParsePosition(at)
-			lowest[name{topic, string(key)}] = p
+		var f found
+		_, err = pgx.ForEachRow(rows, []any{&topic, &key, &at, &f.releasing}, func() (err error) {
+			f.lowest, err = schema.ParsePosition(at)
+			parked[name{topic, string(key)}] = f
 			return err
 		})
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read the parked keys in walpost.dead_letters: %w", err)
 	}
-	return lowest, nil
+	return parked, nil
+}
+
+// readLeft returns the keys of replays, which are all of one topic, of which something is parked.
+func readLeft(ctx context.Context, tx pgx.Tx, slot string, replays []*replay) (map[string]bool, error) {
+	var keys [][]byte
+	for _, r := range replays {
+		if r.letter.Key != nil {
+			keys = append(keys, r.letter.Key)
+		}
+	}
+	rows, err := tx.Query(ctx, `select distinct key from walpost.dead_letters
+		where slot = $1 and coalesce(topic, '') = $2 and state in ('head', 'waiting', 'retrying') and key = any($3)`, slot, replays[0].name.topic, keys)
+	left := map[string]bool{}
+	if err == nil {
+		var key []byte
+		_, err = pgx.ForEachRow(rows, []any{&key}, func() error {
+			left[string(key)] = true
+			return nil
+		})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look for what is left of %d keys: %w", len(keys), err)
+	}
+	return left, nil
 }
 
 // readSettled returns the events of a slot, from a position on, that have a dead letter.

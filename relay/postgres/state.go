@@ -51,14 +51,14 @@ type Identity struct {
 	Database string
 }
 
-// WritePhase records the phase, and the server and the table of the slot. It resets clean_stop, because the relay is at work. If the slot
+// WritePhase records the phase, and the server and the table of the slot. It resets clean_stop, because the relay is at work, and holder, because another session may have had the slot. If the slot
 // does not exist, it also clears snapshot_lsn, because that belonged to an earlier slot.
 func WritePhase(ctx context.Context, db *DB, slot, phase string, id Identity, tableOID uint32) error {
 	err := db.write(ctx, `
 		insert into walpost.relay_state (slot, phase, system_id, timeline, database, table_oid) values ($1, $2, $3, $4, $5, $6)
 		on conflict (slot) do update set phase = excluded.phase, system_id = excluded.system_id, timeline = excluded.timeline,
 		  snapshot_lsn = case when exists (select from pg_catalog.pg_replication_slots where slot_name = $1) then relay_state.snapshot_lsn end,
-		  database = excluded.database, table_oid = excluded.table_oid, clean_stop = false, updated_at = clock_timestamp()`,
+		  database = excluded.database, table_oid = excluded.table_oid, clean_stop = false, holder = null, updated_at = clock_timestamp()`,
 		slot, phase, id.SystemID, int64(id.Timeline), id.Database, tableOID)
 	if err != nil {
 		return fmt.Errorf("record phase %s of slot %s: %w", phase, slot, err)
@@ -84,20 +84,13 @@ func WriteTable(ctx context.Context, db *DB, slot string, table uint32) error {
 	return nil
 }
 
-// WriteHolder records the word of the session that has the slot. Whoever parks events or publishes parked ones compares it. It returns the
-// word of the session before, "" if there was none.
-func WriteHolder(ctx context.Context, db *DB, slot, holder string) (before string, err error) {
-	err = pgx.BeginTxFunc(ctx, db.Conn, pgx.TxOptions{AccessMode: pgx.ReadWrite}, func(tx pgx.Tx) error {
-		if err := tx.QueryRow(ctx, `select coalesce(holder, '') from walpost.relay_state where slot = $1 for no key update`, slot).Scan(&before); err != nil {
-			return err
-		}
-		_, err := tx.Exec(ctx, `update walpost.relay_state set holder = $2, updated_at = clock_timestamp() where slot = $1`, slot, holder)
-		return err
-	})
+// WriteHolder records the word of the session that has the slot. Whoever parks events or publishes parked ones compares it.
+func WriteHolder(ctx context.Context, db *DB, slot, holder string) error {
+	err := db.write(ctx, `update walpost.relay_state set holder = $2, updated_at = clock_timestamp() where slot = $1`, slot, holder)
 	if err != nil {
-		return "", fmt.Errorf("record who has slot %s: %w", slot, err)
+		return fmt.Errorf("record who has slot %s: %w", slot, err)
 	}
-	return before, nil
+	return nil
 }
 
 // DeletePhase removes the slot's row if a first start recorded it and there is no slot.
