@@ -38,6 +38,9 @@ func (v *statusView) screen(now time.Time) string {
 	for _, t := range v.BlockedTopics {
 		row("blocked", "topic %s, for %s", t.Topic, seconds(t.Seconds))
 	}
+	if text := v.parked(); text != "" {
+		row("parked", "%s", text)
+	}
 	return b.String()
 }
 
@@ -51,10 +54,26 @@ func (v *statusView) line(now time.Time) string {
 	for _, t := range v.BlockedTopics {
 		parts = append(parts, "topic "+t.Topic+" blocked for "+seconds(t.Seconds))
 	}
+	if text := v.parked(); text != "" {
+		parts = append(parts, "parked: "+text)
+	}
 	if v.Reason != "" {
 		parts = append(parts, v.Reason)
 	}
 	return strings.Join(parts, " | ") + "\n"
+}
+
+// parked says what is parked, "" for nothing.
+func (v *statusView) parked() string {
+	d := v.DeadLetters
+	if d == nil || d.Events == 0 && d.Keys == 0 && d.Waits == "" {
+		return ""
+	}
+	text := fmt.Sprintf("%d events of %d keys: walpost dead-letter list", d.Events, d.Keys)
+	if d.Waits != "" {
+		text += "; more events wait to be parked: " + d.Waits
+	}
+	return text
 }
 
 func (v *statusView) headline(now time.Time) string {

@@ -35,6 +35,7 @@ type Report struct {
 	LastAck         *time.Time     `json:"last_ack"`          // when Kafka last acknowledged; null: never since the process began
 	LastConfirm     *time.Time     `json:"last_confirm"`      // when a higher position was last confirmed to Postgres; null: never since the process began
 	BlockedTopics   []BlockedTopic `json:"blocked_topics"`    // topics whose events wait for Kafka, the longest wait first; never null
+	DeadLetters     *DeadLetters   `json:"dead_letters"`      // events that are parked; null: not known
 }
 
 // Slot is the replication slot, as Postgres last described it: every ten seconds for a relay.
@@ -68,6 +69,13 @@ type Events struct {
 	Published int64 `json:"published"` // acknowledged by Kafka, rows of a backfill included
 }
 
+// DeadLetters counts the events that are parked in walpost.dead_letters.
+type DeadLetters struct {
+	Events int64  `json:"events"` // as last counted, every second
+	Keys   int    `json:"keys"`   // keys whose events wait; an event without a key has none
+	Waits  string `json:"waits"`  // why more events cannot be parked, so that they wait in memory; "": they can
+}
+
 // BlockedTopic is a topic whose events Kafka does not accept at the moment.
 type BlockedTopic struct {
 	Topic   string  `json:"topic"`
@@ -87,6 +95,7 @@ func (r *Report) SetRelay(s relay.State, now time.Time) {
 		lag = max(now.Sub(s.OldestUnacked).Seconds(), 0) // not less than 0: the clocks may differ
 	}
 	r.LagSeconds = &lag
+	r.DeadLetters = &DeadLetters{s.Parked.Events, s.Parked.Keys, s.Parked.Waits}
 	r.InFlight = &InFlight{s.Unacked, s.InFlightBytes, s.InFlightLimit}
 	if r.Events == nil {
 		r.Events = &Events{}
