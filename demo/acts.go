@@ -30,6 +30,10 @@ func (s *scene) acts(fail context.CancelCauseFunc, outage time.Duration) []act {
 				return s.relay.start(ctx, fail)
 			},
 		}, {
+			"ada orders a gift with a letter that is too long for Kafka",
+			"the event is parked in walpost.dead_letters; ada's later orders wait behind it, and those of all other customers flow",
+			func(ctx, show context.Context) error { return s.park(ctx, show, outage) },
+		}, {
 			"the stock service dies after its database commit, before its Kafka commit",
 			"Kafka delivers that order again, and claim() says that it is done already",
 			func(ctx, show context.Context) error {
@@ -43,6 +47,45 @@ func (s *scene) acts(fail context.CancelCauseFunc, outage time.Duration) []act {
 			},
 		},
 	}
+}
+
+// The topic's max.message.bytes during an act, and otherwise.
+const (
+	letterLimit = 2000
+	usualLimit  = 1 << 20
+)
+
+// park makes Kafka refuse an order, and gives it back when Kafka takes it.
+func (s *scene) park(ctx, show context.Context, wait time.Duration) error {
+	if err := s.broker.limit(ctx, letterLimit); err != nil {
+		return err
+	}
+	if err := s.orders.placeLarge(ctx); err != nil {
+		return err
+	}
+	err := until(ctx, "the event is parked", func(ctx context.Context) (bool, error) {
+		n, err := s.relay.parked(ctx)
+		return n > 0, err
+	})
+	if err != nil {
+		return err
+	}
+	pause(show, wait)
+	n, err := s.relay.parked(ctx)
+	if err != nil {
+		return err
+	}
+	s.screen.say("parked: %d events of ada; now max.message.bytes is raised, and: walpost dead-letter retry --all", n)
+	if err := s.broker.limit(ctx, usualLimit); err != nil {
+		return err
+	}
+	if err := s.relay.retry(ctx); err != nil {
+		return err
+	}
+	return until(ctx, "everything that was parked is published", func(ctx context.Context) (bool, error) {
+		n, err := s.relay.parked(ctx)
+		return n == 0, err
+	})
 }
 
 // play runs the acts, spread evenly over the show. If the show has no length, it

@@ -1,9 +1,14 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"strconv"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // topic is the topic of aggregatetype order, by walpost's default template.
@@ -40,6 +45,31 @@ func (b *broker) drained(group string) bool {
 		}
 	}
 	return true
+}
+
+// limit sets the topic's max.message.bytes, as an operator does.
+func (b *broker) limit(ctx context.Context, bytes int) error {
+	client, err := kgo.NewClient(kgo.SeedBrokers(b.addresses()...))
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	value := strconv.Itoa(bytes)
+	config := kmsg.NewIncrementalAlterConfigsRequestResourceConfig()
+	config.Name, config.Value = "max.message.bytes", &value
+	resource := kmsg.NewIncrementalAlterConfigsRequestResource()
+	resource.ResourceType, resource.ResourceName = kmsg.ConfigResourceTypeTopic, topic
+	resource.Configs = append(resource.Configs, config)
+	request := kmsg.NewIncrementalAlterConfigsRequest()
+	request.Resources = append(request.Resources, resource)
+	response, err := request.RequestWith(ctx, client)
+	if err == nil {
+		err = kerr.ErrorForCode(response.Resources[0].ErrorCode)
+	}
+	if err != nil {
+		return fmt.Errorf("set max.message.bytes of topic %s: %w", topic, err)
+	}
+	return nil
 }
 
 func (b *broker) close() { b.cluster.Close() }

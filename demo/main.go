@@ -4,7 +4,8 @@
 // transaction. walpost, a process of its own, publishes the events to Kafka. A
 // stock service and a points service consume them, each with a database of its
 // own. Some orders are rolled back. An order client, the relay and a consumer
-// are killed. At the end, each committed order must have had its effects once.
+// are killed. One order is larger than Kafka takes, and is parked for a while.
+// At the end, each committed order must have had its effects once.
 //
 // It runs for DEMO_SECONDS, 30 by default; 0 means until Ctrl-C. It exits with
 // 0 if the balance holds. Postgres is a throwaway server, and Kafka an embedded

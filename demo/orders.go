@@ -2,10 +2,11 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
-	"strconv"
 	"sync"
 	"time"
 
@@ -27,6 +28,7 @@ type order struct {
 	ID       int64  `json:"order"`
 	Customer string `json:"customer"`
 	Item     string `json:"item"`
+	Letter   string `json:"letter,omitempty"` // that comes with a gift
 }
 
 // insert writes the order and sets its number.
@@ -36,11 +38,12 @@ func (o *order) insert(ctx context.Context, tx pgx.Tx) error {
 		o.Customer, o.Item).Scan(&o.ID)
 }
 
-// announce writes the event.
+// announce writes the event. Its key is the customer, so that the orders of a
+// customer arrive in order.
 func (o *order) announce(ctx context.Context, tx pgx.Tx) error {
 	_, err := tx.Exec(ctx,
 		`insert into walpost.outbox (aggregatetype, aggregateid, type, payload) values ('order', $1, 'OrderPlaced', $2)`,
-		strconv.FormatInt(o.ID, 10), o)
+		o.Customer, o)
 	return err
 }
 
@@ -90,7 +93,7 @@ func (s *orderService) run(show context.Context) error {
 		case <-tick.C:
 		}
 		o := order{Customer: customers[n%len(customers)], Item: items[n%len(items)]}
-		if err := s.place(context.WithoutCancel(show), o, n%6 != 0); err != nil {
+		if err := s.place(context.WithoutCancel(show), s.db, o, n%6 != 0); err != nil {
 			return err
 		}
 	}
@@ -100,8 +103,8 @@ var errDeclined = errors.New("payment declined")
 
 // place writes an order and its event in one transaction: both are committed, or
 // neither is.
-func (s *orderService) place(ctx context.Context, o order, paid bool) error {
-	err := pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
+func (s *orderService) place(ctx context.Context, db *pgx.Conn, o order, paid bool) error {
+	err := pgx.BeginFunc(ctx, db, func(tx pgx.Tx) error {
 		if err := o.insert(ctx, tx); err != nil {
 			return err
 		}
@@ -121,6 +124,18 @@ func (s *orderService) place(ctx context.Context, o order, paid bool) error {
 		s.screen.order(o, "committed")
 	}
 	return err
+}
+
+// placeLarge places an order whose event is larger than letterLimit.
+func (s *orderService) placeLarge(ctx context.Context) error {
+	db, err := pgx.Connect(ctx, s.dsn)
+	if err != nil {
+		return fmt.Errorf("place a large order: %w", err)
+	}
+	defer db.Close(context.WithoutCancel(ctx))
+	letter := make([]byte, 4*letterLimit)
+	_, _ = rand.Read(letter) // it never fails, and hardly anything can compress the result
+	return s.place(ctx, db, order{Customer: "ada", Item: "a gift", Letter: hex.EncodeToString(letter)}, true)
 }
 
 // avoid records an order that must have no effect.

@@ -37,6 +37,8 @@ postgres:
   url: %s
 kafka:
   bootstrap.servers: %s
+outbox:
+  on_bad_event: park
 admin:
   listen: ""
 `, dsn, strings.Join(brokers, ","))
@@ -88,6 +90,21 @@ func (r *relay) start(ctx context.Context, fail context.CancelCauseFunc) (err er
 		r.walsender = active[0]
 		return true, nil
 	})
+}
+
+// retry gives everything back that is parked, as an operator does.
+func (r *relay) retry(ctx context.Context) error {
+	_, err := r.home.Run(ctx, r.binary, environment(), "dead-letter", "retry", "--all", "-c", r.config)
+	return err
+}
+
+// parked returns how many events are parked.
+func (r *relay) parked(ctx context.Context) (int64, error) {
+	n, err := query[int64](ctx, r.dsn, `select count(*) from walpost.dead_letters where state in ('head', 'waiting', 'retrying')`)
+	if err != nil {
+		return 0, err
+	}
+	return n[0], nil
 }
 
 // kill ends the relay by SIGKILL.
