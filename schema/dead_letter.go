@@ -23,6 +23,9 @@ type DeadLetter struct {
 	Held int    // the bytes that it holds until then
 }
 
+// IsParked is the SQL condition of a dead letter whose event waits: it is neither released nor discarded.
+const IsParked = `state in ('head', 'waiting', 'retrying')`
+
 // DeadHeader is a header of the record.
 type DeadHeader struct {
 	Name, Value []byte // a nil value is a null value

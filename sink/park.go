@@ -1,7 +1,6 @@
 package sink
 
 import (
-	"errors"
 	"time"
 
 	"walpost/internal/reason"
@@ -40,20 +39,16 @@ func (p *Producer) Replay(letters []*schema.DeadLetter) {
 // replayTopic publishes dead letters of one topic.
 func (p *Producer) replayTopic(name string, letters []*schema.DeadLetter) {
 	var good []*schema.DeadLetter
+	refused := record.CheckTopic([]byte(name))
 	for _, l := range letters {
-		err := record.CheckTopic([]byte(name))
-		if err == nil && l.Timestamp == schema.NoTime {
-			err = errNoRecord
-		}
-		if err == nil {
+		if refused == nil && l.Timestamp != schema.NoTime {
 			good = append(good, l)
 			continue
 		}
 		back := *l
-		if back.Head = true; err == errNoRecord { // what it says already is the reason
-			back.Code, back.Detail = "", ""
-		} else {
-			back.Code, back.Detail = kafkaerror.Reason(err), err.Error()
+		back.Head, back.Code, back.Detail = true, "", "" // without a timestamp it never was a record, and its row says why
+		if refused != nil {
+			back.Code, back.Detail = kafkaerror.Reason(refused), refused.Error()
 		}
 		p.park([]*schema.DeadLetter{&back})
 	}
@@ -63,9 +58,6 @@ func (p *Producer) replayTopic(name string, letters []*schema.DeadLetter) {
 	for !p.topicNamed(name).replay(p, good) { // it has just been forgotten
 	}
 }
-
-// errNoRecord is the error of a dead letter that never was a record.
-var errNoRecord = errors.New("its row can be no record")
 
 // replay adds dead letters to the events that wait for the topic's partitions. It returns false if the topic was forgotten.
 func (t *topic) replay(p *Producer, letters []*schema.DeadLetter) bool {
@@ -132,27 +124,30 @@ func (s *sieve) Aside(b *lane.Batch, verdicts []schema.Verdict) {
 			return
 		}
 		l := letterOf(r, from, bytes)
-		if l.Topic = s.topic; b.NamesPartition(i) {
-			l.Partition = s.partition
-		}
+		l.Topic, l.Partition = s.topic, namedPartition(b, i, s.partition)
 		letters = append(letters, l)
 	})
 	s.p.pool.Put(b)
 	s.p.park(letters)
 	if len(settled) > 0 {
-		s.p.settled(settled, held)
+		s.p.report(func() { s.p.acks.Acked(settled, held) })
 	}
+}
+
+// namedPartition returns the partition of event i if its row names it, else -1.
+func namedPartition(b *lane.Batch, i int, partition int32) int32 {
+	if b.NamesPartition(i) {
+		return partition
+	}
+	return -1
 }
 
 // parkHead parks an event that was refused.
 func (p *Producer) parkHead(part *partition, head *lane.Batch, err error) {
 	var letters []*schema.DeadLetter
 	head.EachHeld(func(i int, r recordbatch.Raw, from lane.Origin, bytes int) {
-		partition := int32(-1)
-		if head.NamesPartition(i) {
-			partition = part.index
-		}
-		letters = append(letters, p.refusedLetter(record.BadRecord(part.topic.name, r, err), r, from, bytes, partition))
+		bad := record.BadRecord(part.topic.name, r, err)
+		letters = append(letters, p.refusedLetter(bad, r, from, bytes, namedPartition(head, i, part.index)))
 	})
 	p.pool.Put(head)
 	p.park(letters)
@@ -167,10 +162,10 @@ func (p *Producer) refusedLetter(bad *record.BadEvent, r recordbatch.Raw, from l
 	return l
 }
 
-// letterOf returns the dead letter of a record. It is a copy.
+// letterOf returns the dead letter of a record, without topic and partition. It is a copy.
 func letterOf(r recordbatch.Raw, from lane.Origin, bytes int) *schema.DeadLetter {
 	rec := r.Clone().Record()
-	l := &schema.DeadLetter{At: from.At, Tx: from.Tx, Held: bytes, Partition: -1, Key: rec.Key, Value: rec.Value, Timestamp: rec.Timestamp}
+	l := &schema.DeadLetter{At: from.At, Tx: from.Tx, Held: bytes, Key: rec.Key, Value: rec.Value, Timestamp: rec.Timestamp}
 	for _, h := range rec.Headers {
 		switch h.Text() {
 		case "walpost_replay": // it is set again
@@ -187,19 +182,8 @@ func letterOf(r recordbatch.Raw, from lane.Origin, bytes int) *schema.DeadLetter
 
 // park hands letters on, unless the producer is closed.
 func (p *Producer) park(letters []*schema.DeadLetter) {
-	p.reports.RLock()
-	defer p.reports.RUnlock()
-	if !p.silent && len(letters) > 0 {
-		p.parking.Park(letters)
-	}
-}
-
-// settled acks events that are not sent because they have dead letters already.
-func (p *Producer) settled(runs []schema.Run, bytes int) {
-	p.reports.RLock()
-	defer p.reports.RUnlock()
-	if !p.silent {
-		p.acks.Acked(runs, bytes)
+	if len(letters) > 0 {
+		p.report(func() { p.parking.Park(letters) })
 	}
 }
 

@@ -308,11 +308,18 @@ func (p *Producer) Close() error {
 
 // rejected reports a published event that can never be a record.
 func (p *Producer) rejected(tx uint64, e *record.BadEvent) {
+	p.report(func() {
+		_ = p.bad(e)
+		p.acks.Rejected(tx, e)
+	})
+}
+
+// report calls f, which reports something, unless the producer is closed.
+func (p *Producer) report(f func()) {
 	p.reports.RLock()
 	defer p.reports.RUnlock()
 	if !p.silent {
-		_ = p.bad(e)
-		p.acks.Rejected(tx, e)
+		f()
 	}
 }
 

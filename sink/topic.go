@@ -4,10 +4,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-	"walpost/schema"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"walpost/schema"
 	"walpost/sink/lane"
 	"walpost/sink/record"
 	"walpost/sink/recordbatch"

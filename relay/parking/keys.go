@@ -36,6 +36,14 @@ type found struct {
 	releasing bool            // some of it is given back
 }
 
+// of returns a parked key, nil if it is not parked. An event without a key has none. k.mu is held.
+func (k *keys) of(topic string, key []byte) *key {
+	if key == nil {
+		return nil
+	}
+	return k.parked[name{topic, string(key)}]
+}
+
 // replace sets what the table has, at the beginning of a session. No event of the stream is pending then. What was refused in a replay that
 // still goes on stays.
 func (k *keys) replace(parked map[name]found, settled map[schema.Position]struct{}) {
@@ -62,11 +70,10 @@ func (k *keys) hold(l *schema.DeadLetter) (begins bool) {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	n := name{l.Topic, string(l.Key)}
-	one := k.parked[n]
+	one := k.of(l.Topic, l.Key)
 	if begins = one == nil; begins {
 		one = &key{lowest: l.At}
-		k.parked[n] = one
+		k.parked[name{l.Topic, string(l.Key)}] = one
 	}
 	if l.At.Compare(one.lowest) < 0 {
 		one.lowest = l.At
@@ -83,10 +90,7 @@ func (k *keys) hold(l *schema.DeadLetter) (begins bool) {
 func (k *keys) verdict(topic string, key []byte, at schema.Position, replayed bool) schema.Verdict {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	one := k.parked[name{topic, string(key)}]
-	if key == nil {
-		one = nil
-	}
+	one := k.of(topic, key)
 	if replayed {
 		if one != nil && one.returned && at.Compare(one.after) > 0 {
 			return schema.Park
@@ -108,7 +112,7 @@ func (k *keys) written(letters []*schema.DeadLetter) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, l := range letters {
-		if one := k.parked[name{l.Topic, string(l.Key)}]; one != nil && l.Key != nil {
+		if one := k.of(l.Topic, l.Key); one != nil {
 			one.pending--
 		}
 	}
@@ -153,8 +157,8 @@ func (k *keys) names(want func(*key) bool) (list []name) {
 func (k *keys) isReleasing(l *schema.DeadLetter) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	one := k.parked[name{l.Topic, string(l.Key)}]
-	return one != nil && l.Key != nil && one.releasing
+	one := k.of(l.Topic, l.Key)
+	return one != nil && one.releasing
 }
 
 // isSettled reports whether the event has a dead letter already.

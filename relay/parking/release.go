@@ -132,7 +132,7 @@ func (p *Parker) check(ctx context.Context, holder string) (given []string, err 
 				p.free(n)
 			}
 		}
-		if err = tx.QueryRow(ctx, `select count(*) from walpost.dead_letters where slot = $1 and state in ('head', 'waiting', 'retrying')`, p.cfg.Slot).Scan(&left); err != nil {
+		if err = tx.QueryRow(ctx, `select count(*) from walpost.dead_letters where slot = $1 and `+schema.IsParked, p.cfg.Slot).Scan(&left); err != nil {
 			return fmt.Errorf("count dead letters: %w", err)
 		}
 		rows, err := tx.Query(ctx, `select distinct coalesce(topic, '') from walpost.dead_letters where slot = $1 and state = 'retrying'`, p.cfg.Slot)

@@ -72,7 +72,7 @@ func insert(ctx context.Context, db *postgres.DB, slot, holder string, letters [
 func readKeys(ctx context.Context, tx pgx.Tx, slot string) (map[name]found, error) {
 	parked := map[name]found{}
 	rows, err := tx.Query(ctx, `select coalesce(topic, ''), key, min(position), bool_or(state = 'retrying') from walpost.dead_letters
-		where slot = $1 and state in ('head', 'waiting', 'retrying') and key is not null group by 1, 2`, slot)
+		where slot = $1 and `+schema.IsParked+` and key is not null group by 1, 2`, slot)
 	if err == nil {
 		var topic, at string
 		var key []byte
@@ -98,7 +98,7 @@ func readLeft(ctx context.Context, tx pgx.Tx, slot string, replays []*replay) (m
 		}
 	}
 	rows, err := tx.Query(ctx, `select distinct key from walpost.dead_letters
-		where slot = $1 and coalesce(topic, '') = $2 and state in ('head', 'waiting', 'retrying') and key = any($3)`, slot, replays[0].name.topic, keys)
+		where slot = $1 and coalesce(topic, '') = $2 and `+schema.IsParked+` and key = any($3)`, slot, replays[0].name.topic, keys)
 	left := map[string]bool{}
 	if err == nil {
 		var key []byte
@@ -131,24 +131,17 @@ func readSettled(ctx context.Context, tx pgx.Tx, slot string, from schema.Positi
 	return settled, nil
 }
 
-// text returns a value for a column of type text. What is no text there is left out: it is in the record.
+// text returns a value for a column of type text. What is no text is left out: it is in the record.
 func text(v []byte) *string {
-	if v == nil {
-		return nil
-	}
-	return orNull(validText(v))
+	return orNull(string(v))
 }
 
+// orNull makes s a text that Postgres takes; "" is NULL.
 func orNull(s string) *string {
-	if s = validText([]byte(s)); s == "" {
+	if s = strings.ToValidUTF8(strings.ReplaceAll(s, "\x00", ""), "\uFFFD"); s == "" {
 		return nil
 	}
 	return &s
-}
-
-// validText makes v a text that Postgres takes.
-func validText(v []byte) string {
-	return strings.ToValidUTF8(strings.ReplaceAll(string(v), "\x00", ""), "\uFFFD")
 }
 
 func partition(n int32) *int32 {
