@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+
+	"walpost/schema"
 )
 
 // Change says what a change did, or would do.
@@ -18,37 +20,34 @@ type Change struct {
 // GiveBack gives the chosen dead letters back to the relay, each with everything that is parked of its topic and key. The relay publishes
 // them in order. With dryRun it changes nothing.
 func GiveBack(ctx context.Context, db *pgx.Conn, slot string, filter Filter, actor string, dryRun bool) (Change, error) {
-	where, args := filter.where(slot)
-	args = append(args, actor)
-	return change(ctx, db, slot, dryRun, fmt.Sprintf(`
-		with chosen as (select id, topic, key, state from walpost.dead_letters where %[1]s and state in ('head', 'waiting', 'retrying')),
-		changed as (
-		  update walpost.dead_letters d set state = 'retrying', actor = session_user || $%[2]d, updated_at = clock_timestamp()
-		  from (select distinct case when key is null then id end as id, topic, key from chosen) c
-		  where d.slot = $1 and d.state in ('head', 'waiting') and (d.id = c.id or c.id is null and d.topic is not distinct from c.topic and d.key = c.key)
-		  returning d.id, d.topic, d.key)
-		select (select count(*) from chosen), (select count(*) from changed),
-		  (select count(distinct (topic, key, case when key is null then id end)) from changed),
-		  (select count(*) from chosen where state = 'retrying')`, where, len(args)), args)
+	return change(ctx, db, slot, filter, dryRun, `state = 'retrying', actor = session_user || %s`, `
+		from (select distinct case when key is null then id end as id, topic, key from chosen) c
+		where d.slot = $1 and d.state in ('head', 'waiting') and (d.id = c.id or c.id is null and d.topic is not distinct from c.topic and d.key = c.key)`, actor)
 }
 
 // Discard gives the chosen dead letters up, and only these: what waits behind them stays. The note says why. Events that are given back
 // at the moment are left alone. With dryRun it changes nothing.
 func Discard(ctx context.Context, db *pgx.Conn, slot string, filter Filter, note, actor string, dryRun bool) (Change, error) {
-	where, args := filter.where(slot)
-	args = append(args, note, actor)
-	return change(ctx, db, slot, dryRun, fmt.Sprintf(`
-		with chosen as (select id, state from walpost.dead_letters where %[1]s and state in ('head', 'waiting', 'retrying')),
-		changed as (
-		  update walpost.dead_letters d set state = 'discarded', note = $%[2]d, actor = session_user || $%[3]d, updated_at = clock_timestamp()
-		  from chosen c where d.id = c.id and d.state in ('head', 'waiting') returning d.id, d.topic, d.key)
-		select (select count(*) from chosen), (select count(*) from changed),
-		  (select count(distinct (topic, key, case when key is null then id end)) from changed),
-		  (select count(*) from chosen where state = 'retrying')`, where, len(args)-1, len(args)), args)
+	return change(ctx, db, slot, filter, dryRun, `state = 'discarded', note = %s, actor = session_user || %s`, `
+		from chosen c where d.id = c.id and d.state in ('head', 'waiting')`, note, actor)
 }
 
-// change runs a statement that changes dead letters, while no relay parks or publishes some.
-func change(ctx context.Context, db *pgx.Conn, slot string, dryRun bool, sql string, args []any) (c Change, err error) {
+// change updates dead letters, while no relay parks or publishes some. set is the SET list, with %s for each of values. which says which rows d
+// change, by the rows chosen that the filter has chosen.
+func change(ctx context.Context, db *pgx.Conn, slot string, filter Filter, dryRun bool, set, which string, values ...any) (c Change, err error) {
+	where, args := filter.where(slot)
+	var places []any
+	for _, v := range values {
+		args = append(args, v)
+		places = append(places, fmt.Sprintf("$%d", len(args)))
+	}
+	sql := `
+		with chosen as (select id, topic, key, state from walpost.dead_letters where ` + where + ` and ` + schema.IsParked + `),
+		changed as (
+		  update walpost.dead_letters d set updated_at = clock_timestamp(), ` + fmt.Sprintf(set, places...) + which + ` returning d.id, d.topic, d.key)
+		select (select count(*) from chosen), (select count(*) from changed),
+		  (select count(distinct (topic, key, case when key is null then id end)) from changed),
+		  (select count(*) from chosen where state = 'retrying')`
 	err = pgx.BeginTxFunc(ctx, db, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite}, func(tx pgx.Tx) error {
 		for _, sql := range []string{`set local lock_timeout = '10s'`, `set local synchronous_commit = on`} {
 			if _, err := tx.Exec(ctx, sql); err != nil {
