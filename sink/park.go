@@ -59,21 +59,21 @@ func (p *Producer) replayTopic(name string, letters []*schema.DeadLetter) {
 	}
 }
 
-// replay adds dead letters to the events that wait for the topic's partitions. It returns false if the topic was forgotten.
+// replay hands dead letters to their lanes, or adds them to the events that wait for the topic's partitions. It returns false if the topic was
+// forgotten.
 func (t *topic) replay(p *Producer, letters []*schema.DeadLetter) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.ended {
 		return false
 	}
+	if letters = t.resume(p, letters, nil); len(letters) == 0 {
+		return true
+	}
 	limit := int(t.limit.Load())
 	var u *unplaced
 	for _, l := range letters {
-		rec := recordbatch.Record{Timestamp: l.Timestamp, Key: l.Key, Value: l.Value}
-		for _, h := range l.Headers {
-			rec.Headers = append(rec.Headers, recordbatch.Header{Name: recordbatch.EncodeName(string(h.Name)), Value: h.Value})
-		}
-		rec.Headers = append(rec.Headers, recordbatch.Header{Name: replayHeader, Value: []byte("retry")})
+		rec := recordOf(l)
 		size := rec.Size()
 		if u == nil || u.Len()+size+recordbatch.Overhead > limit {
 			u = &unplaced{}
@@ -83,10 +83,114 @@ func (t *topic) replay(p *Producer, letters []*schema.DeadLetter) bool {
 		u.Append(&rec, size, lane.Origin{Tx: l.Tx, At: l.At})
 		u.explicit = append(u.explicit, l.Partition)
 		t.needs = max(t.needs, l.Partition+1)
-		u.HoldNothing()
+		u.Hold(0)
 	}
 	t.reconsider(p)
 	return true
+}
+
+// recordOf returns the record of a dead letter, with the header that says that it is published again.
+func recordOf(l *schema.DeadLetter) recordbatch.Record {
+	rec := recordbatch.Record{Timestamp: l.Timestamp, Key: l.Key, Value: l.Value}
+	for _, h := range l.Headers {
+		rec.Headers = append(rec.Headers, recordbatch.Header{Name: recordbatch.EncodeName(string(h.Name)), Value: h.Value})
+	}
+	rec.Headers = append(rec.Headers, recordbatch.Header{Name: replayHeader, Value: []byte("retry")})
+	return rec
+}
+
+// Resume sends events of one topic and key, in order, before all events of the key that are not sent yet, with the header walpost_replay. Each
+// one is acked under its Tx, and counts until then for the bytes that the sink holds. Resume calls flow at a moment at which no event of the key
+// gets a verdict. If it cannot do so now, or if flow returns false, it does nothing and returns false. Any goroutine may call it.
+func (p *Producer) Resume(letters []*schema.DeadLetter, flow func() bool) bool {
+	t := p.topicNamed(letters[0].Topic)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return !t.ended && len(t.waiting) == 0 && len(t.resume(p, letters, flow)) == 0
+}
+
+// resume puts letters before what their lanes hold and have not numbered yet, and returns those whose lanes are not open. With flow, it puts
+// all of them or none, see [lane.Lane.PutFirst]; without, they hold no bytes. t.mu is held.
+func (t *topic) resume(p *Producer, letters []*schema.DeadLetter, flow func() bool) (rest []*schema.DeadLetter) {
+	partitions := t.partitions.Load()
+	if partitions == nil {
+		return letters
+	}
+	of := map[int32][]*schema.DeadLetter{}
+	for _, l := range letters {
+		n := l.Partition
+		if n < 0 {
+			n = p.cfg.Partitioner.Partition(partitionKey(l), int32(len(*partitions)))
+		}
+		of[n] = append(of[n], l)
+	}
+	if flow != nil && len(of) != 1 {
+		return letters
+	}
+	t.used.Store(time.Now().Unix())
+	if len(of) > 1 { // so that they share requests
+		for _, s := range p.holdSenders(nil) {
+			defer s.release(true, false)
+		}
+	}
+	for n, some := range of {
+		if int(n) >= len(*partitions) {
+			rest = append(rest, some...)
+			continue
+		}
+		part := (*partitions)[n]
+		batches := t.batch(p, some, flow != nil)
+		put, route := part.lane.PutFirst(batches, len(*partitions), flow)
+		if !put {
+			for _, b := range batches {
+				p.pool.Put(b)
+			}
+			rest = append(rest, some...)
+			continue
+		}
+		if route {
+			p.route(part)
+		}
+	}
+	return rest
+}
+
+// batch makes batches of letters.
+func (t *topic) batch(p *Producer, letters []*schema.DeadLetter, hold bool) (batches []*lane.Batch) {
+	limit := int(t.limit.Load())
+	var b *lane.Batch
+	held := 0
+	for _, l := range letters {
+		rec := recordOf(l)
+		size := rec.Size()
+		if b == nil || b.Len()+size+recordbatch.Overhead > limit {
+			b, held = p.pool.Get(), 0
+			b.HandedOver(time.Now())
+			batches = append(batches, b)
+		}
+		b.Append(&rec, size, lane.Origin{Tx: l.Tx, At: l.At})
+		if l.Partition >= 0 {
+			b.MarkNamed()
+		}
+		if hold {
+			held += l.Held
+		}
+		b.Hold(held)
+	}
+	return batches
+}
+
+// partitionKey returns what a letter's partition depends on, as for its record.
+func partitionKey(l *schema.DeadLetter) []byte {
+	if l.Key != nil {
+		return l.Key
+	}
+	for _, h := range l.Headers {
+		if string(h.Name) == "id" {
+			return h.Value
+		}
+	}
+	return nil
 }
 
 var replayHeader = recordbatch.EncodeName("walpost_replay")

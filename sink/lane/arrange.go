@@ -16,12 +16,12 @@ func (l *Lane) AppendWaiting(r recordbatch.Raw, from Origin, held int, named boo
 		l.open = nil
 	}
 	if l.open == nil {
-		l.open = l.pool.get()
+		l.open = l.pool.Get()
 		l.open.since = since
 	}
 	l.open.AppendRaw(r, from, held)
 	if named {
-		l.open.markNamed()
+		l.open.MarkNamed()
 	}
 }
 

@@ -31,8 +31,8 @@ func (b *Batch) HandedOver(now time.Time) {
 	}
 }
 
-// HoldNothing makes the events hold no bytes.
-func (b *Batch) HoldNothing() { b.held = 0 }
+// Hold makes the events hold this many bytes in total.
+func (b *Batch) Hold(bytes int) { b.held = bytes }
 
 // Count returns the number of events.
 func (b *Batch) Count() int32 { return b.records.Count() }
@@ -118,8 +118,8 @@ func (b *Batch) recount() {
 	}
 }
 
-// markNamed marks the last record as one whose row names the partition.
-func (b *Batch) markNamed() { b.named = append(b.named, b.Count()-1) }
+// MarkNamed marks the last record as one whose row names the partition.
+func (b *Batch) MarkNamed() { b.named = append(b.named, b.Count()-1) }
 
 // tally is what to report for some events: their runs, in order, and the bytes that Publish returned for them.
 type tally struct {
@@ -187,13 +187,13 @@ func (b *Batch) divide(pool *Pool, cuts ...int) []*Batch {
 			if len(parts) > 0 {
 				next++
 			}
-			parts = append(parts, pool.get())
+			parts = append(parts, pool.Get())
 			parts[len(parts)-1].since = b.since
 		}
 		part := parts[len(parts)-1]
 		part.AppendRaw(r, from, r.Len)
 		if b.NamesPartition(i) {
-			part.markNamed()
+			part.MarkNamed()
 		}
 	})
 	// Each part holds the length that its records had in the whole. The sum may be more than the whole held: if the whole came from a
@@ -248,7 +248,8 @@ func (p *Pool) count(n int) bool {
 	return true
 }
 
-func (p *Pool) get() *Batch {
+// Get returns an empty batch.
+func (p *Pool) Get() *Batch {
 	if b, ok := p.free.Get().(*Batch); ok {
 		return b
 	}

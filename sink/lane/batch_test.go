@@ -85,7 +85,7 @@ func TestDivideAgain(t *testing.T) {
 func TestPoolGivesEmptyBatches(t *testing.T) {
 	var p Pool
 	for i := range 100 {
-		b := p.get()
+		b := p.Get()
 		if b.Count() != 0 || b.Len() != recordbatch.HeadLen || b.Wire() != nil || len(b.runs) != 0 || b.held != 0 || b.seq != 0 {
 			t.Fatalf("batch %d is not empty: %+v", i, b)
 		}

@@ -42,6 +42,7 @@ type Lane struct {
 	full         []*Batch  // come after numbered and before open
 	numbered     []*Batch  // have their sequences: first the head, then the other parts if it was divided
 	state        state
+	sifting      bool // the sieve is looking at events that have left full or open
 	id           Identity
 	unclear      bool      // an attempt to send the head may have reached the log without an ack
 	failures     int       // failed attempts since the last success
@@ -79,7 +80,7 @@ func (l *Lane) Append(r *recordbatch.Record, size, limit int, from Origin, named
 	b := l.writable(size+recordbatch.Overhead, limit)
 	n := b.Append(r, size, from)
 	if named {
-		b.markNamed()
+		b.MarkNamed()
 	}
 	return n
 }
@@ -93,7 +94,7 @@ func (l *Lane) writable(size, limit int) *Batch {
 	}
 	switch b := l.current; {
 	case b == nil:
-		l.current = l.pool.get()
+		l.current = l.pool.Get()
 		l.pool.reserve(l.current, l.reserve)
 	case b.records.Room() < size && b.Len() >= fewLarge: // reserves twice as much, up to the limit
 		l.pool.reserve(b, max(b.Len()+size, min(2*b.Len(), limit)))

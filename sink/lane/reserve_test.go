@@ -93,9 +93,9 @@ func heap() uint64 {
 // Memory that an event uses is no longer reserved. So a lane whose batches fill up as before always gets its room at once.
 func TestReservedRoomIsUsed(t *testing.T) {
 	var pool Pool
-	b := pool.get()
+	b := pool.Get()
 	pool.reserve(b, maxUnused)
-	if other := pool.get(); pool.reserve(other, 1000) {
+	if other := pool.Get(); pool.reserve(other, 1000) {
 		t.Error("more was reserved than may be")
 	}
 	r := &recordbatch.Record{Value: make([]byte, 1<<20)}

@@ -35,11 +35,11 @@ func (l *Lane) Take(s Sender, e *recordbatch.Encoder, cluster string) (*Batch, e
 			return nil, nil
 		}
 		if l.sieve != nil && !l.sieve.Open() {
-			l.state = sending // so that nobody else takes the lane
+			l.state, l.sifting = sending, true // so that nobody else takes the lane
 			l.mu.Unlock()
 			b = l.sift(b)
 			l.mu.Lock()
-			if l.state = queued; b == nil {
+			if l.state, l.sifting = queued, false; b == nil {
 				continue
 			}
 		}

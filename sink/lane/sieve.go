@@ -30,7 +30,7 @@ func (l *Lane) sift(b *Batch) *Batch {
 	if sent == len(verdicts) {
 		return b
 	}
-	send, aside := l.pool.get(), l.pool.get()
+	send, aside := l.pool.Get(), l.pool.Get()
 	send.since, aside.since = b.since, b.since
 	var others []schema.Verdict
 	b.Each(func(i int, r recordbatch.Raw, from Origin) {
@@ -41,7 +41,7 @@ func (l *Lane) sift(b *Batch) *Batch {
 		}
 		to.AppendRaw(r, from, r.Len)
 		if b.NamesPartition(i) {
-			to.markNamed()
+			to.MarkNamed()
 		}
 	})
 	// As in divide, the parts together hold the same bytes as the whole.

@@ -3,12 +3,14 @@ package lane
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/IBM/sarama"
 
 	"walpost/schema"
+	"walpost/sink/recordbatch"
 )
 
 // testSieve holds back the events of some transactions.
@@ -18,12 +20,18 @@ type testSieve struct {
 	aside []string
 	held  int
 	asked int
+
+	meanwhile func() // at the first verdict from now on
 }
 
 func (s *testSieve) Open() bool { return len(s.hold) == 0 }
 
 func (s *testSieve) Verdict(_ []byte, from Origin) schema.Verdict {
 	s.asked++
+	if f := s.meanwhile; f != nil {
+		s.meanwhile = nil
+		f()
+	}
 	return s.hold[from.Tx]
 }
 
@@ -135,5 +143,50 @@ func TestSetAsideTheLastEvent(t *testing.T) {
 	b.lane.Wake()
 	if head := b.take(); head == nil || head.seq != 10 {
 		t.Errorf("then %v", head)
+	}
+}
+
+// What is put first gets its sequences before everything that has none yet, also before what the lane gets while it is being put. It cannot be
+// put while events are at the sieve, because these would be sent before it.
+func TestPutFirst(t *testing.T) {
+	b, s := sieved(t, map[uint64]schema.Verdict{2: schema.Park})
+	b.lane.Accept(3)
+	first := func(value string) []*Batch {
+		one := b.pool.Get()
+		b.tx++
+		r := &recordbatch.Record{Value: []byte(value)}
+		one.Append(r, r.Size(), Origin{Tx: b.tx})
+		return []*Batch{one}
+	}
+	b.batchOf(1)
+	b.take() // v0 is under way
+	b.batchOf(2)
+	put := func(partitions int, allowed bool) bool {
+		put, _ := b.lane.PutFirst(first("first"), partitions, func() bool { return allowed })
+		return put
+	}
+	if put(2, true) || put(3, false) || !put(3, true) {
+		t.Error("put without being allowed, or not put")
+	}
+	b.lane.Settle(Outcome{})
+	s.meanwhile = func() {
+		if put(3, true) {
+			t.Error("put while events are at the sieve")
+		}
+		if ok, _ := b.lane.PutFirst(first("any time"), 3, nil); !ok {
+			t.Error("not put, although nobody asks when")
+		}
+	}
+	var sent []string
+	for head := b.take(); head != nil; head = b.take() {
+		for _, v := range values(head) {
+			sent = append(sent, v[strings.Index(v, ":")+1:])
+		}
+		if step, _ := b.lane.Settle(Outcome{}); step == Empty {
+			break
+		}
+	}
+	if got := strings.Join(sent, " "); got != "first any time v2" {
+		t.Errorf("sent %s", got)
 	}
 }
