@@ -57,7 +57,7 @@ var wantedTables = []wantedTable{
 			{"updated_at", "timestamp with time zone", true, "clock_timestamp()"},
 		},
 		unique:  [][]string{{"id"}, {"slot", "position"}},
-		indexes: []string{"dead_letters_key", "dead_letters_parked"},
+		indexes: []string{"dead_letters_parked_key", "dead_letters_parked", "dead_letters_retrying"},
 	},
 	{
 		name: "relay_state",

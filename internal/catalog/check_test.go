@@ -28,7 +28,7 @@ func TestCheckFindsAndCures(t *testing.T) {
 		{`drop table walpost.inbox`, "table walpost.inbox", "nothing"},
 		{`drop table walpost.dead_letters`, "table walpost.dead_letters", "nothing"},
 		{`drop table walpost.relay_state`, "table walpost.relay_state", "nothing"},
-		{`drop index walpost.dead_letters_key`, "index walpost.dead_letters_key", "nothing"},
+		{`drop index walpost.dead_letters_parked_key`, "index walpost.dead_letters_parked_key", "nothing"},
 		{`drop index walpost.inbox_age`, "index walpost.inbox_age", "nothing"},
 		{`alter table walpost.inbox drop constraint inbox_pkey, drop column source, add constraint inbox_pkey primary key (consumer, event_id)`,
 			"table walpost.inbox", "the form of version 1"},

@@ -6,7 +6,8 @@
 -- reason is a code from a fixed list, detail is the message of the broker or of walpost.
 -- state: head was refused, waiting waits behind a head with the same topic and key, retrying was given back to the relay, released was
 -- published in the end, discarded was given up. note and actor are of the person who last gave it back or discarded it: the database role,
--- and the user of the operating system. Rows in the last two states stay until Postgres can no longer deliver the event again.
+-- and the user of the operating system. In the last two states, walpost empties value and headers when Postgres can no longer deliver the event
+-- again, and deletes the row after 30 days.
 create table if not exists walpost.dead_letters (
   id               bigint generated always as identity primary key,
   slot             text not null,
@@ -39,12 +40,19 @@ $$;
 select walpost.setup_dead_letters()
 where not exists (select from pg_catalog.pg_attribute where attrelid = pg_catalog.to_regclass('walpost.dead_letters') and attname = 'actor' and not attisdropped);
 
--- For the events of a key, in order. It uses a hash, because an index accepts values of about 2700 bytes at most, and a key may be longer.
+-- For the parked events of a key. It uses a hash, because an index accepts values of about 2700 bytes at most, and a key may be longer.
 create or replace function walpost.setup_dead_letters() returns void language sql volatile set lock_timeout = '3s' as $$
-  create index if not exists dead_letters_key on walpost.dead_letters (sha256(key), position)
+  create index if not exists dead_letters_parked_key on walpost.dead_letters (sha256(key), position) where state in ('head', 'waiting', 'retrying')
 $$;
 
-select walpost.setup_dead_letters() where pg_catalog.to_regclass('walpost.dead_letters_key') is null;
+select walpost.setup_dead_letters() where pg_catalog.to_regclass('walpost.dead_letters_parked_key') is null;
+
+-- Earlier forms of the table have an index for the key that includes events that are not parked any more.
+create or replace function walpost.setup_dead_letters() returns void language sql volatile set lock_timeout = '3s' as $$
+  drop index if exists walpost.dead_letters_key
+$$;
+
+select walpost.setup_dead_letters() where pg_catalog.to_regclass('walpost.dead_letters_key') is not null;
 
 -- For the events that are still parked, in order.
 create or replace function walpost.setup_dead_letters() returns void language sql volatile set lock_timeout = '3s' as $$
@@ -52,5 +60,12 @@ create or replace function walpost.setup_dead_letters() returns void language sq
 $$;
 
 select walpost.setup_dead_letters() where pg_catalog.to_regclass('walpost.dead_letters_parked') is null;
+
+-- For the events that are given back, in order.
+create or replace function walpost.setup_dead_letters() returns void language sql volatile set lock_timeout = '3s' as $$
+  create index if not exists dead_letters_retrying on walpost.dead_letters (slot, position) where state = 'retrying'
+$$;
+
+select walpost.setup_dead_letters() where pg_catalog.to_regclass('walpost.dead_letters_retrying') is null;
 
 drop function walpost.setup_dead_letters();
