@@ -1,56 +1,85 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/jackc/pgx/v5"
 )
+
+// orders is a pipe with a topic that refuses large events, and parks them.
+type orders struct {
+	*pipe
+	name string // of the topic
+}
+
+func newOrders(t *testing.T, partitions int32) *orders {
+	t.Helper()
+	p := newPipe(t).withSchema(t)
+	p.env["WALPOST_OUTBOX_ON_BAD_EVENT"] = "park"
+	return &orders{pipe: p, name: p.topic(t, "order", partitions, map[string]string{"max.message.bytes": "2000"})}
+}
+
+// insert inserts an event of this key, type and about this size.
+func (o *orders) insert(t testing.TB, key, kind string, bytes int) {
+	t.Helper()
+	o.exec(t, fmt.Sprintf(`INSERT INTO walpost.outbox (aggregatetype, aggregateid, type, payload)
+		SELECT 'order', '%s', '%s', jsonb_build_object('a', coalesce(string_agg(md5(i::text), ''), '')) FROM generate_series(1, %d) i`, key, kind, bytes/32))
+}
+
+// types returns the types of the events in the topic, in order, each with the value of walpost_replay.
+func (o *orders) types(t testing.TB) (types []string) {
+	t.Helper()
+	for _, rec := range flat(o.read(t, o.name)) {
+		kind := ""
+		for _, h := range rec.Headers {
+			switch h.Key {
+			case "ce_type":
+				kind = string(h.Value)
+			case "walpost_replay":
+				kind += ":" + string(h.Value)
+			}
+		}
+		types = append(types, kind)
+	}
+	return types
+}
+
+// arrived waits until exactly these events are in the topic.
+func (o *orders) arrived(t testing.TB, want string) {
+	t.Helper()
+	eventually(t, "arrived: "+want, func() string {
+		if got := strings.Join(o.types(t), " "); got != want {
+			return "got: " + got
+		}
+		return ""
+	})
+}
+
+// states waits until walpost.dead_letters has exactly these events in these states.
+func (o *orders) states(t testing.TB, want string) {
+	t.Helper()
+	eventually(t, "states: "+want, func() string {
+		got := ask[string](t, o.conn, "SELECT coalesce(string_agg(type || '=' || state, ' ' ORDER BY position), '') FROM walpost.dead_letters")
+		if got != want {
+			return "got: " + got
+		}
+		return ""
+	})
+}
 
 // With on_bad_event: park, an event that Kafka refuses and the later events of its key wait in walpost.dead_letters, across restarts. All
 // other keys flow. Given back, the key's events come in order, and then the key flows again.
 func TestParkedKey(t *testing.T) {
 	t.Parallel()
-	p := newPipe(t).withSchema(t)
-	p.env["WALPOST_OUTBOX_ON_BAD_EVENT"] = "park"
-	topic := p.topic(t, "order", 1, map[string]string{"max.message.bytes": "2000"})
+	p := newOrders(t, 1)
+	topic := p.name
+	insert := func(key, kind string, bytes int) { t.Helper(); p.insert(t, key, kind, bytes) }
+	arrived := func(want string) { t.Helper(); p.arrived(t, want) }
+	states := func(want string) { t.Helper(); p.states(t, want) }
 	r := p.start(t)
-	insert := func(key, kind string, bytes int) {
-		t.Helper()
-		p.exec(t, fmt.Sprintf(`INSERT INTO walpost.outbox (aggregatetype, aggregateid, type, payload)
-			SELECT 'order', '%s', '%s', jsonb_build_object('a', coalesce(string_agg(md5(i::text), ''), '')) FROM generate_series(1, %d) i`, key, kind, bytes/32))
-	}
-	arrived := func(want string) {
-		t.Helper()
-		eventually(t, "arrived: "+want, func() string {
-			var got []string
-			for _, rec := range flat(p.read(t, topic)) {
-				kind := ""
-				for _, h := range rec.Headers {
-					switch h.Key {
-					case "ce_type":
-						kind = string(h.Value)
-					case "walpost_replay":
-						kind += ":" + string(h.Value)
-					}
-				}
-				got = append(got, kind)
-			}
-			if text := strings.Join(got, " "); text != want {
-				return text
-			}
-			return ""
-		})
-	}
-	states := func(want string) {
-		t.Helper()
-		eventually(t, "states: "+want, func() string {
-			got := ask[string](t, p.conn, "SELECT coalesce(string_agg(type || '=' || state, ' ' ORDER BY position), '') FROM walpost.dead_letters")
-			if got != want {
-				return got
-			}
-			return ""
-		})
-	}
 	p.exec(t, "BEGIN")
 	insert("a", "a1", 0)
 	insert("a", "a2", 4000)
@@ -93,5 +122,111 @@ func TestParkedKey(t *testing.T) {
 	})
 	insert("a", "a6", 0)
 	arrived("a1 b1 b2 b3 a2:retry a3:retry a4:retry a5:retry a6")
+	r.stop(t)
+}
+
+// A row of a backfill is parked like any other. If the first start is killed and begins again, its dead letters begin again with it.
+func TestBackfilledRowIsParked(t *testing.T) {
+	t.Parallel()
+	p := newOrders(t, 1)
+	p.unchecked(t)
+	p.insert(t, "a", "a1", 0)
+	p.insert(t, "a", "a2", 4000)
+	p.insert(t, "a", "a3", 0)
+	p.insert(t, "b", "b1", 0)
+	p.exec(t, "INSERT INTO walpost.outbox (aggregatetype, aggregateid, type) VALUES ('absent', 'x', 'x1')") // the backfill waits for its topic
+	r := p.launch(t)
+	p.states(t, "a2=head a3=waiting")
+	p.arrived(t, "a1 b1")
+	r.kill()
+	p.exec(t, "DELETE FROM walpost.outbox WHERE type = 'b1'") // the rows are numbered in another way now
+	p.insert(t, "a", "a0", 0)
+	p.exec(t, "UPDATE walpost.outbox SET created_at = '2020-01-01' WHERE type = 'a0'")
+	r = p.launch(t)
+	p.states(t, "a2=head a3=waiting")
+	p.arrived(t, "a1 b1 a0 a1")
+	eventually(t, "the log", func() string {
+		if !strings.Contains(r.output(), "dead letters of the unfinished first start are dropped") {
+			return r.output()
+		}
+		return ""
+	})
+	p.alter(t, p.name, "max.message.bytes", "1000000")
+	p.exec(t, "UPDATE walpost.dead_letters SET state = 'retrying' WHERE type = 'a2'") // while the backfill goes on
+	p.states(t, "a2=released a3=released")
+	p.arrived(t, "a1 b1 a0 a1 a2:retry a3:retry")
+	p.alter(t, p.name, "max.message.bytes", "2000")
+	p.exec(t, "DELETE FROM walpost.outbox WHERE type IN ('x1', 'a2')")
+	r.kill()
+	r = p.start(t)
+	p.insert(t, "c", "c1", 4000)
+	p.insert(t, "c", "c2", 0)
+	p.states(t, "c1=head c2=waiting")
+	r.stop(t)
+}
+
+// A key that gets events all the time flows again when it was given back, and each of its events comes once, in order.
+func TestHotKeyFlows(t *testing.T) {
+	t.Parallel()
+	p := newOrders(t, 3)
+	r := p.start(t)
+	p.insert(t, "hot", "1", 4000)
+	p.states(t, "1=head")
+	p.alter(t, p.name, "max.message.bytes", "1000000")
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan int, 1)
+	conn, err := pgx.Connect(t.Context(), p.conn.Config().ConnString())
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer conn.Close(context.WithoutCancel(ctx))
+		n := 1
+		for ctx.Err() == nil {
+			n++
+			if _, err := conn.Exec(context.WithoutCancel(ctx), "INSERT INTO walpost.outbox (aggregatetype, aggregateid, type) SELECT 'order', k, $1::int FROM unnest('{hot,cold}'::text[]) k", n); err != nil {
+				t.Error(err)
+				break
+			}
+		}
+		ended <- n
+	}()
+	defer cancel()
+	eventually(t, "more is parked", func() string {
+		return ask[string](t, p.conn, "SELECT CASE WHEN count(*) > 100 THEN '' ELSE count(*)::text END FROM walpost.dead_letters")
+	})
+	p.exec(t, "UPDATE walpost.dead_letters SET state = 'retrying' WHERE type = '1'")
+	eventually(t, "the key flows", func() string {
+		if !strings.Contains(r.output(), "flows again") {
+			return "not yet"
+		}
+		return ""
+	})
+	cancel()
+	n := <-ended
+	p.settle(t)
+	var hot []string
+	for _, partition := range p.read(t, p.name) {
+		for _, rec := range partition {
+			if string(rec.Key) == "hot" {
+				for _, h := range rec.Headers {
+					if h.Key == "ce_type" {
+						hot = append(hot, string(h.Value))
+					}
+				}
+			}
+		}
+	}
+	for i, kind := range hot {
+		if kind != fmt.Sprint(i+1) {
+			t.Fatalf("event %d of the key is %s", i+1, kind)
+		}
+	}
+	if len(hot) != n {
+		t.Errorf("%d events of the key, want %d", len(hot), n)
+	}
+	if left := ask[int](t, p.conn, "SELECT count(*) FROM walpost.dead_letters WHERE state <> 'released'"); left != 0 {
+		t.Errorf("%d events are parked", left)
+	}
 	r.stop(t)
 }

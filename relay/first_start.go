@@ -12,6 +12,7 @@ import (
 	"walpost/internal/reason"
 	"walpost/relay/backfill"
 	"walpost/relay/inflight"
+	"walpost/relay/parking"
 	"walpost/relay/pgerror"
 	"walpost/relay/postgres"
 	"walpost/relay/replication"
@@ -30,6 +31,8 @@ type firstStart struct {
 	snapshot   pglogrepl.LSN // where the slot began, as an earlier attempt recorded it; 0: not recorded
 	unrecorded bool          // walpost.relay_state had no row for the slot when this attempt got the lock
 	begun      bool          // now it has one, from this attempt
+	parker     *parking.Parker
+	endParker  func()
 }
 
 // run makes the first start under the lock. db keeps the lock until it is closed.
@@ -106,6 +109,9 @@ func (r *firstStart) make(ctx context.Context, db *postgres.DB) error {
 	if err := postgres.WriteSnapshot(ctx, db, r.cfg.Slot, snap.LSN); err != nil {
 		return err
 	}
+	if err := r.loadParked(ctx, db, r.parker, backfill.PositionOf(&srv, snap)); err != nil {
+		return r.source.Classify(err, pgerror.Parking)
+	}
 	began, err := r.began(snap)
 	if err != nil {
 		return err
@@ -139,9 +145,17 @@ func (r *firstStart) openBackfill(ctx context.Context) (*backfill.Backfill, erro
 	if cfg.Skip = r.cfg.Backfill == "skip"; cfg.Skip {
 		return backfill.New(cfg), r.openSink(ctx)
 	}
-	sink, err := r.cfg.OpenSink(ctx, cfg.Tracker)
+	var acks Acks = cfg.Tracker
+	if r.parker, r.endParker = r.backfillParker(ctx, acks); r.parker != nil {
+		acks = r.parker
+	}
+	sink, err := r.cfg.OpenSink(ctx, acks)
 	if err != nil {
+		r.endParker()
 		return nil, fmt.Errorf("open sink for the backfill: %w", err)
+	}
+	if r.parker != nil {
+		r.parker.Serve(sink)
 	}
 	cfg.Sink = sink
 	return backfill.New(cfg), nil
@@ -150,6 +164,9 @@ func (r *firstStart) openBackfill(ctx context.Context) (*backfill.Backfill, erro
 func (r *firstStart) closeBackfill(b *backfill.Backfill) {
 	r.metrics.filling.Store(nil)
 	b.Close()
+	if r.endParker != nil {
+		r.endParker()
+	}
 	r.backfillHanded = r.backfillHanded || b.Handed() > 0
 }
 

@@ -15,41 +15,47 @@ import (
 	"walpost/schema"
 )
 
-// newParker returns the parker of the relay's slot.
-func (r *Relay) newParker() *parking.Parker {
+// newParker returns a parker that reports to acks. reached returns the position that is confirmed.
+func (r *Relay) newParker(acks Acks, reached func() uint64) *parking.Parker {
 	return parking.New(parking.Config{
 		Slot: r.cfg.Slot,
 		Connect: func(ctx context.Context) (*postgres.DB, error) {
 			return postgres.Connect(ctx, r.cfg.CurrentConnString())
 		},
 		Classify: func(err error) error { return pgerror.Classify(err, pgerror.Parking, false, *r.parkNames.Load()) },
-		Acks:     r.tracker, Log: r.log,
-		Reached: func() uint64 {
-			lsn, _ := r.tracker.Confirmed()
-			return uint64(lsn)
-		},
+		Acks:     acks, Log: r.log, Reached: reached,
 	})
 }
 
-// startParker starts the parker's goroutines, and returns a function that stops them and waits for them. They go on while the relay stops,
+// confirmed returns the position that the stream has confirmed.
+func (r *Relay) confirmed() uint64 {
+	lsn, _ := r.tracker.Confirmed()
+	return uint64(lsn)
+}
+
+// startParker starts a parker's goroutines, and returns a function that stops them and waits for them. They go on while the relay stops,
 // because a stop waits until everything is parked.
-func (r *Relay) startParker(ctx context.Context) (end func()) {
-	if r.parker == nil {
+func startParker(ctx context.Context, p *parking.Parker) (end func()) {
+	if p == nil {
 		return func() {}
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var ended sync.WaitGroup
-	ended.Go(func() { r.parker.Run(ctx) })
-	ended.Go(func() { r.parker.Release(ctx) })
+	ended.Go(func() { p.Run(ctx) })
+	ended.Go(func() { p.Release(ctx) })
 	return func() { cancel(); ended.Wait() }
 }
 
 // parked returns what is parked.
 func (r *Relay) parked() parking.Parked {
-	if r.parker == nil {
+	p := r.parker
+	if filling := r.filling.Load(); filling != nil {
+		p = filling
+	}
+	if p == nil {
 		return parking.Parked{}
 	}
-	return r.parker.Parked()
+	return p.Parked()
 }
 
 // acks is what the stream's sink reports to.
@@ -70,6 +76,56 @@ func (s *session) hold(ctx context.Context, db *postgres.DB) error {
 	names := r.source.Names
 	r.parkNames.Store(&names)
 	return postgres.WriteHolder(ctx, db, r.cfg.Slot, s.holder)
+}
+
+// backfillParker returns the parker of a backfill, and a function that ends its work. The parker is nil if bad events stop the relay. It is not
+// the stream's: acks of a backfill confirm nothing.
+func (r *Relay) backfillParker(ctx context.Context, acks Acks) (p *parking.Parker, end func()) {
+	if !r.cfg.Park {
+		return nil, func() {}
+	}
+	p = r.newParker(acks, func() uint64 { return 0 })
+	r.filling.Store(p)
+	stop := startParker(ctx, p)
+	return p, func() {
+		p.Hold("")
+		stop()
+		r.filling.Store(nil)
+	}
+}
+
+// loadParked records that this first start may park, and reads what is parked. An unfinished first start may have parked rows of the same
+// backfill. The backfill begins again and numbers its rows anew, so their positions mean other rows now. They are dropped: their rows are
+// read again. at is the position that the rows get.
+func (r *firstStart) loadParked(ctx context.Context, db *postgres.DB, p *parking.Parker, at schema.Position) error {
+	if p == nil {
+		return nil
+	}
+	names := r.source.Names
+	r.parkNames.Store(&names)
+	dropped, err := postgres.DropDeadLetters(ctx, db, r.cfg.Slot, at)
+	if err != nil {
+		return err
+	}
+	if dropped > 0 {
+		r.log.Warn("dead letters of the unfinished first start are dropped: their rows are read again", "events", dropped)
+	}
+	holder := rand.Text()
+	if err := postgres.WriteHolder(ctx, db, r.cfg.Slot, holder); err != nil {
+		return err
+	}
+	return p.Load(ctx, db, holder, at)
+}
+
+// restParker lets what is given back and under way come to its end, as long as ShutdownTimeout allows: otherwise it would be published again
+// after the stop.
+func (s *session) restParker() {
+	if s.relay.parker == nil {
+		return
+	}
+	ctx, cancel := context.WithDeadline(context.Background(), s.leaveBy)
+	defer cancel()
+	s.relay.parker.Rest(ctx)
 }
 
 // letGo ends what loadParked began: nothing is parked or published any more.

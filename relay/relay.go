@@ -22,7 +22,7 @@ type Relay struct {
 	source  *postgres.Source
 	budget  *inflight.Budget
 	tracker *inflight.Tracker // the stream's; like the sink, it outlives sessions
-	parker  *parking.Parker   // nil: a bad event stops the relay
+	parker  *parking.Parker   // the stream's; nil: a bad event stops the relay
 	sink    Sink              // the stream's; nil until it is opened
 	metrics *metrics
 	state   liveState
@@ -36,7 +36,8 @@ type Relay struct {
 	previous postgres.WalsenderID // the walsender of its last session
 	timeout  postgres.Timeout
 
-	parkNames atomic.Pointer[pgerror.Names] // for the errors of the parker, which has goroutines of its own
+	filling   atomic.Pointer[parking.Parker] // the parker of the backfill that goes on; nil: none
+	parkNames atomic.Pointer[pgerror.Names]  // for the errors of the parkers, which have goroutines of their own
 
 	readOnly atomic.Bool // it has been logged that transactions are read-only by default, and not yet that they no longer are
 
@@ -59,7 +60,7 @@ func New(cfg Config) (*Relay, error) {
 	b := inflight.NewBudget(cfg.MaxInFlightBytes)
 	r := &Relay{cfg: cfg, log: cfg.Logger, source: postgres.NewSource(cfg.Config), budget: b, tracker: inflight.NewTracker(b)}
 	if r.parkNames.Store(&pgerror.Names{}); cfg.Park {
-		r.parker = r.newParker()
+		r.parker = r.newParker(r.tracker, r.confirmed)
 	}
 	r.watcher = newWatcher(r)
 	r.state.set(Starting, reason.Starting, "connecting to Postgres")
@@ -74,7 +75,7 @@ func New(cfg Config) (*Relay, error) {
 //
 // Any error that Run returns is permanent. Run may be called only once.
 func (r *Relay) Run(ctx context.Context) error {
-	defer r.startParker(ctx)() // last of all: a stop waits until everything is parked
+	defer startParker(ctx, r.parker)() // last of all: a stop waits until everything is parked
 	defer r.closeSink()
 	defer r.watcher.start(ctx)()
 	var retry backoff

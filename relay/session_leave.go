@@ -51,6 +51,7 @@ func (s *session) leave() error {
 		return err
 	}
 	err := s.await(s.tracker.Drained)
+	s.restParker()
 	if errors.Is(err, replication.ErrTooLate) {
 		s.relay.log.Warn("stopping with events that are not acked: they stay in the slot, and the next run sends them again, with all events after them",
 			"events", s.tracker.Load().Unacked, "waited", s.relay.cfg.ShutdownTimeout)

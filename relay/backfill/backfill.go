@@ -43,7 +43,7 @@ type Config struct {
 type Backfill struct {
 	Config
 	pass     inflight.Pass
-	position schema.Position // one byte before the snapshot's LSN, so that events from the slot sort behind
+	position schema.Position // of the next row
 
 	handed  atomic.Int64 // rows that were handed to the sink
 	counted int64        // acked rows that the metrics have counted
@@ -82,7 +82,7 @@ func (b *Backfill) Run(ctx context.Context, reader *postgres.DB, p *postgres.Fou
 	}
 	b.Logger.Info("backfill: publishing the rows that are in the table", "table", b.Source.Table.String(), "rows", count)
 	b.Rows.Add(float64(count))
-	b.position = schema.Position{Timeline: srv.History.Owner(snap.LSN - 1), LSN: uint64(snap.LSN - 1)}
+	b.position = PositionOf(srv, snap)
 	stop := b.report(count)
 	rows, err := b.publishAll(ctx, reader, p, snap)
 	stop()
@@ -91,6 +91,12 @@ func (b *Backfill) Run(ctx context.Context, reader *postgres.DB, p *postgres.Fou
 	}
 	b.Logger.Info("backfill: all rows are acked", "rows", rows)
 	return nil
+}
+
+// PositionOf returns the position of a backfill's first row, one byte before the snapshot's LSN, so that events from the slot sort behind. The
+// other rows differ only in the index.
+func PositionOf(srv *replication.Server, snap replication.Snapshot) schema.Position {
+	return schema.Position{Timeline: srv.History.Owner(snap.LSN - 1), LSN: uint64(snap.LSN - 1)}
 }
 
 // skipped logs how many rows are not published, if the role may count them.

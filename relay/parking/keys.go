@@ -3,15 +3,17 @@ package parking
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"walpost/schema"
 )
 
-// keys knows which keys are parked, and which events have a dead letter already. Its methods may be called from any goroutine.
+// keys knows which keys are parked, and which events have a dead letter already. Its methods may be called from any goroutine, also with
+// locks of the sink and of the parker held.
 type keys struct {
 	sifting atomic.Bool // something is parked, or has a dead letter and may be delivered again
 
-	mu      sync.Mutex
+	mu      sync.Mutex // innermost
 	parked  map[name]*key
 	settled map[schema.Position]struct{} // events that have a dead letter, and that Postgres may deliver again
 }
@@ -23,18 +25,31 @@ type name struct{ topic, key string }
 type key struct {
 	lowest    schema.Position // of its parked events
 	pending   int             // its events that are to be parked, and are not committed yet
-	releasing bool            // it is being given free: what is parked from now on is published, too
+	releasing bool            // it is given back: what is parked from now on is published, too
 	returned  bool            // an event of its replay was refused again: what comes behind it comes back, too
 	after     schema.Position // that event's position
+	last      *lastStep       // nil: what is to be parked goes to the table
 }
+
+// lastStep is the end of a release. Nothing of the key goes to the table any more. When the table has nothing of it that is parked, what came
+// meanwhile is sent, and the key flows. Without this step, a key that gets events all the time would go through the table for ever.
+type lastStep struct {
+	kept  []*schema.DeadLetter // what came meanwhile, in order
+	bytes int
+	since time.Time
+}
+
+// Limits of a last step. Beyond them the key's events go to the table again, and it is tried again later: what is kept counts for the budget
+// of all events.
+const (
+	longestLast = 2 * time.Second
+	mostKept    = 4 << 20
+)
 
 func newKeys() *keys { return &keys{parked: map[name]*key{}} }
 
-// found is what the table has of a key.
-type found struct {
-	lowest    schema.Position // of what is parked
-	releasing bool            // some of it is given back
-}
+// nameOf returns the name of a letter that has a key.
+func nameOf(l *schema.DeadLetter) name { return name{l.Topic, string(l.Key)} }
 
 // of returns a parked key, nil if it is not parked. An event without a key has none. k.mu is held.
 func (k *keys) of(topic string, key []byte) *key {
@@ -44,15 +59,15 @@ func (k *keys) of(topic string, key []byte) *key {
 	return k.parked[name{topic, string(key)}]
 }
 
-// replace sets what the table has, at the beginning of a session. No event of the stream is pending then. What was refused in a replay that
-// still goes on stays.
-func (k *keys) replace(parked map[name]found, settled map[schema.Position]struct{}) {
+// replace sets what the table has: the keys with the lowest position of each. That is at the beginning of a session. No event of the stream
+// is pending then. What was refused in a replay that still goes on stays.
+func (k *keys) replace(parked map[name]schema.Position, settled map[schema.Position]struct{}) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	before := k.parked
 	k.parked, k.settled = make(map[name]*key, len(parked)), settled
-	for n, f := range parked {
-		k.parked[n] = &key{lowest: f.lowest, releasing: f.releasing}
+	for n, lowest := range parked {
+		k.parked[n] = &key{lowest: lowest}
 		if old := before[n]; old != nil {
 			k.parked[n].returned, k.parked[n].after = old.returned, old.after
 		}
@@ -63,17 +78,18 @@ func (k *keys) replace(parked map[name]found, settled map[schema.Position]struct
 // sift notes whether anything has another verdict than Send. k.mu is held.
 func (k *keys) sift() { k.sifting.Store(len(k.parked)+len(k.settled) > 0) }
 
-// hold parks the letter's key from the letter's position on. A letter without a key holds nothing else.
-func (k *keys) hold(l *schema.DeadLetter) (begins bool) {
+// hold parks the letter's key from the letter's position on; begins reports whether it was not parked before. A letter without a key holds
+// nothing else. The letter goes to the table, after those in back, unless it is kept.
+func (k *keys) hold(l *schema.DeadLetter) (begins, kept bool, back []*schema.DeadLetter) {
 	if l.Key == nil {
-		return false
+		return false, false, nil
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	one := k.of(l.Topic, l.Key)
 	if begins = one == nil; begins {
 		one = &key{lowest: l.At}
-		k.parked[name{l.Topic, string(l.Key)}] = one
+		k.parked[nameOf(l)] = one
 	}
 	if l.At.Compare(one.lowest) < 0 {
 		one.lowest = l.At
@@ -82,7 +98,79 @@ func (k *keys) hold(l *schema.DeadLetter) (begins bool) {
 		one.pending++
 	}
 	k.sift()
-	return begins
+	if one.last == nil {
+		return begins, false, nil
+	}
+	if l.Head || one.last.bytes > mostKept {
+		return begins, false, one.endLast()
+	}
+	one.last.kept = append(one.last.kept, l)
+	one.last.bytes += l.Held
+	return begins, true, nil
+}
+
+// endLast ends a last step, and returns what was kept. k.mu is held.
+func (one *key) endLast() (kept []*schema.DeadLetter) {
+	if one.last != nil {
+		kept, one.last = one.last.kept, nil
+	}
+	return kept
+}
+
+// mayKeep reports whether a key's last step may begin.
+func (k *keys) mayKeep(n name) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	one := k.parked[n]
+	return one != nil && one.last == nil
+}
+
+// keep begins a key's last step, with what is not written yet. mayKeep has reported true, and the lock of the parker is held since then.
+func (k *keys) keep(n name, letters []*schema.DeadLetter) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	one := k.parked[n]
+	one.last = &lastStep{kept: letters, since: time.Now()}
+	for _, l := range letters {
+		one.last.bytes += l.Held
+	}
+}
+
+// endLast ends the last steps of keys, and returns what was kept.
+func (k *keys) endLast(names []name) (kept []*schema.DeadLetter) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, n := range names {
+		if one := k.parked[n]; one != nil {
+			kept = append(kept, one.endLast()...)
+		}
+	}
+	return kept
+}
+
+// kept returns what is kept of a key, and whether the key is in its last step.
+func (k *keys) kept(n name) (letters []*schema.DeadLetter, last bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if one := k.parked[n]; one != nil && one.last != nil {
+		return one.last.kept, true
+	}
+	return nil, false
+}
+
+// flow lets a key flow whose last step has come to its end, with the letters that were kept: from now on, its events have the verdict Send.
+// It does nothing, and returns false, if the key is not in its last step, or if another event of it has the verdict Park and has not arrived
+// yet.
+func (k *keys) flow(n name, kept int) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	one := k.parked[n]
+	if one == nil || one.last == nil || len(one.last.kept) != kept || one.pending != kept {
+		return false
+	}
+	delete(k.parked, n)
+	k.sift()
+	return true
 }
 
 // verdict returns what happens to an event. Events of a parked key that are older than its lowest parked position pass: they were sent
@@ -118,20 +206,6 @@ func (k *keys) written(letters []*schema.DeadLetter) {
 	}
 }
 
-// free lets a key flow again, of which the table has nothing that is parked. Its caller holds the lock without which nobody parks, since
-// before it read the table. So an event that is not in the table is pending, and then free does nothing.
-func (k *keys) free(n name) bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	one := k.parked[n]
-	if one == nil || one.pending > 0 {
-		return false
-	}
-	delete(k.parked, n)
-	k.sift()
-	return true
-}
-
 // update changes a key, if it is parked.
 func (k *keys) update(n name, change func(*key)) {
 	k.mu.Lock()
@@ -142,18 +216,18 @@ func (k *keys) update(n name, change func(*key)) {
 }
 
 // names returns the keys of which want is true.
-func (k *keys) names(want func(*key) bool) (list []name) {
+func (k *keys) names(want func(name, *key) bool) (list []name) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for n, one := range k.parked {
-		if want(one) {
+		if want(n, one) {
 			list = append(list, n)
 		}
 	}
 	return list
 }
 
-// isReleasing reports whether the letter's key is being given free.
+// isReleasing reports whether the letter's key is given back.
 func (k *keys) isReleasing(l *schema.DeadLetter) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()

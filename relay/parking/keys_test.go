@@ -38,25 +38,52 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
-// A key is given free only if no event of it is on its way to the table.
-func TestFree(t *testing.T) {
+// A key flows only in its last step, and only if no event of it is on its way to the table.
+func TestFlow(t *testing.T) {
 	k := newKeys()
 	first := head("a", 5)
 	k.hold(first)
 	n := name{"t", "a"}
-	if k.free(n) {
-		t.Error("free while its first event is pending")
+	if k.flow(n, 0) {
+		t.Error("it flows before its last step")
+	}
+	k.keep(n, nil)
+	if k.flow(n, 0) {
+		t.Error("it flows while its first event is pending")
 	}
 	k.written([]*schema.DeadLetter{first})
 	later := &schema.DeadLetter{Topic: "t", Key: []byte("a"), At: at(6)}
 	k.verdict("t", later.Key, later.At, false)
-	if k.free(n) {
-		t.Error("free while a later event is pending")
+	if k.flow(n, 0) {
+		t.Error("it flows while a later event is on its way")
 	}
-	k.hold(later)
-	k.written([]*schema.DeadLetter{later})
-	if !k.free(n) || k.sifting.Load() || k.verdict("t", later.Key, at(9), false) != schema.Send {
-		t.Error("not free")
+	if _, kept, _ := k.hold(later); !kept {
+		t.Error("the later event goes to the table")
+	}
+	if k.flow(n, 0) {
+		t.Error("it flows without the event that is kept")
+	}
+	if letters, last := k.kept(n); !last || len(letters) != 1 || !k.flow(n, 1) || k.sifting.Load() || k.verdict("t", later.Key, at(9), false) != schema.Send {
+		t.Error("it does not flow")
+	}
+}
+
+// A last step ends when an event of the key is refused, or when too much is kept. What was kept goes to the table first.
+func TestLastStepEnds(t *testing.T) {
+	for what, bad := range map[string]*schema.DeadLetter{
+		"refused": head("a", 8), "too much": {Topic: "t", Key: []byte("a"), At: at(8)},
+	} {
+		k := newKeys()
+		k.hold(head("a", 5))
+		k.keep(name{"t", "a"}, nil)
+		later := &schema.DeadLetter{Topic: "t", Key: []byte("a"), At: at(6), Held: mostKept + 1}
+		k.hold(later)
+		if _, kept, back := k.hold(bad); kept || len(back) != 1 || back[0] != later {
+			t.Errorf("%s: kept %v, back %v", what, kept, back)
+		}
+		if _, last := k.kept(name{"t", "a"}); last {
+			t.Errorf("%s: the last step goes on", what)
+		}
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"walpost/internal/reason"
 	"walpost/relay/internal/wake"
 	"walpost/relay/pgerror"
@@ -21,9 +23,13 @@ type Acks interface {
 	Rejected(tx uint64, err error)
 }
 
-// Replayer publishes dead letters again, in order, and acks each one under its Tx. A sink that cannot do so has no such method.
+// Replayer publishes dead letters. A sink that cannot do so has no such methods.
 type Replayer interface {
+	// Replay publishes dead letters again, in order, and acks each one under its Tx.
 	Replay(letters []*schema.DeadLetter)
+	// Resume sends events of one key before all events of the key that are not sent yet, and acks each one under its Tx. It calls flow at a
+	// moment at which no event of the key gets a verdict. If it cannot do so now, or if flow returns false, it does nothing and returns false.
+	Resume(letters []*schema.DeadLetter, flow func() bool) bool
 }
 
 // Config configures a [Parker]. All fields are required.
@@ -45,11 +51,16 @@ type Parker struct {
 
 	mu      sync.Mutex
 	queue   []*schema.DeadLetter // to be parked
+	picked  int                  // how many of them, the first ones, are in the transaction under way
 	holder  string               // of the session that has the slot
 	sink    Replayer             // nil: nothing is replayed
 	replays map[uint64]*replay   // by Tx, while they are published
 	nextTx  uint64
+	resting bool          // nothing more is published
+	rounds  int           // what is being published, and is not recorded yet
+	rested  chan struct{} // closed when there is none of it while resting
 
+	alone   sparing                // for events without a key
 	waits   atomic.Pointer[string] // why the queue waits; nil: it does not
 	told    atomic.Pointer[string] // why nothing is published, as it was logged; nil: it is not so
 	letters atomic.Int64           // events that are parked, as last counted
@@ -85,18 +96,36 @@ func (p *Parker) Park(letters []*schema.DeadLetter) {
 		if !l.Head {
 			l.Code = reason.KeyParked
 		}
-		if p.keys.hold(l) {
-			p.cfg.Log.Warn("an event is parked, and later events of its topic and key wait behind it", "topic", l.Topic, "key", clip(l.Key), "event", clip(l.EventID),
-				"position", l.At.String(), "reason", l.Code, "detail", l.Detail, "cure", "walpost dead-letter list")
-		} else if l.Key == nil && l.Head {
-			p.cfg.Log.Warn("an event without a key is parked", "topic", l.Topic, "event", clip(l.EventID), "position", l.At.String(), "reason", l.Code, "detail", l.Detail,
-				"cure", "walpost dead-letter list")
-		}
 		p.mu.Lock()
-		p.queue = append(p.queue, l)
+		begins, kept, back := p.keys.hold(l)
+		if p.queue = append(p.queue, back...); !kept {
+			p.queue = append(p.queue, l)
+		}
 		p.mu.Unlock()
+		p.logParked(l, begins)
 	}
 	wake.Signal(p.wake)
+}
+
+// logParked logs a key that begins to be parked, and events without a key.
+func (p *Parker) logParked(l *schema.DeadLetter, begins bool) {
+	what, others := "an event is parked, and later events of its topic and key wait behind it", 0
+	switch {
+	case begins:
+	case l.Head && l.Key == nil:
+		what = "an event without a key is parked"
+		var log bool
+		if log, others = p.alone.next(l.Topic + " " + string(l.Code)); !log {
+			return
+		}
+	default:
+		return
+	}
+	args := []any{"topic", l.Topic, "key", clip(l.Key), "event", clip(l.EventID), "position", l.At.String(), "reason", l.Code, "detail", l.Detail, "cure", "walpost dead-letter list"}
+	if others > 0 {
+		args = append(args, "others_since", others)
+	}
+	p.cfg.Log.Warn(what, args...)
 }
 
 // Acked takes the acks of the sink: those of replayed events stay here, all others go to the tracker.
@@ -122,6 +151,7 @@ func (p *Parker) Rejected(tx uint64, err error) { p.cfg.Acks.Rejected(tx, err) }
 func (p *Parker) Hold(holder string) {
 	p.mu.Lock()
 	p.holder = holder
+	p.queue = append(p.queue, p.keys.endLast(p.keys.names(func(name, *key) bool { return true }))...)
 	p.mu.Unlock()
 	wake.Signal(p.wake)
 }
@@ -173,35 +203,28 @@ const (
 
 // empty parks the queue.
 func (p *Parker) empty(ctx context.Context) {
-	var db *postgres.DB
-	defer func() {
-		if db != nil {
-			db.Close()
-		}
-	}()
+	c := p.connection()
+	defer c.close()
 	pause := 50 * time.Millisecond
 	for {
-		letters, holder := p.first()
-		if len(letters) == 0 {
+		holder, waiting := p.next()
+		if !waiting {
 			return
 		}
 		if holder == "" {
-			p.parked(letters)
+			p.written(p.pick())
 			continue
 		}
-		err := p.attempt(ctx, &db, holder, letters)
+		letters, err := p.attempt(ctx, c, holder)
 		switch {
 		case err == nil:
-			p.parked(letters)
+			p.written(letters)
 			pause = 50 * time.Millisecond
 			continue
 		case ctx.Err() != nil:
 			return
 		}
-		if db != nil {
-			db.Close()
-			db = nil
-		}
+		p.unpick()
 		if !p.stillHolds(holder) {
 			continue
 		}
@@ -209,7 +232,9 @@ func (p *Parker) empty(ctx context.Context) {
 			err = pgerror.Permanent(reason.SlotHeld, err, "start walpost again: it stands by, and the other relay reads these events again")
 		}
 		if err = p.cfg.Classify(err); pgerror.IsPermanent(err) {
-			p.cfg.Acks.Rejected(p.lowestTx(), err)
+			if tx, found := p.lowestTx(); found {
+				p.cfg.Acks.Rejected(tx, err)
+			}
 			return
 		}
 		p.wait(err)
@@ -222,35 +247,45 @@ func (p *Parker) empty(ctx context.Context) {
 	}
 }
 
-// attemptLimit is how long one attempt to park may take, with connecting.
-const attemptLimit = 30 * time.Second
-
-// attempt parks letters over db, which it opens if it is nil.
-func (p *Parker) attempt(ctx context.Context, db **postgres.DB, holder string, letters []*schema.DeadLetter) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, attemptLimit)
-	defer cancel()
-	if *db == nil {
-		if *db, err = p.cfg.Connect(ctx); err != nil {
-			return err
+// attempt parks the first letters of the queue, and returns them. It takes them only when it has the lock without which nobody parks: a key
+// whose last step began before that has none in the queue.
+func (p *Parker) attempt(ctx context.Context, c *connection, holder string) (letters []*schema.DeadLetter, err error) {
+	err = c.inTx(ctx, holder, func(ctx context.Context, tx pgx.Tx) error {
+		if letters = p.pick(); len(letters) == 0 {
+			return nil
 		}
-	}
-	return insert(ctx, *db, p.cfg.Slot, holder, letters, p.keys.isReleasing)
+		return insert(ctx, tx, p.cfg.Slot, letters, p.keys.isReleasing)
+	})
+	return letters, err
 }
 
-// first returns the letters of the next transaction, and the holder of the slot.
-func (p *Parker) first() ([]*schema.DeadLetter, string) {
+// next returns the holder of the slot, and reports whether something is to be parked.
+func (p *Parker) next() (holder string, waiting bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	n, bytes := 0, 0
-	for n < min(len(p.queue), mostLetters) && bytes < mostBytes {
-		bytes += len(p.queue[n].Value)
-		n++
-	}
-	return p.queue[:n:n], p.holder
+	return p.holder, len(p.queue) > 0
 }
 
-// parked acks the first letters of the queue, which are committed now, or belong to a session that has ended.
-func (p *Parker) parked(letters []*schema.DeadLetter) {
+// pick takes the letters of the next transaction. They stay in the queue until written.
+func (p *Parker) pick() []*schema.DeadLetter {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	bytes := 0
+	for p.picked = 0; p.picked < min(len(p.queue), mostLetters) && bytes < mostBytes; p.picked++ {
+		bytes += p.queue[p.picked].Held
+	}
+	return p.queue[:p.picked:p.picked]
+}
+
+// unpick notes that what was picked is not in the table.
+func (p *Parker) unpick() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.picked = 0
+}
+
+// written acks the letters that were picked, which are committed now, or belong to a session that has ended.
+func (p *Parker) written(letters []*schema.DeadLetter) {
 	if p.waits.Swap(nil) != nil {
 		p.cfg.Log.Info("events are parked again")
 	}
@@ -265,27 +300,70 @@ func (p *Parker) parked(letters []*schema.DeadLetter) {
 			runs = append(runs, schema.Run{Tx: l.Tx, Rows: 1})
 		}
 	}
-	p.keys.written(letters)
 	n := len(letters)
 	p.mu.Lock()
+	p.keys.written(letters)
 	clear(letters)
-	p.queue = p.queue[n:]
+	p.picked, p.queue = 0, p.queue[n:]
 	if len(p.queue) == 0 {
 		p.queue = nil
 	}
 	p.mu.Unlock()
-	p.cfg.Acks.Acked(runs, bytes)
+	if n > 0 {
+		p.cfg.Acks.Acked(runs, bytes)
+	}
 }
 
-// lowestTx returns the first transaction, in WAL order, that has an event in the queue.
-func (p *Parker) lowestTx() uint64 {
+// keep begins the last step of keys, whose events stay in memory from now on. Its caller holds the lock without which nobody parks. A key is
+// left out if an event of it that was picked may be in the table already, or one was refused.
+func (p *Parker) keep(names []name) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	lowest := p.queue[0].Tx
-	for _, l := range p.queue {
-		lowest = min(lowest, l.Tx)
+	kept := make(map[name][]*schema.DeadLetter, len(names))
+	for _, n := range names {
+		if p.keys.mayKeep(n) {
+			kept[n] = nil
+		}
 	}
-	return lowest
+	for i, l := range p.queue {
+		if i < p.picked || l.Head {
+			delete(kept, nameOf(l))
+		}
+	}
+	others := p.queue[:p.picked]
+	for _, l := range p.queue[p.picked:] {
+		if letters, found := kept[nameOf(l)]; found && l.Key != nil {
+			kept[nameOf(l)] = append(letters, l)
+		} else {
+			others = append(others, l)
+		}
+	}
+	clear(p.queue[len(others):])
+	p.queue = others
+	for n, letters := range kept {
+		p.keys.keep(n, letters)
+	}
+}
+
+// endLast ends the last steps of keys: what was kept goes to the table.
+func (p *Parker) endLast(names []name) {
+	p.mu.Lock()
+	p.queue = append(p.queue, p.keys.endLast(names)...)
+	p.mu.Unlock()
+	wake.Signal(p.wake)
+}
+
+// lowestTx returns the first transaction, in WAL order, that has an event in the queue, or one that is kept.
+func (p *Parker) lowestTx() (lowest uint64, found bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.queue = append(p.queue, p.keys.endLast(p.keys.names(func(name, *key) bool { return true }))...)
+	for _, l := range p.queue {
+		if !found || l.Tx < lowest {
+			lowest, found = l.Tx, true
+		}
+	}
+	return lowest, found
 }
 
 // held returns the word of the session that has the slot, and the sink.
@@ -316,4 +394,29 @@ func clip(v []byte) string {
 		return string(v[:longest]) + "…"
 	}
 	return string(v)
+}
+
+// Load reads what the table has of the slot, at the beginning of a session in which nothing is in flight. holder is the session's word, and
+// confirmed the position from which Postgres delivers again. From here on, events are parked and published.
+func (p *Parker) Load(ctx context.Context, db *postgres.DB, holder string, confirmed schema.Position) error {
+	var parked map[name]schema.Position
+	var events int64
+	var settled map[schema.Position]struct{}
+	err := inTx(ctx, db.Conn, p.cfg.Slot, holder, func(ctx context.Context, tx pgx.Tx) (err error) {
+		if parked, events, err = readKeys(ctx, tx, p.cfg.Slot); err == nil {
+			settled, err = readSettled(ctx, tx, p.cfg.Slot, confirmed)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	p.keys.replace(parked, settled)
+	p.letters.Store(events)
+	p.look.Store(true) // to find what has no key as well
+	p.Hold(holder)
+	if len(parked) > 0 {
+		p.cfg.Log.Info("events of some keys are parked", "keys", len(parked))
+	}
+	return nil
 }

@@ -2,9 +2,12 @@ package parking
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"walpost/internal/reason"
 	"walpost/relay/internal/dbtest"
@@ -86,12 +89,19 @@ func (l *lot) locked(one *schema.DeadLetter) {
 // testSink publishes dead letters: it refuses those of some events, and what comes behind them in their keys comes back.
 type testSink struct {
 	l      *lot
+	lane   sync.Mutex      // an event gets its verdict, and is sent
 	refuse map[string]bool // values
 	mu     sync.Mutex
 	sent   []string
+	gate   chan struct{} // what is given back waits until it is closed; nil: it is
+	waits  atomic.Int32
 }
 
 func (s *testSink) Replay(letters []*schema.DeadLetter) {
+	if s.gate != nil {
+		s.waits.Add(1)
+		<-s.gate
+	}
 	for _, l := range letters {
 		if s.l.Verdict(l.Topic, l.Key, l.At, l.Tx) == schema.Park {
 			back := *l
@@ -112,6 +122,40 @@ func (s *testSink) Replay(letters []*schema.DeadLetter) {
 		}
 		s.l.Acked([]schema.Run{{Tx: l.Tx, Rows: 1}}, 0)
 	}
+}
+
+func (s *testSink) Resume(letters []*schema.DeadLetter, flow func() bool) bool {
+	s.lane.Lock()
+	defer s.lane.Unlock()
+	if !flow() {
+		return false
+	}
+	for _, l := range letters {
+		s.send(string(l.Value))
+		s.l.Acked([]schema.Run{{Tx: l.Tx, Rows: 1}}, l.Held)
+	}
+	return true
+}
+
+func (s *testSink) send(value string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sent = append(s.sent, value)
+}
+
+// stream sends an event of the stream, or parks it.
+func (s *testSink) stream(l *schema.DeadLetter) schema.Verdict {
+	s.lane.Lock()
+	v := s.l.Verdict(l.Topic, l.Key, l.At, l.Tx)
+	if v == schema.Send {
+		s.send(string(l.Value))
+		s.l.Acked([]schema.Run{{Tx: l.Tx, Rows: 1}}, l.Held)
+	}
+	s.lane.Unlock()
+	if v == schema.Park {
+		s.l.Park([]*schema.DeadLetter{l})
+	}
+	return v
 }
 
 func (s *testSink) got() string {
@@ -165,6 +209,46 @@ func TestRelease(t *testing.T) {
 	}
 	l.Exec("update walpost.dead_letters set state = 'retrying' where value = 'alone'")
 	dbtest.Until(t, "the event without a key is published", func() bool { return strings.HasSuffix(sink.got(), " alone") })
+}
+
+// A key that gets events all the time flows again when it was given back, and each of its events is published once, in order.
+func TestHotKeyFlows(t *testing.T) {
+	t.Parallel()
+	l := park(t)
+	sink := &testSink{l: l}
+	l.Serve(sink)
+	l.Park([]*schema.DeadLetter{letter(1, "a", true)})
+	dbtest.Until(t, "the first event is parked", func() bool { return l.acks.is(1) == 1 })
+	n := uint64(1)
+	for began, passed := time.Now(), 0; passed < 100; {
+		n++
+		one := letter(n, "a", false)
+		one.Value = []byte(fmt.Sprint(n))
+		if sink.stream(one) == schema.Send {
+			passed++
+		}
+		if n == 200 {
+			l.Exec("update walpost.dead_letters set state = 'retrying' where state in ('head', 'waiting')")
+		}
+		if time.Since(began) > 30*time.Second {
+			t.Fatalf("after %d events the key does not flow: %+v", n, l.Parked())
+		}
+		time.Sleep(100 * time.Microsecond) // the pace of the events
+	}
+	dbtest.Until(t, "all events are acked", func() bool { return l.acks.is(n) == 1 })
+	want := []string{"v\x00"}
+	for i := uint64(2); i <= n; i++ {
+		want = append(want, fmt.Sprint(i))
+	}
+	if got := sink.got(); got != strings.Join(want, " ") {
+		t.Errorf("published %s", got)
+	}
+	if l.Parked().Keys != 0 || l.Ask("select count(*)::text from walpost.dead_letters where state <> 'released'") != "0" {
+		t.Error("something is parked")
+	}
+	if l.acks.bytes != int(n)*10 {
+		t.Errorf("%d bytes were given back, want %d", l.acks.bytes, n*10)
+	}
 }
 
 func letter(tx uint64, key string, isHead bool) *schema.DeadLetter {
@@ -282,5 +366,75 @@ func TestParkingRefused(t *testing.T) {
 				t.Errorf("%v, acked %d", err, l.acks.is(1))
 			}
 		})
+	}
+}
+
+// Dead letters that are over are emptied when Postgres cannot deliver their events again, and deleted after 30 days. Others stay as they are.
+func TestPurge(t *testing.T) {
+	t.Parallel()
+	l := park(t)
+	n := uint64(0)
+	add := func(name, state, age string, lsn uint64) {
+		n++
+		at := schema.Position{Timeline: 1 + uint32(n%2), LSN: lsn, Index: uint32(n)} // positions of older timelines are over, too
+		l.Exec(`insert into walpost.dead_letters (slot, position, event_id, value, header_names, header_values, reason, state, updated_at)
+			values ($1, $2, $3, 'v', '{id}', '{1}', 'x', $4, clock_timestamp() - $5::text::interval)`, l.Slot, at.String(), name, state, age)
+	}
+	add("old", "released", "31 days", 99)
+	add("given up", "discarded", "31 days", 99)
+	add("young", "released", "29 days", 99)
+	add("parked", "head", "31 days", 99)
+	add("waits", "waiting", "31 days", 99)
+	add("back", "retrying", "31 days", 99)
+	add("unconfirmed", "released", "31 days", 100)
+	l.Exec(`insert into walpost.dead_letters (slot, position, event_id, value, reason, state, updated_at) values ('another', $1, 'others', 'v', 'x', 'released', '2020-01-01')`, at(1).String())
+	c := l.connection()
+	defer c.close()
+	if err := purge(t.Context(), c, "me", 100); err != nil {
+		t.Fatal(err)
+	}
+	const want = "back v1, others v0, parked v1, unconfirmed v1, waits v1, young -0"
+	if got := l.Ask(`select string_agg(event_id || ' ' || coalesce(convert_from(value, 'UTF8'), '-') || cardinality(header_names), ', ' order by event_id) from walpost.dead_letters`); got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	if err := purge(t.Context(), c, "another", 100); err == nil {
+		t.Error("a session that has not got the slot purges")
+	}
+}
+
+// At a stop, what is being published is still recorded, and nothing more is published.
+func TestRest(t *testing.T) {
+	t.Parallel()
+	l := park(t)
+	sink := &testSink{l: l, gate: make(chan struct{})}
+	l.Serve(sink)
+	for i, key := range []string{"a", "b"} {
+		one := letter(uint64(i+1), key, true)
+		one.Topic = "of " + key
+		l.Park([]*schema.DeadLetter{one})
+	}
+	dbtest.Until(t, "both are parked", func() bool { return l.acks.is(1)+l.acks.is(2) == 2 })
+	l.Exec("update walpost.dead_letters set state = 'retrying' where key = 'a'")
+	dbtest.Until(t, "one is being published", func() bool { return sink.waits.Load() == 1 })
+	ended := make(chan struct{})
+	go func() {
+		l.Rest(t.Context())
+		close(ended)
+	}()
+	dbtest.Until(t, "it rests", func() bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return l.resting
+	})
+	l.Exec("update walpost.dead_letters set state = 'retrying' where key = 'b'")
+	select {
+	case <-ended:
+		t.Error("it does not wait for what is being published")
+	default:
+	}
+	close(sink.gate)
+	<-ended
+	if got := l.Ask("select string_agg(state, ' ' order by position) from walpost.dead_letters"); got != "released retrying" {
+		t.Errorf("after the rest: %s", got)
 	}
 }

@@ -2,85 +2,32 @@ package parking
 
 import (
 	"context"
-	"fmt"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/semaphore"
 
-	"walpost/internal/reason"
 	"walpost/relay/pgerror"
-	"walpost/relay/postgres"
-	"walpost/schema"
 )
 
-// replay is a dead letter that is published again.
-type replay struct {
-	id     int64 // of its row
-	name   name
-	letter *schema.DeadLetter
-	group  *group
-	acked  bool
-	back   *schema.DeadLetter // it came back: refused, or because an earlier event of its key was; nil: it did not
-}
+// mostTopics is how many topics are published at the same time.
+const mostTopics = 16
 
-// group is what is published at once.
-type group struct {
-	left int           // how many are neither acked nor back
-	done chan struct{} // closed when none is left
-}
+// mostReplayed is how many bytes of dead letters are in memory at the same time. No budget counts them.
+const mostReplayed = 8 << 20
 
-// replayed notes the acks of replayed events, and returns how many of the runs are of such events.
-func (p *Parker) replayed(runs []schema.Run) (n int) {
-	for i := range runs {
-		if runs[i].Tx&schema.ReplayTx == 0 {
-			continue
-		}
-		n++
-		p.mu.Lock()
-		if r := p.replays[runs[i].Tx]; r != nil {
-			r.acked = true
-			p.finish(r)
-		}
-		p.mu.Unlock()
-	}
-	return n
-}
-
-// cameBack notes that a replayed event is not published.
-func (p *Parker) cameBack(l *schema.DeadLetter) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	r := p.replays[l.Tx]
-	if r == nil {
-		return
-	}
-	r.back = l
-	if l.Head && r.letter.Key != nil {
-		p.keys.update(r.name, func(k *key) {
-			if !k.returned || l.At.Compare(k.after) < 0 {
-				k.returned, k.after = true, l.At
-			}
-		})
-	}
-	p.finish(r)
-}
-
-// finish ends a replay. p.mu is held.
-func (p *Parker) finish(r *replay) {
-	delete(p.replays, r.letter.Tx)
-	if r.group.left--; r.group.left == 0 {
-		close(r.group.done)
-	}
-}
-
-// Release publishes what people have given back, until ctx is done. Each topic is published on its own, because one that takes no records
-// must not hold up the others.
+// Release publishes what is given back, and lets keys flow of which nothing is parked any more, until ctx is done. Each topic is published
+// on its own, because one that takes no records must not hold up the others.
 func (p *Parker) Release(ctx context.Context) {
 	var topics sync.WaitGroup
 	defer topics.Wait()
 	busy := map[string]bool{} // topics of which something is being published
 	ended := make(chan string)
+	memory := semaphore.NewWeighted(mostReplayed)
+	s := &survey{p: p, c: p.connection()}
+	defer s.c.close()
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for {
@@ -93,11 +40,13 @@ func (p *Parker) Release(ctx context.Context) {
 		case <-tick.C:
 		}
 		p.keys.forget(p.cfg.Reached)
+		p.endLast(p.keys.names(func(_ name, k *key) bool { return k.last != nil && time.Since(k.last.since) > longestLast }))
 		holder, sink := p.held()
-		if !p.look.Load() || holder == "" || sink == nil {
+		if holder == "" || sink == nil {
+			s.c.close()
 			continue
 		}
-		given, err := p.check(ctx, holder)
+		given, err := s.look(ctx, holder, sink)
 		p.tell(ctx, holder, err)
 		for _, topic := range given {
 			if busy[topic] || len(busy) == mostTopics {
@@ -105,7 +54,7 @@ func (p *Parker) Release(ctx context.Context) {
 			}
 			busy[topic] = true
 			topics.Go(func() {
-				p.releaseTopic(ctx, holder, sink, topic)
+				(&release{p: p, c: p.connection(), holder: holder, sink: sink, topic: topic, memory: memory}).run(ctx)
 				select {
 				case ended <- topic:
 				case <-ctx.Done():
@@ -115,122 +64,157 @@ func (p *Parker) Release(ctx context.Context) {
 	}
 }
 
-// mostTopics is how many topics are published at the same time.
-const mostTopics = 16
-
-// check gives keys free of which nothing is parked any more, counts what is parked, and returns the topics of what is given back.
-func (p *Parker) check(ctx context.Context, holder string) (given []string, err error) {
-	p.look.Store(false) // before the queries: what is parked meanwhile sets it again
-	var left int64
-	err = p.do(ctx, holder, func(ctx context.Context, tx pgx.Tx) (err error) {
-		parked, err := readKeys(ctx, tx, p.cfg.Slot)
-		if err != nil {
-			return err
-		}
-		for _, n := range p.keys.names(func(k *key) bool { return k.pending == 0 }) {
-			if _, found := parked[n]; !found {
-				p.free(n)
-			}
-		}
-		if err = tx.QueryRow(ctx, `select count(*) from walpost.dead_letters where slot = $1 and `+schema.IsParked, p.cfg.Slot).Scan(&left); err != nil {
-			return fmt.Errorf("count dead letters: %w", err)
-		}
-		rows, err := tx.Query(ctx, `select distinct coalesce(topic, '') from walpost.dead_letters where slot = $1 and state = 'retrying'`, p.cfg.Slot)
-		if err == nil {
-			given, err = pgx.CollectRows(rows, pgx.RowTo[string])
-		}
-		if err != nil {
-			return fmt.Errorf("look for dead letters that are given back: %w", err)
-		}
-		return nil
-	})
-	if err != nil {
-		p.look.Store(true)
-		return nil, err
-	}
-	p.letters.Store(left)
-	if left > 0 || p.keys.count() > 0 {
-		p.look.Store(true)
-	}
-	return given, nil
+// release publishes what is given back of a topic.
+type release struct {
+	p      *Parker
+	c      *connection
+	holder string
+	sink   Replayer
+	topic  string
+	memory *semaphore.Weighted
 }
 
-// do runs a transaction of the session that has the slot, over a connection of its own.
-func (p *Parker) do(ctx context.Context, holder string, f func(context.Context, pgx.Tx) error) error {
-	ctx, cancel := context.WithTimeout(ctx, attemptLimit)
-	defer cancel()
-	db, err := p.cfg.Connect(ctx)
-	if err != nil {
+// run publishes until nothing is left, or the session ends, or the relay stops.
+func (r *release) run(ctx context.Context) {
+	defer r.c.close()
+	for ctx.Err() == nil && r.p.stillHolds(r.holder) && r.p.begin() {
+		more, err := r.round(ctx)
+		r.p.end()
+		r.p.tell(ctx, r.holder, err)
+		if !more {
+			return
+		}
+	}
+}
+
+// round publishes and records one round. more reports that there may be another one.
+func (r *release) round(ctx context.Context) (more bool, err error) {
+	var chosen *round
+	err = r.c.inTx(ctx, r.holder, func(ctx context.Context, tx pgx.Tx) (err error) {
+		chosen, err = r.p.take(ctx, tx, r.topic)
 		return err
+	})
+	if chosen == nil {
+		return false, err
 	}
-	defer db.Close()
-	return inTx(ctx, db, p.cfg.Slot, holder, func(tx pgx.Tx) error { return f(ctx, tx) })
+	defer func() { r.p.endLast(chosen.keys) }() // those that flow now have none
+	if err != nil || len(chosen.ids) == 0 {
+		return false, err
+	}
+	weight := min(chosen.bytes, mostReplayed)
+	if r.memory.Acquire(ctx, weight) != nil {
+		return false, nil // ctx is done
+	}
+	defer r.memory.Release(weight)
+	var replays []*replay
+	if err = r.c.use(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
+		replays, err = chosen.read(ctx, conn)
+		return err
+	}); err != nil || !r.p.stillHolds(r.holder) {
+		return false, err
+	}
+	g := r.p.publish(r.sink, replays)
+	select {
+	case <-ctx.Done():
+		return false, nil
+	case <-g.done:
+	}
+	over, recorded := r.record(ctx, chosen, replays)
+	r.p.flow(ctx, r.sink, over)
+	return recorded, nil
 }
 
-// releaseTopic publishes what is given back of a topic, until nothing is left or the session ends.
-func (p *Parker) releaseTopic(ctx context.Context, holder string, sink Replayer, topic string) {
-	for ctx.Err() == nil && p.stillHolds(holder) {
-		var replays []*replay
-		err := p.do(ctx, holder, func(ctx context.Context, tx pgx.Tx) (err error) {
-			replays, err = p.given(ctx, tx, topic)
+// record records what became of replays, however often it has to try. It returns the keys of which nothing is left. It returns false if the
+// session has ended: then what is not recorded is published again.
+func (r *release) record(ctx context.Context, chosen *round, replays []*replay) (over []name, recorded bool) {
+	for {
+		err := r.c.inTx(ctx, r.holder, func(ctx context.Context, tx pgx.Tx) (err error) {
+			over, err = r.p.settle(ctx, tx, chosen, replays)
 			return err
 		})
-		if err != nil {
-			p.tell(ctx, holder, err)
-			return
-		}
-		if len(replays) == 0 {
-			return
-		}
-		g := p.publish(sink, replays)
-		select {
-		case <-ctx.Done():
-			return
-		case <-g.done:
-		}
-		if !p.record(ctx, holder, replays) {
-			return
-		}
-	}
-}
-
-// record records what became of replays, however often it has to try, and lets keys flow of which nothing is left. It returns false if the
-// session has ended: then what is not recorded is published again.
-func (p *Parker) record(ctx context.Context, holder string, replays []*replay) bool {
-	for {
-		err := p.do(ctx, holder, func(ctx context.Context, tx pgx.Tx) error { return p.settle(ctx, tx, replays) })
 		if err == nil {
-			break
+			return over, true
 		}
-		if ctx.Err() != nil || !p.stillHolds(holder) {
-			return false
+		r.p.endLast(chosen.keys)
+		if ctx.Err() != nil || !r.p.stillHolds(r.holder) {
+			return nil, false
 		}
-		p.tell(ctx, holder, err)
+		r.p.tell(ctx, r.holder, err)
 		select {
 		case <-ctx.Done():
 		case <-time.After(lookEvery):
 		}
 	}
-	err := p.do(ctx, holder, func(ctx context.Context, tx pgx.Tx) error {
-		left, err := readLeft(ctx, tx, p.cfg.Slot, replays)
-		if err != nil {
-			return err
+}
+
+// flow lets keys flow that are in their last step, of which the table has nothing that is parked. If events of a key are on their way here all
+// the time, it may have to try more than once.
+func (p *Parker) flow(ctx context.Context, sink Replayer, over []name) {
+	pause := time.Millisecond
+	for {
+		over = slices.DeleteFunc(over, func(n name) bool { return p.resume(sink, n) })
+		if len(over) == 0 {
+			return
 		}
-		for _, r := range replays {
-			if r.letter.Key != nil && !left[r.name.key] {
-				p.free(r.name)
-			}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+			pause = min(2*pause, 50*time.Millisecond)
 		}
-		return nil
-	})
-	p.tell(ctx, holder, err) // check does the same, a little later
+	}
+}
+
+// resume lets a key flow, or finds that it cannot: its last step is over.
+func (p *Parker) resume(sink Replayer, n name) (done bool) {
+	kept, last := p.keys.kept(n)
+	if !last {
+		return true
+	}
+	flow := func() bool { return p.keys.flow(n, len(kept)) }
+	if len(kept) == 0 {
+		done = flow()
+	} else {
+		done = sink.Resume(kept, flow)
+	}
+	if done {
+		p.cfg.Log.Info("a parked key flows again", "topic", n.topic, "key", clip([]byte(n.key)))
+	}
+	return done
+}
+
+// begin reports whether something may be published, and counts it.
+func (p *Parker) begin() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.resting {
+		return false
+	}
+	p.rounds++
 	return true
 }
 
-// free lets a key flow of which nothing is left in the table. Its caller has the lock of the slot's state.
-func (p *Parker) free(n name) {
-	if p.keys.free(n) {
-		p.cfg.Log.Info("a parked key flows again", "topic", n.topic, "key", clip([]byte(n.key)))
+// end notes that what begin counted is recorded, or cannot be.
+func (p *Parker) end() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.rounds--; p.rounds == 0 && p.resting {
+		close(p.rested)
+	}
+}
+
+// Rest lets nothing more be published, and waits until what is being published is recorded: otherwise it would be published again after a
+// stop. It waits until ctx is done at most. It may be called only once.
+func (p *Parker) Rest(ctx context.Context) {
+	p.mu.Lock()
+	p.resting, p.rested = true, make(chan struct{})
+	if p.rounds == 0 {
+		close(p.rested)
+	}
+	p.mu.Unlock()
+	select {
+	case <-p.rested:
+	case <-ctx.Done():
 	}
 }
 
@@ -246,180 +230,4 @@ func (p *Parker) tell(ctx context.Context, holder string, err error) {
 			p.cfg.Log.Warn("what is given back cannot be published, or not recorded; walpost tries again", "reason", pgerror.Reason(err), "err", p.cfg.Classify(err))
 		}
 	}
-}
-
-// given takes the next dead letters of a topic that are to be published: for each key that is given back everything that is parked of it, in
-// order.
-func (p *Parker) given(ctx context.Context, tx pgx.Tx, topic string) ([]*replay, error) {
-	var releasing [][]byte
-	for _, n := range p.keys.names(func(k *key) bool { return k.releasing }) {
-		if n.topic == topic {
-			releasing = append(releasing, []byte(n.key))
-		}
-	}
-	rows, err := tx.Query(ctx, `
-		with back as (select distinct key from walpost.dead_letters where slot = $1 and coalesce(topic, '') = $2 and state = 'retrying' and key is not null
-		              union select unnest($3::bytea[]))
-		select id, coalesce(octet_length(value), 0) + coalesce(octet_length(key), 0) from walpost.dead_letters d
-		where slot = $1 and coalesce(topic, '') = $2 and (state = 'retrying' or state in ('head', 'waiting') and key in (select key from back))
-		order by position limit $4`, p.cfg.Slot, topic, releasing, mostLetters)
-	if err != nil {
-		return nil, fmt.Errorf("look for dead letters that are given back: %w", err)
-	}
-	var ids []int64
-	var id int64
-	var size, bytes int
-	if _, err = pgx.ForEachRow(rows, []any{&id, &size}, func() error {
-		if bytes < mostBytes {
-			ids = append(ids, id)
-			bytes += size
-		}
-		return nil
-	}); err != nil {
-		return nil, fmt.Errorf("look for dead letters that are given back: %w", err)
-	}
-	if len(ids) == 0 {
-		return nil, nil
-	}
-	// Nobody can discard one that is on its way.
-	if _, err := tx.Exec(ctx, `update walpost.dead_letters set state = 'retrying', updated_at = clock_timestamp() where id = any($1) and state <> 'retrying'`, ids); err != nil {
-		return nil, fmt.Errorf("take dead letters: %w", err)
-	}
-	rows, err = tx.Query(ctx, `
-		select id, position, event_id, coalesce(topic, ''), coalesce(partition, -1), key, type, value, header_names, header_values, record_timestamp
-		from walpost.dead_letters where id = any($1) order by position`, ids)
-	if err != nil {
-		return nil, fmt.Errorf("read dead letters: %w", err)
-	}
-	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (*replay, error) {
-		l := &schema.DeadLetter{Timestamp: schema.NoTime}
-		r := &replay{letter: l}
-		var at string
-		var event, kind *string
-		var names, values [][]byte
-		var stamp *time.Time
-		err := row.Scan(&r.id, &at, &event, &l.Topic, &l.Partition, &l.Key, &kind, &l.Value, &names, &values, &stamp)
-		if err != nil {
-			return nil, err
-		}
-		r.name = name{l.Topic, string(l.Key)}
-		if l.At, err = schema.ParsePosition(at); err == nil && len(names) != len(values) {
-			err = fmt.Errorf("it has %d header_names and %d header_values", len(names), len(values))
-		}
-		if err != nil { // somebody has edited the row
-			r.back = &schema.DeadLetter{Head: true, Code: reason.Unexpected, Detail: err.Error()}
-			return r, nil
-		}
-		for i := range names {
-			l.Headers = append(l.Headers, schema.DeadHeader{Name: names[i], Value: values[i]})
-		}
-		if stamp != nil {
-			l.Timestamp = stamp.UnixMilli()
-		}
-		return r, nil
-	})
-}
-
-// publish hands replays to the sink. Of a key with a row that cannot be read, only what comes before that row is published.
-func (p *Parker) publish(sink Replayer, replays []*replay) *group {
-	g := &group{done: make(chan struct{})}
-	var letters []*schema.DeadLetter
-	stuck := map[name]bool{}
-	p.mu.Lock()
-	for _, r := range replays {
-		if r.back == nil && stuck[r.name] {
-			r.back = &schema.DeadLetter{}
-		}
-		if r.back != nil {
-			stuck[r.name] = stuck[r.name] || r.letter.Key != nil
-			continue
-		}
-		r.letter.Tx, r.group = p.nextTx, g
-		p.replays[p.nextTx] = r
-		p.nextTx++
-		letters = append(letters, r.letter)
-	}
-	g.left = len(letters)
-	p.mu.Unlock()
-	for _, r := range replays {
-		if r.letter.Key != nil {
-			p.keys.update(r.name, func(k *key) { k.releasing, k.returned = true, false })
-		}
-	}
-	if len(letters) == 0 {
-		close(g.done)
-		return g
-	}
-	sink.Replay(letters)
-	return g
-}
-
-// settle records what became of replays.
-func (p *Parker) settle(ctx context.Context, tx pgx.Tx, replays []*replay) error {
-	var released []int64
-	var returned []name
-	for _, r := range replays {
-		if r.acked {
-			released = append(released, r.id)
-			continue
-		}
-		state, more := "waiting", 0
-		if r.back.Head {
-			state, more = "head", 1
-			if r.letter.Key != nil {
-				returned = append(returned, r.name)
-			}
-		}
-		if _, err := tx.Exec(ctx, `update walpost.dead_letters set state = $2, attempts = attempts + $3, reason = coalesce(nullif($4, ''), reason),
-			detail = coalesce($5, detail), updated_at = clock_timestamp() where id = $1 and state = 'retrying'`,
-			r.id, state, more, refusalCode(r.back), orNull(r.back.Detail)); err != nil {
-			return fmt.Errorf("record that dead letter %d was refused again: %w", r.id, err)
-		}
-	}
-	if _, err := tx.Exec(ctx, `update walpost.dead_letters set state = 'released', updated_at = clock_timestamp() where id = any($1) and state = 'retrying'`, released); err != nil {
-		return fmt.Errorf("record that %d dead letters were released: %w", len(released), err)
-	}
-	for _, n := range returned {
-		// What was given back with it waits again. From here on, what is parked of the key only waits.
-		p.keys.update(n, func(k *key) { k.releasing, k.returned = false, false })
-		if _, err := tx.Exec(ctx, `update walpost.dead_letters set state = 'waiting', updated_at = clock_timestamp()
-			where slot = $1 and coalesce(topic, '') = $2 and sha256(key) = sha256($3) and key = $3 and state = 'retrying'`, p.cfg.Slot, n.topic, []byte(n.key)); err != nil {
-			return fmt.Errorf("record that the key of dead letter %d waits again: %w", replays[0].id, err)
-		}
-	}
-	if len(released)+len(returned) > 0 {
-		p.cfg.Log.Info("dead letters were given back", "published", len(released), "refused_again", len(returned))
-	}
-	return nil
-}
-
-// refusalCode returns the new reason of an event that was refused again; "": the old one stays.
-func refusalCode(back *schema.DeadLetter) string {
-	if !back.Head {
-		return ""
-	}
-	return string(back.Code)
-}
-
-// Load reads what the table has of the slot, at the beginning of a session in which nothing is in flight. holder is the session's word, and
-// confirmed the position from which Postgres delivers again. From here on, events are parked and published.
-func (p *Parker) Load(ctx context.Context, db *postgres.DB, holder string, confirmed schema.Position) error {
-	var parked map[name]found
-	var settled map[schema.Position]struct{}
-	err := inTx(ctx, db, p.cfg.Slot, holder, func(tx pgx.Tx) (err error) {
-		if parked, err = readKeys(ctx, tx, p.cfg.Slot); err == nil {
-			settled, err = readSettled(ctx, tx, p.cfg.Slot, confirmed)
-		}
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	p.keys.replace(parked, settled)
-	p.look.Store(true) // to find what has no key as well
-	p.Hold(holder)
-	if len(parked) > 0 {
-		p.cfg.Log.Info("events of some keys are parked", "keys", len(parked))
-	}
-	return nil
 }

@@ -10,100 +10,77 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"walpost/internal/reason"
-	"walpost/relay/postgres"
 	"walpost/schema"
 )
 
 // errFenced is the error of a session that no longer has the slot.
 var errFenced = errors.New("another relay has taken")
 
-// inTx runs do in a transaction of the session that has the slot. It fails if another session has it now.
-func inTx(ctx context.Context, db *postgres.DB, slot, holder string, do func(pgx.Tx) error) error {
-	return pgx.BeginTxFunc(ctx, db.Conn, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite}, func(tx pgx.Tx) error {
-		// A lock that is held for long is a reason to tell.
-		for _, set := range []string{`set local synchronous_commit = on`, `set local lock_timeout = '3s'`} {
-			if _, err := tx.Exec(ctx, set); err != nil {
-				return err
-			}
+// insert parks letters. An event that has a dead letter already keeps that one. releasing reports whether a letter's key is given back: then
+// the letter is given back at once.
+func insert(ctx context.Context, tx pgx.Tx, slot string, letters []*schema.DeadLetter, releasing func(*schema.DeadLetter) bool) error {
+	var b pgx.Batch
+	for _, l := range letters {
+		state := "waiting"
+		switch {
+		case l.Head:
+			state = "head"
+		case releasing(l):
+			state = "retrying"
 		}
-		var ours bool
-		err := tx.QueryRow(ctx, `select coalesce((select holder = $2 from walpost.relay_state where slot = $1 for no key update), false)`, slot, holder).Scan(&ours)
-		if err != nil {
-			return fmt.Errorf("check who has slot %s: %w", slot, err)
+		names, values := make([][]byte, len(l.Headers)), make([][]byte, len(l.Headers))
+		for i, h := range l.Headers {
+			names[i], values[i] = h.Name, h.Value
 		}
-		if !ours {
-			return reason.With(reason.SlotHeld, fmt.Errorf("%w slot %s over", errFenced, slot))
-		}
-		return do(tx)
-	})
+		b.Queue(`insert into walpost.dead_letters (slot, position, event_id, topic, partition, key, type, value, header_names, header_values, record_timestamp, reason, detail, state)
+			values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) on conflict (slot, position) do nothing`,
+			slot, l.At.String(), text(l.EventID), orNull(l.Topic), partition(l.Partition), l.Key, text(l.Type), l.Value, names, values, timestamp(l.Timestamp),
+			string(l.Code), orNull(l.Detail), state)
+	}
+	if err := tx.SendBatch(ctx, &b).Close(); err != nil {
+		return fmt.Errorf("park %d events in walpost.dead_letters, the first at %s: %w", len(letters), letters[0].At, err)
+	}
+	return nil
 }
 
-// insert parks letters. An event that has a dead letter already keeps that one. releasing reports whether a letter's key is being given
-// free: then the letter is given back at once.
-func insert(ctx context.Context, db *postgres.DB, slot, holder string, letters []*schema.DeadLetter, releasing func(*schema.DeadLetter) bool) error {
-	return inTx(ctx, db, slot, holder, func(tx pgx.Tx) error {
-		var b pgx.Batch
-		for _, l := range letters {
-			state := "waiting"
-			switch {
-			case l.Head:
-				state = "head"
-			case releasing(l):
-				state = "retrying"
-			}
-			names, values := make([][]byte, len(l.Headers)), make([][]byte, len(l.Headers))
-			for i, h := range l.Headers {
-				names[i], values[i] = h.Name, h.Value
-			}
-			b.Queue(`insert into walpost.dead_letters (slot, position, event_id, topic, partition, key, type, value, header_names, header_values, record_timestamp, reason, detail, state)
-				values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) on conflict (slot, position) do nothing`,
-				slot, l.At.String(), text(l.EventID), orNull(l.Topic), partition(l.Partition), l.Key, text(l.Type), l.Value, names, values, timestamp(l.Timestamp),
-				string(l.Code), orNull(l.Detail), state)
-		}
-		if err := tx.SendBatch(ctx, &b).Close(); err != nil {
-			return fmt.Errorf("park %d events in walpost.dead_letters, the first at %s: %w", len(letters), letters[0].At, err)
-		}
-		return nil
-	})
+// querier is a connection or a transaction.
+type querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 }
 
-// readKeys returns the parked keys of a slot.
-func readKeys(ctx context.Context, tx pgx.Tx, slot string) (map[name]found, error) {
-	parked := map[name]found{}
-	rows, err := tx.Query(ctx, `select coalesce(topic, ''), key, min(position), bool_or(state = 'retrying') from walpost.dead_letters
-		where slot = $1 and `+schema.IsParked+` and key is not null group by 1, 2`, slot)
+// readKeys returns the parked keys of a slot, each with its lowest position, and how many events are parked.
+func readKeys(ctx context.Context, q querier, slot string) (parked map[name]schema.Position, events int64, err error) {
+	parked = map[name]schema.Position{}
+	rows, err := q.Query(ctx, `select coalesce(topic, ''), key, min(position), count(*) from walpost.dead_letters where slot = $1 and `+schema.IsParked+` group by 1, 2`, slot)
 	if err == nil {
 		var topic, at string
 		var key []byte
-		var f found
-		_, err = pgx.ForEachRow(rows, []any{&topic, &key, &at, &f.releasing}, func() (err error) {
-			f.lowest, err = schema.ParsePosition(at)
-			parked[name{topic, string(key)}] = f
-			return err
+		var n int64
+		_, err = pgx.ForEachRow(rows, []any{&topic, &key, &at, &n}, func() error {
+			if events += n; key != nil {
+				parked[name{topic, string(key)}], _ = schema.ParsePosition(at) // if somebody has spoilt it: from the beginning
+			}
+			return nil
 		})
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read the parked keys in walpost.dead_letters: %w", err)
+		return nil, 0, fmt.Errorf("read the parked keys in walpost.dead_letters: %w", err)
 	}
-	return parked, nil
+	return parked, events, nil
 }
 
-// readLeft returns the keys of replays, which are all of one topic, of which something is parked.
-func readLeft(ctx context.Context, tx pgx.Tx, slot string, replays []*replay) (map[string]bool, error) {
-	var keys [][]byte
-	for _, r := range replays {
-		if r.letter.Key != nil {
-			keys = append(keys, r.letter.Key)
-		}
-	}
-	rows, err := tx.Query(ctx, `select distinct key from walpost.dead_letters
-		where slot = $1 and coalesce(topic, '') = $2 and `+schema.IsParked+` and key = any($3)`, slot, replays[0].name.topic, keys)
-	left := map[string]bool{}
+// readLeft returns those of the keys of which something is parked.
+func readLeft(ctx context.Context, tx pgx.Tx, slot string, keys []name) (map[name]bool, error) {
+	left := map[name]bool{}
+	topics, values := apart(keys)
+	rows, err := tx.Query(ctx, `select k.topic, k.key from unnest($2::text[], $3::bytea[]) k (topic, key)
+		where exists (select from walpost.dead_letters d where sha256(d.key) = sha256(k.key) and d.key = k.key and d.slot = $1 and coalesce(d.topic, '') = k.topic
+		and d.`+schema.IsParked+`)`, slot, topics, values)
 	if err == nil {
+		var topic string
 		var key []byte
-		_, err = pgx.ForEachRow(rows, []any{&key}, func() error {
-			left[string(key)] = true
+		_, err = pgx.ForEachRow(rows, []any{&topic, &key}, func() error {
+			left[name{topic, string(key)}] = true
 			return nil
 		})
 	}
@@ -113,6 +90,14 @@ func readLeft(ctx context.Context, tx pgx.Tx, slot string, replays []*replay) (m
 	return left, nil
 }
 
+// apart returns the topics and the keys of names.
+func apart(names []name) (topics []string, keys [][]byte) {
+	for _, n := range names {
+		topics, keys = append(topics, n.topic), append(keys, []byte(n.key))
+	}
+	return topics, keys
+}
+
 // readSettled returns the events of a slot, from a position on, that have a dead letter.
 func readSettled(ctx context.Context, tx pgx.Tx, slot string, from schema.Position) (map[schema.Position]struct{}, error) {
 	settled := map[schema.Position]struct{}{}
@@ -120,9 +105,10 @@ func readSettled(ctx context.Context, tx pgx.Tx, slot string, from schema.Positi
 	if err == nil {
 		var at string
 		_, err = pgx.ForEachRow(rows, []any{&at}, func() error {
-			p, err := schema.ParsePosition(at)
-			settled[p] = struct{}{}
-			return err
+			if p, err := schema.ParsePosition(at); err == nil { // else somebody has spoilt it
+				settled[p] = struct{}{}
+			}
+			return nil
 		})
 	}
 	if err != nil {

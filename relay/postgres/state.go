@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5"
+
+	"walpost/schema"
 )
 
 // The phases of a slot, as in column phase.
@@ -91,6 +94,22 @@ func WriteHolder(ctx context.Context, db *DB, slot, holder string) error {
 		return fmt.Errorf("record who has slot %s: %w", slot, err)
 	}
 	return nil
+}
+
+// DropDeadLetters deletes the dead letters of a slot whose positions differ from at only in the index, and returns how many these are. If the
+// table is not there, that is an error that says so.
+func DropDeadLetters(ctx context.Context, db *DB, slot string, at schema.Position) (dropped int64, err error) {
+	first, last := at, at
+	first.Index, last.Index = 0, math.MaxUint32
+	err = pgx.BeginTxFunc(ctx, db.Conn, pgx.TxOptions{AccessMode: pgx.ReadWrite}, func(tx pgx.Tx) error {
+		done, err := tx.Exec(ctx, `delete from walpost.dead_letters where slot = $1 and position between $2 and $3`, slot, first.String(), last.String())
+		dropped = done.RowsAffected()
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("drop dead letters of an unfinished first start of slot %s: %w", slot, err)
+	}
+	return dropped, nil
 }
 
 // DeletePhase removes the slot's row if a first start recorded it and there is no slot.

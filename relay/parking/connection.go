@@ -1,0 +1,71 @@
+package parking
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"walpost/internal/reason"
+	"walpost/relay/postgres"
+)
+
+// connection is a connection of a parker, which is opened when it is needed and closed after an error. It belongs to one goroutine.
+type connection struct {
+	p  *Parker
+	db *postgres.DB // nil: not connected
+}
+
+func (p *Parker) connection() *connection { return &connection{p: p} }
+
+// attemptLimit is how long one use of a connection may take, with connecting.
+const attemptLimit = 30 * time.Second
+
+// use calls do.
+func (c *connection) use(ctx context.Context, do func(context.Context, *pgx.Conn) error) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, attemptLimit)
+	defer cancel()
+	if c.db == nil {
+		if c.db, err = c.p.cfg.Connect(ctx); err != nil {
+			c.db = nil
+			return err
+		}
+	}
+	if err = do(ctx, c.db.Conn); err != nil {
+		c.close()
+	}
+	return err
+}
+
+// inTx runs do in a transaction of the session that has the slot. It fails if another session has it now.
+func (c *connection) inTx(ctx context.Context, holder string, do func(context.Context, pgx.Tx) error) error {
+	return c.use(ctx, func(ctx context.Context, conn *pgx.Conn) error { return inTx(ctx, conn, c.p.cfg.Slot, holder, do) })
+}
+
+func (c *connection) close() {
+	if c.db != nil {
+		c.db.Close()
+		c.db = nil
+	}
+}
+
+// inTx runs do in a transaction that holds the lock of the slot's state, without which nobody parks, publishes or gives back. It fails if
+// another session has the slot.
+func inTx(ctx context.Context, conn *pgx.Conn, slot, holder string, do func(context.Context, pgx.Tx) error) error {
+	return pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite}, func(tx pgx.Tx) error {
+		// A lock that is held for long is a reason to tell.
+		if _, err := tx.Exec(ctx, `select set_config('synchronous_commit', 'on', true), set_config('lock_timeout', '3s', true)`); err != nil {
+			return err
+		}
+		var ours bool
+		err := tx.QueryRow(ctx, `select coalesce((select holder = $2 from walpost.relay_state where slot = $1 for no key update), false)`, slot, holder).Scan(&ours)
+		if err != nil {
+			return fmt.Errorf("check who has slot %s: %w", slot, err)
+		}
+		if !ours {
+			return reason.With(reason.SlotHeld, fmt.Errorf("%w slot %s over", errFenced, slot))
+		}
+		return do(ctx, tx)
+	})
+}

@@ -1,0 +1,199 @@
+package parking
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"walpost/internal/reason"
+	"walpost/schema"
+)
+
+// round is what is published of a topic at once.
+type round struct {
+	topic string
+	ids   []int64
+	keys  []name
+	bytes int64 // of the letters
+}
+
+// take chooses the next dead letters of a topic that are to be published, in order: what is given back, and everything that is parked of the
+// same keys. If nothing else is given back, their last step begins.
+func (p *Parker) take(ctx context.Context, tx pgx.Tx, topic string) (*round, error) {
+	for {
+		r, all, err := p.given(ctx, tx, topic)
+		if err != nil {
+			return nil, err
+		}
+		begun := r.keys[:0:0]
+		for _, n := range r.keys {
+			p.keys.update(n, func(k *key) {
+				if !k.releasing {
+					begun = append(begun, n)
+				}
+			})
+		}
+		// What was parked of the key before the relay noticed that it is given back. Nobody can discard what is on its way.
+		joined, err := p.join(ctx, tx, topic, begun)
+		if err != nil {
+			return nil, err
+		}
+		for _, n := range begun {
+			p.keys.update(n, func(k *key) { k.releasing, k.returned = true, false })
+		}
+		if joined > 0 {
+			continue // it may come before what was chosen
+		}
+		if all {
+			p.keep(r.keys)
+		}
+		return r, nil
+	}
+}
+
+// given reads which dead letters of a topic are given back, up to the limits of a transaction. all reports that these are all.
+func (p *Parker) given(ctx context.Context, tx pgx.Tx, topic string) (r *round, all bool, err error) {
+	rows, err := tx.Query(ctx, `select id, key, coalesce(octet_length(value), 0) + coalesce(octet_length(key), 0)
+		  + (select coalesce(sum(coalesce(octet_length(h), 0) + 100), 0) from unnest(header_names || header_values) h)
+		from walpost.dead_letters where slot = $1 and coalesce(topic, '') = $2 and state = 'retrying' order by position limit $3`, p.cfg.Slot, topic, mostLetters+1)
+	r, all = &round{topic: topic}, true
+	if err == nil {
+		var id, size int64
+		var key []byte
+		seen := map[string]bool{}
+		_, err = pgx.ForEachRow(rows, []any{&id, &key, &size}, func() error {
+			if all = all && len(r.ids) < mostLetters && (len(r.ids) == 0 || r.bytes+size <= mostBytes); !all {
+				return nil
+			}
+			r.ids, r.bytes = append(r.ids, id), r.bytes+size
+			if key != nil && !seen[string(key)] {
+				seen[string(key)] = true
+				r.keys = append(r.keys, name{topic, string(key)})
+			}
+			return nil
+		})
+	}
+	if err != nil {
+		return nil, false, fmt.Errorf("look for dead letters that are given back: %w", err)
+	}
+	return r, all, nil
+}
+
+// join gives back everything that is parked of keys of a topic, and returns how much that is.
+func (p *Parker) join(ctx context.Context, tx pgx.Tx, topic string, keys []name) (int64, error) {
+	if len(keys) == 0 {
+		return 0, nil
+	}
+	_, values := apart(keys)
+	done, err := tx.Exec(ctx, `update walpost.dead_letters d set state = 'retrying', updated_at = clock_timestamp() from unnest($3::bytea[]) k (key)
+		where sha256(d.key) = sha256(k.key) and d.key = k.key and d.slot = $1 and coalesce(d.topic, '') = $2 and d.state in ('head', 'waiting')`, p.cfg.Slot, topic, values)
+	if err != nil {
+		return 0, fmt.Errorf("take dead letters: %w", err)
+	}
+	return done.RowsAffected(), nil
+}
+
+// read reads the dead letters of a round.
+func (r *round) read(ctx context.Context, conn *pgx.Conn) ([]*replay, error) {
+	rows, err := conn.Query(ctx, `
+		select id, position, coalesce(topic, ''), coalesce(partition, -1), key, value, header_names, header_values, record_timestamp
+		from walpost.dead_letters where id = any($1) order by position`, r.ids)
+	if err != nil {
+		return nil, fmt.Errorf("read dead letters: %w", err)
+	}
+	replays, err := pgx.CollectRows(rows, scanReplay)
+	if err != nil {
+		return nil, fmt.Errorf("read dead letters: %w", err)
+	}
+	return replays, nil
+}
+
+func scanReplay(row pgx.CollectableRow) (*replay, error) {
+	l := &schema.DeadLetter{Timestamp: schema.NoTime}
+	r := &replay{letter: l}
+	var at string
+	var names, values [][]byte
+	var stamp *time.Time
+	err := row.Scan(&r.id, &at, &l.Topic, &l.Partition, &l.Key, &l.Value, &names, &values, &stamp)
+	if err != nil {
+		return nil, err
+	}
+	r.name = nameOf(l)
+	if l.At, err = schema.ParsePosition(at); err == nil && len(names) != len(values) {
+		err = fmt.Errorf("it has %d header_names and %d header_values", len(names), len(values))
+	}
+	if err != nil { // somebody has edited the row
+		r.back = &schema.DeadLetter{Head: true, Code: reason.Unexpected, Detail: err.Error()}
+		return r, nil
+	}
+	for i := range names {
+		l.Headers = append(l.Headers, schema.DeadHeader{Name: names[i], Value: values[i]})
+	}
+	if stamp != nil {
+		l.Timestamp = stamp.UnixMilli()
+	}
+	return r, nil
+}
+
+// settle records what became of replays of a topic. It returns the keys of which nothing is parked any more: their last step has begun.
+func (p *Parker) settle(ctx context.Context, tx pgx.Tx, r *round, replays []*replay) (over []name, err error) {
+	var released []int64
+	returned := map[name]bool{}
+	var b pgx.Batch
+	for _, one := range replays {
+		if one.acked {
+			released = append(released, one.id)
+			continue
+		}
+		state, more := "waiting", 0
+		if one.back.Head {
+			state, more = "head", 1
+			if one.letter.Key != nil {
+				returned[one.name] = true
+			}
+		}
+		b.Queue(`update walpost.dead_letters set state = $2, attempts = attempts + $3, reason = coalesce(nullif($4, ''), reason),
+			detail = coalesce($5, detail), updated_at = clock_timestamp() where id = $1 and state = 'retrying'`,
+			one.id, state, more, refusalCode(one.back), orNull(one.back.Detail))
+	}
+	b.Queue(`update walpost.dead_letters set state = 'released', updated_at = clock_timestamp() where id = any($1) and state = 'retrying'`, released)
+	for n := range returned {
+		// What was given back with it waits again. From here on, what is parked of the key only waits.
+		p.keys.update(n, func(k *key) { k.releasing, k.returned = false, false })
+		b.Queue(`update walpost.dead_letters set state = 'waiting', updated_at = clock_timestamp()
+			where slot = $1 and coalesce(topic, '') = $2 and sha256(key) = sha256($3) and key = $3 and state = 'retrying'`, p.cfg.Slot, n.topic, []byte(n.key))
+	}
+	if err := tx.SendBatch(ctx, &b).Close(); err != nil {
+		return nil, fmt.Errorf("record that %d dead letters of topic %s were released, and %d came back: %w", len(released), r.topic, len(replays)-len(released), err)
+	}
+	if over, err = p.over(ctx, tx, r.keys); err != nil {
+		return nil, err
+	}
+	p.cfg.Log.Info("dead letters were given back", "topic", r.topic, "published", len(released), "refused_again", len(returned))
+	return over, nil
+}
+
+// over returns those of the keys of which the table has nothing that is parked, and begins their last step.
+func (p *Parker) over(ctx context.Context, tx pgx.Tx, keys []name) (over []name, err error) {
+	left, err := readLeft(ctx, tx, p.cfg.Slot, keys)
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range keys {
+		if !left[n] {
+			over = append(over, n)
+		}
+	}
+	p.keep(over)
+	return over, nil
+}
+
+// refusalCode returns the new reason of an event that was refused again; "": the old one stays.
+func refusalCode(back *schema.DeadLetter) string {
+	if !back.Head {
+		return ""
+	}
+	return string(back.Code)
+}

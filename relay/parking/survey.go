@@ -1,0 +1,99 @@
+package parking
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"walpost/schema"
+)
+
+// survey looks at walpost.dead_letters for what people have done.
+type survey struct {
+	p      *Parker
+	c      *connection
+	next   time.Time // when the whole table is looked at again
+	purged time.Time // when old dead letters were last purged
+}
+
+// surveyShare is which part of the time looking at the whole table may take: one part in so many.
+const surveyShare = 20
+
+// look returns the topics of what is given back. Now and then it also counts what is parked, and lets keys flow of which nothing is parked any
+// more, because it was discarded. While nothing is parked, it asks nothing.
+func (s *survey) look(ctx context.Context, holder string, sink Replayer) (given []string, err error) {
+	p := s.p
+	if time.Since(s.purged) > purgeEvery {
+		if err := purge(ctx, s.c, holder, p.cfg.Reached()); err != nil {
+			return nil, err
+		}
+		s.purged = time.Now()
+	}
+	if !p.look.Load() {
+		s.c.close()
+		return nil, nil
+	}
+	if err = s.c.use(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		rows, err := conn.Query(ctx, `select distinct coalesce(topic, '') from walpost.dead_letters where slot = $1 and state = 'retrying'`, p.cfg.Slot)
+		if err == nil {
+			given, err = pgx.CollectRows(rows, pgx.RowTo[string])
+		}
+		if err != nil {
+			return fmt.Errorf("look for dead letters that are given back: %w", err)
+		}
+		return nil
+	}); err != nil {
+		return nil, err
+	}
+	if time.Now().Before(s.next) {
+		return given, nil
+	}
+	began := time.Now()
+	if err = s.whole(ctx, holder, sink); err != nil {
+		return nil, err
+	}
+	s.next = time.Now().Add(surveyShare * time.Since(began))
+	return given, nil
+}
+
+// whole looks at the whole table. It takes the lock of the slot's state only to let keys flow.
+func (s *survey) whole(ctx context.Context, holder string, sink Replayer) error {
+	p := s.p
+	p.look.Store(false) // before the query: what is parked meanwhile sets it again
+	var parked map[name]schema.Position
+	var events int64
+	err := s.c.use(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
+		parked, events, err = readKeys(ctx, conn, p.cfg.Slot)
+		return err
+	})
+	if err == nil {
+		p.letters.Store(events)
+		gone := p.keys.names(func(n name, k *key) bool {
+			_, found := parked[n]
+			return !found && k.pending == 0 && k.last == nil
+		})
+		if len(gone) > 0 {
+			err = s.letFlow(ctx, holder, sink, gone)
+		}
+	}
+	if err != nil || events > 0 || p.keys.count() > 0 {
+		p.look.Store(true)
+	}
+	return err
+}
+
+// letFlow lets those of the keys flow of which nothing is parked.
+func (s *survey) letFlow(ctx context.Context, holder string, sink Replayer, keys []name) error {
+	defer s.p.endLast(keys)
+	var over []name
+	err := s.c.inTx(ctx, holder, func(ctx context.Context, tx pgx.Tx) (err error) {
+		over, err = s.p.over(ctx, tx, keys)
+		return err
+	})
+	if err == nil {
+		s.p.flow(ctx, sink, over)
+	}
+	return err
+}
