@@ -216,8 +216,8 @@ func parseCopyData(b []byte) (Message, error) {
 		Prevents: "an event that is parked is acked only after its dead letter is committed",
 		Guard:    "the ack comes after the transaction; without the guard, before it",
 		File:     "relay/parking/parker.go",
-		Old:      "\t\terr := p.attempt(ctx, &db, holder, letters)\n",
-		New:      "\t\tp.cfg.Acks.Acked([]schema.Run{{Tx: letters[0].Tx, Rows: 1}}, 0)\n\t\terr := p.attempt(ctx, &db, holder, letters)\n",
+		Old:      "\t\treturn insert(ctx, tx, p.cfg.Slot, letters, p.keys.isReleasing)\n",
+		New:      "\t\tp.cfg.Acks.Acked([]schema.Run{{Tx: letters[0].Tx, Rows: 1}}, 0)\n\t\treturn insert(ctx, tx, p.cfg.Slot, letters, p.keys.isReleasing)\n",
 		Module:   ".", Package: "./relay/parking", Test: "TestParkingWaits",
 	},
 	{

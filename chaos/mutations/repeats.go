@@ -88,7 +88,7 @@ var repeats = []Mutation{
 		Mode:     "D5",
 		Prevents: "a relay that lost its slot parks nothing, because the next relay may have published it",
 		Guard:    "each transaction compares the holder of the slot",
-		File:     "relay/parking/store.go",
+		File:     "relay/parking/connection.go",
 		Old:      "\t\tif !ours {\n",
 		New:      "\t\tif false {\n",
 		Module:   ".", Package: "./relay/parking", Test: "TestFence",
