@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"os/user"
 	"slices"
 	"strconv"
@@ -15,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"walpost/relay/deadletter"
+	"walpost/relay/pgerror"
 	"walpost/relay/postgres"
 )
 
@@ -45,7 +48,7 @@ func (f *letterFlags) filter(cmd *cobra.Command, args []string) (deadletter.Filt
 	filter := deadletter.Filter{Event: f.event, Topic: f.topic, Reason: f.reason}
 	for _, arg := range args {
 		id, err := strconv.ParseInt(arg, 10, 64)
-		if err != nil {
+		if err != nil && !errors.Is(err, strconv.ErrRange) { // the id of no row is not there, however large it is
 			return filter, &exitError{exitUsage, fmt.Errorf("%s: an id is a number, as walpost dead-letter list prints it; for an event's own id use --event", cmd.CommandPath())}
 		}
 		filter.IDs = append(filter.IDs, id)
@@ -122,7 +125,7 @@ func (a *app) listLetters(cmd *cobra.Command, flags letterFlags, byGroup bool) e
 			if n == 1 {
 				fmt.Fprintln(out, "ID\tSTATE\tTOPIC\tKEY\tTYPE\tEVENT\tREASON\tATTEMPTS\tPARKED")
 			}
-			_, err := fmt.Fprintf(out, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", l.ID, l.State, orDash(l.Topic), orDash(l.Key), orDash(l.Type), orDash(l.EventID), l.Reason, l.Attempts,
+			_, err := fmt.Fprintf(out, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", l.ID, printable(l.State), orDash(l.Topic), orDash(l.Key), orDash(l.Type), orDash(l.EventID), printable(l.Reason), l.Attempts,
 				l.ParkedAt.UTC().Format(time.RFC3339))
 			return err
 		})
@@ -170,7 +173,7 @@ func (a *app) printGroups(groups []deadletter.Group, asJSON bool) error {
 	out := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(out, "EVENTS\tKEYS\tTOPIC\tREASON\tSTATE\tOLDEST")
 	for _, g := range groups {
-		fmt.Fprintf(out, "%d\t%d\t%s\t%s\t%s\t%s\n", g.Events, g.Keys, orDash(g.Topic), g.Reason, g.State, g.Oldest.UTC().Format(time.RFC3339))
+		fmt.Fprintf(out, "%d\t%d\t%s\t%s\t%s\t%s\n", g.Events, g.Keys, orDash(g.Topic), printable(g.Reason), printable(g.State), g.Oldest.UTC().Format(time.RFC3339))
 	}
 	return out.Flush()
 }
@@ -178,8 +181,10 @@ func (a *app) printGroups(groups []deadletter.Group, asJSON bool) error {
 func (a *app) deadLetterShow() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:     "show ID",
-		Short:   "Print a dead letter, with the record that walpost wanted to send",
+		Use:   "show ID",
+		Short: "Print a dead letter, with the record that walpost wanted to send",
+		Long: `show prints one dead letter, whatever its state. Characters that a terminal would act on, and bytes that
+are no text, are shown as escapes such as \x1b. --json has the exact bytes of the value.`,
 		Example: `  walpost dead-letter show 17 --json | jq -r .value | base64 -d`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return verb(func(cmd *cobra.Command) error { return a.showLetter(cmd, args[0], asJSON) })(cmd, nil)
@@ -208,35 +213,48 @@ func (a *app) showLetter(cmd *cobra.Command, arg string, asJSON bool) error {
 		case err != nil:
 			return err
 		case c == nil:
-			return fmt.Errorf("slot %s has no dead letter with id %d", slot, filter.IDs[0])
+			return &deadletter.MissingError{Slot: slot, IDs: filter.IDs}
 		case asJSON:
 			return json.NewEncoder(a.stdout).Encode(c)
 		}
-		out := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-		row := func(name, value string) { fmt.Fprintf(out, "%s\t%s\n", name, strings.ReplaceAll(value, "\n", "\n\t")) }
-		row("id", strconv.FormatInt(c.ID, 10))
-		row("state", fmt.Sprintf("%s, since %s", c.State, c.UpdatedAt.UTC().Format(time.RFC3339)))
-		row("event", orDash(c.EventID))
-		row("type", orDash(c.Type))
-		row("topic", orDash(c.Topic))
-		row("key", orDash(c.Key))
-		row("sequence", c.Sequence)
-		row("reason", c.Reason)
-		row("detail", orDash(c.Detail))
-		row("attempts", strconv.Itoa(c.Attempts))
-		row("parked", c.ParkedAt.UTC().Format(time.RFC3339))
-		row("note", orDash(c.Note))
-		row("actor", orDash(c.Actor))
-		for _, h := range c.Headers {
-			row("header "+h.Name, orDash(h.Value))
-		}
-		row("value", fmt.Sprintf("%d bytes", len(c.Value)))
-		if err := out.Flush(); err != nil {
-			return err
-		}
-		_, err = fmt.Fprintf(a.stdout, "\n%s\n", c.Value)
-		return err
+		return printContent(a.stdout, c)
 	})
+}
+
+// printContent prints a dead letter for people.
+func printContent(w io.Writer, c *deadletter.Content) error {
+	out := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	row := func(name, value string) { fmt.Fprintf(out, "%s\t%s\n", name, value) }
+	row("id", strconv.FormatInt(c.ID, 10))
+	row("state", fmt.Sprintf("%s, since %s", printable(c.State), c.UpdatedAt.UTC().Format(time.RFC3339)))
+	row("event", orDash(c.EventID))
+	row("type", orDash(c.Type))
+	row("topic", orDash(c.Topic))
+	row("key", orDash(c.Key))
+	row("sequence", printable(c.Sequence))
+	row("reason", printable(c.Reason))
+	row("detail", lines(c.Detail))
+	row("attempts", strconv.Itoa(c.Attempts))
+	row("parked", c.ParkedAt.UTC().Format(time.RFC3339))
+	row("note", lines(c.Note))
+	row("actor", orDash(c.Actor))
+	for _, h := range c.Headers {
+		row("header "+printable(h.Name), orDash(h.Value))
+	}
+	row("value", fmt.Sprintf("%d bytes", len(c.Value)))
+	if err := out.Flush(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(w, "\n%s\n", printableText(string(c.Value)))
+	return err
+}
+
+// lines returns a text of several lines as the second column of a table.
+func lines(s *string) string {
+	if s == nil {
+		return "-"
+	}
+	return strings.NewReplacer("\n", "\n\t", "\t", " ").Replace(printableText(*s))
 }
 
 func (a *app) deadLetterRetry() *cobra.Command {
@@ -247,14 +265,17 @@ func (a *app) deadLetterRetry() *cobra.Command {
 		Long: `retry gives parked events back to the relay. With an event go all parked events of its topic and key,
 from the first one on. A running relay begins within two seconds; another one begins when it starts.
 The records have the header walpost_replay: retry. If Kafka refuses an event again, it and those behind
-it are parked as before.`,
+it are parked as before.
+
+Events that are given back already, and ids of released or discarded ones, do not change: retry says how
+many there are, and exits with 0. An id that is not there changes nothing, and the exit code is 1.`,
 		Example: `  walpost dead-letter retry 17
   walpost dead-letter retry --topic outbox.event.order --reason message_too_large`,
 		Args: cobra.ArbitraryArgs,
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return verb(func(cmd *cobra.Command) error {
-			return a.changeLetters(cmd, args, flags, "given back", func(ctx context.Context, db *postgres.DB, slot string, f deadletter.Filter) (deadletter.Change, error) {
+			return a.changeLetters(cmd, args, flags, "given back", "the relay publishes them when it runs", func(ctx context.Context, db *postgres.DB, slot string, f deadletter.Filter) (deadletter.Change, error) {
 				return deadletter.GiveBack(ctx, db.Conn, slot, f, osUser(), flags.dryRun)
 			})
 		})(cmd, nil)
@@ -271,7 +292,10 @@ func (a *app) deadLetterDiscard() *cobra.Command {
 		Use:   "discard [ID ...] --note TEXT",
 		Short: "Give parked events up: they are never published",
 		Long: `discard gives up the events that are chosen, and only these. What waits behind them stays, until retry.
-A key of which nothing is parked any more flows by itself. The rows stay for 30 days, with the note.`,
+A key of which nothing is parked any more flows by itself. The rows stay for 30 days, with the note.
+
+Events that are given back at the moment, and ids of released or discarded ones, do not change: discard
+says how many there are, and exits with 0. An id that is not there changes nothing, and the exit code is 1.`,
 		Example: `  walpost dead-letter discard 17 --note "test order, see ticket 4711"`,
 		Args:    cobra.ArbitraryArgs,
 	}
@@ -280,7 +304,7 @@ A key of which nothing is parked any more flows by itself. The rows stay for 30 
 			if strings.TrimSpace(note) == "" {
 				return &exitError{exitUsage, fmt.Errorf("%s: --note is missing: say why the events are given up", cmd.CommandPath())}
 			}
-			return a.changeLetters(cmd, args, flags, "discarded", func(ctx context.Context, db *postgres.DB, slot string, f deadletter.Filter) (deadletter.Change, error) {
+			return a.changeLetters(cmd, args, flags, "discarded", "the relay publishes them when it runs; if Kafka refuses one again, discard it then", func(ctx context.Context, db *postgres.DB, slot string, f deadletter.Filter) (deadletter.Change, error) {
 				return deadletter.Discard(ctx, db.Conn, slot, f, note, osUser(), flags.dryRun)
 			})
 		})(cmd, nil)
@@ -291,53 +315,50 @@ A key of which nothing is parked any more flows by itself. The rows stay for 30 
 	return cmd
 }
 
-// changeLetters changes what is chosen, and says what it did.
-func (a *app) changeLetters(cmd *cobra.Command, args []string, flags letterFlags, done string,
+// changeLetters changes what is chosen, and says what it did. back is what it says of events that are given back already.
+func (a *app) changeLetters(cmd *cobra.Command, args []string, flags letterFlags, done, back string,
 	do func(context.Context, *postgres.DB, string, deadletter.Filter) (deadletter.Change, error)) error {
 	filter, err := flags.chosen(cmd, args)
 	if err != nil {
 		return err
 	}
 	return a.withLetters(cmd, func(ctx context.Context, db *postgres.DB, slot string) error {
-		if err := checkIDs(ctx, db, slot, filter.IDs); err != nil {
-			return err
-		}
 		c, err := do(ctx, db, slot, filter)
 		if err != nil {
 			return err
 		}
 		if flags.json {
-			return json.NewEncoder(a.stdout).Encode(map[string]any{"events": c.Events, "keys": c.Keys, "dry_run": flags.dryRun})
+			err = json.NewEncoder(a.stdout).Encode(map[string]any{"events": c.Events, "keys": c.Keys, "retrying": c.Busy, "over": c.Over, "unplaced": c.Unplaced, "dry_run": flags.dryRun})
+		} else {
+			err = a.printChange(c, flags.dryRun, done, back, postgres.Place(db.Conn))
 		}
-		if c.Busy > 0 && c.Events == 0 {
-			fmt.Fprintf(a.stderr, "%d events are given back already\n", c.Busy)
-			return nil
+		if err == nil && len(c.Unplaced) > 0 {
+			err = fmt.Errorf("dead letters %s have a position that cannot be read, so the order of their keys is not known, and these keys stay parked: correct the column position, or discard these rows",
+				strings.Trim(fmt.Sprint(c.Unplaced), "[]"))
 		}
-		if c.Events == 0 {
-			fmt.Fprintln(a.stderr, "no events match")
-			return nil
-		}
-		would := ""
-		if flags.dryRun {
-			would = "would be "
-		}
-		_, err = fmt.Fprintf(a.stdout, "%s%s: %d events of %d keys, in %s\n", would, done, c.Events, c.Keys, postgres.Place(db.Conn))
 		return err
 	})
 }
 
-// checkIDs checks that each id is one of a dead letter.
-func checkIDs(ctx context.Context, db *postgres.DB, slot string, ids []int64) error {
-	for _, id := range ids {
-		c, err := deadletter.Show(ctx, db.Conn, slot, id)
-		if err != nil {
-			return err
-		}
-		if c == nil {
-			return fmt.Errorf("slot %s has no dead letter with id %d: walpost dead-letter list prints the ids", slot, id)
-		}
+// printChange says what a change did.
+func (a *app) printChange(c deadletter.Change, dryRun bool, done, back, place string) error {
+	if dryRun {
+		done = "would be " + done
 	}
-	return nil
+	var err error
+	if c.Events > 0 {
+		_, err = fmt.Fprintf(a.stdout, "%s: %s of %s, in %s\n", done, count(c.Events, "event"), count(c.Keys, "key"), place)
+	}
+	if c.Busy > 0 {
+		fmt.Fprintf(a.stderr, "given back already: %s; %s\n", count(c.Busy, "event"), back)
+	}
+	if c.Over > 0 {
+		fmt.Fprintf(a.stderr, "released or discarded already: %s; walpost dead-letter show prints when, and by whom\n", count(c.Over, "event"))
+	}
+	if c.Events+c.Busy+c.Over == 0 && len(c.Unplaced) == 0 {
+		fmt.Fprintln(a.stderr, "no events match")
+	}
+	return err
 }
 
 // withLetters connects, and checks that the schema is there.
@@ -351,10 +372,15 @@ func (a *app) withLetters(cmd *cobra.Command, do func(ctx context.Context, db *p
 		return err
 	}
 	defer db.Close()
+	names := pgerror.Names{Slot: cfg.Postgres.Slot, Table: c.Table, Role: db.Config().User}
 	if err := postgres.CheckSchema(cmd.Context(), db, c.Table); err != nil {
-		return err
+		return pgerror.Classify(err, pgerror.Preparing, false, names)
 	}
-	return do(cmd.Context(), db, cfg.Postgres.Slot)
+	err = do(cmd.Context(), db, cfg.Postgres.Slot)
+	if missing := (*deadletter.MissingError)(nil); errors.As(err, &missing) {
+		return fmt.Errorf("%w: walpost dead-letter list prints the ids", err)
+	}
+	return pgerror.Classify(err, pgerror.Parking, false, names)
 }
 
 // osUser returns the user of the operating system for the audit trail, after a slash.
@@ -364,11 +390,4 @@ func osUser() string {
 		return "/unknown"
 	}
 	return "/" + cmp.Or(u.Username, u.Uid)
-}
-
-func orDash(s *string) string {
-	if s == nil {
-		return "-"
-	}
-	return *s
 }

@@ -1,13 +1,18 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"net/url"
+	"regexp"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"walpost/internal/pgtest"
 	"walpost/relay/deadletter"
+	"walpost/schema"
 )
 
 // letters fills walpost.dead_letters: key a has a head and two that wait, an event without a key, and one that was released.
@@ -21,7 +26,7 @@ func letters(t *testing.T) *pgtest.DB {
 	}
 	for i, row := range []string{"'t', 'a', 'head'", "'t', 'a', 'waiting'", "'t', 'a', 'waiting'", "'t', null, 'head'", "'u', 'b', 'released'"} {
 		db.Exec(t, fmt.Sprintf(`insert into walpost.dead_letters (slot, position, event_id, reason, value, header_names, header_values, topic, key, state)
-			values ('walpost', '%d', 'e%[1]d', 'message_too_large', 'v%[1]d', '{n}', '{NULL}', %s)`, i, row))
+			values ('walpost', '00000001-0000000000000010-%08X', 'e%[1]d', 'message_too_large', 'v%[1]d', '{n}', '{NULL}', %s)`, i, row))
 	}
 	db.Exec(t, "insert into walpost.dead_letters (slot, position, event_id, reason, topic) values ('other', '9', 'e9', 'x', 't')")
 	return db
@@ -89,18 +94,27 @@ func TestDeadLetter(t *testing.T) {
 		{[]string{"retry", "6"}, 1, "has no dead letter with id 6", before}, // of another slot
 		{[]string{"retry", "--topic", "nobody"}, 0, "no events match", before},
 		{[]string{"retry", "--state", "lost"}, 2, `there is no state "lost"`, before},
-		{[]string{"retry", "5"}, 0, "no events match", before},
+		{[]string{"retry", "5"}, 0, "released or discarded already: 1 event; walpost dead-letter show", before},
+		{[]string{"discard", "5", "--note", "n"}, 0, "released or discarded already: 1 event;", before},
+		{[]string{"retry", "--state", "released"}, 0, "no events match", before},
+		{[]string{"retry", "1", "99", "98", "99"}, 1, "has no dead letter with ids 98 99: walpost dead-letter list", before},
+		{[]string{"discard", "99999999999999999999", "--note", "n"}, 1, "has no dead letter with id ", before},
+		{[]string{"show", "99999999999999999999"}, 1, "has no dead letter with id ", before},
+		{[]string{"retry", "1", "--topic", "u"}, 0, "no events match", before},
 		{[]string{"discard", "1"}, 2, "--note is missing", before},
 		{[]string{"discard", "1", "--note", " "}, 2, "--note is missing", before},
-		{[]string{"discard", "1", "--note", "n", "--dry-run"}, 0, "would be discarded: 1 events of 1 keys", before},
-		{[]string{"retry", "2", "--dry-run"}, 0, "would be given back: 3 events of 1 keys", before},
+		{[]string{"discard", "1", "--note", "n", "--dry-run"}, 0, "would be discarded: 1 event of 1 key", before},
+		{[]string{"retry", "2", "--dry-run"}, 0, "would be given back: 3 events of 1 key", before},
 		{[]string{"show", "99"}, 1, "has no dead letter with id 99", before},
 		{[]string{"show"}, 2, "takes exactly one argument", before},
-		{[]string{"discard", "1", "--note", "a test"}, 0, "discarded: 1 events of 1 keys", "1=discarded 2=waiting 3=waiting 4=head 5=released 6=head"},
-		{[]string{"retry", "3"}, 0, "given back: 2 events of 1 keys", "1=discarded 2=retrying 3=retrying 4=head 5=released 6=head"},
-		{[]string{"retry", "--key", "a"}, 0, "2 events are given back already", "1=discarded 2=retrying 3=retrying 4=head 5=released 6=head"},
-		{[]string{"discard", "2", "--note", "late"}, 0, "1 events are given back already", "1=discarded 2=retrying 3=retrying 4=head 5=released 6=head"},
-		{[]string{"retry", "--all"}, 0, "given back: 1 events of 1 keys", "1=discarded 2=retrying 3=retrying 4=retrying 5=released 6=head"},
+		{[]string{"discard", "1", "--note", "a test"}, 0, "discarded: 1 event of 1 key", "1=discarded 2=waiting 3=waiting 4=head 5=released 6=head"},
+		{[]string{"retry", "3"}, 0, "given back: 2 events of 1 key", "1=discarded 2=retrying 3=retrying 4=head 5=released 6=head"},
+		{[]string{"retry", "--key", "a"}, 0, "given back already: 2 events; the relay publishes them when it runs", "1=discarded 2=retrying 3=retrying 4=head 5=released 6=head"},
+		{[]string{"discard", "2", "--note", "late"}, 0, "given back already: 1 event; the relay publishes them when it runs; if Kafka refuses one again, discard it then", "1=discarded 2=retrying 3=retrying 4=head 5=released 6=head"},
+		{[]string{"discard", "1", "2", "--note", "mixed"}, 0, "given back already: 1 event; the relay publishes them when it runs; if Kafka refuses one again, discard it then\n" +
+			"released or discarded already: 1 event;", "1=discarded 2=retrying 3=retrying 4=head 5=released 6=head"},
+		{[]string{"retry", "--all", "--dry-run"}, 0, "given back already: 2 events;", "1=discarded 2=retrying 3=retrying 4=head 5=released 6=head"},
+		{[]string{"retry", "--all"}, 0, "given back: 1 event of 1 key", "1=discarded 2=retrying 3=retrying 4=retrying 5=released 6=head"},
 	} {
 		code, stdout, stderr := command(t, append([]string{"dead-letter"}, c.args...)...)
 		if got := states(); code != c.code || !strings.Contains(stdout+stderr, c.says) || got != c.states {
@@ -111,4 +125,117 @@ func TestDeadLetter(t *testing.T) {
 	if err := db.Connect(t).QueryRow(t.Context(), "select note, actor from walpost.dead_letters where id = 1").Scan(&note, &actor); err != nil || note != "a test" || !strings.HasPrefix(actor, "postgres/") {
 		t.Errorf("note %q, actor %q, %v", note, actor, err)
 	}
+}
+
+// What comes from elsewhere cannot write to the terminal, and no field looks like another one.
+func TestDeadLetterPrintsNoControlCharacters(t *testing.T) {
+	db := letters(t)
+	db.Exec(t, `update walpost.dead_letters set key = '\x1b5d303b6f776e65640761ff', topic = E'a\tb\nc', type = '-', event_id = U&'\202Ex', reason = E'\u009b2J', detail = E'one\ttab\n\x1b[31mtwo',
+		note = E'n\r', actor = E'a\b', state = 'head', header_names = '{"\\x0d6e"}', header_values = '{"\\x1b"}', value = '\x7b0a097d1b63ff' where id = 1`)
+	db.Exec(t, "update walpost.dead_letters set key = '' where id = 2", `update walpost.dead_letters set key = '\x22' where id = 3`)
+	for _, c := range []struct {
+		args []string
+		want []string // runs of spaces count as one
+	}{
+		{[]string{"list"}, []string{` "\x1b]0;owned\aa\xff" "-" "\u202ex" "\u009b2J" 0 `, ` "" `, ` "\"" `, ` "a\tb\nc" `}},
+		{[]string{"list", "--group"}, []string{` "a\tb\nc" "\u009b2J" head `}},
+		{[]string{"show", "1"}, []string{"\nkey \"\\x1b]0;owned\\aa\\xff\"\n", "\ndetail one tab\n \\x1b[31mtwo\n", "\nnote n\\r\n", "\nactor \"a\\b\"\n", `header "\rn" "\x1b"`, "\n\n{\n\t}\\x1bc\\xff\n"}},
+	} {
+		code, stdout, stderr := command(t, append([]string{"dead-letter"}, c.args...)...)
+		if code != 0 || strings.ContainsAny(stdout, "\x1b\a\b\r\x00\u009b\u202e") || !utf8.ValidString(stdout) {
+			t.Errorf("%v: exit %d\n%q\n%s", c.args, code, stdout, stderr)
+		}
+		for _, want := range c.want {
+			if !strings.Contains(runs.ReplaceAllString(stdout, " "), want) {
+				t.Errorf("%v: no %q in\n%s", c.args, want, stdout)
+			}
+		}
+	}
+}
+
+var runs = regexp.MustCompile(" +")
+
+// The JSON has what the contract names, in an array, and a key that is no text as bytes, too.
+func TestDeadLetterJSON(t *testing.T) {
+	db := letters(t)
+	db.Exec(t, `update walpost.dead_letters set key = '\xff00' where id = 1`, "update walpost.dead_letters set parked_at = 'infinity', record_timestamp = '-infinity' where id = 2",
+		"update walpost.dead_letters set updated_at = '20000-01-01' where id = 3")
+	code, stdout, stderr := command(t, "dead-letter", "list", "--json")
+	var list []map[string]any
+	if err := json.Unmarshal([]byte(stdout), &list); err != nil || code != 0 || len(list) != 4 {
+		t.Fatalf("exit %d, %v\n%s%s", code, err, stdout, stderr)
+	}
+	for _, l := range list {
+		for _, field := range []string{"id", "event_id", "topic", "key", "type", "reason", "sequence", "parked_at", "state", "attempts"} {
+			if _, there := l[field]; !there {
+				t.Errorf("no %s in %v", field, l)
+			}
+		}
+	}
+	if list[0]["key_bytes"] != "/wA=" || list[1]["key_bytes"] != nil || list[1]["key"] != "a" || list[3]["key"] != nil || list[1]["sequence"] != "00000001-0000000000000010-00000001" {
+		t.Errorf("%v", list)
+	}
+	code, stdout, stderr = command(t, "dead-letter", "list", "--key", "\xff", "--json")
+	if code != 0 || stdout != "[]\n" || stderr != "" {
+		t.Errorf("exit %d\n%s%s", code, stdout, stderr)
+	}
+	db.Exec(t, `update walpost.dead_letters set key = '\xff' where id = 1`) // a shell passes any byte but zero
+	if code, stdout, stderr = command(t, "dead-letter", "list", "--key", "\xff"); code != 0 || !strings.Contains(stdout, `"\xff"`) {
+		t.Errorf("exit %d\n%s%s", code, stdout, stderr)
+	}
+	if code, stdout, stderr = command(t, "dead-letter", "show", "2", "--json"); code != 0 || !strings.Contains(stdout, `"record_timestamp":"`) {
+		t.Errorf("exit %d\n%s%s", code, stdout, stderr)
+	}
+	if code, stdout, stderr = command(t, "dead-letter", "show", "1", "--json"); code != 0 || !strings.Contains(stdout, `"record_timestamp":null`) {
+		t.Errorf("exit %d\n%s%s", code, stdout, stderr)
+	}
+}
+
+// The relay's role may do everything that these commands do. A role without the rights, and a database without the schema, get the cure.
+func TestDeadLetterRights(t *testing.T) {
+	db := letters(t)
+	role := schema.QuoteIdent(db.Name + "_relay")
+	db.Exec(t, "create role "+role+" login password 'secret' replication")
+	conn := db.Connect(t)
+	t.Cleanup(func() { // the test's own context is done by then
+		if _, err := conn.Exec(context.Background(), "drop owned by "+role+"; drop role "+role); err != nil {
+			t.Error(err)
+		}
+	})
+	u, err := url.Parse(db.DSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.User = url.UserPassword(db.Name+"_relay", "secret")
+	as := u.String()
+	everything := [][]string{{"list"}, {"list", "--group"}, {"show", "1"}, {"retry", "1"}, {"discard", "4", "--note", "n"}}
+	expect := func(url string, code int, says string) {
+		t.Helper()
+		t.Setenv("WALPOST_POSTGRES_URL", url)
+		for _, args := range everything {
+			if got, stdout, stderr := command(t, append([]string{"dead-letter"}, args...)...); got != code || !strings.Contains(stdout+stderr, says) {
+				t.Errorf("%v: exit %d, want %d and %q\n%s%s", args, got, code, says, stdout, stderr)
+			}
+		}
+		t.Setenv("WALPOST_POSTGRES_URL", db.DSN)
+	}
+	expect(as, 1, "walpost schema print --relay-role "+role+" prints all grants of the role")
+	db.Exec(t, "grant usage on schema walpost to "+role)
+	expect(as, 1, "run: GRANT SELECT, INSERT, UPDATE, DELETE ON walpost.dead_letters, walpost.relay_state TO "+role)
+	if code, _, stderr := command(t, "schema", "apply", "--relay-role", db.Name+"_relay"); code != 0 {
+		t.Fatal(stderr)
+	}
+	expect(as, 0, "")
+	var actor string
+	if err := db.Connect(t).QueryRow(t.Context(), "select min(actor) from walpost.dead_letters where id in (1, 4)").Scan(&actor); err != nil || !strings.HasPrefix(actor, db.Name+"_relay/") {
+		t.Errorf("actor %q, %v", actor, err)
+	}
+	db.Exec(t, "alter table walpost.dead_letters drop column actor", "create or replace function walpost.schema_version() returns integer language sql stable as 'select 1'")
+	expect(db.DSN, 1, "schema walpost has version 1, and this walpost needs version 2; run: walpost schema apply")
+	if code, _, stderr := command(t, "schema", "apply"); code != 0 {
+		t.Fatal(stderr)
+	}
+	expect(db.DSN, 0, "")
+	db.Exec(t, "drop schema walpost cascade")
+	expect(db.DSN, 1, "walpost schema apply")
 }

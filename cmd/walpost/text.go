@@ -2,7 +2,10 @@ package main
 
 import (
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // recorded returns the relay's last record of a slot as text.
@@ -45,4 +48,63 @@ func seconds(s float64) string {
 		return age(time.Duration(s) * time.Second)
 	}
 	return fmt.Sprintf("%.1f s", s)
+}
+
+// count returns n things as text. thing is a word that takes an s.
+func count(n int64, thing string) string {
+	if n != 1 {
+		thing += "s"
+	}
+	return fmt.Sprintf("%d %s", n, thing)
+}
+
+// printable returns s for a column of a table. Keys, messages of brokers and the like come from elsewhere: what a terminal would act on, what
+// cannot be seen, and bytes that are no text, are shown as escapes, in quotes. So is a text that would look like a column without a value.
+func printable(s string) string {
+	if s == "" || s == "-" || s[0] == '"' || escaped(s) != s {
+		return `"` + strings.ReplaceAll(escaped(s), `"`, `\"`) + `"`
+	}
+	return s
+}
+
+// printableText is like printable for a text that may have several lines and has a place of its own: without the quotes.
+func printableText(s string) string {
+	parts := strings.SplitAfter(s, "\n")
+	for i, line := range parts {
+		text, end := strings.CutSuffix(line, "\n")
+		columns := strings.Split(text, "\t")
+		for j := range columns {
+			columns[j] = escaped(columns[j])
+		}
+		if parts[i] = strings.Join(columns, "\t"); end {
+			parts[i] += "\n"
+		}
+	}
+	return strings.Join(parts, "")
+}
+
+// escaped escapes what is no visible character and no space.
+func escaped(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); {
+		r, size := utf8.DecodeRuneInString(s[i:])
+		switch {
+		case r == utf8.RuneError && size == 1:
+			fmt.Fprintf(&b, `\x%02x`, s[i])
+		case strconv.IsPrint(r):
+			b.WriteRune(r)
+		default:
+			b.WriteString(strings.Trim(strconv.QuoteRuneToASCII(r), "'"))
+		}
+		i += size
+	}
+	return b.String()
+}
+
+// orDash returns s for a column of a table, "-" for null.
+func orDash(s *string) string {
+	if s == nil {
+		return "-"
+	}
+	return printable(*s)
 }

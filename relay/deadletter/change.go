@@ -2,7 +2,9 @@ package deadletter
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -11,30 +13,60 @@ import (
 
 // Change says what a change did, or would do.
 type Change struct {
-	Chosen int64 // dead letters that the filter chose
-	Events int64 // dead letters that changed
-	Keys   int64 // their keys; an event without a key counts as one
-	Busy   int64 // chosen ones that are given back already
+	Events   int64   // dead letters that changed
+	Keys     int64   // their keys; an event without a key counts as one
+	Busy     int64   // chosen ones that are given back already: they did not change
+	Over     int64   // ones that are named by id, and released or discarded: they did not change
+	Unplaced []int64 // ids of rows whose position cannot be read: GiveBack left their keys parked
 }
 
+// MissingError says that the slot has no dead letters with these ids. Nothing was changed then.
+type MissingError struct {
+	Slot string
+	IDs  []int64
+}
+
+func (e *MissingError) Error() string {
+	word := "id"
+	if len(e.IDs) > 1 {
+		word = "ids"
+	}
+	return fmt.Sprintf("slot %s has no dead letter with %s %s", e.Slot, word, strings.Trim(fmt.Sprint(e.IDs), "[]"))
+}
+
+// placed is the SQL condition of a row whose position can be read. Only an edit by hand can make another one.
+const placed = `position ~ '^[0-9A-F]{8}-[0-9A-F]{16}-[0-9A-F]{8}$'`
+
 // GiveBack gives the chosen dead letters back to the relay, each with everything that is parked of its topic and key. The relay publishes
-// them in order. With dryRun it changes nothing.
+// them in order. A key stays parked if one of its rows has a position that cannot be read, because its order is not known. With dryRun
+// GiveBack changes nothing.
 func GiveBack(ctx context.Context, db *pgx.Conn, slot string, filter Filter, actor string, dryRun bool) (Change, error) {
+	// A join for the events with a key and one for those without: a single one with OR could only be a nested loop.
 	return change(ctx, db, slot, filter, dryRun, `state = 'retrying', actor = session_user || %s`, `
-		from (select distinct case when key is null then id end as id, topic, key from chosen) c
-		where d.slot = $1 and d.state in ('head', 'waiting') and (d.id = c.id or c.id is null and d.topic is not distinct from c.topic and d.key = c.key)`, actor)
+		members as (
+		  select d.id, k.topic, k.key, `+placed+` as placed
+		  from walpost.dead_letters d join (select distinct topic, key from chosen where key is not null) k on coalesce(d.topic, '') = k.topic and d.key = k.key
+		  where d.slot = $1 and d.state in ('head', 'waiting')
+		  union all
+		  select d.id, c.topic, c.key, `+placed+` from walpost.dead_letters d join chosen c using (id) where c.key is null and d.state in ('head', 'waiting')),
+		unplaced as (select * from members where not placed),
+		ready as (select id from members m where placed and not exists (select from unplaced u where u.topic = m.topic and u.key = m.key)),`, actor)
 }
 
 // Discard gives the chosen dead letters up, and only these: what waits behind them stays. The note says why. Events that are given back
 // at the moment are left alone. With dryRun it changes nothing.
 func Discard(ctx context.Context, db *pgx.Conn, slot string, filter Filter, note, actor string, dryRun bool) (Change, error) {
 	return change(ctx, db, slot, filter, dryRun, `state = 'discarded', note = %s, actor = session_user || %s`, `
-		from chosen c where d.id = c.id and d.state in ('head', 'waiting')`, note, actor)
+		unplaced as (select id from chosen where false),
+		ready as (select id from chosen),`, note, actor)
 }
 
-// change updates dead letters, while no relay parks or publishes some. set is the SET list, with %s for each of values. which says which rows d
-// change, by the rows chosen that the filter has chosen.
-func change(ctx context.Context, db *pgx.Conn, slot string, filter Filter, dryRun bool, set, which string, values ...any) (c Change, err error) {
+// errDryRun rolls a transaction back.
+var errDryRun = errors.New("nothing is changed")
+
+// change updates dead letters, while no relay parks or publishes some. set is the SET list, with %s for each of values. tables defines the
+// tables ready, with the ids of the rows that may change, and unplaced, by the table chosen of the rows that the filter has chosen.
+func change(ctx context.Context, db *pgx.Conn, slot string, filter Filter, dryRun bool, set, tables string, values ...any) (c Change, err error) {
 	where, args := filter.where(slot)
 	var places []any
 	for _, v := range values {
@@ -42,34 +74,88 @@ func change(ctx context.Context, db *pgx.Conn, slot string, filter Filter, dryRu
 		places = append(places, fmt.Sprintf("$%d", len(args)))
 	}
 	sql := `
-		with chosen as (select id, topic, key, state from walpost.dead_letters where ` + where + ` and ` + schema.IsParked + `),
+		with chosen as (select id, coalesce(topic, '') as topic, key, state from walpost.dead_letters where ` + where + ` and ` + schema.IsParked + `),` + tables + `
 		changed as (
-		  update walpost.dead_letters d set updated_at = clock_timestamp(), ` + fmt.Sprintf(set, places...) + which + ` returning d.id, d.topic, d.key)
-		select (select count(*) from chosen), (select count(*) from changed),
+		  update walpost.dead_letters d set updated_at = clock_timestamp(), ` + fmt.Sprintf(set, places...) + `
+		  from ready where d.id = ready.id and d.state in ('head', 'waiting') returning d.id, d.topic, d.key)
+		select (select count(*) from changed),
 		  (select count(distinct (topic, key, case when key is null then id end)) from changed),
-		  (select count(*) from chosen where state = 'retrying')`
+		  (select count(*) from chosen where state = 'retrying'),
+		  (select coalesce(array_agg(id order by id), '{}') from unplaced)`
 	err = pgx.BeginTxFunc(ctx, db, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite}, func(tx pgx.Tx) error {
-		for _, sql := range []string{`set local lock_timeout = '10s'`, `set local synchronous_commit = on`} {
-			if _, err := tx.Exec(ctx, sql); err != nil {
-				return err
-			}
-		}
-		if _, err := tx.Exec(ctx, `select from walpost.relay_state where slot = $1 for no key update`, slot); err != nil {
-			return fmt.Errorf("lock the state of slot %s: %w", slot, err)
-		}
-		if err := tx.QueryRow(ctx, sql, args...).Scan(&c.Chosen, &c.Events, &c.Keys, &c.Busy); err != nil {
+		if err := lock(ctx, tx, slot); err != nil {
 			return err
 		}
+		if err := RepairStates(ctx, tx, slot); err != nil {
+			return err
+		}
+		if c.Over, err = named(ctx, tx, slot, filter.IDs); err != nil {
+			return err
+		}
+		if err := tx.QueryRow(ctx, sql, args...).Scan(&c.Events, &c.Keys, &c.Busy, &c.Unplaced); err != nil {
+			return fmt.Errorf("change dead letters: %w", err)
+		}
 		if dryRun {
-			return tx.Rollback(ctx)
+			return errDryRun
 		}
 		return nil
 	})
-	if dryRun && err == pgx.ErrTxClosed {
-		err = nil
-	}
-	if err != nil {
-		return Change{}, fmt.Errorf("change dead letters: %w", err)
+	if err != nil && !errors.Is(err, errDryRun) {
+		return Change{}, err
 	}
 	return c, nil
 }
+
+// lock keeps relays and other people from changing the dead letters of a slot until tx ends.
+func lock(ctx context.Context, tx pgx.Tx, slot string) error {
+	// Postgres cannot tell how many rows are chosen. A nested loop would compare each of them with each row that is parked.
+	for _, sql := range []string{`set local lock_timeout = '10s'`, `set local synchronous_commit = on`, `set local enable_nestloop = off`} {
+		if _, err := tx.Exec(ctx, sql); err != nil {
+			return err
+		}
+	}
+	// The slot has no row if its state was deleted. Then two people still must not work at the same time.
+	if _, err := tx.Exec(ctx, `select pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended('walpost dead letters of slot ' || $1, 0))`, slot); err != nil {
+		return fmt.Errorf("wait for another change of the dead letters of slot %s: %w", slot, err)
+	}
+	if _, err := tx.Exec(ctx, `select from walpost.relay_state where slot = $1 for no key update`, slot); err != nil {
+		return fmt.Errorf("lock the state of slot %s: %w", slot, err)
+	}
+	return nil
+}
+
+// named checks that the slot has each of these dead letters, and counts those that are released or discarded.
+func named(ctx context.Context, tx pgx.Tx, slot string, ids []int64) (over int64, err error) {
+	if len(ids) == 0 {
+		return 0, nil
+	}
+	missing := &MissingError{Slot: slot}
+	err = tx.QueryRow(ctx, `
+		select coalesce(array_agg(distinct n.id order by n.id) filter (where d.id is null), '{}'), count(distinct d.id) filter (where d.state in ('released', 'discarded'))
+		from unnest($2::bigint[]) n(id) left join walpost.dead_letters d on d.slot = $1 and d.id = n.id`, slot, ids).Scan(&missing.IDs, &over)
+	if err != nil {
+		return 0, fmt.Errorf("look for dead letters by id: %w", err)
+	}
+	if len(missing.IDs) > 0 {
+		return 0, missing
+	}
+	return over, nil
+}
+
+// RepairStates makes a head of each dead letter of the slot whose state is none, and says so in its detail. The table's constraint allows no
+// such state, but somebody may have dropped that. An event with such a state would be neither parked nor published. While the constraint is
+// there, Postgres knows that no row can match and does not read the table.
+func RepairStates(ctx context.Context, tx pgx.Tx, slot string) error {
+	if _, err := tx.Exec(ctx, `set local constraint_exclusion = on`); err != nil {
+		return err
+	}
+	_, err := tx.Exec(ctx, `update walpost.dead_letters set state = 'head', reason = 'unexpected', updated_at = clock_timestamp(),
+		detail = 'somebody set the state to ' || quote_literal(state) || ', which does not exist' where slot = $1 and `+strange, slot)
+	if err != nil {
+		return fmt.Errorf("look for dead letters with an unknown state: %w", err)
+	}
+	return nil
+}
+
+// strange is the SQL condition of a row whose state is none.
+const strange = `state not in ('head', 'waiting', 'retrying', 'released', 'discarded')`

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"time"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
+
+	"walpost/schema"
 )
 
 // Letter is a dead letter without its contents.
@@ -14,7 +17,7 @@ type Letter struct {
 	ID       int64     `json:"id"`
 	EventID  *string   `json:"event_id"` // null: not known
 	Topic    *string   `json:"topic"`    // null: no name could be made
-	Key      *string   `json:"key"`      // null: it has none
+	Key      *string   `json:"key"`      // null: it has none; where it is no text, as far as it is one
 	Type     *string   `json:"type"`     // null: not known
 	Reason   string    `json:"reason"`
 	Sequence string    `json:"sequence"` // as in ce_sequence
@@ -22,22 +25,34 @@ type Letter struct {
 	State    string    `json:"state"`
 	Attempts int       `json:"attempts"` // how often it was published again, and refused
 
+	KeyBytes  []byte    `json:"key_bytes,omitempty"`  // base64; the key if it is no text
 	Detail    *string   `json:"detail,omitempty"`     // the message of the broker or of walpost
 	Note      *string   `json:"note,omitempty"`       // of the person who discarded it
 	Actor     *string   `json:"actor,omitempty"`      // who gave it back or discarded it: the database role and the user of the operating system
 	UpdatedAt time.Time `json:"updated_at,omitempty"` // when its state last changed
 }
 
-const columns = `id, event_id, topic, key, type, reason, position, parked_at, state, attempts, detail, note, actor, updated_at`
+var columns = `id, event_id, topic, key, type, reason, position, ` + finite("parked_at") + `, state, attempts, detail, note, actor, ` + finite("updated_at")
 
-func scan(row pgx.CollectableRow) (l Letter, err error) {
+// finite returns a column of timestamps as SQL that yields only what a time.Time can be and JSON can show. A table that was edited by hand may
+// have others, such as infinity.
+func finite(column string) string {
+	return `case when ` + column + ` is not null then greatest(least(` + column + `, '9999-12-30Z'), '0001-01-02Z') end`
+}
+
+// fields returns what to scan columns into. done completes the letter afterwards.
+func (l *Letter) fields() (targets []any, done func()) {
 	var key []byte
-	err = row.Scan(&l.ID, &l.EventID, &l.Topic, &key, &l.Type, &l.Reason, &l.Sequence, &l.ParkedAt, &l.State, &l.Attempts, &l.Detail, &l.Note, &l.Actor, &l.UpdatedAt)
-	if key != nil {
-		text := string(key)
-		l.Key = &text
-	}
-	return l, err
+	return []any{&l.ID, &l.EventID, &l.Topic, &key, &l.Type, &l.Reason, &l.Sequence, &l.ParkedAt, &l.State, &l.Attempts, &l.Detail, &l.Note, &l.Actor, &l.UpdatedAt},
+		func() {
+			if key == nil {
+				return
+			}
+			text := string(key)
+			if l.Key = &text; !utf8.Valid(key) {
+				l.KeyBytes = key
+			}
+		}
 }
 
 // List calls f for each dead letter of the slot that fits, in the order of the events.
@@ -49,8 +64,11 @@ func List(ctx context.Context, db *pgx.Conn, slot string, filter Filter, f func(
 	}
 	defer rows.Close()
 	for rows.Next() {
-		l, err := scan(rows)
+		var l Letter
+		targets, done := l.fields()
+		err := rows.Scan(targets...)
 		if err == nil {
+			done()
 			err = f(l)
 		}
 		if err != nil {
@@ -76,7 +94,7 @@ type Group struct {
 // Groups counts the dead letters of the slot that fit, the most numerous first.
 func Groups(ctx context.Context, db *pgx.Conn, slot string, filter Filter) ([]Group, error) {
 	where, args := filter.where(slot)
-	rows, err := db.Query(ctx, `select topic, reason, state, count(*), count(distinct key), min(parked_at) from walpost.dead_letters where `+where+`
+	rows, err := db.Query(ctx, `select topic, reason, state, count(*), count(distinct key), `+finite("min(parked_at)")+` from walpost.dead_letters where `+where+`
 		group by 1, 2, 3 order by 4 desc, 1, 2, 3`, args...)
 	if err != nil {
 		return nil, fmt.Errorf("count dead letters: %w", err)
@@ -108,20 +126,16 @@ type Header struct {
 func Show(ctx context.Context, db *pgx.Conn, slot string, id int64) (*Content, error) {
 	c := Content{Slot: slot}
 	var names, values [][]byte
-	rows, err := db.Query(ctx, `select `+columns+` from walpost.dead_letters where slot = $1 and id = $2`, slot, id)
-	if err == nil {
-		c.Letter, err = pgx.CollectExactlyOneRow(rows, scan)
-	}
+	targets, done := c.fields()
+	err := db.QueryRow(ctx, `select `+columns+`, partition, `+finite("record_timestamp")+`, header_names, header_values, value
+		from walpost.dead_letters where slot = $1 and id = $2`, slot, id).Scan(append(targets, &c.Partition, &c.Timestamp, &names, &values, &c.Value)...)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
-	}
-	if err == nil {
-		err = db.QueryRow(ctx, `select partition, record_timestamp, header_names, header_values, value from walpost.dead_letters where slot = $1 and id = $2`, slot, id).
-			Scan(&c.Partition, &c.Timestamp, &names, &values, &c.Value)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read dead letter %d: %w", id, err)
 	}
+	done()
 	for i, n := range names {
 		h := Header{Name: string(n)}
 		if i < len(values) && values[i] != nil {
@@ -131,4 +145,49 @@ func Show(ctx context.Context, db *pgx.Conn, slot string, id int64) (*Content, e
 		c.Headers = append(c.Headers, h)
 	}
 	return &c, nil
+}
+
+// Summary says what is parked.
+type Summary struct {
+	Events  int64
+	Keys    int64     // an event without a key has none
+	Back    int64     // events that are given back and not published yet
+	Oldest  time.Time // when the oldest event was parked; zero: nothing is parked
+	Reasons []ByReason
+}
+
+// ByReason counts parked events of one reason.
+type ByReason struct {
+	Reason string
+	Events int64
+}
+
+// Summarize returns what is parked of the slot, with the most frequent reasons first.
+func Summarize(ctx context.Context, db *pgx.Conn, slot string) (s Summary, err error) {
+	var oldest *time.Time
+	err = db.QueryRow(ctx, `select count(*), count(distinct (coalesce(topic, ''), key)) filter (where key is not null), count(*) filter (where state = 'retrying'), `+
+		finite("min(parked_at)")+` from walpost.dead_letters where slot = $1 and `+schema.IsParked, slot).Scan(&s.Events, &s.Keys, &s.Back, &oldest)
+	if err != nil {
+		return s, fmt.Errorf("count dead letters: %w", err)
+	}
+	if oldest != nil {
+		s.Oldest = *oldest
+	}
+	rows, err := db.Query(ctx, `select reason, count(*) from walpost.dead_letters where slot = $1 and `+schema.IsParked+` group by 1 order by 2 desc, 1`, slot)
+	if err == nil {
+		s.Reasons, err = pgx.CollectRows(rows, pgx.RowToStructByPos[ByReason])
+	}
+	if err != nil {
+		return s, fmt.Errorf("count dead letters by reason: %w", err)
+	}
+	return s, nil
+}
+
+// CountStrange counts the rows of the slot that no command shows, because their state does not exist. A relay, retry and discard make heads
+// of them. It reads all rows of the slot.
+func CountStrange(ctx context.Context, db *pgx.Conn, slot string) (n int64, err error) {
+	if err = db.QueryRow(ctx, `select count(*) from walpost.dead_letters where slot = $1 and `+strange, slot).Scan(&n); err != nil {
+		return 0, fmt.Errorf("count dead letters with an unknown state: %w", err)
+	}
+	return n, nil
 }
