@@ -28,13 +28,14 @@ type letterFlags struct {
 	all, json, dryRun         bool
 }
 
-func (f *letterFlags) add(cmd *cobra.Command) {
+func (f *letterFlags) add(a *app, cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.event, "event", "", "the event with this `id`, which consumers know")
 	cmd.Flags().StringVar(&f.topic, "topic", "", "events of this `topic`")
 	cmd.Flags().StringVar(&f.key, "key", "", "events of this `key`")
 	cmd.Flags().StringVar(&f.reason, "reason", "", "events with this reason `code`")
 	cmd.Flags().StringSliceVar(&f.states, "state", nil, "events in these `states`: head, waiting, retrying, released, discarded (default those that are parked)")
 	cmd.Flags().BoolVar(&f.json, "json", false, "print JSON")
+	f.complete(a, cmd)
 }
 
 // change adds the flags of commands that change something.
@@ -97,7 +98,7 @@ func (a *app) deadLetterList() *cobra.Command {
   walpost dead-letter list --topic outbox.event.order --json | jq '.[].event_id'`,
 		RunE: verb(func(cmd *cobra.Command) error { return a.listLetters(cmd, flags, byGroup) }),
 	})
-	flags.add(cmd)
+	flags.add(a, cmd)
 	cmd.Flags().BoolVar(&byGroup, "group", false, "count by topic, reason and state")
 	return cmd
 }
@@ -189,7 +190,8 @@ are no text, are shown as escapes such as \x1b. --json has the exact bytes of th
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return verb(func(cmd *cobra.Command) error { return a.showLetter(cmd, args[0], asJSON) })(cmd, nil)
 		},
-		Args: exactlyOneID,
+		Args:              exactlyOneID,
+		ValidArgsFunction: a.completeIDs(1, deadletter.Parked...),
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON; the value is in base64")
 	return cmd
@@ -271,7 +273,8 @@ Events that are given back already, and ids of released or discarded ones, do no
 many there are, and exits with 0. An id that is not there changes nothing, and the exit code is 1.`,
 		Example: `  walpost dead-letter retry 17
   walpost dead-letter retry --topic outbox.event.order --reason message_too_large`,
-		Args: cobra.ArbitraryArgs,
+		Args:              cobra.ArbitraryArgs,
+		ValidArgsFunction: a.completeIDs(0, "head", "waiting"),
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return verb(func(cmd *cobra.Command) error {
@@ -280,7 +283,7 @@ many there are, and exits with 0. An id that is not there changes nothing, and t
 			})
 		})(cmd, nil)
 	}
-	flags.add(cmd)
+	flags.add(a, cmd)
 	flags.change(cmd)
 	return cmd
 }
@@ -296,8 +299,9 @@ A key of which nothing is parked any more flows by itself. The rows stay for 30 
 
 Events that are given back at the moment, and ids of released or discarded ones, do not change: discard
 says how many there are, and exits with 0. An id that is not there changes nothing, and the exit code is 1.`,
-		Example: `  walpost dead-letter discard 17 --note "test order, see ticket 4711"`,
-		Args:    cobra.ArbitraryArgs,
+		Example:           `  walpost dead-letter discard 17 --note "test order, see ticket 4711"`,
+		Args:              cobra.ArbitraryArgs,
+		ValidArgsFunction: a.completeIDs(0, "head", "waiting"),
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return verb(func(cmd *cobra.Command) error {
@@ -309,7 +313,7 @@ says how many there are, and exits with 0. An id that is not there changes nothi
 			})
 		})(cmd, nil)
 	}
-	flags.add(cmd)
+	flags.add(a, cmd)
 	flags.change(cmd)
 	cmd.Flags().StringVar(&note, "note", "", "why they are given up; required")
 	return cmd

@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/url"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"walpost/internal/pgtest"
@@ -238,4 +240,67 @@ func TestDeadLetterRights(t *testing.T) {
 	expect(db.DSN, 0, "")
 	db.Exec(t, "drop schema walpost cascade")
 	expect(db.DSN, 1, "walpost schema apply")
+}
+
+// A shell completes states, and topics, reasons and ids of the slot's own dead letters. If the database does not answer, it completes
+// nothing, soon and without a word.
+func TestDeadLetterCompletion(t *testing.T) {
+	db := letters(t)
+	db.Exec(t, `update walpost.dead_letters set topic = E'a\tb', key = E'\\x1b0a', reason = 'unexpected' where id = 2`)
+	complete := func(args ...string) string {
+		t.Helper()
+		code, stdout, stderr := command(t, append([]string{"__complete", "dead-letter"}, args...)...)
+		if code != 0 || strings.TrimSpace(stderr) != "Completion ended with directive: ShellCompDirectiveNoFileComp" {
+			t.Errorf("%q: exit %d\n%s", args, code, stderr)
+		}
+		return strings.TrimSuffix(stdout, ":4\n")
+	}
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"list", "--topic", ""}, "t\n"}, // no control characters
+		{[]string{"list", "--topic", "x"}, ""},
+		{[]string{"list", "--state", "released", "--topic", ""}, "u\n"},
+		{[]string{"retry", "--reason", ""}, "message_too_large\nunexpected\n"},
+		{[]string{"discard", "--reason", "u"}, "unexpected\n"},
+		{[]string{"list", "--state", "re"}, "retrying\nreleased\n"},
+		{[]string{"list", "--state", "head,"}, "head,waiting\nhead,retrying\nhead,released\nhead,discarded\n"},
+		{[]string{"show", ""}, "1\tt a message_too_large\n2\t\"a\\tb\" \"\\x1b\\n\" unexpected\n3\tt a message_too_large\n4\tt - message_too_large\n"},
+		{[]string{"show", "1", ""}, ""},
+		{[]string{"retry", "4"}, "4\tt - message_too_large\n"},
+		{[]string{"discard", "1", "2", ""}, "3\tt a message_too_large\n4\tt - message_too_large\n"},
+		{[]string{"retry", "5"}, ""}, // it is released
+	} {
+		if got := complete(c.args...); got != c.want {
+			t.Errorf("%q: %q, want %q", c.args, got, c.want)
+		}
+	}
+	db.Exec(t, `insert into walpost.dead_letters (slot, position, reason, topic) select 'walpost', 'x' || i, 'x', 'many' from generate_series(1, 300) i`)
+	if n := strings.Count(complete("retry", ""), "\n"); n != 100 {
+		t.Errorf("%d ids, want 100", n)
+	}
+	locked := db.Connect(t)
+	if _, err := locked.Exec(t.Context(), "begin; lock table walpost.dead_letters"); err != nil {
+		t.Fatal(err)
+	}
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // it never answers
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	for _, url := range []string{db.DSN, "postgres://127.0.0.1:1/none", "postgres://" + silent.Addr().String() + "/none", "::"} {
+		t.Setenv("WALPOST_POSTGRES_URL", url)
+		for _, args := range [][]string{{"retry", ""}, {"retry", "--topic", ""}} {
+			began := time.Now()
+			if got := complete(args...); got != "" {
+				t.Errorf("%s %q: %q", url, args, got)
+			}
+			if took := time.Since(began); took > 20*completionTimeout {
+				t.Errorf("%s %q: it took %v", url, args, took)
+			}
+		}
+	}
+	t.Setenv("WALPOST_POSTGRES_SLOT", "NO") // a configuration that cannot be used
+	complete("retry", "")
 }

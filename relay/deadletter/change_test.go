@@ -85,8 +85,10 @@ func TestTwoPeople(t *testing.T) {
 			d.Exec("insert into walpost.relay_state (slot, phase) values ($1, 'streaming')", d.Slot)
 		}
 		do := map[string]func(*pgx.Conn) (Change, error){
-			"retry":   func(db *pgx.Conn) (Change, error) { return GiveBack(t.Context(), db, d.Slot, Filter{}, "", false) },
-			"discard": func(db *pgx.Conn) (Change, error) { return Discard(t.Context(), db, d.Slot, Filter{IDs: []int64{1, 2, 3, 4, 5, 6}}, "n", "", false) },
+			"retry": func(db *pgx.Conn) (Change, error) { return GiveBack(t.Context(), db, d.Slot, Filter{}, "", false) },
+			"discard": func(db *pgx.Conn) (Change, error) {
+				return Discard(t.Context(), db, d.Slot, Filter{IDs: []int64{1, 2, 3, 4, 5, 6}}, "n", "", false)
+			},
 		}
 		others := []*pgx.Conn{d.Conn, nil}
 		second, err := pgx.Connect(t.Context(), d.DSN)

@@ -44,15 +44,18 @@ func finite(column string) string {
 func (l *Letter) fields() (targets []any, done func()) {
 	var key []byte
 	return []any{&l.ID, &l.EventID, &l.Topic, &key, &l.Type, &l.Reason, &l.Sequence, &l.ParkedAt, &l.State, &l.Attempts, &l.Detail, &l.Note, &l.Actor, &l.UpdatedAt},
-		func() {
-			if key == nil {
-				return
-			}
-			text := string(key)
-			if l.Key = &text; !utf8.Valid(key) {
-				l.KeyBytes = key
-			}
-		}
+		func() { l.setKey(key) }
+}
+
+// setKey sets the key, which is nil if there is none.
+func (l *Letter) setKey(key []byte) {
+	if key == nil {
+		return
+	}
+	text := string(key)
+	if l.Key = &text; !utf8.Valid(key) {
+		l.KeyBytes = key
+	}
 }
 
 // List calls f for each dead letter of the slot that fits, in the order of the events.
