@@ -16,7 +16,7 @@ import (
 func (f *fixture) diagnose() []diagnosis.Finding {
 	f.T.Helper()
 	return f.Diagnose(func(ctx context.Context) []diagnosis.Finding {
-		return diagnose.Run(ctx, f.cfg.Config, schema.Template{}, f.cfg.Backfill)
+		return diagnose.Run(ctx, f.cfg.Config, schema.Template{}, f.cfg.Backfill, f.cfg.Park)
 	})
 }
 

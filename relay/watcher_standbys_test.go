@@ -27,7 +27,7 @@ func TestStandbySlotAway(t *testing.T) {
 	if n := f.sink.count(); n != 0 {
 		t.Errorf("%d events came", n)
 	}
-	dbtest.WantFailed(t, diagnose.Run(t.Context(), f.cfg.Config, schema.Template{}, ""), "no standby uses standby1, standby2 of", "start the standby")
+	dbtest.WantFailed(t, diagnose.Run(t.Context(), f.cfg.Config, schema.Template{}, "", false), "no standby uses standby1, standby2 of", "start the standby")
 	r.look()
 	f.Exec("alter system set synchronized_standby_slots = ''")
 	f.Exec("select pg_reload_conf()")

@@ -89,7 +89,7 @@ func diagnoseAll(ctx context.Context, cfg *config.Config, client *adminclient.Cl
 	}
 	var postgres, brokers, running []diagnosis.Finding
 	var wg sync.WaitGroup
-	wg.Go(func() { postgres = diagnose.Run(ctx, c, topic, cfg.Outbox.Backfill) })
+	wg.Go(func() { postgres = diagnose.Run(ctx, c, topic, cfg.Outbox.Backfill, cfg.Outbox.OnBadEvent == "park") })
 	wg.Go(func() { brokers = kafka.Diagnose(ctx, topics...) })
 	wg.Go(func() { running = diagnoseRelay(ctx, cfg, client) })
 	wg.Wait()

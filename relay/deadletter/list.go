@@ -186,6 +186,16 @@ func Summarize(ctx context.Context, db *pgx.Conn, slot string) (s Summary, err e
 	return s, nil
 }
 
+// Oldest returns when the first of the events that are parked now was parked, in the order of the events; zero: nothing is parked. It reads
+// one row.
+func Oldest(ctx context.Context, db *pgx.Conn, slot string) (at time.Time, err error) {
+	err = db.QueryRow(ctx, `select `+finite("parked_at")+` from walpost.dead_letters where slot = $1 and `+schema.IsParked+` order by position limit 1`, slot).Scan(&at)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return time.Time{}, fmt.Errorf("look for the oldest dead letter: %w", err)
+	}
+	return at, nil
+}
+
 // CountStrange counts the rows of the slot that no command shows, because their state does not exist. A relay, retry and discard make heads
 // of them. It reads all rows of the slot.
 func CountStrange(ctx context.Context, db *pgx.Conn, slot string) (n int64, err error) {

@@ -17,13 +17,13 @@ import (
 )
 
 // Run makes all checks, also after one has failed. Of cfg it needs ConnString, Slot, Publication, Table and Mapping. topic is outbox.topic;
-// zero: the default. backfill is outbox.backfill, as in relay.Config.
+// zero: the default. backfill is outbox.backfill, as in relay.Config. park says that bad events are parked.
 //
 // Before it returns, it closes the connections that it has opened; one of them is for replication. It returns when all checks are made or
 // ctx is done.
-func Run(ctx context.Context, cfg postgres.Config, topic schema.Template, backfill string) []diagnosis.Finding {
+func Run(ctx context.Context, cfg postgres.Config, topic schema.Template, backfill string, park bool) []diagnosis.Finding {
 	cfg.Logger = slog.New(slog.DiscardHandler)
-	d := &diagnosing{Source: postgres.NewSource(cfg), topic: topic, onStart: backfill, list: diagnosis.List{Target: "postgres"}, oldAfter: oldTransaction}
+	d := &diagnosing{Source: postgres.NewSource(cfg), topic: topic, onStart: backfill, park: park, list: diagnosis.List{Target: "postgres"}, oldAfter: oldTransaction}
 	d.all(ctx)
 	return d.list.Findings
 }
@@ -33,6 +33,7 @@ type diagnosing struct {
 	*postgres.Source
 	topic    schema.Template // outbox.topic
 	onStart  string          // outbox.backfill
+	park     bool            // outbox.on_bad_event is park
 	list     diagnosis.List
 	found    postgres.Found
 	state    *postgres.RelayState // nil: none
@@ -61,6 +62,7 @@ func (d *diagnosing) all(ctx context.Context) {
 	}
 	if applied {
 		d.differences(ctx, db)
+		d.deadLetters(ctx, db)
 	}
 	if table && applied && d.begins() {
 		d.backfill(ctx, db)

@@ -19,7 +19,9 @@ import (
 // diagnosed runs a diagnosis of a database.
 func diagnosed(db *dbtest.Database, cfg postgres.Config) []diagnosis.Finding {
 	db.T.Helper()
-	return db.Diagnose(func(ctx context.Context) []diagnosis.Finding { return Run(ctx, cfg, schema.Template{}, "publish") })
+	return db.Diagnose(func(ctx context.Context) []diagnosis.Finding {
+		return Run(ctx, cfg, schema.Template{}, "publish", true)
+	})
 }
 
 // walsenders is a query for the number of walsenders of the server.
@@ -92,4 +94,43 @@ func TestDiagnoseRole(t *testing.T) {
 	db.Exec("drop publication walpost")
 	dbtest.WantFailed(t, diagnosed(db, cfg), "GRANT SELECT ON walpost.outbox TO "+role, "grant update on table walpost.relay_state to "+role,
 		"run as the owner of walpost.outbox: create publication walpost for table walpost.outbox")
+}
+
+// TestDiagnoseDeadLetters: parked events are a warning, with how many there are, why, since when, and the commands that end the wait.
+func TestDiagnoseDeadLetters(t *testing.T) {
+	t.Parallel()
+	db := dbtest.New(t)
+	cfg := db.Config()
+	const check, limit = "dead letters", "max_slot_wal_keep_size"
+	dbtest.WantFinding(t, diagnosed(db, cfg), check, "ok: nothing is parked")
+	db.Exec(`insert into walpost.dead_letters (slot, position, topic, key, reason, state, parked_at)
+		select case i when 9 then 'other' else $1 end, '00000001-0000000000000010-0000000' || i, 't', case i when 1 then null else convert_to('key ' || i / 2, 'UTF8') end,
+		  (string_to_array('message_too_large,key_parked,key_parked,key_parked,message_too_large,b,c,"Ü,other', ','))[i], case i when 8 then 'released' else 'head' end,
+		  timestamptz '2026-05-04 03:02:01Z' + i * interval '1 h' from generate_series(1, 9) i`, db.Slot)
+	list := diagnosed(db, cfg)
+	dbtest.WantHealthy(t, list, check, limit)
+	dbtest.WantFinding(t, list, check, "warning: 7 events of 3 keys are parked, the oldest since 2026-05-04T04:02:01Z; by reason: key_parked 3, message_too_large 2, b 1, others 1; ",
+		"run: walpost dead-letter list --group; after you removed the cause, walpost dead-letter retry --reason message_too_large; or give events up with walpost dead-letter discard ID --note TEXT")
+	db.Exec("update walpost.dead_letters set state = 'retrying' where reason = 'key_parked'")
+	dbtest.WantFinding(t, diagnosed(db, cfg), check, "; 3 of them are given back, and a relay that runs publishes them")
+	db.Exec("update walpost.dead_letters set state = 'retrying' where slot = $1", db.Slot)
+	dbtest.WantFinding(t, diagnosed(db, cfg), check, "; all are given back; run: walpost run, which publishes them")
+	halts := Run(t.Context(), cfg, schema.Template{}, "publish", false)
+	dbtest.WantFinding(t, halts, check, "warning: ", "; outbox.on_bad_event is not park, so the relay publishes nothing of them, and later events of their keys overtake them", "set outbox.on_bad_event: park; then run: walpost run")
+	db.Exec("update walpost.dead_letters set state = 'head', reason = E'\\x1b\\n' where slot = $1", db.Slot)
+	dbtest.WantFinding(t, diagnosed(db, cfg), check, `by reason: "\x1b\n" 8;`, "retry --reason CODE;")
+	db.Exec("alter table walpost.dead_letters drop constraint dead_letters_state_check")
+	db.Exec("update walpost.dead_letters set state = 'gone' where slot = $1", db.Slot)
+	dbtest.WantFinding(t, diagnosed(db, cfg), check, "warning: 8 events in walpost.dead_letters have a state that does not exist", "run: ALTER TABLE walpost.dead_letters ADD CHECK (state IN (", "ok: nothing is parked")
+	role := db.Role("relay", "login")
+	if err := catalog.Apply(t.Context(), db.Conn, schema.Options{RelayRole: role}); err != nil {
+		t.Fatal(err)
+	}
+	db.Exec("revoke all on walpost.dead_letters from " + role)
+	cfg.ConnString = db.As(role)
+	dbtest.WantFailed(t, diagnosed(db, cfg), "run: GRANT SELECT, INSERT, UPDATE, DELETE ON walpost.dead_letters, walpost.relay_state TO "+role, "grant insert on table walpost.dead_letters to "+role)
+	dbtest.WantHealthy(t, Run(t.Context(), cfg, schema.Template{}, "publish", false), "schema", "schema", "schema", "schema", check, limit)
+	cfg.ConnString = db.DSN
+	db.Exec("alter table walpost.dead_letters drop column header_names")
+	dbtest.WantFailed(t, diagnosed(db, cfg), "table walpost.dead_letters, column header_names: found nothing", "run: alter table walpost.dead_letters add column header_names")
 }

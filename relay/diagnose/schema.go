@@ -45,6 +45,8 @@ func (d *diagnosing) differences(ctx context.Context, db *postgres.DB) {
 	}
 }
 
+const deadLetters = "table walpost.dead_letters"
+
 // weigh returns the level of a difference. It returns OK if another check covers the difference.
 func (d *diagnosing) weigh(one schema.Difference) diagnosis.Level {
 	table := d.Table.String()
@@ -57,7 +59,11 @@ func (d *diagnosing) weigh(one schema.Difference) diagnosis.Level {
 			return diagnosis.OK // the checks backfill and replication report it, and the role is connected
 		case strings.HasSuffix(one.Found, " on table walpost.relay_state") && one.Found != "no DELETE on table walpost.relay_state":
 			return diagnosis.Failed
+		case d.park && strings.HasSuffix(one.Found, " on table walpost.dead_letters"):
+			return diagnosis.Failed
 		}
+	case d.park && one.Found == "nothing" && (one.Object == deadLetters || strings.HasPrefix(one.Object, deadLetters+", column ")):
+		return diagnosis.Failed // the relay does not start without it
 	case one.Object == "table "+table, strings.HasPrefix(one.Object, "table "+table+", ") && strings.HasPrefix(one.Cure, "name another"),
 		strings.HasPrefix(one.Object, "table "+table+", child "), strings.HasPrefix(one.Object, "table "+table+", partition "):
 		return diagnosis.OK

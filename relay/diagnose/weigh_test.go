@@ -35,4 +35,18 @@ func TestWeigh(t *testing.T) {
 			t.Errorf("%s, found %s: %s, want %s", c.one.Object, c.one.Found, got, c.want)
 		}
 	}
+	for _, one := range []schema.Difference{ // only a relay that parks needs this
+		{Object: "role relay", Found: "no INSERT on table walpost.dead_letters"},
+		{Object: "table walpost.dead_letters", Found: "nothing"},
+		{Object: "table walpost.dead_letters, column detail", Found: "nothing"},
+	} {
+		for park, want := range map[bool]diagnosis.Level{true: diagnosis.Failed, false: diagnosis.Warning} {
+			if d.park = park; d.weigh(one) != want {
+				t.Errorf("%s, found %s: %s, want %s", one.Object, one.Found, d.weigh(one), want)
+			}
+		}
+	}
+	if got := d.weigh(schema.Difference{Object: "index walpost.dead_letters_key", Found: "nothing"}); got != diagnosis.Warning {
+		t.Errorf("an index: %s", got)
+	}
 }
