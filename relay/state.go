@@ -41,7 +41,8 @@ type State struct {
 	Transactions int64 // complete transactions received from the slot
 	Acked        int64 // events that the sink acked, without those of a backfill
 
-	Parked parking.Parked // events that are parked
+	Parked      parking.Parked // events that are parked
+	ParkedSince time.Time      // when the first of them was parked, as read every ten seconds; zero: not known
 
 	LagBytes int64 // bytes of WAL between the last position that the server sent in this session and the last confirmed one
 	Slot     postgres.SlotState
@@ -57,7 +58,9 @@ func (r *Relay) State() State {
 	s.LastEvent, s.LastConfirm = m.lastEvent.time(), m.lastConfirm.time()
 	s.Received, s.Transactions, s.Acked = m.events.Load(), m.transactions.Load(), l.Acked
 	s.LagBytes = m.confirmedLag()
-	s.Parked = r.parked()
+	if s.Parked = r.parked(); s.Parked.Events == 0 {
+		s.ParkedSince = time.Time{}
+	}
 	return s
 }
 
@@ -101,6 +104,13 @@ func (s *liveState) see(slot postgres.SlotState) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.state.Slot = slot
+}
+
+// seeParked notes when the first of the parked events was parked; zero: nothing is parked.
+func (s *liveState) seeParked(since time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.state.ParkedSince = since
 }
 
 // slot returns the state of the slot, as it was last read.

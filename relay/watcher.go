@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"walpost/relay/deadletter"
 	"walpost/relay/internal/wake"
 	"walpost/relay/postgres"
 )
@@ -66,10 +67,30 @@ func (w *watcher) run(ctx context.Context, look func(context.Context) error) {
 		case <-w.wake:
 		}
 		err := look(ctx)
+		w.noteParked(ctx)
 		if ctx.Err() != nil {
 			return
 		}
 		failed = w.count(err, failed)
+	}
+}
+
+// noteParked reads since when the first parked event waits. It has a connection of its own, because somebody may lock the table, which must
+// not make the other checks fail. Errors do not matter: the parker says what is wrong with the table.
+func (w *watcher) noteParked(ctx context.Context) {
+	r := w.relay
+	if r.parked().Events == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, checkLimit)
+	defer cancel()
+	db, err := postgres.Connect(ctx, r.cfg.CurrentConnString())
+	if err != nil {
+		return
+	}
+	defer db.Close()
+	if since, err := deadletter.Oldest(ctx, db.Conn, r.cfg.Slot); err == nil {
+		r.state.seeParked(since)
 	}
 }
 

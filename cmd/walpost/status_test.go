@@ -149,10 +149,16 @@ func TestStatusWithoutARelay(t *testing.T) {
 	db.Exec(t, "select pg_create_logical_replication_slot('"+db.Name+"', 'pgoutput')",
 		"insert into walpost.relay_state (slot, phase, confirmed_lsn, confirmed_commit_time) values ('"+db.Name+"', 'streaming', '0/1', now() - interval '1 hour')")
 	t.Setenv("WALPOST_ADMIN_LISTEN", "127.0.0.1:1")
-	expect(3, "relay        no relay answers", "no relay answers at 127.0.0.1:1", "nobody streams from it, wal_status reserved", "recorded     streaming, confirmed up to 0/1, which was committed 1 h 0 min ago")
+	db.Exec(t, `insert into walpost.dead_letters (slot, position, topic, key, reason, parked_at, state) select '`+db.Name+`', i::text, 't', 'k', 'x', now() - interval '2 hours', case i when 1 then 'released' else 'head' end
+		from generate_series(1, 3) i`)
+	expect(3, "relay        no relay answers", "no relay answers at 127.0.0.1:1", "parked       2 events of 1 key, the oldest for 2 h 0 min: walpost dead-letter list", "nobody streams from it, wal_status reserved", "recorded     streaming, confirmed up to 0/1, which was committed 1 h 0 min ago")
+	locked := db.Connect(t)
+	if _, err := locked.Exec(t.Context(), "begin; lock table walpost.dead_letters"); err != nil {
+		t.Fatal(err)
+	}
 	code, stdout, _ := command(t, "status", "--json")
 	var r report.Report
-	if err := json.Unmarshal([]byte(stdout), &r); err != nil || code != 3 || r.Role != "none" || r.Slot.WALStatus != "reserved" || r.Slot.SafeBytes != nil || r.LagSeconds != nil || r.BlockedTopics == nil {
+	if err := json.Unmarshal([]byte(stdout), &r); err != nil || code != 3 || r.DeadLetters != nil || r.Role != "none" || r.Slot.WALStatus != "reserved" || r.Slot.SafeBytes != nil || r.LagSeconds != nil || r.BlockedTopics == nil {
 		t.Errorf("exit %d, %v\n%s", code, err, stdout)
 	}
 }

@@ -38,7 +38,7 @@ func (v *statusView) screen(now time.Time) string {
 	for _, t := range v.BlockedTopics {
 		row("blocked", "topic %s, for %s", t.Topic, seconds(t.Seconds))
 	}
-	if text := v.parked(); text != "" {
+	if text := v.parked(now); text != "" {
 		row("parked", "%s", text)
 	}
 	return b.String()
@@ -54,7 +54,7 @@ func (v *statusView) line(now time.Time) string {
 	for _, t := range v.BlockedTopics {
 		parts = append(parts, "topic "+t.Topic+" blocked for "+seconds(t.Seconds))
 	}
-	if text := v.parked(); text != "" {
+	if text := v.parked(now); text != "" {
 		parts = append(parts, "parked: "+text)
 	}
 	if v.Reason != "" {
@@ -64,12 +64,16 @@ func (v *statusView) line(now time.Time) string {
 }
 
 // parked says what is parked, "" for nothing.
-func (v *statusView) parked() string {
+func (v *statusView) parked(now time.Time) string {
 	d := v.DeadLetters
 	if d == nil || d.Events == 0 && d.Keys == 0 && d.Waits == "" {
 		return ""
 	}
-	text := fmt.Sprintf("%d events of %d keys: walpost dead-letter list", d.Events, d.Keys)
+	text := count(d.Events, "event") + " of " + count(int64(d.Keys), "key")
+	if d.Oldest != nil {
+		text += ", the oldest for " + age(now.Sub(*d.Oldest))
+	}
+	text += ": walpost dead-letter list"
 	if d.Waits != "" {
 		text += "; more events wait to be parked: " + d.Waits
 	}

@@ -49,6 +49,7 @@ func queryStatus(ctx context.Context, cfg *config.Config, client *adminclient.Cl
 	if err == nil {
 		v.postgres = &o
 		v.Slot.Set(o.Slot)
+		v.SetParked(o.Parked)
 	}
 	if !v.hidden {
 		v.Role, v.Reason = "none", silence

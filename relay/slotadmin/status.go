@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"walpost/relay/deadletter"
 	"walpost/relay/pgerror"
 	"walpost/relay/postgres"
 )
@@ -20,6 +21,8 @@ type Status struct {
 	Phase       string    // backfilling or streaming; "": no relay has used the slot
 	Confirmed   string    // LSN of the last recorded confirmation; "": none
 	ConfirmedAt time.Time // commit time of the last transaction that it confirmed; zero: unknown
+
+	Parked *deadletter.Summary // what is parked; nil: the table cannot be read, because it is locked or the role lacks the right
 }
 
 // Holder describes who streams from the slot; "" if nobody does.
@@ -29,6 +32,9 @@ func (s *Status) Holder() string {
 	}
 	return holder(s.PID, s.Application, s.Address)
 }
+
+// parkedLimit is how long ReadStatus waits for what is parked.
+const parkedLimit = 2 * time.Second
 
 // ReadStatus reads the status from Postgres, over one short connection. Of cfg it needs ConnString and Slot.
 func ReadStatus(ctx context.Context, cfg postgres.Config) (Status, error) {
@@ -56,6 +62,11 @@ func ReadStatus(ctx context.Context, cfg postgres.Config) (Status, error) {
 	}
 	if at != nil {
 		o.ConfirmedAt = *at
+	}
+	ctx, cancel := context.WithTimeout(ctx, parkedLimit)
+	defer cancel()
+	if s, err := deadletter.Summarize(ctx, db.Conn, cfg.Slot); err == nil {
+		o.Parked = &s
 	}
 	return o, nil
 }

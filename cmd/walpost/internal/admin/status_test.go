@@ -50,7 +50,7 @@ func TestReport(t *testing.T) {
 		`"slot":{"name":"shop","seen":"2026-05-04T03:01:57Z","active":true,"wal_status":"reserved","retained_bytes":4096,"safe_bytes":null,"confirmed_lsn":"0/16B3748","confirmed_lag_bytes":77},` +
 		`"lag_seconds":3,"events_per_second":{"last_10s":4,"last_1m":1},"in_flight":{"events":5,"bytes":1000,"limit_bytes":33554432},` +
 		`"events":{"received":105,"published":100},"last_event":"2026-05-04T03:02:00Z","last_ack":"2026-05-04T03:01:59Z","last_confirm":null,` +
-		`"blocked_topics":[{"topic":"orders","seconds":1.5}],"dead_letters":{"events":7,"keys":2,"waits":"locked"}}`
+		`"blocked_topics":[{"topic":"orders","seconds":1.5}],"dead_letters":{"events":7,"keys":2,"oldest":null,"waits":"locked"}}`
 	if got := show(t, a.report(now)); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}

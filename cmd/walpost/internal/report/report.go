@@ -10,6 +10,7 @@ import (
 
 	"walpost/internal/reason"
 	"walpost/relay"
+	"walpost/relay/deadletter"
 	"walpost/relay/postgres"
 )
 
@@ -71,9 +72,10 @@ type Events struct {
 
 // DeadLetters counts the events that are parked in walpost.dead_letters.
 type DeadLetters struct {
-	Events int64  `json:"events"` // as last counted, every second
-	Keys   int    `json:"keys"`   // keys whose events wait; an event without a key has none
-	Waits  string `json:"waits"`  // why more events cannot be parked, so that they wait in memory; "": they can
+	Events int64      `json:"events"` // as last counted, every second
+	Keys   int        `json:"keys"`   // keys whose events wait; an event without a key has none
+	Oldest *time.Time `json:"oldest"` // when the first of them was parked, as read every ten seconds; null: nothing is parked, or not known
+	Waits  string     `json:"waits"`  // why more events cannot be parked, so that they wait in memory; "": they can
 }
 
 // BlockedTopic is a topic whose events Kafka does not accept at the moment.
@@ -95,13 +97,20 @@ func (r *Report) SetRelay(s relay.State, now time.Time) {
 		lag = max(now.Sub(s.OldestUnacked).Seconds(), 0) // not less than 0: the clocks may differ
 	}
 	r.LagSeconds = &lag
-	r.DeadLetters = &DeadLetters{s.Parked.Events, s.Parked.Keys, s.Parked.Waits}
+	r.DeadLetters = &DeadLetters{s.Parked.Events, s.Parked.Keys, timeOrNull(s.ParkedSince), s.Parked.Waits}
 	r.InFlight = &InFlight{s.Unacked, s.InFlightBytes, s.InFlightLimit}
 	if r.Events == nil {
 		r.Events = &Events{}
 	}
 	r.Events.Received = s.Received
 	r.LastEvent, r.LastAck, r.LastConfirm = timeOrNull(s.LastEvent), timeOrNull(s.LastAck), timeOrNull(s.LastConfirm)
+}
+
+// SetParked fills in what Postgres knows of parked events. nil: it does not say.
+func (r *Report) SetParked(s *deadletter.Summary) {
+	if s != nil {
+		r.DeadLetters = &DeadLetters{Events: s.Events, Keys: int(s.Keys), Oldest: timeOrNull(s.Oldest)}
+	}
 }
 
 // Set fills in the state of the slot in Postgres.
