@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"walpost/internal/reason"
+	"walpost/relay/deadletter"
 	"walpost/relay/internal/wake"
 	"walpost/relay/pgerror"
 	"walpost/relay/postgres"
@@ -403,6 +404,9 @@ func (p *Parker) Load(ctx context.Context, db *postgres.DB, holder string, confi
 	var events int64
 	var settled map[schema.Position]struct{}
 	err := inTx(ctx, db.Conn, p.cfg.Slot, holder, func(ctx context.Context, tx pgx.Tx) (err error) {
+		if err = deadletter.RepairStates(ctx, tx, p.cfg.Slot); err != nil {
+			return err
+		}
 		if parked, events, err = readKeys(ctx, tx, p.cfg.Slot); err == nil {
 			settled, err = readSettled(ctx, tx, p.cfg.Slot, confirmed)
 		}

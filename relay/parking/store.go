@@ -58,7 +58,9 @@ func readKeys(ctx context.Context, q querier, slot string) (parked map[name]sche
 		var n int64
 		_, err = pgx.ForEachRow(rows, []any{&topic, &key, &at, &n}, func() error {
 			if events += n; key != nil {
-				parked[name{topic, string(key)}], _ = schema.ParsePosition(at) // if somebody has spoilt it: from the beginning
+				// If somebody has edited the position, nobody knows which events of the key were sent before this one. All of them are parked
+				// then: the error leaves the lowest position there is.
+				parked[name{topic, string(key)}], _ = schema.ParsePosition(at)
 			}
 			return nil
 		})

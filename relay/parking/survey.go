@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"walpost/relay/deadletter"
 	"walpost/schema"
 )
 
@@ -64,10 +65,17 @@ func (s *survey) whole(ctx context.Context, holder string, sink Replayer) error 
 	p.look.Store(false) // before the query: what is parked meanwhile sets it again
 	var parked map[name]schema.Position
 	var events int64
+	var strange int64
 	err := s.c.use(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
-		parked, events, err = readKeys(ctx, conn, p.cfg.Slot)
+		if strange, err = deadletter.CountStrange(ctx, conn, p.cfg.Slot); err == nil {
+			parked, events, err = readKeys(ctx, conn, p.cfg.Slot)
+		}
 		return err
 	})
+	if err == nil && strange > 0 {
+		p.look.Store(true)
+		return s.c.inTx(ctx, holder, func(ctx context.Context, tx pgx.Tx) error { return deadletter.RepairStates(ctx, tx, p.cfg.Slot) })
+	}
 	if err == nil {
 		p.letters.Store(events)
 		gone := p.keys.names(func(n name, k *key) bool {
