@@ -98,7 +98,8 @@ func (p *Parker) join(ctx context.Context, tx pgx.Tx, topic string, keys []name)
 // read reads the dead letters of a round.
 func (r *round) read(ctx context.Context, conn *pgx.Conn) ([]*replay, error) {
 	rows, err := conn.Query(ctx, `
-		select id, position, coalesce(topic, ''), coalesce(partition, -1), key, value, header_names, header_values, record_timestamp
+		select id, position, coalesce(topic, ''), coalesce(partition, -1), key, value, header_names, header_values,
+		  case when isfinite(record_timestamp) then record_timestamp end -- somebody may have edited it
 		from walpost.dead_letters where id = any($1) order by position`, r.ids)
 	if err != nil {
 		return nil, fmt.Errorf("read dead letters: %w", err)
@@ -154,7 +155,7 @@ func (p *Parker) settle(ctx context.Context, tx pgx.Tx, r *round, replays []*rep
 				returned[one.name] = true
 			}
 		}
-		b.Queue(`update walpost.dead_letters set state = $2, attempts = attempts + $3, reason = coalesce(nullif($4, ''), reason),
+		b.Queue(`update walpost.dead_letters set state = $2, attempts = least(attempts, 2147483646) + $3, reason = coalesce(nullif($4, ''), reason),
 			detail = coalesce($5, detail), updated_at = clock_timestamp() where id = $1 and state = 'retrying'`,
 			one.id, state, more, refusalCode(one.back), orNull(one.back.Detail))
 	}
