@@ -46,7 +46,7 @@ func TestUnplaced(t *testing.T) {
 	if c, err = Discard(t.Context(), d.Conn, d.Slot, Filter{IDs: []int64{1}}, "n", "", false); err != nil || c.Events != 1 {
 		t.Errorf("discard: %+v, %v", c, err)
 	}
-	if c, err = GiveBack(t.Context(), d.Conn, d.Slot, Filter{}.key("a"), "", false); err != nil || c.Events != 1 || c.Unplaced != nil && len(c.Unplaced) > 0 {
+	if c, err = GiveBack(t.Context(), d.Conn, d.Slot, Filter{}.key("a"), "", false); err != nil || c.Events != 1 || len(c.Unplaced) > 0 {
 		t.Errorf("%+v, %v", c, err)
 	}
 }
