@@ -50,6 +50,7 @@ var kills = []struct {
 	{"the head discarded, not noticed", killHeadDiscarded},
 	{"discarded, an earlier event is not acked", killDiscardedUnconfirmed},
 	{"frozen, and a successor published it", freezeBeforeParking},
+	{"frozen in the transaction that parks", freezeParking},
 }
 
 // Wherever a relay is killed, the end is the same: each event of the key has one dead letter and is released once, and the key's events arrive
@@ -785,4 +786,23 @@ func (k *parkedPipe) apart(t *testing.T) (sql, stream *proxy.Proxy, dsn string) 
 	q.Set("sslmode", "disable") // the first message says what the connection is for
 	u.RawQuery = q.Encode()
 	return sql, stream, u.String()
+}
+
+// freezeParking stops a relay in the transaction that parks, which has the lock that a successor needs.
+func freezeParking(t *testing.T, k *parkedPipe) {
+	k.pin(t, "INSERT", "true")
+	frozen := k.start(t)
+	k.insert(t, "a1", "a2!", "a3", "b1")
+	k.pinned(t)
+	k.arrived(t, "a1")
+	k.arrived(t, "b1")
+	frozen.signal(t, syscall.SIGSTOP)
+	k.letGo(t)
+	// The server does it after wal_sender_timeout.
+	k.exec(t, "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = '"+k.db.Name+"'")
+	k.again(t)
+	k.states(t, "a2=head a3=waiting")
+	frozen.signal(t, syscall.SIGCONT)
+	frozen.kill()
+	k.parkedAgain(t, "a1 a1", "b1 b1")
 }

@@ -54,8 +54,10 @@ func (c *connection) close() {
 // another session has the slot.
 func inTx(ctx context.Context, conn *pgx.Conn, slot, holder string, do func(context.Context, pgx.Tx) error) error {
 	return pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite}, func(tx pgx.Tx) error {
-		// A lock that is held for long is a reason to tell.
-		if _, err := tx.Exec(ctx, `select set_config('synchronous_commit', 'on', true), set_config('lock_timeout', '3s', true)`); err != nil {
+		// A lock that is held for long is a reason to tell. A relay that is frozen in its transaction, or whose host is gone, must not keep
+		// the lock from its successor.
+		if _, err := tx.Exec(ctx, `select set_config('synchronous_commit', 'on', true), set_config('lock_timeout', '3s', true),
+			set_config('idle_in_transaction_session_timeout', '10s', true)`); err != nil {
 			return err
 		}
 		var ours bool
