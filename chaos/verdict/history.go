@@ -6,13 +6,25 @@ import "time"
 
 // History is everything that is known after one round.
 type History struct {
-	Spans   []Span        // the faults, in the order of time; the first begins before any row
-	Rows    []Row         // the committed rows, in commit order, from the server's WAL
-	Records []Record      // the records in the topics; those of one partition in the order of its log
-	Samples []Sample      // the slot's confirmed position, in the order of time
-	Claims  []Claim       // what the writers know
-	Purges  []Purge       // topics that were deleted and created again
-	Skew    time.Duration // how wrong the relay's clock was at times
+	Spans    []Span        // the faults, in the order of time; the first begins before any row
+	Rows     []Row         // the committed rows, in commit order, from the server's WAL
+	Records  []Record      // the records in the topics; those of one partition in the order of its log
+	Samples  []Sample      // the slot's confirmed position, in the order of time
+	Claims   []Claim       // what the writers know
+	Purges   []Purge       // topics that were deleted and created again
+	Refusals []Refusal     // when the brokers refused events
+	Skew     time.Duration // how wrong the relay's clock was at times
+}
+
+// Refusal is a time in which the brokers refused some events of a topic. Begin is before the first and End after the last one. The other
+// fields say which events: each that is set has to fit. If an event does not fit, the brokers took it.
+type Refusal struct {
+	Topic      string
+	Begin, End time.Time
+	Reason     string        // the code in its dead letter
+	Larger     int           // events whose payload has more bytes than this; which of them are refused depends on compression
+	Keyless    bool          // events without a key
+	Older      time.Duration // events whose created_at is this much older than their commit
 }
 
 // Purge is the deletion of a topic, which was read just before. Rows that were confirmed before the reading must be among the records that were
@@ -26,11 +38,12 @@ type Purge struct {
 
 // Span is the time from a fault's beginning until the next one's.
 type Span struct {
-	Fault   string
-	Begin   time.Time
-	Repeats bool // events may be delivered again, because the relay or its session ended
-	Refuses bool // events are refused meanwhile, so those of other keys may overtake them in their partition
-	Dead    int  // relays that were killed. Each may leave a request behind that is appended after those of its successor
+	Fault     string
+	Begin     time.Time
+	Repeats   bool // events may be delivered again, because the relay or its session ended
+	Refuses   bool // events are refused meanwhile, so those of other keys may overtake them in their partition
+	Dead      int  // relays that were killed. Each may leave a request behind that is appended after those of its successor
+	Overtaken bool // a relay lost its slot to another one while it was paused. When it goes on, it sends everything that it holds
 }
 
 // Row is one committed row of the outbox.
@@ -45,9 +58,13 @@ type Row struct {
 	Commit    uint64
 	// Content is a hash of everything that consumers get of the row: key, value and headers.
 	Content uint64
-	// Parked is when its dead letter was written; zero: it has none. Waited says that it was not refused itself.
-	Parked time.Time
-	Waited bool
+	Bytes   int // of its payload
+	// Parked is when its dead letter was written; zero: it has none. Settled is when the dead letter last changed, and Reason its reason.
+	Parked, Settled time.Time
+	Reason          string
+	Waited          bool // it was not refused itself
+	Released        bool // its dead letter says that it was published in the end
+	Discarded       bool // people gave it up, so it must not come
 }
 
 // Record is one record of a topic. Appended is the broker's time of the append, in whole milliseconds. In a topic whose records have the
@@ -92,9 +109,11 @@ type Tally struct {
 	Again       int           // records beyond the first of a row
 	Repeated    int           // of these, under a fault after which events must not be delivered again
 	Broken      int           // redeliveries that are not a contiguous run up to the newest event of the partition
-	Stray       int           // of these, more than the requests of killed relays explain
+	Stray       int           // of these, more than the requests of killed or overtaken relays explain
 	Parked      int           // rows that have a dead letter
-	Held        int           // of these, those that were parked behind no earlier parked row of their key
+	Discarded   int           // of these, those that people gave up
+	Held        int           // of these, those that were parked without a cause: nothing refused them, and no earlier row of their key was parked
+	Revived     int           // records of rows that had been given up
 	Ahead       int           // rows that were confirmed before the brokers had them, or before they were parked, and positions that the server cannot have
 	Stall       time.Duration // the longest time in which nothing was appended although rows waited
 }
@@ -114,19 +133,21 @@ func (t *Tally) Add(o Tally) {
 	t.Broken += o.Broken
 	t.Stray += o.Stray
 	t.Parked += o.Parked
+	t.Discarded += o.Discarded
 	t.Held += o.Held
+	t.Revived += o.Revived
 	t.Ahead += o.Ahead
 	t.Stall = max(t.Stall, o.Stall)
 }
 
 // Broke reports whether a promise was broken, or the writers and the server's WAL disagree.
 func (t Tally) Broke() bool {
-	return t.Lost+t.Uncommitted+t.Altered+t.Denied+t.Disordered+t.Repeated+t.Stray+t.Held+t.Ahead > 0
+	return t.Lost+t.Uncommitted+t.Altered+t.Denied+t.Disordered+t.Repeated+t.Stray+t.Held+t.Revived+t.Ahead > 0
 }
 
 // Finding is one error, or a broken run, with the part of the history that shows it.
 type Finding struct {
 	Span int    // which fault it came under
-	What string // lost, uncommitted, altered, disordered, repeated, broken run, stray run, held, ahead, or claim
+	What string // lost, uncommitted, altered, disordered, repeated, broken run, stray run, held, revived, ahead, or claim
 	Text string
 }

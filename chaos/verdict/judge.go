@@ -35,6 +35,8 @@ func Judge(h History) ([]Tally, []Finding) {
 	j.rows()
 	j.order()
 	j.parked()
+	j.overtaken()
+	j.discarded()
 	j.runs()
 	j.ahead()
 	j.stalls()
@@ -202,6 +204,7 @@ func (j *judge) rows() {
 		switch {
 		case j.first[i] != nil:
 			t.Delivered++
+		case r.Discarded:
 		case j.exempt(r):
 			t.Exempt++
 		default:
@@ -209,25 +212,6 @@ func (j *judge) rows() {
 			j.tally(at).Lost++
 			j.find(at, "lost", "%s", r)
 		}
-	}
-}
-
-// parked judges what was parked: each row was refused itself, or an earlier row of its topic and key was parked.
-func (j *judge) parked() {
-	type key struct{ topic, key string }
-	before := make(map[key]bool)
-	for i := range j.Rows {
-		r := &j.Rows[i]
-		if r.Parked.IsZero() {
-			continue
-		}
-		j.tally(r.Parked).Parked++
-		k := key{r.Topic, r.Key}
-		if r.Waited && (r.Key == "" || !before[k]) {
-			j.tally(r.Parked).Held++
-			j.find(r.Parked, "held", "%s: parked behind nothing", r)
-		}
-		before[k] = true
 	}
 }
 

@@ -48,18 +48,82 @@ func TestSoundHistory(t *testing.T) {
 	}
 }
 
+// released returns a history in which row 4 was refused and row 6 waited behind it. Both are published in the end.
+func released() verdict.History {
+	h := sound()
+	h.Refusals = []verdict.Refusal{{Topic: "t", Reason: "refused", Begin: at(39), End: at(70)}}
+	for i, n := range []int{4, 6} {
+		r := &h.Rows[n]
+		r.Parked, r.Settled, r.Reason, r.Released = at(10*n+2), at(92+i), "refused", true
+		if n == 6 {
+			r.Reason, r.Waited = "key_parked", true
+		}
+	}
+	late := []verdict.Record{h.Records[6], h.Records[8]}
+	h.Records = []verdict.Record{h.Records[0], h.Records[1], h.Records[2], h.Records[3], h.Records[4], h.Records[5], h.Records[7], h.Records[9]}
+	for i := range late {
+		late[i].Replayed, late[i].Appended, late[i].Offset = true, at(90+i), int64(10+i)
+	}
+	h.Records = append(h.Records, late...)
+	return h
+}
+
 // A key that was parked comes late, in order, and is no error.
 func TestParkedAndReleased(t *testing.T) {
-	h := sound()
-	h.Rows[4].Parked, h.Rows[6].Parked, h.Rows[6].Waited = at(42), at(62), true
-	released := []verdict.Record{h.Records[6], h.Records[8]}
-	h.Records = []verdict.Record{h.Records[0], h.Records[1], h.Records[2], h.Records[3], h.Records[4], h.Records[5], h.Records[7], h.Records[9]}
-	for i := range released {
-		released[i].Replayed, released[i].Appended, released[i].Offset = true, at(90+i), int64(10+i)
-	}
-	h.Records = append(h.Records, released...)
+	h := released()
 	if _, findings := verdict.Judge(h); len(findings) > 0 {
 		t.Error(verdict.Explain(h.Spans, findings))
+	}
+	// People give up row 4. Row 6 still comes.
+	h.Rows[4].Released, h.Rows[4].Discarded = false, true
+	h.Records = slices.Delete(h.Records, 8, 9)
+	tallies, findings := verdict.Judge(h)
+	if len(findings) > 0 || tallies[1].Discarded != 1 || tallies[1].Parked != 2 || tallies[1].Delivered != 3 {
+		t.Errorf("%+v\n%s", tallies, verdict.Explain(h.Spans, findings))
+	}
+}
+
+// Each history with parked rows has one error, and Judge finds it.
+func TestEachErrorOfParkingIsFound(t *testing.T) {
+	held := func(t verdict.Tally) int { return t.Held }
+	for name, test := range map[string]struct {
+		spoil func(h *verdict.History)
+		what  string
+		count func(verdict.Tally) int
+		text  string
+	}{
+		"nothing refused it":            {func(h *verdict.History) { h.Refusals = nil }, "held", held, "4 key b of t"},
+		"refused later":                 {func(h *verdict.History) { h.Refusals[0].Begin = at(95) }, "held", held, "did not refuse it"},
+		"refused before it came":        {func(h *verdict.History) { h.Refusals[0].End = at(39) }, "held", held, "did not refuse it"},
+		"another topic refused":         {func(h *verdict.History) { h.Refusals[0].Topic = "u" }, "held", held, "did not refuse it"},
+		"another reason":                {func(h *verdict.History) { h.Rows[4].Reason = "invalid_record" }, "held", held, "did not refuse it"},
+		"too small to be refused":       {func(h *verdict.History) { h.Rows[4].Bytes, h.Refusals[0].Larger = 100, 100 }, "held", held, "did not refuse it"},
+		"it has a key":                  {func(h *verdict.History) { h.Refusals[0].Keyless = true }, "held", held, "did not refuse it"},
+		"not old":                       {func(h *verdict.History) { h.Refusals[0].Older = time.Minute }, "held", held, "did not refuse it"},
+		"without a key, behind another": {func(h *verdict.History) { h.Rows[4].Key, h.Rows[6].Key = "", "" }, "held", held, "6 key  of t"},
+		"behind another key":            {func(h *verdict.History) { h.Rows[4].Key = "c" }, "held", held, "parked behind nothing"},
+		"its key never flowed again":    {func(h *verdict.History) { h.Rows[4].Settled = at(60).Add(-time.Minute) }, "held", held, "was given back at"},
+		"released, and never published": {func(h *verdict.History) { h.Records[9].Replayed = false }, "lost", func(t verdict.Tally) int { return t.Lost }, "6 key b of t"},
+		"discarded, and published":      {func(h *verdict.History) { h.Rows[6].Released, h.Rows[6].Discarded = false, true }, "revived", func(t verdict.Tally) int { return t.Revived }, "t/0@11 6"},
+		"given back in the wrong order": {func(h *verdict.History) { h.Records[8].ID, h.Records[9].ID = "6", "4" }, "disordered", func(t verdict.Tally) int { return t.Disordered }, "before the earlier 4"},
+		"published, and parked by a relay that had lost its slot": {func(h *verdict.History) {
+			h.Records = slices.Insert(h.Records, 6, record("4", 6, 45))
+			h.Records[7].Offset, h.Records[8].Offset = 7, 8
+			h.Records[9].Offset, h.Records[10].Offset = 10, 11
+			h.Rows[4].Parked, h.Refusals[0].End = at(60), at(44)
+		}, "held", held, "after it was published as t/0@6 4"},
+	} {
+		h := released()
+		test.spoil(&h)
+		tallies, findings := verdict.Judge(h)
+		if n := test.count(tallies[1]); n == 0 {
+			t.Errorf("%s: not counted", name)
+		}
+		if !slices.ContainsFunc(findings, func(f verdict.Finding) bool {
+			return f.What == test.what && f.Span == 1 && strings.Contains(f.Text, test.text)
+		}) {
+			t.Errorf("%s: not found in\n%s", name, verdict.Explain(h.Spans, findings))
+		}
 	}
 }
 
@@ -135,6 +199,7 @@ func TestEachErrorIsFound(t *testing.T) {
 		{"parked behind nothing", func(h *verdict.History) { h.Rows[6].Parked, h.Rows[6].Waited = at(62), true },
 			1, "held", func(t verdict.Tally) int { return t.Held }, 1, "6 key b of t"},
 		{"confirmed before it was parked", func(h *verdict.History) {
+			h.Refusals = []verdict.Refusal{{Topic: "t", Begin: at(70)}}
 			h.Rows[7].Parked, h.Records[9].Replayed, h.Records[9].Appended = at(79), true, at(90)
 		}, 1, "ahead", func(t verdict.Tally) int { return t.Ahead }, 1, "7 key a"},
 		{"parked and never released", func(h *verdict.History) {
@@ -170,6 +235,23 @@ func TestEachErrorIsFound(t *testing.T) {
 		if !found {
 			t.Errorf("%s: not found in\n%s", test.name, verdict.Explain(h.Spans, findings))
 		}
+	}
+}
+
+// A relay that lost its slot while it was paused sends what it holds between the events of the other relay. That counts, and is no error.
+func TestOvertakenRelay(t *testing.T) {
+	h := sound()
+	for i, id := range []string{"4", "1", "5", "2", "6"} {
+		h.Records = append(h.Records, record(id, int64(10+i), 80+i))
+	}
+	h.Spans[1].Overtaken = true
+	tallies, _ := verdict.Judge(h)
+	if tallies[1].Broken < 2 || tallies[1].Broke() {
+		t.Errorf("%+v", tallies[1])
+	}
+	h.Spans[1].Overtaken = false
+	if tallies, _ := verdict.Judge(h); tallies[1].Stray == 0 {
+		t.Errorf("%+v, although no relay was overtaken", tallies[1])
 	}
 }
 

@@ -49,12 +49,13 @@ func (j *judge) elsewhere(row int) bool {
 	return j.moved[j.Rows[row].ID] || !j.Rows[row].Parked.IsZero()
 }
 
-// broken records a redelivery that is not whole. Each relay that was killed explains one in each partition.
+// broken records a redelivery that is not whole. Each relay that was killed explains one in each partition. A relay that was overtaken explains
+// any number: it sends one request after another, between those of the other relay.
 func (j *judge) broken(l *log, format string, args ...any) {
 	span := j.at(l.at)
 	j.tallies[span].Broken++
 	what := "broken run"
-	if l.strays[span]++; l.strays[span] > j.Spans[span].Dead {
+	if l.strays[span]++; l.strays[span] > j.Spans[span].Dead && !j.Spans[span].Overtaken {
 		j.tallies[span].Stray++
 		what = "stray run"
 	}
