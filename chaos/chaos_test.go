@@ -72,7 +72,7 @@ func TestLedgerAddsUp(t *testing.T) {
 		rep.entries[1].Committed, rep.entries[1].Again, rep.entries[1].Stall = 1000, i, time.Duration(i)*time.Second
 		l.add(rep)
 	}
-	const want = "| a | 3 | 0.0 s | 3,000 | 0 | 0 | 0 | 0 | 0 | 0 | 0 | 0 | 3 | 0 | 2.0 s | 2.0 s, 3.0 s | 2 MiB |\n"
+	const want = "| a | 3 | 0.0 s | 3,000 | 0 | 0 | 0 | 0 | 0 | 0 | 0 | 0 | 0 | 0 | 3 | 0 | 2.0 s | 2.0 s, 3.0 s | 2 MiB |\n"
 	if got := l.lines["a"].row(); got != want {
 		t.Errorf("got  %swant %s", got, want)
 	}

@@ -138,8 +138,8 @@ func tell(r report) {
 		sum.Recovery = append(sum.Recovery, e.recovery)
 	}
 	_, longest := sum.recovery()
-	progress("round %d: %d faults, %d rows: lost %d, uncommitted %d, altered %d, out of order %d, confirmed early %d; duplicates %d, of these %d not allowed; broken runs %d, of these %d not allowed; longest recovery %s, memory beyond the budget %d MiB",
-		r.round, len(r.entries)-1, sum.Committed, sum.Lost, sum.Uncommitted, sum.Altered, sum.Disordered, sum.Ahead, sum.Again, sum.Repeated, sum.Broken, sum.Stray, seconds(longest), sum.Beyond>>20)
+	progress("round %d: %d faults, %d rows: lost %d, uncommitted %d, altered %d, out of order %d, confirmed early %d; parked %d, of these %d wrongly and %d discarded, of which %d came; duplicates %d, of these %d not allowed; broken runs %d, of these %d not allowed; longest recovery %s, memory beyond the budget %d MiB",
+		r.round, len(r.entries)-1, sum.Committed, sum.Lost, sum.Uncommitted, sum.Altered, sum.Disordered, sum.Ahead, sum.Parked, sum.Held, sum.Discarded, sum.Revived, sum.Again, sum.Repeated, sum.Broken, sum.Stray, seconds(longest), sum.Beyond>>20)
 	for i, e := range r.ended {
 		if i == mostEnded {
 			progress("round %d: %d such events in all", r.round, len(r.ended))

@@ -9,8 +9,8 @@ import (
 // table returns the ledger in Markdown, one row per fault.
 func (l *ledger) table() string {
 	var b strings.Builder
-	b.WriteString("| fault | times | lasts up to | committed | delivered | lost | uncommitted | altered | out of order | confirmed early | parked | wrongly parked | duplicates | broken runs | longest stall | recovery: median, longest | memory beyond the budget |\n")
-	b.WriteString("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n")
+	b.WriteString("| fault | times | lasts up to | committed | delivered | lost | uncommitted | altered | out of order | confirmed early | parked | discarded | wrongly parked | discarded, but came | duplicates | broken runs | longest stall | recovery: median, longest | memory beyond the budget |\n")
+	b.WriteString("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n")
 	for _, one := range append(l.sorted(), &l.sum) {
 		b.WriteString(one.row())
 	}
@@ -27,8 +27,8 @@ func (l *line) row() string {
 	if l.Fault == "all" {
 		name = "**all**"
 	}
-	return fmt.Sprintf("| %s | %s | %s | %s | %s | %d | %d | %d | %d | %d | %s | %d | %s | %d | %s | %s | %.0f MiB |\n", name, times, seconds(l.Lasted), grouped(l.Committed), grouped(l.Delivered), l.Lost, l.Uncommitted,
-		l.Altered, l.Disordered, l.Ahead, grouped(l.Parked), l.Held, grouped(l.Again), l.Broken, seconds(l.Stall), recovery, float64(l.Beyond)/(1<<20))
+	return fmt.Sprintf("| %s | %s | %s | %s | %s | %d | %d | %d | %d | %d | %s | %s | %d | %d | %s | %d | %s | %s | %.0f MiB |\n", name, times, seconds(l.Lasted), grouped(l.Committed), grouped(l.Delivered), l.Lost, l.Uncommitted,
+		l.Altered, l.Disordered, l.Ahead, grouped(l.Parked), grouped(l.Discarded), l.Held, l.Revived, grouped(l.Again), l.Broken, seconds(l.Stall), recovery, float64(l.Beyond)/(1<<20))
 }
 
 // grouped formats a number with a comma between groups of three digits.
