@@ -40,9 +40,9 @@ func commits(ctx context.Context, conn *pgx.Conn, slot, database string) ([]verd
 	return p.rows, messages.Err()
 }
 
-// parked notes which rows have a dead letter.
-func parked(ctx context.Context, conn *pgx.Conn, slot string, rows []verdict.Row) error {
-	letters, err := conn.Query(ctx, `SELECT event_id, parked_at, reason = 'key_parked' FROM walpost.dead_letters WHERE slot = $1`, slot)
+// parked notes which rows have a dead letter, and what became of it. It also compares the table with what was discarded.
+func (r *round) parked(ctx context.Context, conn *pgx.Conn, rows []verdict.Row) error {
+	letters, err := conn.Query(ctx, `SELECT event_id, parked_at, updated_at, reason, state FROM walpost.dead_letters WHERE slot = $1`, r.name)
 	if err != nil {
 		return err
 	}
@@ -50,15 +50,19 @@ func parked(ctx context.Context, conn *pgx.Conn, slot string, rows []verdict.Row
 	for i := range rows {
 		byID[rows[i].ID] = i
 	}
-	var id string
-	var at time.Time
-	var waited bool
-	_, err = pgx.ForEachRow(letters, []any{&id, &at, &waited}, func() error {
+	var id, reason, state string
+	var at, changed time.Time
+	_, err = pgx.ForEachRow(letters, []any{&id, &at, &changed, &reason, &state}, func() error {
 		i, known := byID[id]
 		if !known {
 			return fmt.Errorf("event %s has a dead letter, and was never committed", id)
 		}
-		rows[i].Parked, rows[i].Waited = at, waited
+		row := &rows[i]
+		row.Parked, row.Settled, row.Reason, row.Waited = at, changed, reason, reason == "key_parked"
+		row.Released, row.Discarded = state == "released", r.discarded[id]
+		if !row.Released && state != "discarded" || row.Discarded != (state == "discarded") {
+			r.stuck = append(r.stuck, fmt.Sprintf("the dead letter of event %s is %s at the end; it was discarded: %t", id, state, row.Discarded))
+		}
 		return nil
 	})
 	return err
@@ -99,7 +103,7 @@ func (p *peeked) take(message pglogrepl.Message) error {
 			return err
 		}
 		p.rows = append(p.rows, verdict.Row{ID: string(values["id"]), Topic: p.database + "." + string(values["aggregatetype"]), Key: string(values["aggregateid"]),
-			Created: created, Committed: p.begin.CommitTime, Commit: uint64(p.begin.FinalLSN), Content: digest})
+			Created: created, Bytes: len(values["payload"]), Committed: p.begin.CommitTime, Commit: uint64(p.begin.FinalLSN), Content: digest})
 	}
 	return nil
 }

@@ -68,11 +68,12 @@ func rounds(all []fault, each int) [][]fault {
 
 // struck is a fault that was caused.
 type struck struct {
-	fault    fault
-	begin    time.Time
-	mended   time.Time     // when the fault was repaired
-	dead     int           // relays that were killed
-	recovery time.Duration // from mended until everything that was committed by then, and something later, was confirmed
+	fault     fault
+	begin     time.Time
+	mended    time.Time     // when the fault was repaired
+	dead      int           // relays that were killed
+	overtaken bool          // a relay lost its slot to another one while it was paused
+	recovery  time.Duration // from mended until everything that was committed by then, and something later, was confirmed
 }
 
 // How long a fault may last, which often depends on the relay, and how long the recovery from it may take.
@@ -84,14 +85,15 @@ const (
 // bring causes one fault, and waits until the relay has recovered from it.
 func (r *round) bring(ctx context.Context, f fault) error {
 	s := struck{fault: f, begin: time.Now()}
-	dead := r.relay.killed()
+	dead, overtaken := r.relay.lost()
 	limit, cancel := context.WithTimeout(ctx, striking)
 	defer cancel()
 	err := f.strike(limit, r)
 	if err != nil && limit.Err() == nil {
 		return fmt.Errorf("%s: %w", f.name, err) // an error of the rig
 	}
-	s.mended, s.dead = time.Now(), r.relay.killed()-dead
+	nowDead, nowOvertaken := r.relay.lost()
+	s.mended, s.dead, s.overtaken = time.Now(), nowDead-dead, nowOvertaken > overtaken
 	if err == nil {
 		err = r.within(ctx, r.awaitMore)
 		s.recovery = time.Since(s.mended)

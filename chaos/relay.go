@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os/exec"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -17,6 +19,7 @@ import (
 // keeper keeps a relay running, as a service manager does. It starts a relay again that ended although nobody stopped it, and records that.
 type keeper struct {
 	home   *child.Home
+	name   string // of its log files
 	env    []string
 	log    string // the file with the relay's output
 	budget int64  // relay.max_in_flight_bytes
@@ -24,14 +27,16 @@ type keeper struct {
 	mu       sync.Mutex
 	options  program.Options
 	process  *program.Relay
-	stopping bool     // the relay has been stopped or killed, and is expected to end
-	ended    []string // why relays ended by themselves
-	kills    int      // how many relays were killed by SIGKILL
+	stopping bool           // the relay has been stopped or killed, and is expected to end
+	ended    []string       // why relays ended by themselves
+	kills    int            // how many relays were killed by SIGKILL
+	replaced int            // how many relays lost their slot to another one while they were paused
+	paused   *program.Relay // the last one of these; nil: there is none
 }
 
 func newKeeper(home *child.Home, file, name string, env []string, budget int64) *keeper {
 	log := home.Path(name + ".log")
-	return &keeper{home: home, env: env, log: log, budget: budget, options: program.Options{File: file, Env: env, Log: log}}
+	return &keeper{home: home, name: name, env: env, log: log, budget: budget, options: program.Options{File: file, Env: env, Log: log}}
 }
 
 // start starts a relay. None may be running.
@@ -74,6 +79,76 @@ func (k *keeper) replace(file string, env ...string) error {
 	return k.startLocked()
 }
 
+// overtake starts another relay while the present one is paused by SIGSTOP, and keeps the other one running from now on. It has a log and an
+// admin server of its own. overtake returns the paused relay. When that goes on, it sends what it holds, although the other one has sent it.
+func (k *keeper) overtake() (*program.Relay, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	before := k.process
+	k.replaced++
+	k.log = k.home.Path(fmt.Sprintf("%s-%d.log", k.name, k.replaced))
+	k.options.Log, k.options.Admin = k.log, ""
+	k.paused = before
+	return before, k.startLocked()
+}
+
+// settled waits until a relay that lost its slot while it was paused has ended or stands by, and ends it. A relay that ended by itself has to
+// have said that another one has the slot.
+func (k *keeper) settled(ctx context.Context, p *program.Relay) error {
+	err := poll.Until(ctx, func() (bool, error) {
+		if !p.Running() {
+			return true, nil
+		}
+		_, text, err := p.Get(ctx, "/readyz")
+		return err == nil && strings.Contains(text, `"standby"`), nil
+	})
+	if err != nil {
+		return fmt.Errorf("the relay that lost its slot does not stand by: %w\n%s", err, child.LastLines(p.Log, 10))
+	}
+	if p.Running() {
+		ctx, cancel := context.WithTimeout(ctx, leaving)
+		defer cancel()
+		if err := p.Terminate(ctx); err != nil {
+			return fmt.Errorf("the relay that stood by, after SIGTERM: %w\n%s", err, child.LastLines(p.Log, 10))
+		}
+		return nil
+	}
+	if last := child.LastLines(p.Log, 5); !strings.Contains(last, slotTaken) {
+		return fmt.Errorf("the relay that lost its slot ended for another reason: %v\n%s", p.Err(), last)
+	}
+	return nil
+}
+
+// slotTaken is in the log of a relay that ended because it lost its slot.
+const slotTaken = "reason=slot_held"
+
+// awaitEnd waits until the relay ends by itself with exit code 1, and names the cure in its last lines. It is not started again.
+func (k *keeper) awaitEnd(ctx context.Context, cure string) error {
+	p := k.current()
+	select {
+	case <-p.Done():
+	case <-ctx.Done():
+		return fmt.Errorf("the relay does not end by itself: %w\n%s", context.Cause(ctx), child.LastLines(p.Log, 10))
+	}
+	var exit *exec.ExitError
+	if last := child.LastLines(p.Log, 10); !errors.As(p.Err(), &exit) || exit.ExitCode() != 1 || !strings.Contains(last, cure) {
+		return fmt.Errorf("the relay ended with %v, not with exit code 1 and the cure %q\n%s", p.Err(), cure, last)
+	}
+	return nil
+}
+
+// close ends what runs.
+func (k *keeper) close() {
+	if k.current().Running() {
+		k.kill()
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.paused != nil && k.paused.Running() {
+		k.paused.Kill()
+	}
+}
+
 // clock returns how far the relay's clock is ahead, by the Date header of its HTTP server.
 func (k *keeper) clock(ctx context.Context) (time.Duration, error) {
 	res, _, err := k.current().Get(ctx, "/livez")
@@ -96,11 +171,11 @@ func (k *keeper) kill() {
 	k.kills++
 }
 
-// killed returns how many relays were killed so far.
-func (k *keeper) killed() int {
+// lost returns how many relays were killed so far, and how many lost their slot while they were paused.
+func (k *keeper) lost() (killed, overtaken int) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.kills
+	return k.kills, k.replaced
 }
 
 // stop asks the relay to end by SIGTERM. It has to end with exit code 0.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"runtime"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"walpost/chaos/kafkaproxy"
@@ -59,6 +60,9 @@ func (r *rig) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := r.addRole(ctx); err != nil {
+		return err
+	}
 	if r.toPG, err = proxy.Launch(child.Address(r.postgres.Port())); err != nil {
 		return err
 	}
@@ -69,6 +73,17 @@ func (r *rig) open(ctx context.Context) (err error) {
 		return err
 	}
 	r.client, err = topics.NewClient(r.kafka.Brokers())
+	return err
+}
+
+// addRole creates the relay's role. It has no rights yet.
+func (r *rig) addRole(ctx context.Context) error {
+	conn, err := pgx.Connect(ctx, r.postgres.DSN("postgres"))
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	_, err = conn.Exec(ctx, "CREATE ROLE "+relayRole+" LOGIN")
 	return err
 }
 

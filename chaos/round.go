@@ -24,18 +24,20 @@ import (
 // round is a fresh database and fresh topics. Some faults are caused one after another, and then the records are judged.
 type round struct {
 	*rig
-	n       int
-	seed    uint64
-	name    string // of the database and the slot; with a dot, what topics' names begin with
-	budget  int64  // relay.max_in_flight_bytes
-	r       *rand.Rand
-	conn    *pgx.Conn // nil: to be opened
-	relay   *keeper
-	load    *workload
-	struck  []struck
-	stuck   []string // what else went wrong
-	purges  []verdict.Purge
-	earlier []verdict.Record // of topics that were deleted afterwards
+	n         int
+	seed      uint64
+	name      string // of the database and the slot; with a dot, what topics' names begin with
+	budget    int64  // relay.max_in_flight_bytes
+	r         *rand.Rand
+	conn      *pgx.Conn // nil: to be opened
+	relay     *keeper
+	load      *workload
+	struck    []struck
+	stuck     []string // what else went wrong
+	purges    []verdict.Purge
+	refused   []*verdict.Refusal // when the brokers refused events
+	discarded map[string]bool    // ids of the events that were discarded
+	earlier   []verdict.Record   // of topics that were deleted afterwards
 }
 
 // relay.max_in_flight_bytes is tight in most rounds, so that it is used up soon. In each fourth round it is usual, walpost's default.
@@ -70,7 +72,7 @@ var errStuck = errors.New("the relay does not recover")
 // run runs a round. An error is one of the rig; errors of the relay are in the report. try distinguishes repetitions of a round: they have
 // different names of database and topics, and draw the same random numbers.
 func (g *rig) run(ctx context.Context, n, try int, seed uint64, faults []fault) (rep report, err error) {
-	r := &round{rig: g, n: n, seed: seed, name: fmt.Sprintf("chaos_%d_%d", n, try), r: rand.New(rand.NewPCG(seed, uint64(n)+1)), budget: tight}
+	r := &round{rig: g, n: n, seed: seed, name: fmt.Sprintf("chaos_%d_%d", n, try), r: rand.New(rand.NewPCG(seed, uint64(n)+1)), budget: tight, discarded: make(map[string]bool)}
 	if n%4 == 0 {
 		r.budget = usual
 	}
@@ -103,6 +105,14 @@ func (g *rig) run(ctx context.Context, n, try int, seed uint64, faults []fault) 
 		if err := r.within(ctx, r.awaitConfirmed); err != nil && ctx.Err() == nil {
 			r.stuck = append(r.stuck, "at the end: "+err.Error())
 		}
+		// Events that were on their way to walpost.dead_letters when their keys were given back come back by themselves. If they do not, history
+		// notes it.
+		flowing, cancel := context.WithTimeout(ctx, flowsWithin)
+		_ = poll.Until(flowing, func() (bool, error) {
+			left, err := r.letters(flowing, stillParked)
+			return left == 0, err
+		})
+		cancel()
 	}
 	if err := r.relay.stop(ctx); err != nil {
 		r.stuck = append(r.stuck, err.Error())
@@ -129,7 +139,8 @@ func (r *round) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := r.home.Run(ctx, r.walpost, env, "schema", "apply"); err != nil {
+	owner := []string{"PATH=" + os.Getenv("PATH"), "WALPOST_POSTGRES_URL=" + r.postgres.DSN(r.name)}
+	if _, err := r.home.Run(ctx, r.walpost, owner, "schema", "apply", "--relay-role", relayRole); err != nil {
 		return err
 	}
 	r.relay = newKeeper(r.home, r.walpost, r.name, env, r.budget)
@@ -147,9 +158,7 @@ func (r *round) open(ctx context.Context) error {
 func (r *round) close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	if r.relay.current().Running() {
-		r.relay.kill()
-	}
+	r.relay.close()
 	var errs []error
 	if r.conn != nil {
 		r.conn.Close(ctx)
@@ -181,13 +190,16 @@ func (r *round) topics() []string {
 	return names
 }
 
+// relayRole is the role of the relay. It has the rights that walpost schema apply grants, and no others.
+const relayRole = "chaos_relay"
+
 // environment returns walpost's whole configuration. Both servers are behind proxies.
 func (r *round) environment() ([]string, error) {
 	u, err := url.Parse(r.postgres.DSN(r.name))
 	if err != nil {
 		return nil, err
 	}
-	u.Host = r.toPG.Address()
+	u.Host, u.User = r.toPG.Address(), url.User(relayRole)
 	query := u.Query()
 	query.Set("wal_sender_timeout", senderTimeout) // so that a dead connection is noticed within a round
 	u.RawQuery = query.Encode()
@@ -274,12 +286,15 @@ func (r *round) ask(ctx context.Context, do func(conn *pgx.Conn) (done bool, err
 func (r *round) history(ctx context.Context, began time.Time, claims []verdict.Claim, samples []verdict.Sample) (h verdict.History, err error) {
 	h.Spans = []verdict.Span{{Fault: beforeFaults, Begin: began}}
 	for _, s := range r.struck {
-		h.Spans = append(h.Spans, verdict.Span{Fault: s.fault.name, Begin: s.begin, Repeats: s.fault.is(repeats), Refuses: s.fault.is(refuses), Dead: s.dead})
+		h.Spans = append(h.Spans, verdict.Span{Fault: s.fault.name, Begin: s.begin, Repeats: s.fault.is(repeats), Refuses: s.fault.is(refuses), Dead: s.dead, Overtaken: s.overtaken})
 		if s.fault.name == clockOfRelay {
 			h.Skew = relayOff
 		}
 	}
 	h.Claims, h.Samples, h.Purges, h.Records = claims, samples, r.purges, r.earlier
+	for _, one := range r.refused {
+		h.Refusals = append(h.Refusals, *one)
+	}
 	for _, topic := range r.topics() {
 		records, err := r.readTopic(ctx, topic)
 		if err != nil {
@@ -295,7 +310,7 @@ func (r *round) history(ctx context.Context, began time.Time, claims []verdict.C
 	if h.Rows, err = commits(ctx, conn, r.name+"_order", r.name); err != nil {
 		return h, err
 	}
-	return h, parked(ctx, conn, r.name, h.Rows)
+	return h, r.parked(ctx, conn, h.Rows)
 }
 
 // beforeFaults is the name of the time before the first fault.

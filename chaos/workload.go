@@ -25,6 +25,7 @@ type workload struct {
 	pace    *time.Ticker
 	writers []*writer
 	bulk    *writer // for transactions of the nemesis
+	hot     *writer // for the key that never pauses
 	working sync.WaitGroup
 	cancel  context.CancelFunc
 	clock   atomic.Int64 // how far the rows' created_at is ahead of the real time, in nanoseconds
@@ -61,7 +62,7 @@ func startWorkload(ctx context.Context, dsn string, round int, seed uint64) *wor
 		one := w.add(n, round, seed)
 		w.working.Go(func() { one.write(ctx) })
 	}
-	w.bulk = w.add(writers, round, seed)
+	w.bulk, w.hot = w.add(writers, round, seed), w.add(writers+1, round, seed)
 	return w
 }
 
@@ -83,6 +84,43 @@ func (w *workload) insertBulk(ctx context.Context, rows int) error {
 	}
 	w.bulk.claim(b.ids, true)
 	return nil
+}
+
+// hotKey is a key that gets events all the time while insertHot runs, and hotEvery the time between two of them.
+const (
+	hotKey   = "hot"
+	hotEvery = 5 * time.Millisecond
+)
+
+// insertHot commits one event of the hot key after another, until ctx ends.
+func (w *workload) insertHot(ctx context.Context) {
+	pace := time.NewTicker(hotEvery)
+	defer pace.Stop()
+	defer func() {
+		if w.hot.conn != nil {
+			w.hot.hangUp()
+		}
+	}()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-pace.C:
+		}
+		if w.hot.connect(ctx) != nil {
+			continue
+		}
+		b := w.hot.batch(1)
+		key := hotKey
+		b.topics[0], b.keys[0] = orders, &key
+		work, done := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+		if b.insert(work, w.hot.conn) != nil {
+			w.hot.hangUp()
+		} else {
+			w.hot.claim(b.ids, true)
+		}
+		done()
+	}
 }
 
 // stop ends the writing and returns the writers' claims. Open transactions are finished first, prepared ones too.

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -172,18 +171,18 @@ func AwaitGone(ctx context.Context, client *kgo.Client, topic string) error {
 	})
 }
 
-// Limit sets a topic's max.message.bytes; 0: the brokers' default.
-func Limit(ctx context.Context, client *kgo.Client, topic string, bytes int) error {
-	op, value := kadm.SetConfig, strconv.Itoa(bytes)
-	if bytes == 0 {
-		op = kadm.DeleteConfig
+// Set sets a setting of a topic; an empty value: the brokers' default.
+func Set(ctx context.Context, client *kgo.Client, topic, name, value string) error {
+	change := kadm.AlterConfig{Op: kadm.SetConfig, Name: name, Value: &value}
+	if value == "" {
+		change.Op = kadm.DeleteConfig
 	}
-	done, err := kadm.NewClient(client).AlterTopicConfigs(ctx, []kadm.AlterConfig{{Op: op, Name: "max.message.bytes", Value: &value}}, topic)
+	done, err := kadm.NewClient(client).AlterTopicConfigs(ctx, []kadm.AlterConfig{change}, topic)
 	if err == nil {
 		_, err = done.On(topic, func(r *kadm.AlterConfigsResponse) error { return r.Err })
 	}
 	if err != nil {
-		return fmt.Errorf("set max.message.bytes of topic %s: %w", topic, err)
+		return fmt.Errorf("set %s of topic %s: %w", name, topic, err)
 	}
 	return nil
 }
