@@ -93,4 +93,22 @@ var repeats = []Mutation{
 		New:      "\t\tif false {\n",
 		Module:   ".", Package: "./relay/parking", Test: "TestFence",
 	},
+	{
+		Mode:     "D5",
+		Prevents: "a relay that lost its slot publishes nothing of what is given back, because the next relay does",
+		Guard:    "each transaction compares the holder of the slot, also one that takes dead letters or records what became of them",
+		File:     "relay/parking/store.go",
+		Old:      "\t\tif !ours {\n",
+		New:      "\t\tif false {\n",
+		Module:   ".", Package: "./relay/parking", Test: "TestFenceOfRelease",
+	},
+	{
+		Mode:     "D5",
+		Prevents: "an event that somebody discarded is not published, also if what waits behind it is given back",
+		Guard:    "only what is parked is given back with its key; without the guard, everything of the key is",
+		File:     "relay/parking/release.go",
+		Old:      "(state = 'retrying' or state in ('head', 'waiting') and key in (select key from back))",
+		New:      "(state = 'retrying' or state in ('head', 'waiting', 'discarded') and key in (select key from back))",
+		Module:   ".", Package: "./relay/parking", Test: "TestDiscardedIsNotReleased",
+	},
 }
