@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/twmb/franz-go/pkg/kerr"
 
+	"walpost/internal/testenv/child"
 	"walpost/internal/testenv/poll"
 )
 
@@ -145,12 +146,12 @@ func (r *round) takeOver(ctx context.Context, meanwhile func() error) error {
 	}
 	limit, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	if err := r.awaitMore(limit); err != nil {
-		r.stuck = append(r.stuck, fmt.Sprintf("the other relay does not take over while the first one is paused: %v", err))
+	if err := r.relay.awaitLead(limit); err != nil {
+		r.stuck = append(r.stuck, fmt.Sprintf("the other relay does not take over while the first one is paused: %v\n%s", err, child.LastLines(r.relay.log, 3)))
 		paused.Kill()
-		return errors.Join(r.awaitMore(ctx), meanwhile())
+		return meanwhile()
 	}
-	if err := meanwhile(); err != nil {
+	if err := errors.Join(r.awaitMore(ctx), meanwhile()); err != nil {
 		return err
 	}
 	if err := paused.Signal(syscall.SIGCONT); err != nil {

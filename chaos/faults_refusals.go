@@ -42,7 +42,7 @@ func refusalFaults() []fault {
 			}
 			return nil
 		})},
-		{refused + " again when they are retried, several times, relay kill -9 meanwhile", 6, repeats | refuses, refusedAgain},
+		{refused + " again when they are retried, relay kill -9 meanwhile", 6, repeats | refuses, refusedAgain},
 		{refused + ", some discarded, relay kill -9 meanwhile", 6, repeats | refuses, refusing(oversized, discarding)},
 		// The last step, after which a key flows again, must not need a pause in the events of the key.
 		{refused + " of a key that never pauses", 6, refuses, neverPausing},
@@ -119,10 +119,10 @@ func killing(ctx context.Context, r *round) error {
 	return nil
 }
 
-// refusedAgain lowers and raises the limit several times, while events are given back all the time. An event that is refused again has to
+// refusedAgain lowers and raises the limit twice, while events are given back all the time. An event that is refused again has to
 // wait at the head of its key as before.
 func refusedAgain(ctx context.Context, r *round) error {
-	for range 3 {
+	for i := range 2 {
 		if err := r.refuse(ctx, oversized); err != nil {
 			return err
 		}
@@ -136,7 +136,7 @@ func refusedAgain(ctx context.Context, r *round) error {
 		if err := r.retry(ctx); err != nil {
 			return err
 		}
-		if r.r.IntN(2) == 0 {
+		if i == 0 {
 			if err := killing(ctx, r); err != nil {
 				return err
 			}
@@ -149,7 +149,7 @@ func refusedAgain(ctx context.Context, r *round) error {
 		if err := r.accept(ctx, oversized); err != nil {
 			return err
 		}
-		if err := errors.Join(r.retry(ctx), r.hold(ctx, 0, 2*time.Second)); err != nil {
+		if err := errors.Join(r.retry(ctx), r.hold(ctx, 0, time.Second)); err != nil {
 			return err
 		}
 	}

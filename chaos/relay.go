@@ -92,6 +92,14 @@ func (k *keeper) overtake() (*program.Relay, error) {
 	return before, k.startLocked()
 }
 
+// awaitLead waits until the relay streams.
+func (k *keeper) awaitLead(ctx context.Context) error {
+	return poll.Until(ctx, func() (bool, error) {
+		metrics, err := k.current().Metrics(ctx)
+		return err == nil && metrics["walpost_leader"] == 1, nil
+	})
+}
+
 // settled waits until a relay that lost its slot while it was paused has ended or stands by, and ends it. A relay that ended by itself has to
 // have said that another one has the slot.
 func (k *keeper) settled(ctx context.Context, p *program.Relay) error {
