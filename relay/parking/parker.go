@@ -57,19 +57,19 @@ type Parker struct {
 	sink    Replayer             // nil: nothing is replayed
 	replays map[uint64]*replay   // by Tx, while they are published
 	nextTx  uint64
-	resting bool          // nothing more is published
-	rounds  int           // what is being published, and is not recorded yet
-	rested  chan struct{} // closed when there is none of it while resting
+	told    map[string]string // why nothing of a topic is published, as it was logged
+	resting bool              // nothing more is published
+	rounds  int               // what is being published, and is not recorded yet
+	rested  chan struct{}     // closed when there is none of it while resting
 
 	alone   sparing                // for events without a key
 	waits   atomic.Pointer[string] // why the queue waits; nil: it does not
-	told    atomic.Pointer[string] // why nothing is published, as it was logged; nil: it is not so
 	letters atomic.Int64           // events that are parked, as last counted
 }
 
 // New returns a parker that does nothing until Run.
 func New(cfg Config) *Parker {
-	return &Parker{cfg: cfg, keys: newKeys(), wake: make(chan struct{}, 1), replays: map[uint64]*replay{}, nextTx: schema.ReplayTx}
+	return &Parker{cfg: cfg, keys: newKeys(), wake: make(chan struct{}, 1), replays: map[uint64]*replay{}, told: map[string]string{}, nextTx: schema.ReplayTx}
 }
 
 // Sifting reports whether an event may have another verdict than Send.
@@ -199,7 +199,7 @@ func (p *Parker) Run(ctx context.Context) {
 // Limits of one transaction.
 const (
 	mostLetters = 1000
-	mostBytes   = 4 << 20
+	mostBytes   = 1 << 20
 )
 
 // empty parks the queue.

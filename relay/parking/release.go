@@ -16,7 +16,7 @@ import (
 const mostTopics = 16
 
 // mostReplayed is how many bytes of dead letters are in memory at the same time. No budget counts them.
-const mostReplayed = 8 << 20
+const mostReplayed = 4 << 20
 
 // Release publishes what is given back, and lets keys flow of which nothing is parked any more, until ctx is done. Each topic is published
 // on its own, because one that takes no records must not hold up the others.
@@ -47,7 +47,7 @@ func (p *Parker) Release(ctx context.Context) {
 			continue
 		}
 		given, err := s.look(ctx, holder, sink)
-		p.tell(ctx, holder, err)
+		p.tell(ctx, holder, "", err)
 		for _, topic := range given {
 			if busy[topic] || len(busy) == mostTopics {
 				continue
@@ -80,7 +80,7 @@ func (r *release) run(ctx context.Context) {
 	for ctx.Err() == nil && r.p.stillHolds(r.holder) && r.p.begin() {
 		more, err := r.round(ctx)
 		r.p.end()
-		r.p.tell(ctx, r.holder, err)
+		r.p.tell(ctx, r.holder, r.topic, err)
 		if !more {
 			return
 		}
@@ -139,7 +139,7 @@ func (r *release) record(ctx context.Context, chosen *round, replays []*replay) 
 		if ctx.Err() != nil || !r.p.stillHolds(r.holder) {
 			return nil, false
 		}
-		r.p.tell(ctx, r.holder, err)
+		r.p.tell(ctx, r.holder, r.topic, err)
 		select {
 		case <-ctx.Done():
 		case <-time.After(lookEvery):
@@ -218,16 +218,23 @@ func (p *Parker) Rest(ctx context.Context) {
 	}
 }
 
-// tell logs why walpost.dead_letters cannot be read or written, once for each reason; a nil err: it can.
-func (p *Parker) tell(ctx context.Context, holder string, err error) {
-	switch {
-	case ctx.Err() != nil || !p.stillHolds(holder):
-	case err == nil:
-		p.told.Store(nil)
-	default:
-		text := err.Error()
-		if old := p.told.Swap(&text); old == nil || *old != text {
-			p.cfg.Log.Warn("what is given back cannot be published, or not recorded; walpost tries again", "reason", pgerror.Reason(err), "err", p.cfg.Classify(err))
-		}
+// tell logs why walpost.dead_letters cannot be read or written for a topic, once for each reason; a nil err: it can. Topic "" stands for a look
+// at all topics.
+func (p *Parker) tell(ctx context.Context, holder, topic string, err error) {
+	if ctx.Err() != nil || !p.stillHolds(holder) {
+		return
+	}
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	p.mu.Lock()
+	old := p.told[topic]
+	if delete(p.told, topic); text != "" {
+		p.told[topic] = text
+	}
+	p.mu.Unlock()
+	if text != "" && text != old {
+		p.cfg.Log.Warn("what is given back cannot be published, or not recorded; walpost tries again", "topic", topic, "reason", pgerror.Reason(err), "err", p.cfg.Classify(err))
 	}
 }

@@ -44,6 +44,9 @@ func (p *Parker) publish(sink Replayer, replays []*replay) *group {
 		return g
 	}
 	sink.Replay(letters)
+	for _, l := range letters {
+		l.Value, l.Headers = nil, nil // the sink has copies
+	}
 	return g
 }
 

@@ -56,7 +56,7 @@ func (p *Parker) take(ctx context.Context, tx pgx.Tx, topic string) (*round, err
 // given reads which dead letters of a topic are given back, up to the limits of a transaction. all reports that these are all.
 func (p *Parker) given(ctx context.Context, tx pgx.Tx, topic string) (r *round, all bool, err error) {
 	rows, err := tx.Query(ctx, `select id, key, coalesce(octet_length(value), 0) + coalesce(octet_length(key), 0)
-		  + (select coalesce(sum(coalesce(octet_length(h), 0) + 100), 0) from unnest(header_names || header_values) h)
+		  + (select coalesce(sum(octet_length(h) + 100), 0) from unnest(header_names) h) + (select coalesce(sum(octet_length(h) + 100), 0) from unnest(header_values) h)
 		from walpost.dead_letters where slot = $1 and coalesce(topic, '') = $2 and state = 'retrying' order by position limit $3`, p.cfg.Slot, topic, mostLetters+1)
 	r, all = &round{topic: topic}, true
 	if err == nil {

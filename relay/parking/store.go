@@ -38,7 +38,7 @@ func insert(ctx context.Context, tx pgx.Tx, slot string, letters []*schema.DeadL
 			string(l.Code), orNull(l.Detail), state)
 	}
 	if err := tx.SendBatch(ctx, &b).Close(); err != nil {
-		return fmt.Errorf("park %d events in walpost.dead_letters, the first at %s: %w", len(letters), letters[0].At, err)
+		return fmt.Errorf("park events in walpost.dead_letters: %w", err) // without numbers: the log tells each error once
 	}
 	return nil
 }
