@@ -86,7 +86,11 @@ func fenceFaults(refused string) []fault {
 				return err
 			}
 			unlock()
-			return r.takeOver(ctx, func() error { return r.parkAndRelease(ctx) })
+			// The other relay publishes what the first one was about to park.
+			if err := r.accept(ctx, oversized); err != nil {
+				return err
+			}
+			return r.takeOver(ctx, func() error { return errors.Join(r.refuse(ctx, oversized), r.parkAndRelease(ctx)) })
 		}},
 		{refused + ", relay paused inside a transaction that parks, another takes over", 4, repeats | refuses, func(ctx context.Context, r *round) error {
 			if err := r.trigger(ctx, "PERFORM pg_sleep(0.3)"); err != nil {
@@ -104,7 +108,10 @@ func fenceFaults(refused string) []fault {
 			if err := r.sql(ctx, triggerFunction("NULL")); err != nil { // the trigger itself cannot be dropped while the transaction is open
 				return err
 			}
-			return errors.Join(r.takeOver(ctx, func() error { return r.parkAndRelease(ctx) }), r.dropTrigger(ctx))
+			if err := r.accept(ctx, oversized); err != nil {
+				return err
+			}
+			return errors.Join(r.takeOver(ctx, func() error { return errors.Join(r.refuse(ctx, oversized), r.parkAndRelease(ctx)) }), r.dropTrigger(ctx))
 		}},
 		{refused + ", relay paused while it publishes them in the end, another takes over", 4, repeats | refuses, func(ctx context.Context, r *round) error {
 			if err := r.refuse(ctx, oversized); err != nil {
