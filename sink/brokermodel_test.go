@@ -3,6 +3,7 @@ package sink
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -23,10 +24,10 @@ type sent struct {
 	first  int32
 	count  int
 	event  uint64
-	odd    int // record without a key, from 1; 0: none
-	size   int // bytes of the first value
+	odd    []int // records without a key
+	size   int   // bytes of the first value
 	answer sarama.KError
-	named  int // from 1; 0: none
+	named  []int32
 }
 
 // answers are the answers of a partition to one producer's batches, in order. A string is an action on the partition.
@@ -50,9 +51,11 @@ var answers = []struct {
 	{"too large, then in halves", []any{"max.message.bytes=2000", sent{count: 2, event: 1, size: 3000, answer: 10}, sent{count: 1, event: 1}, sent{first: 1, count: 1, event: 2}}},
 	{"appended, then too large", []any{sent{count: 2, event: 1, size: 3000}, "max.message.bytes=2000", sent{count: 2, event: 1, size: 3000, answer: 10},
 		"max.message.bytes=100000", sent{count: 2, event: 1, size: 3000}}},
-	{"without a key in a compacted topic", []any{"cleanup.policy=compact", sent{count: 4, event: 1, odd: 3, answer: 87, named: 3}, sent{count: 2, event: 1}, sent{first: 2, count: 1, event: 4}}},
-	{"appended, then refused by name", []any{sent{count: 3, event: 1, odd: 2}, "cleanup.policy=compact", sent{count: 3, event: 1, odd: 2, answer: 87, named: 2}, "cleanup.policy=delete",
-		sent{count: 3, event: 1, odd: 2}}},
+	{"without a key in a compacted topic", []any{"cleanup.policy=compact", sent{count: 4, event: 1, odd: []int{2}, answer: 87, named: []int32{2}}, sent{count: 2, event: 1}, sent{first: 2, count: 1, event: 4}}},
+	{"several without a key in a compacted topic", []any{"cleanup.policy=compact", sent{count: 9, event: 1, odd: []int{0, 3, 4, 5, 8}, answer: 87, named: []int32{0, 3, 4, 5, 8}},
+		sent{count: 1, event: 1, odd: []int{0}, answer: 87, named: []int32{0}}, sent{count: 2, event: 2}}},
+	{"appended, then refused by name", []any{sent{count: 3, event: 1, odd: []int{1}}, "cleanup.policy=compact", sent{count: 3, event: 1, odd: []int{1}, answer: 87, named: []int32{1}}, "cleanup.policy=delete",
+		sent{count: 3, event: 1, odd: []int{1}}}},
 	{"all records are deleted", []any{sent{count: 2, event: 1}, "delete records", sent{count: 2, event: 1}, sent{first: 5, count: 1, event: 3, answer: 45}, sent{first: 2, count: 1, event: 3}}},
 	{"the topic is re-created", []any{sent{count: 2, event: 1}, "re-create", sent{first: 3, count: 1, event: 4}, sent{first: 2, count: 1, event: 3, answer: 45}, sent{first: 4, count: 1, event: 5}}},
 	{"the producer is forgotten", []any{sent{count: 2, event: 1}, sent{first: 2, count: 1, event: 3}, "forget", sent{count: 2, event: 1}, "forget", sent{first: 7, count: 1, event: 8}}},
@@ -79,13 +82,13 @@ func playAnswers(t *testing.T, brokers []string, own bool) {
 				switch act := act.(type) {
 				case sent:
 					b, request := act.batch(t, int64(1_000_000+n)) // a producer id that no broker gave out
-					want := wire.Answer{Named: act.named - 1}
+					want := wire.Answer{Named: act.named}
 					if act.answer != 0 {
 						want.Err = act.answer
 					}
 					got, _ := model.Produce(request)
 					model.Replicate()
-					if real := ask(b); wire.Answer(got) != want || real != want {
+					if real := ask(b); !reflect.DeepEqual(wire.Answer(got), want) || !reflect.DeepEqual(real, want) {
 						t.Fatalf("batch %d: the model says %+v, the broker %+v, want %+v", i, got, real, want)
 					}
 				case string:
@@ -156,7 +159,7 @@ func (s sent) batch(t *testing.T, producer int64) ([]byte, brokermodel.Request) 
 		if i == 0 && s.size > 0 {
 			rec.Value = append(rec.Value, strings.Repeat(" ", s.size)...)
 		}
-		if i == s.odd-1 {
+		if slices.Contains(s.odd, int(i)) {
 			rec.Key = nil
 		}
 		b.Append(rec, rec.Size())
@@ -210,7 +213,7 @@ func dialPartition(t *testing.T, brokers []string, name string) func(batch []byt
 		err = link.Produce([]wire.Part{{Topic: name, Batch: batch}}, func(answers []wire.Answer, err error) {
 			if err != nil {
 				t.Error(err)
-				answers = []wire.Answer{{Err: err, Named: -1}}
+				answers = []wire.Answer{{Err: err}}
 			}
 			answered <- answers[0]
 		})

@@ -252,7 +252,7 @@ func (s *sender) gather(queue []*partition, kept part, failed error) (*request, 
 				err = failed
 			}
 			if err != nil {
-				s.p.finish(next.partition, next.batch, lane.Outcome{Err: err, Named: -1})
+				s.p.finish(next.partition, next.batch, lane.Outcome{Err: err})
 				continue
 			}
 		}
@@ -427,7 +427,7 @@ func (s *sender) answered(r *request, answers []wire.Answer, err error) {
 		s.p.metrics.duration.Observe(time.Since(r.sent).Seconds())
 	}
 	for i, part := range r.parts {
-		o := lane.Outcome{Err: err, Named: -1}
+		o := lane.Outcome{Err: err}
 		if err == nil {
 			o = lane.Outcome(answers[i])
 		}

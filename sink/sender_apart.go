@@ -42,7 +42,7 @@ type apartEntry struct {
 func (s *sender) setApart(p part) {
 	p.partition.apart = &apart{left: p.batch.Count()}
 	if !s.pushApart(p.partition, p.batch, s.cluster()) {
-		s.p.finish(p.partition, p.batch, lane.Outcome{Err: errSenderClosed, Named: -1})
+		s.p.finish(p.partition, p.batch, lane.Outcome{Err: errSenderClosed})
 	}
 }
 
@@ -136,7 +136,7 @@ func (s *sender) sendApart(e *apartEntry, encoder *recordbatch.Encoder) {
 		if b == nil {
 			s.p.resends.add(p, 0, nil, false)
 		} else {
-			s.p.finish(p, b, lane.Outcome{Err: errSenderClosed, Named: -1})
+			s.p.finish(p, b, lane.Outcome{Err: errSenderClosed})
 		}
 		return
 	}
@@ -161,7 +161,7 @@ func (s *sender) sendApart(e *apartEntry, encoder *recordbatch.Encoder) {
 		err = unsealed
 	}
 	if err != nil {
-		s.p.finish(p, b, lane.Outcome{Err: err, Named: -1})
+		s.p.finish(p, b, lane.Outcome{Err: err})
 		return
 	}
 	size := s.empty.With(p.topic.name, len(b.Wire())).Bytes()
@@ -175,7 +175,7 @@ func (s *sender) sendApart(e *apartEntry, encoder *recordbatch.Encoder) {
 	case hungUp(err) && time.Since(began) < lateHangUp:
 		err = s.cut(p, b, size, err)
 	}
-	s.p.finish(p, b, lane.Outcome{Err: err, Named: -1})
+	s.p.finish(p, b, lane.Outcome{Err: err})
 }
 
 // askApart sends a batch and waits for its answer.

@@ -86,7 +86,7 @@ func TestSealedBatchesWaitAsTheyAre(t *testing.T) {
 	if _, err := l.Take(s, encoder, ""); err != nil {
 		t.Fatal(err)
 	}
-	l.Settle(lane.Outcome{Err: io.EOF, Named: -1})
+	l.Settle(lane.Outcome{Err: io.EOF})
 	to.waiting = (&partition{lane: l, topic: to}).giveBack()
 	for _, key := range []string{"a", "b"} {
 		publish(key)

@@ -31,6 +31,15 @@ var orders = []Mutation{
 	},
 	{
 		Mode:     "O1",
+		Prevents: "what was divided with a refused event is sent before any later batch",
+		Guard:    "the parts behind an event that is set aside go in front of the batches that wait; without the guard, behind them",
+		File:     "sink/lane/settle.go",
+		Old:      "\tl.full = slices.Insert(l.full, 0, l.numbered[1:]...)",
+		New:      "\tl.full = slices.Concat(l.full, l.numbered[1:])",
+		Module:   ".", Package: "./sink/lane", Test: "TestSetAside",
+	},
+	{
+		Mode:     "O1",
 		Prevents: "a key flows again only when nothing of it is parked, or on its way to the table",
 		Guard:    "a key stays parked while an event of it is on its way to the table",
 		File:     "relay/parking/keys.go",

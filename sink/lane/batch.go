@@ -20,6 +20,10 @@ type Batch struct {
 	since   time.Time // when its first event was handed over
 	named   []int32   // indices of the records whose row names the partition itself
 
+	// Indices of the records that the broker named when it refused them as part of a larger batch. If there are any, the batch is divided
+	// before it is sent.
+	suspects []int32
+
 	pool             *Pool
 	reserved, unused int // the size up to which its pool counts unused room; how much it counts now
 }
@@ -106,7 +110,7 @@ func (b *Batch) Reset() {
 	b.records.Reset()
 	b.reserved = 0
 	b.recount()
-	b.runs, b.held, b.seq, b.since, b.named = b.runs[:0], 0, 0, time.Time{}, b.named[:0]
+	b.runs, b.held, b.seq, b.since, b.named, b.suspects = b.runs[:0], 0, 0, time.Time{}, b.named[:0], nil
 	b.commits, b.indexes = b.commits[:0], b.indexes[:0]
 }
 
@@ -173,28 +177,38 @@ func (b *Batch) NamesPartition(i int) bool {
 	return found
 }
 
-// divide returns new batches with the records before, between and after the cuts, in order. Together, the parts hold the same bytes as the
-// whole.
+// appendOf appends event i of another batch, with what that batch knows of it. The event holds the bytes of its record.
+func (b *Batch) appendOf(whole *Batch, i int, r recordbatch.Raw, from Origin) {
+	b.AppendRaw(r, from, r.Len)
+	if whole.NamesPartition(i) {
+		b.MarkNamed()
+	}
+	if _, found := slices.BinarySearch(whole.suspects, int32(i)); found {
+		b.suspects = append(b.suspects, b.Count()-1)
+	}
+}
+
+// valid returns which of these indices the batch has, in order and each one once. It may reorder its argument.
+func (b *Batch) valid(indices []int32) []int32 {
+	slices.Sort(indices)
+	return slices.DeleteFunc(slices.Compact(indices), func(i int32) bool { return i < 0 || i >= b.Count() })
+}
+
+// divide returns new batches with the records before, between and after the cuts, in order. A cut may come several times. Together, the
+// parts hold the same bytes as the whole.
 func (b *Batch) divide(pool *Pool, cuts ...int) []*Batch {
 	var parts []*Batch
 	cuts = append(cuts, int(b.Count()))
 	next := 0 // the cut that ends the current part
-	for next < len(cuts) && cuts[next] == 0 {
-		next++
-	}
 	b.Each(func(i int, r recordbatch.Raw, from Origin) {
 		if len(parts) == 0 || i == cuts[next] {
-			if len(parts) > 0 {
+			for cuts[next] <= i {
 				next++
 			}
 			parts = append(parts, pool.Get())
 			parts[len(parts)-1].since = b.since
 		}
-		part := parts[len(parts)-1]
-		part.AppendRaw(r, from, r.Len)
-		if b.NamesPartition(i) {
-			part.MarkNamed()
-		}
+		parts[len(parts)-1].appendOf(b, i, r, from)
 	})
 	// Each part holds the length that its records had in the whole. The sum may be more than the whole held: if the whole came from a
 	// division itself, its timestamp deltas may be longer than before. So no part gets more than what is left, and the last part gets the

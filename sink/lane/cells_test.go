@@ -128,7 +128,7 @@ func each(bits uint32) func(func(happening) bool) {
 }
 
 func refusalOf(o Outcome) happening {
-	if o.Named >= 0 {
+	if len(o.Named) > 0 {
 		return refusedNamed
 	}
 	return refusedUnnamed

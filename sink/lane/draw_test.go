@@ -42,8 +42,7 @@ func (d *drawer) lead(c cell) {
 	for range 2 + before {
 		d.add(act{kind: sendHead})
 	}
-	odd := d.IntN(count)
-	d.add(act{kind: publishing, n: count, odd: []int{odd}, big: -1, seed: d.Uint64()})
+	d.add(act{kind: publishing, n: count, odd: d.Perm(count)[:1+d.IntN(count)], big: -1, seed: d.Uint64()})
 	d.add(d.before())
 	groups := [][]act{d.ambiguous(c), d.refused(c), d.moved(c), d.state(c)}
 	d.Shuffle(len(groups), func(i, j int) { groups[i], groups[j] = groups[j], groups[i] })
@@ -138,7 +137,7 @@ func (d *drawer) wander(n int) {
 		case k < 12:
 			s.kind, s.n = publishing, 1+d.IntN(12)
 			if d.IntN(8) == 0 {
-				s.odd = []int{d.IntN(s.n)}
+				s.odd = d.Perm(s.n)[:1+d.IntN(s.n)]
 			}
 			if d.IntN(30) == 0 {
 				s.big = d.IntN(s.n)

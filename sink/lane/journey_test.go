@@ -182,13 +182,13 @@ func (j *journey) sameMeaning(r brokermodel.Request) {
 func (j *journey) deliver(r brokermodel.Request, f fate) (Outcome, string) {
 	switch f.way {
 	case refusedBefore:
-		return Outcome{Err: f.code, Named: -1}, f.code.Error()
+		return Outcome{Err: f.code}, f.code.Error()
 	case neverArrives:
 		j.life.meet(&j.life.ambiguous, lostRequest)
-		return Outcome{Err: errCut, Named: -1}, "the connection ends before it arrives"
+		return Outcome{Err: errCut}, "the connection ends before it arrives"
 	case arrivesLate:
 		j.delayed = append(j.delayed, r)
-		return Outcome{Err: errCut, Named: -1}, "the connection ends, it is still on its way"
+		return Outcome{Err: errCut}, "the connection ends, it is still on its way"
 	}
 	a, isNew := j.partition.Produce(r)
 	o := Outcome(a)
@@ -204,10 +204,10 @@ func (j *journey) deliver(r brokermodel.Request, f fate) (Outcome, string) {
 		if o.Err == nil {
 			j.life.meet(&j.life.ambiguous, lostAnswer)
 		}
-		return Outcome{Err: errCut, Named: -1}, what + ", the answer is lost"
+		return Outcome{Err: errCut}, what + ", the answer is lost"
 	case f.way == answerIsUnclear && o.Err == nil:
 		j.life.meet(&j.life.ambiguous, unclearAnswer)
-		return Outcome{Err: f.code, Named: -1}, what + ", but " + f.code.Error()
+		return Outcome{Err: f.code}, what + ", but " + f.code.Error()
 	case o.Err == nil && !j.unsafe:
 		j.partition.Replicate() // a success says so
 	}
@@ -320,8 +320,8 @@ func describe(o Outcome, isNew bool) string {
 		return "appended"
 	case o.Err == nil:
 		return "known already"
-	case o.Named >= 0:
-		return fmt.Sprintf("%v, record %d", o.Err, o.Named)
+	case len(o.Named) > 0:
+		return fmt.Sprintf("%v, records %d", o.Err, o.Named)
 	}
 	return o.Err.Error()
 }

@@ -150,7 +150,7 @@ func TestOnlyTheLanesSenderTakes(t *testing.T) {
 	if head := b.take(); head != nil {
 		t.Error("a batch was taken twice")
 	}
-	b.lane.Settle(Outcome{Err: io.EOF, Named: -1})
+	b.lane.Settle(Outcome{Err: io.EOF})
 	if head := b.take(); head != nil {
 		t.Error("a batch was taken from a lane without a sender")
 	}
@@ -198,7 +198,7 @@ func TestLaneStopsBehindARejectedEvent(t *testing.T) {
 	b := newBench(t, Identity{})
 	b.batchOf(3)
 	b.take()
-	b.lane.Settle(Outcome{Err: sarama.ErrInvalidRecord, Named: 1})
+	b.lane.Settle(Outcome{Err: sarama.ErrInvalidRecord, Named: []int32{1}})
 	if got := values(b.take()); fmt.Sprint(got) != "[1:v0]" {
 		t.Fatalf("first %v", got)
 	}
@@ -206,7 +206,7 @@ func TestLaneStopsBehindARejectedEvent(t *testing.T) {
 	if got := values(b.take()); fmt.Sprint(got) != "[2:v1]" {
 		t.Fatalf("then %v", got)
 	}
-	if step, head := b.lane.Settle(Outcome{Err: sarama.ErrInvalidRecord, Named: 0}); step != Reject || fmt.Sprint(values(head)) != "[2:v1]" {
+	if step, head := b.lane.Settle(Outcome{Err: sarama.ErrInvalidRecord, Named: []int32{0}}); step != Reject || fmt.Sprint(values(head)) != "[2:v1]" {
 		t.Fatalf("step %d", step)
 	}
 	b.batchOf(2)

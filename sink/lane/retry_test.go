@@ -26,7 +26,7 @@ func TestNoErrorDropsABatch(t *testing.T) {
 		want := values(b.take())
 		for times := 1; times <= 2000; times++ {
 			head := b.lane.numbered[0]
-			next, done := b.lane.Settle(Outcome{Err: answer, Named: -1})
+			next, done := b.lane.Settle(Outcome{Err: answer})
 			var got []string
 			for _, n := range b.lane.numbered {
 				got = append(got, values(n)...)
@@ -55,7 +55,7 @@ func TestNothingOvertakesAFailedBatch(t *testing.T) {
 		if second := b.take(); second != nil {
 			t.Fatalf("%v left while %v was under way", values(second), sent)
 		}
-		b.lane.Settle(Outcome{Err: answer, Named: -1})
+		b.lane.Settle(Outcome{Err: answer})
 		b.batchOf(1)
 		b.lane.sender = b.sender // found
 		if answer == nil {

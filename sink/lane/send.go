@@ -46,6 +46,9 @@ func (l *Lane) Take(s Sender, e *recordbatch.Encoder, cluster string) (*Batch, e
 		b.seq, l.sealedLen = l.id.advance(b.Count()), b.Len()
 		l.numbered = append(l.numbered, b)
 	}
+	for b := l.numbered[0]; len(b.suspects) > 0 && b.Count() > 1; b = l.numbered[0] {
+		l.divide(b.suspects)
+	}
 	l.state = sending
 	head, stamp := l.numbered[0], recordbatch.Stamp{ProducerID: l.id.Producer, Epoch: l.id.Epoch, Sequence: l.numbered[0].seq}
 	other := l.id.Cluster != cluster

@@ -24,7 +24,7 @@ func TestRetryIsNoDuplicate(t *testing.T) {
 		t.Errorf("sent as producer %d, epoch %d, sequence %d", int64(producer), int16(epoch), int32(sequence))
 	}
 	for _, err := range []error{io.EOF, sarama.ErrNotLeaderForPartition, sarama.ErrRequestTimedOut, sarama.ErrUnknownTopicOrPartition} {
-		if next, _ := b.lane.Settle(Outcome{Err: err, Named: -1}); next != Resend {
+		if next, _ := b.lane.Settle(Outcome{Err: err}); next != Resend {
 			t.Errorf("after %v comes step %d: a new identity would make it another batch", err, next)
 		}
 		b.batchOf(2)
@@ -50,7 +50,7 @@ func TestSequencesWrap(t *testing.T) {
 	b := newBench(t, Identity{Next: last - 1})
 	b.batchOf(5)
 	b.take()
-	b.lane.Settle(Outcome{Err: sarama.ErrInvalidRecord, Named: 2})
+	b.lane.Settle(Outcome{Err: sarama.ErrInvalidRecord, Named: []int32{2}})
 	if got := fmt.Sprint(b.numbers()); got != fmt.Sprintf("[%d+2 0+1 1+2]", last-1) {
 		t.Errorf("divided: %v", got)
 	}
@@ -69,9 +69,9 @@ func TestRenumber(t *testing.T) {
 	b := newBench(t, Identity{Producer: 1, Epoch: 1, Next: 100})
 	b.batchOf(6)
 	b.take()
-	b.lane.Settle(Outcome{Err: sarama.ErrInvalidRecord, Named: 2})
+	b.lane.Settle(Outcome{Err: sarama.ErrInvalidRecord, Named: []int32{2}})
 	head := b.take() // sealed: the first of the parts
-	b.lane.Settle(Outcome{Err: io.EOF, Named: -1})
+	b.lane.Settle(Outcome{Err: io.EOF})
 	b.lane.Renumber(Identity{Producer: 2, Epoch: 7, Next: 1<<31 - 1})
 	if got := fmt.Sprint(b.numbers()); got != "[2147483647+2 1+1 2+3]" || b.lane.unclear {
 		t.Errorf("renumbered: %v, unclear %t", got, b.lane.unclear)

@@ -1,6 +1,7 @@
 package lane
 
 import (
+	"slices"
 	"time"
 
 	"walpost/sink/kafkaerror"
@@ -8,8 +9,8 @@ import (
 
 // Outcome is the outcome of a request with a lane's head.
 type Outcome struct {
-	Err   error // nil: the head is in the log
-	Named int   // index of the record that the broker names as the cause; -1: none
+	Err   error   // nil: the head is in the log
+	Named []int32 // indices of the records that the broker names as the cause, in any order; those that the head does not have are ignored
 }
 
 // Class returns what the outcome means for the head.
@@ -66,7 +67,7 @@ func (l *Lane) Settle(o Outcome) (Step, *Batch) {
 			l.setAside()
 			return SetAside, head
 		}
-		l.divide(o.Named)
+		l.divide(head.valid(o.Named))
 		if l.unclear {
 			// An earlier attempt may have been appended, because brokers check a batch before they check whether it is a duplicate. If its
 			// sequences were used for other records, the broker would treat those as duplicates: they would be acked, and lost.
@@ -81,7 +82,7 @@ func (l *Lane) Settle(o Outcome) (Step, *Batch) {
 	case kafkaerror.Cut:
 		l.fail(o.Err)
 		if head.Count() > 1 {
-			l.divide(-1)
+			l.divide(nil)
 			return Renew, nil // the head may have been appended, so the same applies as for Refused
 		}
 		l.unclear, l.sender = true, nil
@@ -99,7 +100,8 @@ func (l *Lane) Settle(o Outcome) (Step, *Batch) {
 // close the gap. l.mu is held.
 func (l *Lane) setAside() {
 	head := l.numbered[0]
-	l.full = append(append([]*Batch(nil), l.numbered[1:]...), l.full...)
+	l.full = slices.Insert(l.full, 0, l.numbered[1:]...) // costs nothing for the parts that are here already
+	clear(l.numbered)
 	l.numbered = l.numbered[:0]
 	l.id.Next = head.seq // nothing of the head is in the log; where that is not certain, Next asks for a new producer id
 	l.failures, l.err, l.failingSince = 0, nil, time.Time{}
@@ -133,13 +135,32 @@ func (l *Lane) fail(err error) {
 	}
 }
 
-// divide replaces the head by parts. If the broker named a record, that record becomes a part of its own. Otherwise the head is split into
-// two halves. The records keep their sequences, because nothing of the head is in the log. Where that is not certain, the caller renumbers.
-func (l *Lane) divide(named int) {
+// maxCut is how many records are cut out of a batch at once. Each part takes memory of its own, which nobody counts: small records that are
+// all cut out at once would take many times their size.
+const maxCut = 64
+
+// divide replaces the head by parts. Each record that the broker named becomes a part of its own, and the records between two of them stay
+// together. If the broker named more than maxCut records, the head becomes at most maxCut parts that remember which of their records were
+// named. Take divides such a part when its turn comes. If the broker named none, the head is split into two halves.
+//
+// named is in order, see Batch.valid. The records keep their sequences, because nothing of the head is in the log. Where that is not certain,
+// the caller renumbers. l.mu is held.
+func (l *Lane) divide(named []int32) {
 	head := l.numbered[0]
-	cuts := []int{int(head.Count()) / 2}
-	if 0 <= named && named < int(head.Count()) {
-		cuts = []int{named, named + 1}
+	var cuts []int
+	step := (len(named) + maxCut - 1) / maxCut
+	switch step {
+	case 0:
+		cuts = append(cuts, int(head.Count())/2)
+	case 1:
+		for _, i := range named {
+			cuts = append(cuts, int(i), int(i)+1)
+		}
+	default:
+		head.suspects = named
+		for i := step; i < len(named); i += step {
+			cuts = append(cuts, int(named[i]))
+		}
 	}
 	parts := head.divide(l.pool, cuts...)
 	seq := head.seq

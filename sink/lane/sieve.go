@@ -39,10 +39,7 @@ func (l *Lane) sift(b *Batch) *Batch {
 			to = aside
 			others = append(others, v)
 		}
-		to.AppendRaw(r, from, r.Len)
-		if b.NamesPartition(i) {
-			to.MarkNamed()
-		}
+		to.appendOf(b, i, r, from)
 	})
 	// As in divide, the parts together hold the same bytes as the whole.
 	if sent == 0 {

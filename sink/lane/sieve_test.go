@@ -91,7 +91,7 @@ func TestSetAside(t *testing.T) {
 		b.batchOf(1)
 		b.take()
 		b.lane.unclear = unclear
-		if step, _ := b.lane.Settle(Outcome{Err: sarama.ErrInvalidRecord, Named: 1}); unclear != (step == Renew) {
+		if step, _ := b.lane.Settle(Outcome{Err: sarama.ErrInvalidRecord, Named: []int32{1}}); unclear != (step == Renew) {
 			t.Fatalf("unclear %v: divided, step %d", unclear, step)
 		}
 		b.lane.unclear = false
@@ -99,7 +99,7 @@ func TestSetAside(t *testing.T) {
 		b.lane.Settle(Outcome{}) // the first event
 		b.take()
 		b.lane.unclear = unclear
-		step, head := b.lane.Settle(Outcome{Err: sarama.ErrInvalidRecord, Named: 0})
+		step, head := b.lane.Settle(Outcome{Err: sarama.ErrInvalidRecord, Named: []int32{0}})
 		if step != SetAside || fmt.Sprint(values(head)) != "[2:v1]" {
 			t.Fatalf("step %d with %v", step, head)
 		}
@@ -133,7 +133,7 @@ func TestSetAsideTheLastEvent(t *testing.T) {
 	b, _ := sieved(t, nil)
 	b.batchOf(1)
 	b.take()
-	if step, _ := b.lane.Settle(Outcome{Err: sarama.ErrInvalidRecord, Named: -1}); step != SetAside {
+	if step, _ := b.lane.Settle(Outcome{Err: sarama.ErrInvalidRecord}); step != SetAside {
 		t.Fatalf("step %d", step)
 	}
 	if step := b.lane.Next(); step != Empty || b.lane.state != idle {

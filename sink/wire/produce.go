@@ -15,8 +15,8 @@ type Part struct {
 
 // Answer is a broker's answer for one part.
 type Answer struct {
-	Err   error // nil: the batch is in the log
-	Named int   // index of the record that the broker names as the cause; -1: none
+	Err   error   // nil: the batch is in the log
+	Named []int32 // indices of the records that the broker names as the cause, as it sent them
 }
 
 var errNoAnswer = errors.New("the broker's answer leaves the partition out")
@@ -64,13 +64,15 @@ func Unsent(err error) error { return &unsentError{err, true} }
 func answerOf(block *sarama.ProduceResponseBlock) Answer {
 	switch {
 	case block == nil:
-		return Answer{Err: errNoAnswer, Named: -1}
+		return Answer{Err: errNoAnswer}
 	case block.Err == sarama.ErrNoError:
-		return Answer{Named: -1}
-	case len(block.RecordErrors) > 0:
-		return Answer{Err: block.Err, Named: int(block.RecordErrors[0].BatchIndex)}
+		return Answer{}
 	}
-	return Answer{Err: block.Err, Named: -1}
+	a := Answer{Err: block.Err}
+	for _, e := range block.RecordErrors {
+		a.Named = append(a.Named, e.BatchIndex)
+	}
+	return a
 }
 
 // The maximum number of bytes of a request besides its batches, in any layout. The two layouts differ by one or two bytes for each part:

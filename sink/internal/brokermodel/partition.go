@@ -85,22 +85,28 @@ func New(rules Rules) Partition {
 
 // Answer is a partition's answer.
 type Answer struct {
-	Err   error // nil: success
-	Named int   // index of the record that is named as the cause; -1: none
+	Err   error   // nil: success
+	Named []int32 // indices of the records that are named as the cause
 }
 
 // Produce handles a request. isNew reports whether something was appended, on the leader only: Replicate does the rest. Size and records
 // are checked before the sequence, so a refused batch may already be in the log.
 func (p *Partition) Produce(r Request) (a Answer, isNew bool) {
-	refuse := func(err error) (Answer, bool) { return Answer{Err: err, Named: -1}, false }
+	refuse := func(err error) (Answer, bool) { return Answer{Err: err}, false }
 	switch {
 	case r.To != p.Leader:
 		return refuse(sarama.ErrNotLeaderForPartition)
 	case len(r.Wire) > p.Limit:
 		return refuse(sarama.ErrMessageSizeTooLarge)
 	}
-	if i := slices.Index(r.Keys, false); p.Compacted && i >= 0 {
-		return Answer{Err: sarama.ErrInvalidRecord, Named: i}, false
+	var keyless []int32
+	for i, key := range r.Keys {
+		if !key {
+			keyless = append(keyless, int32(i))
+		}
+	}
+	if p.Compacted && keyless != nil {
+		return Answer{Err: sarama.ErrInvalidRecord, Named: keyless}, false
 	}
 	leader := &p.replicas[p.Leader]
 	span := [2]int32{r.First, After(r.First, len(r.Events)-1)}
@@ -117,7 +123,7 @@ func (p *Partition) Produce(r Request) (a Answer, isNew bool) {
 			return refuse(sarama.ErrOutOfOrderSequenceNumber)
 		}
 	case slices.Contains(known.recent, span):
-		return Answer{Named: -1}, false // success, whatever the records are
+		return Answer{}, false // success, whatever the records are
 	default:
 		last := known.recent[len(known.recent)-1][1]
 		if r.First == After(last, 1) {
@@ -129,7 +135,7 @@ func (p *Partition) Produce(r Request) (a Answer, isNew bool) {
 		return refuse(sarama.ErrOutOfOrderSequenceNumber)
 	}
 	leader.append(appended{r.Producer, r.Epoch, span, r.Events, p.memory})
-	return Answer{Named: -1}, true
+	return Answer{}, true
 }
 
 func (r *replica) append(a appended) {
