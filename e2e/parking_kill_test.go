@@ -89,7 +89,9 @@ func newParkedPipe(t *testing.T, db *pgtest.DB) *parkedPipe {
 	k.exec(t,
 		`CREATE TABLE history (seq bigint GENERATED ALWAYS AS IDENTITY, type text, was text, is_now text)`,
 		`CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-			INSERT INTO public.history (type, was, is_now) VALUES (new.type, CASE WHEN tg_op = 'UPDATE' THEN old.state END, new.state);
+			IF tg_op = 'INSERT' OR old.value IS NOT DISTINCT FROM new.value THEN -- else it is emptied
+				INSERT INTO public.history (type, was, is_now) VALUES (new.type, CASE WHEN tg_op = 'UPDATE' THEN old.state END, new.state);
+			END IF;
 			RETURN new; END $$`,
 		`CREATE TRIGGER note AFTER INSERT OR UPDATE ON walpost.dead_letters FOR EACH ROW EXECUTE FUNCTION note()`,
 		// The relay's own limit for locks must not end the wait.
@@ -174,6 +176,7 @@ func (k *parkedPipe) letters(t *testing.T) string {
 // flow waits until the relay has no parked key.
 func (k *parkedPipe) flow(t *testing.T) {
 	t.Helper()
+	k.r.awaitReady(t, "leader")
 	eventually(t, "all keys flow", func() string {
 		k.r.mustRun(t)
 		if n := k.r.metrics(t)["walpost_parked_keys"]; n != 0 {
@@ -523,12 +526,12 @@ func killUnpublished(t *testing.T, k *parkedPipe) {
 	k.park(t)
 	k.delete(t, k.topic)
 	k.mustCLI(t, "dead-letter", "retry", "--all")
-	k.r.awaitOutput(t, "waiting for topic")
+	k.r.awaitOutput(t, "reason=topic_missing")
 	k.r.kill()
 	k.states(t, "a2=retrying a3=retrying")
 	k.again(t)
 	k.insert(t, "a4", "b2")
-	k.r.awaitOutput(t, "waiting for topic")
+	k.r.awaitOutput(t, "reason=topic_missing")
 	k.pipe.topic(t, "order", 1, nil)
 	k.finish(t, "a2:retry a3:retry a4(:retry)?", "b2")
 }

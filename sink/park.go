@@ -82,7 +82,6 @@ func (t *topic) replay(p *Producer, letters []*schema.DeadLetter) bool {
 		}
 		u.Append(&rec, size, lane.Origin{Tx: l.Tx, At: l.At})
 		u.explicit = append(u.explicit, l.Partition)
-		t.needs = max(t.needs, l.Partition+1)
 		u.Hold(0)
 	}
 	t.reconsider(p)
@@ -117,14 +116,22 @@ func (t *topic) resume(p *Producer, letters []*schema.DeadLetter, flow func() bo
 		return letters
 	}
 	of := map[int32][]*schema.DeadLetter{}
+	behind := map[string]bool{} // keys of which an event waits for a partition that is not there
 	for _, l := range letters {
 		n := l.Partition
 		if n < 0 {
 			n = p.cfg.Partitioner.Partition(partitionKey(l), int32(len(*partitions)))
 		}
+		if int(n) >= len(*partitions) || behind[string(l.Key)] || t.missing.has(l.Key) {
+			if l.Key != nil {
+				behind[string(l.Key)] = true
+			}
+			rest = append(rest, l)
+			continue
+		}
 		of[n] = append(of[n], l)
 	}
-	if flow != nil && len(of) != 1 {
+	if flow != nil && (len(of) != 1 || len(rest) > 0) {
 		return letters
 	}
 	t.used.Store(time.Now().Unix())
@@ -134,10 +141,6 @@ func (t *topic) resume(p *Producer, letters []*schema.DeadLetter, flow func() bo
 		}
 	}
 	for n, some := range of {
-		if int(n) >= len(*partitions) {
-			rest = append(rest, some...)
-			continue
-		}
 		part := (*partitions)[n]
 		batches := t.batch(p, some, flow != nil)
 		put, route := part.lane.PutFirst(batches, len(*partitions), flow)

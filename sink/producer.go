@@ -158,6 +158,10 @@ func (p *Producer) Publish(ev *schema.Event, tx uint64) (int, error) {
 			return p.hold(t, rec, size, where.Partition, from), nil
 		}
 		p.entered = append(p.entered, part)
+		// After entering, because the partitions may have been arranged since they were loaded.
+		if t.missing.any.Load() {
+			return p.hold(t, rec, size, where.Partition, from), nil
+		}
 	}
 	return part.lane.Append(rec, size, int(t.limit.Load()), from, where.Partition >= 0), nil
 }

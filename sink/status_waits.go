@@ -48,6 +48,9 @@ func (t *topic) wait() Wait {
 	if len(t.waiting) > 0 {
 		w.Since = t.waiting[0].Since()
 	}
+	if missing := t.missing.events; len(missing) > 0 && (w.Since.IsZero() || missing[0].Since().Before(w.Since)) {
+		w.Since = missing[0].Since()
+	}
 	t.mu.Unlock()
 	for _, part := range partitions {
 		since, err := part.lane.Waiting()

@@ -7,7 +7,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"walpost/schema"
 	"walpost/sink/lane"
 	"walpost/sink/record"
 	"walpost/sink/recordbatch"
@@ -31,7 +30,7 @@ type topic struct {
 
 	mu      sync.Mutex   // outermost, see Producer.mu
 	waiting []*unplaced  // handed over while partitions was nil, in order
-	needs   int32        // number of partitions that the waiting events need, because rows name partitions
+	missing missing      // events of partitions that the topic does not have, see topic_missing.go
 	all     []*partition // by index, all partitions that the topic ever had: the lane of one that is gone keeps its sequences, in case it comes back
 	count   int          // number of partitions now; 0: not known yet
 	err     error        // why the partitions are not known, or have no lanes yet
@@ -44,7 +43,10 @@ func (t *topic) String() string { return "topic " + t.name }
 type unplaced struct {
 	lane.Batch
 	explicit []int32 // per record, -1: by hash
-	needs    int32   // number of partitions that they need
+
+	// Of events in topic.missing only: when they came, and since when the brokers have reported, in answers to later questions, that their
+	// partitions do not exist; zero: they have not.
+	came, denied time.Time
 }
 
 // hold keeps an event until the partitions are known. Only the publishing goroutine calls it.
@@ -58,12 +60,11 @@ func (t *topic) hold(r *recordbatch.Record, size int, explicit int32, from lane.
 	u := t.staged[n-1]
 	length := u.Append(r, size, from)
 	u.explicit = append(u.explicit, explicit)
-	u.needs = max(u.needs, explicit+1)
 	return length
 }
 
 // handOver ends a pass. The events that the pass held wait with the others, or go to their lanes if the partitions have become known
-// meanwhile. If a row names a partition that is not known yet, the topic first asks for its partitions again.
+// meanwhile.
 func (t *topic) handOver(p *Producer, now time.Time) {
 	t.dirty = false
 	t.used.Store(now.Unix())
@@ -72,7 +73,6 @@ func (t *topic) handOver(p *Producer, now time.Time) {
 	partitions := t.partitions.Load()
 	for _, u := range t.staged {
 		u.HandedOver(now)
-		t.needs = max(t.needs, u.needs)
 		if partitions == nil {
 			t.pack(u)
 		} else {
@@ -81,10 +81,6 @@ func (t *topic) handOver(p *Producer, now time.Time) {
 	}
 	t.staged = nil
 	if partitions != nil {
-		if int(t.needs) > len(*partitions) {
-			t.reconsider(p)
-			return
-		}
 		t.place(p, *partitions)
 		t.wake(p, *partitions)
 	}
@@ -113,7 +109,8 @@ func (t *topic) pack(u *unplaced) {
 	u.Reset()
 }
 
-// place moves the waiting events to their lanes, in order. Meanwhile, no pass writes to these lanes. t.mu is held.
+// place moves the waiting events to their lanes, in order. Meanwhile, no pass writes to these lanes. Events whose row names a partition that
+// is not there go to t.missing, and so do later events of their keys. t.mu is held.
 func (t *topic) place(p *Producer, partitions []*partition) {
 	limit := int(t.limit.Load())
 	for _, u := range t.waiting {
@@ -123,20 +120,20 @@ func (t *topic) place(p *Producer, partitions []*partition) {
 			if !named {
 				n = p.cfg.Partitioner.Partition(record.PartitionKey(r), int32(len(partitions)))
 			}
-			if int(n) >= len(partitions) {
-				bad := record.BadPartition(t.name, r, n, len(partitions))
-				if p.parking == nil {
-					p.rejected(from.Tx, bad)
-					return
-				}
-				p.park([]*schema.DeadLetter{p.refusedLetter(bad, r, from, held, n)})
+			if int(n) >= len(partitions) || t.missing.has(r.Key()) {
+				t.missing.add(r, from, held, u.explicit[i], u.Since(), limit)
 				return
 			}
 			partitions[n].lane.AppendWaiting(r, from, held, named, u.Since(), limit)
 		})
 		u.Reset() // here, so that the next batch's records can use its buffer
 	}
-	t.waiting, t.needs = nil, 0
+	t.waiting = nil
+	t.missing.endBatch()
+	if len(t.missing.events) > 0 && !t.missing.asking {
+		t.missing.asking = true
+		p.start(func() { t.askForMissing(p) })
+	}
 }
 
 // wake routes the lanes that were idle and now have events. t.mu is held.

@@ -52,7 +52,7 @@ func (t *topic) arrange(p *Producer) {
 		count, err := p.meta.Partitions(t.name)
 		t.mu.Lock()
 		t.err = err
-		before, lanes, needed, ended := t.count, len(t.all), max(t.count, int(t.needs)), t.ended
+		before, lanes, ended := t.count, len(t.all), t.ended
 		t.mu.Unlock()
 		switch {
 		case ended:
@@ -66,7 +66,7 @@ func (t *topic) arrange(p *Producer) {
 			}
 			tries, fewer = 0, time.Time{}
 			continue
-		case count >= needed:
+		case count >= before:
 			fewer = time.Time{}
 		case fewer.IsZero():
 			fewer = time.Now()
@@ -127,6 +127,9 @@ func (t *topic) rearrange(p *Producer, count int, id lane.Identity) bool {
 	var back []*unplaced
 	for i := count; i < len(had); i++ {
 		back = append(back, had[i].giveBack()...)
+	}
+	if count != t.count {
+		back = append(back, t.missing.take()...)
 	}
 	t.waiting = append(back, t.waiting...)
 	for i := len(t.all); i < count; i++ {

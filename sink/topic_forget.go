@@ -52,7 +52,7 @@ func (p *Producer) forget(silent []*topic) {
 func (t *topic) end() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.dirty || t.partitions.Load() == nil || len(t.waiting) > 0 {
+	if t.dirty || t.partitions.Load() == nil || len(t.waiting)+len(t.missing.events) > 0 {
 		return false
 	}
 	for _, part := range t.all {

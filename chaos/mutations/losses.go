@@ -177,6 +177,15 @@ func parseCopyData(b []byte) (Message, error) {
 	},
 	{
 		Mode:     "L9",
+		Prevents: "an event is refused only if its partition is missing after the event came",
+		Guard:    "only answers to later questions count; without the guard, an earlier answer does",
+		File:     "sink/topic_missing.go",
+		Old:      "\t\tcase u.denied.IsZero() && u.came.Before(asked):",
+		New:      "\t\tcase u.denied.IsZero():",
+		Module:   ".", Package: "./sink", Test: "TestAnswersAboutMissingPartitions",
+	},
+	{
+		Mode:     "L9",
 		Prevents: "after a row that cannot be decoded, no later commit is decoded, so none can confirm past it",
 		Guard:    "the decoder returns its first error from then on",
 		File:     "decoder/decoder.go",

@@ -31,6 +31,15 @@ var orders = []Mutation{
 	},
 	{
 		Mode:     "O1",
+		Prevents: "later events of a key wait behind an event whose partition may be missing",
+		Guard:    "an event is placed only if no event of its key waits for a missing partition",
+		File:     "sink/topic_missing.go",
+		Old:      "\treturn key != nil && m.keys[string(key)] > 0\n",
+		New:      "\treturn false\n",
+		Module:   ".", Package: "./sink", Test: "TestOthersFlowWhileAPartitionIsMissing",
+	},
+	{
+		Mode:     "O1",
 		Prevents: "what was divided with a refused event is sent before any later batch",
 		Guard:    "the parts behind an event that is set aside go in front of the batches that wait; without the guard, behind them",
 		File:     "sink/lane/settle.go",
