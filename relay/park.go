@@ -18,13 +18,17 @@ import (
 // newParker returns a parker that reports to acks. reached returns the position that is confirmed.
 func (r *Relay) newParker(acks Acks, reached func() uint64) *parking.Parker {
 	return parking.New(parking.Config{
-		Slot: r.cfg.Slot,
-		Connect: func(ctx context.Context) (*postgres.DB, error) {
-			return postgres.Connect(ctx, r.cfg.CurrentConnString())
-		},
+		Slot: r.cfg.Slot, Connect: r.connectToPark,
 		Classify: func(err error) error { return pgerror.Classify(err, pgerror.Parking, false, *r.parkNames.Load()) },
 		Acks:     acks, Log: r.log, Reached: reached,
 	})
+}
+
+// connectToPark opens a connection for walpost.dead_letters. A refused one is classified as such: the relay has been connected before, so it
+// waits, even if its role may not connect any more.
+func (r *Relay) connectToPark(ctx context.Context) (*postgres.DB, error) {
+	db, err := postgres.Connect(ctx, r.cfg.CurrentConnString())
+	return db, pgerror.Classify(err, pgerror.Connecting, false, *r.parkNames.Load())
 }
 
 // confirmed returns the position that the stream has confirmed.
@@ -143,7 +147,7 @@ func (s *session) loadParked() error {
 	}
 	ctx, cancel := context.WithTimeout(s.leaving, 30*time.Second)
 	defer cancel()
-	db, err := postgres.Connect(ctx, r.cfg.CurrentConnString())
+	db, err := r.connectToPark(ctx)
 	if err == nil {
 		defer db.Close()
 		err = r.parker.Load(ctx, db, s.holder, schema.Position{Timeline: s.history.Owner(s.resumed), LSN: uint64(s.resumed)})

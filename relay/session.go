@@ -213,10 +213,10 @@ func (s *session) beginWindow() error {
 		return errRefused
 	}
 	s.tracker.Restart(func() { s.stream.Interrupt(errRefused) })
+	s.windowBegun.Store(true)              // before loadParked: a stop that comes meanwhile is a clean one
 	if err := s.loadParked(); err != nil { // after Restart: from now on, what the tracker has confirmed is of this session
 		return err
 	}
-	s.windowBegun.Store(true)
 	s.trace.session()
 	return nil
 }
