@@ -209,7 +209,6 @@ func (r *round) environment() ([]string, error) {
 		"WALPOST_POSTGRES_SLOT=" + r.name,
 		"WALPOST_OUTBOX_TOPIC=" + r.name + ".{aggregatetype}",
 		"WALPOST_OUTBOX_COLUMNS_TIMESTAMP=created_at",
-		"WALPOST_OUTBOX_ON_BAD_EVENT=park",
 		"WALPOST_KAFKA_BOOTSTRAP_SERVERS=" + strings.Join(r.toKafka.Addresses(), ","),
 		"WALPOST_KAFKA_REQUEST_TIMEOUT_MS=" + requestTimeout, // so that a dead connection is noticed within a round
 		fmt.Sprintf("WALPOST_RELAY_MAX_IN_FLIGHT_BYTES=%d", r.budget),

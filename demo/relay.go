@@ -37,8 +37,6 @@ postgres:
   url: %s
 kafka:
   bootstrap.servers: %s
-outbox:
-  on_bad_event: park
 admin:
   listen: ""
 `, dsn, strings.Join(brokers, ","))

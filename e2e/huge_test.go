@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -10,13 +11,13 @@ import (
 )
 
 // Rows of many megabytes. A row that its topic takes passes. A row that Kafka
-// can never take stops the relay: everything before it is in Kafka, and nothing
-// after it is confirmed.
+// can never take stops the relay if it does not park: everything before it is in
+// Kafka, and nothing after it is confirmed.
 func TestHugeRows(t *testing.T) {
 	t.Parallel() // mostly the servers' work
 	p := newPipe(t).withSchema(t)
 	topic := p.topic(t, "order", 1, map[string]string{"max.message.bytes": "30000000"})
-	env := []string{"WALPOST_KAFKA_COMPRESSION_TYPE=none"} // a row of one letter would shrink to nothing
+	env := []string{"WALPOST_OUTBOX_ON_BAD_EVENT=halt", "WALPOST_KAFKA_COMPRESSION_TYPE=none"} // a row of one letter would shrink to nothing
 	r := p.start(t, env...)
 	const id = "00000000-0000-4000-8000-00000000000c"
 	const large, beyond = 20_000_000, 100_000_000
@@ -61,6 +62,40 @@ func TestHugeRows(t *testing.T) {
 			break
 		}
 	}
+}
+
+// A row beyond 100 MB is parked, and its key waits. Nothing can make it a record, so it is refused again, and discarded.
+func TestHugeRowIsParked(t *testing.T) {
+	t.Parallel() // mostly the servers' work
+	p := newPipe(t).withSchema(t)
+	topic := p.topic(t, "order", 1, nil)
+	r := p.start(t)
+	row := func(typ, key string, size int) string {
+		return fmt.Sprintf("INSERT INTO walpost.outbox (aggregatetype, aggregateid, type, payload) VALUES ('order', '%s', '%s', to_jsonb(repeat('x', %d)))", key, typ, size)
+	}
+	p.exec(t, "BEGIN", row("before", "k", 1), row("beyond", "k", 100_000_000), row("behind", "k", 1), row("beside", "l", 1), "COMMIT")
+	states := func(want string) {
+		t.Helper()
+		eventually(t, "states: "+want, func() string {
+			r.mustRun(t)
+			got := ask[string](t, p.conn, "SELECT coalesce(string_agg(concat_ws(' ', type, state, reason, attempts, octet_length(value)), ', ' ORDER BY position), '') FROM walpost.dead_letters")
+			if got != want {
+				return got
+			}
+			return ""
+		})
+	}
+	states("beyond head message_too_large 0 100000002, behind waiting key_parked 0 3")
+	p.settle(t)
+	p.mustCLI(t, "dead-letter", "retry", "--all")
+	states("beyond head message_too_large 1 100000002, behind waiting key_parked 0 3")
+	p.mustCLI(t, "dead-letter", "discard", "--reason", "message_too_large", "--note", "too large")
+	p.mustCLI(t, "dead-letter", "retry", "--all")
+	states("beyond discarded message_too_large 1 100000002, behind released key_parked 0 3")
+	if got, want := p.kinds(t, topic, ""), []string{"before", "beside", "behind:retry"}; !slices.Equal(got, want) {
+		t.Errorf("events %q, want %q", got, want)
+	}
+	r.stop(t)
 }
 
 // SIGTERM in the middle of a transaction that is far larger than the budget, while

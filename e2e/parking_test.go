@@ -3,11 +3,27 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
 )
+
+// alertOnMoreThan0 returns the metric on which the alert of deploy/prometheus-rules.yaml fires when it is more than 0.
+func alertOnMoreThan0(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile("../deploy/prometheus-rules.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	expr := regexp.MustCompile(`(?m)^        expr: (\w+) > 0$`).FindAllSubmatch(text, -1)
+	if len(expr) != 1 {
+		t.Fatalf("the rules have %d expressions METRIC > 0", len(expr))
+	}
+	return string(expr[0][1])
+}
 
 // orders is a pipe with a topic that refuses large events, and parks them.
 type orders struct {
@@ -18,7 +34,6 @@ type orders struct {
 func newOrders(t *testing.T, partitions int32) *orders {
 	t.Helper()
 	p := newPipe(t).withSchema(t)
-	p.env["WALPOST_OUTBOX_ON_BAD_EVENT"] = "park"
 	return &orders{pipe: p, name: p.topic(t, "order", partitions, map[string]string{"max.message.bytes": "2000"})}
 }
 
@@ -29,29 +44,11 @@ func (o *orders) insert(t testing.TB, key, kind string, bytes int) {
 		SELECT 'order', '%s', '%s', jsonb_build_object('a', coalesce(string_agg(md5(i::text), ''), '')) FROM generate_series(1, %d) i`, key, kind, bytes/32))
 }
 
-// types returns the types of the events in the topic, in order, each with the value of walpost_replay.
-func (o *orders) types(t testing.TB) (types []string) {
-	t.Helper()
-	for _, rec := range flat(o.read(t, o.name)) {
-		kind := ""
-		for _, h := range rec.Headers {
-			switch h.Key {
-			case "ce_type":
-				kind = string(h.Value)
-			case "walpost_replay":
-				kind += ":" + string(h.Value)
-			}
-		}
-		types = append(types, kind)
-	}
-	return types
-}
-
 // arrived waits until exactly these events are in the topic.
 func (o *orders) arrived(t testing.TB, want string) {
 	t.Helper()
 	eventually(t, "arrived: "+want, func() string {
-		if got := strings.Join(o.types(t), " "); got != want {
+		if got := strings.Join(o.kinds(t, o.name, ""), " "); got != want {
 			return "got: " + got
 		}
 		return ""
@@ -70,8 +67,8 @@ func (o *orders) states(t testing.TB, want string) {
 	})
 }
 
-// With on_bad_event: park, an event that Kafka refuses and the later events of its key wait in walpost.dead_letters, across restarts. All
-// other keys flow. Given back, the key's events come in order, and then the key flows again.
+// An event that Kafka refuses and the later events of its key wait in walpost.dead_letters, across restarts. All other
+// keys flow, walpost stays ready, and the alert of deploy/ fires. Given back, the key's events come in order, and then the key flows again.
 func TestParkedKey(t *testing.T) {
 	t.Parallel()
 	p := newOrders(t, 1)
@@ -89,6 +86,14 @@ func TestParkedKey(t *testing.T) {
 	states("a2=head a3=waiting")
 	arrived("a1 b1")
 	p.settle(t)
+	metric := alertOnMoreThan0(t)
+	eventually(t, metric+" is 2", func() string {
+		if n, found := r.metrics(t)[metric]; n != 2 {
+			return fmt.Sprint(n, found)
+		}
+		return ""
+	})
+	r.awaitReady(t, "leader")
 	insert("a", "a4", 0)
 	insert("b", "b2", 0)
 	states("a2=head a3=waiting a4=waiting")
@@ -205,20 +210,9 @@ func TestHotKeyFlows(t *testing.T) {
 	cancel()
 	n := <-ended
 	p.settle(t)
-	var hot []string
-	for _, partition := range p.read(t, p.name) {
-		for _, rec := range partition {
-			if string(rec.Key) == "hot" {
-				for _, h := range rec.Headers {
-					if h.Key == "ce_type" {
-						hot = append(hot, string(h.Value))
-					}
-				}
-			}
-		}
-	}
+	hot := p.kinds(t, p.name, "hot")
 	for i, kind := range hot {
-		if kind != fmt.Sprint(i+1) {
+		if number, _, _ := strings.Cut(kind, ":"); number != fmt.Sprint(i+1) {
 			t.Fatalf("event %d of the key is %s", i+1, kind)
 		}
 	}

@@ -42,7 +42,9 @@ type Sink interface {
 type Config struct {
 	postgres.Config
 
-	Park bool // events that can never be delivered, and those that wait behind them, are parked in walpost.dead_letters. Otherwise the relay stops
+	// Park is outbox.on_bad_event: park. Events that can never be delivered, and those that wait behind them, are parked in
+	// walpost.dead_letters. Otherwise such an event stops the relay.
+	Park bool
 
 	Backfill string // what to do with rows that are in the outbox at the first start: "publish" (or "") or "skip"
 

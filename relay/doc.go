@@ -6,8 +6,8 @@
 //     the server itself sent. Within a session the confirmed position never falls.
 //   - The byte budget bounds memory, whatever the size of a transaction. When the budget is used up, the relay stops reading. It still sends
 //     statuses, so the server keeps the session.
-//   - It never skips an event. A message that cannot be decoded, or an event that can never become a record, stops the relay with a reason,
-//     once everything before it is acked and confirmed.
+//   - It never skips an event. A message that cannot be decoded stops the relay with a reason, once everything before it is acked and
+//     confirmed. An event that can never become a record is parked with the later events of its key ([Config.Park]), or stops the relay too.
 //   - It waits for anything that time can cure, and shows that it waits: see [Relay.State]. A fault that only a person can cure ends
 //     [Relay.Run]. The error has a method Permanent and names object, cause and cure.
 //

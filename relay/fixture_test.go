@@ -40,7 +40,7 @@ func fixtureOn(t testing.TB, dsn string) *fixture {
 
 func newFixtureOn(db *dbtest.Database) *fixture {
 	sink := newFakeSink(true)
-	return &fixture{Database: db, sink: sink, cfg: Config{Config: db.Config(), OpenSink: sink.open}}
+	return &fixture{Database: db, sink: sink, cfg: Config{Config: db.Config(), Park: true, OpenSink: sink.open}}
 }
 
 // running is a running relay.
@@ -131,7 +131,7 @@ func (f *fixture) reader() string {
 	f.T.Helper()
 	role := f.Role("reader", "login replication")
 	f.Exec("grant usage on schema walpost to " + role)
-	f.Exec("grant select, insert, update on walpost.relay_state to " + role)
+	f.Exec("grant select, insert, update, delete on walpost.relay_state, walpost.dead_letters to " + role)
 	f.cfg.ConnString = f.As(role)
 	return role
 }

@@ -79,9 +79,9 @@ func (a *app) deadLetterCommand() *cobra.Command {
 	cmd := group(&cobra.Command{
 		Use:   "dead-letter",
 		Short: "List, retry or discard events that are parked",
-		Long: `With outbox.on_bad_event: park, an event that Kafka can never take waits in walpost.dead_letters, and
-so do later events of the same topic and key. All others flow. These commands work on the events of the
-slot that postgres.slot names, also while no relay runs.`,
+		Long: `An event that Kafka can never take waits in walpost.dead_letters, and so do later events of the same
+topic and key. All others flow. (With outbox.on_bad_event: halt, the relay stops instead.) These commands
+work on the events of the slot that postgres.slot names, also while no relay runs.`,
 	})
 	cmd.AddCommand(a.deadLetterList(), a.deadLetterShow(), a.deadLetterRetry(), a.deadLetterDiscard())
 	return cmd

@@ -61,8 +61,8 @@ type Outbox struct {
 	Backfill string `key:"backfill"`
 	// Retention is what walpost does with confirmed rows: keep.
 	Retention string `key:"retention"`
-	// OnBadEvent is what walpost does with an event that Kafka can never accept: halt, or park it, with the later events of its key, in
-	// walpost.dead_letters.
+	// OnBadEvent is what walpost does with an event that Kafka can never accept: park it in walpost.dead_letters, with the later events of its
+	// topic and key, or halt.
 	OnBadEvent string `key:"on_bad_event"`
 	// Source is ce_source, a URI reference; empty: /walpost/<database>/<schema>.<table>.
 	Source string `key:"source"`
@@ -166,7 +166,7 @@ func Default() *Config {
 			Profile:        "cloudevents",
 			Backfill:       "publish",
 			Retention:      "keep",
-			OnBadEvent:     "halt",
+			OnBadEvent:     "park",
 			HeadersStatic:  Headers{},
 			PositionHeader: true,
 		},
