@@ -77,6 +77,7 @@ func TestParkedKey(t *testing.T) {
 	arrived := func(want string) { t.Helper(); p.arrived(t, want) }
 	states := func(want string) { t.Helper(); p.states(t, want) }
 	r := p.start(t)
+	truth := newOracle(t, p.pipe)
 	p.exec(t, "BEGIN")
 	insert("a", "a1", 0)
 	insert("a", "a2", 4000)
@@ -128,6 +129,51 @@ func TestParkedKey(t *testing.T) {
 	insert("a", "a6", 0)
 	arrived("a1 b1 b2 b3 a2:retry a3:retry a4:retry a5:retry a6")
 	r.stop(t)
+	p.asReleased(t, topic, truth.rows(t), 4)
+}
+
+// asReleased checks what README.md says to consumers about the records of a topic with one partition: a released event is the record that Kafka
+// would have had before, with one header more. An inbox by id takes every event. A consumer that drops what is not above the highest
+// ce_sequence would lose events, and one that compares it within a key would not.
+func (p *pipe) asReleased(t *testing.T, topic string, rows []row, released int) {
+	t.Helper()
+	inbox, byID := make(map[string]bool), make(map[string]row)
+	for _, r := range rows {
+		byID[r.get("id")] = r
+	}
+	highest, dropped := "", 0
+	ofKey := make(map[string]string)
+	for _, r := range flat(p.read(t, topic)) {
+		got := recordOf(t, r)
+		id, sequence := *got.headers["id"], *got.headers["ce_sequence"]
+		want := p.recordFor(t, byID[id], nil)
+		if replay := got.headers["walpost_replay"]; replay != nil {
+			if *replay != "retry" {
+				t.Errorf("walpost_replay is %q", *replay)
+			}
+			want.headers["walpost_replay"] = replay
+			released--
+		}
+		diff(t, "event "+*got.headers["ce_type"], got, want)
+		inbox[id] = true
+		if sequence <= highest {
+			dropped++
+		}
+		highest = max(highest, sequence)
+		if sequence <= ofKey[*got.key] {
+			t.Errorf("ce_sequence of key %s goes back", *got.key)
+		}
+		ofKey[*got.key] = sequence
+	}
+	if released != 0 {
+		t.Errorf("%d events more were to be released", released)
+	}
+	if len(inbox) != len(rows) {
+		t.Errorf("an inbox takes %d of %d events", len(inbox), len(rows))
+	}
+	if dropped == 0 {
+		t.Error("no ce_sequence goes back, so the README warns of nothing")
+	}
 }
 
 // A row of a backfill is parked like any other. If the first start is killed and begins again, its dead letters begin again with it.
