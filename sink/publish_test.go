@@ -119,7 +119,8 @@ func TestEventsWaitForTheirTopic(t *testing.T) {
 			ev.Values[schema.Partition] = fmt.Append(nil, n)
 		}
 		if i == 77 {
-			ev.Values[schema.Partition] = []byte("5") // known to be too high only later
+			ev.Values[schema.Partition] = []byte("5")       // known to be too high only later
+			ev.Values[schema.AggregateID] = []byte("alone") // later events of its key would wait behind it
 		} else {
 			want[n] = append(want[n], string(ev.Values[schema.ID]))
 			ids = append(ids, string(ev.Values[schema.ID]))
