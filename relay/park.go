@@ -3,11 +3,13 @@ package relay
 import (
 	"context"
 	"crypto/rand"
+	"fmt"
 	"sync"
 	"time"
 
 	"github.com/jackc/pglogrepl"
 
+	"walpost/internal/reason"
 	"walpost/relay/parking"
 	"walpost/relay/pgerror"
 	"walpost/relay/postgres"
@@ -119,6 +121,19 @@ func (r *firstStart) loadParked(ctx context.Context, db *postgres.DB, p *parking
 		return err
 	}
 	return p.Load(ctx, db, holder, at)
+}
+
+// checkParked fails if events are parked and this relay does not park: later events of their keys would come before them.
+func (r *Relay) checkParked(ctx context.Context, db *postgres.DB) error {
+	if r.cfg.Park {
+		return nil
+	}
+	events, err := postgres.CountParked(ctx, db, r.cfg.Slot)
+	if err != nil || events == 0 {
+		return err
+	}
+	return pgerror.Permanent(reason.EventsParked, fmt.Errorf("%d events of slot %s are parked in walpost.dead_letters, and with outbox.on_bad_event: halt later events of their keys would come before them",
+		events, r.cfg.Slot), "set outbox.on_bad_event: park until walpost dead-letter retry or discard has ended their wait")
 }
 
 // restParker lets what is given back and under way come to its end, as long as ShutdownTimeout allows: otherwise it would be published again

@@ -41,6 +41,9 @@ func (r *Relay) prepare(ctx context.Context, db *postgres.DB) (*postgres.Found, 
 	if err := r.source.CheckTable(ctx, db, p, state); err != nil {
 		return nil, err
 	}
+	if err := r.checkParked(ctx, db); err != nil {
+		return nil, err
+	}
 	if p.Slot, err = r.source.ReadSlot(ctx, db); err != nil {
 		return nil, err
 	}

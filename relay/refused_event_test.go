@@ -8,8 +8,10 @@ import (
 	"testing"
 	"time"
 
+	"walpost/internal/reason"
 	"walpost/relay/internal/dbtest"
 	"walpost/relay/pgerror"
+	"walpost/schema"
 )
 
 // TestRefusedEventIsNeverSkipped: everything before an event that the sink rejects, in WAL order, is acked and confirmed, and nothing after
@@ -114,4 +116,21 @@ func TestRefusedEventIsPassedBy(t *testing.T) {
 			}
 		})
 	}
+}
+
+// While events are parked, a relay that does not park does not begin: later events of their keys would come before them.
+func TestParkedEventsAndHalt(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.cfg.Park = false
+	f.Exec("insert into walpost.dead_letters (slot, position, topic, key, reason, state) values ($1, $2, 't', 'a', 'x', 'waiting')", f.Slot, schema.Position{LSN: 1}.String())
+	err := f.launch().wait()
+	if !pgerror.IsPermanent(err) || pgerror.Reason(err) != reason.EventsParked || !strings.Contains(err.Error(), "1 events") || !strings.Contains(err.Error(), "park until") {
+		t.Fatalf("ended with %v", err)
+	}
+	f.Exec("update walpost.dead_letters set state = 'discarded'")
+	r := f.start()
+	f.Insert(1)
+	dbtest.Until(t, "1 event", func() bool { return f.sink.count() == 1 })
+	r.stop()
 }

@@ -58,6 +58,7 @@ const (
 
 // The slot.
 const (
+	EventsParked          Code = "events_parked"          // events are parked, and outbox.on_bad_event is halt
 	SlotHeld              Code = "slot_held"              // another relay has the slot, or is making its first start
 	SlotWaits             Code = "slot_waits"             // creating the slot waits for the end of transactions that write
 	SlotMissing           Code = "slot_missing"           // the slot was streamed before, and no longer exists

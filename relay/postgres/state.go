@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5"
 
+	"walpost/relay/pgerror"
 	"walpost/schema"
 )
 
@@ -110,6 +111,18 @@ func DropDeadLetters(ctx context.Context, db *DB, slot string, at schema.Positio
 		return 0, fmt.Errorf("drop dead letters of an unfinished first start of slot %s: %w", slot, err)
 	}
 	return dropped, nil
+}
+
+// CountParked returns how many events of a slot are parked, 0 if the role may not know.
+func CountParked(ctx context.Context, db *DB, slot string) (events int64, err error) {
+	err = db.QueryRow(ctx, `select count(*) from walpost.dead_letters where slot = $1 and `+schema.IsParked, slot).Scan(&events)
+	if pgerror.IsSQLState(err, "42P01", "42501") { // no table, no SELECT: then nothing was parked with this role
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("count the parked events of slot %s: %w", slot, err)
+	}
+	return events, nil
 }
 
 // DeletePhase removes the slot's row if a first start recorded it and there is no slot.
