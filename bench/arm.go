@@ -11,9 +11,12 @@ type arm struct {
 	name string
 	file string
 	env  []string // in addition to the database, slot, topic and broker
+
+	parked int // keys of which an event is parked
 }
 
-// arms returns the arms that take turns: this binary with each variant, and the other binary with its defaults.
+// arms returns the arms that take turns: this binary with each variant, and the other binary with its defaults. With -parked, the first arm
+// is the first variant with parked keys, because the tables compare the first one with all others.
 func (r *rig) arms() ([]arm, error) {
 	var all []arm
 	for _, name := range r.variants {
@@ -21,10 +24,13 @@ func (r *rig) arms() ([]arm, error) {
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, arm{name, r.walpost, env})
+		if r.parked > 0 && len(all) == 0 {
+			all = append(all, arm{name: parkedName(name, r.parked), file: r.walpost, env: env, parked: r.parked})
+		}
+		all = append(all, arm{name: name, file: r.walpost, env: env})
 	}
 	if r.other != "" {
-		all = append(all, arm{"other", r.other, nil})
+		all = append(all, arm{name: "other", file: r.other})
 	}
 	return all, nil
 }
@@ -49,8 +55,11 @@ func variant(name string) (env []string, err error) {
 	return env, nil
 }
 
+// parkedName names what is measured while keys are parked.
+func parkedName(name string, keys int) string { return fmt.Sprintf("%s, %d keys parked", name, keys) }
+
 // rotated returns the order of the arms in a round: each is first, second and so on in turn.
-func rotated(all []arm, round int) []int {
+func rotated[T any](all []T, round int) []int {
 	order := make([]int, len(all))
 	for i := range order {
 		order[i] = (i + round) % len(all)

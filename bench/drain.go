@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -33,6 +34,27 @@ type comparison struct {
 	Walpost     []drained
 	Recvlogical []drained `json:",omitempty"`
 	Other       []drained `json:",omitempty"` // of the other binary
+	ParkedKeys  int       `json:",omitempty"`
+	Parked      []drained `json:",omitempty"` // of walpost while so many keys are parked
+}
+
+// drain is one of the drains by walpost that take turns.
+type drain struct {
+	name, file string
+	parked     bool
+	runs       *[]drained
+}
+
+// drains returns the drains by walpost of each round.
+func (r *rig) drains(c *comparison) []drain {
+	all := []drain{{name: "walpost", file: r.walpost, runs: &c.Walpost}}
+	if r.parked > 0 {
+		all = append(all, drain{name: parkedName("walpost", r.parked), file: r.walpost, parked: true, runs: &c.Parked})
+	}
+	if r.other != "" {
+		all = append(all, drain{name: r.other, file: r.other, runs: &c.Other})
+	}
+	return all
 }
 
 // limit is the time limit of one drain.
@@ -44,14 +66,19 @@ func (r *rig) compare(ctx context.Context, load workload) (comparison, error) {
 	if err != nil {
 		return comparison{}, err
 	}
+	if r.parked > 0 {
+		if err := r.parkBefore(ctx, b, r.parked); err != nil {
+			return comparison{}, err
+		}
+	}
 	progress("%s: committing %d rows", load.name, load.rows)
 	if err := b.fill(ctx, load); err != nil {
 		return comparison{}, err
 	}
-	c := comparison{Workload: load.name, Rows: load.rows, Payload: b.payload, WAL: b.wal}
+	c := comparison{Workload: load.name, Rows: load.rows, Payload: b.payload, WAL: b.wal, ParkedKeys: r.parked}
 	// One drain does not count. It warms up the page cache, and the broker's
 	// code is compiled after it.
-	if _, err := r.publish(ctx, b, r.walpost); err != nil {
+	if _, err := r.publish(ctx, b, r.walpost, false); err != nil {
 		return c, fmt.Errorf("walpost: %w", err)
 	}
 	for round := range r.rounds {
@@ -63,24 +90,22 @@ func (r *rig) compare(ctx context.Context, load workload) (comparison, error) {
 			progress("%s: round %d: pg_recvlogical %.0f k rows/s", load.name, round+1, d.rate())
 			c.Recvlogical = append(c.Recvlogical, d)
 		}
-		for _, file := range r.turn(round) {
-			d, err := r.publish(ctx, b, file)
+		all := r.drains(&c)
+		for _, i := range rotated(all, round) {
+			one := all[i]
+			d, err := r.publish(ctx, b, one.file, one.parked)
 			if err != nil {
-				return c, fmt.Errorf("%s: %w", file, err)
+				return c, fmt.Errorf("%s: %w", one.name, err)
 			}
-			progress("%s: round %d: %s %.0f k rows/s", load.name, round+1, file, d.rate())
-			if file == r.walpost {
-				c.Walpost = append(c.Walpost, d)
-			} else {
-				c.Other = append(c.Other, d)
-			}
+			progress("%s: round %d: %s %.0f k rows/s", load.name, round+1, one.name, d.rate())
+			*one.runs = append(*one.runs, d)
 		}
 	}
 	return c, b.close(ctx)
 }
 
-// publish drains the backlog with a walpost binary into a fresh topic.
-func (r *rig) publish(ctx context.Context, b *backlog, file string) (d drained, err error) {
+// publish drains the backlog with a walpost binary into a fresh topic, if parked while the keys of parkBefore are parked.
+func (r *rig) publish(ctx context.Context, b *backlog, file string, parked bool) (d drained, err error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	slot, err := b.newSlot(ctx)
@@ -90,6 +115,13 @@ func (r *rig) publish(ctx context.Context, b *backlog, file string) (d drained, 
 	topic, err := r.newTopic(ctx)
 	if err != nil {
 		return d, err
+	}
+	keys := 0
+	if parked {
+		keys = r.parked
+		if err := b.copyParked(ctx, slot, topic); err != nil {
+			return d, err
+		}
 	}
 	client, err := r.newClient()
 	if err != nil {
@@ -123,7 +155,7 @@ func (r *rig) publish(ctx context.Context, b *backlog, file string) (d drained, 
 	d.Walsender, d.Broker = perRow(cpuOf(walsender)-senderCPU), perRow(cpuOf(broker)-brokerCPU)
 	d.Reader = perRow(cpuOf(relay.PID())) // its start included
 	d.Foreign, d.PeakRSS = foreign(from, look()), child.PeakRSS(relay.PID())
-	if err := stop(ctx, relay); err != nil {
+	if err := errors.Join(mustPark(ctx, relay, keys), stop(ctx, relay)); err != nil {
 		return d, err
 	}
 	if err := r.checkTopic(ctx, topic, b.rows); err != nil {

@@ -144,6 +144,11 @@ func (r *rig) latency(ctx context.Context, a arm, rate int, before, lasting time
 		file = r.home.Path(topic + ".trace")
 		env = append(slices.Clone(env), latencytrace.Variable+"="+file)
 	}
+	if a.parked > 0 {
+		if err := r.parkKeys(ctx, b, baseSlot, topic, a.file, a.env, a.parked); err != nil {
+			return nil, err
+		}
+	}
 	relay, err := r.start(a.file, b, baseSlot, topic, env...)
 	if err != nil {
 		return nil, err
@@ -169,6 +174,9 @@ func (r *rig) latency(ctx context.Context, a arm, rate int, before, lasting time
 		if err := watch.end(); err != nil {
 			return nil, err
 		}
+	}
+	if err := mustPark(ctx, relay, a.parked); err != nil {
+		return nil, told(err)
 	}
 	if err := errors.Join(stop(ctx, relay), b.drop(ctx, baseSlot), b.conn.Close(ctx)); err != nil {
 		return nil, err

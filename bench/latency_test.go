@@ -14,14 +14,14 @@ import (
 	"walpost/internal/testenv/program"
 )
 
-// A short run of everything: the load, two variants, the trace, and the printed tables.
+// A short run of everything: the load, two variants, parked keys, the trace, and the printed tables.
 func TestLatency(t *testing.T) {
 	if cpuModel() == "" || busy() == 0 {
 		t.Skip("this system has no /proc")
 	}
 	const rate = 200
 	r := &rig{
-		options: options{rounds: 1, partitions: 3, rates: []int{rate}, variants: []string{"default", "linger5"}, trace: true, lasting: time.Second / 2},
+		options: options{rounds: 1, partitions: 3, rates: []int{rate}, variants: []string{"default", "linger5"}, trace: true, parked: 20, lasting: time.Second / 2},
 		brokers: kafkatest.Brokers(t), prefix: kafkatest.Name(t),
 		database: func(context.Context, string) (string, error) { return pgtest.New(t).DSN, nil },
 	}
@@ -42,7 +42,7 @@ func TestLatency(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i, a := range all[0].Arms {
+	for _, a := range all[0].Arms {
 		l := a.Runs[0]
 		if l.Commits != rate/2 || l.Seen.P50 <= 0 || l.Intended.P50 < l.Seen.P50 || l.Seen.Max < l.Seen.P99 {
 			t.Errorf("%s: %+v", a.Arm, l)
@@ -55,13 +55,13 @@ func TestLatency(t *testing.T) {
 		if g.Deliveries != rate/2 || g.Median[stageBroker] <= 0 || len(a.Stages.Slowest) != 10 {
 			t.Errorf("%s: %+v", a.Arm, g)
 		}
-		if lingered := g.Facts["% lane waited for a linger"]; (lingered > 50) != (i == 1) {
+		if lingered := g.Facts["% lane waited for a linger"]; (lingered > 50) != (a.Arm == "linger5") {
 			t.Errorf("%s: %v %% of deliveries waited for a linger", a.Arm, lingered)
 		}
 	}
 	var text strings.Builder
 	report{Latency: all}.print(&text)
-	for _, part := range []string{"Latency at 200 single-row commits a second: ", "since COMMIT returned", "default compared with linger5, pair by pair", "Stages of linger5 at 200/s", "handed over → queued"} {
+	for _, part := range []string{"Latency at 200 single-row commits a second: ", "since COMMIT returned", "default, 20 keys parked compared with default, pair by pair", "parked compared with linger5", "Stages of linger5 at 200/s", "handed over → queued"} {
 		if !strings.Contains(text.String(), part) {
 			t.Errorf("the output has no %q:\n%s", part, &text)
 		}

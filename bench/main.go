@@ -43,6 +43,7 @@ type options struct {
 	trace             bool
 	warmUp, lasting   time.Duration
 	other             string // a binary to compare with
+	parked            int    // keys
 	raw               string
 }
 
@@ -72,6 +73,7 @@ func parseFlags() options {
 	flag.DurationVar(&o.warmUp, "warm-up", 30*time.Second, "how long to commit once before latency is measured: a broker that has just started still compiles its code")
 	flag.DurationVar(&o.lasting, "duration", 20*time.Second, "how long each latency run is measured")
 	flag.StringVar(&o.other, "other", "", "another walpost binary, which is measured in turns with this one")
+	flag.IntVar(&o.parked, "parked", 0, "also measure while an event of each of so many other keys is parked, in turns with none")
 	flag.StringVar(&o.raw, "raw", "", "write every single figure to this file, as JSON")
 	flag.BoolVar(&short, "short", false, "small sizes and one round, to check that the bench runs; the figures mean little")
 	flag.Parse()

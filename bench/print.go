@@ -16,6 +16,7 @@ func (r report) print(w io.Writer) {
 		fmt.Fprintln(table, "\tk rows/s\trange\treader µs/row\twalsender µs/row\tbroker µs/row\tpeak RSS MB\tforeign cores\t")
 		line(table, "pg_recvlogical → /dev/null", c.Recvlogical)
 		line(table, "walpost → Kafka", c.Walpost)
+		line(table, fmt.Sprintf("walpost → Kafka, %d keys parked", c.ParkedKeys), c.Parked)
 		line(table, "other walpost → Kafka", c.Other)
 		table.Flush()
 		c.ratios(w)
@@ -59,6 +60,13 @@ func (c comparison) ratios(w io.Writer) {
 			rate/theirs, paired[0], paired[len(paired)-1], middle(cpu))
 	}
 	fmt.Fprintln(w)
+	if len(c.Parked) > 0 {
+		fmt.Fprintf(w, "walpost with %d parked keys compared with none, pair by pair", c.ParkedKeys)
+		pairs(w, "rate", c.Parked, c.Walpost, drained.rate)
+		pairs(w, "CPU a row", c.Parked, c.Walpost, func(d drained) float64 { return d.Reader })
+		pairs(w, "peak RSS", c.Parked, c.Walpost, func(d drained) float64 { return float64(d.PeakRSS) })
+		fmt.Fprintln(w)
+	}
 	if len(c.Other) > 0 {
 		fmt.Fprint(w, "walpost compared with the other binary, pair by pair")
 		pairs(w, "rate", c.Walpost, c.Other, drained.rate)

@@ -127,14 +127,3 @@ func (r *rig) newTopic(ctx context.Context) (string, error) {
 	name := fmt.Sprintf("%s-%d", r.prefix, r.topics)
 	return name, kafkatest.CreateTopic(ctx, r.brokers, name, int32(r.partitions), nil)
 }
-
-// turn returns the binaries in the order of a round: this one and the other, if there is one. They take turns at being first.
-func (r *rig) turn(round int) []string {
-	switch {
-	case r.other == "":
-		return []string{r.walpost}
-	case round%2 == 0:
-		return []string{r.walpost, r.other}
-	}
-	return []string{r.other, r.walpost}
-}
