@@ -1,6 +1,10 @@
 package schema
 
-import "walpost/internal/reason"
+import (
+	"iter"
+
+	"walpost/internal/reason"
+)
 
 // DeadLetter is an event that is not sent: Kafka has refused it, it can be no record, or an earlier event of its topic and key is parked. It
 // is a row of walpost.dead_letters, with the record that walpost wanted to send.
@@ -12,8 +16,8 @@ type DeadLetter struct {
 	Partition int32  // -1: none was chosen
 	Key       []byte
 	Value     []byte
-	Headers   []DeadHeader
-	Timestamp int64 // of the record, milliseconds since 1970-01-01 UTC; NoTime: not known
+	Headers   iter.Seq[DeadHeader] // nil: none
+	Timestamp int64                // of the record, milliseconds since 1970-01-01 UTC; NoTime: not known
 
 	Head   bool        // it was refused itself, and does not only wait behind another event
 	Code   reason.Code // why it is not sent

@@ -1,6 +1,7 @@
 package sink
 
 import (
+	"iter"
 	"time"
 
 	"walpost/internal/reason"
@@ -91,7 +92,7 @@ func (t *topic) replay(p *Producer, letters []*schema.DeadLetter) bool {
 // recordOf returns the record of a dead letter, with the header that says that it is published again.
 func recordOf(l *schema.DeadLetter) recordbatch.Record {
 	rec := recordbatch.Record{Timestamp: l.Timestamp, Key: l.Key, Value: l.Value}
-	for _, h := range l.Headers {
+	for h := range headers(l) {
 		rec.Headers = append(rec.Headers, recordbatch.Header{Name: recordbatch.EncodeName(string(h.Name)), Value: h.Value})
 	}
 	rec.Headers = append(rec.Headers, recordbatch.Header{Name: replayHeader, Value: []byte("retry")})
@@ -183,12 +184,20 @@ func (t *topic) batch(p *Producer, letters []*schema.DeadLetter, hold bool) (bat
 	return batches
 }
 
+// headers returns the headers of a letter.
+func headers(l *schema.DeadLetter) iter.Seq[schema.DeadHeader] {
+	if l.Headers == nil {
+		return func(func(schema.DeadHeader) bool) {}
+	}
+	return l.Headers
+}
+
 // partitionKey returns what a letter's partition depends on, as for its record.
 func partitionKey(l *schema.DeadLetter) []byte {
 	if l.Key != nil {
 		return l.Key
 	}
-	for _, h := range l.Headers {
+	for h := range headers(l) {
 		if string(h.Name) == "id" {
 			return h.Value
 		}
@@ -234,7 +243,7 @@ func (s *sieve) Aside(b *lane.Batch, verdicts []schema.Verdict) {
 		l.Topic, l.Partition = s.topic, namedPartition(b, i, s.partition)
 		letters = append(letters, l)
 	})
-	s.p.pool.Put(b)
+	s.p.pool.Drop(b) // the letters point into it
 	s.p.park(letters)
 	if len(settled) > 0 {
 		s.p.report(func() { s.p.acks.Acked(settled, held) })
@@ -256,7 +265,7 @@ func (p *Producer) parkHead(part *partition, head *lane.Batch, err error) {
 		bad := record.BadRecord(part.topic.name, r, err)
 		letters = append(letters, p.refusedLetter(bad, r, from, bytes, namedPartition(head, i, part.index)))
 	})
-	p.pool.Put(head)
+	p.pool.Drop(head) // the letters point into it
 	p.park(letters)
 }
 
@@ -269,20 +278,26 @@ func (p *Producer) refusedLetter(bad *record.BadEvent, r recordbatch.Raw, from l
 	return l
 }
 
-// letterOf returns the dead letter of a record, without topic and partition. It is a copy.
+// letterOf returns the dead letter of a record, without topic and partition. It points to the record: a copy, or one of a batch that is not
+// used again. Many letters may wait, so each one takes little besides its record.
 func letterOf(r recordbatch.Raw, from lane.Origin, bytes int) *schema.DeadLetter {
-	rec := r.Clone().Record()
+	rec := r.Record()
 	l := &schema.DeadLetter{At: from.At, Tx: from.Tx, Held: bytes, Key: rec.Key, Value: rec.Value, Timestamp: rec.Timestamp}
 	for _, h := range rec.Headers {
 		switch h.Text() {
-		case "walpost_replay": // it is set again
-			continue
 		case "id":
 			l.EventID = h.Value
 		case "ce_type":
 			l.Type = h.Value
 		}
-		l.Headers = append(l.Headers, schema.DeadHeader{Name: []byte(h.Text()), Value: h.Value})
+	}
+	l.Headers = func(yield func(schema.DeadHeader) bool) {
+		for _, h := range r.Record().Headers {
+			name := h.Text()
+			if name != "walpost_replay" && !yield(schema.DeadHeader{Name: []byte(name), Value: h.Value}) { // that one is set again
+				return
+			}
+		}
 	}
 	return l
 }

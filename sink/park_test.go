@@ -2,6 +2,7 @@ package sink
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -39,7 +40,7 @@ func TestReplayAndResume(t *testing.T) {
 	p := open(t, config(t, brokers), l)
 	letter := func(n uint64, partition int32) *schema.DeadLetter {
 		return &schema.DeadLetter{Topic: topic, Partition: partition, Key: []byte("a"), Value: fmt.Append(nil, n), At: schema.Position{LSN: n}, Tx: n, Held: 10,
-			Timestamp: time.Now().UnixMilli(), Headers: []schema.DeadHeader{{Name: []byte("id"), Value: fmt.Append(nil, n)}}}
+			Timestamp: time.Now().UnixMilli(), Headers: slices.Values([]schema.DeadHeader{{Name: []byte("id"), Value: fmt.Append(nil, n)}})}
 	}
 	yes, no := func() bool { return true }, func() bool { return false }
 	if p.Resume([]*schema.DeadLetter{letter(90, -1)}, yes) {

@@ -3,6 +3,7 @@ package parking
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -253,7 +254,7 @@ func TestHotKeyFlows(t *testing.T) {
 
 func letter(tx uint64, key string, isHead bool) *schema.DeadLetter {
 	return &schema.DeadLetter{At: at(tx), Tx: tx, Held: 10, Topic: "t", Partition: -1, Key: []byte(key), Value: []byte("v\x00"), EventID: []byte("\xff id"), Type: []byte("T"),
-		Headers: []schema.DeadHeader{{Name: []byte("n"), Value: nil}, {Name: []byte{0xff}, Value: []byte{}}}, Timestamp: 1700000000123, Head: isHead, Code: reason.MessageTooLarge, Detail: "too\x00 large"}
+		Headers: slices.Values([]schema.DeadHeader{{Name: []byte("n"), Value: nil}, {Name: []byte{0xff}, Value: []byte{}}}), Timestamp: 1700000000123, Head: isHead, Code: reason.MessageTooLarge, Detail: "too\x00 large"}
 }
 
 // An event is acked when its dead letter is there, and never twice in the table.

@@ -72,11 +72,18 @@ type release struct {
 	sink   Replayer
 	topic  string
 	memory *semaphore.Weighted
+
+	published, returned int // events and keys so far
 }
 
 // run publishes until nothing is left, or the session ends, or the relay stops.
 func (r *release) run(ctx context.Context) {
 	defer r.c.close()
+	defer func() {
+		if r.published+r.returned > 0 {
+			r.p.cfg.Log.Info("dead letters were published", "topic", r.topic, "events", r.published, "keys_refused_again", r.returned)
+		}
+	}()
 	for ctx.Err() == nil && r.p.stillHolds(r.holder) && r.p.begin() {
 		more, err := r.round(ctx)
 		r.p.end()
@@ -133,6 +140,8 @@ func (r *release) record(ctx context.Context, chosen *round, replays []*replay) 
 			return err
 		})
 		if err == nil {
+			r.published += chosen.released
+			r.returned += chosen.returned
 			return over, true
 		}
 		r.p.endLast(chosen.keys)

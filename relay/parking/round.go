@@ -17,11 +17,16 @@ type round struct {
 	ids   []int64
 	keys  []name
 	bytes int64 // of the letters
+
+	released, returned int // letters that were published, keys that came back
 }
 
 // take chooses the next dead letters of a topic that are to be published, in order: what is given back, and everything that is parked of the
 // same keys. If nothing else is given back, their last step begins.
 func (p *Parker) take(ctx context.Context, tx pgx.Tx, topic string) (*round, error) {
+	if err := indexed(ctx, tx); err != nil {
+		return nil, err
+	}
 	for {
 		r, all, err := p.given(ctx, tx, topic)
 		if err != nil {
@@ -56,7 +61,7 @@ func (p *Parker) take(ctx context.Context, tx pgx.Tx, topic string) (*round, err
 // given reads which dead letters of a topic are given back, up to the limits of a transaction. all reports that these are all.
 func (p *Parker) given(ctx context.Context, tx pgx.Tx, topic string) (r *round, all bool, err error) {
 	rows, err := tx.Query(ctx, `select id, key, coalesce(octet_length(value), 0) + coalesce(octet_length(key), 0)
-		  + (select coalesce(sum(octet_length(h) + 100), 0) from unnest(header_names) h) + (select coalesce(sum(octet_length(h) + 100), 0) from unnest(header_values) h)
+		  + (select coalesce(sum(octet_length(h) + 24), 0) from unnest(header_names) h) + (select coalesce(sum(octet_length(h) + 24), 0) from unnest(header_values) h)
 		from walpost.dead_letters where slot = $1 and coalesce(topic, '') = $2 and state = 'retrying' order by position limit $3`, p.cfg.Slot, topic, mostLetters+1)
 	r, all = &round{topic: topic}, true
 	if err == nil {
@@ -64,7 +69,7 @@ func (p *Parker) given(ctx context.Context, tx pgx.Tx, topic string) (r *round, 
 		var key []byte
 		seen := map[string]bool{}
 		_, err = pgx.ForEachRow(rows, []any{&id, &key, &size}, func() error {
-			if all = all && len(r.ids) < mostLetters && (len(r.ids) == 0 || r.bytes+size <= mostBytes); !all {
+			if all = all && len(r.ids) < mostLetters && (len(r.ids) == 0 || r.bytes+size <= mostReplayed); !all {
 				return nil
 			}
 			r.ids, r.bytes = append(r.ids, id), r.bytes+size
@@ -88,7 +93,7 @@ func (p *Parker) join(ctx context.Context, tx pgx.Tx, topic string, keys []name)
 	}
 	_, values := apart(keys)
 	done, err := tx.Exec(ctx, `update walpost.dead_letters d set state = 'retrying', updated_at = clock_timestamp() from unnest($3::bytea[]) k (key)
-		where sha256(d.key) = sha256(k.key) and d.key = k.key and d.slot = $1 and coalesce(d.topic, '') = $2 and d.state in ('head', 'waiting')`, p.cfg.Slot, topic, values)
+		where sha256(d.key) = sha256(k.key) and d.key = k.key and d.slot || '' = $1 and coalesce(d.topic, '') = $2 and d.state in ('head', 'waiting')`, p.cfg.Slot, topic, values)
 	if err != nil {
 		return 0, fmt.Errorf("take dead letters: %w", err)
 	}
@@ -129,8 +134,12 @@ func scanReplay(row pgx.CollectableRow) (*replay, error) {
 		r.back = &schema.DeadLetter{Head: true, Code: reason.Unexpected, Detail: err.Error()}
 		return r, nil
 	}
-	for i := range names {
-		l.Headers = append(l.Headers, schema.DeadHeader{Name: names[i], Value: values[i]})
+	l.Headers = func(yield func(schema.DeadHeader) bool) {
+		for i := range names {
+			if !yield(schema.DeadHeader{Name: names[i], Value: values[i]}) {
+				return
+			}
+		}
 	}
 	if stamp != nil {
 		l.Timestamp = stamp.UnixMilli()
@@ -169,15 +178,15 @@ func (p *Parker) settle(ctx context.Context, tx pgx.Tx, r *round, replays []*rep
 	if err := tx.SendBatch(ctx, &b).Close(); err != nil {
 		return nil, fmt.Errorf("record that %d dead letters of topic %s were released, and %d came back: %w", len(released), r.topic, len(replays)-len(released), err)
 	}
-	if over, err = p.over(ctx, tx, r.keys); err != nil {
-		return nil, err
-	}
-	p.cfg.Log.Info("dead letters were given back", "topic", r.topic, "published", len(released), "refused_again", len(returned))
-	return over, nil
+	r.released, r.returned = len(released), len(returned)
+	return p.over(ctx, tx, r.keys)
 }
 
 // over returns those of the keys of which the table has nothing that is parked, and begins their last step.
 func (p *Parker) over(ctx context.Context, tx pgx.Tx, keys []name) (over []name, err error) {
+	if err := indexed(ctx, tx); err != nil {
+		return nil, err
+	}
 	left, err := readLeft(ctx, tx, p.cfg.Slot, keys)
 	if err != nil {
 		return nil, err
@@ -189,6 +198,13 @@ func (p *Parker) over(ctx context.Context, tx pgx.Tx, keys []name) (over []name,
 	}
 	p.keep(over)
 	return over, nil
+}
+
+// indexed makes the statements of a transaction use the indexes that are made for them. After many rows have got another state at once, Postgres
+// does not know how many there are of which, and would read all of them each time.
+func indexed(ctx context.Context, tx pgx.Tx) error {
+	_, err := tx.Exec(ctx, `select set_config(name, 'off', true) from unnest('{enable_hashjoin,enable_mergejoin,enable_bitmapscan,enable_seqscan,enable_sort}'::text[]) name`)
+	return err
 }
 
 // refusalCode returns the new reason of an event that was refused again; "": the old one stays.

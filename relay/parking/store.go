@@ -28,9 +28,11 @@ func insert(ctx context.Context, tx pgx.Tx, slot string, letters []*schema.DeadL
 		case releasing(l):
 			state = "retrying"
 		}
-		names, values := make([][]byte, len(l.Headers)), make([][]byte, len(l.Headers))
-		for i, h := range l.Headers {
-			names[i], values[i] = h.Name, h.Value
+		names, values := [][]byte{}, [][]byte{}
+		if l.Headers != nil {
+			for h := range l.Headers {
+				names, values = append(names, h.Name), append(values, h.Value)
+			}
 		}
 		b.Queue(`insert into walpost.dead_letters (slot, position, event_id, topic, partition, key, type, value, header_names, header_values, record_timestamp, reason, detail, state)
 			values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) on conflict (slot, position) do nothing`,
@@ -71,12 +73,12 @@ func readKeys(ctx context.Context, q querier, slot string) (parked map[name]sche
 	return parked, events, nil
 }
 
-// readLeft returns those of the keys of which something is parked.
+// readLeft returns those of the keys of which something is parked. The condition for the slot is such that only the index of the keys fits.
 func readLeft(ctx context.Context, tx pgx.Tx, slot string, keys []name) (map[name]bool, error) {
 	left := map[name]bool{}
 	topics, values := apart(keys)
 	rows, err := tx.Query(ctx, `select k.topic, k.key from unnest($2::text[], $3::bytea[]) k (topic, key)
-		where exists (select from walpost.dead_letters d where sha256(d.key) = sha256(k.key) and d.key = k.key and d.slot = $1 and coalesce(d.topic, '') = k.topic
+		where exists (select from walpost.dead_letters d where sha256(d.key) = sha256(k.key) and d.key = k.key and d.slot || '' = $1 and coalesce(d.topic, '') = k.topic
 		and d.`+schema.IsParked+`)`, slot, topics, values)
 	if err == nil {
 		var topic string

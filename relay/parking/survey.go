@@ -15,11 +15,12 @@ import (
 type survey struct {
 	p      *Parker
 	c      *connection
-	next   time.Time // when the whole table is looked at again
+	given  time.Time // when to look again for what is given back
+	next   time.Time // when to look again at the whole table
 	purged time.Time // when old dead letters were last purged
 }
 
-// surveyShare is which part of the time looking at the whole table may take: one part in so many.
+// surveyShare is which part of the time looking may take: one part in so many.
 const surveyShare = 20
 
 // look returns the topics of what is given back. Now and then it also counts what is parked, and lets keys flow of which nothing is parked any
@@ -36,6 +37,10 @@ func (s *survey) look(ctx context.Context, holder string, sink Replayer) (given 
 		s.c.close()
 		return nil, nil
 	}
+	if time.Now().Before(s.given) {
+		return nil, nil
+	}
+	began := time.Now()
 	if err = s.c.use(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		rows, err := conn.Query(ctx, `select distinct coalesce(topic, '') from walpost.dead_letters where slot = $1 and state = 'retrying'`, p.cfg.Slot)
 		if err == nil {
@@ -48,10 +53,11 @@ func (s *survey) look(ctx context.Context, holder string, sink Replayer) (given 
 	}); err != nil {
 		return nil, err
 	}
+	s.given = time.Now().Add(surveyShare * time.Since(began))
 	if time.Now().Before(s.next) {
 		return given, nil
 	}
-	began := time.Now()
+	began = time.Now()
 	if err = s.whole(ctx, holder, sink); err != nil {
 		return nil, err
 	}

@@ -30,6 +30,10 @@ func (l *Lane) sift(b *Batch) *Batch {
 	if sent == len(verdicts) {
 		return b
 	}
+	if sent == 0 {
+		l.sieve.Aside(b, verdicts)
+		return nil
+	}
 	send, aside := l.pool.Get(), l.pool.Get()
 	send.since, aside.since = b.since, b.since
 	var others []schema.Verdict
@@ -42,17 +46,9 @@ func (l *Lane) sift(b *Batch) *Batch {
 		to.appendOf(b, i, r, from)
 	})
 	// As in divide, the parts together hold the same bytes as the whole.
-	if sent == 0 {
-		aside.held = b.held
-	} else {
-		aside.held = min(aside.held, b.held)
-		send.held = b.held - aside.held
-	}
+	aside.held = min(aside.held, b.held)
+	send.held = b.held - aside.held
 	l.pool.Put(b)
 	l.sieve.Aside(aside, others)
-	if sent == 0 {
-		l.pool.Put(send)
-		return nil
-	}
 	return send
 }
