@@ -243,7 +243,7 @@ func (s *sieve) Aside(b *lane.Batch, verdicts []schema.Verdict) {
 		l.Topic, l.Partition = s.topic, namedPartition(b, i, s.partition)
 		letters = append(letters, l)
 	})
-	s.p.pool.Drop(b) // the letters point into it
+	s.p.pool.Put(b)
 	s.p.park(letters)
 	if len(settled) > 0 {
 		s.p.report(func() { s.p.acks.Acked(settled, held) })
@@ -265,7 +265,7 @@ func (p *Producer) parkHead(part *partition, head *lane.Batch, err error) {
 		bad := record.BadRecord(part.topic.name, r, err)
 		letters = append(letters, p.refusedLetter(bad, r, from, bytes, namedPartition(head, i, part.index)))
 	})
-	p.pool.Drop(head) // the letters point into it
+	p.pool.Put(head)
 	p.park(letters)
 }
 
@@ -278,9 +278,10 @@ func (p *Producer) refusedLetter(bad *record.BadEvent, r recordbatch.Raw, from l
 	return l
 }
 
-// letterOf returns the dead letter of a record, without topic and partition. It points to the record: a copy, or one of a batch that is not
-// used again. Many letters may wait, so each one takes little besides its record.
+// letterOf returns the dead letter of a record, without topic and partition. It is a copy. Many letters may wait, so each one takes little
+// besides its record.
 func letterOf(r recordbatch.Raw, from lane.Origin, bytes int) *schema.DeadLetter {
+	r = r.Clone()
 	rec := r.Record()
 	l := &schema.DeadLetter{At: from.At, Tx: from.Tx, Held: bytes, Key: rec.Key, Value: rec.Value, Timestamp: rec.Timestamp}
 	for _, h := range rec.Headers {

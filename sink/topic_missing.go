@@ -129,7 +129,7 @@ func (t *topic) refuseMissing(p *Producer, denied []*unplaced) (behind []*unplac
 				if p.parking != nil && p.parking.Verdict(t.name, r.Key(), from.At, from.Tx) == schema.Park {
 					// It is parked here, because another event of its key may be refused next.
 					t.missing.remove(r.Key())
-					l := letterOf(r.Clone(), from, held)
+					l := letterOf(r, from, held)
 					l.Topic, l.Partition = t.name, n
 					p.park([]*schema.DeadLetter{l})
 					return
@@ -144,7 +144,7 @@ func (t *topic) refuseMissing(p *Producer, denied []*unplaced) (behind []*unplac
 				p.rejected(from.Tx, bad)
 				return
 			}
-			p.park([]*schema.DeadLetter{p.refusedLetter(bad, r.Clone(), from, held, n)})
+			p.park([]*schema.DeadLetter{p.refusedLetter(bad, r, from, held, n)})
 		})
 		u.Reset()
 		if others.Count() > 0 {

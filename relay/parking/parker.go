@@ -18,7 +18,7 @@ import (
 	"walpost/schema"
 )
 
-// Acks is what a parker reports to: the tracker.
+// Acks is what a parker reports to: the tracker. Negative bytes are held from now on.
 type Acks interface {
 	Acked(runs []schema.Run, bytes int)
 	Rejected(tx uint64, err error)
@@ -82,6 +82,7 @@ func (p *Parker) Verdict(topic string, key []byte, at schema.Position, tx uint64
 
 // Park takes events, in order.
 func (p *Parker) Park(letters []*schema.DeadLetter) {
+	waiting := 0
 	for _, l := range letters {
 		if l.Tx&schema.ReplayTx != 0 {
 			if l.Held > 0 {
@@ -97,6 +98,8 @@ func (p *Parker) Park(letters []*schema.DeadLetter) {
 		if !l.Head {
 			l.Code = reason.KeyParked
 		}
+		l.Held += besidesRecord
+		waiting += besidesRecord
 		p.mu.Lock()
 		begins, kept, back := p.keys.hold(l)
 		if p.queue = append(p.queue, back...); !kept {
@@ -105,8 +108,14 @@ func (p *Parker) Park(letters []*schema.DeadLetter) {
 		p.mu.Unlock()
 		p.logParked(l, begins)
 	}
+	if waiting > 0 {
+		p.cfg.Acks.Acked(nil, -waiting) // they hold more than before
+	}
 	wake.Signal(p.wake)
 }
+
+// besidesRecord is about how many bytes an event takes while it waits to be parked, besides its record.
+const besidesRecord = 350
 
 // logParked logs a key that begins to be parked, and events without a key.
 func (p *Parker) logParked(l *schema.DeadLetter, begins bool) {

@@ -270,12 +270,6 @@ func (p *Pool) Get() *Batch {
 	return &Batch{pool: p}
 }
 
-// Drop counts a batch as gone. It is not used again, but others may still point into it.
-func (p *Pool) Drop(b *Batch) {
-	b.reserved = 0
-	b.recount()
-}
-
 // Put empties a batch that is no longer used, and keeps it.
 func (p *Pool) Put(b *Batch) {
 	b.Reset()
