@@ -145,18 +145,13 @@ func (r *firstStart) openBackfill(ctx context.Context) (*backfill.Backfill, erro
 	if cfg.Skip = r.cfg.Backfill == "skip"; cfg.Skip {
 		return backfill.New(cfg), r.openSink(ctx)
 	}
-	var acks Acks = cfg.Tracker
-	if r.parker, r.endParker = r.backfillParker(ctx, acks); r.parker != nil {
-		acks = r.parker
-	}
-	sink, err := r.cfg.OpenSink(ctx, acks)
+	r.parker, r.endParker = r.backfillParker(ctx, cfg.Tracker)
+	sink, err := r.cfg.OpenSink(ctx, r.parker)
 	if err != nil {
 		r.endParker()
 		return nil, fmt.Errorf("open sink for the backfill: %w", err)
 	}
-	if r.parker != nil {
-		r.parker.Serve(sink)
-	}
+	r.parker.Serve(sink)
 	cfg.Sink = sink
 	return backfill.New(cfg), nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -17,12 +18,13 @@ import (
 	"walpost/schema"
 )
 
-// newParker returns a parker that reports to acks. reached returns the position that is confirmed.
-func (r *Relay) newParker(acks Acks, reached func() uint64) *parking.Parker {
+// newParker returns a parker that reports to acks. reached returns the position that is confirmed, and handed the one before which the sink has
+// everything.
+func (r *Relay) newParker(acks Acks, reached, handed func() uint64) *parking.Parker {
 	return parking.New(parking.Config{
-		Slot: r.cfg.Slot, Connect: r.connectToPark,
+		Slot: r.cfg.Slot, Parks: r.cfg.Park, Connect: r.connectToPark,
 		Classify: func(err error) error { return pgerror.Classify(err, pgerror.Parking, false, *r.parkNames.Load()) },
-		Acks:     acks, Log: r.log, Reached: reached,
+		Acks:     acks, Log: r.log, Reached: reached, Handed: handed,
 	})
 }
 
@@ -42,9 +44,6 @@ func (r *Relay) confirmed() uint64 {
 // startParker starts a parker's goroutines, and returns a function that stops them and waits for them. They go on while the relay stops,
 // because a stop waits until everything is parked.
 func startParker(ctx context.Context, p *parking.Parker) (end func()) {
-	if p == nil {
-		return func() {}
-	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var ended sync.WaitGroup
 	ended.Go(func() { p.Run(ctx) })
@@ -58,39 +57,30 @@ func (r *Relay) parked() parking.Parked {
 	if filling := r.filling.Load(); filling != nil {
 		p = filling
 	}
-	if p == nil {
-		return parking.Parked{}
-	}
 	return p.Parked()
 }
 
 // acks is what the stream's sink reports to.
 func (r *Relay) acks() Acks {
-	if r.parker == nil {
-		return r.tracker
-	}
 	return r.parker
 }
 
 // hold records that this session has the slot, so that no other one parks or publishes any more.
 func (s *session) hold(ctx context.Context, db *postgres.DB) error {
 	r := s.relay
-	if r.parker == nil {
-		return nil
+	if err := r.checkParked(ctx, db); err != nil { // again: until now, another relay may have parked
+		return err
 	}
+	r.handed.Store(0)
 	s.holder = rand.Text()
 	names := r.source.Names
 	r.parkNames.Store(&names)
 	return postgres.WriteHolder(ctx, db, r.cfg.Slot, s.holder)
 }
 
-// backfillParker returns the parker of a backfill, and a function that ends its work. The parker is nil if bad events stop the relay. It is not
-// the stream's: acks of a backfill confirm nothing.
+// backfillParker returns the parker of a backfill, and a function that ends its work. It is not the stream's: acks of a backfill confirm nothing.
 func (r *Relay) backfillParker(ctx context.Context, acks Acks) (p *parking.Parker, end func()) {
-	if !r.cfg.Park {
-		return nil, func() {}
-	}
-	p = r.newParker(acks, func() uint64 { return 0 })
+	p = r.newParker(acks, func() uint64 { return 0 }, func() uint64 { return math.MaxUint64 })
 	r.filling.Store(p)
 	stop := startParker(ctx, p)
 	return p, func() {
@@ -136,36 +126,38 @@ func (r *Relay) checkParked(ctx context.Context, db *postgres.DB) error {
 		events, r.cfg.Slot), "set outbox.on_bad_event: park until walpost dead-letter retry or discard has ended their wait")
 }
 
+// restLimit is how long a stop waits for what is given back: Kafka may not take it now.
+const restLimit = 2 * time.Second
+
 // restParker lets what is given back and under way come to its end, as long as ShutdownTimeout allows: otherwise it would be published again
 // after the stop.
 func (s *session) restParker() {
-	if s.relay.parker == nil {
-		return
+	by := time.Now().Add(restLimit)
+	if s.leaveBy.Before(by) {
+		by = s.leaveBy
 	}
-	ctx, cancel := context.WithDeadline(context.Background(), s.leaveBy)
+	ctx, cancel := context.WithDeadline(context.Background(), by)
 	defer cancel()
 	s.relay.parker.Rest(ctx)
 }
 
 // letGo ends what loadParked began: nothing is parked or published any more.
 func (s *session) letGo() {
-	if s.relay.parker != nil {
-		s.relay.parker.Hold("")
-	}
+	s.relay.parker.Hold("")
 }
 
 // loadParked reads what is parked, and lets the parker work. Nothing is in flight.
 func (s *session) loadParked() error {
 	r := s.relay
-	if r.parker == nil {
-		return nil
-	}
 	ctx, cancel := context.WithTimeout(s.leaving, 30*time.Second)
 	defer cancel()
 	db, err := r.connectToPark(ctx)
 	if err == nil {
 		defer db.Close()
 		err = r.parker.Load(ctx, db, s.holder, schema.Position{Timeline: s.history.Owner(s.resumed), LSN: uint64(s.resumed)})
+		if !r.cfg.Park && pgerror.IsSQLState(err, "42P01", "42501") { // no table, or no right: then this role has parked nothing
+			err = nil
+		}
 	}
 	if err != nil && s.leaving.Err() != nil {
 		return replication.ErrLeave

@@ -134,3 +134,18 @@ func TestParkedEventsAndHalt(t *testing.T) {
 	dbtest.Until(t, "1 event", func() bool { return f.sink.count() == 1 })
 	r.stop()
 }
+
+// A relay that does not park still knows which events have a dead letter: a discarded event that Postgres delivers again is not published.
+func TestDiscardedEventAndHalt(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.cfg.Park = false
+	at := schema.Position{Timeline: 1, LSN: 1 << 40} // Postgres delivers it in this session
+	f.Exec("insert into walpost.dead_letters (slot, position, topic, key, reason, state) values ($1, $2, 't', 'a', 'x', 'discarded')", f.Slot, at.String())
+	r := f.start()
+	dbtest.Until(t, "the parker knows it", func() bool { return r.relay.parker.Sifting() })
+	if v := r.relay.parker.Verdict("t", []byte("a"), at, 0); v != schema.Settle {
+		t.Errorf("verdict %d", v)
+	}
+	r.stop()
+}

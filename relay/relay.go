@@ -22,7 +22,7 @@ type Relay struct {
 	source  *postgres.Source
 	budget  *inflight.Budget
 	tracker *inflight.Tracker // the stream's; like the sink, it outlives sessions
-	parker  *parking.Parker   // the stream's; nil: a bad event stops the relay
+	parker  *parking.Parker   // the stream's
 	sink    Sink              // the stream's; nil until it is opened
 	metrics *metrics
 	state   liveState
@@ -37,6 +37,7 @@ type Relay struct {
 	timeout  postgres.Timeout
 
 	filling   atomic.Pointer[parking.Parker] // the parker of the backfill that goes on; nil: none
+	handed    atomic.Uint64                  // the end of the last transaction that the sink has in this session
 	parkNames atomic.Pointer[pgerror.Names]  // for the errors of the parkers, which have goroutines of their own
 
 	readOnly atomic.Bool // it has been logged that transactions are read-only by default, and not yet that they no longer are
@@ -59,9 +60,8 @@ func New(cfg Config) (*Relay, error) {
 	}
 	b := inflight.NewBudget(cfg.MaxInFlightBytes)
 	r := &Relay{cfg: cfg, log: cfg.Logger, source: postgres.NewSource(cfg.Config), budget: b, tracker: inflight.NewTracker(b)}
-	if r.parkNames.Store(&pgerror.Names{}); cfg.Park {
-		r.parker = r.newParker(r.tracker, r.confirmed)
-	}
+	r.parkNames.Store(&pgerror.Names{})
+	r.parker = r.newParker(r.tracker, r.confirmed, r.handed.Load)
 	r.watcher = newWatcher(r)
 	r.state.set(Starting, reason.Starting, "connecting to Postgres")
 	var err error
@@ -179,9 +179,7 @@ func (r *Relay) openSink(ctx context.Context) (err error) {
 		if r.sink, err = r.cfg.OpenSink(ctx, r.acks()); err != nil {
 			return fmt.Errorf("open sink: %w", err)
 		}
-		if r.parker != nil {
-			r.parker.Serve(r.sink)
-		}
+		r.parker.Serve(r.sink)
 	}
 	return nil
 }

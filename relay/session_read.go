@@ -134,6 +134,7 @@ func (s *session) handOver(flowing bool) {
 		return
 	}
 	s.trace.handOver(&s.pass, flowing)
+	end := s.pass.End()
 	events, transactions := s.tracker.HandOver(&s.pass)
 	m := s.relay.metrics
 	m.transactions.Add(int64(transactions))
@@ -141,6 +142,9 @@ func (s *session) handOver(flowing bool) {
 		m.events.Add(int64(events))
 		m.lastEvent.set(time.Now())
 		s.sink.Flush(flowing)
+	}
+	if end != 0 {
+		s.relay.handed.Store(uint64(end))
 	}
 }
 

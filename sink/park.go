@@ -16,6 +16,8 @@ import (
 // these methods makes the sink park such events. Otherwise the sink rejects them and stops their lane. The methods may be called from any
 // goroutine, with locks of the sink held. They do not block.
 type Parking interface {
+	// Parks reports whether events that can never be records are parked. Otherwise they are rejected, unless they have the verdict Settle.
+	Parks() bool
 	// Sifting reports whether an event may have another verdict than Send.
 	Sifting() bool
 	// Verdict returns what happens to an event of this topic and key. A key that is nil has no other events.
@@ -109,8 +111,8 @@ func (p *Producer) Resume(letters []*schema.DeadLetter, flow func() bool) bool {
 	return !t.ended && len(t.waiting) == 0 && len(t.resume(p, letters, flow)) == 0
 }
 
-// resume puts letters before what their lanes hold and have not numbered yet, and returns those whose lanes are not open. With flow, it puts
-// all of them or none, see [lane.Lane.PutFirst]; without, they hold no bytes. t.mu is held.
+// resume puts letters behind what their lanes hold, and returns those whose lanes are not open. They hold no bytes. With flow, it puts all of
+// them or none before what has no sequences yet, see [lane.Lane.PutFirst], and they hold their bytes. t.mu is held.
 func (t *topic) resume(p *Producer, letters []*schema.DeadLetter, flow func() bool) (rest []*schema.DeadLetter) {
 	partitions := t.partitions.Load()
 	if partitions == nil {
@@ -144,7 +146,12 @@ func (t *topic) resume(p *Producer, letters []*schema.DeadLetter, flow func() bo
 	for n, some := range of {
 		part := (*partitions)[n]
 		batches := t.batch(p, some, flow != nil)
-		put, route := part.lane.PutFirst(batches, len(*partitions), flow)
+		put, route := false, false
+		if flow == nil {
+			put, route = part.lane.PutLast(batches, len(*partitions)) // an earlier event of the key may be there still
+		} else {
+			put, route = part.lane.PutFirst(batches, len(*partitions), flow)
+		}
 		if !put {
 			for _, b := range batches {
 				p.pool.Put(b)
@@ -214,13 +221,15 @@ type sieve struct {
 	partition int32
 }
 
-// sieveOf returns the sieve of a partition, nil if nothing is parked.
+// sieveOf returns the sieve of a partition, nil if the sink does not park.
 func (p *Producer) sieveOf(topic string, partition int32) lane.Sieve {
 	if p.parking == nil {
 		return nil
 	}
 	return &sieve{p, topic, partition}
 }
+
+func (s *sieve) Parks() bool { return s.p.parking.Parks() }
 
 func (s *sieve) Open() bool { return !s.p.parking.Sifting() }
 
@@ -310,14 +319,19 @@ func (p *Producer) park(letters []*schema.DeadLetter) {
 	}
 }
 
+// rejects reports whether an event that can never be a record is rejected, and not parked.
+func (p *Producer) rejects(topic string, key []byte, from lane.Origin) bool {
+	return p.parking == nil || !p.parking.Parks() && p.parking.Verdict(topic, key, from.At, from.Tx) != schema.Settle
+}
+
 // refuse takes an event that can never be a record, as published in this pass. It returns the bytes that the event holds until it is
 // parked, or bad if the sink does not park.
-func (p *Producer) refuse(ev *schema.Event, tx uint64, bad *record.BadEvent) (int, error) {
+func (p *Producer) refuse(ev *schema.Event, tx uint64, topic string, bad *record.BadEvent) (int, error) {
 	err := p.bad(bad)
-	if p.parking == nil || bad.Code == reason.TooManyTopics {
+	if bad.Code == reason.TooManyTopics || p.rejects(topic, ev.Values[schema.AggregateID], lane.Origin{Tx: tx, At: ev.Position}) {
 		return 0, err
 	}
-	l := &schema.DeadLetter{At: ev.Position, Tx: tx, Topic: bad.Topic, Partition: -1, Head: true, Code: bad.Code, Detail: bad.Err.Error(), Timestamp: schema.NoTime}
+	l := &schema.DeadLetter{At: ev.Position, Tx: tx, Topic: topic, Partition: -1, Head: true, Code: bad.Code, Detail: bad.Err.Error(), Timestamp: schema.NoTime}
 	for _, c := range []struct {
 		to   *[]byte
 		from schema.Column

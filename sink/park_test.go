@@ -14,6 +14,8 @@ import (
 // quietLedger is a ledger that parks one event.
 type quietLedger struct{ *ledger }
 
+func (quietLedger) Parks() bool { return true }
+
 func (quietLedger) Sifting() bool { return true }
 
 func (l quietLedger) Verdict(_ string, _ []byte, _ schema.Position, tx uint64) schema.Verdict {

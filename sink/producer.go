@@ -128,22 +128,22 @@ func (p *Producer) reservedHeader() func(string) {
 func (p *Producer) Publish(ev *schema.Event, tx uint64) (int, error) {
 	t, err := p.topicOf(ev)
 	if err != nil {
-		return p.refuse(ev, tx, record.BadTopic(ev, p.name, err))
+		return p.refuse(ev, tx, string(p.name), record.BadTopic(ev, p.name, err))
 	}
 	rec, err := p.composer.Compose(ev)
 	if err != nil {
-		return p.refuse(ev, tx, record.BadRow(ev, t.name, err))
+		return p.refuse(ev, tx, t.name, record.BadRow(ev, t.name, err))
 	}
 	where, err := record.PlaceOf(ev)
 	if err != nil {
-		return p.refuse(ev, tx, record.BadRow(ev, t.name, err))
+		return p.refuse(ev, tx, t.name, record.BadRow(ev, t.name, err))
 	}
 	size := rec.Size()
 	if size > maxRecord {
 		err := fmt.Errorf("its record has %d bytes: %w", size, sarama.ErrMessageSizeTooLarge)
 		bad := record.BadRow(ev, t.name, err)
 		bad.Cure = fmt.Sprintf("a record has at most %d bytes: publish a reference instead of the content", maxRecord)
-		return p.refuse(ev, tx, bad)
+		return p.refuse(ev, tx, t.name, bad)
 	}
 	partitions, n, from := t.partitions.Load(), where.Partition, lane.Origin{Tx: tx, At: ev.Position}
 	if partitions == nil || len(t.staged) > 0 || int(n) >= len(*partitions) {

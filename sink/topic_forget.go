@@ -29,7 +29,7 @@ func (p *Producer) findSilent(topics []*topic) {
 func (p *Producer) forget(silent []*topic) {
 	var names []string
 	for _, t := range silent {
-		if p.topics[t.name] != t || !t.end() {
+		if known := p.topics[t.name]; known != nil && known != t || !t.end() { // nil: only dead letters went there
 			continue
 		}
 		// The topic's partitions have sequences of the id that new lanes begin with. If the topic comes back, its lanes must not use these

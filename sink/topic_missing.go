@@ -140,7 +140,7 @@ func (t *topic) refuseMissing(p *Producer, denied []*unplaced) (behind []*unplac
 			}
 			t.missing.remove(r.Key())
 			bad := record.BadPartition(t.name, r, n, t.count)
-			if p.parking == nil {
+			if p.rejects(t.name, r.Key(), from) {
 				p.rejected(from.Tx, bad)
 				return
 			}

@@ -99,6 +99,7 @@ func (a *app) deadLetterList() *cobra.Command {
 		RunE: verb(func(cmd *cobra.Command) error { return a.listLetters(cmd, flags, byGroup) }),
 	})
 	flags.add(a, cmd)
+	cmd.Flags().BoolVar(&flags.all, "all", false, "every parked event, as without any filter")
 	cmd.Flags().BoolVar(&byGroup, "group", false, "count by topic, reason and state")
 	return cmd
 }

@@ -51,8 +51,8 @@ func (d *diagnosing) deadLetters(ctx context.Context, db *postgres.DB) {
 		found += fmt.Sprintf("; %d of them are given back, and a relay that runs publishes them", s.Back)
 	}
 	if !d.park {
-		found += "; outbox.on_bad_event is not park, so the relay publishes nothing of them, and later events of their keys overtake them"
-		cure = "set outbox.on_bad_event: park; then " + cure
+		d.list.Add(check, diagnosis.Failed, found+"; with outbox.on_bad_event: halt walpost run does not begin while events are parked", "set outbox.on_bad_event: park; then "+cure)
+		return
 	}
 	d.list.Add(check, diagnosis.Warning, found, cure)
 }

@@ -116,7 +116,7 @@ func TestDiagnoseDeadLetters(t *testing.T) {
 	db.Exec("update walpost.dead_letters set state = 'retrying' where slot = $1", db.Slot)
 	dbtest.WantFinding(t, diagnosed(db, cfg), check, "; all are given back; run: walpost run, which publishes them")
 	halts := Run(t.Context(), cfg, schema.Template{}, "publish", false)
-	dbtest.WantFinding(t, halts, check, "warning: ", "; outbox.on_bad_event is not park, so the relay publishes nothing of them, and later events of their keys overtake them", "set outbox.on_bad_event: park; then run: walpost run")
+	dbtest.WantFinding(t, halts, check, "failed: ", "; with outbox.on_bad_event: halt walpost run does not begin while events are parked", "set outbox.on_bad_event: park; then run: walpost run")
 	db.Exec("update walpost.dead_letters set state = 'head', reason = E'\\x1b\\n' where slot = $1", db.Slot)
 	dbtest.WantFinding(t, diagnosed(db, cfg), check, `by reason: "\x1b\n" 8;`, "retry --reason CODE;")
 	db.Exec("alter table walpost.dead_letters drop constraint dead_letters_state_check")

@@ -53,6 +53,16 @@ func (p *Pass) current() *passTx {
 	return &p.txs[len(p.txs)-1]
 }
 
+// End returns the EndLSN of the last transaction that ended in the pass, 0 if none did.
+func (p *Pass) End() pglogrepl.LSN {
+	for i := len(p.txs) - 1; i >= 0; i-- {
+		if end := p.txs[i].end; end != 0 {
+			return end
+		}
+	}
+	return 0
+}
+
 // Empty reports whether nothing was received since the last hand-over.
 func (p *Pass) Empty() bool { return len(p.txs) == 0 }
 

@@ -40,7 +40,9 @@ func (c *connection) use(ctx context.Context, do func(context.Context, *pgx.Conn
 
 // inTx runs do in a transaction of the session that has the slot. It fails if another session has it now.
 func (c *connection) inTx(ctx context.Context, holder string, do func(context.Context, pgx.Tx) error) error {
-	return c.use(ctx, func(ctx context.Context, conn *pgx.Conn) error { return inTx(ctx, conn, c.p.cfg.Slot, holder, do) })
+	return c.use(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		return inTx(ctx, conn, c.p.cfg.Slot, holder, "3s", do)
+	})
 }
 
 func (c *connection) close() {
@@ -51,13 +53,13 @@ func (c *connection) close() {
 }
 
 // inTx runs do in a transaction that holds the lock of the slot's state, without which nobody parks, publishes or gives back. It fails if
-// another session has the slot.
-func inTx(ctx context.Context, conn *pgx.Conn, slot, holder string, do func(context.Context, pgx.Tx) error) error {
+// another session has the slot, or if it has to wait for a lock for longer than lockTimeout.
+func inTx(ctx context.Context, conn *pgx.Conn, slot, holder, lockTimeout string, do func(context.Context, pgx.Tx) error) error {
 	return pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite}, func(tx pgx.Tx) error {
 		// A lock that is held for long is a reason to tell. A relay that is frozen in its transaction, or whose host is gone, must not keep
 		// the lock from its successor.
-		if _, err := tx.Exec(ctx, `select set_config('synchronous_commit', 'on', true), set_config('lock_timeout', '3s', true),
-			set_config('idle_in_transaction_session_timeout', '10s', true)`); err != nil {
+		if _, err := tx.Exec(ctx, `select set_config('synchronous_commit', 'on', true), set_config('lock_timeout', $1, true),
+			set_config('idle_in_transaction_session_timeout', '10s', true)`, lockTimeout); err != nil {
 			return err
 		}
 		var ours bool

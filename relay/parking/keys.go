@@ -15,7 +15,15 @@ type keys struct {
 
 	mu      sync.Mutex // innermost
 	parked  map[name]*key
-	settled map[schema.Position]struct{} // events that have a dead letter, and that Postgres may deliver again
+	settled map[schema.Position]*repeat // events that have a dead letter, and that Postgres may deliver again; nil: it was not released
+	repeats map[name]*repeat
+}
+
+// repeat is a key with released events that Postgres may deliver again. As a rule, they are not sent again. But if an earlier event of the key
+// is, they have to follow: otherwise the key's last record in Kafka would be an older event.
+type repeat struct {
+	highest schema.Position // of the released events
+	again   bool            // an earlier event was sent again
 }
 
 // name names what is parked as one: the events of a topic that share a key.
@@ -61,10 +69,11 @@ func (k *keys) of(topic string, key []byte) *key {
 
 // replace sets what the table has: the keys with the lowest position of each. That is at the beginning of a session. No event of the stream
 // is pending then. What was refused in a replay that still goes on stays.
-func (k *keys) replace(parked map[name]schema.Position, settled map[schema.Position]struct{}) {
+func (k *keys) replace(parked map[name]schema.Position, settled map[schema.Position]*repeat, repeats map[name]*repeat) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	before := k.parked
+	k.repeats = repeats
 	k.parked, k.settled = make(map[name]*key, len(parked)), settled
 	for n, lowest := range parked {
 		k.parked[n] = &key{lowest: lowest}
@@ -148,24 +157,24 @@ func (k *keys) endLast(names []name) (kept []*schema.DeadLetter) {
 	return kept
 }
 
-// kept returns what is kept of a key, and whether the key is in its last step.
-func (k *keys) kept(n name) (letters []*schema.DeadLetter, last bool) {
+// last returns the last step of a key, nil if it is not in one, and what is kept so far.
+func (k *keys) last(n name) (step *lastStep, kept []*schema.DeadLetter) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if one := k.parked[n]; one != nil && one.last != nil {
-		return one.last.kept, true
+		return one.last, one.last.kept
 	}
-	return nil, false
+	return nil, nil
 }
 
-// flow lets a key flow whose last step has come to its end, with the letters that were kept: from now on, its events have the verdict Send.
-// It does nothing, and returns false, if the key is not in its last step, or if another event of it has the verdict Park and has not arrived
-// yet.
-func (k *keys) flow(n name, kept int) bool {
+// flow lets a key flow whose last step has come to its end, with this number of letters that were kept: from now on, its events have the
+// verdict Send. It does nothing, and returns false, if the key is not in this step any more, or if another event of it has the verdict Park and
+// has not arrived yet.
+func (k *keys) flow(n name, step *lastStep, kept int) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	one := k.parked[n]
-	if one == nil || one.last == nil || len(one.last.kept) != kept || one.pending != kept {
+	if one == nil || step == nil || one.last != step || len(step.kept) != kept || one.pending != kept {
 		return false
 	}
 	delete(k.parked, n)
@@ -185,10 +194,19 @@ func (k *keys) verdict(topic string, key []byte, at schema.Position, replayed bo
 		}
 		return schema.Send
 	}
-	if _, found := k.settled[at]; found {
+	passes := one == nil || at.Compare(one.lowest) <= 0
+	if repeat, found := k.settled[at]; found {
+		if repeat != nil && repeat.again && passes {
+			return schema.Send
+		}
 		return schema.Settle
 	}
-	if one == nil || at.Compare(one.lowest) <= 0 {
+	if passes {
+		if key != nil && len(k.repeats) > 0 {
+			if repeat := k.repeats[name{topic, string(key)}]; repeat != nil && at.Compare(repeat.highest) < 0 {
+				repeat.again = true
+			}
+		}
 		return schema.Send
 	}
 	one.pending++
@@ -227,12 +245,17 @@ func (k *keys) names(want func(name, *key) bool) (list []name) {
 	return list
 }
 
-// isReleasing reports whether the letter's key is given back.
+// isReleasing reports whether the letter's key is given back. A letter that was refused ends that, and what comes behind it waits: nobody has
+// given that letter back.
 func (k *keys) isReleasing(l *schema.DeadLetter) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	one := k.of(l.Topic, l.Key)
-	return one != nil && one.releasing
+	if one == nil {
+		return false
+	}
+	one.releasing = one.releasing && !l.Head
+	return one.releasing
 }
 
 // isSettled reports whether the event has a dead letter already.
@@ -256,6 +279,9 @@ func (k *keys) forget(reached func() uint64) {
 		if at.LSN < confirmed { // the position of its transaction's commit
 			delete(k.settled, at)
 		}
+	}
+	if len(k.settled) == 0 {
+		k.repeats = nil
 	}
 	k.sift()
 }

@@ -21,7 +21,7 @@ func TestVerdict(t *testing.T) {
 	k.hold(head("a", 5))
 	k.hold(head("a", 4))
 	k.hold(&schema.DeadLetter{Topic: "t", At: at(6), Head: true})
-	k.settled = map[schema.Position]struct{}{at(7): {}} // it has a dead letter
+	k.settled = map[schema.Position]*repeat{at(7): nil} // it has a dead letter
 	for _, c := range []struct {
 		topic string
 		key   []byte
@@ -44,26 +44,30 @@ func TestFlow(t *testing.T) {
 	first := head("a", 5)
 	k.hold(first)
 	n := name{"t", "a"}
-	if k.flow(n, 0) {
+	flow := func(kept int) bool {
+		step, _ := k.last(n)
+		return k.flow(n, step, kept)
+	}
+	if flow(0) {
 		t.Error("it flows before its last step")
 	}
 	k.keep(n, nil)
-	if k.flow(n, 0) {
+	if flow(0) {
 		t.Error("it flows while its first event is pending")
 	}
 	k.written([]*schema.DeadLetter{first})
 	later := &schema.DeadLetter{Topic: "t", Key: []byte("a"), At: at(6)}
 	k.verdict("t", later.Key, later.At, false)
-	if k.flow(n, 0) {
+	if flow(0) {
 		t.Error("it flows while a later event is on its way")
 	}
 	if _, kept, _ := k.hold(later); !kept {
 		t.Error("the later event goes to the table")
 	}
-	if k.flow(n, 0) {
+	if flow(0) {
 		t.Error("it flows without the event that is kept")
 	}
-	if letters, last := k.kept(n); !last || len(letters) != 1 || !k.flow(n, 1) || k.sifting.Load() || k.verdict("t", later.Key, at(9), false) != schema.Send {
+	if _, letters := k.last(n); len(letters) != 1 || !flow(1) || k.sifting.Load() || k.verdict("t", later.Key, at(9), false) != schema.Send {
 		t.Error("it does not flow")
 	}
 }
@@ -81,7 +85,7 @@ func TestLastStepEnds(t *testing.T) {
 		if _, kept, back := k.hold(bad); kept || len(back) != 1 || back[0] != later {
 			t.Errorf("%s: kept %v, back %v", what, kept, back)
 		}
-		if _, last := k.kept(name{"t", "a"}); last {
+		if last, _ := k.last(name{"t", "a"}); last != nil {
 			t.Errorf("%s: the last step goes on", what)
 		}
 	}
@@ -100,5 +104,47 @@ func TestReturned(t *testing.T) {
 	}
 	if v := k.verdict("t", []byte("a"), at(6), true); v != schema.Park {
 		t.Errorf("behind a refused one: %d", v)
+	}
+}
+
+// A last step that is over lets no key flow, even if another one of the key keeps as many letters.
+func TestOldLastStep(t *testing.T) {
+	k := newKeys()
+	n := name{"t", "a"}
+	first := head("a", 1)
+	k.hold(first)
+	k.written([]*schema.DeadLetter{first})
+	come := func(p uint64) {
+		k.verdict("t", []byte("a"), at(p), false)
+		k.hold(&schema.DeadLetter{Topic: "t", Key: []byte("a"), At: at(p)})
+	}
+	k.keep(n, nil)
+	come(2)
+	old, kept := k.last(n)
+	k.written(k.endLast([]name{n}))
+	k.keep(n, nil)
+	come(3)
+	if k.flow(n, old, len(kept)) {
+		t.Error("the key flows with the letters of an old step")
+	}
+}
+
+// A released event that is delivered again is not sent again, unless an earlier event of its key is: otherwise that one would be the last in
+// the log.
+func TestReleasedEventFollowsItsKey(t *testing.T) {
+	k := newKeys()
+	a := &repeat{highest: at(7)}
+	settled := map[schema.Position]*repeat{at(5): a, at(6): nil, at(7): a}
+	k.replace(nil, settled, map[name]*repeat{{"t", "a"}: a})
+	verdict := func(key string, p uint64) schema.Verdict { return k.verdict("t", []byte(key), at(p), false) }
+	if verdict("b", 4) != schema.Send || verdict("a", 5) != schema.Settle {
+		t.Error("a released event is sent again without need")
+	}
+	if verdict("a", 4) != schema.Send || verdict("a", 5) != schema.Send || verdict("a", 6) != schema.Settle || verdict("a", 7) != schema.Send {
+		t.Error("what was released does not follow, or what was discarded does")
+	}
+	k.hold(head("a", 3))
+	if verdict("a", 5) != schema.Settle {
+		t.Error("it is sent although its key is parked")
 	}
 }

@@ -33,13 +33,15 @@ type Replayer interface {
 	Resume(letters []*schema.DeadLetter, flow func() bool) bool
 }
 
-// Config configures a [Parker]. All fields are required.
+// Config configures a [Parker]. All fields are required, except Parks.
 type Config struct {
 	Slot     string
+	Parks    bool // whether bad events are parked; otherwise it only knows which events have a dead letter from before
 	Connect  func(context.Context) (*postgres.DB, error)
 	Classify func(error) error // of the errors of its statements; any goroutine may call it
 	Acks     Acks
 	Reached  func() uint64 // the position that is confirmed: Postgres does not deliver again what lies before it
+	Handed   func() uint64 // the position before which the sink has everything that Postgres has delivered in this session
 	Log      *slog.Logger
 }
 
@@ -62,15 +64,19 @@ type Parker struct {
 	rounds  int               // what is being published, and is not recorded yet
 	rested  chan struct{}     // closed when there is none of it while resting
 
-	alone   sparing                // for events without a key
-	waits   atomic.Pointer[string] // why the queue waits; nil: it does not
-	letters atomic.Int64           // events that are parked, as last counted
+	alone   sparing                 // for events without a key
+	waits   atomic.Pointer[waiting] // why the queue waits; nil: it does not
+	resumed atomic.Uint64           // from where Postgres has delivered in this session
+	letters atomic.Int64            // events that are parked, as last counted
 }
 
 // New returns a parker that does nothing until Run.
 func New(cfg Config) *Parker {
 	return &Parker{cfg: cfg, keys: newKeys(), wake: make(chan struct{}, 1), replays: map[uint64]*replay{}, told: map[string]string{}, nextTx: schema.ReplayTx}
 }
+
+// Parks reports whether bad events are parked.
+func (p *Parker) Parks() bool { return p.cfg.Parks }
 
 // Sifting reports whether an event may have another verdict than Send.
 func (p *Parker) Sifting() bool { return p.keys.sifting.Load() }
@@ -176,16 +182,18 @@ func (p *Parker) Serve(sink any) {
 
 // Parked is what is parked at one moment.
 type Parked struct {
-	Events int64  // as last counted in the table, every second
-	Keys   int    // keys whose events wait
-	Waits  string // why events that are to be parked wait; "": they do not
+	Events     int64       // as last counted in the table
+	Keys       int         // keys whose events wait
+	Waits      string      // why events that are to be parked wait; "": they do not
+	WaitsCode  reason.Code // the same without names
+	WaitsSince time.Time
 }
 
 // Parked returns what is parked.
 func (p *Parker) Parked() Parked {
 	parked := Parked{Events: p.letters.Load(), Keys: p.keys.count()}
 	if w := p.waits.Load(); w != nil {
-		parked.Waits = *w
+		parked.Waits, parked.WaitsCode, parked.WaitsSince = w.text, w.code, w.since
 	}
 	return parked
 }
@@ -389,12 +397,35 @@ func (p *Parker) stillHolds(holder string) bool {
 	return p.holder == holder
 }
 
+// waiting is why the queue waits.
+type waiting struct {
+	text    string
+	code    reason.Code
+	since   time.Time
+	alarmed time.Time // when the log last had an error of it
+}
+
+// An alarm is an error in the log, when the queue has waited for alarmAfter, and again after alarmAgain while it goes on.
+const (
+	alarmAfter = 10 * time.Second
+	alarmAgain = 10 * time.Minute
+)
+
 // wait shows and logs why the queue waits, once for each reason.
 func (p *Parker) wait(err error) {
-	text := err.Error()
-	if old := p.waits.Swap(&text); old == nil || *old != text {
-		p.cfg.Log.Warn("events cannot be parked; walpost tries again", "reason", pgerror.Reason(err), "err", err)
+	w := waiting{text: err.Error(), code: pgerror.Reason(err), since: time.Now()}
+	old := p.waits.Load()
+	if old != nil {
+		w.since, w.alarmed = old.since, old.alarmed
 	}
+	switch waits := time.Since(w.since); {
+	case waits >= alarmAfter && time.Since(w.alarmed) >= alarmAgain:
+		w.alarmed = time.Now()
+		p.cfg.Log.Error("events cannot be parked: they wait in memory, and the slot keeps WAL; walpost tries again", "reason", w.code, "err", err, "for", waits.Round(time.Second))
+	case old == nil || old.text != w.text:
+		p.cfg.Log.Warn("events cannot be parked; walpost tries again", "reason", w.code, "err", err)
+	}
+	p.waits.Store(&w)
 }
 
 // clip shortens a value for the log.
@@ -411,20 +442,22 @@ func clip(v []byte) string {
 func (p *Parker) Load(ctx context.Context, db *postgres.DB, holder string, confirmed schema.Position) error {
 	var parked map[name]schema.Position
 	var events int64
-	var settled map[schema.Position]struct{}
-	err := inTx(ctx, db.Conn, p.cfg.Slot, holder, func(ctx context.Context, tx pgx.Tx) (err error) {
+	var settled map[schema.Position]*repeat
+	var repeats map[name]*repeat
+	err := inTx(ctx, db.Conn, p.cfg.Slot, holder, "25s", func(ctx context.Context, tx pgx.Tx) (err error) {
 		if err = deadletter.RepairStates(ctx, tx, p.cfg.Slot); err != nil {
 			return err
 		}
 		if parked, events, err = readKeys(ctx, tx, p.cfg.Slot); err == nil {
-			settled, err = readSettled(ctx, tx, p.cfg.Slot, confirmed)
+			settled, repeats, err = readSettled(ctx, tx, p.cfg.Slot, confirmed)
 		}
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	p.keys.replace(parked, settled)
+	p.keys.replace(parked, settled, repeats)
+	p.resumed.Store(confirmed.LSN)
 	p.letters.Store(events)
 	p.look.Store(true) // to find what has no key as well
 	p.Hold(holder)

@@ -64,7 +64,7 @@ func park(t *testing.T) *lot {
 	d := dbtest.New(t)
 	d.Exec("insert into walpost.relay_state (slot, phase, holder) values ($1, 'streaming', 'me')", d.Slot)
 	l := &lot{Database: d, acks: &testAcks{acked: map[uint64]int{}}}
-	l.Parker = New(Config{Slot: d.Slot, Acks: l.acks, Log: d.Logs.Logger(), Reached: func() uint64 { return 0 },
+	l.Parker = New(Config{Slot: d.Slot, Parks: true, Acks: l.acks, Log: d.Logs.Logger(), Reached: func() uint64 { return 0 }, Handed: func() uint64 { return 1 << 40 },
 		Connect: func(ctx context.Context) (*postgres.DB, error) { return postgres.Connect(ctx, d.DSN) },
 		Classify: func(err error) error {
 			return pgerror.Classify(err, pgerror.Parking, false, pgerror.Names{Role: "relay", Table: schema.DefaultTable})
@@ -96,12 +96,17 @@ type testSink struct {
 	sent   []string
 	gate   chan struct{} // what is given back waits until it is closed; nil: it is
 	waits  atomic.Int32
+	stuck  string // this topic takes no records
 }
 
 func (s *testSink) Replay(letters []*schema.DeadLetter) {
 	if s.gate != nil {
 		s.waits.Add(1)
 		<-s.gate
+	}
+	if letters[0].Topic == s.stuck {
+		s.waits.Add(1)
+		return
 	}
 	for _, l := range letters {
 		if s.l.Verdict(l.Topic, l.Key, l.At, l.Tx) == schema.Park {
@@ -391,14 +396,14 @@ func TestPurge(t *testing.T) {
 	l.Exec(`insert into walpost.dead_letters (slot, position, event_id, value, reason, state, updated_at) values ('another', $1, 'others', 'v', 'x', 'released', '2020-01-01')`, at(1).String())
 	c := l.connection()
 	defer c.close()
-	if err := purge(t.Context(), c, "me", 100); err != nil {
-		t.Fatal(err)
+	if more, err := purge(t.Context(), c, "me", 100); more || err != nil {
+		t.Fatal(more, err)
 	}
 	const want = "back v1, others v0, parked v1, unconfirmed v1, waits v1, young -0"
 	if got := l.Ask(`select string_agg(event_id || ' ' || coalesce(convert_from(value, 'UTF8'), '-') || cardinality(header_names), ', ' order by event_id) from walpost.dead_letters`); got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
-	if err := purge(t.Context(), c, "another", 100); err == nil {
+	if _, err := purge(t.Context(), c, "another", 100); err == nil {
 		t.Error("a session that has not got the slot purges")
 	}
 }
@@ -438,4 +443,101 @@ func TestRest(t *testing.T) {
 	if got := l.Ask("select string_agg(state, ' ' order by position) from walpost.dead_letters"); got != "released retrying" {
 		t.Errorf("after the rest: %s", got)
 	}
+}
+
+// add parks an event of key a: the head, or a later one that waits.
+func (l *lot) add(n uint64, value string, isHead bool) {
+	l.T.Helper()
+	one := letter(n, "a", isHead)
+	one.Value = []byte(value)
+	if !isHead && l.Verdict("t", one.Key, one.At, n) != schema.Park {
+		l.T.Fatalf("event %s is not parked", value)
+	}
+	l.Park([]*schema.DeadLetter{one})
+	dbtest.Until(l.T, value+" is parked", func() bool { return l.acks.is(n) == 1 })
+}
+
+// values returns the events of the table with their states, in order.
+func (l *lot) values() string {
+	return l.Ask("select string_agg(convert_from(value, 'UTF8') || '=' || state, ' ' order by position) from walpost.dead_letters")
+}
+
+// What a transaction gave back that was rolled back waits as before. So later events of the key do not come before it.
+func TestTakeIsRolledBack(t *testing.T) {
+	t.Parallel()
+	l := park(t)
+	sink := &testSink{l: l}
+	l.Serve(sink)
+	l.add(1, "1", true)
+	l.add(2, "2", false)
+	l.Exec("create sequence once")
+	l.Exec(`create function fail_once() returns trigger language plpgsql as $$ begin if nextval('once') = 1 then raise exception 'rolled back'; end if; return null; end $$`)
+	l.Exec("begin") // event 2 was parked after the person's retry, and before the relay looks
+	l.Exec("update walpost.dead_letters set state = 'retrying' where value = '1'")
+	l.Exec(`create constraint trigger x after update on walpost.dead_letters deferrable initially deferred for each row when (new.state = 'retrying') execute function fail_once()`)
+	l.Exec("commit")
+	dbtest.Until(t, "it was rolled back", func() bool { return l.Logs.Has("rolled back") })
+	l.add(3, "3", false)
+	const want = "1=released 2=released 3=released"
+	dbtest.Until(t, want, func() bool { return l.values() == want })
+	if got := sink.got(); got != "1 2 3" {
+		t.Errorf("published %s", got)
+	}
+}
+
+// An event that is refused while its key is being published waits, and so does what comes behind it: nobody has given it back.
+func TestHeadDuringRelease(t *testing.T) {
+	t.Parallel()
+	l := park(t)
+	sink := &testSink{l: l, gate: make(chan struct{})}
+	l.Serve(sink)
+	l.add(1, "1", true)
+	l.Exec("update walpost.dead_letters set state = 'retrying'")
+	dbtest.Until(t, "it is being published", func() bool { return sink.waits.Load() == 1 })
+	l.add(2, "2", true)
+	l.add(3, "3", false)
+	close(sink.gate)
+	const want = "1=released 2=head 3=waiting"
+	dbtest.Until(t, want, func() bool { return l.values() == want })
+	l.Exec("insert into walpost.dead_letters (slot, position, topic, key, value, reason, state, record_timestamp) values ($1, $2, 'u', 'b', 'last', 'x', 'retrying', now())", l.Slot, at(9).String())
+	dbtest.Until(t, "a later round", func() bool { return strings.HasSuffix(sink.got(), "last") })
+	if got := sink.got(); got != "1 last" || !strings.HasPrefix(l.values(), want) {
+		t.Errorf("published %s, table %s", got, l.values())
+	}
+}
+
+// A topic that takes no records does not hold up others, however large its events are.
+func TestStuckTopic(t *testing.T) {
+	t.Parallel()
+	l := park(t)
+	sink := &testSink{l: l, stuck: "t"}
+	l.Serve(sink)
+	big, other := letter(1, "a", true), letter(2, "b", true)
+	big.Value, other.Topic, other.Value = make([]byte, mostReplayed+1), "u", []byte("other")
+	l.Park([]*schema.DeadLetter{big, other})
+	dbtest.Until(t, "both are parked", func() bool { return l.acks.is(1)+l.acks.is(2) == 2 })
+	l.Exec("update walpost.dead_letters set state = 'retrying' where topic = 't'")
+	dbtest.Until(t, "one is being published", func() bool { return sink.waits.Load() == 1 })
+	l.Exec("update walpost.dead_letters set state = 'retrying' where topic = 'u'")
+	dbtest.Until(t, "the other one is published", func() bool { return sink.got() == "other" })
+}
+
+// What the stream of this session has not reached is not published: older events of its key may not have been sent yet.
+func TestNothingComesBeforeTheStream(t *testing.T) {
+	t.Parallel()
+	l := park(t)
+	handed := atomic.Uint64{}
+	handed.Store(2)
+	l.cfg.Handed = handed.Load
+	sink := &testSink{l: l}
+	l.Serve(sink)
+	l.add(1, "1", true)
+	l.add(2, "2", false)
+	l.Exec("update walpost.dead_letters set state = 'retrying'")
+	dbtest.Until(t, "the first one is published", func() bool { return l.values() == "1=released 2=retrying" })
+	if got := sink.got(); got != "1" {
+		t.Errorf("published %s", got)
+	}
+	handed.Store(3)
+	dbtest.Until(t, "the second one is published", func() bool { return sink.got() == "1 2" })
 }

@@ -12,11 +12,14 @@ import (
 	"walpost/relay/pgerror"
 )
 
-// mostTopics is how many topics are published at the same time.
-const mostTopics = 16
-
-// mostReplayed is how many bytes of dead letters are in memory at the same time. No budget counts them.
-const mostReplayed = 4 << 20
+// Limits of what is published at the same time. No budget counts these bytes. A round of a topic takes up to mostReplayed of them. If other
+// topics have taken so much, perhaps because Kafka does not take their records now, a round is small, and does not wait for them.
+const (
+	mostTopics   = 64
+	mostReplayed = 4 << 20 // of all rounds that are not small
+	smallRound   = 64 << 10
+	largeTurn    = 5 * time.Second // so long a larger event waits for another one
+)
 
 // Release publishes what is given back, and lets keys flow of which nothing is parked any more, until ctx is done. Each topic is published
 // on its own, because one that takes no records must not hold up the others.
@@ -25,7 +28,7 @@ func (p *Parker) Release(ctx context.Context) {
 	defer topics.Wait()
 	busy := map[string]bool{} // topics of which something is being published
 	ended := make(chan string)
-	memory := semaphore.NewWeighted(mostReplayed)
+	memory, large := semaphore.NewWeighted(mostReplayed), semaphore.NewWeighted(1)
 	s := &survey{p: p, c: p.connection()}
 	defer s.c.close()
 	tick := time.NewTicker(lookEvery)
@@ -54,7 +57,7 @@ func (p *Parker) Release(ctx context.Context) {
 			}
 			busy[topic] = true
 			topics.Go(func() {
-				(&release{p: p, c: p.connection(), holder: holder, sink: sink, topic: topic, memory: memory}).run(ctx)
+				(&release{p: p, c: p.connection(), holder: holder, sink: sink, topic: topic, memory: memory, large: large}).run(ctx)
 				select {
 				case ended <- topic:
 				case <-ctx.Done():
@@ -71,7 +74,8 @@ type release struct {
 	holder string
 	sink   Replayer
 	topic  string
-	memory *semaphore.Weighted
+	memory *semaphore.Weighted // bytes of rounds that are not small
+	large  *semaphore.Weighted // events that are larger than a round
 
 	published, returned int // events and keys so far
 }
@@ -96,23 +100,27 @@ func (r *release) run(ctx context.Context) {
 
 // round publishes and records one round. more reports that there may be another one.
 func (r *release) round(ctx context.Context) (more bool, err error) {
+	most := int64(smallRound)
+	if r.memory.TryAcquire(mostReplayed / 4) {
+		defer r.memory.Release(mostReplayed / 4)
+		most = mostReplayed / 4
+	}
 	var chosen *round
 	err = r.c.inTx(ctx, r.holder, func(ctx context.Context, tx pgx.Tx) (err error) {
-		chosen, err = r.p.take(ctx, tx, r.topic)
+		chosen, err = r.p.take(ctx, tx, r.topic, most)
 		return err
 	})
-	if chosen == nil {
+	if err != nil {
+		r.p.forgetRelease(r.topic)
 		return false, err
 	}
 	defer func() { r.p.endLast(chosen.keys) }() // those that flow now have none
-	if err != nil || len(chosen.ids) == 0 {
-		return false, err
+	if len(chosen.ids) == 0 {
+		return false, nil
 	}
-	weight := min(chosen.bytes, mostReplayed)
-	if r.memory.Acquire(ctx, weight) != nil {
-		return false, nil // ctx is done
+	if chosen.bytes > most { // one event
+		defer r.waitForLarge(ctx)()
 	}
-	defer r.memory.Release(weight)
 	var replays []*replay
 	if err = r.c.use(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
 		replays, err = chosen.read(ctx, conn)
@@ -121,14 +129,32 @@ func (r *release) round(ctx context.Context) (more bool, err error) {
 		return false, err
 	}
 	g := r.p.publish(r.sink, replays)
-	select {
-	case <-ctx.Done():
-		return false, nil
-	case <-g.done:
+	idle := time.NewTimer(lookEvery)
+	defer idle.Stop()
+	for published := false; !published; {
+		select {
+		case <-ctx.Done():
+			return false, nil
+		case <-idle.C: // Kafka may not take the records for long
+			r.c.close()
+		case <-g.done:
+			published = true
+		}
 	}
 	over, recorded := r.record(ctx, chosen, replays)
 	r.p.flow(ctx, r.sink, over)
 	return recorded, nil
+}
+
+// waitForLarge waits until no other topic publishes one event that is larger than a round, but not for long: Kafka may not take that event's
+// topic now. It returns a function that ends the turn.
+func (r *release) waitForLarge(ctx context.Context) (end func()) {
+	ctx, cancel := context.WithTimeout(ctx, largeTurn)
+	defer cancel()
+	if r.large.Acquire(ctx, 1) != nil {
+		return func() {}
+	}
+	return func() { r.large.Release(1) }
 }
 
 // record records what became of replays, however often it has to try. It returns the keys of which nothing is left. It returns false if the
@@ -157,12 +183,12 @@ func (r *release) record(ctx context.Context, chosen *round, replays []*replay) 
 }
 
 // flow lets keys flow that are in their last step, of which the table has nothing that is parked. If events of a key are on their way here all
-// the time, it may have to try more than once.
+// the time, it may have to try more than once. It gives up when the last step has taken too long.
 func (p *Parker) flow(ctx context.Context, sink Replayer, over []name) {
 	pause := time.Millisecond
-	for {
+	for began := time.Now(); ; {
 		over = slices.DeleteFunc(over, func(n name) bool { return p.resume(sink, n) })
-		if len(over) == 0 {
+		if len(over) == 0 || time.Since(began) > longestLast {
 			return
 		}
 		select {
@@ -176,11 +202,11 @@ func (p *Parker) flow(ctx context.Context, sink Replayer, over []name) {
 
 // resume lets a key flow, or finds that it cannot: its last step is over.
 func (p *Parker) resume(sink Replayer, n name) (done bool) {
-	kept, last := p.keys.kept(n)
-	if !last {
+	last, kept := p.keys.last(n)
+	if last == nil {
 		return true
 	}
-	flow := func() bool { return p.keys.flow(n, len(kept)) }
+	flow := func() bool { return p.keys.flow(n, last, len(kept)) }
 	if len(kept) == 0 {
 		done = flow()
 	} else {
@@ -190,6 +216,14 @@ func (p *Parker) resume(sink Replayer, n name) (done bool) {
 		p.cfg.Log.Info("a parked key flows again", "topic", n.topic, "key", clip([]byte(n.key)))
 	}
 	return done
+}
+
+// forgetRelease notes that nothing of a topic is given back, after a transaction that failed: what it gave back may wait in the table as before.
+func (p *Parker) forgetRelease(topic string) {
+	for _, n := range p.keys.names(func(n name, k *key) bool { return n.topic == topic && k.releasing }) {
+		p.keys.update(n, func(k *key) { k.releasing = false })
+	}
+	p.endLast(p.keys.names(func(n name, k *key) bool { return n.topic == topic && k.last != nil }))
 }
 
 // begin reports whether something may be published, and counts it.

@@ -69,6 +69,10 @@ func (p *Parker) replayed(runs []schema.Run) (n int) {
 
 // cameBack notes that a replayed event is not published.
 func (p *Parker) cameBack(l *schema.DeadLetter) {
+	if l.Head {
+		p.cfg.Log.Warn("an event that was given back is refused again, and its key waits", "topic", l.Topic, "key", clip(l.Key), "position", l.At.String(), "reason", l.Code,
+			"detail", l.Detail, "cure", "walpost dead-letter list")
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	r := p.replays[l.Tx]

@@ -23,12 +23,12 @@ type round struct {
 
 // take chooses the next dead letters of a topic that are to be published, in order: what is given back, and everything that is parked of the
 // same keys. If nothing else is given back, their last step begins.
-func (p *Parker) take(ctx context.Context, tx pgx.Tx, topic string) (*round, error) {
+func (p *Parker) take(ctx context.Context, tx pgx.Tx, topic string, most int64) (*round, error) {
 	if err := indexed(ctx, tx); err != nil {
 		return nil, err
 	}
 	for {
-		r, all, err := p.given(ctx, tx, topic)
+		r, all, err := p.given(ctx, tx, topic, most)
 		if err != nil {
 			return nil, err
 		}
@@ -58,18 +58,21 @@ func (p *Parker) take(ctx context.Context, tx pgx.Tx, topic string) (*round, err
 	}
 }
 
-// given reads which dead letters of a topic are given back, up to the limits of a transaction. all reports that these are all.
-func (p *Parker) given(ctx context.Context, tx pgx.Tx, topic string) (r *round, all bool, err error) {
+// given reads which dead letters of a topic are given back, up to the limits of a transaction and most bytes. all reports that these are all.
+// It leaves those for later whose position the stream of this session has not reached: events of their keys that are older may not have been
+// sent yet.
+func (p *Parker) given(ctx context.Context, tx pgx.Tx, topic string, most int64) (r *round, all bool, err error) {
 	rows, err := tx.Query(ctx, `select id, key, coalesce(octet_length(value), 0) + coalesce(octet_length(key), 0)
 		  + (select coalesce(sum(octet_length(h) + 24), 0) from unnest(header_names) h) + (select coalesce(sum(octet_length(h) + 24), 0) from unnest(header_values) h)
-		from walpost.dead_letters where slot = $1 and coalesce(topic, '') = $2 and state = 'retrying' order by position limit $3`, p.cfg.Slot, topic, mostLetters+1)
+		from walpost.dead_letters where slot = $1 and coalesce(topic, '') = $2 and state = 'retrying' and substr(position, 10, 16) < $4
+		order by position limit $3`, p.cfg.Slot, topic, mostLetters+1, fmt.Sprintf("%016X", max(p.resumed.Load(), p.cfg.Handed())))
 	r, all = &round{topic: topic}, true
 	if err == nil {
 		var id, size int64
 		var key []byte
 		seen := map[string]bool{}
 		_, err = pgx.ForEachRow(rows, []any{&id, &key, &size}, func() error {
-			if all = all && len(r.ids) < mostLetters && (len(r.ids) == 0 || r.bytes+size <= mostReplayed); !all {
+			if all = all && len(r.ids) < mostLetters && (len(r.ids) == 0 || r.bytes+size <= most); !all {
 				return nil
 			}
 			r.ids, r.bytes = append(r.ids, id), r.bytes+size

@@ -17,15 +17,14 @@ import (
 var errFenced = errors.New("another relay has taken")
 
 // insert parks letters. An event that has a dead letter already keeps that one. releasing reports whether a letter's key is given back: then
-// the letter is given back at once.
+// a letter that only waits is given back at once.
 func insert(ctx context.Context, tx pgx.Tx, slot string, letters []*schema.DeadLetter, releasing func(*schema.DeadLetter) bool) error {
 	var b pgx.Batch
 	for _, l := range letters {
 		state := "waiting"
-		switch {
-		case l.Head:
+		if given := releasing(l); l.Head {
 			state = "head"
-		case releasing(l):
+		} else if given {
 			state = "retrying"
 		}
 		names, values := [][]byte{}, [][]byte{}
@@ -103,22 +102,36 @@ func apart(names []name) (topics []string, keys [][]byte) {
 }
 
 // readSettled returns the events of a slot, from a position on, that have a dead letter.
-func readSettled(ctx context.Context, tx pgx.Tx, slot string, from schema.Position) (map[schema.Position]struct{}, error) {
-	settled := map[schema.Position]struct{}{}
-	rows, err := tx.Query(ctx, `select position from walpost.dead_letters where slot = $1 and position >= $2`, slot, from.String())
+func readSettled(ctx context.Context, tx pgx.Tx, slot string, from schema.Position) (settled map[schema.Position]*repeat, repeats map[name]*repeat, err error) {
+	settled, repeats = map[schema.Position]*repeat{}, map[name]*repeat{}
+	rows, err := tx.Query(ctx, `select position, coalesce(topic, ''), case when state = 'released' then key end from walpost.dead_letters
+		where slot = $1 and position >= $2`, slot, from.String())
 	if err == nil {
-		var at string
-		_, err = pgx.ForEachRow(rows, []any{&at}, func() error {
-			if p, err := schema.ParsePosition(at); err == nil { // else somebody has spoilt it
-				settled[p] = struct{}{}
+		var at, topic string
+		var released []byte
+		_, err = pgx.ForEachRow(rows, []any{&at, &topic, &released}, func() error {
+			p, err := schema.ParsePosition(at)
+			if err != nil { // somebody has spoilt it
+				return nil
+			}
+			settled[p] = nil
+			if released != nil {
+				n := name{topic, string(released)}
+				if repeats[n] == nil {
+					repeats[n] = &repeat{}
+				}
+				settled[p] = repeats[n]
+				if p.Compare(repeats[n].highest) > 0 {
+					repeats[n].highest = p
+				}
 			}
 			return nil
 		})
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read the events in walpost.dead_letters: %w", err)
+		return nil, nil, fmt.Errorf("read the events in walpost.dead_letters: %w", err)
 	}
-	return settled, nil
+	return settled, repeats, nil
 }
 
 // text returns a value for a column of type text. What is no text is left out: it is in the record.

@@ -28,10 +28,10 @@ const surveyShare = 20
 func (s *survey) look(ctx context.Context, holder string, sink Replayer) (given []string, err error) {
 	p := s.p
 	if time.Since(s.purged) > purgeEvery {
-		if err := purge(ctx, s.c, holder, p.cfg.Reached()); err != nil {
-			return nil, err
+		more, err := purge(ctx, s.c, holder, p.cfg.Reached())
+		if p.tell(ctx, holder, "", err); !more {
+			s.purged = time.Now()
 		}
-		s.purged = time.Now()
 	}
 	if !p.look.Load() {
 		s.c.close()
@@ -58,11 +58,9 @@ func (s *survey) look(ctx context.Context, holder string, sink Replayer) (given 
 		return given, nil
 	}
 	began = time.Now()
-	if err = s.whole(ctx, holder, sink); err != nil {
-		return nil, err
-	}
+	err = s.whole(ctx, holder, sink)
 	s.next = time.Now().Add(surveyShare * time.Since(began))
-	return given, nil
+	return given, err
 }
 
 // whole looks at the whole table. It takes the lock of the slot's state only to let keys flow.

@@ -41,7 +41,7 @@
 //	goroutine that has the answer         Settle
 //	driver, between two requests          SetSender, Failing, Renumber, StopIfGone; Next after SetAside
 //	arranger of the topic                 Refuse, SetGone, AtRest, GiveBack, AppendWaiting, Accept, Wake
-//	any goroutine                         Sender, Waiting, PutFirst
+//	any goroutine                         Sender, Waiting, PutFirst, PutLast
 //
 // The arranger is the goroutine that holds the lock of the lane's topic. It calls GiveBack only after AtRest has reported true.
 package lane

@@ -38,6 +38,7 @@ type Lane struct {
 	taken        bool      // the publishing goroutine has the open batch
 	takenSince   time.Time // when the first event of that batch was handed over; zero: no event of it was handed over
 	gone         bool      // the partition no longer exists: the driver stops driving the lane
+	behind       []*Batch  // come after the open batch that the publishing goroutine has; nil while it has none
 	open         *Batch    // accepts more events, and may be sent at any time
 	full         []*Batch  // come after numbered and before open
 	numbered     []*Batch  // have their sequences: first the head, then the other parts if it was divided
@@ -121,6 +122,7 @@ func (l *Lane) HandOver(now time.Time) (route, full bool) {
 	}
 	l.full = append(l.full, l.filled...)
 	l.open, l.taken, l.takenSince = l.current, false, time.Time{}
+	l.placeBehind()
 	clear(l.filled)
 	l.filled, l.current, l.inPass = l.filled[:0], nil, false
 	return l.queueIfIdle(), full

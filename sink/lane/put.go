@@ -1,12 +1,12 @@
 package lane
 
-// PutFirst puts batches before everything that has no sequences yet, if the lane accepts events for a topic with this number of partitions. If
-// allowed is not nil, it is asked at a moment at which no event of the lane is at the sieve; if it returns false, or if some are there, nothing
-// is put. put reports whether the lane has the batches, and route whether the caller has to route the lane.
+// PutFirst puts batches before everything that has no sequences yet, if the lane accepts events for a topic with this number of partitions. It
+// asks allowed at a moment at which no event of the lane is at the sieve. If allowed returns false, or if some are there, nothing is put. put
+// reports whether the lane has the batches, and route whether the caller has to route the lane.
 func (l *Lane) PutFirst(batches []*Batch, partitions int, allowed func() bool) (put, route bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.partitions != partitions || l.gone || allowed != nil && (l.sifting || !allowed()) {
+	if l.partitions != partitions || l.gone || l.sifting || !allowed() {
 		return false, false
 	}
 	for _, b := range batches {
@@ -14,4 +14,34 @@ func (l *Lane) PutFirst(batches []*Batch, partitions int, allowed func() bool) (
 	}
 	l.full = append(append([]*Batch(nil), batches...), l.full...)
 	return true, l.queueIfIdle()
+}
+
+// PutLast puts batches behind everything that the lane has, also behind the batch that the publishing goroutine has taken. Apart from that, it
+// is like PutFirst.
+func (l *Lane) PutLast(batches []*Batch, partitions int) (put, route bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.partitions != partitions || l.gone {
+		return false, false
+	}
+	for _, b := range batches {
+		b.recount()
+	}
+	l.behind = append(l.behind, batches...)
+	if !l.taken {
+		l.placeBehind()
+	}
+	return true, l.queueIfIdle()
+}
+
+// placeBehind moves what PutLast has put to its place. l.mu is held.
+func (l *Lane) placeBehind() {
+	if len(l.behind) == 0 {
+		return
+	}
+	if l.open != nil {
+		l.full = append(l.full, l.open)
+		l.open = nil
+	}
+	l.full, l.behind = append(l.full, l.behind...), nil
 }

@@ -38,7 +38,8 @@ func newRefusals(t testing.TB) *refusals {
 	return r
 }
 
-// Open, Verdict and Aside make it the lane's sieve.
+// Parks, Open, Verdict and Aside make it the lane's sieve.
+func (r *refusals) Parks() bool                           { return true }
 func (r *refusals) Open() bool                            { return len(r.aside) == 0 }
 func (r *refusals) Verdict([]byte, Origin) schema.Verdict { return schema.Send }
 func (r *refusals) Aside(*Batch, []schema.Verdict)        { r.Fatal("an event without a key was held back") }

@@ -59,7 +59,7 @@ func (l *Lane) Settle(o Outcome) (Step, *Batch) {
 		return Empty, head
 
 	case kafkaerror.Refused:
-		if head.Count() == 1 && l.sieve == nil {
+		if head.Count() == 1 && (l.sieve == nil || !l.sieve.Parks()) {
 			l.state = stopped
 			return Reject, head
 		}

@@ -8,6 +8,8 @@ import (
 // Sieve decides which events of a lane are not sent. It is asked before an event gets a sequence, so the sequences of the others have no
 // gap. Its methods are called by the lane's driver, without the lane's lock.
 type Sieve interface {
+	// Parks reports whether an event that is refused is parked. Otherwise the lane stops behind it.
+	Parks() bool
 	// Open reports whether every event is to be sent. Then nothing else is asked, and the events are not looked at.
 	Open() bool
 	// Verdict returns what happens to an event.

@@ -24,6 +24,8 @@ type testSieve struct {
 	meanwhile func() // at the first verdict from now on
 }
 
+func (s *testSieve) Parks() bool { return true }
+
 func (s *testSieve) Open() bool { return len(s.hold) == 0 }
 
 func (s *testSieve) Verdict(_ []byte, from Origin) schema.Verdict {
@@ -173,8 +175,8 @@ func TestPutFirst(t *testing.T) {
 		if put(3, true) {
 			t.Error("put while events are at the sieve")
 		}
-		if ok, _ := b.lane.PutFirst(first("any time"), 3, nil); !ok {
-			t.Error("not put, although nobody asks when")
+		if ok, _ := b.lane.PutLast(first("last"), 3); !ok {
+			t.Error("not put at the end, although that is always possible")
 		}
 	}
 	var sent []string
@@ -186,7 +188,34 @@ func TestPutFirst(t *testing.T) {
 			break
 		}
 	}
-	if got := strings.Join(sent, " "); got != "first any time v2" {
+	if got := strings.Join(sent, " "); got != "first v2 last" {
+		t.Errorf("sent %s", got)
+	}
+}
+
+// What is put last comes behind the batch that the publishing goroutine has taken.
+func TestPutLast(t *testing.T) {
+	b, _ := sieved(t, nil)
+	b.lane.Accept(1)
+	b.batchOf(1)
+	b.lane.Enter(1)
+	one := b.pool.Get()
+	r := &recordbatch.Record{Value: []byte("last")}
+	one.Append(r, r.Size(), Origin{Tx: 99})
+	if ok, _ := b.lane.PutLast([]*Batch{one}, 2); ok {
+		t.Error("put into a lane of a topic with another number of partitions")
+	}
+	if ok, route := b.lane.PutLast([]*Batch{one}, 1); !ok || route {
+		t.Errorf("put %v, route %v: the lane has a driver", ok, route)
+	}
+	b.write("v1", 1<<20)
+	b.lane.HandOver(time.Now())
+	b.batchOf(1)
+	var sent []string
+	for step := SendNext; step == SendNext; step, _ = b.lane.Settle(Outcome{}) {
+		sent = append(sent, values(b.take())...)
+	}
+	if got := strings.Join(sent, " "); got != "1:v0 2:v1 99:last 3:v2" {
 		t.Errorf("sent %s", got)
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"walpost/internal/reason"
 	"walpost/relay"
+	"walpost/relay/parking"
 	"walpost/sink"
 )
 
@@ -39,6 +40,9 @@ func TestReadiness(t *testing.T) {
 		{name: "leader", state: &relay.State{Role: relay.Leader}, answer: leader},
 		{name: "leader with a silent walsender", state: &relay.State{Role: relay.Leader, Code: reason.WalsenderSilent, Reason: "it works"}, answer: leader, text: "it works"},
 		{name: "Postgres waits for a standby", state: &relay.State{Role: relay.Leader, Code: reason.StandbySlotAway, Reason: "start it"}, answer: `503 {"reason":"standby_slot_away"}`, text: "start it"},
+		{name: "bad events cannot be parked", state: &relay.State{Role: relay.Leader, Parked: parking.Parked{Waits: "table locked", WaitsCode: reason.PostgresError, WaitsSince: now.Add(-11 * time.Second)}},
+			answer: `503 {"reason":"postgres_error"}`, text: "bad events cannot be parked for 11s: table locked"},
+		{name: "bad events wait, but not for long", state: &relay.State{Role: relay.Leader, Parked: parking.Parked{Waits: "table locked", WaitsCode: reason.PostgresError, WaitsSince: now.Add(-9 * time.Second)}}, answer: leader},
 		{name: "standby", state: &relay.State{Role: relay.Standby, Code: reason.SlotHeld, Reason: "another holds the slot"}, answer: `200 {"role":"standby"}`, text: "another holds the slot"},
 		{name: "acks come", state: &relay.State{Role: relay.Leader, Unacked: 5, UnackedSince: now.Add(-9 * time.Second)}, answer: leader},
 		{name: "acks stay away", state: &relay.State{Role: relay.Leader, Unacked: 5, UnackedSince: now.Add(-time.Hour)}, answer: `503 {"reason":"acks_overdue"}`,
