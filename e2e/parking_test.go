@@ -31,10 +31,10 @@ type orders struct {
 	name string // of the topic
 }
 
-func newOrders(t *testing.T, partitions int32) *orders {
+func newOrders(t *testing.T, partitions int32, limit string) *orders {
 	t.Helper()
 	p := newPipe(t).withSchema(t)
-	return &orders{pipe: p, name: p.topic(t, "order", partitions, map[string]string{"max.message.bytes": "2000"})}
+	return &orders{pipe: p, name: p.topic(t, "order", partitions, map[string]string{"max.message.bytes": limit})}
 }
 
 // insert inserts an event of this key, type and about this size.
@@ -71,7 +71,7 @@ func (o *orders) states(t testing.TB, want string) {
 // keys flow, walpost stays ready, and the alert of deploy/ fires. Given back, the key's events come in order, and then the key flows again.
 func TestParkedKey(t *testing.T) {
 	t.Parallel()
-	p := newOrders(t, 1)
+	p := newOrders(t, 1, "2000")
 	topic := p.name
 	insert := func(key, kind string, bytes int) { t.Helper(); p.insert(t, key, kind, bytes) }
 	arrived := func(want string) { t.Helper(); p.arrived(t, want) }
@@ -179,7 +179,7 @@ func (p *pipe) asReleased(t *testing.T, topic string, rows []row, released int) 
 // A row of a backfill is parked like any other. If the first start is killed and begins again, its dead letters begin again with it.
 func TestBackfilledRowIsParked(t *testing.T) {
 	t.Parallel()
-	p := newOrders(t, 1)
+	p := newOrders(t, 1, "2000")
 	p.unchecked(t)
 	p.insert(t, "a", "a1", 0)
 	p.insert(t, "a", "a2", 4000)
@@ -219,9 +219,9 @@ func TestBackfilledRowIsParked(t *testing.T) {
 // A key that gets events all the time flows again when it was given back, and each of its events comes once, in order.
 func TestHotKeyFlows(t *testing.T) {
 	t.Parallel()
-	p := newOrders(t, 3)
+	p := newOrders(t, 3, "50000") // so that the others share batches
 	r := p.start(t)
-	p.insert(t, "hot", "1", 4000)
+	p.insert(t, "hot", "1", 200_000)
 	p.states(t, "1=head")
 	p.alter(t, p.name, "max.message.bytes", "1000000")
 	ctx, cancel := context.WithCancel(t.Context())

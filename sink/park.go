@@ -2,6 +2,7 @@ package sink
 
 import (
 	"iter"
+	"slices"
 	"time"
 
 	"walpost/internal/reason"
@@ -70,7 +71,7 @@ func (t *topic) replay(p *Producer, letters []*schema.DeadLetter) bool {
 	if t.ended {
 		return false
 	}
-	if letters = t.resume(p, letters, nil); len(letters) == 0 {
+	if letters = t.resume(p, letters); len(letters) == 0 {
 		return true
 	}
 	limit := int(t.limit.Load())
@@ -101,19 +102,46 @@ func recordOf(l *schema.DeadLetter) recordbatch.Record {
 	return rec
 }
 
-// Resume sends events of one topic and key, in order, before all events of the key that are not sent yet, with the header walpost_replay. Each
-// one is acked under its Tx, and counts until then for the bytes that the sink holds. Resume calls flow at a moment at which no event of the key
-// gets a verdict. If it cannot do so now, or if flow returns false, it does nothing and returns false. Any goroutine may call it.
-func (p *Producer) Resume(letters []*schema.DeadLetter, flow func() bool) bool {
-	t := p.topicNamed(letters[0].Topic)
+// Resume sends events of one topic and key, in order, before all events of the key that are not sent yet, with the header walpost_replay. like
+// is one of them. Each one is acked under its Tx, and counts until then for the bytes that the sink holds. Resume calls flow, which returns them
+// all, at a moment at which no event of the key gets a verdict. If it cannot do so now, or if flow returns false, it does nothing and returns
+// false. flow does so if its argument does: all of them have to fit into one lane. Any goroutine may call Resume.
+func (p *Producer) Resume(like *schema.DeadLetter, flow func(fit func([]*schema.DeadLetter) bool) ([]*schema.DeadLetter, bool)) bool {
+	t := p.topicNamed(like.Topic)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return !t.ended && len(t.waiting) == 0 && len(t.resume(p, letters, flow)) == 0
+	partitions := t.partitions.Load()
+	if t.ended || partitions == nil || len(t.waiting) > 0 || t.missing.has(like.Key) {
+		return false
+	}
+	n := p.partitionOf(like, len(*partitions))
+	if int(n) >= len(*partitions) {
+		return false
+	}
+	t.used.Store(time.Now().Unix())
+	part := (*partitions)[n]
+	put, route := part.lane.PutFirst(len(*partitions), func() ([]*lane.Batch, bool) {
+		letters, flows := flow(func(letters []*schema.DeadLetter) bool {
+			return !slices.ContainsFunc(letters, func(l *schema.DeadLetter) bool { return p.partitionOf(l, len(*partitions)) != n })
+		})
+		return t.batch(p, letters, true), flows
+	})
+	if route {
+		p.route(part)
+	}
+	return put
 }
 
-// resume puts letters behind what their lanes hold, and returns those whose lanes are not open. They hold no bytes. With flow, it puts all of
-// them or none before what has no sequences yet, see [lane.Lane.PutFirst], and they hold their bytes. t.mu is held.
-func (t *topic) resume(p *Producer, letters []*schema.DeadLetter, flow func() bool) (rest []*schema.DeadLetter) {
+// partitionOf returns the partition of a letter in a topic with this number of partitions: the one that its row names, else by its key.
+func (p *Producer) partitionOf(l *schema.DeadLetter, partitions int) int32 {
+	if l.Partition >= 0 {
+		return l.Partition
+	}
+	return p.cfg.Partitioner.Partition(partitionKey(l), int32(partitions))
+}
+
+// resume puts letters behind what their lanes hold, and returns those whose lanes are not open. They hold no bytes. t.mu is held.
+func (t *topic) resume(p *Producer, letters []*schema.DeadLetter) (rest []*schema.DeadLetter) {
 	partitions := t.partitions.Load()
 	if partitions == nil {
 		return letters
@@ -121,10 +149,7 @@ func (t *topic) resume(p *Producer, letters []*schema.DeadLetter, flow func() bo
 	of := map[int32][]*schema.DeadLetter{}
 	behind := map[string]bool{} // keys of which an event waits for a partition that is not there
 	for _, l := range letters {
-		n := l.Partition
-		if n < 0 {
-			n = p.cfg.Partitioner.Partition(partitionKey(l), int32(len(*partitions)))
-		}
+		n := p.partitionOf(l, len(*partitions))
 		if int(n) >= len(*partitions) || behind[string(l.Key)] || t.missing.has(l.Key) {
 			if l.Key != nil {
 				behind[string(l.Key)] = true
@@ -134,9 +159,6 @@ func (t *topic) resume(p *Producer, letters []*schema.DeadLetter, flow func() bo
 		}
 		of[n] = append(of[n], l)
 	}
-	if flow != nil && (len(of) != 1 || len(rest) > 0) {
-		return letters
-	}
 	t.used.Store(time.Now().Unix())
 	if len(of) > 1 { // so that they share requests
 		for _, s := range p.holdSenders(nil) {
@@ -145,13 +167,8 @@ func (t *topic) resume(p *Producer, letters []*schema.DeadLetter, flow func() bo
 	}
 	for n, some := range of {
 		part := (*partitions)[n]
-		batches := t.batch(p, some, flow != nil)
-		put, route := false, false
-		if flow == nil {
-			put, route = part.lane.PutLast(batches, len(*partitions)) // an earlier event of the key may be there still
-		} else {
-			put, route = part.lane.PutFirst(batches, len(*partitions), flow)
-		}
+		batches := t.batch(p, some, false)
+		put, route := part.lane.PutLast(batches, len(*partitions)) // an earlier event of the key may be there still
 		if !put {
 			for _, b := range batches {
 				p.pool.Put(b)

@@ -44,8 +44,15 @@ func TestReplayAndResume(t *testing.T) {
 		return &schema.DeadLetter{Topic: topic, Partition: partition, Key: []byte("a"), Value: fmt.Append(nil, n), At: schema.Position{LSN: n}, Tx: n, Held: 10,
 			Timestamp: time.Now().UnixMilli(), Headers: slices.Values([]schema.DeadHeader{{Name: []byte("id"), Value: fmt.Append(nil, n)}})}
 	}
-	yes, no := func() bool { return true }, func() bool { return false }
-	if p.Resume([]*schema.DeadLetter{letter(90, -1)}, yes) {
+	resume := func(flows bool, letters ...*schema.DeadLetter) bool {
+		return p.Resume(letters[0], func(fit func([]*schema.DeadLetter) bool) ([]*schema.DeadLetter, bool) {
+			if !flows || !fit(letters) {
+				return nil, false
+			}
+			return letters, true
+		})
+	}
+	if resume(true, letter(90, -1)) {
 		t.Error("resumed before the partitions are known")
 	}
 	p.Replay([]*schema.DeadLetter{letter(1, -1), letter(2, -1)}) // they wait for the partitions
@@ -55,10 +62,10 @@ func TestReplayAndResume(t *testing.T) {
 	if l.bytes != 0 {
 		t.Errorf("replayed events hold %d bytes", l.bytes)
 	}
-	if p.Resume([]*schema.DeadLetter{letter(91, -1)}, no) || p.Resume([]*schema.DeadLetter{letter(92, 0), letter(93, 1)}, yes) || p.Resume([]*schema.DeadLetter{letter(94, 9)}, yes) {
+	if resume(false, letter(91, -1)) || resume(true, letter(92, 0), letter(93, 1)) || resume(true, letter(94, 9)) {
 		t.Error("resumed although the key does not flow, or in two lanes, or nowhere")
 	}
-	if !p.Resume([]*schema.DeadLetter{letter(6, -1), letter(7, -1)}, yes) {
+	if !resume(true, letter(6, -1), letter(7, -1)) {
 		t.Error("not resumed")
 	}
 	l.wait(t, 6, 2)

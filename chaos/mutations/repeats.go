@@ -80,8 +80,8 @@ var repeats = []Mutation{
 		Prevents: "an event that Postgres delivers again, and that has a dead letter, is neither sent nor parked",
 		Guard:    "the sieve knows the positions that have a dead letter",
 		File:     "relay/parking/keys.go",
-		Old:      "\tif _, found := k.settled[at]; found {\n",
-		New:      "\tif _, found := k.settled[at]; found && false {\n",
+		Old:      "\tif repeat, found := k.settled[at]; found {\n",
+		New:      "\tif repeat, found := k.settled[at]; found && false {\n",
 		Module:   ".", Package: "./relay/parking", Test: "TestVerdict",
 	},
 	{

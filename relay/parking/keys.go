@@ -167,19 +167,22 @@ func (k *keys) last(n name) (step *lastStep, kept []*schema.DeadLetter) {
 	return nil, nil
 }
 
-// flow lets a key flow whose last step has come to its end, with this number of letters that were kept: from now on, its events have the
-// verdict Send. It does nothing, and returns false, if the key is not in this step any more, or if another event of it has the verdict Park and
-// has not arrived yet.
-func (k *keys) flow(n name, step *lastStep, kept int) bool {
+// flow lets a key flow whose last step has come to its end, and returns what was kept: from now on, its events have the verdict Send. It does
+// nothing, and returns false, if the key is not in this step any more, if what was kept does not fit, or if another event of the key has the
+// verdict Park and has not arrived yet.
+func (k *keys) flow(n name, step *lastStep, fit func([]*schema.DeadLetter) bool) (kept []*schema.DeadLetter, flows bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	one := k.parked[n]
-	if one == nil || step == nil || one.last != step || len(step.kept) != kept || one.pending != kept {
-		return false
+	if one == nil || step == nil || one.last != step || one.pending != len(step.kept) {
+		return nil, false
+	}
+	if !fit(step.kept) {
+		return nil, false
 	}
 	delete(k.parked, n)
 	k.sift()
-	return true
+	return step.kept, true
 }
 
 // verdict returns what happens to an event. Events of a parked key that are older than its lowest parked position pass: they were sent

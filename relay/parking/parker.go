@@ -28,9 +28,10 @@ type Acks interface {
 type Replayer interface {
 	// Replay publishes dead letters again, in order, and acks each one under its Tx.
 	Replay(letters []*schema.DeadLetter)
-	// Resume sends events of one key before all events of the key that are not sent yet, and acks each one under its Tx. It calls flow at a
-	// moment at which no event of the key gets a verdict. If it cannot do so now, or if flow returns false, it does nothing and returns false.
-	Resume(letters []*schema.DeadLetter, flow func() bool) bool
+	// Resume sends events of one key before all events of the key that are not sent yet, and acks each one under its Tx. like is one of
+	// them. It calls flow, which returns them all, at a moment at which no event of the key gets a verdict. If it cannot do so now, or if flow
+	// returns false, it does nothing and returns false. flow does so if its argument, which judges all of them, does.
+	Resume(like *schema.DeadLetter, flow func(fit func([]*schema.DeadLetter) bool) ([]*schema.DeadLetter, bool)) bool
 }
 
 // Config configures a [Parker]. All fields are required, except Parks.

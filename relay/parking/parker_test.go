@@ -130,10 +130,11 @@ func (s *testSink) Replay(letters []*schema.DeadLetter) {
 	}
 }
 
-func (s *testSink) Resume(letters []*schema.DeadLetter, flow func() bool) bool {
+func (s *testSink) Resume(_ *schema.DeadLetter, flow func(func([]*schema.DeadLetter) bool) ([]*schema.DeadLetter, bool)) bool {
 	s.lane.Lock()
 	defer s.lane.Unlock()
-	if !flow() {
+	letters, flows := flow(func([]*schema.DeadLetter) bool { return true })
+	if !flows {
 		return false
 	}
 	for _, l := range letters {

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"walpost/relay/pgerror"
+	"walpost/schema"
 )
 
 // Limits of what is published at the same time. No budget counts these bytes. A round of a topic takes up to mostReplayed of them. If other
@@ -206,11 +207,12 @@ func (p *Parker) resume(sink Replayer, n name) (done bool) {
 	if last == nil {
 		return true
 	}
-	flow := func() bool { return p.keys.flow(n, last, len(kept)) }
 	if len(kept) == 0 {
-		done = flow()
+		_, done = p.keys.flow(n, last, func(letters []*schema.DeadLetter) bool { return len(letters) == 0 })
 	} else {
-		done = sink.Resume(kept, flow)
+		done = sink.Resume(kept[0], func(fit func([]*schema.DeadLetter) bool) ([]*schema.DeadLetter, bool) {
+			return p.keys.flow(n, last, fit)
+		})
 	}
 	if done {
 		p.cfg.Log.Info("a parked key flows again", "topic", n.topic, "key", clip([]byte(n.key)))

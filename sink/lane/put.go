@@ -1,12 +1,16 @@
 package lane
 
-// PutFirst puts batches before everything that has no sequences yet, if the lane accepts events for a topic with this number of partitions. It
-// asks allowed at a moment at which no event of the lane is at the sieve. If allowed returns false, or if some are there, nothing is put. put
-// reports whether the lane has the batches, and route whether the caller has to route the lane.
-func (l *Lane) PutFirst(batches []*Batch, partitions int, allowed func() bool) (put, route bool) {
+// PutFirst puts the batches of build before everything that has no sequences yet, if the lane accepts events for a topic with this number of
+// partitions. It calls build at a moment at which no event of the lane is at the sieve. If some are there, or if build returns false, nothing is
+// put. put reports whether the lane has the batches, and route whether the caller has to route the lane.
+func (l *Lane) PutFirst(partitions int, build func() ([]*Batch, bool)) (put, route bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.partitions != partitions || l.gone || l.sifting || !allowed() {
+	if l.partitions != partitions || l.gone || l.sifting {
+		return false, false
+	}
+	batches, ok := build()
+	if !ok {
 		return false, false
 	}
 	for _, b := range batches {
@@ -16,8 +20,8 @@ func (l *Lane) PutFirst(batches []*Batch, partitions int, allowed func() bool) (
 	return true, l.queueIfIdle()
 }
 
-// PutLast puts batches behind everything that the lane has, also behind the batch that the publishing goroutine has taken. Apart from that, it
-// is like PutFirst.
+// PutLast puts batches behind everything that the lane has, also behind the batch that the publishing goroutine has taken. Apart from
+// that, it is like PutFirst.
 func (l *Lane) PutLast(batches []*Batch, partitions int) (put, route bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

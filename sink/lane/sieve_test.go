@@ -164,7 +164,12 @@ func TestPutFirst(t *testing.T) {
 	b.take() // v0 is under way
 	b.batchOf(2)
 	put := func(partitions int, allowed bool) bool {
-		put, _ := b.lane.PutFirst(first("first"), partitions, func() bool { return allowed })
+		put, _ := b.lane.PutFirst(partitions, func() ([]*Batch, bool) {
+			if !allowed {
+				return nil, false
+			}
+			return first("first"), true
+		})
 		return put
 	}
 	if put(2, true) || put(3, false) || !put(3, true) {
