@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -233,7 +234,10 @@ func TestHotKeyFlows(t *testing.T) {
 	go func() {
 		defer conn.Close(context.WithoutCancel(ctx))
 		n := 1
+		pace := time.NewTicker(2 * time.Millisecond)
+		defer pace.Stop()
 		for ctx.Err() == nil {
+			<-pace.C
 			n++
 			if _, err := conn.Exec(context.WithoutCancel(ctx), "INSERT INTO walpost.outbox (aggregatetype, aggregateid, type) SELECT 'order', k, $1::int FROM unnest('{hot,cold}'::text[]) k", n); err != nil {
 				t.Error(err)
