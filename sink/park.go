@@ -29,19 +29,20 @@ type Parking interface {
 }
 
 // Replay publishes dead letters again, in order, with the header walpost_replay. Each one is acked, or parked again, under its Tx. They do
-// not count as bytes that the sink holds. Any goroutine may call it.
-func (p *Producer) Replay(letters []*schema.DeadLetter) {
+// not count as bytes that the sink holds. They go behind everything that was published before, or with first, before what has not been sent
+// yet. Any goroutine may call it.
+func (p *Producer) Replay(letters []*schema.DeadLetter, first bool) {
 	var batch []*schema.DeadLetter
 	for i, l := range letters {
 		if batch = append(batch, l); i+1 == len(letters) || letters[i+1].Topic != l.Topic {
-			p.replayTopic(l.Topic, batch)
+			p.replayTopic(l.Topic, batch, first)
 			batch = nil
 		}
 	}
 }
 
 // replayTopic publishes dead letters of one topic.
-func (p *Producer) replayTopic(name string, letters []*schema.DeadLetter) {
+func (p *Producer) replayTopic(name string, letters []*schema.DeadLetter, first bool) {
 	var good []*schema.DeadLetter
 	refused := record.CheckTopic([]byte(name))
 	for _, l := range letters {
@@ -59,19 +60,19 @@ func (p *Producer) replayTopic(name string, letters []*schema.DeadLetter) {
 	if len(good) == 0 {
 		return
 	}
-	for !p.topicNamed(name).replay(p, good) { // it has just been forgotten
+	for !p.topicNamed(name).replay(p, good, first) { // it has just been forgotten
 	}
 }
 
 // replay hands dead letters to their lanes, or adds them to the events that wait for the topic's partitions. It returns false if the topic was
 // forgotten.
-func (t *topic) replay(p *Producer, letters []*schema.DeadLetter) bool {
+func (t *topic) replay(p *Producer, letters []*schema.DeadLetter, first bool) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.ended {
 		return false
 	}
-	if letters = t.resume(p, letters); len(letters) == 0 {
+	if letters = t.putReplays(p, letters, first); len(letters) == 0 {
 		return true
 	}
 	limit := int(t.limit.Load())
@@ -140,8 +141,8 @@ func (p *Producer) partitionOf(l *schema.DeadLetter, partitions int) int32 {
 	return p.cfg.Partitioner.Partition(partitionKey(l), int32(partitions))
 }
 
-// resume puts letters behind what their lanes hold, and returns those whose lanes are not open. They hold no bytes. t.mu is held.
-func (t *topic) resume(p *Producer, letters []*schema.DeadLetter) (rest []*schema.DeadLetter) {
+// putReplays gives letters to their lanes, and returns those whose lanes are not open. They hold no bytes. t.mu is held.
+func (t *topic) putReplays(p *Producer, letters []*schema.DeadLetter, first bool) (rest []*schema.DeadLetter) {
 	partitions := t.partitions.Load()
 	if partitions == nil {
 		return letters
@@ -168,7 +169,13 @@ func (t *topic) resume(p *Producer, letters []*schema.DeadLetter) (rest []*schem
 	for n, some := range of {
 		part := (*partitions)[n]
 		batches := t.batch(p, some, false)
-		put, route := part.lane.PutLast(batches, len(*partitions)) // an earlier event of the key may be there still
+		put, route := false, false
+		if first {
+			put, route = part.lane.PutFirst(len(*partitions), func() ([]*lane.Batch, bool) { return batches, true })
+		}
+		if !put {
+			put, route = part.lane.PutLast(batches, len(*partitions))
+		}
 		if !put {
 			for _, b := range batches {
 				p.pool.Put(b)

@@ -55,9 +55,9 @@ func TestReplayAndResume(t *testing.T) {
 	if resume(true, letter(90, -1)) {
 		t.Error("resumed before the partitions are known")
 	}
-	p.Replay([]*schema.DeadLetter{letter(1, -1), letter(2, -1)}) // they wait for the partitions
+	p.Replay([]*schema.DeadLetter{letter(1, -1), letter(2, -1)}, false) // they wait for the partitions
 	l.wait(t, 2, 0)
-	p.Replay([]*schema.DeadLetter{letter(3, -1), letter(4, 2), letter(5, 7), letter(8, -1)}) // one names a partition that does not exist
+	p.Replay([]*schema.DeadLetter{letter(3, -1), letter(4, 2), letter(5, 7), letter(8, -1)}, true) // one names a partition that does not exist
 	l.wait(t, 4, 2)
 	if l.bytes != 0 {
 		t.Errorf("replayed events hold %d bytes", l.bytes)

@@ -31,6 +31,11 @@ func (c *connection) use(ctx context.Context, do func(context.Context, *pgx.Conn
 			c.db = nil
 			return err
 		}
+		// A lock that is held for long is a reason to tell. While the constraint of the states is there, Postgres need not look for others.
+		if _, err = c.db.Exec(ctx, `select set_config('lock_timeout', '3s', false), set_config('constraint_exclusion', 'on', false)`); err != nil {
+			c.close()
+			return err
+		}
 	}
 	if err = do(ctx, c.db.Conn); err != nil {
 		c.close()

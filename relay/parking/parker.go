@@ -26,8 +26,9 @@ type Acks interface {
 
 // Replayer publishes dead letters. A sink that cannot do so has no such methods.
 type Replayer interface {
-	// Replay publishes dead letters again, in order, and acks each one under its Tx.
-	Replay(letters []*schema.DeadLetter)
+	// Replay publishes dead letters again, in order, and acks each one under its Tx. They go behind everything that was published before
+	// them, or with first, before what has not been sent yet: then no older event of their keys waits.
+	Replay(letters []*schema.DeadLetter, first bool)
 	// Resume sends events of one key before all events of the key that are not sent yet, and acks each one under its Tx. like is one of
 	// them. It calls flow, which returns them all, at a moment at which no event of the key gets a verdict. If it cannot do so now, or if flow
 	// returns false, it does nothing and returns false. flow does so if its argument, which judges all of them, does.

@@ -99,7 +99,7 @@ type testSink struct {
 	stuck  string // this topic takes no records
 }
 
-func (s *testSink) Replay(letters []*schema.DeadLetter) {
+func (s *testSink) Replay(letters []*schema.DeadLetter, _ bool) {
 	if s.gate != nil {
 		s.waits.Add(1)
 		<-s.gate

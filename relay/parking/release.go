@@ -13,12 +13,14 @@ import (
 	"walpost/schema"
 )
 
-// Limits of what is published at the same time. No budget counts these bytes. A round of a topic takes up to mostReplayed of them. If other
-// topics have taken so much, perhaps because Kafka does not take their records now, a round is small, and does not wait for them.
+// Limits of what is published at the same time. No budget counts these bytes. A round of a topic takes up to largeRound of them. If other
+// topics have taken too much, perhaps because Kafka does not take their records now, a round is small, and does not wait for them.
 const (
 	mostTopics   = 64
 	mostReplayed = 4 << 20 // of all rounds that are not small
+	largeRound   = mostReplayed / 2
 	smallRound   = 64 << 10
+	mostInRound  = 2000            // letters
 	largeTurn    = 5 * time.Second // so long a larger event waits for another one
 )
 
@@ -102,9 +104,9 @@ func (r *release) run(ctx context.Context) {
 // round publishes and records one round. more reports that there may be another one.
 func (r *release) round(ctx context.Context) (more bool, err error) {
 	most := int64(smallRound)
-	if r.memory.TryAcquire(mostReplayed / 4) {
-		defer r.memory.Release(mostReplayed / 4)
-		most = mostReplayed / 4
+	if r.memory.TryAcquire(largeRound) {
+		defer r.memory.Release(largeRound)
+		most = largeRound
 	}
 	var chosen *round
 	err = r.c.inTx(ctx, r.holder, func(ctx context.Context, tx pgx.Tx) (err error) {
@@ -129,7 +131,7 @@ func (r *release) round(ctx context.Context) (more bool, err error) {
 	}); err != nil || !r.p.stillHolds(r.holder) {
 		return false, err
 	}
-	g := r.p.publish(r.sink, replays)
+	g := r.p.publish(r.sink, replays, chosen.first)
 	idle := time.NewTimer(lookEvery)
 	defer idle.Stop()
 	for published := false; !published; {

@@ -19,7 +19,7 @@ type group struct {
 }
 
 // publish hands replays to the sink. Of a key with a row that cannot be read, only what comes before that row is published.
-func (p *Parker) publish(sink Replayer, replays []*replay) *group {
+func (p *Parker) publish(sink Replayer, replays []*replay, first bool) *group {
 	g := &group{done: make(chan struct{})}
 	var letters []*schema.DeadLetter
 	stuck := map[name]bool{}
@@ -43,7 +43,7 @@ func (p *Parker) publish(sink Replayer, replays []*replay) *group {
 		close(g.done)
 		return g
 	}
-	sink.Replay(letters)
+	sink.Replay(letters, first)
 	for _, l := range letters {
 		l.Value, l.Headers = nil, nil // the sink has copies
 	}

@@ -15,20 +15,22 @@ import (
 type round struct {
 	topic string
 	ids   []int64
+	last  string // the highest position
 	keys  []name
 	bytes int64 // of the letters
+	first bool  // everything before them is in Kafka, or parked
 
 	released, returned int // letters that were published, keys that came back
 }
 
 // take chooses the next dead letters of a topic that are to be published, in order: what is given back, and everything that is parked of the
-// same keys. If nothing else is given back, their last step begins.
+// same keys.
 func (p *Parker) take(ctx context.Context, tx pgx.Tx, topic string, most int64) (*round, error) {
 	if err := indexed(ctx, tx); err != nil {
 		return nil, err
 	}
 	for {
-		r, all, err := p.given(ctx, tx, topic, most)
+		r, err := p.given(ctx, tx, topic, most)
 		if err != nil {
 			return nil, err
 		}
@@ -51,31 +53,48 @@ func (p *Parker) take(ctx context.Context, tx pgx.Tx, topic string, most int64) 
 		if joined > 0 {
 			continue // it may come before what was chosen
 		}
-		if all {
-			p.keep(r.keys)
+		// The last step of keys begins of which nothing else is parked.
+		more, err := readLeft(ctx, tx, p.cfg.Slot, r.keys, r.last)
+		if err != nil {
+			return nil, err
 		}
+		p.keep(without(r.keys, more))
 		return r, nil
 	}
 }
 
-// given reads which dead letters of a topic are given back, up to the limits of a transaction and most bytes. all reports that these are all.
-// It leaves those for later whose position the stream of this session has not reached: events of their keys that are older may not have been
-// sent yet.
-func (p *Parker) given(ctx context.Context, tx pgx.Tx, topic string, most int64) (r *round, all bool, err error) {
-	rows, err := tx.Query(ctx, `select id, key, coalesce(octet_length(value), 0) + coalesce(octet_length(key), 0)
+// given reads which dead letters of a topic are given back, up to the limits of a round and most bytes. It takes those first that are
+// confirmed: then no older event waits in a lane. It leaves those for later whose position the stream of this session has not reached: older
+// events of their keys may not have been sent yet.
+func (p *Parker) given(ctx context.Context, tx pgx.Tx, topic string, most int64) (*round, error) {
+	r, err := p.givenBefore(ctx, tx, topic, most, max(p.resumed.Load(), p.cfg.Reached()))
+	if r != nil && len(r.ids) > 0 {
+		r.first = true
+		return r, nil
+	}
+	if err == nil {
+		r, err = p.givenBefore(ctx, tx, topic, most, max(p.resumed.Load(), p.cfg.Handed()))
+	}
+	return r, err
+}
+
+// givenBefore is given for the dead letters before a position.
+func (p *Parker) givenBefore(ctx context.Context, tx pgx.Tx, topic string, most int64, lsn uint64) (*round, error) {
+	rows, err := tx.Query(ctx, `select id, key, position, coalesce(octet_length(value), 0) + coalesce(octet_length(key), 0)
 		  + (select coalesce(sum(octet_length(h) + 24), 0) from unnest(header_names) h) + (select coalesce(sum(octet_length(h) + 24), 0) from unnest(header_values) h)
 		from walpost.dead_letters where slot = $1 and coalesce(topic, '') = $2 and state = 'retrying' and substr(position, 10, 16) < $4
-		order by position limit $3`, p.cfg.Slot, topic, mostLetters+1, fmt.Sprintf("%016X", max(p.resumed.Load(), p.cfg.Handed())))
-	r, all = &round{topic: topic}, true
+		order by position limit $3`, p.cfg.Slot, topic, mostInRound, fmt.Sprintf("%016X", lsn))
+	r := &round{topic: topic}
 	if err == nil {
 		var id, size int64
 		var key []byte
-		seen := map[string]bool{}
-		_, err = pgx.ForEachRow(rows, []any{&id, &key, &size}, func() error {
-			if all = all && len(r.ids) < mostLetters && (len(r.ids) == 0 || r.bytes+size <= most); !all {
+		var at string
+		seen, full := map[string]bool{}, false
+		_, err = pgx.ForEachRow(rows, []any{&id, &key, &at, &size}, func() error {
+			if full = full || len(r.ids) > 0 && r.bytes+size > most; full {
 				return nil
 			}
-			r.ids, r.bytes = append(r.ids, id), r.bytes+size
+			r.ids, r.bytes, r.last = append(r.ids, id), r.bytes+size, at
 			if key != nil && !seen[string(key)] {
 				seen[string(key)] = true
 				r.keys = append(r.keys, name{topic, string(key)})
@@ -84,9 +103,9 @@ func (p *Parker) given(ctx context.Context, tx pgx.Tx, topic string, most int64)
 		})
 	}
 	if err != nil {
-		return nil, false, fmt.Errorf("look for dead letters that are given back: %w", err)
+		return nil, fmt.Errorf("look for dead letters that are given back: %w", err)
 	}
-	return r, all, nil
+	return r, nil
 }
 
 // join gives back everything that is parked of keys of a topic, and returns how much that is.
@@ -190,17 +209,23 @@ func (p *Parker) over(ctx context.Context, tx pgx.Tx, keys []name) (over []name,
 	if err := indexed(ctx, tx); err != nil {
 		return nil, err
 	}
-	left, err := readLeft(ctx, tx, p.cfg.Slot, keys)
+	left, err := readLeft(ctx, tx, p.cfg.Slot, keys, "")
 	if err != nil {
 		return nil, err
 	}
-	for _, n := range keys {
-		if !left[n] {
-			over = append(over, n)
-		}
-	}
+	over = without(keys, left)
 	p.keep(over)
 	return over, nil
+}
+
+// without returns the names that are not in set.
+func without(names []name, set map[name]bool) (rest []name) {
+	for _, n := range names {
+		if !set[n] {
+			rest = append(rest, n)
+		}
+	}
+	return rest
 }
 
 // indexed makes the statements of a transaction use the indexes that are made for them. After many rows have got another state at once, Postgres

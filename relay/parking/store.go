@@ -72,13 +72,13 @@ func readKeys(ctx context.Context, q querier, slot string) (parked map[name]sche
 	return parked, events, nil
 }
 
-// readLeft returns those of the keys of which something is parked. The condition for the slot is such that only the index of the keys fits.
-func readLeft(ctx context.Context, tx pgx.Tx, slot string, keys []name) (map[name]bool, error) {
+// readLeft returns those of the keys of which something is parked behind a position; "": anywhere. The condition for the slot is such that only the index of the keys fits.
+func readLeft(ctx context.Context, tx pgx.Tx, slot string, keys []name, behind string) (map[name]bool, error) {
 	left := map[name]bool{}
 	topics, values := apart(keys)
 	rows, err := tx.Query(ctx, `select k.topic, k.key from unnest($2::text[], $3::bytea[]) k (topic, key)
 		where exists (select from walpost.dead_letters d where sha256(d.key) = sha256(k.key) and d.key = k.key and d.slot || '' = $1 and coalesce(d.topic, '') = k.topic
-		and d.`+schema.IsParked+`)`, slot, topics, values)
+		and d.position > $4 and d.`+schema.IsParked+`)`, slot, topics, values, behind)
 	if err == nil {
 		var topic string
 		var key []byte

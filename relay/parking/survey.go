@@ -71,9 +71,6 @@ func (s *survey) whole(ctx context.Context, holder string, sink Replayer) error 
 	var events int64
 	var strange int64
 	err := s.c.use(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
-		if _, err = conn.Exec(ctx, `set constraint_exclusion = on`); err != nil { // else Postgres would read the table for states that cannot be there
-			return err
-		}
 		if strange, err = deadletter.CountStrange(ctx, conn, p.cfg.Slot); err == nil {
 			parked, events, err = readKeys(ctx, conn, p.cfg.Slot)
 		}
