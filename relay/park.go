@@ -148,21 +148,27 @@ func (s *session) letGo() {
 
 // loadParked reads what is parked, and lets the parker work. Nothing is in flight.
 func (s *session) loadParked() error {
-	r := s.relay
 	ctx, cancel := context.WithTimeout(s.leaving, 30*time.Second)
 	defer cancel()
-	db, err := r.connectToPark(ctx)
-	if err == nil {
-		defer db.Close()
-		err = r.parker.Load(ctx, db, s.holder, schema.Position{Timeline: s.history.Owner(s.resumed), LSN: uint64(s.resumed)})
-		if !r.cfg.Park && pgerror.IsSQLState(err, "42P01", "42501") { // no table, or no right: then this role has parked nothing
-			err = nil
-		}
-	}
+	err := s.relay.load(ctx, s.holder, schema.Position{Timeline: s.history.Owner(s.resumed), LSN: uint64(s.resumed)})
 	if err != nil && s.leaving.Err() != nil {
 		return replication.ErrLeave
 	}
-	return r.source.Classify(err, pgerror.Parking)
+	return s.relay.source.Classify(err, pgerror.Parking)
+}
+
+// loadLetters reads what is parked, for a session with this word that begins at a position.
+func (r *Relay) loadLetters(ctx context.Context, holder string, at schema.Position) error {
+	db, err := r.connectToPark(ctx)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	err = r.parker.Load(ctx, db, holder, at)
+	if !r.cfg.Park && pgerror.IsSQLState(err, "42P01", "42501") { // no table, or no right: then this role has parked nothing
+		return nil
+	}
+	return err
 }
 
 // resumedAt returns the position from which the slot sends again, 0 if it has confirmed nothing.

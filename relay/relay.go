@@ -13,6 +13,7 @@ import (
 	"walpost/relay/parking"
 	"walpost/relay/pgerror"
 	"walpost/relay/postgres"
+	"walpost/schema"
 )
 
 // Relay carries one slot's events. Create it with [New].
@@ -21,9 +22,10 @@ type Relay struct {
 	log     *slog.Logger
 	source  *postgres.Source
 	budget  *inflight.Budget
-	tracker *inflight.Tracker // the stream's; like the sink, it outlives sessions
-	parker  *parking.Parker   // the stream's
-	sink    Sink              // the stream's; nil until it is opened
+	tracker *inflight.Tracker                                                  // the stream's; like the sink, it outlives sessions
+	parker  *parking.Parker                                                    // the stream's
+	load    func(ctx context.Context, holder string, at schema.Position) error // loadLetters, except in tests
+	sink    Sink                                                               // the stream's; nil until it is opened
 	metrics *metrics
 	state   liveState
 	watcher *watcher
@@ -61,6 +63,7 @@ func New(cfg Config) (*Relay, error) {
 	b := inflight.NewBudget(cfg.MaxInFlightBytes)
 	r := &Relay{cfg: cfg, log: cfg.Logger, source: postgres.NewSource(cfg.Config), budget: b, tracker: inflight.NewTracker(b)}
 	r.parkNames.Store(&pgerror.Names{})
+	r.load = r.loadLetters
 	r.parker = r.newParker(r.tracker, r.confirmed, r.handed.Load)
 	r.watcher = newWatcher(r)
 	r.state.set(Starting, reason.Starting, "connecting to Postgres")

@@ -14,6 +14,7 @@ import (
 	"walpost/internal/pgtest"
 	"walpost/internal/testenv/long"
 	"walpost/relay/internal/dbtest"
+	"walpost/relay/parking"
 	"walpost/relay/pgerror"
 	"walpost/schema"
 )
@@ -332,7 +333,7 @@ func watchGoesOn(t *testing.T, f *fixture) {
 func TestWatcherRuns(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	w := newWatcher(&Relay{log: f.Logs.Logger(), metrics: &metrics{watchFailures: prometheus.NewCounter(prometheus.CounterOpts{Name: "failures"})}})
+	w := newWatcher(&Relay{log: f.Logs.Logger(), parker: parking.New(parking.Config{}), metrics: &metrics{watchFailures: prometheus.NewCounter(prometheus.CounterOpts{Name: "failures"})}})
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	looks := make(chan struct{})

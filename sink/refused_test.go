@@ -27,6 +27,8 @@ func newParkingLedger() *parkingLedger {
 	return &parkingLedger{ledger: newLedger(), keys: map[string]bool{}}
 }
 
+func (l *parkingLedger) Parks() bool { return true }
+
 func (l *parkingLedger) Sifting() bool {
 	l.guard.Lock()
 	defer l.guard.Unlock()
