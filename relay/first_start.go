@@ -28,11 +28,11 @@ import (
 type firstStart struct {
 	*Relay
 	found      *postgres.Found
-	snapshot   pglogrepl.LSN // where the slot began, as an earlier attempt recorded it; 0: not recorded
-	unrecorded bool          // walpost.relay_state had no row for the slot when this attempt got the lock
-	begun      bool          // now it has one, from this attempt
-	parker     *parking.Parker
-	endParker  func()
+	snapshot   pglogrepl.LSN   // where the slot began, as an earlier attempt recorded it; 0: not recorded
+	unrecorded bool            // walpost.relay_state had no row for the slot when this attempt got the lock
+	begun      bool            // now it has one, from this attempt
+	filler     *parking.Parker // the backfill's, not the stream's; nil: it is skipped
+	endFiller  func()
 }
 
 // run makes the first start under the lock. db keeps the lock until it is closed.
@@ -109,7 +109,7 @@ func (r *firstStart) make(ctx context.Context, db *postgres.DB) error {
 	if err := postgres.WriteSnapshot(ctx, db, r.cfg.Slot, snap.LSN); err != nil {
 		return err
 	}
-	if err := r.loadParked(ctx, db, r.parker, backfill.PositionOf(&srv, snap)); err != nil {
+	if err := r.loadParked(ctx, db, backfill.PositionOf(&srv, snap)); err != nil {
 		return r.source.Classify(err, pgerror.Parking)
 	}
 	began, err := r.began(snap)
@@ -145,13 +145,13 @@ func (r *firstStart) openBackfill(ctx context.Context) (*backfill.Backfill, erro
 	if cfg.Skip = r.cfg.Backfill == "skip"; cfg.Skip {
 		return backfill.New(cfg), r.openSink(ctx)
 	}
-	r.parker, r.endParker = r.backfillParker(ctx, cfg.Tracker)
-	sink, err := r.cfg.OpenSink(ctx, r.parker)
+	r.filler, r.endFiller = r.backfillParker(ctx, cfg.Tracker)
+	sink, err := r.cfg.OpenSink(ctx, r.filler)
 	if err != nil {
-		r.endParker()
+		r.endFiller()
 		return nil, fmt.Errorf("open sink for the backfill: %w", err)
 	}
-	r.parker.Serve(sink)
+	r.filler.Serve(sink)
 	cfg.Sink = sink
 	return backfill.New(cfg), nil
 }
@@ -159,8 +159,8 @@ func (r *firstStart) openBackfill(ctx context.Context) (*backfill.Backfill, erro
 func (r *firstStart) closeBackfill(b *backfill.Backfill) {
 	r.metrics.filling.Store(nil)
 	b.Close()
-	if r.endParker != nil {
-		r.endParker()
+	if r.endFiller != nil {
+		r.endFiller()
 	}
 	r.backfillHanded = r.backfillHanded || b.Handed() > 0
 }

@@ -60,22 +60,23 @@ func (r *Relay) parked() parking.Parked {
 	return p.Parked()
 }
 
-// acks is what the stream's sink reports to.
-func (r *Relay) acks() Acks {
-	return r.parker
-}
-
 // hold records that this session has the slot, so that no other one parks or publishes any more.
-func (s *session) hold(ctx context.Context, db *postgres.DB) error {
+func (s *session) hold(ctx context.Context, db *postgres.DB) (err error) {
 	r := s.relay
-	if err := r.checkParked(ctx, db); err != nil { // again: until now, another relay may have parked
+	if err = r.checkParked(ctx, db); err != nil { // again: until now, another relay may have parked
 		return err
 	}
 	r.handed.Store(0)
-	s.holder = rand.Text()
+	s.holder, err = r.writeHolder(ctx, db)
+	return err
+}
+
+// writeHolder records a new word in walpost.relay_state, and returns it.
+func (r *Relay) writeHolder(ctx context.Context, db *postgres.DB) (holder string, err error) {
 	names := r.source.Names
 	r.parkNames.Store(&names)
-	return postgres.WriteHolder(ctx, db, r.cfg.Slot, s.holder)
+	holder = rand.Text()
+	return holder, postgres.WriteHolder(ctx, db, r.cfg.Slot, holder)
 }
 
 // backfillParker returns the parker of a backfill, and a function that ends its work. It is not the stream's: acks of a backfill confirm nothing.
@@ -93,12 +94,10 @@ func (r *Relay) backfillParker(ctx context.Context, acks Acks) (p *parking.Parke
 // loadParked records that this first start may park, and reads what is parked. An unfinished first start may have parked rows of the same
 // backfill. The backfill begins again and numbers its rows anew, so their positions mean other rows now. They are dropped: their rows are
 // read again. at is the position that the rows get.
-func (r *firstStart) loadParked(ctx context.Context, db *postgres.DB, p *parking.Parker, at schema.Position) error {
-	if p == nil {
+func (r *firstStart) loadParked(ctx context.Context, db *postgres.DB, at schema.Position) error {
+	if r.filler == nil { // the backfill is skipped
 		return nil
 	}
-	names := r.source.Names
-	r.parkNames.Store(&names)
 	dropped, err := postgres.DropDeadLetters(ctx, db, r.cfg.Slot, at)
 	if err != nil {
 		return err
@@ -106,11 +105,11 @@ func (r *firstStart) loadParked(ctx context.Context, db *postgres.DB, p *parking
 	if dropped > 0 {
 		r.log.Warn("dead letters of the unfinished first start are dropped: their rows are read again", "events", dropped)
 	}
-	holder := rand.Text()
-	if err := postgres.WriteHolder(ctx, db, r.cfg.Slot, holder); err != nil {
+	holder, err := r.writeHolder(ctx, db)
+	if err != nil {
 		return err
 	}
-	return p.Load(ctx, db, holder, at)
+	return r.filler.Load(ctx, db, holder, at)
 }
 
 // checkParked fails if events are parked and this relay does not park: later events of their keys would come before them.

@@ -179,7 +179,7 @@ func (r *Relay) connect(ctx context.Context) (*session, error) {
 // openSink opens the stream's sink, unless it is open already.
 func (r *Relay) openSink(ctx context.Context) (err error) {
 	if r.sink == nil {
-		if r.sink, err = r.cfg.OpenSink(ctx, r.acks()); err != nil {
+		if r.sink, err = r.cfg.OpenSink(ctx, r.parker); err != nil {
 			return fmt.Errorf("open sink: %w", err)
 		}
 		r.parker.Serve(r.sink)

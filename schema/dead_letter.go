@@ -27,6 +27,14 @@ type DeadLetter struct {
 	Held int    // the bytes that it holds until then
 }
 
+// EachHeader returns the headers of the record, in order.
+func (l *DeadLetter) EachHeader() iter.Seq[DeadHeader] {
+	if l.Headers == nil {
+		return func(func(DeadHeader) bool) {}
+	}
+	return l.Headers
+}
+
 // IsParked is the SQL condition of a dead letter whose event waits: it is neither released nor discarded.
 const IsParked = `state in ('head', 'waiting', 'retrying')`
 

@@ -1,7 +1,6 @@
 package sink
 
 import (
-	"iter"
 	"slices"
 	"time"
 
@@ -96,7 +95,7 @@ func (t *topic) replay(p *Producer, letters []*schema.DeadLetter, first bool) bo
 // recordOf returns the record of a dead letter, with the header that says that it is published again.
 func recordOf(l *schema.DeadLetter) recordbatch.Record {
 	rec := recordbatch.Record{Timestamp: l.Timestamp, Key: l.Key, Value: l.Value}
-	for h := range headers(l) {
+	for h := range l.EachHeader() {
 		rec.Headers = append(rec.Headers, recordbatch.Header{Name: recordbatch.EncodeName(string(h.Name)), Value: h.Value})
 	}
 	rec.Headers = append(rec.Headers, recordbatch.Header{Name: replayHeader, Value: []byte("retry")})
@@ -215,20 +214,12 @@ func (t *topic) batch(p *Producer, letters []*schema.DeadLetter, hold bool) (bat
 	return batches
 }
 
-// headers returns the headers of a letter.
-func headers(l *schema.DeadLetter) iter.Seq[schema.DeadHeader] {
-	if l.Headers == nil {
-		return func(func(schema.DeadHeader) bool) {}
-	}
-	return l.Headers
-}
-
 // partitionKey returns what a letter's partition depends on, as for its record.
 func partitionKey(l *schema.DeadLetter) []byte {
 	if l.Key != nil {
 		return l.Key
 	}
-	for h := range headers(l) {
+	for h := range l.EachHeader() {
 		if string(h.Name) == "id" {
 			return h.Value
 		}

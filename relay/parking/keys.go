@@ -157,6 +157,11 @@ func (k *keys) endLast(names []name) (kept []*schema.DeadLetter) {
 	return kept
 }
 
+// endAll ends all last steps, and returns what was kept.
+func (k *keys) endAll() []*schema.DeadLetter {
+	return k.endLast(k.names(func(name, *key) bool { return true }))
+}
+
 // last returns the last step of a key, nil if it is not in one, and what is kept so far.
 func (k *keys) last(n name) (step *lastStep, kept []*schema.DeadLetter) {
 	k.mu.Lock()

@@ -169,7 +169,7 @@ func (p *Parker) Rejected(tx uint64, err error) { p.cfg.Acks.Rejected(tx, err) }
 func (p *Parker) Hold(holder string) {
 	p.mu.Lock()
 	p.holder = holder
-	p.queue = append(p.queue, p.keys.endLast(p.keys.names(func(name, *key) bool { return true }))...)
+	p.queue = append(p.queue, p.keys.endAll()...)
 	p.mu.Unlock()
 	wake.Signal(p.wake)
 }
@@ -377,7 +377,7 @@ func (p *Parker) endLast(names []name) {
 func (p *Parker) lowestTx() (lowest uint64, found bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.queue = append(p.queue, p.keys.endLast(p.keys.names(func(name, *key) bool { return true }))...)
+	p.queue = append(p.queue, p.keys.endAll()...)
 	for _, l := range p.queue {
 		if !found || l.Tx < lowest {
 			lowest, found = l.Tx, true

@@ -28,10 +28,8 @@ func insert(ctx context.Context, tx pgx.Tx, slot string, letters []*schema.DeadL
 			state = "retrying"
 		}
 		names, values := [][]byte{}, [][]byte{}
-		if l.Headers != nil {
-			for h := range l.Headers {
-				names, values = append(names, h.Name), append(values, h.Value)
-			}
+		for h := range l.EachHeader() {
+			names, values = append(names, h.Name), append(values, h.Value)
 		}
 		b.Queue(`insert into walpost.dead_letters (slot, position, event_id, topic, partition, key, type, value, header_names, header_values, record_timestamp, reason, detail, state)
 			values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) on conflict (slot, position) do nothing`,

@@ -72,7 +72,7 @@ type Events struct {
 
 // DeadLetters counts the events that are parked in walpost.dead_letters.
 type DeadLetters struct {
-	Events int64      `json:"events"` // as last counted, every second
+	Events int64      `json:"events"` // as last counted
 	Keys   int        `json:"keys"`   // keys whose events wait; an event without a key has none
 	Oldest *time.Time `json:"oldest"` // when the first of them was parked, as read every ten seconds; null: nothing is parked, or not known
 	Waits  string     `json:"waits"`  // why more events cannot be parked, so that they wait in memory; "": they can
