@@ -50,8 +50,8 @@ func (p *Producer) replayTopic(name string, letters []*schema.DeadLetter, first 
 			continue
 		}
 		back := *l
-		back.Head, back.Code, back.Detail = true, "", "" // without a timestamp it never was a record, and its row says why
-		if refused != nil {
+		back.Head, back.Code, back.Detail = true, "", ""    // without a timestamp it never was a record, and its row says why
+		if refused != nil && l.Timestamp != schema.NoTime { // somebody has edited the topic
 			back.Code, back.Detail = kafkaerror.Reason(refused), refused.Error()
 		}
 		p.park([]*schema.DeadLetter{&back})
@@ -346,7 +346,7 @@ func (p *Producer) refuse(ev *schema.Event, tx uint64, topic string, bad *record
 	if bad.Code == reason.TooManyTopics || p.rejects(topic, ev.Values[schema.AggregateID], lane.Origin{Tx: tx, At: ev.Position}) {
 		return 0, err
 	}
-	l := &schema.DeadLetter{At: ev.Position, Tx: tx, Topic: topic, Partition: -1, Head: true, Code: bad.Code, Detail: bad.Err.Error(), Timestamp: schema.NoTime}
+	l := &schema.DeadLetter{At: ev.Position, Tx: tx, Topic: topic, Partition: -1, Head: true, Code: bad.Code, Detail: bad.Detail(), Timestamp: schema.NoTime}
 	for _, c := range []struct {
 		to   *[]byte
 		from schema.Column

@@ -2,7 +2,6 @@ package sink
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -140,10 +139,7 @@ func (p *Producer) Publish(ev *schema.Event, tx uint64) (int, error) {
 	}
 	size := rec.Size()
 	if size > maxRecord {
-		err := fmt.Errorf("its record has %d bytes: %w", size, sarama.ErrMessageSizeTooLarge)
-		bad := record.BadRow(ev, t.name, err)
-		bad.Cure = fmt.Sprintf("a record has at most %d bytes: publish a reference instead of the content", maxRecord)
-		return p.refuse(ev, tx, t.name, bad)
+		return p.refuse(ev, tx, t.name, record.TooLarge(ev, t.name, size, maxRecord))
 	}
 	partitions, n, from := t.partitions.Load(), where.Partition, lane.Origin{Tx: tx, At: ev.Position}
 	if partitions == nil || len(t.staged) > 0 || int(n) >= len(*partitions) {

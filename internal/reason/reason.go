@@ -97,7 +97,7 @@ const (
 	InvalidTimestamp Code = "invalid_timestamp" // the record's timestamp is outside the range that the topic accepts
 	InvalidTopic     Code = "invalid_topic"     // no topic can have that name
 	TooManyTopics    Code = "too_many_topics"   // rows name more topics than walpost publishes to
-	MessageTooLarge  Code = "message_too_large" // the record is larger than its topic allows
+	MessageTooLarge  Code = "message_too_large" // the record is larger than its topic allows, or than walpost sends
 	Refused          Code = "refused"           // the broker refuses the record for another reason
 )
 

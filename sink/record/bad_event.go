@@ -45,6 +45,14 @@ func (e *BadEvent) Unwrap() error { return e.Err }
 // Reason returns the reason code, which is a label in metrics.
 func (e *BadEvent) Reason() reason.Code { return e.Code }
 
+// Detail returns the text for the event's dead letter: the error, and what helps if a retry cannot.
+func (e *BadEvent) Detail() string {
+	if !e.incurable {
+		return e.Err.Error()
+	}
+	return fmt.Sprintf("%v; a retry cannot help: discard the event, and %s", e.Err, e.Cure)
+}
+
 // Incurable reports whether no setting of walpost or of the topic can help, so that only another row would be a record.
 func (e *BadEvent) Incurable() bool { return e.incurable }
 
@@ -60,6 +68,14 @@ func orNull(s string) string {
 func BadRow(ev *schema.Event, topic string, err error) *BadEvent {
 	return &BadEvent{ID: clip(ev.Values[schema.ID]), Type: clip(ev.TypeOrAggregate()), Topic: topic, Key: clip(ev.Values[schema.AggregateID]),
 		Position: ev.Position.String(), Code: kafkaerror.Reason(err), Err: err, Cure: "correct the code that writes such rows", incurable: true}
+}
+
+// TooLarge returns the error of an outbox row whose record has size bytes, more than the limit of walpost. No broker has seen it, and no
+// setting of a topic helps.
+func TooLarge(ev *schema.Event, topic string, size, limit int) *BadEvent {
+	e := BadRow(ev, topic, fmt.Errorf("its record has %d bytes, and walpost sends none that is larger than %d MB", size, limit/1_000_000))
+	e.Code, e.Cure = reason.MessageTooLarge, "publish a reference instead of the content"
+	return e
 }
 
 // TooManyTopics returns the error for a row whose topic would be one too many. It is passed to [BadTopic].
