@@ -28,14 +28,19 @@ type letterFlags struct {
 	all, json, dryRun         bool
 }
 
-func (f *letterFlags) add(a *app, cmd *cobra.Command) {
+// add adds the flags that choose events in some of these states.
+func (f *letterFlags) add(a *app, cmd *cobra.Command, states []string) {
 	cmd.Flags().StringVar(&f.event, "event", "", "the event with this `id`, which consumers know")
 	cmd.Flags().StringVar(&f.topic, "topic", "", "events of this `topic`")
 	cmd.Flags().StringVar(&f.key, "key", "", "events of this `key`")
 	cmd.Flags().StringVar(&f.reason, "reason", "", "events with this reason `code`")
-	cmd.Flags().StringSliceVar(&f.states, "state", nil, "events in these `states`: head, waiting, retrying, released, discarded (default those that are parked)")
+	what := "events in these `states`: " + strings.Join(states, ", ")
+	if len(states) > len(deadletter.Parked) {
+		what += " (default those that are parked: " + strings.Join(deadletter.Parked, ", ") + ")"
+	}
+	cmd.Flags().StringSliceVar(&f.states, "state", nil, what)
 	cmd.Flags().BoolVar(&f.json, "json", false, "print JSON")
-	f.complete(a, cmd)
+	f.complete(a, cmd, states)
 }
 
 // change adds the flags of commands that change something.
@@ -47,6 +52,11 @@ func (f *letterFlags) change(cmd *cobra.Command) {
 // filter returns the filter of the flags and of the ids that are arguments.
 func (f *letterFlags) filter(cmd *cobra.Command, args []string) (deadletter.Filter, error) {
 	filter := deadletter.Filter{Event: f.event, Topic: f.topic, Reason: f.reason}
+	for _, name := range []string{"event", "topic", "reason", "state"} { // only a key may be empty
+		if flag := cmd.Flags().Lookup(name); flag != nil && flag.Changed && strings.Trim(flag.Value.String(), "[]") == "" {
+			return filter, &exitError{exitUsage, fmt.Errorf("--%s is empty: give it a value, or leave it out", name)}
+		}
+	}
 	for _, arg := range args {
 		id, err := strconv.ParseInt(arg, 10, 64)
 		if err != nil && !errors.Is(err, strconv.ErrRange) { // the id of no row is not there, however large it is
@@ -98,9 +108,9 @@ func (a *app) deadLetterList() *cobra.Command {
   walpost dead-letter list --topic outbox.event.order --json | jq '.[].event_id'`,
 		RunE: verb(func(cmd *cobra.Command) error { return a.listLetters(cmd, flags, byGroup) }),
 	})
-	flags.add(a, cmd)
+	flags.add(a, cmd, deadletter.States)
 	cmd.Flags().BoolVar(&flags.all, "all", false, "every parked event, as without any filter")
-	cmd.Flags().BoolVar(&byGroup, "group", false, "count by topic, reason and state")
+	cmd.Flags().BoolVar(&byGroup, "group", false, "count by topic, reason and state; an event without a key counts as an event, and not as a key")
 	return cmd
 }
 
@@ -284,7 +294,7 @@ many there are, and exits with 0. An id that is not there changes nothing, and t
 			})
 		})(cmd, nil)
 	}
-	flags.add(a, cmd)
+	flags.add(a, cmd, deadletter.Parked)
 	flags.change(cmd)
 	return cmd
 }
@@ -314,7 +324,7 @@ says how many there are, and exits with 0. An id that is not there changes nothi
 			})
 		})(cmd, nil)
 	}
-	flags.add(a, cmd)
+	flags.add(a, cmd, deadletter.Parked)
 	flags.change(cmd)
 	cmd.Flags().StringVar(&note, "note", "", "why they are given up; required")
 	return cmd
@@ -352,7 +362,7 @@ func (a *app) printChange(c deadletter.Change, dryRun bool, done, back, place st
 	}
 	var err error
 	if c.Events > 0 {
-		_, err = fmt.Fprintf(a.stdout, "%s: %s of %s, in %s\n", done, count(c.Events, "event"), count(c.Keys, "key"), place)
+		_, err = fmt.Fprintf(a.stdout, "%s: %s, in %s\n", done, eventsOf(c.Events, c.Keys), place)
 	}
 	if c.Busy > 0 {
 		fmt.Fprintf(a.stderr, "given back already: %s; %s\n", count(c.Busy, "event"), back)

@@ -17,8 +17,8 @@ import (
 // completionTimeout is how long the completion of one word may take, with connecting.
 const completionTimeout = time.Second
 
-// complete adds the completion of values to the flags of cmd.
-func (f *letterFlags) complete(a *app, cmd *cobra.Command) {
+// complete adds the completion of values to the flags of cmd, which takes these states.
+func (f *letterFlags) complete(a *app, cmd *cobra.Command, states []string) {
 	fromTable := func(values func(context.Context, *pgx.Conn, string, []string) ([]string, error)) cobra.CompletionFunc {
 		return a.completion(func(ctx context.Context, db *pgx.Conn, slot, prefix string) []string {
 			states := f.states
@@ -32,7 +32,7 @@ func (f *letterFlags) complete(a *app, cmd *cobra.Command) {
 	for flag, complete := range map[string]cobra.CompletionFunc{
 		"topic":  fromTable(deadletter.Topics),
 		"reason": fromTable(deadletter.Reasons),
-		"state":  completeStates,
+		"state":  completeStates(states),
 	} {
 		if err := cmd.RegisterFlagCompletionFunc(flag, complete); err != nil {
 			panic(err) // there is no such flag: a bug in this function
@@ -40,16 +40,18 @@ func (f *letterFlags) complete(a *app, cmd *cobra.Command) {
 	}
 }
 
-// completeStates completes the last one of states, which are separated by commas.
-func completeStates(_ *cobra.Command, _ []string, typed string) (list []string, _ cobra.ShellCompDirective) {
-	before := typed[:strings.LastIndex(typed, ",")+1]
-	chosen := strings.Split(before, ",")
-	for _, state := range deadletter.States {
-		if !slices.Contains(chosen, state) && strings.HasPrefix(before+state, typed) {
-			list = append(list, before+state)
+// completeStates completes the last one of several states, which are separated by commas.
+func completeStates(states []string) cobra.CompletionFunc {
+	return func(_ *cobra.Command, _ []string, typed string) (list []string, _ cobra.ShellCompDirective) {
+		before := typed[:strings.LastIndex(typed, ",")+1]
+		chosen := strings.Split(before, ",")
+		for _, state := range states {
+			if !slices.Contains(chosen, state) && strings.HasPrefix(before+state, typed) {
+				list = append(list, before+state)
+			}
 		}
+		return list, cobra.ShellCompDirectiveNoFileComp
 	}
-	return list, cobra.ShellCompDirectiveNoFileComp
 }
 
 // completeIDs completes ids of dead letters in these states, with their topic, key and reason as the description. At most that many are

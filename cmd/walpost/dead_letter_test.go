@@ -74,6 +74,39 @@ func TestDeadLetterList(t *testing.T) {
 	}
 }
 
+// Each filter chooses the same parked events with each command that takes it. Only list shows others.
+func TestDeadLetterFilters(t *testing.T) {
+	letters(t)
+	for _, c := range []struct {
+		filter                   string
+		listed, retried, givenUp int
+	}{
+		{"--topic t", 4, 4, 4},
+		{"--key a", 3, 3, 3},
+		{"--event e1", 1, 3, 1}, // its key with it
+		{"--reason message_too_large", 4, 4, 4},
+		{"--state head", 2, 4, 2},
+		{"--state waiting", 2, 3, 2},
+		{"--state retrying", 0, 0, 0},
+		{"--state released", 1, 0, 0},
+		{"--state discarded", 0, 0, 0},
+		{"--all", 4, 4, 4},
+		{"--key a --state head --topic t --reason message_too_large --event e0", 1, 3, 1},
+	} {
+		filter := strings.Fields(c.filter)
+		_, stdout, _ := command(t, append([]string{"dead-letter", "list", "--json"}, filter...)...)
+		if n := strings.Count(stdout, `"id":`); n != c.listed {
+			t.Errorf("list %s: %d events, want %d", c.filter, n, c.listed)
+		}
+		for verb, want := range map[string]int{"retry": c.retried, "discard --note n": c.givenUp} {
+			code, stdout, stderr := command(t, slices.Concat([]string{"dead-letter"}, strings.Fields(verb), filter, []string{"--dry-run", "--json"})...)
+			if code != 0 || !strings.Contains(stdout, fmt.Sprintf(`"events":%d,`, want)) {
+				t.Errorf("%s %s: exit %d, want %d events\n%s%s", verb, c.filter, code, want, stdout, stderr)
+			}
+		}
+	}
+}
+
 // A command that changes something does what was chosen, says how much, and keeps who did it. With --dry-run it changes nothing.
 func TestDeadLetter(t *testing.T) {
 	db := letters(t)
@@ -107,6 +140,16 @@ func TestDeadLetter(t *testing.T) {
 		{[]string{"discard", "1"}, 2, "--note is missing", before},
 		{[]string{"discard", "1", "--note", " "}, 2, "--note is missing", before},
 		{[]string{"discard", "1", "--note", "n", "--dry-run"}, 0, "would be discarded: 1 event of 1 key", before},
+		{[]string{"discard", "--all", "--note", "n", "--dry-run"}, 0, "would be discarded: 4 events of 1 key, in ", before}, // as list --group counts them
+		{[]string{"discard", "4", "--note", "n", "--dry-run"}, 0, "would be discarded: 1 event without a key, in ", before},
+		{[]string{"retry", "--all", "--dry-run", "--json"}, 0, `"events":4,"keys":1,`, before},
+		{[]string{"retry", "--topic", "", "--reason", "message_too_large"}, 2, "--topic is empty", before},
+		{[]string{"discard", "--event", "", "--key", "a", "--note", "n"}, 2, "--event is empty", before},
+		{[]string{"retry", "--all", "--reason", ""}, 2, "--reason is empty", before},
+		{[]string{"retry", "--state", ""}, 2, "--state is empty", before},
+		{[]string{"list", "--state", ""}, 2, "--state is empty", before},
+		{[]string{"retry", "--help"}, 0, "events in these states: head, waiting, retrying\n", before}, // it changes no others
+		{[]string{"list", "--help"}, 0, "head, waiting, retrying, released, discarded (", before},
 		{[]string{"retry", "2", "--dry-run"}, 0, "would be given back: 3 events of 1 key", before},
 		{[]string{"show", "99"}, 1, "has no dead letter with id 99", before},
 		{[]string{"show"}, 2, "takes exactly one argument", before},
@@ -117,7 +160,7 @@ func TestDeadLetter(t *testing.T) {
 		{[]string{"discard", "1", "2", "--note", "mixed"}, 0, "given back already: 1 event; the relay publishes them when it runs; if Kafka refuses one again, discard it then\n" +
 			"released or discarded already: 1 event;", "1=discarded 2=retrying 3=retrying 4=head 5=released 6=head"},
 		{[]string{"retry", "--all", "--dry-run"}, 0, "given back already: 2 events;", "1=discarded 2=retrying 3=retrying 4=head 5=released 6=head"},
-		{[]string{"retry", "--all"}, 0, "given back: 1 event of 1 key", "1=discarded 2=retrying 3=retrying 4=retrying 5=released 6=head"},
+		{[]string{"retry", "--all"}, 0, "given back: 1 event without a key, in ", "1=discarded 2=retrying 3=retrying 4=retrying 5=released 6=head"},
 	} {
 		code, stdout, stderr := command(t, append([]string{"dead-letter"}, c.args...)...)
 		if got := states(); code != c.code || !strings.Contains(stdout+stderr, c.says) || got != c.states {
@@ -272,6 +315,8 @@ func TestDeadLetterCompletion(t *testing.T) {
 		{[]string{"discard", "--reason", "u"}, "unexpected\n"},
 		{[]string{"list", "--state", "re"}, "retrying\nreleased\n"},
 		{[]string{"list", "--state", "head,"}, "head,waiting\nhead,retrying\nhead,released\nhead,discarded\n"},
+		{[]string{"retry", "--state", "re"}, "retrying\n"},
+		{[]string{"discard", "--state", "head,"}, "head,waiting\nhead,retrying\n"},
 		{[]string{"show", ""}, "1\tt a message_too_large\n2\t\"a\\tb\" \"\\x1b\\n\" unexpected\n3\tt a message_too_large\n4\tt - message_too_large\n"},
 		{[]string{"show", "1", ""}, ""},
 		{[]string{"retry", "4"}, "4\tt - message_too_large\n"},

@@ -69,7 +69,7 @@ func (v *statusView) parked(now time.Time) string {
 	if d == nil || d.Events == 0 && d.Keys == 0 && d.Waits == "" {
 		return ""
 	}
-	text := count(d.Events, "event") + " of " + count(int64(d.Keys), "key")
+	text := eventsOf(d.Events, int64(d.Keys))
 	if d.Oldest != nil {
 		text += ", the oldest for " + age(now.Sub(*d.Oldest))
 	}

@@ -58,6 +58,14 @@ func count(n int64, thing string) string {
 	return fmt.Sprintf("%d %s", n, thing)
 }
 
+// eventsOf returns how many events of how many keys there are, as text. Events without a key have none.
+func eventsOf(events, keys int64) string {
+	if keys == 0 && events > 0 {
+		return count(events, "event") + " without a key"
+	}
+	return count(events, "event") + " of " + count(keys, "key")
+}
+
 // printable returns s for a column of a table. Keys, messages of brokers and the like come from elsewhere: what a terminal would act on, what
 // cannot be seen, and bytes that are no text, are shown as escapes, in quotes. So is a text that would look like a column without a value.
 func printable(s string) string {

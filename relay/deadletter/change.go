@@ -14,7 +14,7 @@ import (
 // Change says what a change did, or would do.
 type Change struct {
 	Events   int64   // dead letters that changed
-	Keys     int64   // their keys; an event without a key counts as one
+	Keys     int64   // their keys; an event without a key has none
 	Busy     int64   // chosen ones that are given back already: they did not change
 	Over     int64   // ones that are named by id, and released or discarded: they did not change
 	Unplaced []int64 // ids of rows whose position cannot be read: GiveBack left their keys parked
@@ -79,7 +79,7 @@ func change(ctx context.Context, db *pgx.Conn, slot string, filter Filter, dryRu
 		  update walpost.dead_letters d set updated_at = clock_timestamp(), ` + fmt.Sprintf(set, places...) + `
 		  from ready where d.id = ready.id and d.state in ('head', 'waiting') returning d.id, d.topic, d.key)
 		select (select count(*) from changed),
-		  (select count(distinct (topic, key, case when key is null then id end)) from changed),
+		  (select count(distinct (topic, key)) filter (where key is not null) from changed),
 		  (select count(*) from chosen where state = 'retrying'),
 		  (select coalesce(array_agg(id order by id), '{}') from unplaced)`
 	err = pgx.BeginTxFunc(ctx, db, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite}, func(tx pgx.Tx) error {
