@@ -32,7 +32,7 @@ type letterFlags struct {
 func (f *letterFlags) add(a *app, cmd *cobra.Command, states []string) {
 	cmd.Flags().StringVar(&f.event, "event", "", "the event with this `id`, which consumers know")
 	cmd.Flags().StringVar(&f.topic, "topic", "", "events of this `topic`")
-	cmd.Flags().StringVar(&f.key, "key", "", "events of this `key`")
+	cmd.Flags().StringVar(&f.key, "key", "", "events of this `key`; as \\x and two hexadecimal digits a byte if it is no text")
 	cmd.Flags().StringVar(&f.reason, "reason", "", "events with this reason `code`")
 	what := "events in these `states`: " + strings.Join(states, ", ")
 	if len(states) > len(deadletter.Parked) {
@@ -65,7 +65,8 @@ func (f *letterFlags) filter(cmd *cobra.Command, args []string) (deadletter.Filt
 		filter.IDs = append(filter.IDs, id)
 	}
 	if cmd.Flags().Changed("key") {
-		filter.Key = &f.key
+		key := parseKey(f.key)
+		filter.Key = &key
 	}
 	for _, state := range f.states {
 		if !slices.Contains(deadletter.States, state) {
@@ -91,7 +92,11 @@ func (a *app) deadLetterCommand() *cobra.Command {
 		Short: "List, retry or discard events that are parked",
 		Long: `An event that Kafka can never take waits in walpost.dead_letters, and so do later events of the same
 topic and key. All others flow. (With outbox.on_bad_event: halt, the relay stops instead.) These commands
-work on the events of the slot that postgres.slot names, also while no relay runs.`,
+work on the events of the slot that postgres.slot names, also while no relay runs.
+
+--key takes a key in the form in which list prints it. A key that is no text is its bytes, as in Postgres:
+--key '\xff00'. What looks like that is always taken for bytes. So the key that is the text \xff is given as
+the bytes of these characters, '\x5c786666', and list prints it so.`,
 	})
 	cmd.AddCommand(a.deadLetterList(), a.deadLetterShow(), a.deadLetterRetry(), a.deadLetterDiscard())
 	return cmd
@@ -105,6 +110,7 @@ func (a *app) deadLetterList() *cobra.Command {
 		Short: "List parked events, in order",
 		Example: `  walpost dead-letter list
   walpost dead-letter list --group
+  walpost dead-letter list --key '\xff00'
   walpost dead-letter list --topic outbox.event.order --json | jq '.[].event_id'`,
 		RunE: verb(func(cmd *cobra.Command) error { return a.listLetters(cmd, flags, byGroup) }),
 	})
@@ -137,7 +143,7 @@ func (a *app) listLetters(cmd *cobra.Command, flags letterFlags, byGroup bool) e
 			if n == 1 {
 				fmt.Fprintln(out, "ID\tSTATE\tTOPIC\tKEY\tTYPE\tEVENT\tREASON\tATTEMPTS\tPARKED")
 			}
-			_, err := fmt.Fprintf(out, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", l.ID, printable(l.State), orDash(l.Topic), orDash(l.Key), orDash(l.Type), orDash(l.EventID), printable(l.Reason), l.Attempts,
+			_, err := fmt.Fprintf(out, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", l.ID, printable(l.State), orDash(l.Topic), shownKey(l.Key), orDash(l.Type), orDash(l.EventID), printable(l.Reason), l.Attempts,
 				l.ParkedAt.UTC().Format(time.RFC3339))
 			return err
 		})
@@ -196,7 +202,7 @@ func (a *app) deadLetterShow() *cobra.Command {
 		Use:   "show ID",
 		Short: "Print a dead letter, with the record that walpost wanted to send",
 		Long: `show prints one dead letter, whatever its state. Characters that a terminal would act on, and bytes that
-are no text, are shown as escapes such as \x1b. --json has the exact bytes of the value.`,
+are no text, are shown as escapes such as \x1b. A key with such a character is shown as all its bytes, which --key takes. --json has the exact bytes of the value.`,
 		Example: `  walpost dead-letter show 17 --json | jq -r .value | base64 -d`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return verb(func(cmd *cobra.Command) error { return a.showLetter(cmd, args[0], asJSON) })(cmd, nil)
@@ -243,7 +249,7 @@ func printContent(w io.Writer, c *deadletter.Content) error {
 	row("event", orDash(c.EventID))
 	row("type", orDash(c.Type))
 	row("topic", orDash(c.Topic))
-	row("key", orDash(c.Key))
+	row("key", shownKey(c.Key))
 	row("sequence", printable(c.Sequence))
 	row("reason", printable(c.Reason))
 	row("detail", lines(c.Detail))

@@ -65,7 +65,7 @@ func (a *app) completeIDs(most int, states ...string) cobra.CompletionFunc {
 			letters, _ := deadletter.IDs(ctx, db, slot, states, prefix)
 			for _, l := range letters {
 				if id := fmt.Sprint(l.ID); !slices.Contains(args, id) {
-					list = append(list, fmt.Sprintf("%s\t%s %s %s", id, orDash(l.Topic), orDash(l.Key), printable(l.Reason)))
+					list = append(list, fmt.Sprintf("%s\t%s %s %s", id, orDash(l.Topic), shownKey(l.Key), printable(l.Reason)))
 				}
 			}
 			return list

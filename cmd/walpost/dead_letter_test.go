@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -71,6 +72,57 @@ func TestDeadLetterList(t *testing.T) {
 	code, stdout, stderr := command(t, "dead-letter", "show", "2")
 	if code != 0 || !strings.Contains(stdout, "state     waiting, since ") || !strings.Contains(stdout, "header n  -\n") || !strings.HasSuffix(stdout, "\nv1\n") {
 		t.Errorf("show: exit %d\n%s%s", code, stdout, stderr)
+	}
+}
+
+// --key takes each key in the form in which list, show and the completion print it, and as text. A key that looks like bytes is given as bytes.
+func TestDeadLetterKeys(t *testing.T) {
+	db := letters(t)
+	db.Exec(t, "delete from walpost.dead_letters")
+	keys := []struct{ key, shown string }{
+		{"order-1", "order-1"},
+		{"", `""`},
+		{"-", `"-"`},
+		{"a b", "a b"},
+		{"\"", `"\""`},
+		{"заказ", "заказ"},
+		{"\xff\x00k", `\xff006b`},
+		{"\xff", `\xff`},
+		{`\xff`, `\x5c786666`}, // four characters
+		{`\x5c786666`, `\x5c783563373836363636`},
+		{"a\n", `\x610a`},
+		{`\x`, `\x5c78`},
+		{`\xf`, `\xf`},
+		{`\xfg`, `\xfg`},
+		{`a\xff`, `a\xff`},
+	}
+	for i, k := range keys {
+		db.Exec(t, fmt.Sprintf(`insert into walpost.dead_letters (slot, position, reason, topic, key) values ('walpost', '00000001-0000000000000010-%08X', 'x', 't', '\x%x')`, i, k.key))
+	}
+	for i, k := range keys {
+		given := k.shown
+		if text, err := strconv.Unquote(given); err == nil { // a shell takes the quotes away
+			given = text
+		}
+		id := fmt.Sprint(i + 7) // behind those of letters
+		code, stdout, stderr := command(t, "dead-letter", "list", "--key", given)
+		lines := strings.Split(stdout, "\n")
+		if code != 0 || len(lines) != 3 || !regexp.MustCompile(`^`+id+` +head +t +`+regexp.QuoteMeta(k.shown)+` +- `).MatchString(lines[1]) {
+			t.Errorf("key %q as %s: exit %d, want id %s\n%s%s", k.key, given, code, id, stdout, stderr)
+		}
+		if code, stdout, _ := command(t, "dead-letter", "show", id); code != 0 || !strings.Contains(runs.ReplaceAllString(stdout, " "), "\nkey "+k.shown+"\n") {
+			t.Errorf("show %s: exit %d\n%s", id, code, stdout)
+		}
+		if code, stdout, _ := command(t, "__complete", "dead-letter", "show", id); code != 0 || !strings.HasPrefix(stdout, id+"\tt "+k.shown+" x\n") {
+			t.Errorf("completion of %s: exit %d\n%s", id, code, stdout)
+		}
+		if code, stdout, _ := command(t, "dead-letter", "discard", "--key", given, "--note", "n"); code != 0 || !strings.Contains(stdout, "discarded: 1 event of 1 key") {
+			t.Errorf("discard --key %s: exit %d\n%s", given, code, stdout)
+		}
+	}
+	// As psql prints the column, also of a key that is text.
+	if code, stdout, _ := command(t, "dead-letter", "list", "--state", "discarded", "--key", `\x6F726465722D31`); code != 0 || !strings.Contains(stdout, " order-1 ") {
+		t.Errorf("hexadecimal: exit %d\n%s", code, stdout)
 	}
 }
 
@@ -183,9 +235,9 @@ func TestDeadLetterPrintsNoControlCharacters(t *testing.T) {
 		args []string
 		want []string // runs of spaces count as one
 	}{
-		{[]string{"list"}, []string{` "\x1b]0;owned\aa\xff" "-" "\u202ex" "\u009b2J" 0 `, ` "" `, ` "\"" `, ` "a\tb\nc" `}},
+		{[]string{"list"}, []string{` \x1b5d303b6f776e65640761ff "-" "\u202ex" "\u009b2J" 0 `, ` "" `, ` "\"" `, ` "a\tb\nc" `}},
 		{[]string{"list", "--group"}, []string{` "a\tb\nc" "\u009b2J" head `}},
-		{[]string{"show", "1"}, []string{"\nkey \"\\x1b]0;owned\\aa\\xff\"\n", "\ndetail one tab\n \\x1b[31mtwo\n", "\nnote n\\r\n", "\nactor \"a\\b\"\n", `header "\rn" "\x1b"`, "\n\n{\n\t}\\x1bc\\xff\n"}},
+		{[]string{"show", "1"}, []string{"\nkey \\x1b5d303b6f776e65640761ff\n", "\ndetail one tab\n \\x1b[31mtwo\n", "\nnote n\\r\n", "\nactor \"a\\b\"\n", `header "\rn" "\x1b"`, "\n\n{\n\t}\\x1bc\\xff\n"}},
 	} {
 		code, stdout, stderr := command(t, append([]string{"dead-letter"}, c.args...)...)
 		if code != 0 || strings.ContainsAny(stdout, "\x1b\a\b\r\x00\u009b\u202e") || !utf8.ValidString(stdout) {
@@ -226,7 +278,7 @@ func TestDeadLetterJSON(t *testing.T) {
 		t.Errorf("exit %d\n%s%s", code, stdout, stderr)
 	}
 	db.Exec(t, `update walpost.dead_letters set key = '\xff' where id = 1`) // a shell passes any byte but zero
-	if code, stdout, stderr = command(t, "dead-letter", "list", "--key", "\xff"); code != 0 || !strings.Contains(stdout, `"\xff"`) {
+	if code, stdout, stderr = command(t, "dead-letter", "list", "--key", "\xff"); code != 0 || !strings.Contains(stdout, ` \xff `) {
 		t.Errorf("exit %d\n%s%s", code, stdout, stderr)
 	}
 	if code, stdout, stderr = command(t, "dead-letter", "show", "2", "--json"); code != 0 || !strings.Contains(stdout, `"record_timestamp":"`) {
@@ -317,7 +369,7 @@ func TestDeadLetterCompletion(t *testing.T) {
 		{[]string{"list", "--state", "head,"}, "head,waiting\nhead,retrying\nhead,released\nhead,discarded\n"},
 		{[]string{"retry", "--state", "re"}, "retrying\n"},
 		{[]string{"discard", "--state", "head,"}, "head,waiting\nhead,retrying\n"},
-		{[]string{"show", ""}, "1\tt a message_too_large\n2\t\"a\\tb\" \"\\x1b\\n\" unexpected\n3\tt a message_too_large\n4\tt - message_too_large\n"},
+		{[]string{"show", ""}, "1\tt a message_too_large\n2\t\"a\\tb\" \\x1b0a unexpected\n3\tt a message_too_large\n4\tt - message_too_large\n"},
 		{[]string{"show", "1", ""}, ""},
 		{[]string{"retry", "4"}, "4\tt - message_too_large\n"},
 		{[]string{"discard", "1", "2", ""}, "3\tt a message_too_large\n4\tt - message_too_large\n"},
