@@ -382,6 +382,10 @@ func (a *app) printChange(c deadletter.Change, dryRun bool, done, back, place st
 	return err
 }
 
+// lockPatience is how long a command waits for the lock of a table that somebody else has, such as a migration. A change waits a little longer
+// for a relay that is frozen in its transaction, see package deadletter.
+const lockPatience = 5 * time.Second
+
 // withLetters connects, and checks that the schema is there.
 func (a *app) withLetters(cmd *cobra.Command, do func(ctx context.Context, db *postgres.DB, slot string) error) error {
 	cfg, c, err := a.loadPostgresConfig(cmd)
@@ -393,6 +397,9 @@ func (a *app) withLetters(cmd *cobra.Command, do func(ctx context.Context, db *p
 		return err
 	}
 	defer db.Close()
+	if _, err := db.Exec(cmd.Context(), fmt.Sprintf(`set lock_timeout = %d`, lockPatience.Milliseconds())); err != nil {
+		return fmt.Errorf("set lock_timeout: %w", err)
+	}
 	names := pgerror.Names{Slot: cfg.Postgres.Slot, Table: c.Table, Role: db.Config().User}
 	if err := postgres.CheckSchema(cmd.Context(), db, c.Table); err != nil {
 		return pgerror.Classify(err, pgerror.Preparing, false, names)

@@ -75,6 +75,37 @@ func TestDeadLetterList(t *testing.T) {
 	}
 }
 
+// While an operator has locked the table, each command ends soon, with exit code 1, and says how to find who has locked it.
+func TestDeadLetterTableIsLocked(t *testing.T) {
+	db := letters(t)
+	operator := db.Connect(t)
+	if _, err := operator.Exec(t.Context(), "begin; lock table walpost.dead_letters"); err != nil {
+		t.Fatal(err)
+	}
+	running := map[string]*process{}
+	for _, args := range []string{"list", "list --json", "list --group", "show 1", "retry 1", "retry --all --dry-run", "discard 4 --note n"} {
+		running[args] = start(t.Context(), nil, append([]string{"dead-letter"}, strings.Fields(args)...)...)
+	}
+	var says string
+	for args, p := range running {
+		if code := p.exit(t); code != 1 || p.stdout.String() != "" {
+			t.Errorf("%s: exit %d\n%s", args, code, &p.stdout)
+		}
+		says = p.stderr.String()
+		for _, want := range []string{"55P03", "a lock of walpost.dead_letters", "run: SELECT ", "pg_terminate_backend"} {
+			if !strings.Contains(says, want) || strings.Count(says, "\n") != 1 {
+				t.Errorf("%s: it does not say %q\n%s", args, want, says)
+			}
+		}
+	}
+	query, _, _ := strings.Cut(says[strings.Index(says, "run: ")+len("run: "):], "; ")
+	var pid uint32
+	var statement string
+	if err := db.Connect(t).QueryRow(t.Context(), query).Scan(&pid, nil, nil, nil, nil, &statement); err != nil || pid != operator.PgConn().PID() || !strings.Contains(statement, "lock table") {
+		t.Errorf("%s: session %d, %q, %v; want session %d", query, pid, statement, err, operator.PgConn().PID())
+	}
+}
+
 // --key takes each key in the form in which list, show and the completion print it, and as text. A key that looks like bytes is given as bytes.
 func TestDeadLetterKeys(t *testing.T) {
 	db := letters(t)

@@ -108,6 +108,7 @@ func change(ctx context.Context, db *pgx.Conn, slot string, filter Filter, dryRu
 
 // lock keeps relays and other people from changing the dead letters of a slot until tx ends.
 func lock(ctx context.Context, tx pgx.Tx, slot string) error {
+	// A relay that is frozen in its transaction has its lock for up to 10 s.
 	// Postgres cannot tell how many rows are chosen. A nested loop would compare each of them with each row that is parked.
 	for _, sql := range []string{`set local lock_timeout = '10s'`, `set local idle_in_transaction_session_timeout = '10s'`, `set local synchronous_commit = on`, `set local enable_nestloop = off`} {
 		if _, err := tx.Exec(ctx, sql); err != nil {

@@ -79,6 +79,10 @@ func Classify(err error, at Stage, first bool, n Names) error {
 		if at == Parking {
 			return Permanent(reason.SchemaOutdated, err, "a constraint of walpost.dead_letters refuses the event: %s prints what differs from walpost's schema", schema.Command("check", n.Table))
 		}
+	case "55P03": // lock_not_available: such as a migration in a transaction that somebody has left open
+		if at == Parking {
+			return &Wait{Err: err, Code: reason.PostgresError, Cure: whoLocks}
+		}
 	case "42704": // undefined_object
 		if at == Starting { // the slot: it existed a moment ago
 			return Permanent(reason.SlotMissing, err, "somebody dropped it while walpost was starting: events committed since its last confirmation are in no slot")
@@ -116,6 +120,12 @@ func Classify(err error, at Stage, first bool, n Names) error {
 	}
 	return err // such as 55006 slot in use, 53300 too many connections, 57P01 and 57P03 server stopping or starting
 }
+
+// whoLocks is the cure for a lock that is held for too long. pg_blocking_pids can no longer tell by whom, because nobody waits any more.
+const whoLocks = "another session has a lock of walpost.dead_letters or walpost.relay_state; to find it, run: " +
+	"SELECT pid, usename, application_name, state, xact_start, query FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE datname = current_database() AND granted " +
+	"AND relation IN ('walpost.dead_letters'::regclass, 'walpost.relay_state'::regclass) ORDER BY xact_start; " +
+	"wait until its transaction ends, or end it with pg_terminate_backend(pid); if no session has the lock, look into pg_prepared_xacts"
 
 // classifyAbsentFile classifies the error that the server does not find a file. The slot is lost only if the file is a WAL segment. That
 // must be right, because the cure of a lost slot is to drop it, and dropping an intact slot loses events. The name of the source file

@@ -67,6 +67,8 @@ func TestClassify(t *testing.T) {
 		{&pgconn.PgError{Code: "42501", Routine: "set_config_with_handle"}, []Stage{Connecting}, true, "remove the parameter"},
 		{pg("42501"), []Stage{Creating, Starting}, false, "ALTER ROLE relay REPLICATION"},
 		{pg("42501"), []Stage{Preparing}, false, "--relay-role relay"},
+		{pg("55P03"), []Stage{Parking}, false, "wait: another session has a lock of walpost.dead_letters"},
+		{pg("55P03"), every, false, ""},
 		{pg("42501"), []Stage{Recording}, false, "run: GRANT SELECT, INSERT, UPDATE, DELETE ON walpost.relay_state TO relay"},
 		{x509.UnknownAuthorityError{}, []Stage{Connecting}, true, "sslrootcert"},
 		{x509.UnknownAuthorityError{}, []Stage{Connecting}, false, "wait: make sslmode, sslrootcert"},
