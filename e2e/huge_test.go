@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -89,6 +90,13 @@ func TestHugeRowIsParked(t *testing.T) {
 	p.settle(t)
 	p.mustCLI(t, "dead-letter", "retry", "--all")
 	states("beyond head message_too_large 1 100000002, behind waiting key_parked 0 3")
+	if n := r.metrics(t)[fmt.Sprintf(`walpost_events_failed_total{reason="message_too_large",topic=%q}`, topic)]; n != 2 { // a retry counts, too
+		t.Errorf("%v refusals were counted, want 2", n)
+	}
+	detail := ask[string](t, p.conn, "SELECT detail FROM walpost.dead_letters WHERE type = 'beyond'")
+	if !strings.Contains(detail, "walpost sends none that is larger than 100 MB; a retry cannot help: discard the event, and ") || strings.Contains(detail, "server") {
+		t.Errorf("its detail: %s", detail)
+	}
 	p.mustCLI(t, "dead-letter", "discard", "--reason", "message_too_large", "--note", "too large")
 	p.mustCLI(t, "dead-letter", "retry", "--all")
 	states("beyond discarded message_too_large 1 100000002, behind released key_parked 0 3")

@@ -41,7 +41,7 @@ func newMetrics(reg prometheus.Registerer) (*sinkMetrics, error) {
 		publishedBytes: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "walpost_published_bytes_total",
 			Help: "Bytes of the acknowledged record batches, as sent."}, []string{"topic"}),
 		failed: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "walpost_events_failed_total",
-			Help: "Events that can never become a record."}, []string{"topic", "reason"}),
+			Help: "Refused events, which can never become a record. A retry that is refused counts again, an event that is only delivered again does not."}, []string{"topic", "reason"}),
 		retries: prometheus.NewCounter(prometheus.CounterOpts{Name: "walpost_retries_total", ConstLabels: kafka,
 			Help: "What was tried again after it had failed: batches to Kafka, connections and sessions with Postgres."}),
 		reconnects: prometheus.NewCounter(prometheus.CounterOpts{Name: "walpost_reconnects_total", ConstLabels: kafka,

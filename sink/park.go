@@ -1,6 +1,7 @@
 package sink
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -18,6 +19,9 @@ import (
 type Parking interface {
 	// Parks reports whether events that can never be records are parked. Otherwise they are rejected, unless they have the verdict Settle.
 	Parks() bool
+	// Refused notes that an event can never be a record. It reports whether that counts as a refusal. It does not if the event has a dead
+	// letter, or was refused before by this process, and is only delivered again.
+	Refused(at schema.Position, tx uint64) bool
 	// Sifting reports whether an event may have another verdict than Send.
 	Sifting() bool
 	// Verdict returns what happens to an event of this topic and key. A key that is nil has no other events.
@@ -54,6 +58,7 @@ func (p *Producer) replayTopic(name string, letters []*schema.DeadLetter, first 
 		if refused != nil && l.Timestamp != schema.NoTime { // somebody has edited the topic
 			back.Code, back.Detail = kafkaerror.Reason(refused), refused.Error()
 		}
+		p.countRefusal(l.Topic, cmp.Or(back.Code, l.Code), lane.Origin{Tx: l.Tx, At: l.At})
 		p.park([]*schema.DeadLetter{&back})
 	}
 	if len(good) == 0 {
@@ -298,7 +303,7 @@ func (p *Producer) refusedLetter(bad *record.BadEvent, r recordbatch.Raw, from l
 	l := letterOf(r, from, bytes)
 	l.Topic, l.Partition = bad.Topic, partition
 	l.Head, l.Code, l.Detail = true, bad.Code, bad.Err.Error()
-	_ = p.bad(bad)
+	p.countRefusal(bad.Topic, bad.Code, from)
 	return l
 }
 
@@ -342,9 +347,10 @@ func (p *Producer) rejects(topic string, key []byte, from lane.Origin) bool {
 // refuse takes an event that can never be a record, as published in this pass. It returns the bytes that the event holds until it is
 // parked, or bad if the sink does not park.
 func (p *Producer) refuse(ev *schema.Event, tx uint64, topic string, bad *record.BadEvent) (int, error) {
-	err := p.bad(bad)
-	if bad.Code == reason.TooManyTopics || p.rejects(topic, ev.Values[schema.AggregateID], lane.Origin{Tx: tx, At: ev.Position}) {
-		return 0, err
+	from := lane.Origin{Tx: tx, At: ev.Position}
+	p.countRefusal(bad.Topic, bad.Code, from)
+	if bad.Code == reason.TooManyTopics || p.rejects(topic, ev.Values[schema.AggregateID], from) {
+		return 0, bad
 	}
 	l := &schema.DeadLetter{At: ev.Position, Tx: tx, Topic: topic, Partition: -1, Head: true, Code: bad.Code, Detail: bad.Detail(), Timestamp: schema.NoTime}
 	for _, c := range []struct {

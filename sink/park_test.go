@@ -18,6 +18,8 @@ func (quietLedger) Parks() bool { return true }
 
 func (quietLedger) Sifting() bool { return true }
 
+func (quietLedger) Refused(schema.Position, uint64) bool { return true }
+
 func (l quietLedger) Verdict(_ string, _ []byte, _ schema.Position, tx uint64) schema.Verdict {
 	if tx == 8 { // what is behind a refused event
 		return schema.Park

@@ -171,9 +171,9 @@ func (p *Producer) finish(part *partition, b *lane.Batch, o lane.Outcome) {
 		}
 	case lane.Reject:
 		var bad *record.BadEvent
-		var of uint64
+		var of lane.Origin
 		head.Each(func(_ int, r recordbatch.Raw, from lane.Origin) {
-			bad, of = record.BadRecord(part.topic.name, r, o.Err), from.Tx
+			bad, of = record.BadRecord(part.topic.name, r, o.Err), from
 		})
 		p.rejected(of, bad)
 	}

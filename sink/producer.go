@@ -9,6 +9,7 @@ import (
 
 	"github.com/IBM/sarama"
 
+	"walpost/internal/reason"
 	"walpost/schema"
 	"walpost/sink/lane"
 	"walpost/sink/metadata"
@@ -214,14 +215,15 @@ func (p *Producer) topicNamed(name string) *topic {
 	return t
 }
 
-// bad counts an event that can never be a record.
-func (p *Producer) bad(e *record.BadEvent) error {
-	topic := e.Topic
+// countRefusal counts an event that can never be a record, unless it was refused before, and is only delivered again.
+func (p *Producer) countRefusal(topic string, code reason.Code, from lane.Origin) {
+	if p.parking != nil && !p.parking.Refused(from.At, from.Tx) {
+		return
+	}
 	if record.CheckTopic([]byte(topic)) != nil {
 		topic = "" // rows can make up names: they must not become labels, and a name that is not UTF-8 would panic
 	}
-	p.metrics.failed.WithLabelValues(topic, string(e.Code)).Inc()
-	return e
+	p.metrics.failed.WithLabelValues(topic, string(code)).Inc()
 }
 
 // Flush hands the events that were published since the last Flush to the senders. With flowing, a batch that is not full waits up to 5 ms
@@ -307,10 +309,10 @@ func (p *Producer) Close() error {
 }
 
 // rejected reports a published event that can never be a record.
-func (p *Producer) rejected(tx uint64, e *record.BadEvent) {
+func (p *Producer) rejected(from lane.Origin, e *record.BadEvent) {
 	p.report(func() {
-		_ = p.bad(e)
-		p.acks.Rejected(tx, e)
+		p.countRefusal(e.Topic, e.Code, from)
+		p.acks.Rejected(from.Tx, e)
 	})
 }
 

@@ -20,7 +20,8 @@ type parkingLedger struct {
 	*ledger
 	guard   sync.Mutex
 	keys    map[string]bool
-	letters []*schema.DeadLetter // in the order in which they were parked
+	letters []*schema.DeadLetter     // in the order in which they were parked
+	before  map[schema.Position]bool // events that were refused before
 }
 
 func newParkingLedger() *parkingLedger {
@@ -28,6 +29,10 @@ func newParkingLedger() *parkingLedger {
 }
 
 func (l *parkingLedger) Parks() bool { return true }
+
+func (l *parkingLedger) Refused(at schema.Position, tx uint64) bool {
+	return tx&schema.ReplayTx != 0 || !l.before[at]
+}
 
 func (l *parkingLedger) Sifting() bool {
 	l.guard.Lock()
@@ -182,4 +187,59 @@ func TestManyEventsOfABatchAreRefused(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Each refusal counts, also that of an event that was given back, but not a second one of an event that is delivered again.
+func TestRefusalsAreCountedOnce(t *testing.T) {
+	b := newScripted(t, "orders", 1)
+	acks := newParkingLedger()
+	cfg := config(t, []string{b.Addr()})
+	p := open(t, cfg, acks)
+	counted := func(code string, want float64) {
+		t.Helper()
+		if n, _ := sample(t, cfg, "walpost_events_failed_total", "orders", code); n != want {
+			t.Errorf("%v events counted as %s, want %v", n, code, want)
+		}
+	}
+	again := map[schema.Position]bool{}
+	invalid := func(i int) {
+		ev := event("orders", fmt.Sprint(i), i)
+		ev.Values[schema.Headers] = []byte("[]")
+		again[ev.Position] = true
+		publish(t, p, ev, uint64(i))
+		p.Flush(false)
+	}
+	invalid(1)
+	invalid(2)
+	b.answer("ProduceRequest", produceAnswer(t).SetError("orders", 0, sarama.ErrInvalidTimestamp))
+	large := event("orders", "3", 3)
+	again[large.Position] = true
+	publish(t, p, large, 3)
+	p.Flush(false)
+	acks.wait(t, 3, 0)
+	counted("invalid_event", 2)
+	counted("invalid_timestamp", 1)
+
+	acks.guard.Lock()
+	letters := slices.Clone(acks.letters)
+	acks.before, acks.keys = again, map[string]bool{}
+	acks.guard.Unlock()
+	invalid(1)
+	invalid(2)
+	publish(t, p, large, 3)
+	p.Flush(false)
+	acks.wait(t, 6, 0)
+	counted("invalid_event", 2)
+	counted("invalid_timestamp", 1)
+
+	for _, l := range letters {
+		l.Tx |= schema.ReplayTx
+	}
+	acks.guard.Lock()
+	acks.keys = map[string]bool{}
+	acks.guard.Unlock()
+	p.Replay(letters, false)
+	acks.wait(t, 9, 0)
+	counted("invalid_event", 4)
+	counted("invalid_timestamp", 2)
 }

@@ -141,7 +141,7 @@ func (t *topic) refuseMissing(p *Producer, denied []*unplaced) (behind []*unplac
 			t.missing.remove(r.Key())
 			bad := record.BadPartition(t.name, r, n, t.count)
 			if p.rejects(t.name, r.Key(), from) {
-				p.rejected(from.Tx, bad)
+				p.rejected(from, bad)
 				return
 			}
 			p.park([]*schema.DeadLetter{p.refusedLetter(bad, r, from, held, n)})

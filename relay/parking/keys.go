@@ -1,6 +1,7 @@
 package parking
 
 import (
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,6 +18,7 @@ type keys struct {
 	parked  map[name]*key
 	settled map[schema.Position]*repeat // events that have a dead letter, and that Postgres may deliver again; nil: it was not released
 	repeats map[name]*repeat
+	refused map[schema.Position]bool // events that were refused, and have no dead letter yet
 }
 
 // repeat is a key with released events that Postgres may deliver again. As a rule, they are not sent again. But if an earlier event of the key
@@ -54,7 +56,9 @@ const (
 	mostKept    = 4 << 20
 )
 
-func newKeys() *keys { return &keys{parked: map[name]*key{}} }
+func newKeys() *keys {
+	return &keys{parked: map[name]*key{}, refused: map[schema.Position]bool{}}
+}
 
 // nameOf returns the name of a letter that has a key.
 func nameOf(l *schema.DeadLetter) name { return name{l.Topic, string(l.Key)} }
@@ -274,12 +278,33 @@ func (k *keys) isSettled(at schema.Position) bool {
 	return found
 }
 
-// forget drops what was settled, once Postgres cannot deliver it again. It asks for the confirmed position under the lock, so that a position
+// refuse notes that an event of the stream was refused. It reports whether it was not refused before.
+func (k *keys) refuse(at schema.Position) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	_, settled := k.settled[at]
+	if settled || k.refused[at] {
+		return false
+	}
+	k.refused[at] = true
+	return true
+}
+
+// forgetRefused drops what refuse has noted of letters that are committed. If they are delivered again, they are settled.
+func (k *keys) forgetRefused(letters []*schema.DeadLetter) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, l := range letters {
+		delete(k.refused, l.At)
+	}
+}
+
+// forget drops what was settled or refused, once Postgres cannot deliver it again. It asks for the confirmed position under the lock, so that a position
 // of an older session meets only what that session had.
 func (k *keys) forget(reached func() uint64) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if len(k.settled) == 0 {
+	if len(k.settled)+len(k.refused) == 0 {
 		return
 	}
 	confirmed := reached()
@@ -288,6 +313,7 @@ func (k *keys) forget(reached func() uint64) {
 			delete(k.settled, at)
 		}
 	}
+	maps.DeleteFunc(k.refused, func(at schema.Position, _ bool) bool { return at.LSN < confirmed })
 	if len(k.settled) == 0 {
 		k.repeats = nil
 	}

@@ -149,3 +149,19 @@ func TestReleasedEventFollowsItsKey(t *testing.T) {
 		t.Error("it is sent although its key is parked")
 	}
 }
+
+// A refused event that was not parked, because it was accepted when it came again, is forgotten when it cannot come any more.
+func TestRefusedIsForgotten(t *testing.T) {
+	k := newKeys()
+	if !k.refuse(at(5)) || k.refuse(at(5)) {
+		t.Error("it does not count once")
+	}
+	k.forget(func() uint64 { return at(5).LSN })
+	if k.refuse(at(5)) {
+		t.Error("it counts again although it may be delivered again")
+	}
+	k.forget(func() uint64 { return at(5).LSN + 1 })
+	if len(k.refused) > 0 {
+		t.Error("it stays in memory")
+	}
+}

@@ -80,6 +80,11 @@ func New(cfg Config) *Parker {
 // Parks reports whether bad events are parked.
 func (p *Parker) Parks() bool { return p.cfg.Parks }
 
+// Refused notes that an event can never be a record, and reports whether that counts.
+func (p *Parker) Refused(at schema.Position, tx uint64) bool {
+	return tx&schema.ReplayTx != 0 || p.keys.refuse(at)
+}
+
 // Sifting reports whether an event may have another verdict than Send.
 func (p *Parker) Sifting() bool { return p.keys.sifting.Load() }
 
@@ -238,6 +243,7 @@ func (p *Parker) empty(ctx context.Context) {
 		letters, err := p.attempt(ctx, c, holder)
 		switch {
 		case err == nil:
+			p.keys.forgetRefused(letters)
 			p.written(letters)
 			pause = 50 * time.Millisecond
 			continue

@@ -542,3 +542,43 @@ func TestNothingComesBeforeTheStream(t *testing.T) {
 	handed.Store(3)
 	dbtest.Until(t, "the second one is published", func() bool { return sink.got() == "1 2" })
 }
+
+// A refused event counts once, and not if it has a dead letter already, as after a restart. If its session ends before it is parked, it is
+// delivered and refused again, and does not count again. A retry counts each time.
+func TestRefusedCountsOnce(t *testing.T) {
+	t.Parallel()
+	l := park(t)
+	refused := func(n uint64, want bool) {
+		t.Helper()
+		if got := l.Refused(at(n), n); got != want {
+			t.Errorf("event %d counts: %v, want %v", n, got, want)
+		}
+	}
+	refused(1, true)
+	l.Park([]*schema.DeadLetter{letter(1, "a", true)})
+	dbtest.Until(t, "it is parked", func() bool { return l.acks.is(1) == 1 })
+	refused(2, true)
+	l.locked(letter(2, "b", true))
+	l.Hold("") // the session ends
+	dbtest.Until(t, "it is dropped", func() bool { return l.acks.is(2) == 1 })
+	l.Exec("commit")
+
+	db := &postgres.DB{Conn: l.Conn}
+	if err := l.Load(t.Context(), db, "me", schema.Position{}); err != nil {
+		t.Fatal(err)
+	}
+	refused(1, false)
+	refused(2, false)
+	l.Park([]*schema.DeadLetter{letter(1, "a", true), letter(2, "b", true)})
+	dbtest.Until(t, "it is parked", func() bool { return l.acks.is(2) == 2 })
+	for range 2 {
+		if !l.Refused(at(1), schema.ReplayTx|1) {
+			t.Error("a retry does not count")
+		}
+	}
+	l.keys.mu.Lock()
+	defer l.keys.mu.Unlock()
+	if len(l.keys.refused) > 0 {
+		t.Errorf("%v stay in memory", l.keys.refused)
+	}
+}

@@ -125,7 +125,7 @@ func (p *Parker) join(ctx context.Context, tx pgx.Tx, topic string, keys []name)
 // read reads the dead letters of a round.
 func (r *round) read(ctx context.Context, conn *pgx.Conn) ([]*replay, error) {
 	rows, err := conn.Query(ctx, `
-		select id, position, coalesce(topic, ''), coalesce(partition, -1), key, value, header_names, header_values,
+		select id, position, coalesce(topic, ''), coalesce(partition, -1), key, value, header_names, header_values, reason,
 		  case when isfinite(record_timestamp) then record_timestamp end -- somebody may have edited it
 		from walpost.dead_letters where id = any($1) order by position`, r.ids)
 	if err != nil {
@@ -144,7 +144,7 @@ func scanReplay(row pgx.CollectableRow) (*replay, error) {
 	var at string
 	var names, values [][]byte
 	var stamp *time.Time
-	err := row.Scan(&r.id, &at, &l.Topic, &l.Partition, &l.Key, &l.Value, &names, &values, &stamp)
+	err := row.Scan(&r.id, &at, &l.Topic, &l.Partition, &l.Key, &l.Value, &names, &values, &l.Code, &stamp)
 	if err != nil {
 		return nil, err
 	}
