@@ -2,7 +2,9 @@ package e2e
 
 import (
 	"maps"
+	"regexp"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -101,3 +103,24 @@ func TestDebeziumPlacements(t *testing.T) {
 		t.Errorf("timestamp %d", got.timestamp)
 	}
 }
+
+// The dead letters of profile debezium have the types of their events, which the records do not have.
+func TestDebeziumParked(t *testing.T) {
+	t.Parallel()
+	p := newPipe(t)
+	p.env["WALPOST_OUTBOX_TABLE"] = "public.outboxevent"
+	p.env["WALPOST_OUTBOX_PROFILE"] = "debezium"
+	p.exec(t, debeziumTable)
+	p.withSchema(t)
+	p.topic(t, "Order", 1, map[string]string{"max.message.bytes": "2000"})
+	r := p.start(t)
+	p.exec(t, `INSERT INTO outboxevent SELECT gen_random_uuid(), 'Order', '1', 'OrderCreated', jsonb_build_object('a', string_agg(md5(i::text), '')) FROM generate_series(1, 300) i`,
+		`INSERT INTO outboxevent VALUES (gen_random_uuid(), 'Order', '1', 'OrderDeleted', NULL)`)
+	p.settle(t)
+	if out := runs.ReplaceAllString(p.mustCLI(t, "dead-letter", "list"), " "); !strings.Contains(out, " 1 OrderCreated ") || !strings.Contains(out, " 1 OrderDeleted ") {
+		t.Errorf("list does not have the types:\n%s", out)
+	}
+	r.stop(t)
+}
+
+var runs = regexp.MustCompile(" +")

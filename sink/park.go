@@ -1,6 +1,7 @@
 package sink
 
 import (
+	"bytes"
 	"cmp"
 	"slices"
 	"time"
@@ -89,12 +90,25 @@ func (t *topic) replay(p *Producer, letters []*schema.DeadLetter, first bool) bo
 			u.HandedOver(time.Now())
 			t.waiting = append(t.waiting, u)
 		}
-		u.Append(&rec, size, lane.Origin{Tx: l.Tx, At: l.At})
+		u.Append(&rec, size, p.originOf(l))
 		u.explicit = append(u.explicit, l.Partition)
 		u.Hold(0)
 	}
 	t.reconsider(p)
 	return true
+}
+
+// originOf returns the origin of a dead letter.
+func (p *Producer) originOf(l *schema.DeadLetter) lane.Origin {
+	return lane.Origin{Tx: l.Tx, At: l.At, Type: p.typeBeside(l.Type)}
+}
+
+// typeBeside returns an event's type if its record does not have it.
+func (p *Producer) typeBeside(typ []byte) []byte {
+	if p.cfg.Record.Profile.HasType() {
+		return nil
+	}
+	return typ
 }
 
 // recordOf returns the record of a dead letter, with the header that says that it is published again.
@@ -207,7 +221,7 @@ func (t *topic) batch(p *Producer, letters []*schema.DeadLetter, hold bool) (bat
 			b.HandedOver(time.Now())
 			batches = append(batches, b)
 		}
-		b.Append(&rec, size, lane.Origin{Tx: l.Tx, At: l.At})
+		b.Append(&rec, size, p.originOf(l))
 		if l.Partition >= 0 {
 			b.MarkNamed()
 		}
@@ -291,7 +305,7 @@ func namedPartition(b *lane.Batch, i int, partition int32) int32 {
 func (p *Producer) parkHead(part *partition, head *lane.Batch, err error) {
 	var letters []*schema.DeadLetter
 	head.EachHeld(func(i int, r recordbatch.Raw, from lane.Origin, bytes int) {
-		bad := record.BadRecord(part.topic.name, r, err)
+		bad := record.BadRecord(part.topic.name, r, from.Type, err)
 		letters = append(letters, p.refusedLetter(bad, r, from, bytes, namedPartition(head, i, part.index)))
 	})
 	p.pool.Put(head)
@@ -309,10 +323,10 @@ func (p *Producer) refusedLetter(bad *record.BadEvent, r recordbatch.Raw, from l
 
 // letterOf returns the dead letter of a record, without topic and partition. It is a copy. Many letters may wait, so each one takes little
 // besides its record.
-func letterOf(r recordbatch.Raw, from lane.Origin, bytes int) *schema.DeadLetter {
+func letterOf(r recordbatch.Raw, from lane.Origin, held int) *schema.DeadLetter {
 	r = r.Clone()
 	rec := r.Record()
-	l := &schema.DeadLetter{At: from.At, Tx: from.Tx, Held: bytes, Key: rec.Key, Value: rec.Value, Timestamp: rec.Timestamp}
+	l := &schema.DeadLetter{At: from.At, Tx: from.Tx, Held: held, Key: rec.Key, Value: rec.Value, Timestamp: rec.Timestamp, Type: bytes.Clone(from.Type)}
 	for _, h := range rec.Headers {
 		switch h.Text() {
 		case "id":

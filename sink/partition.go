@@ -173,7 +173,7 @@ func (p *Producer) finish(part *partition, b *lane.Batch, o lane.Outcome) {
 		var bad *record.BadEvent
 		var of lane.Origin
 		head.Each(func(_ int, r recordbatch.Raw, from lane.Origin) {
-			bad, of = record.BadRecord(part.topic.name, r, o.Err), from
+			bad, of = record.BadRecord(part.topic.name, r, from.Type, o.Err), from
 		})
 		p.rejected(of, bad)
 	}

@@ -142,7 +142,7 @@ func (p *Producer) Publish(ev *schema.Event, tx uint64) (int, error) {
 	if size > maxRecord {
 		return p.refuse(ev, tx, t.name, record.TooLarge(ev, t.name, size, maxRecord))
 	}
-	partitions, n, from := t.partitions.Load(), where.Partition, lane.Origin{Tx: tx, At: ev.Position}
+	partitions, n, from := t.partitions.Load(), where.Partition, lane.Origin{Tx: tx, At: ev.Position, Type: p.typeBeside(ev.TypeOrAggregate())}
 	if partitions == nil || len(t.staged) > 0 || int(n) >= len(*partitions) {
 		return p.hold(t, rec, size, n, from), nil
 	}

@@ -13,6 +13,7 @@ import (
 
 	"walpost/internal/kafkatest"
 	"walpost/schema"
+	"walpost/sink/record"
 )
 
 // parkingLedger is a ledger that parks: the events of a (topic, key) from the first one that is refused.
@@ -242,4 +243,59 @@ func TestRefusalsAreCountedOnce(t *testing.T) {
 	acks.wait(t, 9, 0)
 	counted("invalid_event", 4)
 	counted("invalid_timestamp", 2)
+}
+
+// A record of profile debezium does not have the event's type. The dead letters of a refused event and of one that waits behind it have it
+// nevertheless, as those of events that flow again and are refused then, and so has the error of a sink that does not park.
+func TestRefusedEventHasItsType(t *testing.T) {
+	b := newScripted(t, "orders", 2)
+	acks := newParkingLedger()
+	cfg := config(t, []string{b.Addr()})
+	cfg.Record.Profile = record.Debezium
+	p := open(t, cfg, acks)
+	b.answer("ProduceRequest", produceAnswer(t).SetError("orders", 0, sarama.ErrMessageSizeTooLarge))
+	ev := func(i int, typ string, partition string) *schema.Event {
+		ev := event("orders", "k", i)
+		ev.Values[schema.Type], ev.Values[schema.Partition] = []byte(typ), []byte(partition)
+		return ev
+	}
+	publish(t, p, ev(1, "Refused", "0"), 1) // they wait for their topic
+	publish(t, p, ev(2, "", "0"), 2)
+	p.Flush(false)
+	acks.wait(t, 2, 0)
+	publish(t, p, ev(3, "Behind", "0"), 3)
+	p.Flush(false)
+	acks.wait(t, 3, 0)
+	types := func() (list []string) {
+		acks.guard.Lock()
+		defer acks.guard.Unlock()
+		for _, l := range acks.letters {
+			list = append(list, string(l.Type))
+		}
+		return list
+	}
+	if got := types(); !slices.Equal(got, []string{"Refused", "orders", "Behind"}) {
+		t.Errorf("types %q", got)
+	}
+	acks.guard.Lock()
+	letters := slices.Clone(acks.letters[2:])
+	acks.letters, acks.keys = nil, map[string]bool{}
+	acks.guard.Unlock()
+	until(t, "the key flows again", func() bool {
+		return p.Resume(letters[0], func(func([]*schema.DeadLetter) bool) ([]*schema.DeadLetter, bool) { return letters, true })
+	})
+	acks.wait(t, 4, 0)
+	if got := types(); !slices.Equal(got, []string{"Behind"}) {
+		t.Errorf("types %q of what flows again", got)
+	}
+
+	halting := newLedger()
+	cfg.Registerer = prometheus.NewRegistry()
+	p = open(t, cfg, halting)
+	publish(t, p, ev(5, "Refused", "0"), 5)
+	p.Flush(false)
+	halting.wait(t, 0, 1)
+	if e := halting.rejection(t, 5); e.Type != "Refused" {
+		t.Errorf("the error has type %q: %v", e.Type, e)
+	}
 }

@@ -248,8 +248,8 @@ func (s *sender) cut(p *partition, b *lane.Batch, size int, err error) error {
 
 // cutEvent returns the error of a batch of one event that ends its connection. The broker has not refused the event, so the event waits.
 func (p *Producer) cutEvent(part *partition, b *lane.Batch, cut *kafkaerror.RequestCut) (err error) {
-	b.Each(func(_ int, r recordbatch.Raw, _ lane.Origin) {
-		event := record.BadRecord(part.topic.name, r, cut)
+	b.Each(func(_ int, r recordbatch.Raw, from lane.Origin) {
+		event := record.BadRecord(part.topic.name, r, from.Type, cut)
 		event.Code, event.Cure = reason.RequestCut, "" // the code that logs the error adds the cure
 		err = fmt.Errorf("partition %d: %w", part.index, event)
 	})

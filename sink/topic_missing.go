@@ -139,7 +139,7 @@ func (t *topic) refuseMissing(p *Producer, denied []*unplaced) (behind []*unplac
 				return
 			}
 			t.missing.remove(r.Key())
-			bad := record.BadPartition(t.name, r, n, t.count)
+			bad := record.BadPartition(t.name, r, from.Type, n, t.count)
 			if p.rejects(t.name, r.Key(), from) {
 				p.rejected(from, bad)
 				return

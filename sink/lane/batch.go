@@ -1,6 +1,7 @@
 package lane
 
 import (
+	"encoding/binary"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -19,6 +20,7 @@ type Batch struct {
 	seq     int32     // of its first record, once sealed
 	since   time.Time // when its first event was handed over
 	named   []int32   // indices of the records whose row names the partition itself
+	types   []byte    // of each event: the length of its type, and the type; empty if no event has one
 
 	// Indices of the records that the broker named when it refused them as part of a larger batch. If there are any, the batch is divided
 	// before it is sent.
@@ -64,6 +66,9 @@ const emptyBatch = recordbatch.HeadLen + 300
 type Origin struct {
 	Tx uint64          // the transaction under which it is acked
 	At schema.Position // its position in the WAL
+
+	// Its type, if its record does not have it. A batch copies it, and lends the copy while the batch is not changed.
+	Type []byte
 }
 
 // commit is the part of a position that all events of a transaction share.
@@ -74,7 +79,7 @@ type commit struct {
 
 // Append adds an event. It returns the bytes that the event holds. size is r.Size().
 func (b *Batch) Append(r *recordbatch.Record, size int, from Origin) int {
-	n := b.records.Append(r, size)
+	n := b.records.Append(r, size) + len(from.Type)
 	if b.Count() == 1 {
 		n += emptyBatch
 	}
@@ -94,7 +99,16 @@ func (b *Batch) add(from Origin, bytes int) {
 		b.commits = append(withRoom(b.commits), commit{from.At.Timeline, from.At.LSN})
 	}
 	b.indexes = append(withRoom(b.indexes), from.At.Index)
+	if len(from.Type)+len(b.types) > 0 {
+		if len(b.types) == 0 { // the events before this one have none
+			b.types = append(b.types, make([]byte, len(b.indexes)-1)...)
+		}
+		b.types = append(binary.AppendUvarint(b.types, uint64(len(from.Type))), from.Type...)
+	}
 }
+
+// mostTypes is how many bytes an emptied batch keeps for the types of its next events.
+const mostTypes = 4 << 10
 
 // withRoom returns s with room for one more element. It grows s in fewer and larger steps than append does: most batches have one event or
 // many.
@@ -112,6 +126,9 @@ func (b *Batch) Reset() {
 	b.recount()
 	b.runs, b.held, b.seq, b.since, b.named, b.suspects = b.runs[:0], 0, 0, time.Time{}, b.named[:0], nil
 	b.commits, b.indexes = b.commits[:0], b.indexes[:0]
+	if b.types = b.types[:0]; cap(b.types) > mostTypes {
+		b.types = nil
+	}
 }
 
 // recount updates how much unused room the pool counts for the batch.
@@ -144,7 +161,7 @@ func (t *tally) count(tx uint64, bytes int) (begins bool) {
 
 // Each calls f for every event, in order, with its index, its record and its origin.
 func (b *Batch) Each(f func(i int, r recordbatch.Raw, from Origin)) {
-	run, left := 0, int32(0)
+	run, left, types := 0, int32(0), b.types
 	b.records.Each(func(i int, r recordbatch.Raw) {
 		for left == 0 {
 			left = b.runs[run].Rows
@@ -152,7 +169,12 @@ func (b *Batch) Each(f func(i int, r recordbatch.Raw, from Origin)) {
 		}
 		left--
 		of := b.commits[run-1]
-		f(i, r, Origin{b.runs[run-1].Tx, schema.Position{Timeline: of.timeline, LSN: of.lsn, Index: b.indexes[i]}})
+		var typ []byte
+		if len(types) > 0 {
+			n, size := binary.Uvarint(types)
+			typ, types = types[size:][:n:n], types[size:][n:]
+		}
+		f(i, r, Origin{Tx: b.runs[run-1].Tx, At: schema.Position{Timeline: of.timeline, LSN: of.lsn, Index: b.indexes[i]}, Type: typ})
 	})
 }
 

@@ -3,6 +3,7 @@ package lane
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"walpost/sink/recordbatch"
@@ -93,5 +94,52 @@ func TestPoolGivesEmptyBatches(t *testing.T) {
 		b.Append(r, r.Size(), Origin{Tx: 1})
 		b.seq = 7
 		p.Put(b)
+	}
+}
+
+// A batch keeps the types of its events, also of those that come as records, and its parts have them after a division. Types count for the
+// bytes that the events hold.
+func TestTypes(t *testing.T) {
+	types := func(batches ...*Batch) (list []string) {
+		for _, b := range batches {
+			b.Each(func(_ int, _ recordbatch.Raw, from Origin) { list = append(list, string(from.Type)) })
+		}
+		return list
+	}
+	var p Pool
+	b, long := p.Get(), strings.Repeat("T", 300)
+	want := []string{"", "", "OrderPlaced", "", long, "OrderPlaced"}
+	held := 0
+	for _, typ := range want {
+		r := &recordbatch.Record{}
+		n := b.Append(r, r.Size(), Origin{Tx: 1, Type: []byte(typ)})
+		if held += n; n < len(typ) {
+			t.Errorf("an event of type %q holds %d bytes", typ, n)
+		}
+	}
+	if got := types(b); !slices.Equal(got, want) || b.Held() != held {
+		t.Errorf("types %q, want %q; %d bytes of %d", got, want, b.Held(), held)
+	}
+	if got := types(b.divide(&p, 1, 2, 3)...); !slices.Equal(got, want) {
+		t.Errorf("divided: types %q, want %q", got, want)
+	}
+	raw := p.Get()
+	b.EachHeld(func(_ int, r recordbatch.Raw, from Origin, held int) { raw.AppendRaw(r, from, held) })
+	p.Put(b)
+	if got := types(raw); !slices.Equal(got, want) {
+		t.Errorf("as records: types %q, want %q", got, want)
+	}
+	r := &recordbatch.Record{}
+	raw = &Batch{pool: &p}
+	raw.Append(r, r.Size(), Origin{Tx: 1, Type: []byte("OrderPlaced")})
+	raw.Reset()
+	raw.Append(r, r.Size(), Origin{Tx: 1})
+	if got := types(raw); !slices.Equal(got, []string{""}) {
+		t.Errorf("types %q of a batch that was emptied", got)
+	}
+	raw.Reset()
+	raw.Append(r, r.Size(), Origin{Tx: 1, Type: make([]byte, 1<<20)})
+	if raw.Reset(); cap(raw.types) > mostTypes {
+		t.Errorf("an empty batch keeps %d bytes for types", cap(raw.types))
 	}
 }

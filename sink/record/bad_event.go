@@ -100,10 +100,10 @@ func BadTopic(ev *schema.Event, name []byte, err error) *BadEvent {
 	return e
 }
 
-// BadRecord returns the error of an event that is already a record. The cure follows from err.
-func BadRecord(topic string, r recordbatch.Raw, err error) *BadEvent {
+// BadRecord returns the error of an event that is already a record. typ is its type if the record does not have it. The cure follows from err.
+func BadRecord(topic string, r recordbatch.Raw, typ []byte, err error) *BadEvent {
 	rec := r.Record()
-	e := &BadEvent{Topic: topic, Key: clip(rec.Key), Code: kafkaerror.Reason(err), Err: err, Cure: kafkaerror.Cure(err)}
+	e := &BadEvent{Type: clip(typ), Topic: topic, Key: clip(rec.Key), Code: kafkaerror.Reason(err), Err: err, Cure: kafkaerror.Cure(err)}
 	for _, h := range rec.Headers {
 		switch h.Text() {
 		case "id":
@@ -120,9 +120,9 @@ func BadRecord(topic string, r recordbatch.Raw, err error) *BadEvent {
 }
 
 // BadPartition returns the error of an event that is already a record, and whose row names a partition that does not exist. count is the
-// number of the topic's partitions.
-func BadPartition(topic string, r recordbatch.Raw, partition int32, count int) *BadEvent {
-	e := BadRecord(topic, r, fmt.Errorf("column partition: the topic has no partition %d, only 0 to %d", partition, count-1))
+// number of the topic's partitions. typ is as for [BadRecord].
+func BadPartition(topic string, r recordbatch.Raw, typ []byte, partition int32, count int) *BadEvent {
+	e := BadRecord(topic, r, typ, fmt.Errorf("column partition: the topic has no partition %d, only 0 to %d", partition, count-1))
 	e.Cure = "add partitions to the topic, or correct the code that fills the column"
 	return e
 }

@@ -27,6 +27,9 @@ func ParseProfile(name string) (Profile, error) {
 	return CloudEvents, fmt.Errorf("profile %q: unknown; one of cloudevents, debezium", name)
 }
 
+// HasType reports whether records of the profile have the event's type.
+func (p Profile) HasType() bool { return p == CloudEvents }
+
 // The names of the headers that walpost adds, encoded once.
 var (
 	nameID          = recordbatch.EncodeName("id")

@@ -91,17 +91,18 @@ func TestBadRecordNamesTheEvent(t *testing.T) {
 	const place = "000000AB-00000001000000FF-00000003"
 	for name, test := range map[string]struct {
 		composer    *Composer
+		beside      []byte // the type that the caller knows
 		typ, placed string
 	}{
-		"cloudevents":         {testComposer(nil), "OrderPlaced", place},
-		"debezium":            {debeziumComposer(true), "", place},
-		"position_header off": {debeziumComposer(false), "", ""},
+		"cloudevents":         {testComposer(nil), nil, "OrderPlaced", place},
+		"debezium":            {debeziumComposer(true), []byte("OrderPlaced"), "OrderPlaced", place},
+		"position_header off": {debeziumComposer(false), nil, "", ""},
 	} {
 		rec := compose(t, test.composer, sinktest.Row())
 		var b recordbatch.Batch
 		b.Append(rec, rec.Size())
 		b.Each(func(_ int, r recordbatch.Raw) {
-			bad := BadRecord("orders", r, sarama.ErrMessageSizeTooLarge)
+			bad := BadRecord("orders", r, test.beside, sarama.ErrMessageSizeTooLarge)
 			if bad.ID != "0b51f0a0-9d6c-4b7e-9d5a-000000000001" || bad.Key != "order-1" || bad.Type != test.typ || bad.Position != test.placed {
 				t.Errorf("%s: %+v", name, bad)
 			}
