@@ -35,7 +35,7 @@ func TestHugeRows(t *testing.T) {
 	end := ask[string](t, p.conn, "SELECT pg_current_wal_flush_lsn()::text")
 	p.exec(t, row("behind", fresh, 1))
 
-	want := refusal{code: 1, says: []string{id, "too large", "100"}}
+	want := refusal{code: 1, says: []string{id, "larger than 100 MB", "publish a reference"}}
 	want.check(t, r.exit(t), r.output())
 	again := p.launch(t, env...)
 	want.check(t, again.exit(t), again.output()) // the next start does not skip it
