@@ -1,7 +1,9 @@
 package relay
 
 import (
+	"context"
 	"errors"
+	"math"
 	"regexp"
 	"slices"
 	"strings"
@@ -146,6 +148,43 @@ func TestDiscardedEventAndHalt(t *testing.T) {
 	dbtest.Until(t, "the parker knows it", func() bool { return r.relay.parker.Sifting() })
 	if v := r.relay.parker.Verdict("t", []byte("a"), at, 0); v != schema.Settle {
 		t.Errorf("verdict %d", v)
+	}
+	r.stop()
+}
+
+// A relay that does not park does not begin either if another one has parked events after its first look, and before it has the slot.
+func TestParkedEventsAndHaltAtTheSlot(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.start().stop()
+	f.cfg.Park = false
+	f.cfg.OpenSink = func(ctx context.Context, acks Acks) (Sink, error) { // between the two
+		if _, err := f.Conn.Exec(ctx, "insert into walpost.dead_letters (slot, position, topic, key, reason, state) values ($1, $2, 't', 'a', 'x', 'waiting')",
+			f.Slot, schema.Position{LSN: 1}.String()); err != nil {
+			return nil, err
+		}
+		return f.sink.open(ctx, acks)
+	}
+	if err := f.launch().wait(); pgerror.Reason(err) != reason.EventsParked {
+		t.Errorf("ended with %v", err)
+	}
+}
+
+// Each session has a word of its own, by which a relay that was frozen notices its successor. It has handed nothing to the sink when it begins.
+func TestEachSessionHasItsWord(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	r := f.start()
+	f.Insert(1)
+	dbtest.Until(t, "the event is confirmed", func() bool { return f.sink.count() == 1 && f.Confirmed() > f.commitOf(0) })
+	dbtest.Until(t, "the session knows that it has handed it to the sink", func() bool { return r.relay.handed.Load() > uint64(f.commitOf(0)) })
+	r.relay.handed.Store(math.MaxUint64) // as if it were far ahead
+	word := func() string { return f.Ask("select coalesce(holder, '') from walpost.relay_state") }
+	before := word()
+	f.kill()
+	r.await("the next session has a word of its own", func() bool { return word() != before })
+	if r.relay.handed.Load() == math.MaxUint64 {
+		t.Error("the next session has handed everything to the sink, before it has begun")
 	}
 	r.stop()
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"walpost/relay/internal/dbtest"
+	"walpost/schema"
 )
 
 // letters returns a database with parked events: those of key a, b and c, two events each.
@@ -153,5 +154,40 @@ func TestMissing(t *testing.T) {
 	}
 	if got := d.Ask(states); got != before {
 		t.Errorf("states %s, want %s", got, before)
+	}
+}
+
+// A change waits while a relay parks or publishes, and survives a crash of the server, whatever synchronous_commit is for others.
+func TestChangeWaitsForTheRelay(t *testing.T) {
+	t.Parallel()
+	d := letters(t)
+	d.Exec("insert into walpost.relay_state (slot, phase) values ($1, 'streaming')", d.Slot)
+	d.Exec("alter database " + schema.QuoteIdent(d.Ask("select current_database()")) + " set synchronous_commit = off")
+	d.Exec("create function note() returns trigger language plpgsql as $$ begin new.detail := current_setting('synchronous_commit'); return new; end $$")
+	d.Exec("create trigger note before update on walpost.dead_letters for each row execute function note()")
+	person, err := pgx.Connect(t.Context(), d.DSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer person.Close(context.Background())
+	d.Exec("begin")
+	d.Exec("select from walpost.relay_state for no key update") // as a relay does
+	done := make(chan error, 1)
+	go func() {
+		_, err := Discard(t.Context(), person, d.Slot, Filter{}, "n", "", false)
+		done <- err
+	}()
+	dbtest.Until(t, "it waits, or is done", func() bool {
+		return len(done) > 0 || d.Ask("select count(*)::text from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'") == "1"
+	})
+	if len(done) > 0 {
+		t.Error("it does not wait")
+	}
+	d.Exec("commit")
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if got := d.Ask("select string_agg(distinct state || ' ' || detail, ', ') from walpost.dead_letters"); got != "discarded on" {
+		t.Errorf("state and synchronous_commit: %s", got)
 	}
 }

@@ -165,3 +165,51 @@ func TestRefusedIsForgotten(t *testing.T) {
 		t.Error("it stays in memory")
 	}
 }
+
+// An event that has a dead letter is forgotten when Postgres cannot deliver it again, and not before.
+func TestForget(t *testing.T) {
+	k := newKeys()
+	k.replace(nil, map[schema.Position]*repeat{at(5): nil, at(6): nil}, nil)
+	k.forget(func() uint64 { return 6 })
+	if k.isSettled(at(5)) || k.verdict("t", nil, at(6), false) != schema.Settle {
+		t.Error("event 5 is known still, or event 6 is not any more")
+	}
+	k.forget(func() uint64 { return 7 })
+	if k.sifting.Load() {
+		t.Error("it sifts while nothing is known")
+	}
+}
+
+// A last step keeps what waits in the queue. It does not begin for a key of which an event may be in the table already, or was refused.
+func TestKeep(t *testing.T) {
+	p := New(Config{})
+	var names []name
+	for _, key := range []string{"may be there", "refused", "waits"} {
+		first := head(key, 1)
+		p.keys.hold(first)
+		p.keys.written([]*schema.DeadLetter{first})
+		names = append(names, nameOf(first))
+		p.queue = append(p.queue, &schema.DeadLetter{Topic: "t", Key: []byte(key), At: at(2), Head: key == "refused"})
+	}
+	p.picked = 1
+	p.keep(names)
+	for i, n := range names {
+		if step, kept := p.keys.last(n); (step != nil) != (i == 2) || len(kept) != i/2 {
+			t.Errorf("key %q: last step %v, kept %v", n.key, step != nil, kept)
+		}
+	}
+	if len(p.queue) != 2 {
+		t.Errorf("%d events go to the table, want 2", len(p.queue))
+	}
+}
+
+// A replay that goes on when a session begins stays refused: what is behind the refused event is not sent.
+func TestReturnedInTheNextSession(t *testing.T) {
+	k := newKeys()
+	k.hold(head("a", 5))
+	k.update(name{"t", "a"}, func(one *key) { one.returned, one.after = true, at(5) })
+	k.replace(map[name]schema.Position{{"t", "a"}: at(5)}, nil, nil)
+	if v := k.verdict("t", []byte("a"), at(6), true); v != schema.Park {
+		t.Errorf("behind a refused one: %d", v)
+	}
+}

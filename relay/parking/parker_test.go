@@ -94,12 +94,13 @@ type testSink struct {
 	refuse map[string]bool // values
 	mu     sync.Mutex
 	sent   []string
+	first  []string      // those that go before what has not been sent yet
 	gate   chan struct{} // what is given back waits until it is closed; nil: it is
 	waits  atomic.Int32
 	stuck  string // this topic takes no records
 }
 
-func (s *testSink) Replay(letters []*schema.DeadLetter, _ bool) {
+func (s *testSink) Replay(letters []*schema.DeadLetter, first bool) {
 	if s.gate != nil {
 		s.waits.Add(1)
 		<-s.gate
@@ -118,6 +119,9 @@ func (s *testSink) Replay(letters []*schema.DeadLetter, _ bool) {
 		refused := s.refuse[string(l.Value)]
 		if !refused {
 			s.sent = append(s.sent, string(l.Value))
+		}
+		if first {
+			s.first = append(s.first, string(l.Value))
 		}
 		s.mu.Unlock()
 		if refused {
@@ -169,6 +173,13 @@ func (s *testSink) got() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return strings.Join(s.sent, " ")
+}
+
+// firsts returns the events that went before what had not been sent yet.
+func (s *testSink) firsts() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return strings.Join(s.first, " ")
 }
 
 // What is given back is published in order, each key up to an event that is refused again or whose row was spoilt by hand. Then the key
@@ -433,6 +444,9 @@ func TestRest(t *testing.T) {
 		defer l.mu.Unlock()
 		return l.resting
 	})
+	if l.begin() {
+		t.Error("something more may be published")
+	}
 	l.Exec("update walpost.dead_letters set state = 'retrying' where key = 'b'")
 	select {
 	case <-ended:

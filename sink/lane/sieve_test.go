@@ -21,10 +21,12 @@ type testSieve struct {
 	held  int
 	asked int
 
+	halts bool // what is refused is not parked
+
 	meanwhile func() // at the first verdict from now on
 }
 
-func (s *testSieve) Parks() bool { return true }
+func (s *testSieve) Parks() bool { return !s.halts }
 
 func (s *testSieve) Open() bool { return len(s.hold) == 0 }
 
@@ -145,6 +147,18 @@ func TestSetAsideTheLastEvent(t *testing.T) {
 	b.lane.Wake()
 	if head := b.take(); head == nil || head.seq != 10 {
 		t.Errorf("then %v", head)
+	}
+}
+
+// Where refused events are not parked, the lane stops at one.
+func TestSieveThatDoesNotPark(t *testing.T) {
+	b, s := sieved(t, nil)
+	s.halts = true
+	b.batchOf(1)
+	b.batchOf(1)
+	b.take()
+	if step, head := b.lane.Settle(Outcome{Err: sarama.ErrInvalidRecord}); step != Reject || fmt.Sprint(values(head)) != "[1:v0]" || b.take() != nil {
+		t.Errorf("step %d with %v, or the lane goes on", step, head)
 	}
 }
 
