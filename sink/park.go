@@ -3,6 +3,7 @@ package sink
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"slices"
 	"time"
 
@@ -150,6 +151,27 @@ func (p *Producer) Resume(like *schema.DeadLetter, flow func(fit func([]*schema.
 	}
 	return put
 }
+
+// Ready returns nil if a topic's partitions are known, and otherwise why not, as an error with a reason code. Then the producer goes on asking
+// for them. Replay refuses what is for a topic that no broker can have. Any goroutine may call it.
+func (p *Producer) Ready(topic string) error {
+	if record.CheckTopic([]byte(topic)) != nil {
+		return nil
+	}
+	t := p.topicNamed(topic)
+	t.used.Store(time.Now().Unix())
+	if t.partitions.Load() != nil {
+		return nil
+	}
+	err := t.wait().Err
+	if err == nil {
+		return errNotAsked
+	}
+	return reason.With(waitReason(err), err)
+}
+
+// errNotAsked says that nothing is known of a topic yet.
+var errNotAsked = errors.New("no broker has been asked for the topic yet")
 
 // partitionOf returns the partition of a letter in a topic with this number of partitions: the one that its row names, else by its key.
 func (p *Producer) partitionOf(l *schema.DeadLetter, partitions int) int32 {

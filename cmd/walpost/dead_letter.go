@@ -13,6 +13,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -52,6 +53,11 @@ func (f *letterFlags) change(cmd *cobra.Command) {
 // filter returns the filter of the flags and of the ids that are arguments.
 func (f *letterFlags) filter(cmd *cobra.Command, args []string) (deadletter.Filter, error) {
 	filter := deadletter.Filter{Event: f.event, Topic: f.topic, Reason: f.reason}
+	for _, name := range []string{"event", "topic", "reason", "state", "note"} {
+		if flag := cmd.Flags().Lookup(name); flag != nil && (!utf8.ValidString(flag.Value.String()) || strings.Contains(flag.Value.String(), "\x00")) {
+			return filter, &exitError{exitUsage, fmt.Errorf("--%s is no text in UTF-8", name)}
+		}
+	}
 	for _, name := range []string{"event", "topic", "reason", "state"} { // only a key may be empty
 		if flag := cmd.Flags().Lookup(name); flag != nil && flag.Changed && strings.Trim(flag.Value.String(), "[]") == "" {
 			return filter, &exitError{exitUsage, fmt.Errorf("--%s is empty: give it a value, or leave it out", name)}
@@ -59,7 +65,10 @@ func (f *letterFlags) filter(cmd *cobra.Command, args []string) (deadletter.Filt
 	}
 	for _, arg := range args {
 		id, err := strconv.ParseInt(arg, 10, 64)
-		if err != nil && !errors.Is(err, strconv.ErrRange) { // the id of no row is not there, however large it is
+		if errors.Is(err, strconv.ErrRange) { // no row can have it
+			return filter, fmt.Errorf("the slot has no dead letter with id %s: walpost dead-letter list prints the ids", arg)
+		}
+		if err != nil {
 			return filter, &exitError{exitUsage, fmt.Errorf("%s: an id is a number, as walpost dead-letter list prints it; for an event's own id use --event", cmd.CommandPath())}
 		}
 		filter.IDs = append(filter.IDs, id)
@@ -115,6 +124,7 @@ func (a *app) deadLetterList() *cobra.Command {
 		RunE: verb(func(cmd *cobra.Command) error { return a.listLetters(cmd, flags, byGroup) }),
 	})
 	flags.add(a, cmd, deadletter.States)
+	nothingToTry(cmd)
 	cmd.Flags().BoolVar(&flags.all, "all", false, "every parked event, as without any filter")
 	cmd.Flags().BoolVar(&byGroup, "group", false, "count by topic, reason and state; an event without a key counts as an event, and not as a key")
 	return cmd
@@ -211,7 +221,13 @@ are no text, are shown as escapes such as \x1b. A key with such a character is s
 		ValidArgsFunction: a.completeIDs(1, deadletter.Parked...),
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON; the value is in base64")
+	nothingToTry(cmd)
 	return cmd
+}
+
+// nothingToTry adds the flag --dry-run to a command that changes nothing anyway, so that scripts can give it to all of them.
+func nothingToTry(cmd *cobra.Command) {
+	cmd.Flags().Bool("dry-run", false, "no effect: this command changes nothing")
 }
 
 func exactlyOneID(cmd *cobra.Command, args []string) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"walpost/relay/internal/dbtest"
 	"walpost/relay/postgres"
@@ -88,5 +89,49 @@ func TestLoadEditedRows(t *testing.T) {
 	want := "a is parked, a is parked, b is parked, b is settled, b is parked, c is parked, c is settled, d is parked, e is sent"
 	if text := strings.Join(got, ", "); text != want {
 		t.Errorf("%s\nwant %s", text, want)
+	}
+}
+
+// Rows whose key somebody has edited are parked under their new key, also for the relay that runs: later events of it wait, and what is refused
+// again holds back what is behind it.
+func TestKeyEditedWhileTheRelayRuns(t *testing.T) {
+	t.Parallel()
+	l := park(t)
+	sink := &testSink{l: l, refuse: map[string]bool{"1": true}}
+	l.Serve(sink)
+	for n, value := range []string{"1", "2", "3"} {
+		l.add(uint64(n+1), value, n == 0)
+	}
+	l.Exec("update walpost.dead_letters set key = 'z'")
+	dbtest.Until(t, "the new key is parked, and the old one flows", func() bool {
+		return len(l.keys.unknown(map[name]schema.Position{{"t", "z"}: {}})) == 0 && l.Parked().Keys == 1
+	})
+	l.Exec("update walpost.dead_letters set key = 'y', state = 'retrying'")
+	dbtest.Until(t, "the first one is refused again", func() bool { return l.Ask("select max(attempts)::text from walpost.dead_letters") == "1" })
+	if got := l.values(); got != "1=head 2=waiting 3=waiting" || sink.got() != "" {
+		t.Errorf("the table has %s; published %s", got, sink.got())
+	}
+}
+
+// What is given back of a topic that does not exist is parked as before after a while, so that it can be given up. Other topics do not wait for it.
+func TestGivenBackOfAnAbsentTopic(t *testing.T) {
+	t.Parallel()
+	l := park(t)
+	l.absentFor = 2 * time.Second
+	sink := &testSink{l: l, absent: "t"}
+	l.add(1, "1", true)
+	l.add(2, "2", false)
+	other := letter(3, "a", true)
+	other.Topic, other.Value = "u", []byte("other")
+	l.Park([]*schema.DeadLetter{other})
+	dbtest.Until(t, "it is parked", func() bool { return l.acks.is(3) == 1 })
+	l.Exec("update walpost.dead_letters set state = 'retrying'")
+	l.Serve(sink)
+	dbtest.Until(t, "they are parked as before", func() bool { return l.values() == "1=head 2=waiting other=released" })
+	if got := l.Ask("select attempts || ' ' || reason || ': ' || detail from walpost.dead_letters where value = '1'"); got != "1 topic_missing: there is no such topic" {
+		t.Errorf("the first one has %s", got)
+	}
+	if v := l.Verdict("t", []byte("a"), at(9), 9); v != schema.Park || sink.got() != "other" {
+		t.Errorf("verdict %d, published %s", v, sink.got())
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"walpost/internal/reason"
 	"walpost/schema"
 )
 
@@ -36,7 +37,8 @@ type key struct {
 	lowest    schema.Position // of its parked events
 	pending   int             // its events that are to be parked, and are not committed yet
 	releasing bool            // it is given back: what is parked from now on is published, too
-	returned  bool            // an event of its replay was refused again: what comes behind it comes back, too
+	told      reason.Code     // of the head that the log names
+	returned  bool            // an event was refused: what is behind it in the key's replay comes back
 	after     schema.Position // that event's position
 	last      *lastStep       // nil: what is to be parked goes to the table
 }
@@ -91,17 +93,17 @@ func (k *keys) replace(parked map[name]schema.Position, settled map[schema.Posit
 // sift notes whether anything has another verdict than Send. k.mu is held.
 func (k *keys) sift() { k.sifting.Store(len(k.parked)+len(k.settled) > 0) }
 
-// hold parks the letter's key from the letter's position on; begins reports whether it was not parked before. A letter without a key holds
-// nothing else. The letter goes to the table, after those in back, unless it is kept.
-func (k *keys) hold(l *schema.DeadLetter) (begins, kept bool, back []*schema.DeadLetter) {
+// hold parks the letter's key from the letter's position on; tell reports whether it was not parked before, or not for this reason. A letter
+// without a key holds nothing else. The letter goes to the table, after those in back, unless it is kept.
+func (k *keys) hold(l *schema.DeadLetter) (tell, kept bool, back []*schema.DeadLetter) {
 	if l.Key == nil {
 		return false, false, nil
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	one := k.of(l.Topic, l.Key)
-	if begins = one == nil; begins {
-		one = &key{lowest: l.At}
+	if one == nil {
+		one, tell = &key{lowest: l.At}, true
 		k.parked[nameOf(l)] = one
 	}
 	if l.At.Compare(one.lowest) < 0 {
@@ -109,17 +111,37 @@ func (k *keys) hold(l *schema.DeadLetter) (begins, kept bool, back []*schema.Dea
 	}
 	if l.Head { // the others are counted by verdict
 		one.pending++
+		one.refusedAt(l.At)
+		tell = tell || one.told != l.Code
+		one.told = l.Code
 	}
 	k.sift()
 	if one.last == nil {
-		return begins, false, nil
+		return tell, false, nil
 	}
 	if l.Head || one.last.bytes > mostKept {
-		return begins, false, one.endLast()
+		return tell, false, one.endLast()
 	}
 	one.last.kept = append(one.last.kept, l)
 	one.last.bytes += l.Held
-	return begins, true, nil
+	return tell, true, nil
+}
+
+// refusedAt notes that an event of the key was refused: of its replay, what is behind that event and was not sent yet comes back.
+func (one *key) refusedAt(at schema.Position) {
+	if !one.returned || at.Compare(one.after) < 0 {
+		one.returned, one.after = true, at
+	}
+}
+
+// add parks a key that the table has and that nobody knew, from a position on. Somebody has edited its rows.
+func (k *keys) add(n name, lowest schema.Position) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.parked[n] == nil {
+		k.parked[n] = &key{lowest: lowest}
+		k.sift()
+	}
 }
 
 // endLast ends a last step, and returns what was kept. k.mu is held.
@@ -251,6 +273,18 @@ func (k *keys) names(want func(name, *key) bool) (list []name) {
 	defer k.mu.Unlock()
 	for n, one := range k.parked {
 		if want(n, one) {
+			list = append(list, n)
+		}
+	}
+	return list
+}
+
+// unknown returns those of the names that are not parked.
+func (k *keys) unknown(names map[name]schema.Position) (list []name) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for n := range names {
+		if k.parked[n] == nil {
 			list = append(list, n)
 		}
 	}

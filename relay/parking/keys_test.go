@@ -1,8 +1,10 @@
 package parking
 
 import (
+	"fmt"
 	"testing"
 
+	"walpost/internal/reason"
 	"walpost/schema"
 )
 
@@ -215,5 +217,35 @@ func TestReturnedInTheNextSession(t *testing.T) {
 	k.replace(map[name]schema.Position{{"t", "a"}: at(5)}, nil, nil)
 	if v := k.verdict("t", []byte("a"), at(6), true); v != schema.Park {
 		t.Errorf("behind a refused one: %d", v)
+	}
+}
+
+// When an older event of a key is refused while a replay of the key is on its way, what is behind it in the replay comes back. When the key is
+// given back once more, it is sent.
+func TestOlderHeadDuringAReplay(t *testing.T) {
+	k := newKeys()
+	k.hold(head("a", 5))
+	k.update(name{"t", "a"}, func(one *key) { one.releasing = true })
+	k.hold(head("a", 4))
+	if v := k.verdict("t", []byte("a"), at(6), true); v != schema.Park {
+		t.Errorf("behind the older event: %d", v)
+	}
+	if v := k.verdict("t", []byte("a"), at(4), true); v != schema.Send {
+		t.Errorf("the older event itself: %d", v)
+	}
+}
+
+// The log names a key once for each reason.
+func TestKeyIsToldOncePerReason(t *testing.T) {
+	k := newKeys()
+	var told []bool
+	for n, code := range []reason.Code{reason.MessageTooLarge, reason.MessageTooLarge, reason.InvalidRecord} {
+		one := head("a", uint64(n+1))
+		one.Code = code
+		tell, _, _ := k.hold(one)
+		told = append(told, tell)
+	}
+	if fmt.Sprint(told) != "[true false true]" {
+		t.Errorf("told %v", told)
 	}
 }

@@ -29,6 +29,8 @@ type Replayer interface {
 	// Replay publishes dead letters again, in order, and acks each one under its Tx. They go behind everything that was published before
 	// them, or with first, before what has not been sent yet: then no older event of their keys waits.
 	Replay(letters []*schema.DeadLetter, first bool)
+	// Ready returns nil if a topic's partitions are known, and otherwise why not. Then the sink goes on asking for them.
+	Ready(topic string) error
 	// Resume sends events of one key before all events of the key that are not sent yet, and acks each one under its Tx. like is one of
 	// them. It calls flow, which returns them all, at a moment at which no event of the key gets a verdict. If it cannot do so now, or if flow
 	// returns false, it does nothing and returns false. flow does so if its argument, which judges all of them, does.
@@ -61,6 +63,9 @@ type Parker struct {
 	sink    Replayer             // nil: nothing is replayed
 	replays map[uint64]*replay   // by Tx, while they are published
 	nextTx  uint64
+
+	absentFor time.Duration // the constant, except in tests
+
 	told    map[string]string // why nothing of a topic is published, as it was logged
 	resting bool              // nothing more is published
 	rounds  int               // what is being published, and is not recorded yet
@@ -74,7 +79,7 @@ type Parker struct {
 
 // New returns a parker that does nothing until Run.
 func New(cfg Config) *Parker {
-	return &Parker{cfg: cfg, keys: newKeys(), wake: make(chan struct{}, 1), replays: map[uint64]*replay{}, told: map[string]string{}, nextTx: schema.ReplayTx}
+	return &Parker{cfg: cfg, keys: newKeys(), wake: make(chan struct{}, 1), replays: map[uint64]*replay{}, told: map[string]string{}, nextTx: schema.ReplayTx, absentFor: absentFor}
 }
 
 // Parks reports whether bad events are parked.
@@ -114,12 +119,12 @@ func (p *Parker) Park(letters []*schema.DeadLetter) {
 		l.Held += besidesRecord
 		waiting += besidesRecord
 		p.mu.Lock()
-		begins, kept, back := p.keys.hold(l)
+		tell, kept, back := p.keys.hold(l)
 		if p.queue = append(p.queue, back...); !kept {
 			p.queue = append(p.queue, l)
 		}
 		p.mu.Unlock()
-		p.logParked(l, begins)
+		p.logParked(l, tell)
 	}
 	if waiting > 0 {
 		p.cfg.Acks.Acked(nil, -waiting) // they hold more than before
@@ -130,11 +135,11 @@ func (p *Parker) Park(letters []*schema.DeadLetter) {
 // besidesRecord is about how many bytes an event takes while it waits to be parked, besides its record.
 const besidesRecord = 350
 
-// logParked logs a key that begins to be parked, and events without a key.
-func (p *Parker) logParked(l *schema.DeadLetter, begins bool) {
+// logParked logs a key that is parked, once for each reason, and events without a key.
+func (p *Parker) logParked(l *schema.DeadLetter, tell bool) {
 	what, others := "an event is parked, and later events of its topic and key wait behind it", 0
 	switch {
-	case begins:
+	case tell:
 	case l.Head && l.Key == nil:
 		what = "an event without a key is parked"
 		var log bool
@@ -237,7 +242,7 @@ func (p *Parker) empty(ctx context.Context) {
 			return
 		}
 		if holder == "" {
-			p.written(p.pick())
+			p.done(p.pick())
 			continue
 		}
 		letters, err := p.attempt(ctx, c, holder)
@@ -310,12 +315,17 @@ func (p *Parker) unpick() {
 	p.picked = 0
 }
 
-// written acks the letters that were picked, which are committed now, or belong to a session that has ended.
+// written acks the letters that were picked, which are committed now.
 func (p *Parker) written(letters []*schema.DeadLetter) {
 	if p.waits.Swap(nil) != nil {
 		p.cfg.Log.Info("events are parked again")
 	}
 	p.look.Store(true)
+	p.done(letters)
+}
+
+// done acks the letters that were picked, which are committed now, or belong to a session that has ended.
+func (p *Parker) done(letters []*schema.DeadLetter) {
 	var runs []schema.Run
 	bytes := 0
 	for _, l := range letters {

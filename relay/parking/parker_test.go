@@ -2,6 +2,7 @@ package parking
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -98,6 +99,7 @@ type testSink struct {
 	gate   chan struct{} // what is given back waits until it is closed; nil: it is
 	waits  atomic.Int32
 	stuck  string // this topic takes no records
+	absent string // this topic does not exist
 }
 
 func (s *testSink) Replay(letters []*schema.DeadLetter, first bool) {
@@ -132,6 +134,13 @@ func (s *testSink) Replay(letters []*schema.DeadLetter, first bool) {
 		}
 		s.l.Acked([]schema.Run{{Tx: l.Tx, Rows: 1}}, 0)
 	}
+}
+
+func (s *testSink) Ready(topic string) error {
+	if topic == s.absent {
+		return reason.With(reason.TopicMissing, errors.New("there is no such topic"))
+	}
+	return nil
 }
 
 func (s *testSink) Resume(_ *schema.DeadLetter, flow func(func([]*schema.DeadLetter) bool) ([]*schema.DeadLetter, bool)) bool {

@@ -1,7 +1,9 @@
 package parking
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -9,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/semaphore"
 
+	"walpost/internal/reason"
 	"walpost/relay/pgerror"
 	"walpost/schema"
 )
@@ -29,7 +32,8 @@ const (
 func (p *Parker) Release(ctx context.Context) {
 	var topics sync.WaitGroup
 	defer topics.Wait()
-	busy := map[string]bool{} // topics of which something is being published
+	busy := map[string]bool{}        // topics of which something is being published
+	absent := map[string]time.Time{} // since when topics of which something is given back take no records
 	ended := make(chan string)
 	memory, large := semaphore.NewWeighted(mostReplayed), semaphore.NewWeighted(1)
 	s := &survey{p: p, c: p.connection()}
@@ -45,17 +49,33 @@ func (p *Parker) Release(ctx context.Context) {
 			continue
 		case <-tick.C:
 		}
-		p.keys.forget(p.cfg.Reached)
 		p.endLast(p.keys.names(func(_ name, k *key) bool { return k.last != nil && time.Since(k.last.since) > longestLast }))
 		holder, sink := p.held()
 		if holder == "" || sink == nil {
 			s.c.close()
 			continue
 		}
+		p.keys.forget(p.cfg.Reached)
 		given, err := s.look(ctx, holder, sink)
 		p.tell(ctx, holder, "", err)
+		for topic := range absent {
+			if !slices.Contains(given, topic) {
+				delete(absent, topic)
+			}
+		}
 		for _, topic := range given {
-			if busy[topic] || len(busy) == mostTopics {
+			if busy[topic] {
+				continue
+			}
+			if why := sink.Ready(topic); why != nil {
+				if absent[topic].IsZero() {
+					absent[topic] = time.Now()
+				} else if time.Since(absent[topic]) >= p.absentFor {
+					p.tell(ctx, holder, topic, p.takeBack(ctx, s.c, holder, topic, why))
+				}
+				continue
+			}
+			if delete(absent, topic); len(busy) == mostTopics {
 				continue
 			}
 			busy[topic] = true
@@ -68,6 +88,32 @@ func (p *Parker) Release(ctx context.Context) {
 			})
 		}
 	}
+}
+
+// absentFor is how long what is given back waits for a topic that takes no records. Then it is parked as before: nobody could give it up
+// otherwise.
+const absentFor = 30 * time.Second
+
+// takeBack parks what is given back of a topic as before, because the topic takes no records.
+func (p *Parker) takeBack(ctx context.Context, c *connection, holder, topic string, why error) error {
+	var events int64
+	err := c.inTx(ctx, holder, func(ctx context.Context, tx pgx.Tx) error {
+		done, err := tx.Exec(ctx, `update walpost.dead_letters set state = case reason when 'key_parked' then 'waiting' else 'head' end, updated_at = clock_timestamp(),
+			attempts = case reason when 'key_parked' then attempts else least(attempts, 2147483646) + 1 end,
+			detail = case reason when 'key_parked' then detail else $3 end,
+			reason = case reason when 'key_parked' then reason else $4 end
+			where slot = $1 and coalesce(topic, '') = $2 and state = 'retrying'`, p.cfg.Slot, topic, orNull(why.Error()), string(cmp.Or(pgerror.Reason(why), reason.Unexpected)))
+		if err != nil {
+			return fmt.Errorf("park what is given back of topic %s: %w", topic, err)
+		}
+		events = done.RowsAffected()
+		return nil
+	})
+	p.forgetRelease(topic)
+	if err == nil && events > 0 {
+		p.cfg.Log.Warn("events that were given back are parked as before: their topic takes no records", "topic", topic, "events", events, "reason", pgerror.Reason(why), "err", why)
+	}
+	return err
 }
 
 // release publishes what is given back of a topic.

@@ -81,11 +81,7 @@ func (p *Parker) cameBack(l *schema.DeadLetter) {
 	}
 	r.back = l
 	if l.Head && r.letter.Key != nil {
-		p.keys.update(r.name, func(k *key) {
-			if !k.returned || l.At.Compare(k.after) < 0 {
-				k.returned, k.after = true, l.At
-			}
-		})
+		p.keys.update(r.name, func(k *key) { k.refusedAt(l.At) })
 	}
 	p.finish(r)
 }

@@ -13,12 +13,13 @@ import (
 
 // round is what is published of a topic at once.
 type round struct {
-	topic string
-	ids   []int64
-	last  string // the highest position
-	keys  []name
-	bytes int64 // of the letters
-	first bool  // everything before them is in Kafka, or parked
+	topic  string
+	ids    []int64
+	last   string // the highest position
+	keys   []name
+	lowest []schema.Position // of each key
+	bytes  int64             // of the letters
+	first  bool              // everything before them is in Kafka, or parked
 
 	released, returned int // letters that were published, keys that came back
 }
@@ -35,7 +36,8 @@ func (p *Parker) take(ctx context.Context, tx pgx.Tx, topic string, most int64) 
 			return nil, err
 		}
 		begun := r.keys[:0:0]
-		for _, n := range r.keys {
+		for i, n := range r.keys {
+			p.keys.add(n, r.lowest[i])
 			p.keys.update(n, func(k *key) {
 				if !k.releasing {
 					begun = append(begun, n)
@@ -97,7 +99,8 @@ func (p *Parker) givenBefore(ctx context.Context, tx pgx.Tx, topic string, most 
 			r.ids, r.bytes, r.last = append(r.ids, id), r.bytes+size, at
 			if key != nil && !seen[string(key)] {
 				seen[string(key)] = true
-				r.keys = append(r.keys, name{topic, string(key)})
+				lowest, _ := schema.ParsePosition(at)
+				r.keys, r.lowest = append(r.keys, name{topic, string(key)}), append(r.lowest, lowest)
 			}
 			return nil
 		})

@@ -18,6 +18,8 @@ type survey struct {
 	given  time.Time // when to look again for what is given back
 	next   time.Time // when to look again at the whole table
 	purged time.Time // when old dead letters were last purged
+
+	strangers map[name]bool // keys that the table had when it was last looked at, and that nobody knew
 }
 
 // surveyShare is which part of the time looking may take: one part in so many.
@@ -82,6 +84,7 @@ func (s *survey) whole(ctx context.Context, holder string, sink Replayer) error 
 	}
 	if err == nil {
 		p.letters.Store(events)
+		s.addStrangers(parked)
 		gone := p.keys.names(func(n name, k *key) bool {
 			_, found := parked[n]
 			return !found && k.pending == 0 && k.last == nil
@@ -94,6 +97,18 @@ func (s *survey) whole(ctx context.Context, holder string, sink Replayer) error 
 		p.look.Store(true)
 	}
 	return err
+}
+
+// addStrangers parks the keys that the table has and that nobody knows: somebody has edited their rows. A key may have begun to flow since the
+// table was read. So only keys count that nobody knew the last time, too.
+func (s *survey) addStrangers(parked map[name]schema.Position) {
+	strangers := map[name]bool{}
+	for _, n := range s.p.keys.unknown(parked) {
+		if strangers[n] = true; s.strangers[n] {
+			s.p.keys.add(n, parked[n])
+		}
+	}
+	s.strangers = strangers
 }
 
 // letFlow lets those of the keys flow of which nothing is parked.

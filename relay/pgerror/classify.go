@@ -79,6 +79,10 @@ func Classify(err error, at Stage, first bool, n Names) error {
 		if at == Parking {
 			return Permanent(reason.SchemaOutdated, err, "a constraint of walpost.dead_letters refuses the event: %s prints what differs from walpost's schema", schema.Command("check", n.Table))
 		}
+	case "22P05", "22021": // untranslatable_character, character_not_in_repertoire: the database's encoding is not UTF8
+		if at == Parking {
+			return Permanent(reason.Unexpected, err, "the encoding of the database has no form for a text that belongs to the event, such as a broker's message: use a database in UTF8, or set outbox.on_bad_event: halt")
+		}
 	case "55P03": // lock_not_available: such as a migration in a transaction that somebody has left open
 		if at == Parking {
 			return &Wait{Err: err, Code: reason.PostgresError, Cure: whoLocks}
