@@ -23,14 +23,18 @@ func tableFaults(refused string) []fault {
 				return err
 			}
 			defer unlock()
-			return r.hold(ctx, 2*time.Second, 6*time.Second)
+			if err := r.hold(ctx, 2*time.Second, 6*time.Second); err != nil {
+				return err
+			}
+			unlock()
+			return r.awaitLetters(ctx, stillParked) // what has waited: it cannot be given back before
 		})},
 		// The relay does not know this error, so it has to try again.
 		{refused + ", while a trigger of walpost.dead_letters fails", 4, refuses, refusing(oversized, func(ctx context.Context, r *round) error {
 			if err := r.trigger(ctx, "RAISE EXCEPTION 'the disk is full'"); err != nil {
 				return err
 			}
-			return errors.Join(r.hold(ctx, 2*time.Second, 6*time.Second), r.dropTrigger(ctx))
+			return errors.Join(r.hold(ctx, 2*time.Second, 6*time.Second), r.dropTrigger(ctx), r.awaitLetters(ctx, stillParked))
 		})},
 		{refused + ", while the relay may not insert into walpost.dead_letters", 4, repeats | refuses, refusing(oversized, func(ctx context.Context, r *round) error {
 			r.relay.expectEnd()
