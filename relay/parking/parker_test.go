@@ -234,6 +234,9 @@ func TestRelease(t *testing.T) {
 	if l.Verdict("t", []byte("a"), at(99), 0) != schema.Send || l.Verdict("t", []byte("b"), at(99), 0) != schema.Park || l.Verdict("t", []byte("c"), at(99), 0) != schema.Park {
 		t.Error("key a does not flow, or b or c does")
 	}
+	if n := l.Logs.Count("a parked key flows again"); n != 1 {
+		t.Errorf("%d keys flowed", n)
+	}
 	l.Exec("update walpost.dead_letters set state = 'retrying' where value = 'alone'")
 	dbtest.Until(t, "the event without a key is published", func() bool { return strings.HasSuffix(sink.got(), " alone") })
 }
@@ -454,7 +457,8 @@ func TestRest(t *testing.T) {
 		return l.resting
 	})
 	if l.begin() {
-		t.Error("something more may be published")
+		close(sink.gate)
+		t.Fatal("something more may be published")
 	}
 	l.Exec("update walpost.dead_letters set state = 'retrying' where key = 'b'")
 	select {
@@ -520,6 +524,9 @@ func TestHeadDuringRelease(t *testing.T) {
 	dbtest.Until(t, "it is being published", func() bool { return sink.waits.Load() == 1 })
 	l.add(2, "2", true)
 	l.add(3, "3", false)
+	if got := l.values(); got != "1=retrying 2=head 3=waiting" {
+		t.Errorf("while it is being published, the table has %s", got)
+	}
 	close(sink.gate)
 	const want = "1=released 2=head 3=waiting"
 	dbtest.Until(t, want, func() bool { return l.values() == want })
