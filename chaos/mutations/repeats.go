@@ -181,7 +181,7 @@ var repeats = []Mutation{
 		File:     "relay/deadletter/change.go",
 		Old:      "select pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended(",
 		New:      "select (pg_catalog.hashtextextended(",
-		Module:   ".", Package: "./relay/deadletter", Test: "TestTwoPeople",
+		Module:   ".", Package: "./relay/deadletter", Test: "TestPeopleWaitForEachOther",
 	},
 	{
 		Mode:     "D5",

@@ -191,3 +191,35 @@ func TestChangeWaitsForTheRelay(t *testing.T) {
 		t.Errorf("state and synchronous_commit: %s", got)
 	}
 }
+
+// Two people wait for each other, also if the slot has no state that they could lock.
+func TestPeopleWaitForEachOther(t *testing.T) {
+	t.Parallel()
+	d := letters(t)
+	person, err := pgx.Connect(t.Context(), d.DSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer person.Close(context.Background())
+	first, err := d.Conn.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := lock(t.Context(), first, d.Slot); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() {
+		_, err := Discard(t.Context(), person, d.Slot, Filter{}, "n", "", false)
+		done <- err
+	}()
+	dbtest.Until(t, "the second one waits, or is done", func() bool {
+		return len(done) > 0 || d.Ask("select count(*)::text from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'") == "1"
+	})
+	if len(done) > 0 {
+		t.Error("the second one does not wait")
+	}
+	if err := errors.Join(first.Commit(t.Context()), <-done); err != nil {
+		t.Fatal(err)
+	}
+}
