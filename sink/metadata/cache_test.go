@@ -195,12 +195,15 @@ func TestWhatIsAskedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &asker{limits: map[string]int64{"b": 2000, "d": 4000}}
 		c := start(t, a)
+		<-c.Refresh("first", 0) // in the pause after it, all of the following come together
+		a.takeAsked()
 		c.Refresh("a", 0)
 		c.Refresh("b", Settings)
 		c.Refresh("c", Create)
 		c.RefreshAll([]string{"d", "a"}, 0)
 		<-c.Refresh("d", Settings|Create)
-		want := []question{{0, "metadata", []string{"a", "b"}}, {0, "create", []string{"c", "d"}}, {0, "settings", []string{"b", "d"}}}
+		const at = 100 * time.Millisecond
+		want := []question{{at, "metadata", []string{"a", "b"}}, {at, "create", []string{"c", "d"}}, {at, "settings", []string{"b", "d"}}}
 		if asked := a.takeAsked(); fmt.Sprint(asked) != fmt.Sprint(want) {
 			t.Errorf("asked %v, want %v", asked, want)
 		}
