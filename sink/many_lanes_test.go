@@ -123,25 +123,14 @@ func TestOutageOfManyLanes(t *testing.T) {
 // minBetweenRefreshes is what package metadata promises.
 const minBetweenRefreshes = 100 * time.Millisecond
 
-// openFlowing opens a producer and waits until the first event, of topic orders, is acknowledged.
-func openFlowing(t *testing.T) (*scripted, *Producer, *ledger) {
-	t.Helper()
-	b := newScripted(t, "orders", 1)
-	acks := newLedger()
-	p := open(t, config(t, []string{b.Addr()}), acks)
-	publish(t, p, event("orders", "k", 1), 1)
-	p.Flush(false)
-	acks.wait(t, 1, 0)
-	return b, p, acks
-}
-
 // A batch that is refused because of too few replicas, or by a quota, is sent again without a search for the leader: the broker that would
 // be asked may be frozen.
 func TestResendDoesNotWaitForMetadata(t *testing.T) {
-	b, p, acks := openFlowing(t)
+	acks := newLedger()
+	b, p := openFlowing(t, 1, acks)
 	refreshes := asked[*sarama.MetadataRequest](b)
 	b.answer("ProduceRequest", produceAnswer(t).SetError("orders", 0, sarama.ErrNotEnoughReplicas))
-	publish(t, p, event("orders", "k", 2), 2)
+	publish(t, p, event("orders", "k", 1), 1)
 	p.Flush(false)
 	until(t, "five resends", func() bool { return len(b.sent()) > 6 })
 	if n := asked[*sarama.MetadataRequest](b) - refreshes; n != 0 {
@@ -153,10 +142,11 @@ func TestResendDoesNotWaitForMetadata(t *testing.T) {
 
 // If the search for a partition's leader gets no answer, the known leader is tried again within two seconds.
 func TestResendDoesNotWaitForMetadataForEver(t *testing.T) {
-	b, p, acks := openFlowing(t)
+	acks := newLedger()
+	b, p := openFlowing(t, 1, acks)
 	delete(b.answers, "MetadataRequest") // it answers no more, as a frozen one
 	b.answer("ProduceRequest", produceAnswer(t).SetError("orders", 0, sarama.ErrNotLeaderForPartition))
-	publish(t, p, event("orders", "k", 2), 2)
+	publish(t, p, event("orders", "k", 1), 1)
 	began := time.Now()
 	p.Flush(false)
 	until(t, "two resends", func() bool { return len(b.sent()) >= 4 })

@@ -108,6 +108,20 @@ func openLogged(t *testing.T, servers []string) (*Producer, *ledger, *logLines) 
 	return open(t, cfg, acks), acks, log
 }
 
+// openFlowing opens a producer of topic orders, and waits until event 0, of key k, is acknowledged.
+func openFlowing(t *testing.T, partitions int32, acks interface {
+	Acks
+	wait(t testing.TB, acked, rejected int)
+}) (*scripted, *Producer) {
+	t.Helper()
+	b := newScripted(t, "orders", partitions)
+	p := open(t, config(t, []string{b.Addr()}), acks)
+	publish(t, p, event("orders", "k", 0), 0)
+	p.Flush(false)
+	acks.wait(t, 1, 0)
+	return b, p
+}
+
 // refusedLogin opens a producer and waits until its first event is acknowledged. From then on its login is refused. Its password is
 // secret-of-u.
 func refusedLogin(t *testing.T) (*scripted, *Producer, *ledger, *logLines) {

@@ -3,7 +3,6 @@ package sink
 import (
 	"bytes"
 	"cmp"
-	"errors"
 	"slices"
 	"time"
 
@@ -11,6 +10,7 @@ import (
 	"walpost/schema"
 	"walpost/sink/kafkaerror"
 	"walpost/sink/lane"
+	"walpost/sink/metadata"
 	"walpost/sink/record"
 	"walpost/sink/recordbatch"
 )
@@ -165,13 +165,10 @@ func (p *Producer) Ready(topic string) error {
 	}
 	err := t.wait().Err
 	if err == nil {
-		return errNotAsked
+		return metadata.ErrNotAsked
 	}
 	return reason.With(waitReason(err), err)
 }
-
-// errNotAsked says that nothing is known of a topic yet.
-var errNotAsked = errors.New("no broker has been asked for the topic yet")
 
 // partitionOf returns the partition of a letter in a topic with this number of partitions: the one that its row names, else by its key.
 func (p *Producer) partitionOf(l *schema.DeadLetter, partitions int) int32 {

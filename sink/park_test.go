@@ -125,12 +125,8 @@ func TestHaltingSink(t *testing.T) {
 
 // An event that has a dead letter is acked, and neither sent nor parked again. That holds whether the sink parks or not.
 func TestSettledEvent(t *testing.T) {
-	b := newScripted(t, "orders", 1)
 	l := haltingLedger{newParkingLedger()}
-	p := open(t, config(t, []string{b.Addr()}), l)
-	publish(t, p, event("orders", "k", 0), 0)
-	p.Flush(false)
-	l.wait(t, 1, 0)
+	b, p := openFlowing(t, 1, l)
 	before := asked[*sarama.ProduceRequest](b)
 	publish(t, p, event("orders", "k", 1), 1)
 	p.Flush(false)
@@ -143,12 +139,8 @@ func TestSettledEvent(t *testing.T) {
 // What is published again goes before what waits in the lane only if that is asked for.
 func TestReplayFirstOrLast(t *testing.T) {
 	for _, first := range []bool{true, false} {
-		b := newScripted(t, "orders", 1)
 		l := newParkingLedger()
-		p := open(t, config(t, []string{b.Addr()}), l)
-		publish(t, p, event("orders", "k", 0), 0)
-		p.Flush(false)
-		l.wait(t, 1, 0)
+		b, p := openFlowing(t, 1, l)
 		refused := asked[*sarama.ProduceRequest](b)
 		b.answer("ProduceRequest", produceAnswer(t).SetError("orders", 0, sarama.ErrNotEnoughReplicas))
 		publish(t, p, event("orders", "k", 1), 1)
@@ -173,13 +165,9 @@ func TestReplayFirstOrLast(t *testing.T) {
 // What is published again waits behind events of its key that wait for a missing partition, also if these are published again with it. The key
 // does not flow meanwhile.
 func TestReplayBehindAMissingPartition(t *testing.T) {
-	b := newScripted(t, "orders", 2)
 	l := newParkingLedger()
-	p := open(t, config(t, []string{b.Addr()}), l)
+	b, p := openFlowing(t, 2, l)
 	p.confirmFewer = time.Hour
-	publish(t, p, event("orders", "k", 0), 0)
-	p.Flush(false)
-	l.wait(t, 1, 0)
 	publish(t, p, eventTo("orders", "a", "4", 1), 1)
 	p.Flush(false)
 	to := p.topics["orders"]
@@ -209,12 +197,8 @@ func TestReplayBehindAMissingPartition(t *testing.T) {
 
 // Later events of a bad row's key are parked behind it, also those of the same pass.
 func TestEventsBehindABadRow(t *testing.T) {
-	b := newScripted(t, "orders", 1)
 	l := newParkingLedger()
-	p := open(t, config(t, []string{b.Addr()}), l)
-	publish(t, p, event("orders", "k", 0), 0)
-	p.Flush(false)
-	l.wait(t, 1, 0)
+	_, p := openFlowing(t, 1, l)
 	bad := event("orders", "a", 1)
 	bad.Values[schema.Headers] = []byte("[]")
 	publish(t, p, bad, 1)
@@ -240,12 +224,8 @@ func TestEventsBehindABadRow(t *testing.T) {
 // A dead letter has the partition that its row names, whether it was refused or waits behind one. An event whose key chose the partition names
 // none.
 func TestDeadLetterKeepsItsPartition(t *testing.T) {
-	b := newScripted(t, "orders", 2)
 	l := newParkingLedger()
-	p := open(t, config(t, []string{b.Addr()}), l)
-	publish(t, p, event("orders", "k", 0), 0)
-	p.Flush(false)
-	l.wait(t, 1, 0)
+	b, p := openFlowing(t, 2, l)
 	b.answer("ProduceRequest", produceAnswer(t).SetError("orders", 0, sarama.ErrInvalidRecord).SetError("orders", 1, sarama.ErrInvalidRecord))
 	for i, ev := range []*schema.Event{eventTo("orders", "a", "1", 1), eventTo("orders", "a", "0", 2), event("orders", "b", 3), event("orders", "b", 4)} {
 		publish(t, p, ev, uint64(i+1))
@@ -271,12 +251,8 @@ func (l slowLedger) Park(letters []*schema.DeadLetter) {
 
 // An event that is refused is parked before its lane sends anything else.
 func TestRefusedEventIsParkedAtOnce(t *testing.T) {
-	b := newScripted(t, "orders", 1)
 	l := slowLedger{newParkingLedger()}
-	p := open(t, config(t, []string{b.Addr()}), l)
-	publish(t, p, event("orders", "k", 0), 0)
-	p.Flush(false)
-	l.wait(t, 1, 0)
+	b, p := openFlowing(t, 1, l)
 	b.answer("ProduceRequest", sarama.NewMockSequence(
 		produceAnswer(t).SetError("orders", 0, sarama.ErrInvalidRecord), // both: they are divided
 		produceAnswer(t).SetError("orders", 0, sarama.ErrInvalidRecord),

@@ -73,7 +73,8 @@ type Producer struct {
 	// of packages wire and auth are independent: they are never taken together with a lock of this package. No goroutine holds a lock of this
 	// package while it waits for a broker. sarama calls the splicer with a broker's lock held. So this package never calls sarama with a lock of
 	// its own held, except for a broker's ID and Addr, which take no lock. Acks.Rejected and Parking.Park may be called with topic.mu held;
-	// Acks.Acked is not, except by Park. The function flow of Resume is called with topic.mu and a lane's lock held. creating is outermost: no lock of the sink is held when it is taken.
+	// Acks.Acked is not, except by Park. The function flow of Resume is called with topic.mu and a lane's lock held. creating is outermost: no
+	// lock of the sink is held when it is taken.
 	mu      sync.Mutex
 	senders map[int32]*sender
 	known   map[string]*topic // the same topics as in topics

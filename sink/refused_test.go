@@ -94,12 +94,8 @@ func produceRequests(t testing.TB, cfg Config) int {
 // A broker names several records of a batch, in disorder and with some that the batch does not have. Each one is sent alone, and parked only
 // if the broker refuses it alone too. One of them is accepted.
 func TestBrokerNamesSeveralRecords(t *testing.T) {
-	b := newScripted(t, "orders", 1)
 	acks := newParkingLedger()
-	p := open(t, config(t, []string{b.Addr()}), acks)
-	publish(t, p, event("orders", "k", 0), 0)
-	p.Flush(false)
-	acks.wait(t, 1, 0)
+	b, p := openFlowing(t, 1, acks)
 
 	answer := func(code sarama.KError, named ...int32) any {
 		block := &sarama.ProduceResponseBlock{Err: code}

@@ -23,13 +23,9 @@ func eventTo(topic, key, partition string, i int) *schema.Event {
 // While nobody knows whether the partition that a row names is new, all events but those of its key flow. When the partition appears, the
 // event goes there, and the later ones of its key follow.
 func TestOthersFlowWhileAPartitionIsMissing(t *testing.T) {
-	b := newScripted(t, "orders", 2)
 	acks := newParkingLedger()
-	p := open(t, config(t, []string{b.Addr()}), acks)
+	b, p := openFlowing(t, 2, acks)
 	p.confirmFewer = time.Hour
-	publish(t, p, event("orders", "k", 0), 0)
-	p.Flush(false)
-	acks.wait(t, 1, 0)
 	publish(t, p, eventTo("orders", "new", "4", 1), 1)
 	publish(t, p, eventTo("orders", "new", "0", 2), 2) // behind it in the same pass
 	p.Flush(false)
@@ -64,13 +60,9 @@ func TestOthersFlowWhileAPartitionIsMissing(t *testing.T) {
 
 // A partition that stays missing: the event is parked, and what waits behind it follows. What has no parked key flows again, in order.
 func TestPartitionStaysMissing(t *testing.T) {
-	b := newScripted(t, "orders", 2)
 	acks := newParkingLedger()
-	p := open(t, config(t, []string{b.Addr()}), acks)
+	_, p := openFlowing(t, 2, acks)
 	p.confirmFewer = 100 * time.Millisecond
-	publish(t, p, event("orders", "k", 0), 0)
-	p.Flush(false)
-	acks.wait(t, 1, 0)
 	const events = 400
 	var bad []string
 	for i := 1; i < events; i++ {
@@ -146,13 +138,9 @@ func (l settledLedger) Park(letters []*schema.DeadLetter) {
 
 // A row that names a missing partition is delivered again, and has a dead letter. What has waited behind it is sent, in order.
 func TestBehindASettledEvent(t *testing.T) {
-	b := newScripted(t, "orders", 2)
 	acks := settledLedger{newParkingLedger()}
-	p := open(t, config(t, []string{b.Addr()}), acks)
+	_, p := openFlowing(t, 2, acks)
 	p.confirmFewer = time.Second
-	publish(t, p, event("orders", "k", 0), 0)
-	p.Flush(false)
-	acks.wait(t, 1, 0)
 	publish(t, p, eventTo("orders", "a", "9", 1), 1)
 	publish(t, p, eventTo("orders", "a", "0", 2), 2)
 	p.Flush(false)
@@ -172,13 +160,9 @@ func TestBehindASettledEvent(t *testing.T) {
 
 // Brokers that have denied a partition for an earlier event have not denied it for a later one: the partition may have been added in between.
 func TestEachEventOfAMissingPartitionHasItsTime(t *testing.T) {
-	b := newScripted(t, "orders", 2)
 	acks := newParkingLedger()
-	p := open(t, config(t, []string{b.Addr()}), acks)
+	b, p := openFlowing(t, 2, acks)
 	p.confirmFewer = 2 * time.Second
-	publish(t, p, event("orders", "k", 0), 0)
-	p.Flush(false)
-	acks.wait(t, 1, 0)
 	publish(t, p, eventTo("orders", "a", "3", 1), 1)
 	p.Flush(false)
 	to := p.topics["orders"]

@@ -54,12 +54,14 @@ func (f *letterFlags) change(cmd *cobra.Command) {
 func (f *letterFlags) filter(cmd *cobra.Command, args []string) (deadletter.Filter, error) {
 	filter := deadletter.Filter{Event: f.event, Topic: f.topic, Reason: f.reason}
 	for _, name := range []string{"event", "topic", "reason", "state", "note"} {
-		if flag := cmd.Flags().Lookup(name); flag != nil && (!utf8.ValidString(flag.Value.String()) || strings.Contains(flag.Value.String(), "\x00")) {
-			return filter, &exitError{exitUsage, fmt.Errorf("--%s is no text in UTF-8", name)}
+		flag := cmd.Flags().Lookup(name)
+		if flag == nil {
+			continue
 		}
-	}
-	for _, name := range []string{"event", "topic", "reason", "state"} { // only a key may be empty
-		if flag := cmd.Flags().Lookup(name); flag != nil && flag.Changed && strings.Trim(flag.Value.String(), "[]") == "" {
+		switch text := flag.Value.String(); {
+		case !utf8.ValidString(text), strings.Contains(text, "\x00"):
+			return filter, &exitError{exitUsage, fmt.Errorf("--%s is no text in UTF-8", name)}
+		case flag.Changed && name != "note" && strings.Trim(text, "[]") == "": // a key may be empty, and discard asks for a note before
 			return filter, &exitError{exitUsage, fmt.Errorf("--%s is empty: give it a value, or leave it out", name)}
 		}
 	}
@@ -212,7 +214,8 @@ func (a *app) deadLetterShow() *cobra.Command {
 		Use:   "show ID",
 		Short: "Print a dead letter, with the record that walpost wanted to send",
 		Long: `show prints one dead letter, whatever its state. Characters that a terminal would act on, and bytes that
-are no text, are shown as escapes such as \x1b. A key with such a character is shown as all its bytes, which --key takes. --json has the exact bytes of the value.`,
+are no text, are shown as escapes such as \x1b. A key with such a character is shown as all its bytes, which --key takes.
+--json has the exact bytes of the value.`,
 		Example: `  walpost dead-letter show 17 --json | jq -r .value | base64 -d`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return verb(func(cmd *cobra.Command) error { return a.showLetter(cmd, args[0], asJSON) })(cmd, nil)

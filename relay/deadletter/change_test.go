@@ -157,21 +157,14 @@ func TestMissing(t *testing.T) {
 	}
 }
 
-// A change waits while a relay parks or publishes, and survives a crash of the server, whatever synchronous_commit is for others.
-func TestChangeWaitsForTheRelay(t *testing.T) {
-	t.Parallel()
-	d := letters(t)
-	d.Exec("insert into walpost.relay_state (slot, phase) values ($1, 'streaming')", d.Slot)
-	d.Exec("alter database " + schema.QuoteIdent(d.Ask("select current_database()")) + " set synchronous_commit = off")
-	d.Exec("create function note() returns trigger language plpgsql as $$ begin new.detail := current_setting('synchronous_commit'); return new; end $$")
-	d.Exec("create trigger note before update on walpost.dead_letters for each row execute function note()")
+// waitingDiscard begins to discard everything in a session of its own, and checks that this waits for a lock. The channel gets its result.
+func waitingDiscard(t *testing.T, d *dbtest.Database) <-chan error {
+	t.Helper()
 	person, err := pgx.Connect(t.Context(), d.DSN)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer person.Close(context.Background())
-	d.Exec("begin")
-	d.Exec("select from walpost.relay_state for no key update") // as a relay does
+	t.Cleanup(func() { person.Close(context.Background()) })
 	done := make(chan error, 1)
 	go func() {
 		_, err := Discard(t.Context(), person, d.Slot, Filter{}, "n", "", false)
@@ -183,6 +176,20 @@ func TestChangeWaitsForTheRelay(t *testing.T) {
 	if len(done) > 0 {
 		t.Error("it does not wait")
 	}
+	return done
+}
+
+// A change waits while a relay parks or publishes, and survives a crash of the server, whatever synchronous_commit is for others.
+func TestChangeWaitsForTheRelay(t *testing.T) {
+	t.Parallel()
+	d := letters(t)
+	d.Exec("insert into walpost.relay_state (slot, phase) values ($1, 'streaming')", d.Slot)
+	d.Exec("alter database " + schema.QuoteIdent(d.Ask("select current_database()")) + " set synchronous_commit = off")
+	d.Exec("create function note() returns trigger language plpgsql as $$ begin new.detail := current_setting('synchronous_commit'); return new; end $$")
+	d.Exec("create trigger note before update on walpost.dead_letters for each row execute function note()")
+	d.Exec("begin")
+	d.Exec("select from walpost.relay_state for no key update") // as a relay does
+	done := waitingDiscard(t, d)
 	d.Exec("commit")
 	if err := <-done; err != nil {
 		t.Fatal(err)
@@ -196,11 +203,6 @@ func TestChangeWaitsForTheRelay(t *testing.T) {
 func TestPeopleWaitForEachOther(t *testing.T) {
 	t.Parallel()
 	d := letters(t)
-	person, err := pgx.Connect(t.Context(), d.DSN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer person.Close(context.Background())
 	first, err := d.Conn.Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -208,17 +210,7 @@ func TestPeopleWaitForEachOther(t *testing.T) {
 	if err := lock(t.Context(), first, d.Slot); err != nil {
 		t.Fatal(err)
 	}
-	done := make(chan error, 1)
-	go func() {
-		_, err := Discard(t.Context(), person, d.Slot, Filter{}, "n", "", false)
-		done <- err
-	}()
-	dbtest.Until(t, "the second one waits, or is done", func() bool {
-		return len(done) > 0 || d.Ask("select count(*)::text from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'") == "1"
-	})
-	if len(done) > 0 {
-		t.Error("the second one does not wait")
-	}
+	done := waitingDiscard(t, d)
 	if err := errors.Join(first.Commit(t.Context()), <-done); err != nil {
 		t.Fatal(err)
 	}

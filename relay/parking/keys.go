@@ -333,8 +333,8 @@ func (k *keys) forgetRefused(letters []*schema.DeadLetter) {
 	}
 }
 
-// forget drops what was settled or refused, once Postgres cannot deliver it again. It asks for the confirmed position under the lock, so that a position
-// of an older session meets only what that session had.
+// forget drops what was settled or refused, once Postgres cannot deliver it again. It asks for the confirmed position under the lock, so that a
+// position of an older session meets only what that session had.
 func (k *keys) forget(reached func() uint64) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -248,7 +248,6 @@ func (p *Parker) empty(ctx context.Context) {
 		letters, err := p.attempt(ctx, c, holder)
 		switch {
 		case err == nil:
-			p.keys.forgetRefused(letters)
 			p.written(letters)
 			pause = 50 * time.Millisecond
 			continue
@@ -321,6 +320,7 @@ func (p *Parker) written(letters []*schema.DeadLetter) {
 		p.cfg.Log.Info("events are parked again")
 	}
 	p.look.Store(true)
+	p.keys.forgetRefused(letters)
 	p.done(letters)
 }
 

@@ -1,7 +1,6 @@
 package parking
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -11,7 +10,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/semaphore"
 
-	"walpost/internal/reason"
 	"walpost/relay/pgerror"
 	"walpost/schema"
 )
@@ -98,15 +96,17 @@ const absentFor = 30 * time.Second
 func (p *Parker) takeBack(ctx context.Context, c *connection, holder, topic string, why error) error {
 	var events int64
 	err := c.inTx(ctx, holder, func(ctx context.Context, tx pgx.Tx) error {
-		done, err := tx.Exec(ctx, `update walpost.dead_letters set state = case reason when 'key_parked' then 'waiting' else 'head' end, updated_at = clock_timestamp(),
-			attempts = case reason when 'key_parked' then attempts else least(attempts, 2147483646) + 1 end,
-			detail = case reason when 'key_parked' then detail else $3 end,
-			reason = case reason when 'key_parked' then reason else $4 end
-			where slot = $1 and coalesce(topic, '') = $2 and state = 'retrying'`, p.cfg.Slot, topic, orNull(why.Error()), string(cmp.Or(pgerror.Reason(why), reason.Unexpected)))
+		const where = " where slot = $1 and coalesce(topic, '') = $2 and state = 'retrying'"
+		behind, err := tx.Exec(ctx, "update walpost.dead_letters set state = 'waiting', updated_at = clock_timestamp()"+where+" and reason = 'key_parked'", p.cfg.Slot, topic)
 		if err != nil {
 			return fmt.Errorf("park what is given back of topic %s: %w", topic, err)
 		}
-		events = done.RowsAffected()
+		heads, err := tx.Exec(ctx, `update walpost.dead_letters set state = 'head', updated_at = clock_timestamp(), attempts = least(attempts, 2147483646) + 1,
+			detail = $3, reason = $4`+where+" and reason is distinct from 'key_parked'", p.cfg.Slot, topic, orNull(why.Error()), string(pgerror.Reason(why)))
+		if err != nil {
+			return fmt.Errorf("park what is given back of topic %s: %w", topic, err)
+		}
+		events = behind.RowsAffected() + heads.RowsAffected()
 		return nil
 	})
 	p.forgetRelease(topic)

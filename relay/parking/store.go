@@ -70,7 +70,8 @@ func readKeys(ctx context.Context, q querier, slot string) (parked map[name]sche
 	return parked, events, nil
 }
 
-// readLeft returns those of the keys of which something is parked behind a position; "": anywhere. The condition for the slot is such that only the index of the keys fits.
+// readLeft returns those of the keys of which something is parked behind a position; "": anywhere. The condition for the slot is such that only
+// the index of the keys fits.
 func readLeft(ctx context.Context, tx pgx.Tx, slot string, keys []name, behind string) (map[name]bool, error) {
 	left := map[name]bool{}
 	topics, values := apart(keys)

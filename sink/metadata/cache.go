@@ -134,10 +134,11 @@ func (c *Cache) unknown() error {
 	if c.err != nil {
 		return c.err
 	}
-	return errNotAsked
+	return ErrNotAsked
 }
 
-var errNotAsked = errors.New("no broker has been asked for the topic yet")
+// ErrNotAsked says that nothing is known of a topic yet.
+var ErrNotAsked = errors.New("no broker has been asked for the topic yet")
 
 // Forget removes what is known about a topic. A refresh that is under way may bring the topic back: then changed is called with it.
 func (c *Cache) Forget(name string) {
