@@ -42,16 +42,31 @@ func commits(ctx context.Context, conn *pgx.Conn, slot, database string) ([]verd
 
 // parked notes which rows have a dead letter, and what became of it. It also compares the table with what was discarded.
 func (r *round) parked(ctx context.Context, conn *pgx.Conn, rows []verdict.Row) error {
-	letters, err := conn.Query(ctx, `SELECT event_id, parked_at, updated_at, reason, state FROM walpost.dead_letters WHERE slot = $1`, r.name)
-	if err != nil {
-		return err
-	}
 	byID := make(map[string]int, len(rows))
 	for i := range rows {
 		byID[rows[i].ID] = i
 	}
-	var id, reason, state string
-	var at, changed time.Time
+	var id string
+	var at time.Time
+	waited, err := conn.Query(ctx, `SELECT event_id, parked_at FROM waited`)
+	if err != nil {
+		return err
+	}
+	if _, err = pgx.ForEachRow(waited, []any{&id, &at}, func() error {
+		if i, known := byID[id]; known {
+			rows[i].Blocked = at
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	letters, err := conn.Query(ctx, `SELECT event_id, parked_at, updated_at, reason, state FROM walpost.dead_letters
+		WHERE slot = $1 AND NOT (reason = 'topic_blocked' AND state = 'released')`, r.name) // those came without being given back
+	if err != nil {
+		return err
+	}
+	var reason, state string
+	var changed time.Time
 	_, err = pgx.ForEachRow(letters, []any{&id, &at, &changed, &reason, &state}, func() error {
 		i, known := byID[id]
 		if !known {

@@ -136,6 +136,11 @@ func (r *round) awaitUse(ctx context.Context, topic string) error {
 
 // recreate reads a topic, deletes it and, a while later, creates it again.
 func (r *round) recreate(ctx context.Context, topic string) error {
+	return errors.Join(r.remove(ctx, topic), r.hold(ctx, 0, time.Second), r.restore(ctx, topic))
+}
+
+// remove reads a topic and deletes it.
+func (r *round) remove(ctx context.Context, topic string) error {
 	purge := verdict.Purge{Topic: topic}
 	err := r.ask(ctx, func(conn *pgx.Conn) (done bool, err error) {
 		purge.Confirmed, err = confirmedLSN(ctx, conn, r.name)
@@ -157,9 +162,11 @@ func (r *round) recreate(ctx context.Context, topic string) error {
 	}
 	purge.Gone = time.Now()
 	r.purges = append(r.purges, purge)
-	if err := r.hold(ctx, 0, time.Second); err != nil {
-		return err
-	}
+	return nil
+}
+
+// restore creates a topic again that was removed.
+func (r *round) restore(ctx context.Context, topic string) error {
 	return poll.Until(ctx, func() (bool, error) {
 		err := kafkatest.CreateTopic(ctx, r.kafka.Brokers(), topic, 2, settings(doomed))
 		return err == nil, nil // it exists until the deletion is complete

@@ -21,15 +21,7 @@ func refusalFaults() []fault {
 	all := []fault{
 		{refused + ", then retried", 12, brief | refuses, refusing(oversized, lasting(time.Second, 3*time.Second))},
 		{refused + ", then retried, relay kill -9 meanwhile", 10, brief | repeats | refuses, refusing(oversized, killing)},
-		{refused + ", then retried, Postgres connections cut meanwhile", 4, brief | repeats | refuses, refusing(oversized, func(ctx context.Context, r *round) error {
-			for range 3 {
-				if err := r.hold(ctx, 0, 800*time.Millisecond); err != nil {
-					return err
-				}
-				r.toPG.Cut()
-			}
-			return nil
-		})},
+		{refused + ", then retried, Postgres connections cut meanwhile", 4, brief | repeats | refuses, refusing(oversized, cutting)},
 		{refused + " by a compacted topic, because they have no key, relay kill -9 meanwhile", 4, brief | repeats | refuses, refusing(keyless, killing)},
 		{refused + " because of their timestamps, relay kill -9 meanwhile", 4, brief | repeats | refuses, refusing(outdated, func(ctx context.Context, r *round) error {
 			for range 2 {

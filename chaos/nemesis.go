@@ -32,7 +32,7 @@ func (f fault) is(t trait) bool { return f.traits&t != 0 }
 // faults returns all faults.
 func faults() []fault {
 	var all []fault
-	for _, some := range [][]fault{relayFaults(), postgresFaults(), kafkaFaults(), refusalFaults(), answerFaults(), outageFaults(), loadFaults(), clockFaults()} {
+	for _, some := range [][]fault{relayFaults(), postgresFaults(), kafkaFaults(), refusalFaults(), topicFaults(), answerFaults(), outageFaults(), loadFaults(), clockFaults()} {
 		all = append(all, some...)
 	}
 	return all

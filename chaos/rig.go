@@ -66,7 +66,7 @@ func (r *rig) open(ctx context.Context) (err error) {
 	if r.toPG, err = proxy.Launch(child.Address(r.postgres.Port())); err != nil {
 		return err
 	}
-	if r.kafka, err = kafkatest.Launch(ctx, kafkatest.Options{Nodes: brokers}); err != nil {
+	if r.kafka, err = kafkatest.Launch(ctx, kafkatest.Options{Nodes: brokers, ACLs: true}); err != nil {
 		return err
 	}
 	if r.toKafka, err = kafkaproxy.Launch(ctx, r.kafka.Brokers()); err != nil {

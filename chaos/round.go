@@ -36,6 +36,7 @@ type round struct {
 	stuck     []string // what else went wrong
 	purges    []verdict.Purge
 	refused   []*verdict.Refusal // when the brokers refused events
+	blocked   []*verdict.Blocked // when the events of a topic were parked because it took no records
 	discarded map[string]bool    // ids of the events that were discarded
 	earlier   []verdict.Record   // of topics that were deleted afterwards
 }
@@ -143,6 +144,9 @@ func (r *round) open(ctx context.Context) error {
 	if _, err := r.home.Run(ctx, r.walpost, owner, "schema", "apply", "--relay-role", relayRole); err != nil {
 		return err
 	}
+	if err := r.sql(ctx, noteWaiting); err != nil {
+		return err
+	}
 	r.relay = newKeeper(r.home, r.walpost, r.name, env, r.budget)
 	if err := r.relay.start(); err != nil {
 		return err
@@ -154,6 +158,12 @@ func (r *round) open(ctx context.Context) error {
 	_, err = r.conn.Exec(ctx, "SELECT pg_create_logical_replication_slot($1, 'pgoutput')", r.name+"_order")
 	return err
 }
+
+// noteWaiting keeps which events have waited for their topics. Their dead letters are deleted when they are published.
+const noteWaiting = `CREATE TABLE waited (event_id text PRIMARY KEY, parked_at timestamptz);
+	CREATE FUNCTION waited() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
+		INSERT INTO public.waited VALUES (NEW.event_id, NEW.parked_at) ON CONFLICT DO NOTHING; RETURN NULL; END $$;
+	CREATE TRIGGER waited AFTER INSERT OR UPDATE ON walpost.dead_letters FOR EACH ROW WHEN (NEW.reason = 'topic_blocked' AND NEW.state = 'waiting') EXECUTE FUNCTION waited()`
 
 func (r *round) close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
@@ -293,6 +303,9 @@ func (r *round) history(ctx context.Context, began time.Time, claims []verdict.C
 	h.Claims, h.Samples, h.Purges, h.Records = claims, samples, r.purges, r.earlier
 	for _, one := range r.refused {
 		h.Refusals = append(h.Refusals, *one)
+	}
+	for _, one := range r.blocked {
+		h.Blocked = append(h.Blocked, *one)
 	}
 	for _, topic := range r.topics() {
 		records, err := r.readTopic(ctx, topic)

@@ -112,15 +112,17 @@ func TestHugeRowIsParked(t *testing.T) {
 func TestStopInHugeTransaction(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		name  string
-		topic bool // it exists from the start
-	}{{"while it flows", true}, {"while it is blocked", false}} {
+		name    string
+		blocked string // outbox.blocked_topic; "": the topic exists from the start
+	}{{"while it flows", ""}, {"while it is blocked", "wait"}, {"while it is parked", "park"}} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			p := newPipe(t).withSchema(t)
 			var topic string
-			if c.topic {
+			if c.blocked == "" {
 				topic = p.topic(t, "order", 2, nil)
+			} else {
+				p.env["WALPOST_OUTBOX_BLOCKED_TOPIC"] = c.blocked
 			}
 			const timeout = time.Second
 			env := []string{"WALPOST_RELAY_MAX_IN_FLIGHT_BYTES=2MB", "WALPOST_RELAY_SHUTDOWN_TIMEOUT=1s"}
@@ -134,6 +136,9 @@ func TestStopInHugeTransaction(t *testing.T) {
 				if n := r.metrics(t)["walpost_events_received_total"]; n < 500 {
 					return fmt.Sprint(n)
 				}
+				if c.blocked == "park" {
+					return ask[string](t, p.conn, "SELECT CASE WHEN count(*) > 0 THEN '' ELSE 'nothing is parked' END FROM walpost.dead_letters")
+				}
 				return ""
 			})
 			begin := time.Now()
@@ -144,12 +149,17 @@ func TestStopInHugeTransaction(t *testing.T) {
 			if took := time.Since(begin); took > timeout+15*time.Second {
 				t.Errorf("it ended after %v; the time-out is %v", took, timeout)
 			}
-			if !c.topic {
+			if topic == "" {
 				topic = p.topic(t, "order", 2, nil)
+			}
+			if c.blocked == "wait" {
 				refusal{code: 0, says: []string{"stopping with events that are not acked", "events="}}.check(t, 0, r.output())
 			}
 			r = p.start(t, env...)
 			p.settle(t)
+			eventually(t, "nothing waits for its topic", func() string {
+				return ask[string](t, p.conn, "SELECT coalesce(nullif(count(*), 0)::text, '') FROM walpost.dead_letters WHERE state = 'waiting'")
+			})
 			r.stop(t)
 			rows := truth.rows(t)
 			t.Logf("%d rows, %d sent again", len(rows), p.atLeastOnce(t, topic, rows))

@@ -46,6 +46,10 @@ type Config struct {
 	// walpost.dead_letters. Otherwise such an event stops the relay.
 	Park bool
 
+	// MaxParkedBytes limits the keys, values and headers of all events in walpost.dead_letters that wait. Beyond it, events that are to be
+	// parked wait in memory. 0: no limit.
+	MaxParkedBytes int64
+
 	Backfill string // what to do with rows that are in the outbox at the first start: "publish" (or "") or "skip"
 
 	MaxInFlightBytes int64         // most bytes that the sink may hold; a single event may be larger. 0: 32 MiB

@@ -3,6 +3,7 @@ package relay
 import (
 	"errors"
 	"math"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -93,7 +94,35 @@ func registerParked(reg prometheus.Registerer, parked func() parking.Parked) err
 	}
 	return errors.Join(
 		read("dead_letters", "Events that are parked in walpost.dead_letters, as last seen.", func(p parking.Parked) float64 { return float64(p.Events) }),
-		read("parked_keys", "Keys whose events are parked.", func(p parking.Parked) float64 { return float64(p.Keys) }))
+		read("parked_keys", "Keys whose events are parked.", func(p parking.Parked) float64 { return float64(p.Keys) }),
+		read("parked_topics", "Topics that take no records, and whose events are parked until they do.", func(p parking.Parked) float64 { return float64(len(p.Topics)) }),
+		reg.Register(parkedTopics(parked)))
+}
+
+// parkedTopics are the metrics of topics whose events are parked.
+type parkedTopics func() parking.Parked
+
+var (
+	parkedEvents  = prometheus.NewDesc("walpost_parked_topic_events", "Events that are parked until their topic takes records, as last counted.", []string{"topic"}, nil)
+	parkedBytes   = prometheus.NewDesc("walpost_parked_topic_bytes", "Bytes of their keys, values and headers.", []string{"topic"}, nil)
+	parkedSeconds = prometheus.NewDesc("walpost_parked_topic_seconds", "For how long they have been parked.", []string{"topic"}, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (parkedTopics) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{parkedEvents, parkedBytes, parkedSeconds} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (p parkedTopics) Collect(ch chan<- prometheus.Metric) {
+	for _, w := range p().Topics {
+		topic := strings.ToValidUTF8(w.Topic, "?")
+		for d, v := range map[*prometheus.Desc]float64{parkedEvents: float64(w.Events), parkedBytes: float64(w.Bytes), parkedSeconds: time.Since(w.Since).Seconds()} {
+			ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, topic)
+		}
+	}
 }
 
 // registerSlot registers the metrics of the slot, as it was last read.

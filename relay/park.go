@@ -22,7 +22,7 @@ import (
 // everything.
 func (r *Relay) newParker(acks Acks, reached, handed func() uint64) *parking.Parker {
 	return parking.New(parking.Config{
-		Slot: r.cfg.Slot, Parks: r.cfg.Park, Connect: r.connectToPark,
+		Slot: r.cfg.Slot, Parks: r.cfg.Park, Most: r.cfg.MaxParkedBytes, Connect: r.connectToPark,
 		Classify: func(err error) error { return pgerror.Classify(err, pgerror.Parking, false, *r.parkNames.Load()) },
 		Acks:     acks, Log: r.log, Reached: reached, Handed: handed,
 	})
@@ -122,7 +122,7 @@ func (r *Relay) checkParked(ctx context.Context, db *postgres.DB) error {
 		return err
 	}
 	return pgerror.Permanent(reason.EventsParked, fmt.Errorf("%d events of slot %s are parked in walpost.dead_letters, and with outbox.on_bad_event: halt later events of their keys would come before them",
-		events, r.cfg.Slot), "set outbox.on_bad_event: park until walpost dead-letter retry or discard has ended their wait")
+		events, r.cfg.Slot), "set outbox.on_bad_event: park until walpost dead-letter retry or discard has ended their wait, or their topic takes records")
 }
 
 // restLimit is how long a stop waits for what is given back: Kafka may not take it now.
@@ -165,6 +165,7 @@ func (r *Relay) loadLetters(ctx context.Context, holder string, at schema.Positi
 	defer db.Close()
 	err = r.parker.Load(ctx, db, holder, at)
 	if !r.cfg.Park && pgerror.IsSQLState(err, "42P01", "42501") { // no table, or no right: then this role has parked nothing
+		r.parker.LoadNothing(holder, at)
 		return nil
 	}
 	return err

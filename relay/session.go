@@ -199,8 +199,17 @@ func (s *session) record(ctx context.Context) {
 	s.recording = func() { cancel(); <-ended }
 	go func() {
 		defer close(ended)
-		s.recorder.Run(ctx, s.tracker.Confirmed, func(err error) { s.relay.log.Warn("walpost.relay_state is not up to date", "err", err) })
+		s.recorder.Run(ctx, s.confirmedHere, func(err error) { s.relay.log.Warn("walpost.relay_state is not up to date", "err", err) })
 	}()
+}
+
+// confirmedHere returns what tracker.Confirmed returns, once the window belongs to this session. An older window may have been emptied by acks
+// that confirm nothing.
+func (s *session) confirmedHere() (lsn pglogrepl.LSN, commit int64) {
+	if !s.windowBegun.Load() {
+		return 0, 0
+	}
+	return s.tracker.Confirmed()
 }
 
 // beginWindow waits until the sink holds no events of an older session: otherwise these could arrive after events that this session reads.

@@ -19,9 +19,12 @@ type DeadLetter struct {
 	Headers   iter.Seq[DeadHeader] // nil: none
 	Timestamp int64                // of the record, milliseconds since 1970-01-01 UTC; NoTime: not known
 
-	Head   bool        // it was refused itself, and does not only wait behind another event
-	Code   reason.Code // why it is not sent
-	Detail string      // the message of the broker or of walpost; "": none
+	Head    bool        // it was refused itself, and does not only wait
+	Blocked bool        // it waits for its topic, and not behind another event of its key
+	Retried bool        // a person gave it back: it is published out of order, with the header walpost_replay
+	Code    reason.Code // why it is not sent
+	Detail  string      // the message of the broker or of walpost; "": none
+	Cure    string      // what a person can do about it; it is not in the table
 
 	Tx   uint64 // the transaction under which it is acked when it is parked
 	Held int    // the bytes that it holds until then
@@ -34,6 +37,22 @@ func (l *DeadLetter) EachHeader() iter.Seq[DeadHeader] {
 	}
 	return l.Headers
 }
+
+// Size returns how many bytes the key, the value and the headers have.
+func (l *DeadLetter) Size() (n int64) {
+	n = int64(len(l.Key) + len(l.Value))
+	for h := range l.EachHeader() {
+		n += int64(len(h.Name) + len(h.Value))
+	}
+	return n
+}
+
+// SizeOf is the SQL of what [DeadLetter.Size] returns, for a row. It does not read large values.
+const SizeOf = `(coalesce(octet_length(value), 0) + coalesce(octet_length(key), 0)
+	+ (select coalesce(sum(octet_length(h)), 0) from unnest(header_names) h) + (select coalesce(sum(octet_length(h)), 0) from unnest(header_values) h))`
+
+// IsBlocked is the SQL condition of a dead letter whose event waits for its topic.
+const IsBlocked = `state = 'waiting' and reason = 'topic_blocked' and topic is not null`
 
 // IsParked is the SQL condition of a dead letter whose event waits: it is neither released nor discarded.
 const IsParked = `state in ('head', 'waiting', 'retrying')`
@@ -50,7 +69,8 @@ type Verdict uint8
 const (
 	Send   Verdict = iota // it is sent
 	Park                  // it waits behind a parked event of its topic and key
-	Settle                // it is acked unsent: it has a dead letter already
+	Settle                // it is acked unsent: it has a dead letter already, or the session has ended that it belongs to
+	Wait                  // it waits for its topic, which takes no records
 )
 
 // ReplayTx marks the transaction of an event that comes from walpost.dead_letters and not from the stream: no window has it.

@@ -57,7 +57,7 @@ var wantedTables = []wantedTable{
 			{"updated_at", "timestamp with time zone", true, "clock_timestamp()"},
 		},
 		unique:  [][]string{{"id"}, {"slot", "position"}},
-		indexes: []string{"dead_letters_parked_key", "dead_letters_parked", "dead_letters_retrying"},
+		indexes: []string{"dead_letters_parked_key", "dead_letters_parked", "dead_letters_retrying", "dead_letters_blocked"},
 	},
 	{
 		name: "relay_state",

@@ -44,6 +44,10 @@ type Config struct {
 	AutoCreateTopics bool              // allow.auto.create.topics
 	Partitioner      record.Partitioner
 
+	// Budget is how many bytes the caller lets events in flight hold. If it is set, topics that take no records are parked, see [Parking]; 0:
+	// their events wait.
+	Budget int
+
 	Record record.Config // how events become records
 
 	Logger     *slog.Logger

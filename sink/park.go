@@ -28,12 +28,22 @@ type Parking interface {
 	Sifting() bool
 	// Verdict returns what happens to an event of this topic and key. A key that is nil has no other events.
 	Verdict(topic string, key []byte, at schema.Position, tx uint64) schema.Verdict
+	// Block makes all events of a topic wait: from now on they have the verdict Wait, except those of parked keys. code and detail say why the
+	// topic takes no records, and cure what a person can do.
+	Block(topic string, code reason.Code, detail, cure string)
+	// Absorb makes the events of these keys wait for their topic, and not for a person: the topic has refused all of them, with this code.
+	Absorb(topic string, code reason.Code, keys [][]byte)
+	// Blocked reports whether the events of a topic wait.
+	Blocked(topic string) bool
+	// Stalled notes that an attempt to send events of a topic has failed; named says that the error is a condition of the topic. It reports
+	// whether events that wait for another attempt go through the sieve again.
+	Stalled(topic string, named bool) bool
 	// Park takes events, in order. It acks each one when it is parked. From now on, later events of their topics and keys have the verdict
 	// Park.
 	Park(letters []*schema.DeadLetter)
 }
 
-// Replay publishes dead letters again, in order, with the header walpost_replay. Each one is acked, or parked again, under its Tx. They do
+// Replay publishes dead letters again, in order. Each one is acked, or parked again, under its Tx. They do
 // not count as bytes that the sink holds. They go behind everything that was published before, or with first, before what has not been sent
 // yet. Any goroutine may call it.
 func (p *Producer) Replay(letters []*schema.DeadLetter, first bool) {
@@ -112,13 +122,15 @@ func (p *Producer) typeBeside(typ []byte) []byte {
 	return typ
 }
 
-// recordOf returns the record of a dead letter, with the header that says that it is published again.
+// recordOf returns the record of a dead letter. If a person gave it back, it has a header that says so.
 func recordOf(l *schema.DeadLetter) recordbatch.Record {
 	rec := recordbatch.Record{Timestamp: l.Timestamp, Key: l.Key, Value: l.Value}
 	for h := range l.EachHeader() {
 		rec.Headers = append(rec.Headers, recordbatch.Header{Name: recordbatch.EncodeName(string(h.Name)), Value: h.Value})
 	}
-	rec.Headers = append(rec.Headers, recordbatch.Header{Name: replayHeader, Value: []byte("retry")})
+	if l.Retried {
+		rec.Headers = append(rec.Headers, recordbatch.Header{Name: replayHeader, Value: []byte("retry")})
+	}
 	return rec
 }
 
@@ -287,28 +299,55 @@ func (s *sieve) Parks() bool { return s.p.parking.Parks() }
 func (s *sieve) Open() bool { return !s.p.parking.Sifting() }
 
 func (s *sieve) Verdict(key []byte, from lane.Origin) schema.Verdict {
-	return s.p.parking.Verdict(s.topic, key, from.At, from.Tx)
+	return s.p.verdict(s.topic, key, from)
 }
 
-// Aside parks what waits behind a parked event, and acks what has a dead letter already.
+// verdict returns what happens to an event.
+func (p *Producer) verdict(topic string, key []byte, from lane.Origin) schema.Verdict {
+	if p.parking == nil {
+		return schema.Send
+	}
+	return p.parking.Verdict(topic, key, from.At, from.Tx)
+}
+
+// Aside parks what waits, and acks what has a dead letter already.
 func (s *sieve) Aside(b *lane.Batch, verdicts []schema.Verdict) {
-	var letters []*schema.DeadLetter
-	var settled []schema.Run
-	held := 0
+	a := s.p.aside(s.topic)
 	b.EachHeld(func(i int, r recordbatch.Raw, from lane.Origin, bytes int) {
-		if verdicts[i] == schema.Settle {
-			settled = append(settled, schema.Run{Tx: from.Tx, Rows: 1})
-			held += bytes
-			return
-		}
-		l := letterOf(r, from, bytes)
-		l.Topic, l.Partition = s.topic, namedPartition(b, i, s.partition)
-		letters = append(letters, l)
+		a.add(verdicts[i], r, from, bytes, namedPartition(b, i, s.partition))
 	})
 	s.p.pool.Put(b)
-	s.p.park(letters)
-	if len(settled) > 0 {
-		s.p.report(func() { s.p.acks.Acked(settled, held) })
+	a.report()
+}
+
+// aside collects events of a topic that are not sent.
+type aside struct {
+	p       *Producer
+	topic   string
+	letters []*schema.DeadLetter
+	settled []schema.Run
+	held    int // bytes of the settled ones
+}
+
+func (p *Producer) aside(topic string) *aside { return &aside{p: p, topic: topic} }
+
+// add takes an event with another verdict than Send. partition is the one that its row names, -1: none.
+func (a *aside) add(v schema.Verdict, r recordbatch.Raw, from lane.Origin, bytes int, partition int32) {
+	if v == schema.Settle {
+		a.settled = append(a.settled, schema.Run{Tx: from.Tx, Rows: 1})
+		a.held += bytes
+		return
+	}
+	l := letterOf(r, from, bytes)
+	l.Topic, l.Partition, l.Blocked = a.topic, partition, v == schema.Wait
+	a.letters = append(a.letters, l)
+}
+
+// report parks or acks what was added.
+func (a *aside) report() {
+	a.p.park(a.letters)
+	if len(a.settled) > 0 {
+		a.p.report(func() { a.p.acks.Acked(a.settled, a.held) })
 	}
 }
 
@@ -325,17 +364,32 @@ func (p *Producer) parkHead(part *partition, head *lane.Batch, err error) {
 	var letters []*schema.DeadLetter
 	head.EachHeld(func(i int, r recordbatch.Raw, from lane.Origin, bytes int) {
 		bad := record.BadRecord(part.topic.name, r, from.Type, err)
-		letters = append(letters, p.refusedLetter(bad, r, from, bytes, namedPartition(head, i, part.index)))
+		l := p.refusedLetter(bad, r, from, bytes, namedPartition(head, i, part.index))
+		if from.Tx&schema.ReplayTx == 0 && p.parking.Blocked(part.topic.name) { // since this request was sent
+			if v := p.verdict(part.topic.name, r.Key(), from); v == schema.Wait || v == schema.Park {
+				l.Head, l.Blocked = false, v == schema.Wait
+			}
+		}
+		letters = append(letters, l)
 	})
 	p.pool.Put(head)
-	p.park(letters)
+	var keys [][]byte
+	for _, l := range letters {
+		if l.Head && l.Tx&schema.ReplayTx == 0 { // what a person gives back may be bad, all of it
+			keys = append(keys, l.Key)
+		}
+	}
+	p.park(letters) // the parker owns them now
+	for _, key := range keys {
+		p.judgeRefusal(part.topic, key, err)
+	}
 }
 
 // refusedLetter returns the dead letter of an event that is already a record, and counts it as failed.
 func (p *Producer) refusedLetter(bad *record.BadEvent, r recordbatch.Raw, from lane.Origin, bytes int, partition int32) *schema.DeadLetter {
 	l := letterOf(r, from, bytes)
 	l.Topic, l.Partition = bad.Topic, partition
-	l.Head, l.Code, l.Detail = true, bad.Code, bad.Err.Error()
+	l.Head, l.Code, l.Detail, l.Cure = true, bad.Code, bad.Err.Error(), kafkaerror.Cure(bad.Err)
 	p.countRefusal(bad.Topic, bad.Code, from)
 	return l
 }
@@ -374,7 +428,7 @@ func (p *Producer) park(letters []*schema.DeadLetter) {
 
 // rejects reports whether an event that can never be a record is rejected, and not parked.
 func (p *Producer) rejects(topic string, key []byte, from lane.Origin) bool {
-	return p.parking == nil || !p.parking.Parks() && p.parking.Verdict(topic, key, from.At, from.Tx) != schema.Settle
+	return p.parking == nil || !p.parking.Parks() && p.verdict(topic, key, from) != schema.Settle
 }
 
 // refuse takes an event that can never be a record, as published in this pass. It returns the bytes that the event holds until it is

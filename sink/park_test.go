@@ -10,11 +10,15 @@ import (
 	"github.com/IBM/sarama"
 
 	"walpost/internal/kafkatest"
+	"walpost/internal/reason"
 	"walpost/schema"
 )
 
 // quietLedger is a ledger that parks one event.
-type quietLedger struct{ *ledger }
+type quietLedger struct {
+	*ledger
+	noTopics
+}
 
 func (quietLedger) Parks() bool { return true }
 
@@ -29,6 +33,17 @@ func (l quietLedger) Verdict(_ string, _ []byte, _ schema.Position, tx uint64) s
 	return schema.Send
 }
 
+// noTopics is the part of a test's ledger that parks no topics.
+type noTopics struct{}
+
+func (noTopics) Block(string, reason.Code, string, string) {}
+
+func (noTopics) Absorb(string, reason.Code, [][]byte) {}
+
+func (noTopics) Blocked(string) bool { return false }
+
+func (noTopics) Stalled(string, bool) bool { return false }
+
 func (l quietLedger) Park(letters []*schema.DeadLetter) {
 	for _, one := range letters {
 		l.Rejected(one.Tx, fmt.Errorf("%s: %s", one.Code, one.Detail))
@@ -42,10 +57,10 @@ func TestReplayAndResume(t *testing.T) {
 	brokers := kafkatest.Brokers(t)
 	topic := kafkatest.Name(t)
 	kafkatest.Topic(t, brokers, topic, 3, nil)
-	l := quietLedger{newLedger()}
+	l := quietLedger{ledger: newLedger()}
 	p := open(t, config(t, brokers), l)
 	letter := func(n uint64, partition int32) *schema.DeadLetter {
-		return &schema.DeadLetter{Topic: topic, Partition: partition, Key: []byte("a"), Value: fmt.Append(nil, n), At: schema.Position{LSN: n}, Tx: n, Held: 10,
+		return &schema.DeadLetter{Topic: topic, Partition: partition, Retried: true, Key: []byte("a"), Value: fmt.Append(nil, n), At: schema.Position{LSN: n}, Tx: n, Held: 10,
 			Timestamp: time.Now().UnixMilli(), Headers: slices.Values([]schema.DeadHeader{{Name: []byte("id"), Value: fmt.Append(nil, n)}})}
 	}
 	resume := func(flows bool, letters ...*schema.DeadLetter) bool {

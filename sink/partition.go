@@ -87,6 +87,10 @@ func (p *Producer) findLeaders(parts []*partition) {
 	}
 	for _, part := range lost { // logging may be slow, and must not keep others from sending
 		_, err := p.meta.Leader(part.topic.name, part.index)
+		part.lane.Lost(err)
+		if part.topic.takesBack(p, err, part.searched) && !p.takeBack(part) {
+			continue
+		}
 		part.fails()
 		part.topic.warn(p, part, part.searched, err)
 		p.resends.add(part, pauseAfter(part.searches), p.refresh(part.topic), false)
@@ -153,14 +157,20 @@ func (p *Producer) finish(part *partition, b *lane.Batch, o lane.Outcome) {
 			part.behind = p.cfg.Trace != nil
 			p.route(part)
 		}
-	case lane.Resend:
+	case lane.Resend, lane.Renew:
 		p.metrics.retries.Inc()
 		part.fails()
-		p.retry(part, o.Err)
-	case lane.Renew:
-		p.metrics.retries.Inc()
-		part.fails()
-		p.renew(part, o.Err)
+		_, since := part.lane.Failing()
+		switch {
+		case part.topic.takesBack(p, o.Err, since):
+			if p.takeBack(part) {
+				p.route(part)
+			}
+		case next == lane.Renew:
+			p.renew(part, o.Err)
+		default:
+			p.retry(part, o.Err)
+		}
 	case lane.SetAside:
 		p.parkHead(part, head, o.Err)
 		switch part.lane.Next() {
@@ -188,6 +198,8 @@ func (p *Producer) acked(part *partition, b *lane.Batch) {
 	}
 	part.topic.published.Add(float64(b.Count()))
 	part.topic.bytes.Add(float64(len(b.Wire())))
+	part.topic.acked.Store(time.Now().UnixNano())
+	part.topic.breaker.Took()
 	p.metrics.connected.Set(1)
 	p.acks.Acked(b.Runs(), b.Held())
 	p.pool.Put(b)

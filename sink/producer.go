@@ -33,6 +33,8 @@ type Producer struct {
 	pool         lane.Pool
 	confirmFewer time.Duration            // how long brokers have to report too few partitions before that is believed
 	refreshEvery time.Duration            // how often topics are refreshed without a reason
+	judgeEvery   time.Duration            // how often topics are judged that take no records
+	blockedAfter time.Duration            // the longest time after which such a topic is blocked
 	flow         time.Duration            // how long a batch that is not full waits while more events are coming
 	lonePause    time.Duration            // see sender_hangups.go
 	forgetAfter  time.Duration            // how long a topic may go without events before it is forgotten
@@ -72,9 +74,9 @@ type Producer struct {
 	// The locks of resends, identities, warnings and package metadata are innermost: a goroutine that holds one of them takes no other. The locks
 	// of packages wire and auth are independent: they are never taken together with a lock of this package. No goroutine holds a lock of this
 	// package while it waits for a broker. sarama calls the splicer with a broker's lock held. So this package never calls sarama with a lock of
-	// its own held, except for a broker's ID and Addr, which take no lock. Acks.Rejected and Parking.Park may be called with topic.mu held;
-	// Acks.Acked is not, except by Park. The function flow of Resume is called with topic.mu and a lane's lock held. creating is outermost: no
-	// lock of the sink is held when it is taken.
+	// its own held, except for a broker's ID and Addr, which take no lock. The methods of Acks and Parking may be called with topic.mu held;
+	// Acks.Acked is so only for events that are not sent. The function flow of Resume is called with topic.mu and a lane's lock held. creating is
+	// outermost: no lock of the sink is held when it is taken.
 	mu      sync.Mutex
 	senders map[int32]*sender
 	known   map[string]*topic // the same topics as in topics
@@ -84,7 +86,7 @@ type Producer struct {
 // too, if ask has a Close method.
 func newProducer(cfg *Config, log *slog.Logger, m *sinkMetrics, acks Acks, s *wire.Splicer, connect *sarama.Config, ask metadata.Asker) *Producer {
 	p := &Producer{cfg: cfg, log: log, metrics: m, acks: acks, splicer: s, connect: connect, confirmFewer: confirmFewerFor, refreshEvery: refreshTopicsEvery,
-		flow: flowLinger, forgetAfter: forgetAfter, lonePause: lonePause, topics: map[string]*topic{}, senders: map[int32]*sender{}, known: map[string]*topic{}}
+		judgeEvery: judgeEvery, blockedAfter: leaderlessAfter, flow: flowLinger, forgetAfter: forgetAfter, lonePause: lonePause, topics: map[string]*topic{}, senders: map[int32]*sender{}, known: map[string]*topic{}}
 	p.parking, _ = acks.(Parking)
 	p.composer = record.NewComposer(cfg.Record, p.reservedHeader())
 	p.ctx, p.cancel = context.WithCancel(context.Background())
@@ -94,6 +96,9 @@ func newProducer(cfg *Config, log *slog.Logger, m *sinkMetrics, acks Acks, s *wi
 		p.resends.poke()
 	})
 	p.start(p.resends.run)
+	if p.parking != nil && cfg.Budget > 0 {
+		p.start(p.judgeTopics)
+	}
 	p.start(func() {
 		p.meta.Run(p.ctx)
 		if c, ok := ask.(interface{ Close() }); ok {

@@ -19,6 +19,7 @@ import (
 // parkingLedger is a ledger that parks: the events of a (topic, key) from the first one that is refused.
 type parkingLedger struct {
 	*ledger
+	noTopics
 	guard   sync.Mutex
 	keys    map[string]bool
 	letters []*schema.DeadLetter     // in the order in which they were parked

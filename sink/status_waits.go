@@ -40,23 +40,30 @@ func (m *sinkMetrics) waits() []Wait {
 	return waits
 }
 
-// wait returns what the topic's events wait for. Since is zero if no event waits.
+// wait returns what the topic's events wait for: the error is the one of the oldest event. Since is zero if no event waits.
 func (t *topic) wait() Wait {
-	t.mu.Lock()
-	partitions := t.all
-	w := Wait{Topic: t.name, Err: t.err}
-	if len(t.waiting) > 0 {
-		w.Since = t.waiting[0].Since()
-	}
-	if missing := t.missing.events; len(missing) > 0 && (w.Since.IsZero() || missing[0].Since().Before(w.Since)) {
-		w.Since = missing[0].Since()
-	}
-	t.mu.Unlock()
-	for _, part := range partitions {
-		since, err := part.lane.Waiting()
-		if !since.IsZero() && (w.Since.IsZero() || since.Before(w.Since)) {
+	w := Wait{Topic: t.name}
+	t.eachWait(func(since time.Time, err error) {
+		if w.Since.IsZero() || since.Before(w.Since) {
 			w.Since, w.Err = since, err
 		}
-	}
+	})
 	return w
+}
+
+// eachWait calls f for each part of the topic that has events which wait: since when the oldest of them does, and with which error.
+func (t *topic) eachWait(f func(since time.Time, err error)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.waiting) > 0 {
+		f(t.waiting[0].Since(), t.err)
+	}
+	if missing := t.missing.events; len(missing) > 0 {
+		f(missing[0].Since(), t.err)
+	}
+	for _, part := range t.all {
+		if since, err := part.lane.Waiting(); !since.IsZero() {
+			f(since, err)
+		}
+	}
 }

@@ -7,6 +7,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"walpost/internal/breaker"
+	"walpost/schema"
 	"walpost/sink/lane"
 	"walpost/sink/record"
 	"walpost/sink/recordbatch"
@@ -21,6 +23,9 @@ type topic struct {
 	used       atomic.Int64                 // when it last got an event, in seconds since 1970
 	warned     warnings
 	failing    atomic.Int32 // lanes that have failed since their last ack
+	acked      atomic.Int64 // when it last had an ack, in nanoseconds since 1970
+	condition  condition    // only judgeTopics uses it
+	breaker    breaker.Breaker
 
 	published, bytes prometheus.Counter
 
@@ -80,6 +85,9 @@ func (t *topic) handOver(p *Producer, now time.Time) {
 		}
 	}
 	t.staged = nil
+	if partitions == nil && p.parking != nil && p.parking.Sifting() && p.parking.Blocked(t.name) {
+		t.sift(p)
+	}
 	if partitions != nil {
 		t.place(p, *partitions)
 		t.wake(p, *partitions)
@@ -113,7 +121,9 @@ func (t *topic) pack(u *unplaced) {
 // is not there go to t.missing, and so do later events of their keys. t.mu is held.
 func (t *topic) place(p *Producer, partitions []*partition) {
 	limit := int(t.limit.Load())
+	blocked := p.parking != nil && p.parking.Sifting() && p.parking.Blocked(t.name)
 	for _, u := range t.waiting {
+		parked := p.aside(t.name)
 		u.EachHeld(func(i int, r recordbatch.Raw, from lane.Origin, held int) {
 			n := u.explicit[i]
 			named := n >= 0
@@ -121,12 +131,19 @@ func (t *topic) place(p *Producer, partitions []*partition) {
 				n = p.cfg.Partitioner.Partition(record.PartitionKey(r), int32(len(partitions)))
 			}
 			if int(n) >= len(partitions) || t.missing.has(r.Key()) {
+				if blocked {
+					if v := p.verdict(t.name, r.Key(), from); v != schema.Send {
+						parked.add(v, r, from, held, u.explicit[i])
+						return
+					}
+				}
 				t.missing.add(r, from, held, u.explicit[i], u.Since(), limit)
 				return
 			}
 			partitions[n].lane.AppendWaiting(r, from, held, named, u.Since(), limit)
 		})
 		u.Reset() // here, so that the next batch's records can use its buffer
+		parked.report()
 	}
 	t.waiting = nil
 	t.missing.endBatch()

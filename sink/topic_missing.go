@@ -126,11 +126,11 @@ func (t *topic) refuseMissing(p *Producer, denied []*unplaced) (behind []*unplac
 		u.EachHeld(func(i int, r recordbatch.Raw, from lane.Origin, held int) {
 			n := u.explicit[i]
 			if int(n) < t.count {
-				if p.parking != nil && p.parking.Verdict(t.name, r.Key(), from.At, from.Tx) == schema.Park {
+				if v := p.verdict(t.name, r.Key(), from); v == schema.Park || v == schema.Wait {
 					// It is parked here, because another event of its key may be refused next.
 					t.missing.remove(r.Key())
 					l := letterOf(r, from, held)
-					l.Topic, l.Partition = t.name, n
+					l.Topic, l.Partition, l.Blocked = t.name, n, v == schema.Wait
 					p.park([]*schema.DeadLetter{l})
 					return
 				}

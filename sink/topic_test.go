@@ -26,7 +26,7 @@ func TestWaitingEventsArePacked(t *testing.T) {
 					held += to.hold(r, r.Size(), int32(n%3-1), lane.Origin{Tx: uint64(n / 7)})
 					n++
 				}
-				to.handOver(nil, time.Unix(int64(1+pass), 0))
+				to.handOver(&Producer{}, time.Unix(int64(1+pass), 0))
 			}
 			// A batch that a lane gave back is sealed and accepts no more events.
 			back, used, next := 0, 0, 0
@@ -90,7 +90,7 @@ func TestSealedBatchesWaitAsTheyAre(t *testing.T) {
 	to.waiting = (&partition{lane: l, topic: to}).giveBack()
 	for _, key := range []string{"a", "b"} {
 		publish(key)
-		to.handOver(nil, time.Now())
+		to.handOver(&Producer{}, time.Now())
 	}
 	if len(to.waiting) != 2 || to.waiting[0].Count() != 1 || to.waiting[1].Count() != 2 {
 		t.Errorf("%d batches wait", len(to.waiting))

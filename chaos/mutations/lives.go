@@ -115,8 +115,8 @@ var lives = []Mutation{
 		Prevents: "what is kept of a key in its last step is bounded",
 		Guard:    "beyond a limit it goes to the table",
 		File:     "relay/parking/keys.go",
-		Old:      "\tif l.Head || one.last.bytes > mostKept {",
-		New:      "\tif l.Head {",
+		Old:      "s.bytes > mostKept || l.At",
+		New:      "l.At",
 		Module:   ".", Package: "./relay/parking", Test: "TestLastStepEnds",
 	},
 	{

@@ -234,8 +234,8 @@ func parseCopyData(b []byte) (Message, error) {
 		Prevents: "while the table cannot be written, an event waits in memory and counts as unacked",
 		Guard:    "what could not be inserted stays in the queue; without the guard, it is acked",
 		File:     "relay/parking/parker.go",
-		Old:      "\t\tp.unpick()\n\t\tif !p.stillHolds",
-		New:      "\t\tp.written(letters)\n\t\tif !p.stillHolds",
+		Old:      "\t\tif !p.stillHolds(holder) {\n\t\t\tcontinue\n",
+		New:      "\t\tp.written(letters)\n\t\tif !p.stillHolds(holder) {\n\t\t\tcontinue\n",
 		Module:   ".", Package: "./relay/parking", Test: "TestParkingWaits",
 	},
 	{

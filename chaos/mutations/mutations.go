@@ -12,7 +12,7 @@ import "slices"
 
 // Mode is a known failure of some relay.
 type Mode struct {
-	ID      string // L1 to L12 lose events, D1 to D5 repeat them, O1 and O2 reorder them, A1 to A6 endanger the relay or its database
+	ID      string // L1 to L12 lose events, D1 to D5 repeat them, O1 and O2 reorder them, A1 to A7 endanger the relay or its database
 	Failure string
 }
 
@@ -43,6 +43,7 @@ var Modes = []Mode{
 	{"A4", "a lost connection to Postgres ends the process"},
 	{"A5", "memory grows with the size of a transaction"},
 	{"A6", "two goroutines write to the replication connection"},
+	{"A7", "a topic that takes no records stops all others, or is parked although it should not be"},
 }
 
 // Mutation takes one guard out.
@@ -60,7 +61,13 @@ type Mutation struct {
 }
 
 // All returns the mutations, in the order of their modes.
-func All() []Mutation { return slices.Concat(losses, repeats, orders, lives) }
+func All() []Mutation {
+	order := make(map[string]int, len(Modes))
+	for i, m := range Modes {
+		order[m.ID] = i
+	}
+	return slices.SortedStableFunc(slices.Values(slices.Concat(losses, repeats, orders, lives, topics)), func(a, b Mutation) int { return order[a.Mode] - order[b.Mode] })
+}
 
 // Outcome is the result of a mutation.
 type Outcome struct {

@@ -186,3 +186,43 @@ func Set(ctx context.Context, client *kgo.Client, topic, name, value string) err
 	}
 	return nil
 }
+
+// Deny takes the right to write to a topic away from everybody who does not log in. The brokers need an authorizer, and give everybody every
+// right on topics without ACLs.
+func Deny(ctx context.Context, client *kgo.Client, topic string) error {
+	_, err := kadm.NewClient(client).CreateACLs(ctx, noWriting(topic))
+	if err != nil {
+		return fmt.Errorf("deny writing to topic %s: %w", topic, err)
+	}
+	return awaitACLs(ctx, client, topic, true)
+}
+
+// Allow gives the right back that Deny took away.
+func Allow(ctx context.Context, client *kgo.Client, topic string) error {
+	_, err := kadm.NewClient(client).DeleteACLs(ctx, noWriting(topic))
+	if err != nil {
+		return fmt.Errorf("allow writing to topic %s: %w", topic, err)
+	}
+	return awaitACLs(ctx, client, topic, false)
+}
+
+// noWriting are the ACLs of a topic for which nobody may write. All others have to be named: a resource with an ACL has no other rights.
+func noWriting(topic string) *kadm.ACLBuilder {
+	return kadm.NewACLs().Topics(topic).ResourcePatternType(kadm.ACLPatternLiteral).Operations(kadm.OpRead, kadm.OpDescribe, kadm.OpDescribeConfigs, kadm.OpAlter, kadm.OpAlterConfigs, kadm.OpDelete).
+		Allow("User:ANONYMOUS").AllowHosts("*")
+}
+
+// awaitACLs waits until all brokers know whether a topic has ACLs.
+func awaitACLs(ctx context.Context, client *kgo.Client, topic string, want bool) error {
+	return poll.Until(ctx, func() (bool, error) {
+		told, err := kadm.NewClient(client).DescribeACLs(ctx, noWriting(topic))
+		if err != nil {
+			return false, nil
+		}
+		n := 0
+		for _, r := range told {
+			n += len(r.Described)
+		}
+		return (n > 0) == want, nil
+	})
+}

@@ -13,6 +13,7 @@ type History struct {
 	Claims   []Claim       // what the writers know
 	Purges   []Purge       // topics that were deleted and created again
 	Refusals []Refusal     // when the brokers refused events
+	Blocked  []Blocked     // when topics took no records, and their events were parked
 	Skew     time.Duration // how wrong the relay's clock was at times
 }
 
@@ -25,6 +26,15 @@ type Refusal struct {
 	Larger     int           // events whose payload has more bytes than this; which of them are refused depends on compression
 	Keyless    bool          // events without a key
 	Older      time.Duration // events whose created_at is this much older than their commit
+}
+
+// Blocked is a time in which a topic took no records. From Begin on its events were parked, and all other topics have to flow. Others is for how
+// long the fault itself explains that they do not.
+type Blocked struct {
+	Topic      string
+	From       time.Time // when it took no records any more, or earlier
+	Begin, End time.Time
+	Others     time.Duration
 }
 
 // Purge is the deletion of a topic, which was read just before. Rows that were confirmed before the reading must be among the records that were
@@ -63,8 +73,10 @@ type Row struct {
 	Parked, Settled time.Time
 	Reason          string
 	Waited          bool // it was not refused itself
-	Released        bool // its dead letter says that it was published in the end
-	Discarded       bool // people gave it up, so it must not come
+	// Blocked is when it was parked because its topic took no records; zero: it was not. Such a row comes without being given back, and in order.
+	Blocked   time.Time
+	Released  bool // its dead letter says that it was published in the end
+	Discarded bool // people gave it up, so it must not come
 }
 
 // Record is one record of a topic. Appended is the broker's time of the append, in whole milliseconds. In a topic whose records have the
@@ -110,7 +122,7 @@ type Tally struct {
 	Repeated    int           // of these, under a fault after which events must not be delivered again
 	Broken      int           // redeliveries that are not a contiguous run up to the newest event of the partition
 	Stray       int           // of these, more than the requests of killed or overtaken relays explain
-	Parked      int           // rows that have a dead letter
+	Parked      int           // rows that have a dead letter, or had one while their topic took no records
 	Discarded   int           // of these, those that people gave up
 	Held        int           // of these, those that were parked without a cause: nothing refused them, and no earlier row of their key was parked
 	Revived     int           // records of rows that had been given up

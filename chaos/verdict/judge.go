@@ -40,6 +40,7 @@ func Judge(h History) ([]Tally, []Finding) {
 	j.runs()
 	j.ahead()
 	j.stalls()
+	j.others()
 	return j.tallies, j.findings
 }
 
@@ -270,7 +271,7 @@ func (j *judge) ahead() {
 		if j.gone[i].IsZero() {
 			break
 		}
-		if !r.Parked.IsZero() && !r.Parked.After(j.gone[i]) {
+		if !r.Parked.IsZero() && !r.Parked.After(j.gone[i]) || !r.Blocked.IsZero() && !r.Blocked.After(j.gone[i]) {
 			continue
 		}
 		if f := j.first[i]; !j.exempt(r) && (f == nil || f.Appended.After(j.gone[i])) {

@@ -367,3 +367,61 @@ func TestTopicCreatedAgain(t *testing.T) {
 		t.Errorf("%+v, want row 5 lost", tallies)
 	}
 }
+
+// A row that waited for its topic counts as parked. It counts as wrongly parked if the topic took records.
+func TestWaitedForItsTopic(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*verdict.History)
+		held   int
+	}{
+		"it took none": {func(h *verdict.History) {
+			h.Blocked = []verdict.Blocked{{Topic: "t", From: at(40), Begin: at(45), End: at(50)}}
+		}, 0},
+		"before":        {func(h *verdict.History) { h.Blocked = []verdict.Blocked{{Topic: "t", From: at(43), End: at(50)}} }, 1},
+		"long after":    {func(h *verdict.History) { h.Blocked = []verdict.Blocked{{Topic: "t", End: at(42 - 60_000)}} }, 1},
+		"another topic": {func(h *verdict.History) { h.Blocked = []verdict.Blocked{{Topic: "u", From: at(40), End: at(50)}} }, 1},
+		"deleted":       {func(h *verdict.History) { h.Purges = []verdict.Purge{{Topic: "t", Gone: at(41)}} }, 0},
+		"other deleted": {func(h *verdict.History) { h.Purges = []verdict.Purge{{Topic: "u", Gone: at(41)}} }, 1},
+		"refused":       {func(h *verdict.History) { h.Refusals = []verdict.Refusal{{Topic: "t", Begin: at(41), End: at(45)}} }, 0},
+		"refused long before": {func(h *verdict.History) {
+			h.Refusals = []verdict.Refusal{{Topic: "t", Begin: at(41 - 90_000), End: at(42 - 60_000)}}
+		}, 1},
+		"refused before": {func(h *verdict.History) {
+			h.Refusals = []verdict.Refusal{{Topic: "t", Begin: at(41 - 90_000), End: at(43 - 60_000)}}
+		}, 0},
+		"refused later": {func(h *verdict.History) { h.Refusals = []verdict.Refusal{{Topic: "t", Begin: at(43), End: at(45)}} }, 1},
+		"nothing":       {func(*verdict.History) {}, 1},
+	} {
+		h := sound()
+		h.Rows[4].Blocked = at(42)
+		c.change(&h)
+		tallies, findings := verdict.Judge(h)
+		if tallies[1].Parked != 1 || tallies[1].Held != c.held {
+			t.Errorf("%s: parked %d, held %d, want 1 and %d\n%s", name, tallies[1].Parked, tallies[1].Held, c.held, verdict.Explain(h.Spans, findings))
+		}
+	}
+}
+
+// While a topic is blocked, rows of all others have to arrive within two seconds, and what the fault itself explains.
+func TestOthersFlowWhileATopicIsBlocked(t *testing.T) {
+	for name, c := range map[string]struct {
+		blocked verdict.Blocked
+		held    bool
+	}{
+		"another topic":      {verdict.Blocked{Topic: "u", Begin: at(0), End: at(100)}, true},
+		"the topic itself":   {verdict.Blocked{Topic: "t", Begin: at(0), End: at(100)}, false},
+		"explained":          {verdict.Blocked{Topic: "u", Begin: at(0), End: at(100), Others: time.Second}, false},
+		"committed later":    {verdict.Blocked{Topic: "u", Begin: at(0), End: at(60)}, false},
+		"committed before":   {verdict.Blocked{Topic: "u", Begin: at(80), End: at(100)}, false},
+		"nothing is blocked": {},
+	} {
+		h := sound()
+		last := len(h.Records) - 1 // of row 7, which was committed at 70
+		h.Records[last].Appended = h.Records[last].Appended.Add(2 * time.Second)
+		h.Blocked = []verdict.Blocked{c.blocked}
+		tallies, findings := verdict.Judge(h)
+		if found := slices.ContainsFunc(findings, func(f verdict.Finding) bool { return f.What == "held up" }); found != c.held || (tallies[1].Held > 0) != c.held {
+			t.Errorf("%s: found %t, held %d\n%s", name, found, tallies[1].Held, verdict.Explain(h.Spans, findings))
+		}
+	}
+}

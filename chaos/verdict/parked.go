@@ -11,7 +11,14 @@ func (j *judge) parked() {
 	until := make(map[key]time.Time) // when everything before had left the table
 	for i := range j.Rows {
 		r := &j.Rows[i]
+		if !r.Blocked.IsZero() && !j.wasBlocked(r) {
+			j.tally(r.Blocked).Held++
+			j.find(r.Blocked, "held", "%s: it waited for its topic, which took records", r)
+		}
 		if r.Parked.IsZero() {
+			if !r.Blocked.IsZero() {
+				j.tally(r.Blocked).Parked++
+			}
 			continue
 		}
 		t := j.tally(r.Parked)
@@ -36,6 +43,30 @@ func (j *judge) parked() {
 func (j *judge) held(r *Row, why string) {
 	j.tally(r.Parked).Held++
 	j.find(r.Parked, "held", "%s: %s", r, why)
+}
+
+// drained is for how long events of a topic may still be parked after it takes records again, or was created again.
+const drained = time.Minute
+
+// wasBlocked reports whether the topic of a row may have taken no records when the row was parked for that reason.
+func (j *judge) wasBlocked(r *Row) bool {
+	for _, b := range j.Blocked {
+		if b.Topic == r.Topic && !r.Blocked.Before(b.From) && r.Blocked.Before(b.End.Add(drained)) {
+			return true
+		}
+	}
+	for _, p := range j.Purges {
+		if p.Topic == r.Topic && r.Blocked.After(p.Gone.Add(-drained)) && r.Blocked.Before(p.Gone.Add(drained)) {
+			return true
+		}
+	}
+	for i := range j.Refusals {
+		// The topic may have refused everything for a while. Then its events wait until it has taken one.
+		if f := &j.Refusals[i]; f.Topic == r.Topic && !f.Begin.After(r.Blocked) && (f.End.IsZero() || r.Blocked.Before(f.End.Add(drained))) {
+			return true
+		}
+	}
+	return false
 }
 
 // wasRefused reports whether the brokers may have refused a row, when it came or when it was given back.

@@ -46,7 +46,7 @@ func (j *judge) runs() {
 
 // elsewhere reports whether a row may be left out of a redelivery: it came again in another partition, or it was parked when it came again.
 func (j *judge) elsewhere(row int) bool {
-	return j.moved[j.Rows[row].ID] || !j.Rows[row].Parked.IsZero()
+	return j.moved[j.Rows[row].ID] || !j.Rows[row].Parked.IsZero() || !j.Rows[row].Blocked.IsZero()
 }
 
 // broken records a redelivery that is not whole. Each relay that was killed explains one in each partition. A relay that was overtaken explains

@@ -13,7 +13,7 @@ func (j *judge) stalls() {
 	}
 	var events []event
 	for i := range j.Rows {
-		if f := j.first[i]; f != nil && !f.Appended.IsZero() && j.Rows[i].Parked.IsZero() {
+		if f := j.first[i]; f != nil && !f.Appended.IsZero() && j.Rows[i].Parked.IsZero() && j.Rows[i].Blocked.IsZero() {
 			// The broker's time is cut to milliseconds, so an append can seem to be before the commit.
 			appended := f.Appended.Add(time.Millisecond)
 			events = append(events, event{j.Rows[i].Committed, 1}, event{maxTime(appended, j.Rows[i].Committed), -1})
@@ -32,6 +32,25 @@ func (j *judge) stalls() {
 			since = e.at
 		}
 		waiting += e.delta
+	}
+}
+
+// othersWithin is how long an event of another topic may take while a topic is blocked.
+const othersWithin = 2 * time.Second
+
+// others finds rows of topics that took records, and that came late while another topic was blocked.
+func (j *judge) others() {
+	for _, b := range j.Blocked {
+		for i := range j.Rows {
+			r, f := &j.Rows[i], j.first[i]
+			if f == nil || f.Appended.IsZero() || r.Topic == b.Topic || !r.Parked.IsZero() || r.Committed.Before(b.Begin) || r.Committed.After(b.End) {
+				continue
+			}
+			if took := f.Appended.Sub(r.Committed); took > othersWithin+b.Others {
+				j.tally(r.Committed).Held++
+				j.find(r.Committed, "held up", "%s: it took %v, while topic %s was blocked", r, took.Round(time.Millisecond), b.Topic)
+			}
+		}
 	}
 }
 

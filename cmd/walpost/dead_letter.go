@@ -305,7 +305,8 @@ from the first one on. A running relay begins within two seconds; another one be
 The records have the header walpost_replay: retry. If Kafka refuses an event again, it and those behind
 it are parked as before.
 
-Events that are given back already, and ids of released or discarded ones, do not change: retry says how
+Events with the reason topic_blocked wait for their topic, and need no retry: walpost publishes them when the
+topic takes records. Events that are given back already, and ids of released or discarded ones, do not change: retry says how
 many there are, and exits with 0. An id that is not there changes nothing, and the exit code is 1.`,
 		Example: `  walpost dead-letter retry 17
   walpost dead-letter retry --topic outbox.event.order --reason message_too_large`,
@@ -368,7 +369,7 @@ func (a *app) changeLetters(cmd *cobra.Command, args []string, flags letterFlags
 			return err
 		}
 		if flags.json {
-			err = json.NewEncoder(a.stdout).Encode(map[string]any{"events": c.Events, "keys": c.Keys, "retrying": c.Busy, "over": c.Over, "unplaced": c.Unplaced, "dry_run": flags.dryRun})
+			err = json.NewEncoder(a.stdout).Encode(map[string]any{"events": c.Events, "keys": c.Keys, "retrying": c.Busy, "waits_for_topic": c.Blocked, "over": c.Over, "unplaced": c.Unplaced, "dry_run": flags.dryRun})
 		} else {
 			err = a.printChange(c, flags.dryRun, done, back, postgres.Place(db.Conn))
 		}
@@ -395,7 +396,10 @@ func (a *app) printChange(c deadletter.Change, dryRun bool, done, back, place st
 	if c.Over > 0 {
 		fmt.Fprintf(a.stderr, "released or discarded already: %s; walpost dead-letter show prints when, and by whom\n", count(c.Over, "event"))
 	}
-	if c.Events+c.Busy+c.Over == 0 && len(c.Unplaced) == 0 {
+	if c.Blocked > 0 {
+		fmt.Fprintf(a.stderr, "waits for its topic: %s; walpost publishes them by itself when the topic takes records\n", count(c.Blocked, "event"))
+	}
+	if c.Events+c.Busy+c.Blocked+c.Over == 0 && len(c.Unplaced) == 0 {
 		fmt.Fprintln(a.stderr, "no events match")
 	}
 	return err

@@ -38,6 +38,13 @@ func (v *statusView) screen(now time.Time) string {
 	for _, t := range v.BlockedTopics {
 		row("blocked", "topic %s, for %s", t.Topic, seconds(t.Seconds))
 	}
+	for _, t := range v.ParkedTopics {
+		text := fmt.Sprintf("topic %s takes no records: %s, %s, for %s: %s", t.Topic, count(t.Events, "event"), bytesize.Format(t.Bytes), age(now.Sub(t.Since)), t.Reason)
+		if t.Cure != "" {
+			text += "; " + t.Cure
+		}
+		row("parked", "%s", text)
+	}
 	if text := v.parked(now); text != "" {
 		row("parked", "%s", text)
 	}
@@ -53,6 +60,9 @@ func (v *statusView) line(now time.Time) string {
 	parts = append(parts, v.slotLine(now))
 	for _, t := range v.BlockedTopics {
 		parts = append(parts, "topic "+t.Topic+" blocked for "+seconds(t.Seconds))
+	}
+	for _, t := range v.ParkedTopics {
+		parts = append(parts, "topic "+t.Topic+" parked: "+count(t.Events, "event"))
 	}
 	if text := v.parked(now); text != "" {
 		parts = append(parts, "parked: "+text)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"walpost/cmd/walpost/internal/report"
+	"walpost/internal/reason"
 	"walpost/relay/slotadmin"
 )
 
@@ -19,7 +20,8 @@ func TestScreen(t *testing.T) {
 			ConfirmedLSN: "0/16B3748", ConfirmedLagBytes: number(77)},
 		LagSeconds: &lag, EventsPerSecond: &report.Rates{Last10s: 1234.5, Last1m: 2.25}, InFlight: &report.InFlight{Events: 5, Bytes: 2048, LimitBytes: 32 << 20}, Events: &report.Events{Received: 105, Published: 100},
 		LastEvent: before(time.Second), LastAck: before(61 * time.Second), BlockedTopics: []report.BlockedTopic{{Topic: "orders", Seconds: 1.5}, {Topic: "bills", Seconds: 1}},
-		DeadLetters: &report.DeadLetters{Events: 3, Keys: 2, Oldest: before(3*time.Hour + 4*time.Minute)},
+		DeadLetters:  &report.DeadLetters{Events: 3, Keys: 2, Oldest: before(3*time.Hour + 4*time.Minute)},
+		ParkedTopics: []report.ParkedTopic{{Topic: "bookings", Reason: reason.TopicMissing, Cure: "create it", Since: now.Add(-90 * time.Second), Events: 1, Bytes: 2048}},
 	}}
 	want := `relay        leader for 3 h 4 min, walpost 1.2.3
 slot         shop: wal_status reserved, keeps 17.0 MiB of WAL, 3.0 GiB more are safe, confirmed up to 0/16B3748, 77 bytes behind
@@ -30,13 +32,14 @@ events       105 received from the slot, 100 published
 last         event 1.0 s ago, ack 1 min 1 s ago, confirmation none yet
 blocked      topic orders, for 1.5 s
 blocked      topic bills, for 1.0 s
+parked       topic bookings takes no records: 1 event, 2.0 KiB, for 1 min 30 s: topic_missing; create it
 parked       3 events of 2 keys, the oldest for 3 h 4 min: walpost dead-letter list
 `
 	if got := v.screen(now); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 	want = "03:02:01 | leader for 3 h 4 min, walpost 1.2.3 | lag 0.2 s | 1234 events/s | 5 in flight | " +
-		"shop: wal_status reserved, keeps 17.0 MiB of WAL, 3.0 GiB more are safe, confirmed up to 0/16B3748, 77 bytes behind | topic orders blocked for 1.5 s | topic bills blocked for 1.0 s | parked: 3 events of 2 keys, the oldest for 3 h 4 min: walpost dead-letter list\n"
+		"shop: wal_status reserved, keeps 17.0 MiB of WAL, 3.0 GiB more are safe, confirmed up to 0/16B3748, 77 bytes behind | topic orders blocked for 1.5 s | topic bills blocked for 1.0 s | topic bookings parked: 1 event | parked: 3 events of 2 keys, the oldest for 3 h 4 min: walpost dead-letter list\n"
 	if got := v.line(now); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}

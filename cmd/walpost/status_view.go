@@ -45,7 +45,7 @@ func queryStatus(ctx context.Context, cfg *config.Config, client *adminclient.Cl
 		return nil, fmt.Errorf("%s; and the slot's state cannot be read from Postgres: %w", silence, err)
 	}
 	v.Slot.Name = cfg.Postgres.Slot
-	v.BlockedTopics = []report.BlockedTopic{}
+	v.BlockedTopics, v.ParkedTopics, v.Alarms = []report.BlockedTopic{}, []report.ParkedTopic{}, []report.Alarm{}
 	if err == nil {
 		v.postgres = &o
 		v.Slot.Set(o.Slot)
@@ -64,7 +64,7 @@ func queryStatus(ctx context.Context, cfg *config.Config, client *adminclient.Cl
 
 // unknownStatus returns the view for a state that is unknown, because neither a relay nor Postgres answers.
 func unknownStatus(cfg *config.Config, why error) *statusView {
-	v := &statusView{Report: report.Report{Role: "none", Reason: why.Error(), Slot: report.Slot{Name: cfg.Postgres.Slot}, BlockedTopics: []report.BlockedTopic{}}}
+	v := &statusView{Report: report.Report{Role: "none", Reason: why.Error(), Slot: report.Slot{Name: cfg.Postgres.Slot}, BlockedTopics: []report.BlockedTopic{}, ParkedTopics: []report.ParkedTopic{}, Alarms: []report.Alarm{}}}
 	v.text, _ = json.Marshal(v.Report) // no error: every field of a report has a form in JSON
 	v.text = append(v.text, '\n')
 	return v

@@ -17,6 +17,8 @@ type Options struct {
 	// Protocol is the security protocol of the client listener; empty means PLAINTEXT. Brokers talk to each other on a separate plain
 	// listener; [Cluster.Internal] returns its addresses. Other settings that the protocol needs go into Properties.
 	Protocol string
+	// ACLs makes the brokers check ACLs. What has none is allowed to everybody.
+	ACLs bool
 	// Properties go into server.properties and override those of this package.
 	Properties map[string]string
 	// Java are the options for the Java virtual machine, such as "-Xmx1g". The defaults are for brokers under test: they start fast and
@@ -65,6 +67,19 @@ func (o Options) properties(n node, all []node, logs string) string {
 		// The partitions of a dead or frozen broker move after this time, and not after 9 s.
 		"broker.session.timeout.ms":    "3000",
 		"broker.heartbeat.interval.ms": "500",
+	}
+	if o.ACLs {
+		// The controllers log in to each other, as a super user: nodes vote before they can read ACLs.
+		const login = `org.apache.kafka.common.security.plain.PlainLoginModule required username="controller" password="secret" user_controller="secret";`
+		maps.Copy(settings, map[string]string{
+			"authorizer.class.name":                            "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+			"allow.everyone.if.no.acl.found":                   "true",
+			"super.users":                                      "User:controller",
+			"listener.security.protocol.map":                   "CLIENT:" + o.protocol() + ",INTERNAL:PLAINTEXT,CONTROLLER:SASL_PLAINTEXT",
+			"sasl.mechanism.controller.protocol":               "PLAIN",
+			"listener.name.controller.sasl.enabled.mechanisms": "PLAIN",
+			"listener.name.controller.plain.sasl.jaas.config":  login,
+		})
 	}
 	maps.Copy(settings, o.Properties)
 	var b strings.Builder

@@ -87,6 +87,8 @@ const (
 	NotEnoughReplicas  Code = "not_enough_replicas"  // min.insync.replicas is not met
 	RequestCut         Code = "request_cut"          // the connection ends whenever a certain request is sent: it is too large for the brokers, or for a proxy in front of them
 	KeyParked          Code = "key_parked"           // an earlier event of the same topic and key is parked
+	TopicBlocked       Code = "topic_blocked"        // its topic takes no records
+	ParkedLimit        Code = "parked_limit"         // as many bytes are parked as outbox.max_parked_bytes allows
 	AcksOverdue        Code = "acks_overdue"         // events have waited for ten seconds, and Kafka gives no reason
 )
 

@@ -16,6 +16,7 @@ type Change struct {
 	Events   int64   // dead letters that changed
 	Keys     int64   // their keys; an event without a key has none
 	Busy     int64   // chosen ones that are given back already: they did not change
+	Blocked  int64   // chosen ones that wait for their topic: GiveBack did not change them
 	Over     int64   // ones that are named by id, and released or discarded: they did not change
 	Unplaced []int64 // ids of rows whose position cannot be read: GiveBack left their keys parked
 }
@@ -38,7 +39,7 @@ func (e *MissingError) Error() string {
 const placed = `position ~ '^[0-9A-F]{8}-[0-9A-F]{16}-[0-9A-F]{8}$'`
 
 // GiveBack gives the chosen dead letters back to the relay, each with everything that is parked of its topic and key. The relay publishes
-// them in order. A key stays parked if one of its rows has a position that cannot be read, because its order is not known. With dryRun
+// them in order. What waits for its topic is left out: the relay publishes it by itself. A key stays parked if one of its rows has a position that cannot be read, because its order is not known. With dryRun
 // GiveBack changes nothing.
 func GiveBack(ctx context.Context, db *pgx.Conn, slot string, filter Filter, actor string, dryRun bool) (Change, error) {
 	// A join for the events with a key and one for those without: a single one with OR could only be a nested loop.
@@ -46,9 +47,9 @@ func GiveBack(ctx context.Context, db *pgx.Conn, slot string, filter Filter, act
 		members as (
 		  select d.id, k.topic, k.key, `+placed+` as placed
 		  from walpost.dead_letters d join (select distinct topic, key from chosen where key is not null) k on coalesce(d.topic, '') = k.topic and d.key = k.key
-		  where d.slot = $1 and d.state in ('head', 'waiting')
+		  where d.slot = $1 and d.state in ('head', 'waiting') and not (d.`+blocked+`)
 		  union all
-		  select d.id, c.topic, c.key, `+placed+` from walpost.dead_letters d join chosen c using (id) where c.key is null and d.state in ('head', 'waiting')),
+		  select d.id, c.topic, c.key, `+placed+` from walpost.dead_letters d join chosen c using (id) where c.key is null and d.state in ('head', 'waiting') and not (d.`+blocked+`)),
 		unplaced as (select * from members where not placed),
 		ready as (select id from members m where placed and not exists (select from unplaced u where u.topic = m.topic and u.key = m.key)),`, actor)
 }
@@ -56,10 +57,15 @@ func GiveBack(ctx context.Context, db *pgx.Conn, slot string, filter Filter, act
 // Discard gives the chosen dead letters up, and only these: what waits behind them stays. The note says why. Events that are given back
 // at the moment are left alone. With dryRun it changes nothing.
 func Discard(ctx context.Context, db *pgx.Conn, slot string, filter Filter, note, actor string, dryRun bool) (Change, error) {
-	return change(ctx, db, slot, filter, dryRun, `state = 'discarded', note = %s, actor = session_user || %s`, `
+	c, err := change(ctx, db, slot, filter, dryRun, `state = 'discarded', note = %s, actor = session_user || %s`, `
 		unplaced as (select id from chosen where false),
 		ready as (select id from chosen),`, note, actor)
+	c.Blocked = 0 // it gives these up, too
+	return c, err
 }
+
+// blocked is the SQL condition of a row d that waits for its topic, after "d.".
+const blocked = `state = 'waiting' and d.reason = 'topic_blocked' and d.topic is not null`
 
 // errDryRun rolls a transaction back.
 var errDryRun = errors.New("nothing is changed")
@@ -74,13 +80,14 @@ func change(ctx context.Context, db *pgx.Conn, slot string, filter Filter, dryRu
 		places = append(places, fmt.Sprintf("$%d", len(args)))
 	}
 	sql := `
-		with chosen as (select id, coalesce(topic, '') as topic, key, state from walpost.dead_letters where ` + where + ` and ` + schema.IsParked + `),` + tables + `
+		with chosen as (select id, coalesce(topic, '') as topic, key, state, reason from walpost.dead_letters where ` + where + ` and ` + schema.IsParked + `),` + tables + `
 		changed as (
 		  update walpost.dead_letters d set updated_at = clock_timestamp(), ` + fmt.Sprintf(set, places...) + `
 		  from ready where d.id = ready.id and d.state in ('head', 'waiting') returning d.id, d.topic, d.key)
 		select (select count(*) from changed),
 		  (select count(distinct (topic, key)) filter (where key is not null) from changed),
 		  (select count(*) from chosen where state = 'retrying'),
+		  (select count(*) from chosen where ` + schema.IsBlocked + `),
 		  (select coalesce(array_agg(id order by id), '{}') from unplaced)`
 	err = pgx.BeginTxFunc(ctx, db, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite}, func(tx pgx.Tx) error {
 		if err := lock(ctx, tx, slot); err != nil {
@@ -92,7 +99,7 @@ func change(ctx context.Context, db *pgx.Conn, slot string, filter Filter, dryRu
 		if c.Over, err = named(ctx, tx, slot, filter.IDs); err != nil {
 			return err
 		}
-		if err := tx.QueryRow(ctx, sql, args...).Scan(&c.Events, &c.Keys, &c.Busy, &c.Unplaced); err != nil {
+		if err := tx.QueryRow(ctx, sql, args...).Scan(&c.Events, &c.Keys, &c.Busy, &c.Blocked, &c.Unplaced); err != nil {
 			return fmt.Errorf("change dead letters: %w", err)
 		}
 		if dryRun {

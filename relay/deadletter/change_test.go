@@ -215,3 +215,24 @@ func TestPeopleWaitForEachOther(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// What waits for its topic is not given back, also together with a key of its topic, and can be discarded. It is counted by topic.
+func TestWhatWaitsForItsTopic(t *testing.T) {
+	t.Parallel()
+	d := letters(t)
+	d.Exec("update walpost.dead_letters set reason = 'topic_blocked', detail = 'topic_missing: gone', state = 'waiting', value = 'abc' where id in (2, 5, 6)")
+	c, err := GiveBack(t.Context(), d.Conn, d.Slot, Filter{}, "", false)
+	if err != nil || c.Events != 3 || c.Keys != 2 || c.Blocked != 3 {
+		t.Errorf("%+v, %v", c, err)
+	}
+	if got, want := d.Ask(states), "1=retrying 2=waiting 3=retrying 4=retrying 5=waiting 6=waiting"; got != want {
+		t.Errorf("states %s, want %s", got, want)
+	}
+	s, err := Summarize(t.Context(), d.Conn, d.Slot)
+	if err != nil || s.Events != 3 || len(s.Topics) != 1 || s.Topics[0].Events != 3 || s.Topics[0].Bytes != 12 || s.Topics[0].Detail != "topic_missing: gone" {
+		t.Errorf("%+v, %v", s, err)
+	}
+	if c, err = Discard(t.Context(), d.Conn, d.Slot, Filter{Reason: "topic_blocked"}, "n", "", false); err != nil || c.Events != 3 || c.Blocked != 0 {
+		t.Errorf("discard: %+v, %v", c, err)
+	}
+}

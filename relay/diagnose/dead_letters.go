@@ -36,6 +36,18 @@ func (d *diagnosing) deadLetters(ctx context.Context, db *postgres.DB) {
 		d.list.Add(check, diagnosis.Warning, fmt.Sprintf("%s in walpost.dead_letters have a state that does not exist, and the table's constraint is gone", events(strange)),
 			"run: ALTER TABLE walpost.dead_letters ADD CHECK (state IN ('head', 'waiting', 'retrying', 'released', 'discarded')) NOT VALID; a relay that parks makes heads of these events")
 	}
+	for _, t := range s.Topics {
+		name := topicName(t.Topic)
+		found := fmt.Sprintf("%s of topic %s parked since %s, because it takes no records", events(t.Events), name, t.Since.UTC().Format(time.RFC3339))
+		if t.Detail != "" {
+			found += ": " + strings.Join(strings.Fields(strings.ToValidUTF8(t.Detail, "?")), " ")
+		}
+		cure := "make the topic take records, then walpost publishes them; or give them up: walpost dead-letter discard --topic " + name + " --reason topic_blocked --note TEXT"
+		d.parked(check, found, cure)
+	}
+	if s.Events == 0 && len(s.Topics) > 0 {
+		return
+	}
 	if s.Events == 0 {
 		d.list.OK(check, "nothing is parked")
 		return
@@ -50,6 +62,11 @@ func (d *diagnosing) deadLetters(ctx context.Context, db *postgres.DB) {
 	case s.Back > 0:
 		found += fmt.Sprintf("; %d of them are given back, and a relay that runs publishes them", s.Back)
 	}
+	d.parked(check, found, cure)
+}
+
+// parked reports events that are parked.
+func (d *diagnosing) parked(check, found, cure string) {
 	if !d.park {
 		d.list.Add(check, diagnosis.Failed, found+"; with outbox.on_bad_event: halt walpost run does not begin while events are parked", "set outbox.on_bad_event: park; then "+cure)
 		return
@@ -63,6 +80,16 @@ func events(n int64) string {
 	}
 	return fmt.Sprintf("%d events", n)
 }
+
+// topicName returns the name of a topic. Somebody may have edited it.
+func topicName(topic string) string {
+	if legalTopic.MatchString(topic) {
+		return topic
+	}
+	return strconv.QuoteToASCII(topic)
+}
+
+var legalTopic = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,249}$`)
 
 // mostReasons is how many reasons doctor names.
 const mostReasons = 3

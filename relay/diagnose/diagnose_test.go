@@ -103,6 +103,11 @@ func TestDiagnoseDeadLetters(t *testing.T) {
 	cfg := db.Config()
 	const check, limit = "dead letters", "max_slot_wal_keep_size"
 	dbtest.WantFinding(t, diagnosed(db, cfg), check, "ok: nothing is parked")
+	db.Exec(`insert into walpost.dead_letters (slot, position, topic, reason, detail, state, parked_at) values ($1, '00000001-0000000000000010-00000000', 'gone', 'topic_blocked', 'topic_missing: no', 'waiting', '2026-05-04 03:02:01Z')`, db.Slot)
+	dbtest.WantFinding(t, diagnosed(db, cfg), check, "warning: 1 event of topic gone parked since 2026-05-04T03:02:01Z, because it takes no records: topic_missing: no",
+		"make the topic take records", "walpost dead-letter discard --topic gone --reason topic_blocked --note TEXT")
+	dbtest.WantFinding(t, Run(t.Context(), cfg, schema.Template{}, "publish", false), check, "failed: 1 event of topic gone", "does not begin while events are parked")
+	db.Exec("delete from walpost.dead_letters")
 	db.Exec(`insert into walpost.dead_letters (slot, position, topic, key, reason, state, parked_at)
 		select case i when 9 then 'other' else $1 end, '00000001-0000000000000010-0000000' || i, 't', case i when 1 then null else convert_to('key ' || i / 2, 'UTF8') end,
 		  (string_to_array('message_too_large,key_parked,key_parked,key_parked,message_too_large,b,c,"Ü,other', ','))[i], case i when 8 then 'released' else 'head' end,

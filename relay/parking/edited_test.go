@@ -118,7 +118,7 @@ func TestGivenBackOfAnAbsentTopic(t *testing.T) {
 	t.Parallel()
 	l := park(t)
 	l.absentFor = 2 * time.Second
-	sink := &testSink{l: l, absent: "t"}
+	sink := &testSink{l: l, missing: "t"}
 	l.add(1, "1", true)
 	l.add(2, "2", false)
 	other := letter(3, "a", true)

@@ -16,8 +16,10 @@ type keys struct {
 	sifting atomic.Bool // something is parked, or has a dead letter and may be delivered again
 
 	mu      sync.Mutex // innermost
+	ended   bool       // no session has the slot: what the sink still holds is delivered again
 	parked  map[name]*key
-	settled map[schema.Position]*repeat // events that have a dead letter, and that Postgres may deliver again; nil: it was not released
+	topics  map[string]*topic // that take no records
+	settled settled
 	repeats map[name]*repeat
 	refused map[schema.Position]bool // events that were refused, and have no dead letter yet
 }
@@ -41,12 +43,14 @@ type key struct {
 	returned  bool            // an event was refused: what is behind it in the key's replay comes back
 	after     schema.Position // that event's position
 	last      *lastStep       // nil: what is to be parked goes to the table
+	absorbed  bool            // its events wait for the topic: what comes from now on has the verdict Wait
 }
 
 // lastStep is the end of a release. Nothing of the key goes to the table any more. When the table has nothing of it that is parked, what came
 // meanwhile is sent, and the key flows. Without this step, a key that gets events all the time would go through the table for ever.
 type lastStep struct {
 	kept  []*schema.DeadLetter // what came meanwhile, in order
+	above schema.Position      // nothing that is not above this position is kept
 	bytes int
 	since time.Time
 }
@@ -59,7 +63,7 @@ const (
 )
 
 func newKeys() *keys {
-	return &keys{parked: map[name]*key{}, refused: map[schema.Position]bool{}}
+	return &keys{parked: map[name]*key{}, topics: map[string]*topic{}, refused: map[schema.Position]bool{}}
 }
 
 // nameOf returns the name of a letter that has a key.
@@ -75,13 +79,17 @@ func (k *keys) of(topic string, key []byte) *key {
 
 // replace sets what the table has: the keys with the lowest position of each. That is at the beginning of a session. No event of the stream
 // is pending then. What was refused in a replay that still goes on stays.
-func (k *keys) replace(parked map[name]schema.Position, settled map[schema.Position]*repeat, repeats map[name]*repeat) {
+func (k *keys) replace(t *table) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	before := k.parked
-	k.repeats = repeats
-	k.parked, k.settled = make(map[name]*key, len(parked)), settled
-	for n, lowest := range parked {
+	k.repeats, k.settled = t.repeats, t.settled
+	k.topics = make(map[string]*topic, len(t.topics))
+	for _, w := range t.topics {
+		k.topics[w.Topic] = &topic{Waiting: w}
+	}
+	k.parked = make(map[name]*key, len(t.parked))
+	for n, lowest := range t.parked {
 		k.parked[n] = &key{lowest: lowest}
 		if old := before[n]; old != nil {
 			k.parked[n].returned, k.parked[n].after = old.returned, old.after
@@ -91,24 +99,31 @@ func (k *keys) replace(parked map[name]schema.Position, settled map[schema.Posit
 }
 
 // sift notes whether anything has another verdict than Send. k.mu is held.
-func (k *keys) sift() { k.sifting.Store(len(k.parked)+len(k.settled) > 0) }
+func (k *keys) sift() { k.sifting.Store(k.ended || len(k.parked)+len(k.settled)+len(k.topics) > 0) }
 
 // hold parks the letter's key from the letter's position on; tell reports whether it was not parked before, or not for this reason. A letter
-// without a key holds nothing else. The letter goes to the table, after those in back, unless it is kept.
+// without a key, or one that waits for its topic, holds nothing else. The letter goes to the table, after those in back, unless it is kept.
 func (k *keys) hold(l *schema.DeadLetter) (tell, kept bool, back []*schema.DeadLetter) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if l.Blocked {
+		if t := k.topics[l.Topic]; t != nil {
+			var over bool
+			if kept, back, over = t.last.hold(l); over {
+				t.last = nil
+			}
+		}
+		return false, kept, back
+	}
 	if l.Key == nil {
 		return false, false, nil
 	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
 	one := k.of(l.Topic, l.Key)
 	if one == nil {
 		one, tell = &key{lowest: l.At}, true
 		k.parked[nameOf(l)] = one
 	}
-	if l.At.Compare(one.lowest) < 0 {
-		one.lowest = l.At
-	}
+	one.lowest = lower(one.lowest, l.At)
 	if l.Head { // the others are counted by verdict
 		one.pending++
 		one.refusedAt(l.At)
@@ -116,15 +131,28 @@ func (k *keys) hold(l *schema.DeadLetter) (tell, kept bool, back []*schema.DeadL
 		one.told = l.Code
 	}
 	k.sift()
-	if one.last == nil {
-		return tell, false, nil
-	}
-	if l.Head || one.last.bytes > mostKept {
+	if l.Head {
 		return tell, false, one.endLast()
 	}
-	one.last.kept = append(one.last.kept, l)
-	one.last.bytes += l.Held
-	return tell, true, nil
+	kept, back, over := one.last.hold(l)
+	if over {
+		one.last = nil
+	}
+	return tell, kept, back
+}
+
+// hold keeps a letter, if there is this step. Without room for it, or if it is older than what the table has, the step is over, and what it has
+// kept is returned.
+func (s *lastStep) hold(l *schema.DeadLetter) (kept bool, back []*schema.DeadLetter, over bool) {
+	if s == nil {
+		return false, nil, false
+	}
+	if s.bytes > mostKept || l.At.Compare(s.above) <= 0 {
+		return false, s.kept, true
+	}
+	s.kept = append(s.kept, l)
+	s.bytes += l.Held
+	return true, nil, false
 }
 
 // refusedAt notes that an event of the key was refused: of its replay, what is behind that event and was not sent yet comes back.
@@ -185,7 +213,13 @@ func (k *keys) endLast(names []name) (kept []*schema.DeadLetter) {
 
 // endAll ends all last steps, and returns what was kept.
 func (k *keys) endAll() []*schema.DeadLetter {
-	return k.endLast(k.names(func(name, *key) bool { return true }))
+	kept := k.endLast(k.names(func(name, *key) bool { return true }))
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, t := range k.topics {
+		kept = append(kept, t.endLast()...)
+	}
+	return kept
 }
 
 // last returns the last step of a key, nil if it is not in one, and what is kept so far.
@@ -217,45 +251,63 @@ func (k *keys) flow(n name, step *lastStep, fit func([]*schema.DeadLetter) bool)
 }
 
 // verdict returns what happens to an event. Events of a parked key that are older than its lowest parked position pass: they were sent
-// before, and are delivered again. An event with the verdict Park is pending from now on.
+// before, and are delivered again. An event with the verdict Park or Wait is pending from now on. When the session has ended, nothing is sent any
+// more: what the session has not confirmed is delivered again.
 func (k *keys) verdict(topic string, key []byte, at schema.Position, replayed bool) schema.Verdict {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	one := k.of(topic, key)
+	one, whole := k.of(topic, key), k.topics[topic]
+	if whole != nil && one != nil && one.absorbed && !replayed {
+		one = nil
+	}
 	if replayed {
-		if one != nil && one.returned && at.Compare(one.after) > 0 {
-			return schema.Park
+		if k.ended || whole != nil && !whole.draining || one != nil && one.returned && at.Compare(one.after) > 0 {
+			return schema.Park // it comes back
 		}
 		return schema.Send
 	}
+	if k.ended {
+		return schema.Settle
+	}
 	passes := one == nil || at.Compare(one.lowest) <= 0
-	if repeat, found := k.settled[at]; found {
-		if repeat != nil && repeat.again && passes {
-			return schema.Send
+	var repeat *repeat
+	if key != nil && len(k.repeats) > 0 {
+		repeat = k.repeats[name{topic, string(key)}]
+	}
+	if found, released := k.settled.find(at); found {
+		if released && repeat != nil && repeat.again && passes {
+			return whole.verdict()
 		}
 		return schema.Settle
 	}
 	if passes {
-		if key != nil && len(k.repeats) > 0 {
-			if repeat := k.repeats[name{topic, string(key)}]; repeat != nil && at.Compare(repeat.highest) < 0 {
-				repeat.again = true
-			}
+		if repeat != nil && at.Compare(repeat.highest) < 0 {
+			repeat.again = true
 		}
-		return schema.Send
+		return whole.verdict()
 	}
 	one.pending++
 	return schema.Park
 }
 
-// written notes that the dead letters are committed.
-func (k *keys) written(letters []*schema.DeadLetter) {
+// written notes that the dead letters are committed. It returns the bytes of their contents.
+func (k *keys) written(letters []*schema.DeadLetter) (bytes int64) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, l := range letters {
-		if one := k.of(l.Topic, l.Key); one != nil {
+		size := l.Size()
+		bytes += size
+		if l.Blocked {
+			if t := k.topics[l.Topic]; t != nil {
+				t.pending--
+				t.Events++
+				t.Bytes += size
+			}
+		} else if one := k.of(l.Topic, l.Key); one != nil {
 			one.pending--
 		}
 	}
+	return bytes
 }
 
 // update changes a key, if it is parked.
@@ -277,6 +329,14 @@ func (k *keys) names(want func(name, *key) bool) (list []name) {
 		}
 	}
 	return list
+}
+
+// isReturned reports whether an event waits behind one of its key that was refused.
+func (k *keys) isReturned(n name, at schema.Position) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	one := k.parked[n]
+	return one != nil && one.returned && at.Compare(one.after) > 0
 }
 
 // unknown returns those of the names that are not parked.
@@ -304,11 +364,18 @@ func (k *keys) isReleasing(l *schema.DeadLetter) bool {
 	return one.releasing
 }
 
+// mayRepeat reports whether Postgres may deliver events again that have a dead letter.
+func (k *keys) mayRepeat() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return len(k.settled) > 0
+}
+
 // isSettled reports whether the event has a dead letter already.
 func (k *keys) isSettled(at schema.Position) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	_, found := k.settled[at]
+	found, _ := k.settled.find(at)
 	return found
 }
 
@@ -316,8 +383,7 @@ func (k *keys) isSettled(at schema.Position) bool {
 func (k *keys) refuse(at schema.Position) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	_, settled := k.settled[at]
-	if settled || k.refused[at] {
+	if settled, _ := k.settled.find(at); settled || k.refused[at] {
 		return false
 	}
 	k.refused[at] = true
@@ -342,11 +408,7 @@ func (k *keys) forget(reached func() uint64) {
 		return
 	}
 	confirmed := reached()
-	for at := range k.settled {
-		if at.LSN < confirmed { // the position of its transaction's commit
-			delete(k.settled, at)
-		}
-	}
+	k.settled.forget(confirmed)
 	maps.DeleteFunc(k.refused, func(at schema.Position, _ bool) bool { return at.LSN < confirmed })
 	if len(k.settled) == 0 {
 		k.repeats = nil
@@ -354,9 +416,21 @@ func (k *keys) forget(reached func() uint64) {
 	k.sift()
 }
 
-// count returns how many keys are parked.
-func (k *keys) count() int {
+// any reports whether keys or topics are parked.
+func (k *keys) any() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return len(k.parked)
+	return len(k.parked)+len(k.topics) > 0
+}
+
+// count returns how many keys wait for a person.
+func (k *keys) count() (n int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, one := range k.parked {
+		if !one.absorbed {
+			n++
+		}
+	}
+	return n
 }

@@ -23,7 +23,7 @@ func TestVerdict(t *testing.T) {
 	k.hold(head("a", 5))
 	k.hold(head("a", 4))
 	k.hold(&schema.DeadLetter{Topic: "t", At: at(6), Head: true})
-	k.settled = map[schema.Position]*repeat{at(7): nil} // it has a dead letter
+	k.settled = settledAt(false, 7) // it has a dead letter
 	for _, c := range []struct {
 		topic string
 		key   []byte
@@ -141,8 +141,9 @@ func TestOldLastStep(t *testing.T) {
 func TestReleasedEventFollowsItsKey(t *testing.T) {
 	k := newKeys()
 	a := &repeat{highest: at(7)}
-	settled := map[schema.Position]*repeat{at(5): a, at(6): nil, at(7): a}
-	k.replace(nil, settled, map[name]*repeat{{"t", "a"}: a})
+	found := settledAt(true, 5, 7)
+	found.add(at(6), false)
+	k.replace(&table{settled: found, repeats: map[name]*repeat{{"t", "a"}: a}})
 	verdict := func(key string, p uint64) schema.Verdict { return k.verdict("t", []byte(key), at(p), false) }
 	if verdict("b", 4) != schema.Send || verdict("a", 5) != schema.Settle {
 		t.Error("a released event is sent again without need")
@@ -175,7 +176,7 @@ func TestRefusedIsForgotten(t *testing.T) {
 // An event that has a dead letter is forgotten when Postgres cannot deliver it again, and not before.
 func TestForget(t *testing.T) {
 	k := newKeys()
-	k.replace(nil, map[schema.Position]*repeat{at(5): nil, at(6): nil}, nil)
+	k.replace(&table{settled: settledAt(false, 5, 6)})
 	k.forget(func() uint64 { return 6 })
 	if k.isSettled(at(5)) || k.verdict("t", nil, at(6), false) != schema.Settle {
 		t.Error("event 5 is known still, or event 6 is not any more")
@@ -195,17 +196,17 @@ func TestKeep(t *testing.T) {
 		p.keys.hold(first)
 		p.keys.written([]*schema.DeadLetter{first})
 		names = append(names, nameOf(first))
-		p.queue = append(p.queue, &schema.DeadLetter{Topic: "t", Key: []byte(key), At: at(2), Head: key == "refused"})
+		p.queue.push(&schema.DeadLetter{Topic: "t", Key: []byte(key), At: at(2), Head: key == "refused"})
 	}
-	p.picked = 1
+	p.queue.picked = 1
 	p.keep(names)
 	for i, n := range names {
 		if step, kept := p.keys.last(n); (step != nil) != (i == 2) || len(kept) != i/2 {
 			t.Errorf("key %q: last step %v, kept %v", n.key, step != nil, kept)
 		}
 	}
-	if len(p.queue) != 2 {
-		t.Errorf("%d events go to the table, want 2", len(p.queue))
+	if n := p.queue.len(); n != 2 {
+		t.Errorf("%d events go to the table, want 2", n)
 	}
 }
 
@@ -214,7 +215,7 @@ func TestReturnedInTheNextSession(t *testing.T) {
 	k := newKeys()
 	k.hold(head("a", 5))
 	k.update(name{"t", "a"}, func(one *key) { one.returned, one.after = true, at(5) })
-	k.replace(map[name]schema.Position{{"t", "a"}: at(5)}, nil, nil)
+	k.replace(&table{parked: map[name]schema.Position{{"t", "a"}: at(5)}})
 	if v := k.verdict("t", []byte("a"), at(6), true); v != schema.Park {
 		t.Errorf("behind a refused one: %d", v)
 	}

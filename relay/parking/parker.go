@@ -3,7 +3,10 @@ package parking
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,6 +34,14 @@ type Replayer interface {
 	Replay(letters []*schema.DeadLetter, first bool)
 	// Ready returns nil if a topic's partitions are known, and otherwise why not. Then the sink goes on asking for them.
 	Ready(topic string) error
+	// Oldest returns when the oldest event of a topic that the sink has was handed over; zero: it has none.
+	Oldest(topic string) time.Time
+	// ResumeTopic sends events of one topic, in order, before all events of the topic that are not sent yet, and acks each one under its Tx.
+	// It calls flow at a moment at which no event of the partitions of these events gets a verdict. If it cannot do so now, or if flow returns
+	// false, it does nothing and returns false.
+	ResumeTopic(topic string, letters []*schema.DeadLetter, flow func() bool) bool
+	// Abandon passes events that wait for their topics' partitions through the sieve again.
+	Abandon()
 	// Resume sends events of one key before all events of the key that are not sent yet, and acks each one under its Tx. like is one of
 	// them. It calls flow, which returns them all, at a moment at which no event of the key gets a verdict. If it cannot do so now, or if flow
 	// returns false, it does nothing and returns false. flow does so if its argument, which judges all of them, does.
@@ -40,7 +51,8 @@ type Replayer interface {
 // Config configures a [Parker]. All fields are required, except Parks.
 type Config struct {
 	Slot     string
-	Parks    bool // whether bad events are parked; otherwise it only knows which events have a dead letter from before
+	Most     int64 // bytes of keys, values and headers that may be parked; 0: any number
+	Parks    bool  // whether bad events are parked; otherwise it only knows which events have a dead letter from before
 	Connect  func(context.Context) (*postgres.DB, error)
 	Classify func(error) error // of the errors of its statements; any goroutine may call it
 	Acks     Acks
@@ -57,11 +69,10 @@ type Parker struct {
 	look atomic.Bool   // the table may have dead letters of this slot, so Release looks for those that are given back
 
 	mu      sync.Mutex
-	queue   []*schema.DeadLetter // to be parked
-	picked  int                  // how many of them, the first ones, are in the transaction under way
-	holder  string               // of the session that has the slot
-	sink    Replayer             // nil: nothing is replayed
-	replays map[uint64]*replay   // by Tx, while they are published
+	queue   queue              // to be parked
+	holder  string             // of the session that has the slot
+	sink    Replayer           // nil: nothing is replayed
+	replays map[uint64]*replay // by Tx, while they are published
 	nextTx  uint64
 
 	absentFor time.Duration // the constant, except in tests
@@ -71,10 +82,11 @@ type Parker struct {
 	rounds  int               // what is being published, and is not recorded yet
 	rested  chan struct{}     // closed when there is none of it while resting
 
-	alone   sparing                 // for events without a key
+	sparing sparing                 // for events of which there may be many
 	waits   atomic.Pointer[waiting] // why the queue waits; nil: it does not
 	resumed atomic.Uint64           // from where Postgres has delivered in this session
-	letters atomic.Int64            // events that are parked, as last counted
+	letters atomic.Int64            // events that wait for a person, as last counted
+	bytes   atomic.Int64            // of what is parked, as last counted
 }
 
 // New returns a parker that does nothing until Run.
@@ -109,19 +121,27 @@ func (p *Parker) Park(letters []*schema.DeadLetter) {
 			p.cameBack(l)
 			continue
 		}
-		if p.keys.isSettled(l.At) { // a bad row that is delivered again
+		if !l.Blocked && p.keys.isSettled(l.At) { // a bad row that is delivered again
 			p.cfg.Acks.Acked([]schema.Run{{Tx: l.Tx, Rows: 1}}, l.Held)
 			continue
 		}
-		if !l.Head {
+		switch {
+		case l.Blocked:
+			l.Code, l.Detail = reason.TopicBlocked, p.keys.why(l.Topic)
+		case !l.Head:
 			l.Code = reason.KeyParked
 		}
 		l.Held += besidesRecord
 		waiting += besidesRecord
 		p.mu.Lock()
 		tell, kept, back := p.keys.hold(l)
-		if p.queue = append(p.queue, back...); !kept {
-			p.queue = append(p.queue, l)
+		p.queue.push(back...)
+		switch {
+		case kept:
+		case l.Blocked:
+			waiting -= p.queue.pushPacked(l)
+		default:
+			p.queue.push(l)
 		}
 		p.mu.Unlock()
 		p.logParked(l, tell)
@@ -137,18 +157,23 @@ const besidesRecord = 350
 
 // logParked logs a key that is parked, once for each reason, and events without a key.
 func (p *Parker) logParked(l *schema.DeadLetter, tell bool) {
-	what, others := "an event is parked, and later events of its topic and key wait behind it", 0
 	switch {
 	case tell:
+		p.log(l, "an event is parked, and later events of its topic and key wait behind it", 0)
 	case l.Head && l.Key == nil:
-		what = "an event without a key is parked"
-		var log bool
-		if log, others = p.alone.next(l.Topic + " " + string(l.Code)); !log {
-			return
-		}
-	default:
-		return
+		p.logSparingly(l, "an event without a key is parked")
 	}
+}
+
+// logSparingly logs one of many events of a topic that are parked for the same reason.
+func (p *Parker) logSparingly(l *schema.DeadLetter, what string) {
+	if log, others := p.sparing.next(what + " " + l.Topic + " " + string(l.Code)); log {
+		p.log(l, what, others)
+	}
+}
+
+// log logs an event that is parked, and how many others are since the last such line.
+func (p *Parker) log(l *schema.DeadLetter, what string, others int) {
 	args := []any{"topic", l.Topic, "key", clip(l.Key), "event", clip(l.EventID), "position", l.At.String(), "reason", l.Code, "detail", l.Detail, "cure", "walpost dead-letter list"}
 	if others > 0 {
 		args = append(args, "others_since", others)
@@ -174,14 +199,19 @@ func (p *Parker) Acked(runs []schema.Run, bytes int) {
 func (p *Parker) Rejected(tx uint64, err error) { p.cfg.Acks.Rejected(tx, err) }
 
 // Hold sets the word that the session which has the slot has written to walpost.relay_state. With "" there is no such session. Then nothing
-// is parked or published, and events that were to be parked are acked. That confirms nothing, because the window that they belong to has
+// is parked or published, and events that the sink has not sent, or that were to be parked, are acked. That confirms nothing, because the window that they belong to has
 // ended, and Postgres delivers them again. They must not be parked later: another relay may have the slot meanwhile, and publish them.
 func (p *Parker) Hold(holder string) {
 	p.mu.Lock()
 	p.holder = holder
-	p.queue = append(p.queue, p.keys.endAll()...)
+	p.keys.end(holder == "")
+	p.queue.push(p.keys.endAll()...)
+	sink := p.sink
 	p.mu.Unlock()
 	wake.Signal(p.wake)
+	if holder == "" && sink != nil {
+		sink.Abandon()
+	}
 }
 
 // Serve sets the sink that publishes what is given back.
@@ -196,6 +226,7 @@ func (p *Parker) Serve(sink any) {
 type Parked struct {
 	Events     int64       // as last counted in the table
 	Keys       int         // keys whose events wait
+	Topics     []Waiting   // topics whose events wait, in the order of their names
 	Waits      string      // why events that are to be parked wait; "": they do not
 	WaitsCode  reason.Code // the same without names
 	WaitsSince time.Time
@@ -203,7 +234,8 @@ type Parked struct {
 
 // Parked returns what is parked.
 func (p *Parker) Parked() Parked {
-	parked := Parked{Events: p.letters.Load(), Keys: p.keys.count()}
+	parked := Parked{Events: p.letters.Load(), Keys: p.keys.count(), Topics: p.keys.waiting()}
+	slices.SortFunc(parked.Topics, func(a, b Waiting) int { return strings.Compare(a.Topic, b.Topic) })
 	if w := p.waits.Load(); w != nil {
 		parked.Waits, parked.WaitsCode, parked.WaitsSince = w.text, w.code, w.since
 	}
@@ -225,17 +257,11 @@ func (p *Parker) Run(ctx context.Context) {
 	}
 }
 
-// Limits of one transaction.
-const (
-	mostLetters = 1000
-	mostBytes   = 1 << 20
-)
-
 // empty parks the queue.
 func (p *Parker) empty(ctx context.Context) {
 	c := p.connection()
 	defer c.close()
-	pause := 50 * time.Millisecond
+	pause, fast := 50*time.Millisecond, true
 	for {
 		holder, waiting := p.next()
 		if !waiting {
@@ -245,16 +271,23 @@ func (p *Parker) empty(ctx context.Context) {
 			p.done(p.pick())
 			continue
 		}
-		letters, err := p.attempt(ctx, c, holder)
+		var letters []*schema.DeadLetter
+		err := p.room()
+		if err == nil {
+			letters, err = p.attempt(ctx, c, holder, fast)
+		}
+		if err != nil && fast && ctx.Err() == nil { // a row may be there already, if the answer to a commit was lost
+			fast = false
+			continue
+		}
 		switch {
 		case err == nil:
 			p.written(letters)
-			pause = 50 * time.Millisecond
+			pause, fast = 50*time.Millisecond, true
 			continue
 		case ctx.Err() != nil:
 			return
 		}
-		p.unpick()
 		if !p.stillHolds(holder) {
 			continue
 		}
@@ -279,39 +312,40 @@ func (p *Parker) empty(ctx context.Context) {
 
 // attempt parks the first letters of the queue, and returns them. It takes them only when it has the lock without which nobody parks: a key
 // whose last step began before that has none in the queue.
-func (p *Parker) attempt(ctx context.Context, c *connection, holder string) (letters []*schema.DeadLetter, err error) {
+// fast says that none of them can be in the table already.
+func (p *Parker) attempt(ctx context.Context, c *connection, holder string, fast bool) (letters []*schema.DeadLetter, err error) {
 	err = c.inTx(ctx, holder, func(ctx context.Context, tx pgx.Tx) error {
 		if letters = p.pick(); len(letters) == 0 {
 			return nil
+		}
+		if fast && !p.keys.mayRepeat() && !slices.ContainsFunc(letters, func(l *schema.DeadLetter) bool { return !l.Blocked }) {
+			return copyIn(ctx, tx, p.cfg.Slot, letters)
 		}
 		return insert(ctx, tx, p.cfg.Slot, letters, p.keys.isReleasing)
 	})
 	return letters, err
 }
 
+// room returns an error if as much is parked as may be.
+func (p *Parker) room() error {
+	if n := p.bytes.Load(); p.cfg.Most > 0 && n >= p.cfg.Most {
+		return reason.With(reason.ParkedLimit, fmt.Errorf("%d bytes are parked in walpost.dead_letters, and outbox.max_parked_bytes is %d: see walpost dead-letter list --group, and create the topics, or give events back or up", n, p.cfg.Most))
+	}
+	return nil
+}
+
 // next returns the holder of the slot, and reports whether something is to be parked.
 func (p *Parker) next() (holder string, waiting bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.holder, len(p.queue) > 0
+	return p.holder, !p.queue.empty()
 }
 
 // pick takes the letters of the next transaction. They stay in the queue until written.
 func (p *Parker) pick() []*schema.DeadLetter {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	bytes := 0
-	for p.picked = 0; p.picked < min(len(p.queue), mostLetters) && bytes < mostBytes; p.picked++ {
-		bytes += p.queue[p.picked].Held
-	}
-	return p.queue[:p.picked:p.picked]
-}
-
-// unpick notes that what was picked is not in the table.
-func (p *Parker) unpick() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.picked = 0
+	return p.queue.pick()
 }
 
 // written acks the letters that were picked, which are committed now.
@@ -338,12 +372,8 @@ func (p *Parker) done(letters []*schema.DeadLetter) {
 	}
 	n := len(letters)
 	p.mu.Lock()
-	p.keys.written(letters)
-	clear(letters)
-	p.picked, p.queue = 0, p.queue[n:]
-	if len(p.queue) == 0 {
-		p.queue = nil
-	}
+	p.bytes.Add(p.keys.written(letters))
+	p.queue.drop(n)
 	p.mu.Unlock()
 	if n > 0 {
 		p.cfg.Acks.Acked(runs, bytes)
@@ -361,21 +391,14 @@ func (p *Parker) keep(names []name) {
 			kept[n] = nil
 		}
 	}
-	for i, l := range p.queue {
-		if i < p.picked || l.Head {
+	p.queue.each(func(l *schema.DeadLetter, picked bool) {
+		if picked || l.Head {
 			delete(kept, nameOf(l))
 		}
+	})
+	for _, l := range p.queue.take(func(l *schema.DeadLetter) bool { _, found := kept[nameOf(l)]; return found && l.Key != nil }) {
+		kept[nameOf(l)] = append(kept[nameOf(l)], l)
 	}
-	others := p.queue[:p.picked]
-	for _, l := range p.queue[p.picked:] {
-		if letters, found := kept[nameOf(l)]; found && l.Key != nil {
-			kept[nameOf(l)] = append(letters, l)
-		} else {
-			others = append(others, l)
-		}
-	}
-	clear(p.queue[len(others):])
-	p.queue = others
 	for n, letters := range kept {
 		p.keys.keep(n, letters)
 	}
@@ -384,7 +407,7 @@ func (p *Parker) keep(names []name) {
 // endLast ends the last steps of keys: what was kept goes to the table.
 func (p *Parker) endLast(names []name) {
 	p.mu.Lock()
-	p.queue = append(p.queue, p.keys.endLast(names)...)
+	p.queue.push(p.keys.endLast(names)...)
 	p.mu.Unlock()
 	wake.Signal(p.wake)
 }
@@ -393,13 +416,8 @@ func (p *Parker) endLast(names []name) {
 func (p *Parker) lowestTx() (lowest uint64, found bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.queue = append(p.queue, p.keys.endAll()...)
-	for _, l := range p.queue {
-		if !found || l.Tx < lowest {
-			lowest, found = l.Tx, true
-		}
-	}
-	return lowest, found
+	p.queue.push(p.keys.endAll()...)
+	return p.queue.lowestTx()
 }
 
 // held returns the word of the session that has the slot, and the sink.
@@ -458,29 +476,38 @@ func clip(v []byte) string {
 // Load reads what the table has of the slot, at the beginning of a session in which nothing is in flight. holder is the session's word, and
 // confirmed the position from which Postgres delivers again. From here on, events are parked and published.
 func (p *Parker) Load(ctx context.Context, db *postgres.DB, holder string, confirmed schema.Position) error {
-	var parked map[name]schema.Position
-	var events int64
-	var settled map[schema.Position]*repeat
-	var repeats map[name]*repeat
+	var t *table
 	err := inTx(ctx, db.Conn, p.cfg.Slot, holder, "25s", func(ctx context.Context, tx pgx.Tx) (err error) {
 		if err = deadletter.RepairStates(ctx, tx, p.cfg.Slot); err != nil {
 			return err
 		}
-		if parked, events, err = readKeys(ctx, tx, p.cfg.Slot); err == nil {
-			settled, repeats, err = readSettled(ctx, tx, p.cfg.Slot, confirmed)
-		}
+		t, err = readTable(ctx, tx, p.cfg.Slot, confirmed)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	p.keys.replace(parked, settled, repeats)
+	p.loaded(t, holder, confirmed)
+	return nil
+}
+
+// LoadNothing does what Load does, for a role that may not read the table and so has parked nothing.
+func (p *Parker) LoadNothing(holder string, confirmed schema.Position) {
+	p.loaded(&table{}, holder, confirmed)
+}
+
+// loaded begins a session with what the table has.
+func (p *Parker) loaded(t *table, holder string, confirmed schema.Position) {
+	p.keys.replace(t)
 	p.resumed.Store(confirmed.LSN)
-	p.letters.Store(events)
+	p.letters.Store(t.events)
+	p.bytes.Store(t.bytes)
 	p.look.Store(true) // to find what has no key as well
 	p.Hold(holder)
-	if len(parked) > 0 {
-		p.cfg.Log.Info("events of some keys are parked", "keys", len(parked))
+	if len(t.parked) > 0 {
+		p.cfg.Log.Info("events of some keys are parked", "keys", len(t.parked))
 	}
-	return nil
+	for _, w := range t.topics {
+		p.cfg.Log.Warn("events of a topic are parked until the topic takes records", "topic", w.Topic, "reason", w.Code)
+	}
 }

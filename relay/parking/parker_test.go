@@ -57,7 +57,9 @@ func (a *testAcks) refusal() error {
 type lot struct {
 	*dbtest.Database
 	*Parker
-	acks *testAcks
+	acks    *testAcks
+	reached atomic.Uint64
+	handed  atomic.Uint64
 }
 
 func park(t *testing.T) *lot {
@@ -65,7 +67,8 @@ func park(t *testing.T) *lot {
 	d := dbtest.New(t)
 	d.Exec("insert into walpost.relay_state (slot, phase, holder) values ($1, 'streaming', 'me')", d.Slot)
 	l := &lot{Database: d, acks: &testAcks{acked: map[uint64]int{}}}
-	l.Parker = New(Config{Slot: d.Slot, Parks: true, Acks: l.acks, Log: d.Logs.Logger(), Reached: func() uint64 { return 0 }, Handed: func() uint64 { return 1 << 40 },
+	l.handed.Store(1 << 40)
+	l.Parker = New(Config{Slot: d.Slot, Parks: true, Acks: l.acks, Log: d.Logs.Logger(), Reached: l.reached.Load, Handed: l.handed.Load,
 		Connect: func(ctx context.Context) (*postgres.DB, error) { return postgres.Connect(ctx, d.DSN) },
 		Classify: func(err error) error {
 			return pgerror.Classify(err, pgerror.Parking, false, pgerror.Names{Role: "relay", Table: schema.DefaultTable})
@@ -90,16 +93,26 @@ func (l *lot) locked(one *schema.DeadLetter) {
 
 // testSink publishes dead letters: it refuses those of some events, and what comes behind them in their keys comes back.
 type testSink struct {
-	l      *lot
-	lane   sync.Mutex      // an event gets its verdict, and is sent
-	refuse map[string]bool // values
-	mu     sync.Mutex
-	sent   []string
-	first  []string      // those that go before what has not been sent yet
-	gate   chan struct{} // what is given back waits until it is closed; nil: it is
-	waits  atomic.Int32
-	stuck  string // this topic takes no records
-	absent string // this topic does not exist
+	l       *lot
+	lane    sync.Mutex      // an event gets its verdict, and is sent
+	refuse  map[string]bool // values
+	mu      sync.Mutex
+	sent    []string
+	first   []string      // those that go before what has not been sent yet
+	gate    chan struct{} // what is given back waits until it is closed; nil: it is
+	waits   atomic.Int32
+	stuck   string // this topic takes no records
+	missing string // this topic does not exist
+
+	holds bool // a lane holds replays, and has not passed them through the sieve
+	held  []schema.DeadLetter
+
+	absent atomic.Bool        // the partitions of all topics are not known
+	older  atomic.Bool        // the sink has an event that is older than all that were parked
+	before func(value string) // is called before an event that is given back, or has waited, is sent
+	asked  atomic.Int32
+	marked atomic.Int32 // events with the header walpost_replay
+	denied atomic.Int32 // events that were refused
 }
 
 func (s *testSink) Replay(letters []*schema.DeadLetter, first bool) {
@@ -111,7 +124,19 @@ func (s *testSink) Replay(letters []*schema.DeadLetter, first bool) {
 		s.waits.Add(1)
 		return
 	}
+	s.mu.Lock()
+	holds := s.holds
+	for i := 0; holds && i < len(letters); i++ {
+		s.held = append(s.held, *letters[i])
+	}
+	s.mu.Unlock()
+	if holds {
+		return
+	}
 	for _, l := range letters {
+		if s.before != nil {
+			s.before(string(l.Value))
+		}
 		if s.l.Verdict(l.Topic, l.Key, l.At, l.Tx) == schema.Park {
 			back := *l
 			s.l.Park([]*schema.DeadLetter{&back})
@@ -126,9 +151,13 @@ func (s *testSink) Replay(letters []*schema.DeadLetter, first bool) {
 			s.first = append(s.first, string(l.Value))
 		}
 		s.mu.Unlock()
+		if l.Retried {
+			s.marked.Add(1)
+		}
 		if refused {
+			s.denied.Add(1)
 			back := *l
-			back.Head, back.Code, back.Detail = true, reason.MessageTooLarge, "again"
+			back.Head, back.Code, back.Detail, back.Cure = true, reason.MessageTooLarge, "again", "raise the limit"
 			s.l.Park([]*schema.DeadLetter{&back})
 			continue
 		}
@@ -137,10 +166,52 @@ func (s *testSink) Replay(letters []*schema.DeadLetter, first bool) {
 }
 
 func (s *testSink) Ready(topic string) error {
-	if topic == s.absent {
+	s.asked.Add(1)
+	if s.absent.Load() || topic == s.missing {
 		return reason.With(reason.TopicMissing, errors.New("there is no such topic"))
 	}
 	return nil
+}
+
+// Abandon lets go what a lane holds: it comes back, because nothing is sent any more.
+func (s *testSink) Abandon() { s.sift() }
+
+// sift passes what a lane holds through the sieve.
+func (s *testSink) sift() {
+	s.mu.Lock()
+	held := s.held
+	s.held, s.holds = nil, false
+	s.mu.Unlock()
+	for _, l := range held {
+		s.Replay([]*schema.DeadLetter{&l}, false)
+	}
+}
+
+// inLane returns how many replays a lane holds.
+func (s *testSink) inLane() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.held)
+}
+
+func (s *testSink) Oldest(string) time.Time {
+	if s.older.Load() {
+		return time.Unix(1, 0)
+	}
+	return time.Time{}
+}
+
+func (s *testSink) ResumeTopic(_ string, letters []*schema.DeadLetter, flow func() bool) bool {
+	s.lane.Lock()
+	defer s.lane.Unlock()
+	if !flow() {
+		return false
+	}
+	for _, l := range letters {
+		s.send(string(l.Value))
+		s.l.Acked([]schema.Run{{Tx: l.Tx, Rows: 1}}, l.Held)
+	}
+	return true
 }
 
 func (s *testSink) Resume(_ *schema.DeadLetter, flow func(func([]*schema.DeadLetter) bool) ([]*schema.DeadLetter, bool)) bool {
@@ -172,7 +243,8 @@ func (s *testSink) stream(l *schema.DeadLetter) schema.Verdict {
 		s.l.Acked([]schema.Run{{Tx: l.Tx, Rows: 1}}, l.Held)
 	}
 	s.lane.Unlock()
-	if v == schema.Park {
+	if v == schema.Park || v == schema.Wait {
+		l.Blocked = v == schema.Wait
 		s.l.Park([]*schema.DeadLetter{l})
 	}
 	return v
@@ -417,13 +489,16 @@ func TestPurge(t *testing.T) {
 	add("waits", "waiting", "31 days", 99)
 	add("back", "retrying", "31 days", 99)
 	add("unconfirmed", "released", "31 days", 100)
+	add("drained", "released", "0 days", 99)
+	add("drained, unconfirmed", "released", "0 days", 100)
+	l.Exec("update walpost.dead_letters set reason = 'topic_blocked' where event_id like 'drained%' or event_id = 'waits'")
 	l.Exec(`insert into walpost.dead_letters (slot, position, event_id, value, reason, state, updated_at) values ('another', $1, 'others', 'v', 'x', 'released', '2020-01-01')`, at(1).String())
 	c := l.connection()
 	defer c.close()
 	if more, err := purge(t.Context(), c, "me", 100); more || err != nil {
 		t.Fatal(more, err)
 	}
-	const want = "back v1, others v0, parked v1, unconfirmed v1, waits v1, young -0"
+	const want = "back v1, drained, unconfirmed v1, others v0, parked v1, unconfirmed v1, waits v1, young -0"
 	if got := l.Ask(`select string_agg(event_id || ' ' || coalesce(convert_from(value, 'UTF8'), '-') || cardinality(header_names), ', ' order by event_id) from walpost.dead_letters`); got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
@@ -487,7 +562,7 @@ func (l *lot) add(n uint64, value string, isHead bool) {
 
 // values returns the events of the table with their states, in order.
 func (l *lot) values() string {
-	return l.Ask("select string_agg(convert_from(value, 'UTF8') || '=' || state, ' ' order by position) from walpost.dead_letters")
+	return l.Ask("select coalesce(string_agg(convert_from(value, 'UTF8') || '=' || state, ' ' order by position), '') from walpost.dead_letters")
 }
 
 // What a transaction gave back that was rolled back waits as before. So later events of the key do not come before it.

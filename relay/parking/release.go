@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/semaphore"
 
+	"walpost/relay/internal/wake"
 	"walpost/relay/pgerror"
 	"walpost/schema"
 )
@@ -56,6 +57,25 @@ func (p *Parker) Release(ctx context.Context) {
 		p.keys.forget(p.cfg.Reached)
 		given, err := s.look(ctx, holder, sink)
 		p.tell(ctx, holder, "", err)
+		start := func(topic string, run func(context.Context)) {
+			if busy[topic] || len(busy) == mostTopics {
+				return
+			}
+			busy[topic] = true
+			topics.Go(func() {
+				run(ctx)
+				select {
+				case ended <- topic:
+				case <-ctx.Done():
+				}
+			})
+		}
+		p.alarms()
+		for _, topic := range p.keys.due() {
+			if sink.Ready(topic) == nil {
+				start(topic, (&drain{p: p, c: p.connection(), holder: holder, sink: sink, topic: topic, memory: memory, large: large}).run)
+			}
+		}
 		for topic := range absent {
 			if !slices.Contains(given, topic) {
 				delete(absent, topic)
@@ -65,25 +85,18 @@ func (p *Parker) Release(ctx context.Context) {
 			if busy[topic] {
 				continue
 			}
-			if why := sink.Ready(topic); why != nil {
-				if absent[topic].IsZero() {
-					absent[topic] = time.Now()
-				} else if time.Since(absent[topic]) >= p.absentFor {
-					p.tell(ctx, holder, topic, p.takeBack(ctx, s.c, holder, topic, why))
-				}
-				continue
+			why := p.keys.whyBlocked(topic) // then what was parked of the topic before comes first
+			if why == nil {
+				why = sink.Ready(topic)
 			}
-			if delete(absent, topic); len(busy) == mostTopics {
-				continue
+			if why == nil {
+				delete(absent, topic)
+				start(topic, (&release{p: p, c: p.connection(), holder: holder, sink: sink, topic: topic, memory: memory, large: large}).run)
+			} else if absent[topic].IsZero() {
+				absent[topic] = time.Now()
+			} else if time.Since(absent[topic]) >= p.absentFor {
+				p.tell(ctx, holder, topic, p.takeBack(ctx, s.c, holder, topic, why))
 			}
-			busy[topic] = true
-			topics.Go(func() {
-				(&release{p: p, c: p.connection(), holder: holder, sink: sink, topic: topic, memory: memory, large: large}).run(ctx)
-				select {
-				case ended <- topic:
-				case <-ctx.Done():
-				}
-			})
 		}
 	}
 }
@@ -141,7 +154,7 @@ func (r *release) run(ctx context.Context) {
 		more, err := r.round(ctx)
 		r.p.end()
 		r.p.tell(ctx, r.holder, r.topic, err)
-		if !more {
+		if !more || r.p.keys.blocked(r.topic) {
 			return
 		}
 	}
@@ -168,7 +181,7 @@ func (r *release) round(ctx context.Context) (more bool, err error) {
 		return false, nil
 	}
 	if chosen.bytes > most { // one event
-		defer r.waitForLarge(ctx)()
+		defer waitForLarge(ctx, r.large)()
 	}
 	var replays []*replay
 	if err = r.c.use(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
@@ -197,13 +210,13 @@ func (r *release) round(ctx context.Context) (more bool, err error) {
 
 // waitForLarge waits until no other topic publishes one event that is larger than a round, but not for long: Kafka may not take that event's
 // topic now. It returns a function that ends the turn.
-func (r *release) waitForLarge(ctx context.Context) (end func()) {
+func waitForLarge(ctx context.Context, large *semaphore.Weighted) (end func()) {
 	ctx, cancel := context.WithTimeout(ctx, largeTurn)
 	defer cancel()
-	if r.large.Acquire(ctx, 1) != nil {
+	if large.Acquire(ctx, 1) != nil {
 		return func() {}
 	}
-	return func() { r.large.Release(1) }
+	return func() { large.Release(1) }
 }
 
 // record records what became of replays, however often it has to try. It returns the keys of which nothing is left. It returns false if the
@@ -255,6 +268,12 @@ func (p *Parker) resume(sink Replayer, n name) (done bool) {
 	if last == nil {
 		return true
 	}
+	if p.keys.blocked(n.topic) {
+		return p.joinTopic(n, last)
+	}
+	for _, l := range kept {
+		l.Retried = true
+	}
 	if len(kept) == 0 {
 		_, done = p.keys.flow(n, last, func(letters []*schema.DeadLetter) bool { return len(letters) == 0 })
 	} else {
@@ -265,6 +284,16 @@ func (p *Parker) resume(sink Replayer, n name) (done bool) {
 	if done {
 		p.cfg.Log.Info("a parked key flows again", "topic", n.topic, "key", clip([]byte(n.key)))
 	}
+	return done
+}
+
+// joinTopic ends the wait of a key whose topic takes no records: what was kept, and what comes, waits for the topic.
+func (p *Parker) joinTopic(n name, last *lastStep) (done bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	kept, done := p.keys.flowToTopic(n, last)
+	p.queue.push(kept...)
+	wake.Signal(p.wake)
 	return done
 }
 

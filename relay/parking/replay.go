@@ -4,8 +4,13 @@ import "walpost/schema"
 
 // replay is a dead letter that is published again.
 type replay struct {
-	id     int64 // of its row
+	id     int64  // of its row
+	at     string // its position, as in its row
 	name   name
+	drains bool  // it waited for its topic
+	probe  bool  // it shows whether the topic still refuses its records
+	behind bool  // it waits behind a parked event of its key
+	size   int64 // of the letter
 	letter *schema.DeadLetter
 	group  *group
 	acked  bool
@@ -69,18 +74,32 @@ func (p *Parker) replayed(runs []schema.Run) (n int) {
 
 // cameBack notes that a replayed event is not published.
 func (p *Parker) cameBack(l *schema.DeadLetter) {
-	if l.Head {
+	p.mu.Lock()
+	r := p.replays[l.Tx]
+	drains := r != nil && r.drains
+	if drains && r.probe && l.Head { // the topic refuses it, and not only this event
+		l.Head = false
+		p.keys.block(Waiting{Topic: r.name.topic, Code: l.Code, Detail: l.Detail, Cure: l.Cure})
+	}
+	p.mu.Unlock()
+	switch {
+	case drains && l.Head:
+		p.logSparingly(l, "an event that waited for its topic is refused: it is parked, and later events of its topic and key wait behind it")
+	case l.Head:
 		p.cfg.Log.Warn("an event that was given back is refused again, and its key waits", "topic", l.Topic, "key", clip(l.Key), "position", l.At.String(), "reason", l.Code,
 			"detail", l.Detail, "cure", "walpost dead-letter list")
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	r := p.replays[l.Tx]
 	if r == nil {
 		return
 	}
 	r.back = l
-	if l.Head && r.letter.Key != nil {
+	switch {
+	case !l.Head || r.letter.Key == nil:
+	case drains:
+		p.keys.refusedInDrain(r.name, l.At)
+	default:
 		p.keys.update(r.name, func(k *key) { k.refusedAt(l.At) })
 	}
 	p.finish(r)

@@ -127,10 +127,7 @@ func (p *Parker) join(ctx context.Context, tx pgx.Tx, topic string, keys []name)
 
 // read reads the dead letters of a round.
 func (r *round) read(ctx context.Context, conn *pgx.Conn) ([]*replay, error) {
-	rows, err := conn.Query(ctx, `
-		select id, position, coalesce(topic, ''), coalesce(partition, -1), key, value, header_names, header_values, reason,
-		  case when isfinite(record_timestamp) then record_timestamp end -- somebody may have edited it
-		from walpost.dead_letters where id = any($1) order by position`, r.ids)
+	rows, err := conn.Query(ctx, `select `+replayColumns+` from walpost.dead_letters where id = any($1) order by position`, r.ids)
 	if err != nil {
 		return nil, fmt.Errorf("read dead letters: %w", err)
 	}
@@ -138,21 +135,27 @@ func (r *round) read(ctx context.Context, conn *pgx.Conn) ([]*replay, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read dead letters: %w", err)
 	}
+	for _, one := range replays {
+		one.letter.Retried = true
+	}
 	return replays, nil
 }
+
+// replayColumns are the columns that scanReplay reads. Somebody may have edited the timestamp.
+const replayColumns = `id, position, coalesce(topic, ''), coalesce(partition, -1), key, value, header_names, header_values, reason,
+	case when isfinite(record_timestamp) then record_timestamp end`
 
 func scanReplay(row pgx.CollectableRow) (*replay, error) {
 	l := &schema.DeadLetter{Timestamp: schema.NoTime}
 	r := &replay{letter: l}
-	var at string
 	var names, values [][]byte
 	var stamp *time.Time
-	err := row.Scan(&r.id, &at, &l.Topic, &l.Partition, &l.Key, &l.Value, &names, &values, &l.Code, &stamp)
+	err := row.Scan(&r.id, &r.at, &l.Topic, &l.Partition, &l.Key, &l.Value, &names, &values, &l.Code, &stamp)
 	if err != nil {
 		return nil, err
 	}
 	r.name = nameOf(l)
-	if l.At, err = schema.ParsePosition(at); err == nil && len(names) != len(values) {
+	if l.At, err = schema.ParsePosition(r.at); err == nil && len(names) != len(values) {
 		err = fmt.Errorf("it has %d header_names and %d header_values", len(names), len(values))
 	}
 	if err != nil { // somebody has edited the row
@@ -169,6 +172,7 @@ func scanReplay(row pgx.CollectableRow) (*replay, error) {
 	if stamp != nil {
 		l.Timestamp = stamp.UnixMilli()
 	}
+	r.size = l.Size()
 	return r, nil
 }
 
@@ -183,11 +187,14 @@ func (p *Parker) settle(ctx context.Context, tx pgx.Tx, r *round, replays []*rep
 			continue
 		}
 		state, more := "waiting", 0
-		if one.back.Head {
+		switch {
+		case one.back.Head:
 			state, more = "head", 1
 			if one.letter.Key != nil {
 				returned[one.name] = true
 			}
+		case !p.keys.isReturned(one.name, one.letter.At):
+			continue // its topic takes no records, or the session has ended: it is given back still
 		}
 		b.Queue(`update walpost.dead_letters set state = $2, attempts = least(attempts, 2147483646) + $3, reason = coalesce(nullif($4, ''), reason),
 			detail = coalesce($5, detail), updated_at = clock_timestamp() where id = $1 and state = 'retrying'`,

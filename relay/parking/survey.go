@@ -19,7 +19,8 @@ type survey struct {
 	next   time.Time // when to look again at the whole table
 	purged time.Time // when old dead letters were last purged
 
-	strangers map[name]bool // keys that the table had when it was last looked at, and that nobody knew
+	strangers map[name]bool   // keys that the table had when it was last looked at, and that nobody knew
+	topics    map[string]bool // the same of topics for which events wait
 }
 
 // surveyShare is which part of the time looking may take: one part in so many.
@@ -30,7 +31,11 @@ const surveyShare = 20
 func (s *survey) look(ctx context.Context, holder string, sink Replayer) (given []string, err error) {
 	p := s.p
 	if time.Since(s.purged) > purgeEvery {
-		more, err := purge(ctx, s.c, holder, p.cfg.Reached())
+		reached := p.cfg.Reached()
+		if !p.stillHolds(holder) { // it may be another session's
+			return nil, nil
+		}
+		more, err := purge(ctx, s.c, holder, reached)
 		if p.tell(ctx, holder, "", err); !more {
 			s.purged = time.Now()
 		}
@@ -69,12 +74,12 @@ func (s *survey) look(ctx context.Context, holder string, sink Replayer) (given 
 func (s *survey) whole(ctx context.Context, holder string, sink Replayer) error {
 	p := s.p
 	p.look.Store(false) // before the query: what is parked meanwhile sets it again
-	var parked map[name]schema.Position
-	var events int64
+	before, bytes := p.keys.waiting(), p.bytes.Load()
+	var t table
 	var strange int64
 	err := s.c.use(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
 		if strange, err = deadletter.CountStrange(ctx, conn, p.cfg.Slot); err == nil {
-			parked, events, err = readKeys(ctx, conn, p.cfg.Slot)
+			err = t.readParked(ctx, conn, p.cfg.Slot)
 		}
 		return err
 	})
@@ -83,17 +88,19 @@ func (s *survey) whole(ctx context.Context, holder string, sink Replayer) error 
 		return s.c.inTx(ctx, holder, func(ctx context.Context, tx pgx.Tx) error { return deadletter.RepairStates(ctx, tx, p.cfg.Slot) })
 	}
 	if err == nil {
-		p.letters.Store(events)
-		s.addStrangers(parked)
+		p.letters.Store(t.events)
+		p.bytes.Add(t.bytes - bytes) // counting takes long: what has come meanwhile stays
+		s.recount(t.topics, before)
+		s.addStrangers(t.parked)
 		gone := p.keys.names(func(n name, k *key) bool {
-			_, found := parked[n]
+			_, found := t.parked[n]
 			return !found && k.pending == 0 && k.last == nil
 		})
 		if len(gone) > 0 {
 			err = s.letFlow(ctx, holder, sink, gone)
 		}
 	}
-	if err != nil || events > 0 || p.keys.count() > 0 {
+	if err != nil || t.events > 0 || p.keys.any() {
 		p.look.Store(true)
 	}
 	return err
@@ -109,6 +116,20 @@ func (s *survey) addStrangers(parked map[name]schema.Position) {
 		}
 	}
 	s.strangers = strangers
+}
+
+// recount notes what waits for topics. before is what was known when counting began. Like a key, a topic that nobody knows counts when it was
+// unknown the last time, too.
+func (s *survey) recount(topics, before []Waiting) {
+	unknown := map[string]bool{}
+	over := s.p.keys.recount(topics, before, func(topic string) (begins bool) {
+		unknown[topic] = true
+		return s.topics[topic]
+	})
+	s.topics = unknown
+	for _, topic := range over {
+		s.p.cfg.Log.Info("nothing waits for a topic any more: it flows, if it takes records", "topic", topic)
+	}
 }
 
 // letFlow lets those of the keys flow of which nothing is parked.

@@ -4,7 +4,7 @@
 -- topic is null if no name could be made, partition is null if none was chosen.
 -- header_names and header_values are parallel. A null value is a null header.
 -- reason is a code from a fixed list, detail is the message of the broker or of walpost.
--- state: head was refused, waiting waits behind a head with the same topic and key, retrying was given back to the relay, released was
+-- state: head was refused, waiting waits behind a head with the same topic and key, or for its topic (reason topic_blocked), retrying was given back to the relay, released was
 -- published in the end, discarded was given up. note and actor are of the person who last gave it back or discarded it: the database role,
 -- and the user of the operating system. In the last two states, walpost empties value and headers when Postgres can no longer deliver the event
 -- again, and deletes the row after 30 days.
@@ -67,5 +67,12 @@ create or replace function walpost.setup_dead_letters() returns void language sq
 $$;
 
 select walpost.setup_dead_letters() where pg_catalog.to_regclass('walpost.dead_letters_retrying') is null;
+
+-- For the events that wait for a topic, in order.
+create or replace function walpost.setup_dead_letters() returns void language sql volatile set lock_timeout = '3s' as $$
+  create index if not exists dead_letters_blocked on walpost.dead_letters (slot, topic, position) where state = 'waiting' and reason = 'topic_blocked'
+$$;
+
+select walpost.setup_dead_letters() where pg_catalog.to_regclass('walpost.dead_letters_blocked') is null;
 
 drop function walpost.setup_dead_letters();

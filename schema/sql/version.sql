@@ -11,6 +11,7 @@ where pg_catalog.to_regprocedure('walpost.claim(text, text, text)') is not null
   and pg_catalog.to_regclass('walpost.dead_letters_parked_key') is not null
   and pg_catalog.to_regclass('walpost.dead_letters_parked') is not null
   and pg_catalog.to_regclass('walpost.dead_letters_retrying') is not null
+  and pg_catalog.to_regclass('walpost.dead_letters_blocked') is not null
   and pg_catalog.to_regclass('walpost.relay_state') is not null;
 
 drop function walpost.setup_version();

@@ -13,6 +13,15 @@ type Identity struct {
 	Next     int32 // sequence of the next record that has no sequence yet
 }
 
+// fenced returns the same producer id with the next epoch, whose sequences begin with 0. When the broker has appended a batch of that epoch,
+// it refuses batches of the former one: what may still be on its way comes to nothing. Only this sink uses the producer id, so it may count the
+// epochs of each partition itself; Kafka's Java producer does the same (TransactionManager.bumpIdempotentProducerEpoch). Behind the last epoch
+// comes one that the broker refuses, and the lane gets a new producer id.
+func (id Identity) fenced() Identity {
+	id.Epoch, id.Next = id.Epoch+1, 0
+	return id
+}
+
 // advance takes n sequences and returns the first one. After 2^31-1, sequences continue with 0.
 func (id *Identity) advance(n int32) int32 {
 	first := id.Next

@@ -43,13 +43,15 @@ type Lane struct {
 	full         []*Batch  // come after numbered and before open
 	numbered     []*Batch  // have their sequences: first the head, then the other parts if it was divided
 	state        state
-	sifting      bool // the sieve is looking at events that have left full or open
+	sifting      bool      // the sieve is looking at events that have left full or open
+	siftedSince  time.Time // when the first of them was handed over
 	id           Identity
 	unclear      bool      // an attempt to send the head may have reached the log without an ack
 	failures     int       // failed attempts since the last success
 	err          error     // why the last attempt failed
 	failingSince time.Time // when failures began
 	sender       Sender    // sender of the partition's leader; nil: the leader must be found
+	lost         error     // why the leader could not be found; nil while sender is set
 }
 
 // New returns a lane that accepts no events yet. The partition's next record gets the sequence id.Next. sieve may be nil: then every event
@@ -137,6 +139,21 @@ func (l *Lane) queueIfIdle() bool {
 	return true
 }
 
+// Held returns how many bytes the lane's events hold, except those of the pass that is open.
+func (l *Lane) Held() (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, batches := range [][]*Batch{l.numbered, l.full, l.behind} {
+		for _, b := range batches {
+			n += b.held
+		}
+	}
+	if l.open != nil {
+		n += l.open.held
+	}
+	return n
+}
+
 // Waiting returns when the lane's oldest event was handed over, and the error that it waits with. The time is zero if no event waits for
 // Kafka.
 func (l *Lane) Waiting() (since time.Time, err error) {
@@ -145,6 +162,8 @@ func (l *Lane) Waiting() (since time.Time, err error) {
 	switch {
 	case l.state == stopped: // a refused event does not wait for Kafka
 		return time.Time{}, nil
+	case l.sifting:
+		since = l.siftedSince
 	case len(l.numbered) > 0:
 		since = l.numbered[0].since
 	case len(l.full) > 0:
@@ -154,7 +173,10 @@ func (l *Lane) Waiting() (since time.Time, err error) {
 	default:
 		since = l.takenSince
 	}
-	if err = l.err; err == nil && l.state == sending {
+	if err = l.err; l.lost != nil {
+		err = l.lost
+	}
+	if err == nil && l.state == sending && !l.sifting {
 		err = fmt.Errorf("no answer from broker %s", l.sender.Addr())
 	}
 	return since, err

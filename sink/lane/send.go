@@ -35,7 +35,7 @@ func (l *Lane) Take(s Sender, e *recordbatch.Encoder, cluster string) (*Batch, e
 			return nil, nil
 		}
 		if l.sieve != nil && !l.sieve.Open() {
-			l.state, l.sifting = sending, true // so that nobody else takes the lane
+			l.state, l.sifting, l.siftedSince = sending, true, b.since // so that nobody else takes the lane
 			l.mu.Unlock()
 			b = l.sift(b)
 			l.mu.Lock()
@@ -44,6 +44,9 @@ func (l *Lane) Take(s Sender, e *recordbatch.Encoder, cluster string) (*Batch, e
 			}
 		}
 		b.seq, l.sealedLen = l.id.advance(b.Count()), b.Len()
+		if b.Wire() != nil { // it was taken back, and all of it passed the sieve
+			b.records.Restamp(recordbatch.Stamp{ProducerID: l.id.Producer, Epoch: l.id.Epoch, Sequence: b.seq})
+		}
 		l.numbered = append(l.numbered, b)
 	}
 	for b := l.numbered[0]; len(b.suspects) > 0 && b.Count() > 1; b = l.numbered[0] {
@@ -90,7 +93,14 @@ func (l *Lane) Sender() (on Sender, full bool) {
 func (l *Lane) SetSender(s Sender) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.sender = s
+	l.sender, l.lost = s, nil
+}
+
+// Lost notes why the leader of the lane's partition cannot be found. [Lane.Waiting] returns it until there is a sender.
+func (l *Lane) Lost(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lost = err
 }
 
 // Failing returns how many attempts have failed since the last success, and since when.

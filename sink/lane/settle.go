@@ -83,6 +83,7 @@ func (l *Lane) Settle(o Outcome) (Step, *Batch) {
 		l.fail(o.Err)
 		if head.Count() > 1 {
 			l.divide(nil)
+			l.unclear = true
 			return Renew, nil // the head may have been appended, so the same applies as for Refused
 		}
 		l.unclear, l.sender = true, nil
@@ -115,6 +116,43 @@ func (l *Lane) Next() Step {
 		return Renew
 	}
 	l.state = idle
+	if l.queueIfIdle() {
+		return SendNext
+	}
+	return Empty
+}
+
+// TakeBack passes everything that the lane has through the sieve again, also what has sequences. If some of that may reach the log, or has, what is
+// sent next fences it. TakeBack returns SendNext if something is left to
+// send, else Empty. Only the lane's driver calls it, instead of the step Resend or Renew, when the lane has a sieve.
+func (l *Lane) TakeBack() Step {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.numbered) > 0 {
+		l.id.Next = l.numbered[0].seq
+	}
+	if l.unclear {
+		l.id = l.id.fenced()
+	}
+	batches := append(l.numbered, l.full...)
+	if l.open != nil {
+		batches = append(batches, l.open)
+	}
+	l.numbered, l.full, l.open = nil, nil, nil
+	l.unclear, l.failures, l.err, l.failingSince = false, 0, nil, time.Time{}
+	if len(batches) > 0 {
+		l.state, l.sifting, l.siftedSince = sending, true, batches[0].since // so that nobody else takes the lane
+	}
+	l.mu.Unlock()
+	rest := batches[:0]
+	for _, b := range batches {
+		if b = l.sift(b); b != nil {
+			rest = append(rest, b)
+		}
+	}
+	l.mu.Lock()
+	l.full = append(rest, l.full...)
+	l.state, l.sifting = idle, false
 	if l.queueIfIdle() {
 		return SendNext
 	}

@@ -71,7 +71,7 @@ func TestSettle(t *testing.T) {
 		{"named alone", sarama.ErrInvalidRecord, []int32{0}, 1, false, Reject, stopped, "[10+1]", false, 0, true},
 
 		{"cut off for what it is", errCutOff, nil, 4, true, Renew, queued, "[10+2 12+2]", true, 1, true},
-		{"cut off, known before", errCutOff, nil, 5, false, Renew, queued, "[10+2 12+3]", false, 1, true},
+		{"cut off, known before", errCutOff, nil, 5, false, Renew, queued, "[10+2 12+3]", true, 1, true},
 		{"cut off, alone", errCutOff, nil, 1, false, Resend, queued, "[10+1]", true, 1, false},
 
 		{"out of order", sarama.ErrOutOfOrderSequenceNumber, nil, 3, false, Renew, queued, "[10+3]", false, 1, true},

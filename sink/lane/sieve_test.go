@@ -2,6 +2,7 @@ package lane
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -10,6 +11,8 @@ import (
 	"github.com/IBM/sarama"
 
 	"walpost/schema"
+	"walpost/sink/internal/brokermodel"
+	"walpost/sink/kafkaerror"
 	"walpost/sink/recordbatch"
 )
 
@@ -236,5 +239,149 @@ func TestPutLast(t *testing.T) {
 	}
 	if got := strings.Join(sent, " "); got != "1:v0 2:v1 99:last 3:v2" {
 		t.Errorf("sent %s", got)
+	}
+}
+
+// What is taken back goes through the sieve again, also what has sequences. What is left is sent under the sequences that were not used, or
+// under the next epoch of the producer id if they may be in the log.
+func TestTakeBack(t *testing.T) {
+	for _, unclear := range []bool{false, true} {
+		b, s := sieved(t, nil)
+		b.batchOf(3)
+		b.take() // they are sealed
+		b.batchOf(1)
+		b.batchOf(1)
+		failure := error(sarama.ErrTopicAuthorizationFailed)
+		if unclear {
+			failure = sarama.ErrRequestTimedOut
+		}
+		if step, _ := b.lane.Settle(Outcome{Err: failure}); step != Resend {
+			t.Fatalf("step %d", step)
+		}
+		s.hold = map[uint64]schema.Verdict{1: schema.Wait, 3: schema.Settle, 5: schema.Wait}
+		s.meanwhile = func() {
+			if since, _ := b.lane.Waiting(); since.IsZero() {
+				t.Error("events at the sieve do not count as waiting")
+			}
+		}
+		if step := b.lane.TakeBack(); step != SendNext {
+			t.Fatalf("step %d although events are left", step)
+		}
+		if want := []string{"1:v0=3", "3:v2=2", "5:v4=3"}; !slices.Equal(s.aside, want) {
+			t.Errorf("unclear %v: held back %v, want %v", unclear, s.aside, want)
+		}
+		s.hold = nil
+		b.lane.SetSender(b.sender)
+		epoch, seq := int16(0), int32(10)
+		if unclear {
+			epoch, seq = 1, 0
+		}
+		head := b.take()
+		if got := fmt.Sprint(values(head)); got != "[2:v1]" || head.seq != seq || b.lane.id.Epoch != epoch {
+			t.Errorf("unclear %v: then %s from %d, epoch %d", unclear, got, head.seq, b.lane.id.Epoch)
+		}
+		b.lane.Settle(Outcome{})
+		if head = b.take(); fmt.Sprint(values(head)) != "[4:v3]" || head.seq != seq+1 {
+			t.Errorf("unclear %v: at last %v from %d", unclear, values(head), head.seq)
+		}
+		b.lane.Settle(Outcome{})
+	}
+}
+
+// When later events have arrived, a request that was taken back, and is still on its way, comes to nothing: the broker refuses its epoch.
+func TestTakenBackComesLate(t *testing.T) {
+	b, s := sieved(t, nil)
+	partition := brokermodel.New(brokermodel.Kafka43)
+	request := func(events ...uint64) brokermodel.Request {
+		return brokermodel.NewRequest(b.take().Wire(), events, make([]bool, len(events)))
+	}
+	b.batchOf(2)
+	late := request(1, 2)
+	b.lane.Settle(Outcome{Err: sarama.ErrRequestTimedOut})
+	s.hold = map[uint64]schema.Verdict{1: schema.Settle, 2: schema.Settle}
+	b.lane.TakeBack()
+	s.hold = nil
+	for n, events := range [][]uint64{{3, 4}, {5}} {
+		b.lane.SetSender(b.sender)
+		b.batchOf(len(events))
+		if a, isNew := partition.Produce(request(events...)); !isNew {
+			t.Fatalf("request %d: %v", n, a.Err)
+		}
+		b.lane.Settle(Outcome{})
+	}
+	if a, isNew := partition.Produce(late); isNew || kafkaerror.Classify(a.Err) != kafkaerror.Lost {
+		t.Errorf("the request that comes late is appended: %t, %v", isNew, a.Err)
+	}
+}
+
+// A batch that was taken back, and passes the sieve as a whole, is sent under the lane's present epoch and sequence.
+func TestTakenBackAsAWhole(t *testing.T) {
+	b, s := sieved(t, nil)
+	b.batchOf(2)
+	if r := brokermodel.NewRequest(b.take().Wire(), []uint64{1, 2}, []bool{true, true}); r.Epoch != 0 || r.First != 10 {
+		t.Fatalf("epoch %d, sequence %d", r.Epoch, r.First)
+	}
+	b.lane.Settle(Outcome{Err: sarama.ErrRequestTimedOut})
+	s.hold = map[uint64]schema.Verdict{99: schema.Wait}
+	b.lane.TakeBack()
+	b.lane.SetSender(b.sender)
+	if r := brokermodel.NewRequest(b.take().Wire(), []uint64{1, 2}, []bool{true, true}); r.Epoch != 1 || r.First != 0 {
+		t.Errorf("then epoch %d, sequence %d", r.Epoch, r.First)
+	}
+}
+
+// Behind the last epoch comes one that the broker refuses.
+func TestLastEpoch(t *testing.T) {
+	b, s := sieved(t, nil)
+	b.lane.id.Epoch = math.MaxInt16
+	partition := brokermodel.New(brokermodel.Kafka43)
+	b.batchOf(1)
+	if a, _ := partition.Produce(brokermodel.NewRequest(b.take().Wire(), []uint64{1}, []bool{true})); a.Err != nil {
+		t.Fatal(a.Err)
+	}
+	b.lane.Settle(Outcome{Err: sarama.ErrRequestTimedOut})
+	s.hold = map[uint64]schema.Verdict{1: schema.Settle}
+	b.lane.TakeBack()
+	b.lane.SetSender(b.sender)
+	b.batchOf(1)
+	a, _ := partition.Produce(brokermodel.NewRequest(b.take().Wire(), []uint64{2}, []bool{true}))
+	if step, _ := b.lane.Settle(Outcome{Err: a.Err}); step != Renew {
+		t.Errorf("%v, and then step %d", a.Err, step)
+	}
+}
+
+// The same holds for a batch whose connection was cut: it may be in the log.
+func TestTakeBackAfterACut(t *testing.T) {
+	b, s := sieved(t, nil)
+	b.batchOf(2)
+	b.take()
+	if step, _ := b.lane.Settle(Outcome{Err: &kafkaerror.RequestCut{}}); step != Renew {
+		t.Fatalf("step %d", step)
+	}
+	s.hold = map[uint64]schema.Verdict{1: schema.Settle, 2: schema.Settle}
+	if step := b.lane.TakeBack(); step != Empty {
+		t.Fatalf("step %d", step)
+	}
+	b.lane.SetSender(b.sender)
+	b.batchOf(2)
+	if head := b.take(); head.seq != 0 || b.lane.id.Epoch != 1 {
+		t.Errorf("then from %d, epoch %d: these sequences may be in the log", head.seq, b.lane.id.Epoch)
+	}
+}
+
+// If nothing is left, the lane is idle, and takes events as before.
+func TestTakeBackEverything(t *testing.T) {
+	b, s := sieved(t, nil)
+	b.batchOf(2)
+	b.take()
+	b.lane.Settle(Outcome{Err: sarama.ErrUnknownTopicOrPartition})
+	s.hold = map[uint64]schema.Verdict{1: schema.Wait, 2: schema.Wait}
+	if step := b.lane.TakeBack(); step != Empty || b.lane.state != idle || b.lane.Held() != 0 {
+		t.Fatalf("step %d, state %d, %d bytes held", step, b.lane.state, b.lane.Held())
+	}
+	b.lane.SetSender(b.sender)
+	b.batchOf(1)
+	if head := b.take(); head == nil || head.seq != 10 {
+		t.Errorf("then %v", head)
 	}
 }

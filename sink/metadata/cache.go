@@ -29,6 +29,7 @@ type Cache struct {
 	brokers map[int32]*sarama.Broker
 	topics  map[string]*topic
 	err     error            // why the last refresh got no answer; nil: it got one
+	answer  time.Time        // when the last answer came; zero: none has
 	wanted  map[string]Want  // of the next refresh
 	next    chan struct{}    // closed at the end of the next refresh; nil: nobody has joined it
 	limits  map[string]int64 // max.message.bytes by topic, where it may be read
@@ -96,6 +97,13 @@ func (c *Cache) Partitions(name string) (int, error) {
 		return 0, c.unknown()
 	}
 	return len(t.leaders), t.err
+}
+
+// Answered returns when a broker has last answered a question for topics; zero: none has.
+func (c *Cache) Answered() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.answer
 }
 
 // Leader returns the broker that leads a partition, from the last refresh that was about its topic and got an answer. A broker stays the

@@ -131,6 +131,7 @@ func (c *Cache) keep(res *sarama.MetadataResponse, err error) {
 	if err != nil {
 		return
 	}
+	c.answer = time.Now()
 	brokers := map[int32]*sarama.Broker{}
 	for _, b := range res.Brokers {
 		brokers[b.ID()] = b

@@ -13,7 +13,7 @@ import (
 func (a *Server) report(now time.Time) report.Report {
 	ready := a.readiness(now)
 	r := report.Report{Version: a.version, Role: string(relay.Starting), Ready: ready.ready(), ReasonCode: ready.code, Reason: ready.text,
-		BlockedTopics: []report.BlockedTopic{}}
+		BlockedTopics: []report.BlockedTopic{}, ParkedTopics: []report.ParkedTopic{}, Alarms: []report.Alarm{}}
 	if w, ok := a.sink.Load().(watchedSink); ok {
 		s := w.status()
 		r.Slot.Name = w.slot

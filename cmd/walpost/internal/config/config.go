@@ -64,6 +64,12 @@ type Outbox struct {
 	// OnBadEvent is what walpost does with an event that Kafka can never accept: park it in walpost.dead_letters, with the later events of its
 	// topic and key, or halt.
 	OnBadEvent string `key:"on_bad_event"`
+	// BlockedTopic is what walpost does with the events of a topic that takes no records while others do, because it is absent or a right is
+	// missing: park them in walpost.dead_letters until it does, or wait. With on_bad_event: halt, they wait.
+	BlockedTopic string `key:"blocked_topic"`
+	// MaxParkedBytes limits the keys, values and headers of all parked events, in bytes. Beyond it, events that are to be parked wait, and
+	// with them the relay.
+	MaxParkedBytes Size `key:"max_parked_bytes"`
 	// Source is ce_source, a URI reference; empty: /walpost/<database>/<schema>.<table>.
 	Source string `key:"source"`
 	// HeadersStatic are headers that every record gets. A header of the same name in the row's headers column overrides them.
@@ -167,6 +173,8 @@ func Default() *Config {
 			Backfill:       "publish",
 			Retention:      "keep",
 			OnBadEvent:     "park",
+			BlockedTopic:   "park",
+			MaxParkedBytes: 1 << 30,
 			HeadersStatic:  Headers{},
 			PositionHeader: true,
 		},

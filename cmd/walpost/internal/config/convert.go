@@ -67,7 +67,12 @@ func (c *Config) Sink() (sink.Config, error) {
 	if err != nil {
 		return sink.Config{}, err
 	}
+	budget := 0
+	if c.Outbox.OnBadEvent == "park" && c.Outbox.BlockedTopic == "park" {
+		budget = int(c.Relay.MaxInFlightBytes)
+	}
 	return sink.Config{
+		Budget:  budget,
 		Brokers: c.servers(), ClientID: c.Kafka.ClientID, Security: c.Security(),
 		Codec: codec, Linger: time.Duration(c.Kafka.LingerMS) * time.Millisecond, MaxRequestSize: int(c.Kafka.MaxRequestSize),
 		RequestTimeout:   time.Duration(c.Kafka.RequestTimeoutMS) * time.Millisecond,
@@ -94,6 +99,7 @@ func (c *Config) RelayConfig() (relay.Config, error) {
 	return relay.Config{
 		Config:           source,
 		Park:             c.Outbox.OnBadEvent == "park",
+		MaxParkedBytes:   int64(c.Outbox.MaxParkedBytes),
 		Backfill:         c.Outbox.Backfill,
 		MaxInFlightBytes: int64(c.Relay.MaxInFlightBytes), ShutdownTimeout: c.Relay.ShutdownTimeout,
 	}, err

@@ -93,6 +93,10 @@ func (v *validator) outbox() {
 		v.wrong("outbox.headers_static", v.checkHeader(name))
 	}
 	v.oneOf("outbox.on_bad_event", v.Outbox.OnBadEvent, "park", "halt")
+	v.oneOf("outbox.blocked_topic", v.Outbox.BlockedTopic, "park", "wait")
+	if n := v.Outbox.MaxParkedBytes; n < 1 {
+		v.wrong("outbox.max_parked_bytes", fmt.Errorf("%d is not a number of bytes above 0", int64(n)))
+	}
 }
 
 // checkHeader returns an error if a static header must not have the name, because walpost sets a header of that name itself.

@@ -11,6 +11,7 @@ import (
 	"walpost/internal/reason"
 	"walpost/relay"
 	"walpost/relay/deadletter"
+	"walpost/relay/parking"
 	"walpost/relay/postgres"
 )
 
@@ -36,7 +37,16 @@ type Report struct {
 	LastAck         *time.Time     `json:"last_ack"`          // when Kafka last acknowledged; null: never since the process began
 	LastConfirm     *time.Time     `json:"last_confirm"`      // when a higher position was last confirmed to Postgres; null: never since the process began
 	BlockedTopics   []BlockedTopic `json:"blocked_topics"`    // topics whose events wait for Kafka, the longest wait first; never null
-	DeadLetters     *DeadLetters   `json:"dead_letters"`      // events that are parked; null: not known
+	DeadLetters     *DeadLetters   `json:"dead_letters"`      // events that wait for a person; null: not known
+	ParkedTopics    []ParkedTopic  `json:"parked_topics"`     // topics that take no records, and whose events are parked until they do; never null
+	Alarms          []Alarm        `json:"alarms"`            // what needs a person; never null
+}
+
+// Alarm is what needs a person.
+type Alarm struct {
+	Reason reason.Code `json:"reason_code"`
+	Text   string      `json:"text"` // the object, the cause and the cure
+	Since  time.Time   `json:"since"`
 }
 
 // Slot is the replication slot, as Postgres last described it: every ten seconds for a relay.
@@ -78,6 +88,17 @@ type DeadLetters struct {
 	Waits  string     `json:"waits"`  // why more events cannot be parked, so that they wait in memory; "": they can
 }
 
+// ParkedTopic is a topic that takes no records. Its events wait in walpost.dead_letters, and walpost publishes them when it does.
+type ParkedTopic struct {
+	Topic  string      `json:"topic"`
+	Reason reason.Code `json:"reason_code"`
+	Detail string      `json:"detail"` // the message of the broker; "": not known
+	Cure   string      `json:"cure"`   // what a person can do; "": not known
+	Since  time.Time   `json:"since"`
+	Events int64       `json:"events"` // in the table, as last counted
+	Bytes  int64       `json:"bytes"`  // of their keys, values and headers
+}
+
 // BlockedTopic is a topic whose events Kafka does not accept at the moment.
 type BlockedTopic struct {
 	Topic   string  `json:"topic"`
@@ -98,6 +119,12 @@ func (r *Report) SetRelay(s relay.State, now time.Time) {
 	}
 	r.LagSeconds = &lag
 	r.DeadLetters = &DeadLetters{s.Parked.Events, s.Parked.Keys, timeOrNull(s.ParkedSince), s.Parked.Waits}
+	for _, w := range s.Parked.Topics {
+		r.ParkedTopics = append(r.ParkedTopics, ParkedTopic{w.Topic, w.Code, w.Detail, w.Cure, w.Since, w.Events, w.Bytes})
+	}
+	for _, a := range s.Parked.Alarms(now) {
+		r.Alarms = append(r.Alarms, Alarm{a.Code, a.Text, a.Since})
+	}
 	r.InFlight = &InFlight{s.Unacked, s.InFlightBytes, s.InFlightLimit}
 	if r.Events == nil {
 		r.Events = &Events{}
@@ -110,6 +137,10 @@ func (r *Report) SetRelay(s relay.State, now time.Time) {
 func (r *Report) SetParked(s *deadletter.Summary) {
 	if s != nil {
 		r.DeadLetters = &DeadLetters{Events: s.Events, Keys: int(s.Keys), Oldest: timeOrNull(s.Oldest)}
+		for _, t := range s.Topics {
+			code, detail := parking.Cause(t.Detail)
+			r.ParkedTopics = append(r.ParkedTopics, ParkedTopic{Topic: t.Topic, Reason: code, Detail: detail, Since: t.Since, Events: t.Events, Bytes: t.Bytes})
+		}
 	}
 }
 

@@ -1,0 +1,123 @@
+package e2e
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"walpost/internal/kafkatest"
+	"walpost/internal/testenv/long"
+)
+
+// A million events of a topic that does not exist are parked, and published when it exists, each in order and once, fast enough. All the time
+// another topic gets 500 events a second, which arrive within a quarter of a second, and memory stays within its bound.
+func TestMillionEventsOfABlockedTopic(t *testing.T) {
+	long.Only(t)
+	needPeak(t)
+	const events, keys, rate, leastRate = 1_000_000, 1000, 500, 10_000
+	const batch, insertRate = 500, 12_000
+	const p99 = 250 * time.Millisecond
+	p := newPipe(t).withSchema(t)
+	p.plain = true // the race detector multiplies memory and time
+	p.env["WALPOST_OUTBOX_MAX_PARKED_BYTES"] = "4GiB"
+	others, blocked := p.topic(t, "others", 3, map[string]string{"message.timestamp.type": "LogAppendTime"}), p.prefix+".blocked"
+	r := p.start(t)
+	inserting := p.connect(t)
+	stop := make(chan struct{})
+	var insert sync.WaitGroup
+	insert.Go(func() {
+		for tick := time.NewTicker(time.Second / rate); ; {
+			select {
+			case <-stop:
+				return
+			case <-tick.C:
+				if _, err := inserting.Exec(t.Context(), "INSERT INTO walpost.outbox (aggregatetype, aggregateid, type, payload) VALUES ('others', md5(random()::text), 'x', '1')"); err != nil {
+					t.Errorf("insert an event of another topic: %v", err)
+					return
+				}
+			}
+		}
+	})
+	begin := time.Now()
+	for i := 0; i < events; i += batch { // faster, others would wait behind them in the WAL
+		time.Sleep(time.Until(begin.Add(time.Duration(i) * time.Second / insertRate)))
+		p.exec(t, fmt.Sprintf(`INSERT INTO walpost.outbox (aggregatetype, aggregateid, type, payload)
+			SELECT 'blocked', 'k'||i %% %d, i::text, to_jsonb(repeat(md5(i::text), 8)) FROM generate_series(%d, %d) i`, keys, i, i+batch-1))
+	}
+	p.settle(t)
+	parked := time.Since(begin)
+	if n := r.metrics(t)[fmt.Sprintf("walpost_parked_topic_events{topic=%q}", blocked)]; math.Abs(n-events) > events/100 {
+		t.Errorf("walpost_parked_topic_events is %v", n)
+	}
+	if n := ask[int](t, p.conn, "SELECT count(*)::int FROM walpost.dead_letters WHERE state = 'waiting' AND reason = 'topic_blocked'"); n != events {
+		t.Fatalf("%d events are parked", n)
+	}
+	r.checkPeak(t, "parks a topic")
+	begin = time.Now()
+	kafkatest.Topic(t, p.brokers, blocked, 6, nil)
+	client := p.client(t)
+	within(t, 15*time.Minute, "all events are in Kafka", func() string {
+		r.mustRun(t)
+		if n := p.size(t, client, blocked); n != events {
+			return fmt.Sprint(n)
+		}
+		return ""
+	})
+	drained := time.Since(begin)
+	r.awaitMetric(t, "walpost_parked_topics", 0)
+	flows := time.Since(begin)
+	close(stop)
+	insert.Wait()
+	p.settle(t)
+	r.checkPeak(t, "publishes what is parked")
+	r.stop(t)
+
+	var took []time.Duration
+	p.each(t, others, func(record *kgo.Record) {
+		for _, h := range record.Headers {
+			if h.Key == "ce_time" {
+				committed, err := time.Parse(time.RFC3339, string(h.Value))
+				if err != nil {
+					t.Fatal(err)
+				}
+				took = append(took, record.Timestamp.Sub(committed))
+			}
+		}
+	})
+	slices.Sort(took)
+	slowest, late := took[len(took)-1], took[len(took)*99/100]
+	t.Logf("%d events parked in %.1f s, published in %.1f s, the topic flows after %.1f s; %d events of another topic: median %v, p99 %v, slowest %v",
+		events, parked.Seconds(), drained.Seconds(), flows.Seconds(), len(took), took[len(took)/2], late, slowest)
+	for what, d := range map[string]time.Duration{"parked": parked, "published": drained} {
+		if n := events / d.Seconds(); n < leastRate {
+			t.Errorf("%s %.0f events a second, want at least %d", what, n, leastRate)
+		}
+	}
+	if late > p99 {
+		t.Errorf("events of another topic take %v (p99), want at most %v", late, p99)
+	}
+	last := make(map[string]int)
+	n := 0
+	p.each(t, blocked, func(record *kgo.Record) {
+		n++
+		for _, h := range record.Headers {
+			if h.Key != "ce_type" {
+				continue
+			}
+			number, _ := strconv.Atoi(string(h.Value))
+			if before, found := last[string(record.Key)]; found && before >= number {
+				t.Fatalf("key %s: event %d comes after event %d", record.Key, number, before)
+			}
+			last[string(record.Key)] = number
+		}
+	})
+	if n != events {
+		t.Errorf("%d records, want %d", n, events)
+	}
+}
