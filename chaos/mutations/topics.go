@@ -8,7 +8,7 @@ var topics = []Mutation{
 		Guard:    "of what Postgres may deliver again, nothing is published while the sink has an older event of the topic",
 		File:     "relay/parking/drain.go",
 		Old:      "oldest.After(since)) && ",
-		New:      "true) && ",
+		New:      "!since.IsZero()) && ",
 		Module:   ".", Package: "./relay/parking", Test: "TestNothingOlderIsOvertaken",
 	},
 	{
@@ -98,7 +98,7 @@ var topics = []Mutation{
 		Guard:    "they go to the front of their lanes",
 		File:     "sink/topic_blocked.go",
 		Old:      "\t\treturn batches, put(order[1:])\n",
-		New:      "\t\treturn nil, put(order[1:])\n",
+		New:      "\t\treturn batches[:0], put(order[1:])\n",
 		Module:   ".", Package: "./sink", Test: "TestResumeTopic",
 	},
 	{
