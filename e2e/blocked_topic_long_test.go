@@ -52,7 +52,7 @@ func TestMillionEventsOfABlockedTopic(t *testing.T) {
 	}
 	p.settle(t)
 	parked := time.Since(begin)
-	if n := r.metrics(t)[fmt.Sprintf("walpost_parked_topic_events{topic=%q}", blocked)]; math.Abs(n-events) > events/100 {
+	if n := r.metrics(t)[fmt.Sprintf("walpost_parked_topic_events{topic=%q}", blocked)]; math.Abs(n-events) > events/20 { // it is a count, and rows come meanwhile
 		t.Errorf("walpost_parked_topic_events is %v", n)
 	}
 	if n := ask[int](t, p.conn, "SELECT count(*)::int FROM walpost.dead_letters WHERE state = 'waiting' AND reason = 'topic_blocked'"); n != events {
