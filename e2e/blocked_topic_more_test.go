@@ -58,13 +58,7 @@ func TestNothingIsParkedWhileKafkaIsAway(t *testing.T) {
 // While the login is refused, nothing is parked.
 func TestNothingIsParkedWhileTheLoginIsRefused(t *testing.T) {
 	t.Parallel()
-	l := newLogin(t, "user_refused")
-	b := newBlockedPipe(t, l.pipe)
-	for _, topic := range []string{b.there, b.blocked} {
-		kafkatest.Topic(t, b.brokers, topic, 1, nil)
-	}
-	l.grant(t, b.there)
-	r := b.start(t, l.environ()...)
+	l, b, r := startDenied(t, "user_refused")
 	b.insert(t, "blocked", "a", "a1", 0)
 	r.awaitOutput(t, "waiting for topic "+b.blocked)
 	b.othersFlow(t)

@@ -171,6 +171,22 @@ func TestParkedLimit(t *testing.T) {
 	r.stop(t)
 }
 
+// parks40 inserts 40 events of the blocked topic, of 26 keys and of 4,000 bytes each, and waits until they wait for it. It returns their types.
+func (b *blockedPipe) parks40(t testing.TB) (kinds []string) {
+	t.Helper()
+	for i := range 40 {
+		kind := fmt.Sprintf("%c%d", 'a'+i%26, i)
+		b.insert(t, "blocked", kind[:1], kind, 4000)
+		kinds = append(kinds, kind)
+	}
+	eventually(t, "the topic is blocked", func() string {
+		b.othersFlow(t)
+		return ask[string](t, b.conn, "SELECT CASE WHEN count(*) = 40 THEN '' ELSE count(*)::text END FROM walpost.dead_letters WHERE reason = 'topic_blocked'")
+	})
+	b.settle(t)
+	return kinds
+}
+
 // A topic that refuses everything is blocked, and not its keys: when its limit is raised, its events come by themselves.
 func TestTopicThatRefusesEverything(t *testing.T) {
 	t.Parallel()
@@ -178,17 +194,7 @@ func TestTopicThatRefusesEverything(t *testing.T) {
 	b.topic(t, "there", 1, nil)
 	b.topic(t, "blocked", 1, map[string]string{"max.message.bytes": "2000"})
 	r := b.start(t)
-	var want []string
-	for i := range 40 {
-		kind := fmt.Sprintf("%c%d", 'a'+i%26, i)
-		b.insert(t, "blocked", kind[:1], kind, 4000)
-		want = append(want, kind)
-	}
-	eventually(t, "the topic is blocked", func() string {
-		b.othersFlow(t)
-		return ask[string](t, b.conn, "SELECT CASE WHEN count(*) = 40 THEN '' ELSE count(*)::text END FROM walpost.dead_letters WHERE reason = 'topic_blocked'")
-	})
-	b.settle(t)
+	want := b.parks40(t)
 	r.stop(t)
 	r = b.start(t) // the next relay knows the reason, too
 	r.awaitOutput(t, "events of a topic are parked", "reason=message_too_large")
@@ -207,17 +213,7 @@ func TestTopicThatRefusesWhatHasWaited(t *testing.T) {
 	b := newBlockedPipe(t, newPipe(t).withSchema(t))
 	b.topic(t, "there", 1, nil)
 	r := b.start(t)
-	var want []string
-	for i := range 40 {
-		kind := fmt.Sprintf("%c%d", 'a'+i%26, i)
-		b.insert(t, "blocked", kind[:1], kind, 4000)
-		want = append(want, kind)
-	}
-	eventually(t, "the topic is blocked", func() string {
-		b.othersFlow(t)
-		return ask[string](t, b.conn, "SELECT CASE WHEN count(*) = 40 THEN '' ELSE count(*)::text END FROM walpost.dead_letters WHERE reason = 'topic_blocked'")
-	})
-	b.settle(t)
+	want := b.parks40(t)
 	kafkatest.Topic(t, b.brokers, b.blocked, 1, map[string]string{"max.message.bytes": "2000"})
 	r.awaitOutput(t, "an event that waited for its topic is refused", "reason=message_too_large")
 	r.awaitMetric(t, "walpost_parked_keys", 0)
@@ -379,17 +375,23 @@ func TestKilledInADrain(t *testing.T) {
 	}
 }
 
-// A missing right on one topic parks the events of that topic. They come when the right is granted. While the right is missing for every topic,
-// nothing is parked.
-func TestTopicWithoutRight(t *testing.T) {
-	t.Parallel()
-	l := newLogin(t, "user_blocked")
+// startDenied starts a relay whose role may write to the topic there, and not to the other one, which exists.
+func startDenied(t *testing.T, name string) (*login, *blockedPipe, *relay) {
+	t.Helper()
+	l := newLogin(t, name)
 	b := newBlockedPipe(t, l.pipe)
 	for _, topic := range []string{b.there, b.blocked} {
 		kafkatest.Topic(t, b.brokers, topic, 1, nil)
 	}
 	l.grant(t, b.there)
-	r := b.start(t, l.environ()...)
+	return l, b, b.start(t, l.environ()...)
+}
+
+// A missing right on one topic parks the events of that topic. They come when the right is granted. While the right is missing for every topic,
+// nothing is parked.
+func TestTopicWithoutRight(t *testing.T) {
+	t.Parallel()
+	l, b, r := startDenied(t, "user_blocked")
 	b.parks(t, "a1", "b2")
 	b.settle(t)
 	l.grant(t, b.blocked)

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"fmt"
-	"runtime"
 	"strconv"
 	"sync"
 	"testing"
@@ -10,7 +9,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"walpost/internal/testenv/child"
 	"walpost/internal/testenv/long"
 )
 
@@ -19,9 +17,7 @@ import (
 // one. TestParkedKey shows the same with one key, and TestMemoryIsBounded the bound without parked events.
 func TestReleaseOfManyKeys(t *testing.T) {
 	long.Only(t)
-	if runtime.GOOS != "linux" {
-		t.Skip("the peak of a process's memory is read from Linux's /proc")
-	}
+	needPeak(t)
 	for _, c := range []struct {
 		name           string
 		value, headers int // random hexadecimal digits
@@ -35,7 +31,7 @@ func TestReleaseOfManyKeys(t *testing.T) {
 
 func releaseMany(t *testing.T, value, headerBytes int) {
 	const events, keys, late, others = 100_000, 1000, 1000, 500
-	const limit, budget, more = 60 * time.Second, 32 << 20, 48 << 20
+	const limit = 60 * time.Second
 	p := newPipe(t).withSchema(t)
 	p.plain = true // the race detector multiplies memory and time
 	topic := p.topic(t, "order", 6, map[string]string{"max.message.bytes": "20000"})
@@ -67,7 +63,7 @@ func releaseMany(t *testing.T, value, headerBytes int) {
 	})
 	p.settle(t)
 	parked := time.Since(begin)
-	peakParked := child.PeakRSS(r.PID())
+	r.checkPeak(t, "parks many keys")
 
 	p.alter(t, topic, "max.message.bytes", "1000000")
 	const total = events + late + others
@@ -91,13 +87,7 @@ func releaseMany(t *testing.T, value, headerBytes int) {
 			<-ticks.C
 		}
 	})
-	within(t, 15*time.Minute, "all events are in Kafka", func() string {
-		r.mustRun(t)
-		if n := p.size(t, client, topic); n != total {
-			return fmt.Sprint(n)
-		}
-		return ""
-	})
+	r.awaitAll(t, p, client, topic, total)
 	released := time.Since(begin)
 	commits.Wait()
 	within(t, 15*time.Minute, "no key is parked", func() string {
@@ -109,21 +99,30 @@ func releaseMany(t *testing.T, value, headerBytes int) {
 	})
 	flowing := time.Since(begin)
 	p.settle(t)
-	peak := child.PeakRSS(r.PID())
+	r.checkPeak(t, "releases them")
 	r.stop(t)
-	t.Logf("parked %d events of %d keys in %.1f s; published in %.1f s, all keys flowed after %.1f s; peak RSS %d MiB parked, %d MiB in the end, budget %d MiB",
-		events, keys, parked.Seconds(), released.Seconds(), flowing.Seconds(), peakParked>>20, peak>>20, budget>>20)
+	t.Logf("parked %d events of %d keys in %.1f s; published in %.1f s, all keys flowed after %.1f s",
+		events, keys, parked.Seconds(), released.Seconds(), flowing.Seconds())
 	if released > limit {
 		t.Errorf("published after %v, want at most %v", released, limit)
 	}
-	if peakParked == 0 || peak > budget+more {
-		t.Errorf("peak RSS %d MiB, want at most %d MiB over the budget of %d MiB", peak>>20, more>>20, budget>>20)
-	}
-	checkReleased(t, p, topic, total)
+	checkNumbered(t, p, topic, total)
 }
 
-// checkReleased checks that a topic has the events 0 to total-1, each once, and those of each key in order.
-func checkReleased(t *testing.T, p *pipe, topic string, total int) {
+// awaitAll waits until a topic has as many records as so many events, which takes minutes.
+func (r *relay) awaitAll(t testing.TB, p *pipe, client *kgo.Client, topic string, events int64) {
+	t.Helper()
+	within(t, 15*time.Minute, "all events are in Kafka", func() string {
+		r.mustRun(t)
+		if n := p.size(t, client, topic); n != events {
+			return fmt.Sprint(n)
+		}
+		return ""
+	})
+}
+
+// checkNumbered checks that a topic has the events 0 to total-1, each once, and those of each key in order.
+func checkNumbered(t *testing.T, p *pipe, topic string, total int) {
 	t.Helper()
 	seen := make([]bool, total)
 	last := make(map[string]int)

@@ -31,8 +31,8 @@ type Parking interface {
 	// Block makes all events of a topic wait: from now on they have the verdict Wait, except those of parked keys. code and detail say why the
 	// topic takes no records, and cure what a person can do.
 	Block(topic string, code reason.Code, detail, cure string)
-	// Absorb makes the events of these keys wait for their topic, and not for a person: the topic has refused all of them, with this code.
-	Absorb(topic string, code reason.Code, keys [][]byte)
+	// Absorb makes the events of these keys wait for their topic, and not for a person: the topic has refused all of them.
+	Absorb(topic string, keys [][]byte)
 	// Blocked reports whether the events of a topic wait.
 	Blocked(topic string) bool
 	// Stalled notes that an attempt to send events of a topic has failed; named says that the error is a condition of the topic. It reports
@@ -43,9 +43,8 @@ type Parking interface {
 	Park(letters []*schema.DeadLetter)
 }
 
-// Replay publishes dead letters again, in order. Each one is acked, or parked again, under its Tx. They do
-// not count as bytes that the sink holds. They go behind everything that was published before, or with first, before what has not been sent
-// yet. Any goroutine may call it.
+// Replay publishes dead letters again, in order. Each one is acked, or parked again, under its Tx. They do not count as bytes that the sink
+// holds. They go behind everything that was published before, or with first, before what has not been sent yet. Any goroutine may call it.
 func (p *Producer) Replay(letters []*schema.DeadLetter, first bool) {
 	var batch []*schema.DeadLetter
 	for i, l := range letters {

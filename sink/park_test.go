@@ -38,7 +38,7 @@ type noTopics struct{}
 
 func (noTopics) Block(string, reason.Code, string, string) {}
 
-func (noTopics) Absorb(string, reason.Code, [][]byte) {}
+func (noTopics) Absorb(string, [][]byte) {}
 
 func (noTopics) Blocked(string) bool { return false }
 
@@ -48,6 +48,12 @@ func (l quietLedger) Park(letters []*schema.DeadLetter) {
 	for _, one := range letters {
 		l.Rejected(one.Tx, fmt.Errorf("%s: %s", one.Code, one.Detail))
 	}
+}
+
+// letterTo returns a dead letter with this number, which is its value, id, position and transaction.
+func letterTo(topic string, n uint64, partition int32) *schema.DeadLetter {
+	return &schema.DeadLetter{Topic: topic, Partition: partition, Key: []byte("a"), Value: fmt.Append(nil, n), At: schema.Position{LSN: n}, Tx: n, Held: 10,
+		Timestamp: time.Now().UnixMilli(), Headers: slices.Values([]schema.DeadHeader{{Name: []byte("id"), Value: fmt.Append(nil, n)}})}
 }
 
 // Dead letters that are published again have the header walpost_replay and hold no bytes. Events with which a key flows again have it too,
@@ -60,8 +66,9 @@ func TestReplayAndResume(t *testing.T) {
 	l := quietLedger{ledger: newLedger()}
 	p := open(t, config(t, brokers), l)
 	letter := func(n uint64, partition int32) *schema.DeadLetter {
-		return &schema.DeadLetter{Topic: topic, Partition: partition, Retried: true, Key: []byte("a"), Value: fmt.Append(nil, n), At: schema.Position{LSN: n}, Tx: n, Held: 10,
-			Timestamp: time.Now().UnixMilli(), Headers: slices.Values([]schema.DeadHeader{{Name: []byte("id"), Value: fmt.Append(nil, n)}})}
+		l := letterTo(topic, n, partition)
+		l.Retried = true
+		return l
 	}
 	resume := func(flows bool, letters ...*schema.DeadLetter) bool {
 		return p.Resume(letters[0], func(fit func([]*schema.DeadLetter) bool) ([]*schema.DeadLetter, bool) {

@@ -85,7 +85,7 @@ func (t *topic) handOver(p *Producer, now time.Time) {
 		}
 	}
 	t.staged = nil
-	if partitions == nil && p.parking != nil && p.parking.Sifting() && p.parking.Blocked(t.name) {
+	if partitions == nil && t.isParked(p) {
 		t.sift(p)
 	}
 	if partitions != nil {
@@ -121,7 +121,7 @@ func (t *topic) pack(u *unplaced) {
 // is not there go to t.missing, and so do later events of their keys. t.mu is held.
 func (t *topic) place(p *Producer, partitions []*partition) {
 	limit := int(t.limit.Load())
-	blocked := p.parking != nil && p.parking.Sifting() && p.parking.Blocked(t.name)
+	blocked := t.isParked(p)
 	for _, u := range t.waiting {
 		parked := p.aside(t.name)
 		u.EachHeld(func(i int, r recordbatch.Raw, from lane.Origin, held int) {

@@ -102,16 +102,17 @@ func (p *Producer) parkBlocked(now, answered time.Time) (ask []*topic) {
 	}
 	usedUp := held >= usedUpBy(p.cfg.Budget, p.cfg.MaxRequestSize)
 	for _, one := range troubles {
+		if !one.long || !usedUp && !p.othersFlow(topics, one.topic) {
+			continue
+		}
 		c := &one.topic.condition
-		switch {
-		case !one.long || !usedUp && !p.othersFlow(topics, one.topic):
-		case c.due.IsZero() || !answered.After(c.due):
-			if c.due.IsZero() {
-				c.due = now
-			}
-			ask = append(ask, one.topic)
-		default:
+		if c.due.IsZero() {
+			c.due = now
+		}
+		if answered.After(c.due) {
 			one.topic.park(p, one.err)
+		} else {
+			ask = append(ask, one.topic)
 		}
 	}
 	return ask
@@ -196,6 +197,11 @@ func (t *topic) heldBytes() (n int) {
 		n += part.lane.Held()
 	}
 	return n
+}
+
+// isParked reports whether the topic's events wait in the table.
+func (t *topic) isParked(p *Producer) bool {
+	return p.parking != nil && p.parking.Sifting() && p.parking.Blocked(t.name)
 }
 
 // park makes the topic's events wait in the table from now on.
@@ -336,6 +342,6 @@ func (p *Producer) judgeRefusal(t *topic, key []byte, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	p.parking.Block(t.name, code, err.Error(), kafkaerror.Cure(err))
-	p.parking.Absorb(t.name, code, keys)
+	p.parking.Absorb(t.name, keys)
 	t.sift(p)
 }

@@ -36,7 +36,7 @@ func (l *blockingLedger) Block(topic string, code reason.Code, _, _ string) {
 	l.blocked[topic] = code
 }
 
-func (l *blockingLedger) Absorb(_ string, _ reason.Code, keys [][]byte) {
+func (l *blockingLedger) Absorb(_ string, keys [][]byte) {
 	l.lock.Lock()
 	defer l.lock.Unlock()
 	for _, k := range keys {
@@ -294,10 +294,7 @@ func TestResumeTopic(t *testing.T) {
 	kafkatest.Topic(t, brokers, topic, 3, nil)
 	l := quietLedger{ledger: newLedger()}
 	p := open(t, config(t, brokers), l)
-	letter := func(n uint64, partition int32) *schema.DeadLetter {
-		return &schema.DeadLetter{Topic: topic, Partition: partition, Key: []byte("a"), Value: fmt.Append(nil, n), At: schema.Position{LSN: n}, Tx: n, Held: 10,
-			Timestamp: time.Now().UnixMilli(), Headers: slices.Values([]schema.DeadHeader{{Name: []byte("id"), Value: fmt.Append(nil, n)}})}
-	}
+	letter := func(n uint64, partition int32) *schema.DeadLetter { return letterTo(topic, n, partition) }
 	letters := []*schema.DeadLetter{letter(1, 0), letter(2, 1), letter(3, 0), letter(4, 2)}
 	if p.ResumeTopic(topic, letters, func() bool { return true }) {
 		t.Error("resumed before the partitions are known")

@@ -129,9 +129,9 @@ func (t *topic) refuseMissing(p *Producer, denied []*unplaced) (behind []*unplac
 				if v := p.verdict(t.name, r.Key(), from); v == schema.Park || v == schema.Wait {
 					// It is parked here, because another event of its key may be refused next.
 					t.missing.remove(r.Key())
-					l := letterOf(r, from, held)
-					l.Topic, l.Partition, l.Blocked = t.name, n, v == schema.Wait
-					p.park([]*schema.DeadLetter{l})
+					a := p.aside(t.name)
+					a.add(v, r, from, held, n)
+					a.report()
 					return
 				}
 				others.AppendRaw(r, from, held)

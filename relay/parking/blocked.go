@@ -17,7 +17,7 @@ func (p *Parker) Block(topic string, code reason.Code, detail, cure string) {
 }
 
 // Absorb makes the events of these keys wait for their topic, and not for a person. Nothing happens to a key that is not parked.
-func (p *Parker) Absorb(topic string, _ reason.Code, keys [][]byte) { p.keys.absorb(topic, keys) }
+func (p *Parker) Absorb(topic string, keys [][]byte) { p.keys.absorb(topic, keys) }
 
 // Blocked reports whether a topic's events wait.
 func (p *Parker) Blocked(topic string) bool { return p.keys.blocked(topic) }

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"golang.org/x/sync/semaphore"
 
 	"walpost/internal/breaker"
 	"walpost/internal/reason"
@@ -17,14 +16,7 @@ import (
 
 // drain publishes what waits for a topic, when the topic takes records again, and then lets the topic flow.
 type drain struct {
-	p      *Parker
-	c      *connection
-	holder string
-	sink   Replayer
-	topic  string
-	memory *semaphore.Weighted // bytes of rounds that are not small
-	large  *semaphore.Weighted // events that are larger than a round
-
+	publishing
 	after     string // the highest position of what was published
 	sure      bool   // the topic has taken a record
 	breaker   breaker.Breaker
@@ -84,8 +76,7 @@ func (d *drain) absorb(ctx context.Context) error {
 	}
 	_, values := apart(keys)
 	err := d.c.inTx(ctx, d.holder, func(ctx context.Context, tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, `update walpost.dead_letters d set state = 'waiting', reason = 'topic_blocked', detail = $4, updated_at = clock_timestamp() from unnest($3::bytea[]) k (key)
-			where sha256(d.key) = sha256(k.key) and d.key = k.key and d.slot || '' = $1 and coalesce(d.topic, '') = $2 and d.`+schema.IsParked, d.p.cfg.Slot, d.topic, values, orNull(d.p.keys.why(d.topic)))
+		_, err := tx.Exec(ctx, `update walpost.dead_letters d set state = 'waiting', reason = 'topic_blocked', detail = $4, updated_at = clock_timestamp()`+ofKeys+` and d.`+schema.IsParked, d.p.cfg.Slot, d.topic, values, orNull(d.p.keys.why(d.topic)))
 		return err
 	})
 	if err != nil {
@@ -103,14 +94,11 @@ func (p *Parker) before() uint64 { return max(p.resumed.Load(), p.cfg.Reached())
 
 // round publishes and records what waits before an LSN, as much as one round takes. It returns how many events that was.
 func (d *drain) round(ctx context.Context, lsn uint64) (n int, err error) {
-	most := int64(smallRound)
-	if d.memory.TryAcquire(largeRound) {
-		defer d.memory.Release(largeRound)
-		most = largeRound
-	}
+	most, end := d.room()
+	defer end()
 	replays, large, err := d.choose(ctx, lsn, most, mostInRound)
 	if err == nil && large {
-		defer waitForLarge(ctx, d.large)()
+		defer d.waitForLarge(ctx)()
 		replays, _, err = d.choose(ctx, lsn, math.MaxInt64, 1)
 	}
 	if err != nil || len(replays) == 0 || !d.p.stillHolds(d.holder) {
@@ -131,21 +119,11 @@ func (d *drain) round(ctx context.Context, lsn uint64) (n int, err error) {
 			break
 		}
 	}
-	g := d.p.publish(d.sink, send, false)
-	idle := time.NewTimer(lookEvery)
-	defer idle.Stop()
-	for published := false; !published; {
-		select {
-		case <-ctx.Done():
-			return 0, nil
-		case <-idle.C: // Kafka may not take the records for long
-			d.c.close()
-		case <-g.done:
-			published = true
-		}
+	if !d.publish(ctx, send, false) {
+		return 0, nil
 	}
 	d.judge(replays)
-	if !d.record(ctx, replays) {
+	if !d.record(ctx, func(ctx context.Context, tx pgx.Tx) error { return d.settle(ctx, tx, replays) }, func() {}) {
 		return 0, nil
 	}
 	d.count(replays)
@@ -182,7 +160,7 @@ func (d *drain) judge(replays []*replay) {
 			d.p.keys.unrefused(r.name)
 		}
 	}
-	d.p.Absorb(d.topic, why.Code, keys)
+	d.p.Absorb(d.topic, keys)
 }
 
 // count counts what a round has published, and what does not wait for the topic any more.
@@ -231,25 +209,6 @@ func (d *drain) choose(ctx context.Context, lsn uint64, most int64, count int) (
 		return nil
 	})
 	return replays, large, err
-}
-
-// record records what became of a round, however often it has to try. It returns false if that fails after the session has ended: then the round is
-// published again.
-func (d *drain) record(ctx context.Context, replays []*replay) bool {
-	for {
-		err := d.c.inTx(ctx, d.holder, func(ctx context.Context, tx pgx.Tx) error { return d.settle(ctx, tx, replays) })
-		if err == nil {
-			return true
-		}
-		if ctx.Err() != nil || !d.p.stillHolds(d.holder) {
-			return false
-		}
-		d.p.tell(ctx, d.holder, d.topic, err)
-		select {
-		case <-ctx.Done():
-		case <-time.After(lookEvery):
-		}
-	}
 }
 
 // settle records what became of a round. What Postgres may deliver again stays as released.

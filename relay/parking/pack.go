@@ -26,7 +26,7 @@ const (
 	besidesPacked = 64
 )
 
-// add appends a letter that is encoded as text and whose topic is the one with this number. It returns false if there is no room.
+// add appends a letter in the form that appendLetter has given it. It returns false if there is no room.
 func (k *pack) add(l *schema.DeadLetter, encoded []byte) bool {
 	if len(encoded) > cap(k.buf)-len(k.buf) {
 		return false

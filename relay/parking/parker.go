@@ -199,8 +199,9 @@ func (p *Parker) Acked(runs []schema.Run, bytes int) {
 func (p *Parker) Rejected(tx uint64, err error) { p.cfg.Acks.Rejected(tx, err) }
 
 // Hold sets the word that the session which has the slot has written to walpost.relay_state. With "" there is no such session. Then nothing
-// is parked or published, and events that the sink has not sent, or that were to be parked, are acked. That confirms nothing, because the window that they belong to has
-// ended, and Postgres delivers them again. They must not be parked later: another relay may have the slot meanwhile, and publish them.
+// is parked or published, and events that the sink has not sent, or that were to be parked, are acked. That confirms nothing, because the window
+// that they belong to has ended, and Postgres delivers them again. They must not be parked later: another relay may have the slot meanwhile, and
+// publish them.
 func (p *Parker) Hold(holder string) {
 	p.mu.Lock()
 	p.holder = holder

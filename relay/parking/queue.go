@@ -29,17 +29,6 @@ const (
 
 func (q *queue) empty() bool { return len(q.front)+len(q.back) == 0 }
 
-// len returns the number of letters.
-func (q *queue) len() int {
-	n := len(q.front)
-	for _, s := range q.back {
-		if n += len(s.letters); s.pack != nil {
-			n += s.pack.count
-		}
-	}
-	return n
-}
-
 // push appends letters.
 func (q *queue) push(letters ...*schema.DeadLetter) {
 	switch {

@@ -20,6 +20,17 @@ func blockedLetter(topic string, n uint64, value string) *schema.DeadLetter {
 		Code: reason.TopicBlocked, Detail: "topic_missing: no", Held: besidesRecord + 100 + len(value)}
 }
 
+// len returns the number of letters.
+func (q *queue) len() int {
+	n := len(q.front)
+	for _, s := range q.back {
+		if n += len(s.letters); s.pack != nil {
+			n += s.pack.count
+		}
+	}
+	return n
+}
+
 // A letter that was packed is the same afterwards.
 func TestPackedLetter(t *testing.T) {
 	headers := func(all ...schema.DeadHeader) func(func(schema.DeadHeader) bool) {

@@ -57,6 +57,9 @@ func (p *Parker) Release(ctx context.Context) {
 		p.keys.forget(p.cfg.Reached)
 		given, err := s.look(ctx, holder, sink)
 		p.tell(ctx, holder, "", err)
+		of := func(topic string) publishing {
+			return publishing{p: p, c: p.connection(), holder: holder, sink: sink, topic: topic, memory: memory, large: large}
+		}
 		start := func(topic string, run func(context.Context)) {
 			if busy[topic] || len(busy) == mostTopics {
 				return
@@ -73,7 +76,7 @@ func (p *Parker) Release(ctx context.Context) {
 		p.alarms()
 		for _, topic := range p.keys.due() {
 			if sink.Ready(topic) == nil {
-				start(topic, (&drain{p: p, c: p.connection(), holder: holder, sink: sink, topic: topic, memory: memory, large: large}).run)
+				start(topic, (&drain{publishing: of(topic)}).run)
 			}
 		}
 		for topic := range absent {
@@ -91,7 +94,7 @@ func (p *Parker) Release(ctx context.Context) {
 			}
 			if why == nil {
 				delete(absent, topic)
-				start(topic, (&release{p: p, c: p.connection(), holder: holder, sink: sink, topic: topic, memory: memory, large: large}).run)
+				start(topic, (&release{publishing: of(topic)}).run)
 			} else if absent[topic].IsZero() {
 				absent[topic] = time.Now()
 			} else if time.Since(absent[topic]) >= p.absentFor {
@@ -131,14 +134,7 @@ func (p *Parker) takeBack(ctx context.Context, c *connection, holder, topic stri
 
 // release publishes what is given back of a topic.
 type release struct {
-	p      *Parker
-	c      *connection
-	holder string
-	sink   Replayer
-	topic  string
-	memory *semaphore.Weighted // bytes of rounds that are not small
-	large  *semaphore.Weighted // events that are larger than a round
-
+	publishing
 	published, returned int // events and keys so far
 }
 
@@ -162,11 +158,8 @@ func (r *release) run(ctx context.Context) {
 
 // round publishes and records one round. more reports that there may be another one.
 func (r *release) round(ctx context.Context) (more bool, err error) {
-	most := int64(smallRound)
-	if r.memory.TryAcquire(largeRound) {
-		defer r.memory.Release(largeRound)
-		most = largeRound
-	}
+	most, end := r.room()
+	defer end()
 	var chosen *round
 	err = r.c.inTx(ctx, r.holder, func(ctx context.Context, tx pgx.Tx) (err error) {
 		chosen, err = r.p.take(ctx, tx, r.topic, most)
@@ -181,7 +174,7 @@ func (r *release) round(ctx context.Context) (more bool, err error) {
 		return false, nil
 	}
 	if chosen.bytes > most { // one event
-		defer waitForLarge(ctx, r.large)()
+		defer r.waitForLarge(ctx)()
 	}
 	var replays []*replay
 	if err = r.c.use(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
@@ -190,58 +183,20 @@ func (r *release) round(ctx context.Context) (more bool, err error) {
 	}); err != nil || !r.p.stillHolds(r.holder) {
 		return false, err
 	}
-	g := r.p.publish(r.sink, replays, chosen.first)
-	idle := time.NewTimer(lookEvery)
-	defer idle.Stop()
-	for published := false; !published; {
-		select {
-		case <-ctx.Done():
-			return false, nil
-		case <-idle.C: // Kafka may not take the records for long
-			r.c.close()
-		case <-g.done:
-			published = true
-		}
+	if !r.publish(ctx, replays, chosen.first) {
+		return false, nil
 	}
-	over, recorded := r.record(ctx, chosen, replays)
+	var over []name // keys of which nothing is left
+	if !r.record(ctx, func(ctx context.Context, tx pgx.Tx) (err error) {
+		over, err = r.p.settle(ctx, tx, chosen, replays)
+		return err
+	}, func() { r.p.endLast(chosen.keys) }) {
+		return false, nil
+	}
+	r.published += chosen.released
+	r.returned += chosen.returned
 	r.p.flow(ctx, r.sink, over)
-	return recorded, nil
-}
-
-// waitForLarge waits until no other topic publishes one event that is larger than a round, but not for long: Kafka may not take that event's
-// topic now. It returns a function that ends the turn.
-func waitForLarge(ctx context.Context, large *semaphore.Weighted) (end func()) {
-	ctx, cancel := context.WithTimeout(ctx, largeTurn)
-	defer cancel()
-	if large.Acquire(ctx, 1) != nil {
-		return func() {}
-	}
-	return func() { large.Release(1) }
-}
-
-// record records what became of replays, however often it has to try. It returns the keys of which nothing is left. It returns false if the
-// session has ended: then what is not recorded is published again.
-func (r *release) record(ctx context.Context, chosen *round, replays []*replay) (over []name, recorded bool) {
-	for {
-		err := r.c.inTx(ctx, r.holder, func(ctx context.Context, tx pgx.Tx) (err error) {
-			over, err = r.p.settle(ctx, tx, chosen, replays)
-			return err
-		})
-		if err == nil {
-			r.published += chosen.released
-			r.returned += chosen.returned
-			return over, true
-		}
-		r.p.endLast(chosen.keys)
-		if ctx.Err() != nil || !r.p.stillHolds(r.holder) {
-			return nil, false
-		}
-		r.p.tell(ctx, r.holder, r.topic, err)
-		select {
-		case <-ctx.Done():
-		case <-time.After(lookEvery):
-		}
-	}
+	return true, nil
 }
 
 // flow lets keys flow that are in their last step, of which the table has nothing that is parked. If events of a key are on their way here all

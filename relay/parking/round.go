@@ -111,14 +111,18 @@ func (p *Parker) givenBefore(ctx context.Context, tx pgx.Tx, topic string, most 
 	return r, nil
 }
 
+// ofKeys is the SQL of an update of rows d of a slot, $1, and a topic, $2, with the keys $3. The condition for the slot is such that only the index of
+// the keys fits.
+const ofKeys = ` from unnest($3::bytea[]) k (key)
+	where sha256(d.key) = sha256(k.key) and d.key = k.key and d.slot || '' = $1 and coalesce(d.topic, '') = $2`
+
 // join gives back everything that is parked of keys of a topic, and returns how much that is.
 func (p *Parker) join(ctx context.Context, tx pgx.Tx, topic string, keys []name) (int64, error) {
 	if len(keys) == 0 {
 		return 0, nil
 	}
 	_, values := apart(keys)
-	done, err := tx.Exec(ctx, `update walpost.dead_letters d set state = 'retrying', updated_at = clock_timestamp() from unnest($3::bytea[]) k (key)
-		where sha256(d.key) = sha256(k.key) and d.key = k.key and d.slot || '' = $1 and coalesce(d.topic, '') = $2 and d.state in ('head', 'waiting')`, p.cfg.Slot, topic, values)
+	done, err := tx.Exec(ctx, `update walpost.dead_letters d set state = 'retrying', updated_at = clock_timestamp()`+ofKeys+` and d.state in ('head', 'waiting')`, p.cfg.Slot, topic, values)
 	if err != nil {
 		return 0, fmt.Errorf("take dead letters: %w", err)
 	}

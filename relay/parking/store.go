@@ -114,17 +114,6 @@ func findTopics(ctx context.Context, tx pgx.Tx, slot string) (topics []Waiting, 
 	return topics, nil
 }
 
-// readParked reads what is parked.
-func (t *table) readParked(ctx context.Context, q deadletter.Querier, slot string) (err error) {
-	if t.parked, t.events, t.bytes, err = readKeys(ctx, q, slot); err == nil {
-		t.topics, err = readTopics(ctx, q, slot)
-	}
-	for _, w := range t.topics {
-		t.bytes += w.Bytes
-	}
-	return err
-}
-
 // readTopics returns the topics for which events of a slot wait.
 func readTopics(ctx context.Context, q deadletter.Querier, slot string) (topics []Waiting, err error) {
 	all, err := deadletter.Topical(ctx, q, slot)

@@ -74,12 +74,19 @@ func (s *survey) look(ctx context.Context, holder string, sink Replayer) (given 
 func (s *survey) whole(ctx context.Context, holder string, sink Replayer) error {
 	p := s.p
 	p.look.Store(false) // before the query: what is parked meanwhile sets it again
-	before, bytes := p.keys.waiting(), p.bytes.Load()
 	var t table
-	var strange int64
+	var strange, bytes int64
+	var before []Waiting
 	err := s.c.use(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
 		if strange, err = deadletter.CountStrange(ctx, conn, p.cfg.Slot); err == nil {
-			err = t.readParked(ctx, conn, p.cfg.Slot)
+			t.parked, t.events, t.bytes, err = readKeys(ctx, conn, p.cfg.Slot)
+		}
+		before, bytes = p.keys.waiting(), p.bytes.Load() // at once before counting begins: what is committed until then is in both
+		if err == nil {
+			t.topics, err = readTopics(ctx, conn, p.cfg.Slot)
+		}
+		for _, w := range t.topics {
+			t.bytes += w.Bytes
 		}
 		return err
 	})

@@ -233,8 +233,8 @@ func (k *keys) alarmed(name string, now time.Time) (w Waiting, found bool) {
 }
 
 // recount sets what the table has of topics. Counting takes long, so before is what was known when it began: what has changed since is added. A
-// topic that has something there, and is not known to take no records, waits from now on if begins
-// says so. recount returns the topics that do not wait any more: twice in a row, the table had nothing of them, because it was discarded.
+// topic that has something there, and is not known to take no records, waits from now on if begins says so. recount returns the topics that do
+// not wait any more: twice in a row, the table had nothing of them, because it was discarded.
 func (k *keys) recount(topics, before []Waiting, begins func(topic string) bool) (over []string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

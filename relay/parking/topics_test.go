@@ -244,7 +244,7 @@ func TestAbsorbedKeys(t *testing.T) {
 		dbtest.Until(t, "it is parked", func() bool { return b.acks.is(n) == 1 })
 	}
 	b.come("a3")
-	b.Absorb("t", reason.MessageTooLarge, [][]byte{[]byte("a"), []byte("z")})
+	b.Absorb("t", [][]byte{[]byte("a"), []byte("z")})
 	b.come("a4", "b5")
 	if got := b.waiting(); got != "a1! b2! a3! a4 b5!" {
 		t.Errorf("waiting: %s", got)

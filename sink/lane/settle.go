@@ -122,9 +122,9 @@ func (l *Lane) Next() Step {
 	return Empty
 }
 
-// TakeBack passes everything that the lane has through the sieve again, also what has sequences. If some of that may reach the log, or has, what is
-// sent next fences it. TakeBack returns SendNext if something is left to
-// send, else Empty. Only the lane's driver calls it, instead of the step Resend or Renew, when the lane has a sieve.
+// TakeBack passes everything that the lane has through the sieve again, also what has sequences. If some of that may reach the log, or has, what
+// is sent next fences it. TakeBack returns SendNext if something is left to send, else Empty. Only the lane's driver calls it, instead of the
+// step Resend or Renew, when the lane has a sieve.
 func (l *Lane) TakeBack() Step {
 	l.mu.Lock()
 	defer l.mu.Unlock()
