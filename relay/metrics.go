@@ -103,7 +103,7 @@ func registerParked(reg prometheus.Registerer, parked func() parking.Parked) err
 type parkedTopics func() parking.Parked
 
 var (
-	parkedEvents  = prometheus.NewDesc("walpost_parked_topic_events", "Events that are parked until their topic takes records, as last counted.", []string{"topic"}, nil)
+	parkedEvents  = prometheus.NewDesc("walpost_parked_topic_events", "Events that are parked until their topic takes records.", []string{"topic"}, nil)
 	parkedBytes   = prometheus.NewDesc("walpost_parked_topic_bytes", "Bytes of their keys, values and headers.", []string{"topic"}, nil)
 	parkedSeconds = prometheus.NewDesc("walpost_parked_topic_seconds", "For how long they have been parked.", []string{"topic"}, nil)
 )

@@ -178,8 +178,8 @@ var topics = []Mutation{
 		Prevents: "a topic of which nothing was left does not flow while an event of it is being parked",
 		Guard:    "each event that is to be parked says that the topic is not empty",
 		File:     "relay/parking/topics.go",
-		Old:      "\tt.empty = false\n",
-		New:      "",
+		Old:      "\tt.pending++\n\tt.empty = false\n",
+		New:      "\tt.pending++\n",
 		Module:   ".", Package: "./relay/parking", Test: "TestEventComesWhileTheTopicEnds",
 	},
 	{

@@ -201,6 +201,7 @@ func Summarize(ctx context.Context, db *pgx.Conn, slot string) (s Summary, err e
 // Querier is a connection or a transaction.
 type Querier interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
 // Topical returns the topics for which events of the slot wait, in the order of their names.
@@ -228,8 +229,8 @@ func Oldest(ctx context.Context, db *pgx.Conn, slot string) (at time.Time, err e
 
 // CountStrange counts the rows of the slot that no command shows, because their state does not exist. A relay, retry and discard make heads
 // of them. It reads all rows of the slot.
-func CountStrange(ctx context.Context, db *pgx.Conn, slot string) (n int64, err error) {
-	if err = db.QueryRow(ctx, `select count(*) from walpost.dead_letters where slot = $1 and `+strange, slot).Scan(&n); err != nil {
+func CountStrange(ctx context.Context, q Querier, slot string) (n int64, err error) {
+	if err = q.QueryRow(ctx, `select count(*) from walpost.dead_letters where slot = $1 and `+strange, slot).Scan(&n); err != nil {
 		return 0, fmt.Errorf("count dead letters with an unknown state: %w", err)
 	}
 	return n, nil

@@ -13,18 +13,19 @@ import (
 
 // connection is a connection of a parker, which is opened when it is needed and closed after an error. It belongs to one goroutine.
 type connection struct {
-	p  *Parker
-	db *postgres.DB // nil: not connected
+	p     *Parker
+	limit time.Duration // of one use, with connecting
+	db    *postgres.DB  // nil: not connected
 }
 
-func (p *Parker) connection() *connection { return &connection{p: p} }
+func (p *Parker) connection() *connection { return &connection{p: p, limit: attemptLimit} }
 
 // attemptLimit is how long one use of a connection may take, with connecting.
 const attemptLimit = 30 * time.Second
 
 // use calls do.
 func (c *connection) use(ctx context.Context, do func(context.Context, *pgx.Conn) error) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, attemptLimit)
+	ctx, cancel := context.WithTimeout(ctx, c.limit)
 	defer cancel()
 	if c.db == nil {
 		if c.db, err = c.p.cfg.Connect(ctx); err != nil {
@@ -47,6 +48,48 @@ func (c *connection) use(ctx context.Context, do func(context.Context, *pgx.Conn
 func (c *connection) inTx(ctx context.Context, holder string, do func(context.Context, pgx.Tx) error) error {
 	return c.use(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		return inTx(ctx, conn, c.p.cfg.Slot, holder, "3s", do)
+	})
+}
+
+// commit runs do as inTx does, and then committed, if the transaction is committed. No snapshot is taken between the commit and committed, which
+// changes counts by what do has changed in the table.
+func (c *connection) commit(ctx context.Context, holder string, do func(context.Context, pgx.Tx) error, committed func()) error {
+	locked := false
+	defer func() {
+		if locked {
+			c.p.commits.RUnlock()
+		}
+	}()
+	err := c.inTx(ctx, holder, func(ctx context.Context, tx pgx.Tx) error {
+		err := do(ctx, tx)
+		if err == nil {
+			c.p.commits.RLock()
+			locked = true
+		}
+		return err
+	})
+	if err == nil {
+		committed()
+	}
+	return err
+}
+
+// snapshot runs do in a transaction that sees the tables as they are at one moment. It calls now at that moment: the counts then agree with what
+// do sees, but for what people have changed.
+func (c *connection) snapshot(ctx context.Context, now func(), do func(context.Context, pgx.Tx) error) error {
+	return c.use(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		return pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+			c.p.commits.Lock()
+			_, err := tx.Exec(ctx, `select`) // Postgres takes the snapshot with the first statement
+			if err == nil {
+				now()
+			}
+			c.p.commits.Unlock()
+			if err != nil {
+				return err
+			}
+			return do(ctx, tx)
+		})
 	})
 }
 

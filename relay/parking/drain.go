@@ -123,10 +123,10 @@ func (d *drain) round(ctx context.Context, lsn uint64) (n int, err error) {
 		return 0, nil
 	}
 	d.judge(replays)
-	if !d.record(ctx, func(ctx context.Context, tx pgx.Tx) error { return d.settle(ctx, tx, replays) }, func() {}) {
+	settle := func(ctx context.Context, tx pgx.Tx) error { return d.settle(ctx, tx, replays) }
+	if !d.record(ctx, settle, func() { d.count(replays) }, func() {}) {
 		return 0, nil
 	}
-	d.count(replays)
 	d.after = replays[len(replays)-1].at
 	return len(replays), nil
 }
@@ -184,7 +184,7 @@ func (d *drain) count(replays []*replay) {
 		}
 	}
 	d.p.keys.drained(d.topic, over, bytes, took, heads)
-	d.p.bytes.Add(-published)
+	d.p.bytes.Add(bytes - published)
 }
 
 // choose reads the first events that wait for the topic, before an LSN and after what was published: at most count, and most bytes. large reports

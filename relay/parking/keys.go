@@ -290,20 +290,20 @@ func (k *keys) verdict(topic string, key []byte, at schema.Position, replayed bo
 	return schema.Park
 }
 
-// written notes that the dead letters are committed. It returns the bytes of their contents.
+// written notes that the dead letters are committed. It returns the bytes of those that wait for a person.
 func (k *keys) written(letters []*schema.DeadLetter) (bytes int64) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, l := range letters {
-		size := l.Size()
-		bytes += size
 		if l.Blocked {
 			if t := k.topics[l.Topic]; t != nil {
 				t.pending--
-				t.Events++
-				t.Bytes += size
+				t.counted.add(1, l.Size())
 			}
-		} else if one := k.of(l.Topic, l.Key); one != nil {
+			continue
+		}
+		bytes += l.Size()
+		if one := k.of(l.Topic, l.Key); one != nil {
 			one.pending--
 		}
 	}

@@ -86,7 +86,8 @@ type Parker struct {
 	waits   atomic.Pointer[waiting] // why the queue waits; nil: it does not
 	resumed atomic.Uint64           // from where Postgres has delivered in this session
 	letters atomic.Int64            // events that wait for a person, as last counted
-	bytes   atomic.Int64            // of what is parked, as last counted
+	bytes   atomic.Int64            // of these events, as last counted
+	commits sync.RWMutex            // held from a commit until it is counted, and exclusively while a snapshot is taken
 }
 
 // New returns a parker that does nothing until Run.
@@ -272,10 +273,9 @@ func (p *Parker) empty(ctx context.Context) {
 			p.done(p.pick())
 			continue
 		}
-		var letters []*schema.DeadLetter
 		err := p.room()
 		if err == nil {
-			letters, err = p.attempt(ctx, c, holder, fast)
+			err = p.attempt(ctx, c, holder, fast)
 		}
 		if err != nil && fast && ctx.Err() == nil { // a row may be there already, if the answer to a commit was lost
 			fast = false
@@ -283,7 +283,6 @@ func (p *Parker) empty(ctx context.Context) {
 		}
 		switch {
 		case err == nil:
-			p.written(letters)
 			pause, fast = 50*time.Millisecond, true
 			continue
 		case ctx.Err() != nil:
@@ -311,11 +310,12 @@ func (p *Parker) empty(ctx context.Context) {
 	}
 }
 
-// attempt parks the first letters of the queue, and returns them. It takes them only when it has the lock without which nobody parks: a key
+// attempt parks the first letters of the queue, and acks them. It takes them only when it has the lock without which nobody parks: a key
 // whose last step began before that has none in the queue.
 // fast says that none of them can be in the table already.
-func (p *Parker) attempt(ctx context.Context, c *connection, holder string, fast bool) (letters []*schema.DeadLetter, err error) {
-	err = c.inTx(ctx, holder, func(ctx context.Context, tx pgx.Tx) error {
+func (p *Parker) attempt(ctx context.Context, c *connection, holder string, fast bool) error {
+	var letters []*schema.DeadLetter
+	return c.commit(ctx, holder, func(ctx context.Context, tx pgx.Tx) error {
 		if letters = p.pick(); len(letters) == 0 {
 			return nil
 		}
@@ -323,13 +323,12 @@ func (p *Parker) attempt(ctx context.Context, c *connection, holder string, fast
 			return copyIn(ctx, tx, p.cfg.Slot, letters)
 		}
 		return insert(ctx, tx, p.cfg.Slot, letters, p.keys.isReleasing)
-	})
-	return letters, err
+	}, func() { p.written(letters) })
 }
 
 // room returns an error if as much is parked as may be.
 func (p *Parker) room() error {
-	if n := p.bytes.Load(); p.cfg.Most > 0 && n >= p.cfg.Most {
+	if n := p.bytes.Load() + p.keys.bytes(); p.cfg.Most > 0 && n >= p.cfg.Most {
 		return reason.With(reason.ParkedLimit, fmt.Errorf("%d bytes are parked in walpost.dead_letters, and outbox.max_parked_bytes is %d: see walpost dead-letter list --group, and create the topics, or give events back or up", n, p.cfg.Most))
 	}
 	return nil

@@ -55,11 +55,11 @@ func (a *publishing) publish(ctx context.Context, replays []*replay, first bool)
 	}
 }
 
-// record records what became of a round, however often it has to try. After each attempt that fails it calls failed. It returns false if the
-// session has ended: then what is not recorded is published again.
-func (a *publishing) record(ctx context.Context, settle func(context.Context, pgx.Tx) error, failed func()) bool {
+// record records what became of a round, however often it has to try, and then calls committed. After each attempt that fails it calls failed.
+// It returns false if the session has ended: then what is not recorded is published again.
+func (a *publishing) record(ctx context.Context, settle func(context.Context, pgx.Tx) error, committed, failed func()) bool {
 	for {
-		err := a.c.inTx(ctx, a.holder, settle)
+		err := a.c.commit(ctx, a.holder, settle, committed)
 		if err == nil {
 			return true
 		}

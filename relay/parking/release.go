@@ -37,6 +37,7 @@ func (p *Parker) Release(ctx context.Context) {
 	memory, large := semaphore.NewWeighted(mostReplayed), semaphore.NewWeighted(1)
 	s := &survey{p: p, c: p.connection()}
 	defer s.c.close()
+	topics.Go(func() { (&counter{p: p}).run(ctx) })
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for {
@@ -187,14 +188,17 @@ func (r *release) round(ctx context.Context) (more bool, err error) {
 		return false, nil
 	}
 	var over []name // keys of which nothing is left
-	if !r.record(ctx, func(ctx context.Context, tx pgx.Tx) (err error) {
+	settle := func(ctx context.Context, tx pgx.Tx) (err error) {
 		over, err = r.p.settle(ctx, tx, chosen, replays)
 		return err
-	}, func() { r.p.endLast(chosen.keys) }) {
+	}
+	count := func() {
+		r.published += chosen.released
+		r.returned += chosen.returned
+	}
+	if !r.record(ctx, settle, count, func() { r.p.endLast(chosen.keys) }) {
 		return false, nil
 	}
-	r.published += chosen.released
-	r.returned += chosen.returned
 	r.p.flow(ctx, r.sink, over)
 	return true, nil
 }

@@ -71,9 +71,9 @@ func copyIn(ctx context.Context, tx pgx.Tx, slot string, letters []*schema.DeadL
 type table struct {
 	parked  map[name]schema.Position // keys, each with its lowest position
 	events  int64                    // that wait for a person
-	bytes   int64                    // of everything that is parked
-	topics  []Waiting
-	settled settled // events from the confirmed position on
+	bytes   int64                    // of their contents
+	topics  []Waiting                // for which events wait, without how many
+	settled settled                  // events from the confirmed position on
 	repeats map[name]*repeat
 }
 
@@ -89,7 +89,7 @@ func readTable(ctx context.Context, tx pgx.Tx, slot string, from schema.Position
 	return t, err
 }
 
-// findTopics returns the topics for which events of a slot wait, without how many: a session should begin at once, and there may be millions.
+// findTopics returns the topics for which events of a slot wait, without how many: there may be millions.
 func findTopics(ctx context.Context, tx pgx.Tx, slot string) (topics []Waiting, err error) {
 	rows, err := tx.Query(ctx, `
 		with recursive t as (
@@ -112,17 +112,6 @@ func findTopics(ctx context.Context, tx pgx.Tx, slot string) (topics []Waiting, 
 		return nil, fmt.Errorf("look for topics in walpost.dead_letters that take no records: %w", err)
 	}
 	return topics, nil
-}
-
-// readTopics returns the topics for which events of a slot wait.
-func readTopics(ctx context.Context, q deadletter.Querier, slot string) (topics []Waiting, err error) {
-	all, err := deadletter.Topical(ctx, q, slot)
-	for _, t := range all {
-		w := Waiting{Topic: t.Topic, Since: t.Since, Events: t.Events, Bytes: t.Bytes}
-		w.Code, w.Detail = Cause(t.Detail)
-		topics = append(topics, w)
-	}
-	return topics, err
 }
 
 // readKeys returns the parked keys of a slot, each with its lowest position, how many events are parked, and the bytes of their contents. It

@@ -76,17 +76,12 @@ func (s *survey) whole(ctx context.Context, holder string, sink Replayer) error 
 	p.look.Store(false) // before the query: what is parked meanwhile sets it again
 	var t table
 	var strange, bytes int64
-	var before []Waiting
-	err := s.c.use(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
-		if strange, err = deadletter.CountStrange(ctx, conn, p.cfg.Slot); err == nil {
-			t.parked, t.events, t.bytes, err = readKeys(ctx, conn, p.cfg.Slot)
+	err := s.c.snapshot(ctx, func() { bytes = p.bytes.Load() }, func(ctx context.Context, tx pgx.Tx) (err error) {
+		if strange, err = deadletter.CountStrange(ctx, tx, p.cfg.Slot); err == nil {
+			t.parked, t.events, t.bytes, err = readKeys(ctx, tx, p.cfg.Slot)
 		}
-		before, bytes = p.keys.waiting(), p.bytes.Load() // at once before counting begins: what is committed until then is in both
 		if err == nil {
-			t.topics, err = readTopics(ctx, conn, p.cfg.Slot)
-		}
-		for _, w := range t.topics {
-			t.bytes += w.Bytes
+			t.topics, err = findTopics(ctx, tx, p.cfg.Slot)
 		}
 		return err
 	})
@@ -96,8 +91,8 @@ func (s *survey) whole(ctx context.Context, holder string, sink Replayer) error 
 	}
 	if err == nil {
 		p.letters.Store(t.events)
-		p.bytes.Add(t.bytes - bytes) // counting takes long: what has come meanwhile stays
-		s.recount(t.topics, before)
+		p.bytes.Add(t.bytes - bytes) // what has come meanwhile stays
+		s.find(t.topics)
 		s.addStrangers(t.parked)
 		gone := p.keys.names(func(n name, k *key) bool {
 			_, found := t.parked[n]
@@ -125,11 +120,10 @@ func (s *survey) addStrangers(parked map[name]schema.Position) {
 	s.strangers = strangers
 }
 
-// recount notes what waits for topics. before is what was known when counting began. Like a key, a topic that nobody knows counts when it was
-// unknown the last time, too.
-func (s *survey) recount(topics, before []Waiting) {
+// find notes for which topics events wait. Like a key, a topic that nobody knows counts when it was unknown the last time, too.
+func (s *survey) find(topics []Waiting) {
 	unknown := map[string]bool{}
-	over := s.p.keys.recount(topics, before, func(topic string) (begins bool) {
+	over := s.p.keys.find(topics, func(topic string) (begins bool) {
 		unknown[topic] = true
 		return s.topics[topic]
 	})

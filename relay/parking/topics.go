@@ -14,6 +14,7 @@ import (
 type topic struct {
 	Waiting
 	why      string    // Code and Detail as one text; "": not made yet
+	counted  count     // what waits in the table
 	pending  int       // its events that have the verdict Wait, and are not committed yet
 	draining bool      // what waits is being published
 	tried    time.Time // when that was last begun
@@ -29,7 +30,7 @@ type Waiting struct {
 	Detail string      // the same in words; "": not known
 	Cure   string      // what a person can do; "": not known
 	Since  time.Time   // when it began
-	Events int64       // in the table, as last counted
+	Events int64       // in the table
 	Bytes  int64       // of their keys, values and headers
 
 	alarmed time.Time // when the log last had an error of it
@@ -215,9 +216,16 @@ func (k *keys) waiting() (all []Waiting) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, t := range k.topics {
-		all = append(all, t.Waiting)
+		all = append(all, t.state())
 	}
 	return all
+}
+
+// state returns what waits for the topic.
+func (t *topic) state() Waiting {
+	w := t.Waiting
+	w.Events, w.Bytes = max(t.counted.events, 0), max(t.counted.bytes, 0)
+	return w
 }
 
 // alarmed notes that the log has an error of a topic now, and returns what waits for it.
@@ -229,24 +237,19 @@ func (k *keys) alarmed(name string, now time.Time) (w Waiting, found bool) {
 		return w, false
 	}
 	t.alarmed = now
-	return t.Waiting, true
+	return t.state(), true
 }
 
-// recount sets what the table has of topics. Counting takes long, so before is what was known when it began: what has changed since is added. A
-// topic that has something there, and is not known to take no records, waits from now on if begins says so. recount returns the topics that do
-// not wait any more: twice in a row, the table had nothing of them, because it was discarded.
-func (k *keys) recount(topics, before []Waiting, begins func(topic string) bool) (over []string) {
+// find notes of which topics the table has events that wait. A topic that is not known to take no records waits from now on if begins says so.
+// find returns the topics that do not wait any more: twice in a row, the table had nothing of them, because it was discarded.
+func (k *keys) find(topics []Waiting, begins func(topic string) bool) (over []string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	there, known := map[string]bool{}, map[string]Waiting{}
-	for _, w := range before {
-		known[w.Topic] = w
-	}
+	there := map[string]bool{}
 	for _, w := range topics {
 		there[w.Topic] = true
 		if t := k.topics[w.Topic]; t != nil {
-			was := known[w.Topic]
-			t.Events, t.Bytes, t.empty = max(t.Events+w.Events-was.Events, 0), max(t.Bytes+w.Bytes-was.Bytes, 0), false
+			t.empty = false
 		} else if begins(w.Topic) {
 			k.topics[w.Topic] = &topic{Waiting: w}
 		}
@@ -255,7 +258,7 @@ func (k *keys) recount(topics, before []Waiting, begins func(topic string) bool)
 		switch {
 		case there[name]:
 		case t.pending > 0 || t.draining || t.last != nil || !t.empty:
-			t.Events, t.Bytes, t.empty = 0, 0, t.pending == 0
+			t.empty = t.pending == 0
 		default:
 			delete(k.topics, name)
 			over = append(over, name)
@@ -271,7 +274,7 @@ func (k *keys) drained(topic string, events, bytes int64, published bool, heads 
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if t := k.topics[topic]; t != nil {
-		t.Events, t.Bytes = max(t.Events-events, 0), max(t.Bytes-bytes, 0)
+		t.counted.add(-events, -bytes)
 		if published {
 			t.tries = 0
 		}

@@ -95,7 +95,7 @@ type ParkedTopic struct {
 	Detail string      `json:"detail"` // the message of the broker; "": not known
 	Cure   string      `json:"cure"`   // what a person can do; "": not known
 	Since  time.Time   `json:"since"`
-	Events int64       `json:"events"` // in the table, as last counted
+	Events int64       `json:"events"` // in the table; just after a start, only how many have come or gone since
 	Bytes  int64       `json:"bytes"`  // of their keys, values and headers
 }
 
