@@ -86,6 +86,7 @@ func TestOutageOfManyLanes(t *testing.T) {
 	b.answer("MetadataRequest", meta)
 	p, acks, log := openLogged(t, []string{b.Addr()})
 	total := 0
+	began := time.Now()
 	for _, name := range names {
 		for i := range 2 * partitions {
 			publish(t, p, event(name, fmt.Sprint(i), i), uint64(i))
@@ -94,13 +95,14 @@ func TestOutageOfManyLanes(t *testing.T) {
 	}
 	p.Flush(false)
 	acks.wait(t, total, 0)
+	took := time.Since(began)
 	refreshes, settings := asked[*sarama.MetadataRequest](b), asked[*sarama.DescribeConfigsRequest](b)
-	if settings > 3 {
-		t.Errorf("%d requests for the settings of %d topics", settings, topics)
+	if most := 2 + int(took/minBetweenRefreshes); settings > most || settings >= topics {
+		t.Errorf("%d requests for the settings of %d topics in %v", settings, topics, took)
 	}
 
 	b.answer("ProduceRequest", down)
-	began := time.Now()
+	began = time.Now()
 	for _, name := range names {
 		for i := range 2 * partitions {
 			publish(t, p, event(name, fmt.Sprint(i), i), uint64(i))
@@ -111,7 +113,7 @@ func TestOutageOfManyLanes(t *testing.T) {
 	until(t, "warnings of the outage", func() bool { return log.count("waiting for partition") >= topics })
 	b.answer("ProduceRequest", produceAnswer(t))
 	acks.wait(t, total, 0)
-	took := time.Since(began)
+	took = time.Since(began)
 	if n := log.count("waiting for partition"); n != topics {
 		t.Errorf("%d lines for %d topics", n, topics)
 	}
