@@ -53,6 +53,9 @@ func startParker(ctx context.Context, p *parking.Parker) (end func()) {
 
 // parked returns what is parked.
 func (r *Relay) parked() parking.Parked {
+	if r.state.get().Role == Standby { // another relay knows it
+		return parking.Parked{}
+	}
 	p := r.parker
 	if filling := r.filling.Load(); filling != nil {
 		p = filling

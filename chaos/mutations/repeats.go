@@ -143,7 +143,7 @@ var repeats = []Mutation{
 		Prevents: "what was to be parked when a session ended is not parked later, when another relay may have published it",
 		Guard:    "without a session, the queue is acked and dropped",
 		File:     "relay/parking/parker.go",
-		Old:      "\t\tif holder == \"\" {\n\t\t\tp.done(p.pick())\n\t\t\tcontinue\n\t\t}\n",
+		Old:      "\t\t\tp.done(p.pick())\n\t\t\tcontinue\n",
 		New:      "",
 		Module:   ".", Package: "./relay/parking", Test: "TestNothingIsParkedBetweenSessions",
 	},

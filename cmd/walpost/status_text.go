@@ -85,7 +85,7 @@ func (v *statusView) parked(now time.Time) string {
 	}
 	text += ": walpost dead-letter list"
 	if d.Waits != "" {
-		text += "; more events wait to be parked: " + d.Waits
+		text += "; " + d.Waits
 	}
 	return text
 }

@@ -36,7 +36,7 @@ type Alarm struct {
 // Alarms returns what needs a person. The log has the same.
 func (p Parked) Alarms(now time.Time) (all []Alarm) {
 	if !p.WaitsSince.IsZero() && now.Sub(p.WaitsSince) >= alarmAfter {
-		all = append(all, Alarm{p.WaitsCode, "events cannot be parked: " + p.Waits, p.WaitsSince})
+		all = append(all, Alarm{p.WaitsCode, p.Why(), p.WaitsSince})
 	}
 	for _, w := range p.Topics {
 		text := "topic " + w.Topic + " takes no records: " + cmp.Or(w.Detail, string(w.Code))

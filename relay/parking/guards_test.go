@@ -22,7 +22,7 @@ func TestFenceOfRelease(t *testing.T) {
 	dbtest.Until(t, "the event is parked", func() bool { return l.acks.is(1) == 1 })
 	l.Exec("update walpost.relay_state set holder = 'another'")
 	l.Exec("update walpost.dead_letters set state = 'retrying'")
-	dbtest.Until(t, "the parker has looked for it", func() bool { return l.Logs.Has("what is given back cannot be published") || sink.got() != "" })
+	dbtest.Until(t, "the parker has looked for it", func() bool { return l.Logs.Has(notPublished) || sink.got() != "" })
 	if got := sink.got(); got != "" {
 		t.Errorf("published %q", got)
 	}

@@ -77,10 +77,10 @@ type Parker struct {
 
 	absentFor time.Duration // the constant, except in tests
 
-	told    map[string]string // why nothing of a topic is published, as it was logged
-	resting bool              // nothing more is published
-	rounds  int               // what is being published, and is not recorded yet
-	rested  chan struct{}     // closed when there is none of it while resting
+	told    map[string]*trouble // why nothing of a topic is published, or what was published is not recorded
+	resting bool                // nothing more is published
+	rounds  int                 // what is being published, and is not recorded yet
+	rested  chan struct{}       // closed when there is none of it while resting
 
 	sparing sparing                 // for events of which there may be many
 	waits   atomic.Pointer[waiting] // why the queue waits; nil: it does not
@@ -92,7 +92,7 @@ type Parker struct {
 
 // New returns a parker that does nothing until Run.
 func New(cfg Config) *Parker {
-	return &Parker{cfg: cfg, keys: newKeys(), wake: make(chan struct{}, 1), replays: map[uint64]*replay{}, told: map[string]string{}, nextTx: schema.ReplayTx, absentFor: absentFor}
+	return &Parker{cfg: cfg, keys: newKeys(), wake: make(chan struct{}, 1), replays: map[uint64]*replay{}, told: map[string]*trouble{}, nextTx: schema.ReplayTx, absentFor: absentFor}
 }
 
 // Parks reports whether bad events are parked.
@@ -206,6 +206,9 @@ func (p *Parker) Rejected(tx uint64, err error) { p.cfg.Acks.Rejected(tx, err) }
 func (p *Parker) Hold(holder string) {
 	p.mu.Lock()
 	p.holder = holder
+	if holder == "" {
+		clear(p.told)
+	}
 	p.keys.end(holder == "")
 	p.queue.push(p.keys.endAll()...)
 	sink := p.sink
@@ -229,17 +232,30 @@ type Parked struct {
 	Events     int64       // as last counted in the table
 	Keys       int         // keys whose events wait
 	Topics     []Waiting   // topics whose events wait, in the order of their names
-	Waits      string      // why events that are to be parked wait; "": they do not
+	What       string      // what cannot be done with the table
+	Waits      string      // why; "": it can
 	WaitsCode  reason.Code // the same without names
 	WaitsSince time.Time
+}
+
+// Why says what cannot be done with the table, and why; "": it can.
+func (p *Parked) Why() string {
+	if p.Waits == "" {
+		return ""
+	}
+	return p.What + ": " + p.Waits
 }
 
 // Parked returns what is parked.
 func (p *Parker) Parked() Parked {
 	parked := Parked{Events: p.letters.Load(), Keys: p.keys.count(), Topics: p.keys.waiting()}
 	slices.SortFunc(parked.Topics, func(a, b Waiting) int { return strings.Compare(a.Topic, b.Topic) })
-	if w := p.waits.Load(); w != nil {
-		parked.Waits, parked.WaitsCode, parked.WaitsSince = w.text, w.code, w.since
+	what, w := "events cannot be parked", p.waits.Load()
+	if w == nil {
+		what, w = notPublished, p.oldestTrouble()
+	}
+	if w != nil {
+		parked.What, parked.Waits, parked.WaitsCode, parked.WaitsSince = what, w.text, w.code, w.since
 	}
 	return parked
 }
@@ -266,7 +282,8 @@ func (p *Parker) empty(ctx context.Context) {
 	pause, fast := 50*time.Millisecond, true
 	for {
 		holder, waiting := p.next()
-		if !waiting {
+		if !waiting { // the session may have ended, or what waited is kept for a last step
+			p.waits.Store(nil)
 			return
 		}
 		if holder == "" {
@@ -433,12 +450,21 @@ func (p *Parker) stillHolds(holder string) bool {
 	return p.holder == holder
 }
 
-// waiting is why the queue waits.
+// waiting is why the queue waits, or why nothing of a topic is published.
 type waiting struct {
 	text    string
 	code    reason.Code
 	since   time.Time
 	alarmed time.Time // when the log last had an error of it
+}
+
+// rings reports whether an alarm is due, and notes that it was given.
+func (w *waiting) rings() bool {
+	if time.Since(w.since) < alarmAfter || time.Since(w.alarmed) < alarmAgain {
+		return false
+	}
+	w.alarmed = time.Now()
+	return true
 }
 
 // An alarm is an error in the log, when the queue has waited for alarmAfter, and again after alarmAgain while it goes on.
@@ -455,8 +481,7 @@ func (p *Parker) wait(err error) {
 		w.since, w.alarmed = old.since, old.alarmed
 	}
 	switch waits := time.Since(w.since); {
-	case waits >= alarmAfter && time.Since(w.alarmed) >= alarmAgain:
-		w.alarmed = time.Now()
+	case w.rings():
 		p.cfg.Log.Error("events cannot be parked: they wait in memory, and the slot keeps WAL; walpost tries again", "reason", w.code, "err", err, "for", waits.Round(time.Second))
 	case old == nil || old.text != w.text:
 		p.cfg.Log.Warn("events cannot be parked; walpost tries again", "reason", w.code, "err", err)

@@ -103,6 +103,7 @@ type testSink struct {
 	waits   atomic.Int32
 	stuck   string // this topic takes no records
 	missing string // this topic does not exist
+	away    error  // why the partitions are not known; nil: the topic does not exist
 
 	holds bool // a lane holds replays, and has not passed them through the sieve
 	held  []schema.DeadLetter
@@ -167,6 +168,9 @@ func (s *testSink) Replay(letters []*schema.DeadLetter, first bool) {
 
 func (s *testSink) Ready(topic string) error {
 	s.asked.Add(1)
+	if s.absent.Load() && s.away != nil {
+		return s.away
+	}
 	if s.absent.Load() || topic == s.missing {
 		return reason.With(reason.TopicMissing, errors.New("there is no such topic"))
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/semaphore"
 
+	"walpost/internal/reason"
 	"walpost/relay/internal/wake"
 	"walpost/relay/pgerror"
 	"walpost/schema"
@@ -90,15 +91,20 @@ func (p *Parker) Release(ctx context.Context) {
 				continue
 			}
 			why := p.keys.whyBlocked(topic) // then what was parked of the topic before comes first
+			condition := why != nil
 			if why == nil {
 				why = sink.Ready(topic)
+				condition = isCondition(why)
 			}
-			if why == nil {
+			switch {
+			case why == nil:
 				delete(absent, topic)
 				start(topic, (&release{publishing: of(topic)}).run)
-			} else if absent[topic].IsZero() {
+			case !condition: // Kafka may be away
+				delete(absent, topic)
+			case absent[topic].IsZero():
 				absent[topic] = time.Now()
-			} else if time.Since(absent[topic]) >= p.absentFor {
+			case time.Since(absent[topic]) >= p.absentFor:
 				p.tell(ctx, holder, topic, p.takeBack(ctx, s.c, holder, topic, why))
 			}
 		}
@@ -108,6 +114,15 @@ func (p *Parker) Release(ctx context.Context) {
 // absentFor is how long what is given back waits for a topic that takes no records. Then it is parked as before: nobody could give it up
 // otherwise.
 const absentFor = 30 * time.Second
+
+// isCondition reports whether a broker has named err as a condition of the topic. Anything else ends by itself.
+func isCondition(err error) bool {
+	switch pgerror.Reason(err) {
+	case reason.TopicMissing, reason.TopicNotAuthorized:
+		return true
+	}
+	return false
+}
 
 // takeBack parks what is given back of a topic as before, because the topic takes no records.
 func (p *Parker) takeBack(ctx context.Context, c *connection, holder, topic string, why error) error {
@@ -178,8 +193,8 @@ func (r *release) round(ctx context.Context) (more bool, err error) {
 		defer r.waitForLarge(ctx)()
 	}
 	var replays []*replay
-	if err = r.c.use(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
-		replays, err = chosen.read(ctx, conn)
+	if err = r.c.inTx(ctx, r.holder, func(ctx context.Context, tx pgx.Tx) (err error) {
+		replays, err = chosen.read(ctx, tx)
 		return err
 	}); err != nil || !r.p.stillHolds(r.holder) {
 		return false, err
@@ -296,26 +311,5 @@ func (p *Parker) Rest(ctx context.Context) {
 	select {
 	case <-p.rested:
 	case <-ctx.Done():
-	}
-}
-
-// tell logs why walpost.dead_letters cannot be read or written for a topic, once for each reason; a nil err: it can. Topic "" stands for a look
-// at all topics.
-func (p *Parker) tell(ctx context.Context, holder, topic string, err error) {
-	if ctx.Err() != nil || !p.stillHolds(holder) {
-		return
-	}
-	text := ""
-	if err != nil {
-		text = err.Error()
-	}
-	p.mu.Lock()
-	old := p.told[topic]
-	if delete(p.told, topic); text != "" {
-		p.told[topic] = text
-	}
-	p.mu.Unlock()
-	if text != "" && text != old {
-		p.cfg.Log.Warn("what is given back cannot be published, or not recorded; walpost tries again", "topic", topic, "reason", pgerror.Reason(err), "err", p.cfg.Classify(err))
 	}
 }

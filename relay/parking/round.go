@@ -129,9 +129,9 @@ func (p *Parker) join(ctx context.Context, tx pgx.Tx, topic string, keys []name)
 	return done.RowsAffected(), nil
 }
 
-// read reads the dead letters of a round.
-func (r *round) read(ctx context.Context, conn *pgx.Conn) ([]*replay, error) {
-	rows, err := conn.Query(ctx, `select `+replayColumns+` from walpost.dead_letters where id = any($1) order by position`, r.ids)
+// read reads the dead letters of a round that are still given back.
+func (r *round) read(ctx context.Context, tx pgx.Tx) ([]*replay, error) {
+	rows, err := tx.Query(ctx, `select `+replayColumns+` from walpost.dead_letters where id = any($1) and state = 'retrying' order by position`, r.ids)
 	if err != nil {
 		return nil, fmt.Errorf("read dead letters: %w", err)
 	}

@@ -36,7 +36,10 @@ func (s *survey) look(ctx context.Context, holder string, sink Replayer) (given 
 			return nil, nil
 		}
 		more, err := purge(ctx, s.c, holder, reached)
-		if p.tell(ctx, holder, "", err); !more {
+		if err != nil && ctx.Err() == nil && p.stillHolds(holder) {
+			p.cfg.Log.Warn("old dead letters are not deleted; walpost tries again in an hour", "err", p.cfg.Classify(err))
+		}
+		if !more {
 			s.purged = time.Now()
 		}
 	}

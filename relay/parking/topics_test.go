@@ -728,7 +728,7 @@ func TestRowsBelowWhatWasPublished(t *testing.T) {
 // What needs a person is told with its cause and its cure, and only when it has lasted.
 func TestAlarms(t *testing.T) {
 	now := time.Now()
-	p := Parked{Waits: "table locked", WaitsCode: reason.PostgresError, WaitsSince: now.Add(-alarmAfter), Topics: []Waiting{
+	p := Parked{What: "events cannot be parked", Waits: "table locked", WaitsCode: reason.PostgresError, WaitsSince: now.Add(-alarmAfter), Topics: []Waiting{
 		{Topic: "a", Code: reason.TopicMissing, Detail: "no such topic", Cure: "create it", Since: now}, {Topic: "b", Code: reason.TopicBlocked}}}
 	want := []Alarm{{reason.PostgresError, "events cannot be parked: table locked", p.WaitsSince}, {reason.TopicMissing, "topic a takes no records: no such topic; create it", now},
 		{reason.TopicBlocked, "topic b takes no records: topic_blocked", time.Time{}}}

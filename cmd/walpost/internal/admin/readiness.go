@@ -40,7 +40,7 @@ func (a *Server) readiness(now time.Time) readiness {
 		return readiness{code: code, text: text}
 	}
 	if p := s.Parked; !p.WaitsSince.IsZero() && now.Sub(p.WaitsSince) >= maxAckWait {
-		return readiness{code: p.WaitsCode, text: fmt.Sprintf("events cannot be parked for %s: %s", now.Sub(p.WaitsSince).Round(time.Second), p.Waits)}
+		return readiness{code: p.WaitsCode, text: fmt.Sprintf("%s for %s: %s", p.What, now.Sub(p.WaitsSince).Round(time.Second), p.Waits)}
 	}
 	if s.Code == reason.StandbySlotAway { // no event comes, and for the service that is the same as one that waits
 		return readiness{code: s.Code, text: s.Reason}

@@ -37,7 +37,7 @@ func TestReport(t *testing.T) {
 	}
 	state := relay.State{
 		Role: relay.Leader, Since: before(100), Unacked: 5, UnackedSince: before(2), OldestUnacked: before(3), InFlightBytes: 1000, InFlightLimit: 32 << 20,
-		LastEvent: before(1), LastAck: before(2), Received: 105, LagBytes: 77, Parked: parking.Parked{Events: 7, Keys: 2, Waits: "locked",
+		LastEvent: before(1), LastAck: before(2), Received: 105, LagBytes: 77, Parked: parking.Parked{Events: 7, Keys: 2, What: "events cannot be parked", Waits: "locked",
 			Topics: []parking.Waiting{{Topic: "new", Code: reason.TopicMissing, Detail: "no such topic", Cure: "create it", Since: before(9), Events: 5, Bytes: 99}}},
 		Slot: postgres.SlotState{Seen: before(4), Active: true, WALStatus: "reserved", RetainedBytes: 4096, SafeBytes: -1, ConfirmedFlush: "0/16B3748"},
 	}
@@ -51,7 +51,7 @@ func TestReport(t *testing.T) {
 		`"slot":{"name":"shop","seen":"2026-05-04T03:01:57Z","active":true,"wal_status":"reserved","retained_bytes":4096,"safe_bytes":null,"confirmed_lsn":"0/16B3748","confirmed_lag_bytes":77},` +
 		`"lag_seconds":3,"events_per_second":{"last_10s":4,"last_1m":1},"in_flight":{"events":5,"bytes":1000,"limit_bytes":33554432},` +
 		`"events":{"received":105,"published":100},"last_event":"2026-05-04T03:02:00Z","last_ack":"2026-05-04T03:01:59Z","last_confirm":null,` +
-		`"blocked_topics":[{"topic":"orders","seconds":1.5}],"dead_letters":{"events":7,"keys":2,"oldest":null,"waits":"locked"},"parked_topics":[{"topic":"new","reason_code":"topic_missing","detail":"no such topic","cure":"create it","since":"2026-05-04T03:01:52Z","events":5,"bytes":99}],` +
+		`"blocked_topics":[{"topic":"orders","seconds":1.5}],"dead_letters":{"events":7,"keys":2,"oldest":null,"waits":"events cannot be parked: locked"},"parked_topics":[{"topic":"new","reason_code":"topic_missing","detail":"no such topic","cure":"create it","since":"2026-05-04T03:01:52Z","events":5,"bytes":99}],` +
 		`"alarms":[{"reason_code":"topic_missing","text":"topic new takes no records: no such topic; create it","since":"2026-05-04T03:01:52Z"}]}`
 	if got := show(t, a.report(now)); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)

@@ -118,7 +118,7 @@ func (r *Report) SetRelay(s relay.State, now time.Time) {
 		lag = max(now.Sub(s.OldestUnacked).Seconds(), 0) // not less than 0: the clocks may differ
 	}
 	r.LagSeconds = &lag
-	r.DeadLetters = &DeadLetters{s.Parked.Events, s.Parked.Keys, timeOrNull(s.ParkedSince), s.Parked.Waits}
+	r.DeadLetters = &DeadLetters{s.Parked.Events, s.Parked.Keys, timeOrNull(s.ParkedSince), s.Parked.Why()}
 	for _, w := range s.Parked.Topics {
 		r.ParkedTopics = append(r.ParkedTopics, ParkedTopic{w.Topic, w.Code, w.Detail, w.Cure, w.Since, w.Events, w.Bytes})
 	}
