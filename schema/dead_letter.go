@@ -57,6 +57,10 @@ const IsBlocked = `state = 'waiting' and reason = 'topic_blocked' and topic is n
 // IsParked is the SQL condition of a dead letter whose event waits: it is neither released nor discarded.
 const IsParked = `state in ('head', 'waiting', 'retrying')`
 
+// WaitsForPerson is the SQL condition of a dead letter whose event waits for a person, and not for its topic. It is never NULL. Postgres uses the
+// indexes dead_letters_person and dead_letters_person_key only for a condition from which theirs follows, so this has the same words.
+const WaitsForPerson = IsParked + ` and not (` + IsBlocked + `)`
+
 // DeadHeader is a header of the record.
 type DeadHeader struct {
 	Name, Value []byte // a nil value is a null value

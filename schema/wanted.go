@@ -56,8 +56,9 @@ var wantedTables = []wantedTable{
 			{"parked_at", "timestamp with time zone", true, "clock_timestamp()"},
 			{"updated_at", "timestamp with time zone", true, "clock_timestamp()"},
 		},
-		unique:  [][]string{{"id"}, {"slot", "position"}},
-		indexes: []string{"dead_letters_parked_key", "dead_letters_parked", "dead_letters_retrying", "dead_letters_blocked"},
+		unique: [][]string{{"id"}, {"slot", "position"}},
+		indexes: []string{"dead_letters_person", "dead_letters_person_key", "dead_letters_retrying", "dead_letters_blocked", "dead_letters_drained", "dead_letters_filled",
+			"dead_letters_age"},
 	},
 	{
 		name: "relay_state",

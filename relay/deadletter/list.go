@@ -163,8 +163,8 @@ type Summary struct {
 // ByTopic counts the events that wait for a topic.
 type ByTopic struct {
 	Topic  string
-	Detail string // why the topic takes no records, after a reason code and a colon; "": not known
-	Since  time.Time
+	Detail string    // why the topic takes no records, after a reason code and a colon; "": not known
+	Since  time.Time // when the first of them was parked, in the order of the events
 	Events int64
 	Bytes  int64 // of their keys, values and headers
 }
@@ -178,16 +178,15 @@ type ByReason struct {
 // Summarize returns what is parked of the slot, with the most frequent reasons first.
 func Summarize(ctx context.Context, db *pgx.Conn, slot string) (s Summary, err error) {
 	var oldest *time.Time
-	const person = schema.IsParked + ` and not (` + schema.IsBlocked + `)`
 	err = db.QueryRow(ctx, `select count(*), count(distinct (coalesce(topic, ''), key)) filter (where key is not null), count(*) filter (where state = 'retrying'), `+
-		finite("min(parked_at)")+` from walpost.dead_letters where slot = $1 and `+person, slot).Scan(&s.Events, &s.Keys, &s.Back, &oldest)
+		finite("min(parked_at)")+` from walpost.dead_letters where slot = $1 and `+schema.WaitsForPerson, slot).Scan(&s.Events, &s.Keys, &s.Back, &oldest)
 	if err != nil {
 		return s, fmt.Errorf("count dead letters: %w", err)
 	}
 	if oldest != nil {
 		s.Oldest = *oldest
 	}
-	rows, err := db.Query(ctx, `select reason, count(*) from walpost.dead_letters where slot = $1 and `+person+` group by 1 order by 2 desc, 1`, slot)
+	rows, err := db.Query(ctx, `select reason, count(*) from walpost.dead_letters where slot = $1 and `+schema.WaitsForPerson+` group by 1 order by 2 desc, 1`, slot)
 	if err == nil {
 		s.Reasons, err = pgx.CollectRows(rows, pgx.RowToStructByPos[ByReason])
 	}
@@ -204,10 +203,14 @@ type Querier interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
-// Topical returns the topics for which events of the slot wait, in the order of their names.
+// Topical returns the topics for which events of the slot wait, in the order of their names. Detail and Since are those of the first event that
+// waits: an edited row behind it does not change them.
 func Topical(ctx context.Context, q Querier, slot string) (topics []ByTopic, err error) {
-	rows, err := q.Query(ctx, `select coalesce(topic, ''), coalesce(max(detail), ''), `+finite("min(parked_at)")+`, count(*), coalesce(sum(`+schema.SizeOf+`), 0)::bigint
-		from walpost.dead_letters where slot = $1 and `+schema.IsBlocked+` group by 1 order by 1`, slot)
+	rows, err := q.Query(ctx, `
+		select t.topic, coalesce(first.detail, ''), first.parked_at, events, bytes from (
+		  select topic, count(*) as events, coalesce(sum(`+schema.SizeOf+`), 0)::bigint as bytes from walpost.dead_letters where slot = $1 and `+schema.IsBlocked+` group by topic) t,
+		  lateral (select detail, `+finite("parked_at")+` as parked_at from walpost.dead_letters where slot = $1 and topic = t.topic and `+schema.IsBlocked+` order by position limit 1) first
+		order by 1`, slot)
 	if err == nil {
 		topics, err = pgx.CollectRows(rows, pgx.RowToStructByPos[ByTopic])
 	}
@@ -220,7 +223,7 @@ func Topical(ctx context.Context, q Querier, slot string) (topics []ByTopic, err
 // Oldest returns when the first of the events that are parked now was parked, in the order of the events; zero: nothing is parked. It reads
 // one row.
 func Oldest(ctx context.Context, db *pgx.Conn, slot string) (at time.Time, err error) {
-	err = db.QueryRow(ctx, `select `+finite("parked_at")+` from walpost.dead_letters where slot = $1 and `+schema.IsParked+` and not (`+schema.IsBlocked+`) order by position limit 1`, slot).Scan(&at)
+	err = db.QueryRow(ctx, `select `+finite("parked_at")+` from walpost.dead_letters where slot = $1 and `+schema.WaitsForPerson+` order by position limit 1`, slot).Scan(&at)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return time.Time{}, fmt.Errorf("look for the oldest dead letter: %w", err)
 	}

@@ -75,8 +75,13 @@ func (d *drain) absorb(ctx context.Context) error {
 		return nil
 	}
 	_, values := apart(keys)
+	why := orNull(d.p.keys.why(d.topic))
 	err := d.c.inTx(ctx, d.holder, func(ctx context.Context, tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, `update walpost.dead_letters d set state = 'waiting', reason = 'topic_blocked', detail = $4, updated_at = clock_timestamp()`+ofKeys+` and d.`+schema.IsParked, d.p.cfg.Slot, d.topic, values, orNull(d.p.keys.why(d.topic)))
+		_, err := tx.Exec(ctx, `update walpost.dead_letters d set state = 'waiting', reason = 'topic_blocked', detail = $4, updated_at = clock_timestamp()`+ofKeys, d.p.cfg.Slot, d.topic, values, why)
+		if err == nil { // the first row tells the next session why the topic is blocked, also if it waited for another reason before
+			_, err = tx.Exec(ctx, `update walpost.dead_letters set detail = $3 where detail is distinct from $3 and id = (
+				select id from walpost.dead_letters where slot = $1 and topic = $2 and `+schema.IsBlocked+` order by position limit 1)`, d.p.cfg.Slot, d.topic, why)
+		}
 		return err
 	})
 	if err != nil {

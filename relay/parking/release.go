@@ -36,7 +36,7 @@ func (p *Parker) Release(ctx context.Context) {
 	absent := map[string]time.Time{} // since when topics of which something is given back take no records
 	ended := make(chan string)
 	memory, large := semaphore.NewWeighted(mostReplayed), semaphore.NewWeighted(1)
-	s := &survey{p: p, c: p.connection()}
+	s := &survey{p: p, c: p.connection(), busy: busy}
 	defer s.c.close()
 	topics.Go(func() { (&counter{p: p}).run(ctx) })
 	tick := time.NewTicker(lookEvery)

@@ -111,12 +111,12 @@ func (p *Parker) givenBefore(ctx context.Context, tx pgx.Tx, topic string, most 
 	return r, nil
 }
 
-// ofKeys is the SQL of an update of rows d of a slot, $1, and a topic, $2, with the keys $3. The condition for the slot is such that only the index of
+// ofKeys is the SQL of an update of rows d that wait for a person, of a slot, $1, and a topic, $2, with the keys $3. The condition for the slot is such that only the index of
 // the keys fits.
 const ofKeys = ` from unnest($3::bytea[]) k (key)
-	where sha256(d.key) = sha256(k.key) and d.key = k.key and d.slot || '' = $1 and coalesce(d.topic, '') = $2`
+	where sha256(d.key) = sha256(k.key) and d.key = k.key and d.slot || '' = $1 and coalesce(d.topic, '') = $2 and ` + schema.WaitsForPerson
 
-// join gives back everything that is parked of keys of a topic, and returns how much that is.
+// join gives back everything that is parked of keys of a topic, and returns how much that is. What waits for the topic stays: it is published with the topic.
 func (p *Parker) join(ctx context.Context, tx pgx.Tx, topic string, keys []name) (int64, error) {
 	if len(keys) == 0 {
 		return 0, nil
@@ -209,7 +209,7 @@ func (p *Parker) settle(ctx context.Context, tx pgx.Tx, r *round, replays []*rep
 		// What was given back with it waits again. From here on, what is parked of the key only waits.
 		p.keys.update(n, func(k *key) { k.releasing, k.returned = false, false })
 		b.Queue(`update walpost.dead_letters set state = 'waiting', updated_at = clock_timestamp()
-			where slot = $1 and coalesce(topic, '') = $2 and sha256(key) = sha256($3) and key = $3 and state = 'retrying'`, p.cfg.Slot, n.topic, []byte(n.key))
+			where slot = $1 and coalesce(topic, '') = $2 and sha256(key) = sha256($3) and key = $3 and state = 'retrying' and `+schema.WaitsForPerson, p.cfg.Slot, n.topic, []byte(n.key))
 	}
 	if err := tx.SendBatch(ctx, &b).Close(); err != nil {
 		return nil, fmt.Errorf("record that %d dead letters of topic %s were released, and %d came back: %w", len(released), r.topic, len(replays)-len(released), err)

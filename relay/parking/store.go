@@ -118,7 +118,7 @@ func findTopics(ctx context.Context, tx pgx.Tx, slot string) (topics []Waiting, 
 // leaves out what waits for its topic.
 func readKeys(ctx context.Context, q deadletter.Querier, slot string) (parked map[name]schema.Position, events, bytes int64, err error) {
 	parked = map[name]schema.Position{}
-	rows, err := q.Query(ctx, `select coalesce(topic, ''), key, min(position), count(*), coalesce(sum(`+schema.SizeOf+`), 0)::bigint from walpost.dead_letters where slot = $1 and `+schema.IsParked+` and not (`+schema.IsBlocked+`) group by 1, 2`, slot)
+	rows, err := q.Query(ctx, `select coalesce(topic, ''), key, min(position), count(*), coalesce(sum(`+schema.SizeOf+`), 0)::bigint from walpost.dead_letters where slot = $1 and `+schema.WaitsForPerson+` group by 1, 2`, slot)
 	if err == nil {
 		var topic, at string
 		var key []byte
@@ -139,14 +139,14 @@ func readKeys(ctx context.Context, q deadletter.Querier, slot string) (parked ma
 	return parked, events, bytes, nil
 }
 
-// readLeft returns those of the keys of which something is parked behind a position; "": anywhere. The condition for the slot is such that only
-// the index of the keys fits.
+// readLeft returns those of the keys of which something waits for a person behind a position; "": anywhere. What waits for its topic does not count:
+// without a person, the key waits with its topic. The condition for the slot is such that only the index of the keys fits.
 func readLeft(ctx context.Context, tx pgx.Tx, slot string, keys []name, behind string) (map[name]bool, error) {
 	left := map[name]bool{}
 	topics, values := apart(keys)
 	rows, err := tx.Query(ctx, `select k.topic, k.key from unnest($2::text[], $3::bytea[]) k (topic, key)
 		where exists (select from walpost.dead_letters d where sha256(d.key) = sha256(k.key) and d.key = k.key and d.slot || '' = $1 and coalesce(d.topic, '') = k.topic
-		and d.position > $4 and d.`+schema.IsParked+`)`, slot, topics, values, behind)
+		and d.position > $4 and `+schema.WaitsForPerson+`)`, slot, topics, values, behind)
 	if err == nil {
 		var topic string
 		var key []byte

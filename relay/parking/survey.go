@@ -15,9 +15,10 @@ import (
 type survey struct {
 	p      *Parker
 	c      *connection
-	given  time.Time // when to look again for what is given back
-	next   time.Time // when to look again at the whole table
-	purged time.Time // when old dead letters were last purged
+	busy   map[string]bool // topics of which something is being published
+	given  time.Time       // when to look again for what is given back
+	next   time.Time       // when to look again at the whole table
+	purged time.Time       // when old dead letters were last purged
 
 	strangers map[name]bool   // keys that the table had when it was last looked at, and that nobody knew
 	topics    map[string]bool // the same of topics for which events wait
@@ -99,6 +100,9 @@ func (s *survey) whole(ctx context.Context, holder string, sink Replayer) error 
 		s.addStrangers(t.parked)
 		gone := p.keys.names(func(n name, k *key) bool {
 			_, found := t.parked[n]
+			if p.keys.topics[n.topic] != nil && (s.busy[n.topic] || k.absorbed) {
+				return false // rows of a round may come to wait behind the key; the drain makes it wait for the topic
+			}
 			return !found && k.pending == 0 && k.last == nil
 		})
 		if len(gone) > 0 {

@@ -115,7 +115,9 @@ func DropDeadLetters(ctx context.Context, db *DB, slot string, at schema.Positio
 
 // CountParked returns how many events of a slot are parked, 0 if the role may not know.
 func CountParked(ctx context.Context, db *DB, slot string) (events int64, err error) {
-	err = db.QueryRow(ctx, `select count(*) from walpost.dead_letters where slot = $1 and `+schema.IsParked, slot).Scan(&events)
+	// Two counts, because each has an index.
+	err = db.QueryRow(ctx, `select (select count(*) from walpost.dead_letters where slot = $1 and `+schema.WaitsForPerson+`)
+		+ (select count(*) from walpost.dead_letters where slot = $1 and `+schema.IsBlocked+`)`, slot).Scan(&events)
 	if pgerror.IsSQLState(err, "42P01", "42501") { // no table, no SELECT: then nothing was parked with this role
 		return 0, nil
 	}

@@ -40,26 +40,21 @@ $$;
 select walpost.setup_dead_letters()
 where not exists (select from pg_catalog.pg_attribute where attrelid = pg_catalog.to_regclass('walpost.dead_letters') and attname = 'actor' and not attisdropped);
 
--- For the parked events of a key. It uses a hash, because an index accepts values of about 2700 bytes at most, and a key may be longer.
+-- For the events that wait for a person, in order. Those that wait for a topic are left out, because there may be millions.
 create or replace function walpost.setup_dead_letters() returns void language sql volatile set lock_timeout = '3s' as $$
-  create index if not exists dead_letters_parked_key on walpost.dead_letters (sha256(key), position) where state in ('head', 'waiting', 'retrying')
+  create index if not exists dead_letters_person on walpost.dead_letters (slot, position)
+    where state in ('head', 'waiting', 'retrying') and not (state = 'waiting' and reason = 'topic_blocked' and topic is not null)
 $$;
 
-select walpost.setup_dead_letters() where pg_catalog.to_regclass('walpost.dead_letters_parked_key') is null;
+select walpost.setup_dead_letters() where pg_catalog.to_regclass('walpost.dead_letters_person') is null;
 
--- Earlier forms of the table have an index for the key that includes events that are not parked any more.
+-- For those of a key. It uses a hash, because an index accepts values of about 2700 bytes at most, and a key may be longer.
 create or replace function walpost.setup_dead_letters() returns void language sql volatile set lock_timeout = '3s' as $$
-  drop index if exists walpost.dead_letters_key
+  create index if not exists dead_letters_person_key on walpost.dead_letters (sha256(key), position)
+    where state in ('head', 'waiting', 'retrying') and not (state = 'waiting' and reason = 'topic_blocked' and topic is not null)
 $$;
 
-select walpost.setup_dead_letters() where pg_catalog.to_regclass('walpost.dead_letters_key') is not null;
-
--- For the events that are still parked, in order.
-create or replace function walpost.setup_dead_letters() returns void language sql volatile set lock_timeout = '3s' as $$
-  create index if not exists dead_letters_parked on walpost.dead_letters (slot, position) where state in ('head', 'waiting', 'retrying')
-$$;
-
-select walpost.setup_dead_letters() where pg_catalog.to_regclass('walpost.dead_letters_parked') is null;
+select walpost.setup_dead_letters() where pg_catalog.to_regclass('walpost.dead_letters_person_key') is null;
 
 -- For the events that are given back, in order.
 create or replace function walpost.setup_dead_letters() returns void language sql volatile set lock_timeout = '3s' as $$
@@ -74,5 +69,50 @@ create or replace function walpost.setup_dead_letters() returns void language sq
 $$;
 
 select walpost.setup_dead_letters() where pg_catalog.to_regclass('walpost.dead_letters_blocked') is null;
+
+-- For the events that only waited for a topic, and are published, until they are purged.
+create or replace function walpost.setup_dead_letters() returns void language sql volatile set lock_timeout = '3s' as $$
+  create index if not exists dead_letters_drained on walpost.dead_letters (slot, substr(position, 10, 16))
+    where state = 'released' and reason = 'topic_blocked'
+$$;
+
+select walpost.setup_dead_letters() where pg_catalog.to_regclass('walpost.dead_letters_drained') is null;
+
+-- For the events that are over, and whose contents are not emptied yet.
+create or replace function walpost.setup_dead_letters() returns void language sql volatile set lock_timeout = '3s' as $$
+  create index if not exists dead_letters_filled on walpost.dead_letters (slot, substr(position, 10, 16))
+    where state in ('released', 'discarded') and (value is not null or header_names <> '{}')
+$$;
+
+select walpost.setup_dead_letters() where pg_catalog.to_regclass('walpost.dead_letters_filled') is null;
+
+-- For the events that are over, by age.
+create or replace function walpost.setup_dead_letters() returns void language sql volatile set lock_timeout = '3s' as $$
+  create index if not exists dead_letters_age on walpost.dead_letters (slot, updated_at) where state in ('released', 'discarded')
+$$;
+
+select walpost.setup_dead_letters() where pg_catalog.to_regclass('walpost.dead_letters_age') is null;
+
+-- Earlier forms of the table have indexes that include events that are over, or that wait for a topic. They are dropped last, because
+-- nobody can read the table from then on until the transaction ends.
+create or replace function walpost.setup_dead_letters() returns void language sql volatile set lock_timeout = '3s' as $$
+  drop index if exists walpost.dead_letters_key
+$$;
+
+select walpost.setup_dead_letters() where pg_catalog.to_regclass('walpost.dead_letters_key') is not null;
+
+-- The same.
+create or replace function walpost.setup_dead_letters() returns void language sql volatile set lock_timeout = '3s' as $$
+  drop index if exists walpost.dead_letters_parked_key
+$$;
+
+select walpost.setup_dead_letters() where pg_catalog.to_regclass('walpost.dead_letters_parked_key') is not null;
+
+-- The same.
+create or replace function walpost.setup_dead_letters() returns void language sql volatile set lock_timeout = '3s' as $$
+  drop index if exists walpost.dead_letters_parked
+$$;
+
+select walpost.setup_dead_letters() where pg_catalog.to_regclass('walpost.dead_letters_parked') is not null;
 
 drop function walpost.setup_dead_letters();

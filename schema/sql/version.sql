@@ -8,10 +8,13 @@ select walpost.setup_version()
 where pg_catalog.to_regprocedure('walpost.claim(text, text, text)') is not null
   and pg_catalog.to_regprocedure('walpost.purge_inbox(interval)') is not null
   and pg_catalog.to_regclass('walpost.inbox_age') is not null
-  and pg_catalog.to_regclass('walpost.dead_letters_parked_key') is not null
-  and pg_catalog.to_regclass('walpost.dead_letters_parked') is not null
+  and pg_catalog.to_regclass('walpost.dead_letters_person') is not null
+  and pg_catalog.to_regclass('walpost.dead_letters_person_key') is not null
   and pg_catalog.to_regclass('walpost.dead_letters_retrying') is not null
   and pg_catalog.to_regclass('walpost.dead_letters_blocked') is not null
+  and pg_catalog.to_regclass('walpost.dead_letters_drained') is not null
+  and pg_catalog.to_regclass('walpost.dead_letters_filled') is not null
+  and pg_catalog.to_regclass('walpost.dead_letters_age') is not null
   and pg_catalog.to_regclass('walpost.relay_state') is not null;
 
 drop function walpost.setup_version();
