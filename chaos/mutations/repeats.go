@@ -152,8 +152,8 @@ var repeats = []Mutation{
 		Prevents: "when a released event of a key comes back, those that were published before it stay released",
 		Guard:    "only what is still given back waits again; without the guard, everything of the key does",
 		File:     "relay/parking/round.go",
-		Old:      "sha256(key) = sha256($3) and key = $3 and state = 'retrying'`",
-		New:      "sha256(key) = sha256($3) and key = $3`",
+		Old:      "sha256(key) = sha256($3) and key = $3 and state = 'retrying' and `+schema.WaitsForPerson,",
+		New:      "sha256(key) = sha256($3) and key = $3`,",
 		Module:   ".", Package: "./relay/parking", Test: "TestRelease",
 	},
 	{
@@ -169,9 +169,9 @@ var repeats = []Mutation{
 		Mode:     "D5",
 		Prevents: "nobody can discard an event that is on its way to Kafka",
 		Guard:    "a change leaves what is given back alone",
-		File:     "relay/deadletter/change.go",
-		Old:      "where d.id = ready.id and d.state in ('head', 'waiting') returning",
-		New:      "where d.id = ready.id returning",
+		File:     "relay/deadletter/discard.go",
+		Old:      " and state in ('head', 'waiting') returning",
+		New:      " returning",
 		Module:   ".", Package: "./relay/deadletter", Test: "TestTwoPeople",
 	},
 	{

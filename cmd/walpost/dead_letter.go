@@ -333,6 +333,8 @@ func (a *app) deadLetterDiscard() *cobra.Command {
 		Short: "Give parked events up: they are never published",
 		Long: `discard gives up the events that are chosen, and only these. What waits behind them stays, until retry.
 A key of which nothing is parked any more flows by itself. The rows stay for 30 days, with the note.
+Many events are discarded in steps, and the relay goes on in between. Events that are parked meanwhile stay. If it
+is interrupted, the error says how many events it has discarded; run it again for the rest.
 
 Events that are given back at the moment, and ids of released or discarded ones, do not change: discard
 says how many there are, and exits with 0. An id that is not there changes nothing, and the exit code is 1.`,

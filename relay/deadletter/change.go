@@ -41,65 +41,46 @@ const placed = `position ~ '^[0-9A-F]{8}-[0-9A-F]{16}-[0-9A-F]{8}$'`
 // GiveBack gives the chosen dead letters back to the relay, each with everything that is parked of its topic and key. The relay publishes
 // them in order. What waits for its topic is left out: the relay publishes it by itself. A key stays parked if one of its rows has a position that cannot be read, because its order is not known. With dryRun
 // GiveBack changes nothing.
-func GiveBack(ctx context.Context, db *pgx.Conn, slot string, filter Filter, actor string, dryRun bool) (Change, error) {
-	// A join for the events with a key and one for those without: a single one with OR could only be a nested loop.
-	return change(ctx, db, slot, filter, dryRun, `state = 'retrying', actor = session_user || %s`, `
-		members as (
-		  select d.id, k.topic, k.key, `+placed+` as placed
-		  from walpost.dead_letters d join (select distinct topic, key from chosen where key is not null) k on coalesce(d.topic, '') = k.topic and d.key = k.key
-		  where d.slot = $1 and d.state in ('head', 'waiting') and not (d.`+blocked+`)
-		  union all
-		  select d.id, c.topic, c.key, `+placed+` from walpost.dead_letters d join chosen c using (id) where c.key is null and d.state in ('head', 'waiting') and not (d.`+blocked+`)),
-		unplaced as (select * from members where not placed),
-		ready as (select id from members m where placed and not exists (select from unplaced u where u.topic = m.topic and u.key = m.key)),`, actor)
-}
-
-// Discard gives the chosen dead letters up, and only these: what waits behind them stays. The note says why. Events that are given back
-// at the moment are left alone. With dryRun it changes nothing.
-func Discard(ctx context.Context, db *pgx.Conn, slot string, filter Filter, note, actor string, dryRun bool) (Change, error) {
-	c, err := change(ctx, db, slot, filter, dryRun, `state = 'discarded', note = %s, actor = session_user || %s`, `
-		unplaced as (select id from chosen where false),
-		ready as (select id from chosen),`, note, actor)
-	c.Blocked = 0 // it gives these up, too
-	return c, err
-}
-
-// blocked is the SQL condition of a row d that waits for its topic, after "d.".
-const blocked = `state = 'waiting' and d.reason = 'topic_blocked' and d.topic is not null`
-
-// errDryRun rolls a transaction back.
-var errDryRun = errors.New("nothing is changed")
-
-// change updates dead letters, while no relay parks or publishes some. set is the SET list, with %s for each of values. tables defines the
-// tables ready, with the ids of the rows that may change, and unplaced, by the table chosen of the rows that the filter has chosen.
-func change(ctx context.Context, db *pgx.Conn, slot string, filter Filter, dryRun bool, set, tables string, values ...any) (c Change, err error) {
+func GiveBack(ctx context.Context, db *pgx.Conn, slot string, filter Filter, actor string, dryRun bool) (c Change, err error) {
 	where, args := filter.where(slot)
-	var places []any
-	for _, v := range values {
-		args = append(args, v)
-		places = append(places, fmt.Sprintf("$%d", len(args)))
-	}
-	sql := `
-		with chosen as (select id, coalesce(topic, '') as topic, key, state, reason from walpost.dead_letters where ` + where + ` and ` + schema.IsParked + `),` + tables + `
+	// A join for the events with a key and one for those without: a single one with OR could only be a nested loop. Each part reads what waits for a
+	// person only: millions of rows may wait for a topic.
+	const parked = `(select * from walpost.dead_letters where slot = $1 and state in ('head', 'waiting') and ` + schema.WaitsForPerson + `)`
+	change := fmt.Sprintf(`
+		with chosen as (select id, coalesce(topic, '') as topic, key, state from walpost.dead_letters where %[1]s and %[2]s),
+		members as (
+		  select d.id, k.topic, k.key, %[3]s as placed
+		  from %[4]s d join (select distinct topic, key from chosen where key is not null) k on coalesce(d.topic, '') = k.topic and d.key = k.key
+		  union all
+		  select d.id, c.topic, c.key, %[3]s from %[4]s d join chosen c using (id) where c.key is null),
+		unplaced as (select * from members where not placed),
+		ready as (select id from members m where placed and not exists (select from unplaced u where u.topic = m.topic and u.key = m.key)),
 		changed as (
-		  update walpost.dead_letters d set updated_at = clock_timestamp(), ` + fmt.Sprintf(set, places...) + `
-		  from ready where d.id = ready.id and d.state in ('head', 'waiting') returning d.id, d.topic, d.key)
+		  update walpost.dead_letters d set updated_at = clock_timestamp(), state = 'retrying', actor = session_user || $%[5]d
+		  from ready where d.id = ready.id and d.state in ('head', 'waiting') and %[2]s returning d.id, d.topic, d.key)
 		select (select count(*) from changed),
 		  (select count(distinct (topic, key)) filter (where key is not null) from changed),
 		  (select count(*) from chosen where state = 'retrying'),
-		  (select count(*) from chosen where ` + schema.IsBlocked + `),
-		  (select coalesce(array_agg(id order by id), '{}') from unplaced)`
-	err = pgx.BeginTxFunc(ctx, db, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite}, func(tx pgx.Tx) error {
+		  (select coalesce(array_agg(id order by id), '{}') from unplaced)`, where, schema.WaitsForPerson, placed, parked, len(args)+1)
+	err = inTx(ctx, db, func(tx pgx.Tx) error {
+		// Counting what waits for its topic may take long, so it comes before the lock.
+		if err := tx.QueryRow(ctx, `select count(*) from walpost.dead_letters where `+where+` and `+schema.IsBlocked, args...).Scan(&c.Blocked); err != nil {
+			return fmt.Errorf("count what waits for its topic: %w", err)
+		}
 		if err := lock(ctx, tx, slot); err != nil {
 			return err
 		}
 		if err := RepairStates(ctx, tx, slot); err != nil {
 			return err
 		}
-		if c.Over, err = named(ctx, tx, slot, filter.IDs); err != nil {
+		if err := named(ctx, tx, slot, filter.IDs); err != nil {
 			return err
 		}
-		if err := tx.QueryRow(ctx, sql, args...).Scan(&c.Events, &c.Keys, &c.Busy, &c.Blocked, &c.Unplaced); err != nil {
+		var err error
+		if c.Over, err = countOver(ctx, tx, slot, filter.IDs); err != nil {
+			return err
+		}
+		if err := tx.QueryRow(ctx, change, append(args, actor)...).Scan(&c.Events, &c.Keys, &c.Busy, &c.Unplaced); err != nil {
 			return fmt.Errorf("change dead letters: %w", err)
 		}
 		if dryRun {
@@ -113,15 +94,25 @@ func change(ctx context.Context, db *pgx.Conn, slot string, filter Filter, dryRu
 	return c, nil
 }
 
+// errDryRun rolls a transaction back.
+var errDryRun = errors.New("nothing is changed")
+
+// inTx runs do in a transaction. It does not wait long for locks, and does not keep them if this process is frozen.
+func inTx(ctx context.Context, db *pgx.Conn, do func(pgx.Tx) error) error {
+	return pgx.BeginTxFunc(ctx, db, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite}, func(tx pgx.Tx) error {
+		// A relay that is frozen in its transaction has its lock for up to 10 s.
+		// Postgres cannot tell how many rows are chosen. A nested loop would compare each of them with each row that is parked.
+		for _, sql := range []string{`set local lock_timeout = '10s'`, `set local idle_in_transaction_session_timeout = '10s'`, `set local synchronous_commit = on`, `set local enable_nestloop = off`} {
+			if _, err := tx.Exec(ctx, sql); err != nil {
+				return err
+			}
+		}
+		return do(tx)
+	})
+}
+
 // lock keeps relays and other people from changing the dead letters of a slot until tx ends.
 func lock(ctx context.Context, tx pgx.Tx, slot string) error {
-	// A relay that is frozen in its transaction has its lock for up to 10 s.
-	// Postgres cannot tell how many rows are chosen. A nested loop would compare each of them with each row that is parked.
-	for _, sql := range []string{`set local lock_timeout = '10s'`, `set local idle_in_transaction_session_timeout = '10s'`, `set local synchronous_commit = on`, `set local enable_nestloop = off`} {
-		if _, err := tx.Exec(ctx, sql); err != nil {
-			return err
-		}
-	}
 	// The slot has no row if its state was deleted. Then two people still must not work at the same time.
 	if _, err := tx.Exec(ctx, `select pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended('walpost dead letters of slot ' || $1, 0))`, slot); err != nil {
 		return fmt.Errorf("wait for another change of the dead letters of slot %s: %w", slot, err)
@@ -132,20 +123,32 @@ func lock(ctx context.Context, tx pgx.Tx, slot string) error {
 	return nil
 }
 
-// named checks that the slot has each of these dead letters, and counts those that are released or discarded.
-func named(ctx context.Context, tx pgx.Tx, slot string, ids []int64) (over int64, err error) {
+// named checks that the slot has each of these dead letters.
+func named(ctx context.Context, tx pgx.Tx, slot string, ids []int64) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	missing := &MissingError{Slot: slot}
+	err := tx.QueryRow(ctx, `
+		select coalesce(array_agg(distinct n.id order by n.id), '{}') from unnest($2::bigint[]) n(id)
+		where n.id not in (select id from walpost.dead_letters where slot = $1 and id = any($2))`, slot, ids).Scan(&missing.IDs)
+	if err != nil {
+		return fmt.Errorf("look for dead letters by id: %w", err)
+	}
+	if len(missing.IDs) > 0 {
+		return missing
+	}
+	return nil
+}
+
+// countOver counts those of the dead letters with these ids that are released or discarded.
+func countOver(ctx context.Context, tx pgx.Tx, slot string, ids []int64) (over int64, err error) {
 	if len(ids) == 0 {
 		return 0, nil
 	}
-	missing := &MissingError{Slot: slot}
-	err = tx.QueryRow(ctx, `
-		select coalesce(array_agg(distinct n.id order by n.id) filter (where d.id is null), '{}'), count(distinct d.id) filter (where d.state in ('released', 'discarded'))
-		from unnest($2::bigint[]) n(id) left join walpost.dead_letters d on d.slot = $1 and d.id = n.id`, slot, ids).Scan(&missing.IDs, &over)
+	err = tx.QueryRow(ctx, `select count(*) from walpost.dead_letters where slot = $1 and id = any($2) and state in ('released', 'discarded')`, slot, ids).Scan(&over)
 	if err != nil {
 		return 0, fmt.Errorf("look for dead letters by id: %w", err)
-	}
-	if len(missing.IDs) > 0 {
-		return 0, missing
 	}
 	return over, nil
 }
