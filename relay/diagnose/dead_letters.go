@@ -25,11 +25,11 @@ func (d *diagnosing) deadLetters(ctx context.Context, db *postgres.DB) {
 		strange, err = deadletter.CountStrange(ctx, db.Conn, d.Slot)
 	}
 	if err != nil {
-		if err = d.Classify(err, pgerror.Parking); d.park {
-			d.fail(check, err, unasked)
-		} else { // a relay that does not park does not need the table
-			d.list.Add(check, diagnosis.Warning, pgerror.OneLine([]error{err}), unasked)
+		level := diagnosis.Failed
+		if !d.park { // a relay that does not park does not need the table
+			level = diagnosis.Warning
 		}
+		d.add(check, level, d.Classify(err, pgerror.Parking), unasked)
 		return
 	}
 	if strange > 0 {

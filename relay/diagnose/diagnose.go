@@ -41,35 +41,79 @@ type diagnosing struct {
 }
 
 func (d *diagnosing) all(ctx context.Context) {
-	db, err := d.Open(ctx)
+	db, err := d.open(ctx)
 	if err != nil {
 		d.fail("connection", err, "check host and port, and that the server is running; walpost run waits for it")
 		return
 	}
-	defer db.Close()
+	defer func() { db.Close() }()
 	d.connection(db)
 	if !d.server(ctx, db) {
 		return
 	}
-	d.senders(ctx, db) // before replication takes one for a moment
-	d.replication(ctx)
-	table, applied := d.table(ctx, db), d.schema(ctx, db)
-	if applied {
-		d.slot(ctx, db)
+	var table, applied bool
+	for _, check := range []func(){
+		func() { d.senders(ctx, db) }, // before replication takes one for a moment
+		func() { d.replication(ctx) },
+		func() { table = d.table(ctx, db) },
+		func() { applied = d.schema(ctx, db) },
+		func() {
+			if applied {
+				d.slot(ctx, db)
+			}
+		},
+		func() {
+			if table {
+				d.publication(ctx, db)
+			}
+		},
+		func() {
+			if applied {
+				d.differences(ctx, db)
+			}
+		},
+		func() {
+			if applied {
+				d.deadLetters(ctx, db)
+			}
+		},
+		func() {
+			if table && applied && d.begins() {
+				d.backfill(ctx, db)
+			}
+		},
+		func() { d.slots(ctx, db) },
+		func() { d.retention(ctx, db) },
+		func() { d.transactions(ctx, db) },
+	} {
+		// An error of one check may have closed the connection. The later checks must not fail because of that.
+		if db.IsClosed() {
+			again, err := d.open(ctx)
+			if err != nil {
+				d.fail("connection", fmt.Errorf("the connection ended, and further checks were not made: %w", err), unasked)
+				return
+			}
+			db = again
+		}
+		check()
 	}
-	if table {
-		d.publication(ctx, db)
+}
+
+// lockPatience is how long a check waits for the lock of a table that somebody else has, such as a migration. It is short enough for several
+// checks of locked tables, and for the checks after them.
+const lockPatience = 5 * time.Second
+
+// open connects, and limits how long a query of the session waits for a lock.
+func (d *diagnosing) open(ctx context.Context) (*postgres.DB, error) {
+	db, err := d.Open(ctx)
+	if err != nil {
+		return nil, err
 	}
-	if applied {
-		d.differences(ctx, db)
-		d.deadLetters(ctx, db)
+	if _, err := db.Exec(ctx, fmt.Sprintf(`set lock_timeout = %d`, lockPatience.Milliseconds())); err != nil {
+		db.Close()
+		return nil, d.Classify(fmt.Errorf("set lock_timeout: %w", err), pgerror.Preparing)
 	}
-	if table && applied && d.begins() {
-		d.backfill(ctx, db)
-	}
-	d.slots(ctx, db)
-	d.retention(ctx, db)
-	d.transactions(ctx, db)
+	return db, nil
 }
 
 // begins reports whether the next run makes a first start, or repeats one that did not finish.
@@ -77,8 +121,13 @@ func (d *diagnosing) begins() bool {
 	return d.found.Slot == nil || d.state != nil && d.state.Phase == postgres.PhaseBackfilling
 }
 
-// fail adds the finding of an error. otherwise is the cure if the error has none.
+// fail adds the failure of a check by an error. otherwise is the cure if the error has none.
 func (d *diagnosing) fail(check string, err error, otherwise string) {
+	d.add(check, diagnosis.Failed, err, otherwise)
+}
+
+// add adds the finding of an error. otherwise is the cure if the error has none.
+func (d *diagnosing) add(check string, level diagnosis.Level, err error, otherwise string) {
 	var f *pgerror.Fault
 	var w *pgerror.Wait
 	switch {
@@ -89,7 +138,7 @@ func (d *diagnosing) fail(check string, err error, otherwise string) {
 	case errors.As(err, &w):
 		err, otherwise = w.Err, w.Cure+"; walpost run waits for it"
 	}
-	d.list.Add(check, diagnosis.Failed, pgerror.OneLine([]error{err}), otherwise)
+	d.list.Add(check, level, pgerror.OneLine([]error{err}), otherwise)
 }
 
 // unasked is the cure of a query that failed.

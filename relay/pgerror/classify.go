@@ -85,7 +85,11 @@ func Classify(err error, at Stage, first bool, n Names) error {
 		}
 	case "55P03": // lock_not_available: such as a migration in a transaction that somebody has left open
 		if at == Parking {
-			return &Wait{Err: err, Code: reason.PostgresError, Cure: whoLocks}
+			return &Wait{Err: err, Code: reason.PostgresError, Cure: whoLocks("walpost.dead_letters or walpost.relay_state", "'walpost.dead_letters'::regclass, 'walpost.relay_state'::regclass")}
+		}
+		if at == Preparing { // only commands for people limit the wait; a relay that starts waits for the lock
+			return &Wait{Err: err, Code: reason.PostgresError, Cure: whoLocks("a table of schema walpost or "+n.Table.String(),
+				"SELECT oid FROM pg_class WHERE relnamespace = to_regnamespace('walpost') UNION SELECT to_regclass("+schema.QuoteLiteral(n.Table.String())+")")}
 		}
 	case "42704": // undefined_object
 		if at == Starting { // the slot: it existed a moment ago
@@ -125,11 +129,14 @@ func Classify(err error, at Stage, first bool, n Names) error {
 	return err // such as 55006 slot in use, 53300 too many connections, 57P01 and 57P03 server stopping or starting
 }
 
-// whoLocks is the cure for a lock that is held for too long. pg_blocking_pids can no longer tell by whom, because nobody waits any more.
-const whoLocks = "another session has a lock of walpost.dead_letters or walpost.relay_state; to find it, run: " +
-	"SELECT pid, usename, application_name, state, xact_start, query FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE datname = current_database() AND granted " +
-	"AND relation IN ('walpost.dead_letters'::regclass, 'walpost.relay_state'::regclass) ORDER BY xact_start; " +
-	"wait until its transaction ends, or end it with pg_terminate_backend(pid); if no session has the lock, look into pg_prepared_xacts"
+// whoLocks returns the cure for a lock of one of these tables that is held for too long. oids is the list or the query in the SQL operator
+// IN. pg_blocking_pids can no longer tell who has the lock, because nobody waits any more.
+func whoLocks(tables, oids string) string {
+	return "another session has a lock of " + tables + "; to find it, run: " +
+		"SELECT pid, usename, application_name, state, xact_start, query FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE datname = current_database() AND granted " +
+		"AND relation IN (" + oids + ") ORDER BY xact_start; " +
+		"wait until its transaction ends, or end it with pg_terminate_backend(pid); if no session has the lock, look into pg_prepared_xacts"
+}
 
 // classifyAbsentFile classifies the error that the server does not find a file. The slot is lost only if the file is a WAL segment. That
 // must be right, because the cure of a lost slot is to drop it, and dropping an intact slot loses events. The name of the source file
