@@ -377,7 +377,7 @@ func (a *app) changeLetters(cmd *cobra.Command, args []string, flags letterFlags
 		}
 		if err == nil && len(c.Unplaced) > 0 {
 			err = fmt.Errorf("dead letters %s have a position that cannot be read, so the order of their keys is not known, and these keys stay parked: correct the column position, or discard these rows",
-				strings.Trim(fmt.Sprint(c.Unplaced), "[]"))
+				deadletter.ListIDs(c.Unplaced))
 		}
 		return err
 	})

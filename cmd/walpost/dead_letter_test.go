@@ -259,6 +259,27 @@ func TestDeadLetter(t *testing.T) {
 	}
 }
 
+// A message names the first ids only, however many there are.
+func TestDeadLetterNamesFewIDs(t *testing.T) {
+	db := letters(t)
+	db.Exec(t, `insert into walpost.dead_letters (slot, position, reason, topic) select 'walpost', 'x' || i, 'x', 'many' from generate_series(1, 30) i`)
+	const first = "7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 and 10 others"
+	code, stdout, stderr := command(t, "dead-letter", "retry", "--topic", "many", "--json")
+	if code != 1 || !strings.Contains(stderr, "dead letters "+first+" have a position that cannot be read") || !strings.Contains(stdout, ",36]") {
+		t.Errorf("exit %d, want %q\n%s%s", code, first, stdout, stderr)
+	}
+	args := []string{"dead-letter", "retry"}
+	for id := 101; id <= 121; id++ {
+		args = append(args, strconv.Itoa(id))
+	}
+	if code, _, stderr = command(t, args...); code != 1 || !strings.Contains(stderr, " 119 120 and 1 other: walpost dead-letter list prints the ids") {
+		t.Errorf("exit %d\n%s", code, stderr)
+	}
+	if code, _, stderr = command(t, args[:22]...); code != 1 || !strings.Contains(stderr, " 119 120: walpost dead-letter list") {
+		t.Errorf("exit %d\n%s", code, stderr)
+	}
+}
+
 // What comes from elsewhere cannot write to the terminal, and no field looks like another one.
 func TestDeadLetterPrintsNoControlCharacters(t *testing.T) {
 	db := letters(t)

@@ -32,7 +32,23 @@ func (e *MissingError) Error() string {
 	if len(e.IDs) > 1 {
 		word = "ids"
 	}
-	return fmt.Sprintf("slot %s has no dead letter with %s %s", e.Slot, word, strings.Trim(fmt.Sprint(e.IDs), "[]"))
+	return fmt.Sprintf("slot %s has no dead letter with %s %s", e.Slot, word, ListIDs(e.IDs))
+}
+
+// mostListed is how many ids a message names.
+const mostListed = 20
+
+// ListIDs returns ids for a message: the first ones, and how many others there are.
+func ListIDs(ids []int64) string {
+	if len(ids) <= mostListed {
+		return strings.Trim(fmt.Sprint(ids), "[]")
+	}
+	others := len(ids) - mostListed
+	word := "others"
+	if others == 1 {
+		word = "other"
+	}
+	return fmt.Sprintf("%s and %d %s", strings.Trim(fmt.Sprint(ids[:mostListed]), "[]"), others, word)
 }
 
 // placed is the SQL condition of a row whose position can be read. Only an edit by hand can make another one.
