@@ -143,7 +143,7 @@ func (a *app) listLetters(cmd *cobra.Command, flags letterFlags, byGroup bool) e
 			if err != nil {
 				return err
 			}
-			return a.printGroups(groups, flags.json)
+			return a.printGroups(groups, flags.json, slot)
 		}
 		out := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
 		n := 0
@@ -167,7 +167,7 @@ func (a *app) listLetters(cmd *cobra.Command, flags letterFlags, byGroup bool) e
 		case flags.json:
 			_, err = fmt.Fprintln(a.stdout, "]")
 		case n == 0:
-			fmt.Fprintln(a.stderr, "no events match")
+			a.noEvents(slot)
 		default:
 			err = out.Flush()
 		}
@@ -189,7 +189,12 @@ func (a *app) printElement(n int, v any) error {
 	return err
 }
 
-func (a *app) printGroups(groups []deadletter.Group, asJSON bool) error {
+// noEvents says that no event of the slot is chosen. It names the slot, because a mistyped one has none.
+func (a *app) noEvents(slot string) {
+	fmt.Fprintf(a.stderr, "no events match in slot %s\n", slot)
+}
+
+func (a *app) printGroups(groups []deadletter.Group, asJSON bool, slot string) error {
 	if asJSON {
 		if groups == nil {
 			groups = []deadletter.Group{}
@@ -197,7 +202,7 @@ func (a *app) printGroups(groups []deadletter.Group, asJSON bool) error {
 		return json.NewEncoder(a.stdout).Encode(groups)
 	}
 	if len(groups) == 0 {
-		fmt.Fprintln(a.stderr, "no events match")
+		a.noEvents(slot)
 		return nil
 	}
 	out := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
@@ -373,7 +378,7 @@ func (a *app) changeLetters(cmd *cobra.Command, args []string, flags letterFlags
 		if flags.json {
 			err = json.NewEncoder(a.stdout).Encode(map[string]any{"events": c.Events, "keys": c.Keys, "retrying": c.Busy, "waits_for_topic": c.Blocked, "over": c.Over, "unplaced": c.Unplaced, "dry_run": flags.dryRun})
 		} else {
-			err = a.printChange(c, flags.dryRun, done, back, postgres.Place(db.Conn))
+			err = a.printChange(c, flags.dryRun, done, back, postgres.Place(db.Conn), slot)
 		}
 		if err == nil && len(c.Unplaced) > 0 {
 			err = fmt.Errorf("dead letters %s have a position that cannot be read, so the order of their keys is not known, and these keys stay parked: correct the column position, or discard these rows",
@@ -384,7 +389,7 @@ func (a *app) changeLetters(cmd *cobra.Command, args []string, flags letterFlags
 }
 
 // printChange says what a change did.
-func (a *app) printChange(c deadletter.Change, dryRun bool, done, back, place string) error {
+func (a *app) printChange(c deadletter.Change, dryRun bool, done, back, place, slot string) error {
 	if dryRun {
 		done = "would be " + done
 	}
@@ -402,7 +407,7 @@ func (a *app) printChange(c deadletter.Change, dryRun bool, done, back, place st
 		fmt.Fprintf(a.stderr, "waits for its topic: %s; walpost publishes them by itself when the topic takes records\n", count(c.Blocked, "event"))
 	}
 	if c.Events+c.Busy+c.Blocked+c.Over == 0 && len(c.Unplaced) == 0 {
-		fmt.Fprintln(a.stderr, "no events match")
+		a.noEvents(slot)
 	}
 	return err
 }

@@ -75,6 +75,17 @@ func TestDeadLetterList(t *testing.T) {
 	}
 }
 
+// A slot without dead letters may be a mistyped one, so the message names it.
+func TestDeadLetterNamesTheSlot(t *testing.T) {
+	letters(t)
+	for _, args := range []string{"list", "list --group", "retry --all", "discard --all --note n"} {
+		code, stdout, stderr := command(t, append([]string{"dead-letter", "--slot", "nosuchslot"}, strings.Fields(args)...)...)
+		if code != 0 || stdout != "" || stderr != "no events match in slot nosuchslot\n" {
+			t.Errorf("%s: exit %d\n%s%s", args, code, stdout, stderr)
+		}
+	}
+}
+
 // While an operator has locked the table, each command ends soon, with exit code 1, and says how to find who has locked it.
 func TestDeadLetterTableIsLocked(t *testing.T) {
 	db := letters(t)
