@@ -132,6 +132,10 @@ func (a *app) deadLetterList() *cobra.Command {
 	return cmd
 }
 
+// rowsAligned is how many rows of a list have columns of the same width. The next rows are printed while the database is still sending, so
+// a long list takes little memory.
+const rowsAligned = 1000
+
 func (a *app) listLetters(cmd *cobra.Command, flags letterFlags, byGroup bool) error {
 	filter, err := flags.filter(cmd, nil)
 	if err != nil {
@@ -145,7 +149,7 @@ func (a *app) listLetters(cmd *cobra.Command, flags letterFlags, byGroup bool) e
 			}
 			return a.printGroups(groups, flags.json, slot)
 		}
-		out := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+		out := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0) // until Flush it keeps everything in memory
 		n := 0
 		err := deadletter.List(ctx, db.Conn, slot, filter, func(l deadletter.Letter) error {
 			n++
@@ -157,6 +161,9 @@ func (a *app) listLetters(cmd *cobra.Command, flags letterFlags, byGroup bool) e
 			}
 			_, err := fmt.Fprintf(out, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", l.ID, printable(l.State), orDash(l.Topic), shownKey(l.Key), orDash(l.Type), orDash(l.EventID), printable(l.Reason), l.Attempts,
 				l.ParkedAt.UTC().Format(time.RFC3339))
+			if err == nil && n%rowsAligned == 0 {
+				err = out.Flush()
+			}
 			return err
 		})
 		switch {

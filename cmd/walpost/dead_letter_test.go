@@ -86,6 +86,23 @@ func TestDeadLetterNamesTheSlot(t *testing.T) {
 	}
 }
 
+// A long list is printed in parts, each with columns of its own widths.
+func TestDeadLetterLongList(t *testing.T) {
+	db := letters(t)
+	db.Exec(t, `insert into walpost.dead_letters (slot, position, reason, topic) select 'walpost', '00000002-0000000000000010-' || lpad(i::text, 8, '0'), 'x', case i when 1500 then repeat('t', 200) else 't' end
+		from generate_series(1, 2500) i`)
+	code, stdout, stderr := command(t, "dead-letter", "list")
+	lines := strings.Split(strings.TrimSpace(stdout), "\n")
+	if code != 0 || len(lines) != 2505 || stderr != "" {
+		t.Fatalf("exit %d, %d lines\n%s", code, len(lines), stderr)
+	}
+	for n, wide := range map[int]bool{0: false, 1: false, 1000: false, 1001: true, 1504: true, 2000: true, 2001: false, 2504: false} {
+		if got := len(lines[n]) > 200; got != wide {
+			t.Errorf("line %d: wide %v, want %v\n%s", n, got, wide, lines[n])
+		}
+	}
+}
+
 // While an operator has locked the table, each command ends soon, with exit code 1, and says how to find who has locked it.
 func TestDeadLetterTableIsLocked(t *testing.T) {
 	db := letters(t)
