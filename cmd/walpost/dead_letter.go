@@ -90,6 +90,9 @@ func (f *letterFlags) filter(cmd *cobra.Command, args []string) (deadletter.Filt
 
 // chosen is like filter for a command that changes something: it has to be told what.
 func (f *letterFlags) chosen(cmd *cobra.Command, args []string) (deadletter.Filter, error) {
+	if f.all && (len(args) > 0 || f.event != "") { // before what is wrong with an id, because the command may mean none
+		return deadletter.Filter{}, &exitError{exitUsage, fmt.Errorf("%s: --all means every parked event: leave it out, or leave out the ids and --event", cmd.CommandPath())}
+	}
 	filter, err := f.filter(cmd, args)
 	if err == nil && !f.all && len(args) == 0 && f.event == "" && f.topic == "" && filter.Key == nil && f.reason == "" && f.states == nil {
 		err = &exitError{exitUsage, fmt.Errorf("%s: name ids, or choose events with --event, --topic, --key, --reason or --state; --all means every parked event", cmd.CommandPath())}

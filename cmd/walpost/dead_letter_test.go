@@ -236,6 +236,10 @@ func TestDeadLetter(t *testing.T) {
 		states string
 	}{
 		{[]string{"retry"}, 2, "--all means every parked event", before},
+		{[]string{"retry", "--all", "1"}, 2, "--all means every parked event: leave it out, or leave out the ids and --event", before},
+		{[]string{"retry", "--all", "--event", "e1"}, 2, "--all means every parked event: leave it out", before},
+		{[]string{"discard", "4", "--all", "--note", "n"}, 2, "--all means every parked event: leave it out", before},
+		{[]string{"discard", "--event", "e4", "--all", "--note", "n", "--dry-run"}, 2, "--all means every parked event: leave it out", before},
 		{[]string{"retry", "x"}, 2, "an id is a number", before},
 		{[]string{"retry", "99"}, 1, "has no dead letter with id 99", before},
 		{[]string{"retry", "6"}, 1, "has no dead letter with id 6", before}, // of another slot
