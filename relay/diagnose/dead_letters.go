@@ -56,6 +56,9 @@ func (d *diagnosing) deadLetters(ctx context.Context, db *postgres.DB) {
 	cure := "run: walpost dead-letter list --group; after you removed the cause, walpost dead-letter retry --reason " + cause(s.Reasons) +
 		"; or give events up with walpost dead-letter discard ID --note TEXT"
 	switch {
+	case s.Back == s.Events && d.park && d.found.Slot != nil && d.found.Slot.Active:
+		found += "; all are given back"
+		cure = "wait: a relay streams from slot " + d.Slot + " and publishes them; if they stay parked, see walpost status and the relay's log"
 	case s.Back == s.Events:
 		found += "; all are given back"
 		cure = "run: walpost run, which publishes them"

@@ -120,6 +120,21 @@ func TestDiagnoseDeadLetters(t *testing.T) {
 	dbtest.WantFinding(t, diagnosed(db, cfg), check, "; 3 of them are given back, and a relay that runs publishes them")
 	db.Exec("update walpost.dead_letters set state = 'retrying' where slot = $1", db.Slot)
 	dbtest.WantFinding(t, diagnosed(db, cfg), check, "; all are given back; run: walpost run, which publishes them")
+	for _, c := range []struct {
+		slot *postgres.Slot
+		park bool
+		cure string
+	}{
+		{nil, true, "run: walpost run, which publishes them"},
+		{&postgres.Slot{}, true, "run: walpost run, which publishes them"},
+		{&postgres.Slot{Active: true}, true, "wait: a relay streams from slot " + db.Slot + " and publishes them; if they stay parked, see walpost status and the relay's log"},
+		{&postgres.Slot{Active: true}, false, "set outbox.on_bad_event: park; then run: walpost run, which publishes them"},
+	} {
+		d := &diagnosing{Source: postgres.NewSource(cfg), park: c.park, found: postgres.Found{Slot: c.slot}}
+		if d.deadLetters(t.Context(), &postgres.DB{Conn: db.Conn}); len(d.list.Findings) != 1 || d.list.Findings[0].Cure != c.cure {
+			t.Errorf("slot %+v, park %v: %+v, want the cure %q", c.slot, c.park, d.list.Findings, c.cure)
+		}
+	}
 	halts := Run(t.Context(), cfg, schema.Template{}, "publish", false)
 	dbtest.WantFinding(t, halts, check, "failed: ", "; with outbox.on_bad_event: halt walpost run does not begin while events are parked", "set outbox.on_bad_event: park; then run: walpost run")
 	db.Exec("update walpost.dead_letters set state = 'head', reason = E'\\x1b\\n' where slot = $1", db.Slot)
