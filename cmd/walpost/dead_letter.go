@@ -391,7 +391,7 @@ func (a *app) changeLetters(cmd *cobra.Command, args []string, flags letterFlags
 			err = a.printChange(c, flags.dryRun, done, back, postgres.Place(db.Conn), slot)
 		}
 		if err == nil && len(c.Unplaced) > 0 {
-			err = fmt.Errorf("dead letters %s have a position that cannot be read, so the order of their keys is not known, and these keys stay parked: correct the column position, or discard these rows",
+			err = fmt.Errorf("dead letters %s have a position that cannot be read or that lies beyond the WAL of this server, so the order of their keys is not known, and these keys stay parked: correct the column position, or discard these rows",
 				deadletter.ListIDs(c.Unplaced))
 		}
 		return err

@@ -18,7 +18,7 @@ type Change struct {
 	Busy     int64   // chosen ones that are given back already: they did not change
 	Blocked  int64   // chosen ones that wait for their topic: GiveBack did not change them
 	Over     int64   // ones that are named by id, and released or discarded: they did not change
-	Unplaced []int64 // ids of rows whose position cannot be read: GiveBack left their keys parked
+	Unplaced []int64 // ids of rows whose position cannot be read, or lies beyond the server's WAL: GiveBack left their keys parked
 }
 
 // MissingError says that the slot has no dead letters with these ids. Nothing was changed then.
@@ -51,12 +51,16 @@ func ListIDs(ids []int64) string {
 	return fmt.Sprintf("%s and %d %s", strings.Trim(fmt.Sprint(ids[:mostListed]), "[]"), others, word)
 }
 
-// placed is the SQL condition of a row whose position can be read. Only an edit by hand can make another one.
-const placed = `position ~ '^[0-9A-F]{8}-[0-9A-F]{16}-[0-9A-F]{8}$'`
+// Beyond is the SQL condition of a row whose position lies beyond the server's WAL: somebody has edited it, or the table comes from another
+// server. The stream may never reach such a position. A row that walpost has written is in the WAL behind its event.
+const Beyond = `substr(position, 10, 16) >= (select upper(lpad(to_hex((pg_catalog.pg_current_wal_insert_lsn() - '0/0'::pg_catalog.pg_lsn)::bigint), 16, '0')))`
+
+// placed is the SQL condition of a row whose position can be read, and can be one of this server.
+const placed = `(position ~ '^[0-9A-F]{8}-[0-9A-F]{16}-[0-9A-F]{8}$' and not ` + Beyond + `)`
 
 // GiveBack gives the chosen dead letters back to the relay, each with everything that is parked of its topic and key. The relay publishes
-// them in order. What waits for its topic is left out: the relay publishes it by itself. A key stays parked if one of its rows has a position that cannot be read, because its order is not known. With dryRun
-// GiveBack changes nothing.
+// them in order. What waits for its topic is left out: the relay publishes it by itself. A key stays parked if one of its rows has a position
+// that cannot be read, or that lies beyond the server's WAL, because its order is not known. With dryRun GiveBack changes nothing.
 func GiveBack(ctx context.Context, db *pgx.Conn, slot string, filter Filter, actor string, dryRun bool) (c Change, err error) {
 	where, args := filter.where(slot)
 	// A join for the events with a key and one for those without: a single one with OR could only be a nested loop. Each part reads what waits for a

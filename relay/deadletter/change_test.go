@@ -31,7 +31,8 @@ func (f Filter) key(k string) Filter {
 
 const states = "select string_agg(id || '=' || state, ' ' order by id) from walpost.dead_letters"
 
-// A key of which a row has a position that cannot be read stays parked, and the others are given back. Such a row can be discarded.
+// A key of which a row has a position that cannot be read, or that lies beyond the server's WAL, stays parked, and the others are given back.
+// Such a row can be discarded.
 func TestUnplaced(t *testing.T) {
 	t.Parallel()
 	d := letters(t)
@@ -49,6 +50,10 @@ func TestUnplaced(t *testing.T) {
 	}
 	if c, err = GiveBack(t.Context(), d.Conn, d.Slot, Filter{}.key("a"), "", false); err != nil || c.Events != 1 || len(c.Unplaced) > 0 {
 		t.Errorf("%+v, %v", c, err)
+	}
+	d.Exec("update walpost.dead_letters set state = 'waiting', position = '00000001-FFFFFFF000000000-00000000' where id = 5")
+	if c, err = GiveBack(t.Context(), d.Conn, d.Slot, Filter{}.key("c"), "", false); err != nil || !slices.Equal(c.Unplaced, []int64{5}) || c.Events != 0 {
+		t.Errorf("beyond the WAL: %+v, %v", c, err)
 	}
 }
 

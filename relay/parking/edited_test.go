@@ -135,3 +135,37 @@ func TestGivenBackOfAnAbsentTopic(t *testing.T) {
 		t.Errorf("verdict %d, published %s", v, sink.got())
 	}
 }
+
+// What is given back at a position beyond the server's WAL is parked again, with its key. It would be given back for ever otherwise, and nobody
+// could discard it.
+func TestGivenBackBeyondTheWAL(t *testing.T) {
+	t.Parallel()
+	l := park(t)
+	sink := &testSink{l: l}
+	l.Serve(sink)
+	for n, value := range []string{"1", "2", "3"} {
+		l.add(uint64(n+1), value, n == 0)
+	}
+	for n, key := range []string{"b", ""} {
+		one := letter(uint64(n+4), key, true)
+		if one.Value = []byte("b"); key == "" {
+			one.Key, one.Value = nil, []byte("alone")
+		}
+		l.Park([]*schema.DeadLetter{one})
+	}
+	dbtest.Until(t, "they are parked", func() bool { return l.acks.is(4)+l.acks.is(5) == 2 })
+	l.Exec("update walpost.dead_letters set state = 'retrying', position = case when value in ('2', 'alone') then '00000001-FFFFFFF000000000-' || lpad(id::text, 8, '0') else position end")
+	dbtest.Until(t, "they are parked again, and the other key is published", func() bool { return l.values() == "1=waiting 3=waiting b=released 2=head alone=head" })
+	if sink.got() != "b" || l.Verdict("t", []byte("a"), at(9), 9) != schema.Park {
+		t.Errorf("published %s, or the key flows", sink.got())
+	}
+	if got := l.Ask("select reason || ': ' || detail from walpost.dead_letters where value = '2'"); !strings.HasPrefix(got, "unexpected: its position lies beyond the WAL of this server") {
+		t.Error(got)
+	}
+	if n := l.Logs.Count("their positions lie beyond the WAL"); n != 1 {
+		t.Errorf("%d lines in the log", n)
+	}
+	l.Exec("update walpost.dead_letters set state = 'discarded' where value in ('2', 'alone')")
+	l.Exec("update walpost.dead_letters set state = 'retrying' where state = 'waiting'")
+	dbtest.Until(t, "the rest of the key is published", func() bool { return sink.got() == "b 1 3" })
+}

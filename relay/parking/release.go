@@ -90,6 +90,10 @@ func (p *Parker) Release(ctx context.Context) {
 			if busy[topic] {
 				continue
 			}
+			if s.beyond[topic] {
+				p.tell(ctx, holder, topic, p.parkBeyond(ctx, s.c, holder, topic))
+				continue
+			}
 			why := p.keys.whyBlocked(topic) // then what was parked of the topic before comes first
 			condition := why != nil
 			if why == nil {

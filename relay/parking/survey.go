@@ -20,6 +20,8 @@ type survey struct {
 	next   time.Time       // when to look again at the whole table
 	purged time.Time       // when old dead letters were last purged
 
+	beyond map[string]bool // topics of which something is given back at a position beyond the server's WAL
+
 	strangers map[name]bool   // keys that the table had when it was last looked at, and that nobody knew
 	topics    map[string]bool // the same of topics for which events wait
 }
@@ -53,9 +55,15 @@ func (s *survey) look(ctx context.Context, holder string, sink Replayer) (given 
 	}
 	began := time.Now()
 	if err = s.c.use(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		rows, err := conn.Query(ctx, `select distinct coalesce(topic, '') from walpost.dead_letters where slot = $1 and state = 'retrying'`, p.cfg.Slot)
+		s.beyond = map[string]bool{}
+		rows, err := conn.Query(ctx, `select coalesce(topic, ''), bool_or(`+deadletter.Beyond+`) from walpost.dead_letters where slot = $1 and state = 'retrying' group by 1`, p.cfg.Slot)
 		if err == nil {
-			given, err = pgx.CollectRows(rows, pgx.RowTo[string])
+			var topic string
+			var beyond bool
+			_, err = pgx.ForEachRow(rows, []any{&topic, &beyond}, func() error {
+				given, s.beyond[topic] = append(given, topic), beyond
+				return nil
+			})
 		}
 		if err != nil {
 			return fmt.Errorf("look for dead letters that are given back: %w", err)
