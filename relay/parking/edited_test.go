@@ -19,16 +19,19 @@ func TestEditedRow(t *testing.T) {
 		released    bool // it can be published nevertheless
 	}{
 		// Its place among the others must not change: deadletter.GiveBack refuses keys whose order is not known, and this edit goes past it.
-		"position":              {"position = position || 'h'", `"00000001-0000000000000001-00000000h" is not a position`, false},
-		"fewer values":          {`header_names = '{a,b}', header_values = '{c}'`, "it has 2 header_names and 1 header_values", false},
-		"names in two levels":   {`header_names = '{{a},{b}}', header_values = '{c,d}'`, "", true},
-		"a name that is NULL":   {`header_names = '{NULL}', header_values = '{c}'`, "", true},
-		"infinite timestamp":    {"record_timestamp = 'infinity'", "", true},
-		"timestamp before year": {"record_timestamp = '0044-03-15 BC'", "", true},
-		"most attempts":         {"attempts = 2147483647, header_names = '{a}', header_values = '{}'", "it has 1 header_names and 0 header_values", false},
-		"no value":              {"value = null", "", true},
-		"no event id and type":  {"event_id = null, type = null, reason = '', detail = null", "", true},
-		"state":                 {"state = 'lost'", "somebody set the state to 'lost', which does not exist", false},
+		"position":               {"position = position || 'h'", `"00000001-0000000000000001-00000000h" is not a position`, false},
+		"fewer values":           {`header_names = '{a,b}', header_values = '{c}'`, "it has 2 header_names and 1 header_values", false},
+		"names in two levels":    {`header_names = '{{a},{id}}', header_values = '{c,d}'`, "", true},
+		"a name that is NULL":    {`header_names = '{NULL,id}', header_values = '{c,d}'`, "", true},
+		"infinite timestamp":     {"record_timestamp = 'infinity'", "", true},
+		"timestamp before year":  {"record_timestamp = '0044-03-15 BC'", "", true},
+		"most attempts":          {"attempts = 2147483647, header_names = '{a}', header_values = '{}'", "it has 1 header_names and 0 header_values", false},
+		"no value":               {"value = null", "", true},
+		"no event id and type":   {"event_id = null, type = null, reason = '', detail = null", "", true},
+		"emptied, as by a purge": {"value = null, header_names = '{}', header_values = '{}'", noID, false},
+		"no header id":           {`header_names = '{ID,ce_id}', header_values = '{c,d}'`, noID, false},
+		"never was a record":     {"header_names = '{}', header_values = '{}', record_timestamp = null", "", true}, // the sink refuses it
+		"state":                  {"state = 'lost'", "somebody set the state to 'lost', which does not exist", false},
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()

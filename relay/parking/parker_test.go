@@ -359,7 +359,7 @@ func TestHotKeyFlows(t *testing.T) {
 
 func letter(tx uint64, key string, isHead bool) *schema.DeadLetter {
 	return &schema.DeadLetter{At: at(tx), Tx: tx, Held: 10, Topic: "t", Partition: -1, Key: []byte(key), Value: []byte("v\x00"), EventID: []byte("\xff id"), Type: []byte("T"),
-		Headers: slices.Values([]schema.DeadHeader{{Name: []byte("n"), Value: nil}, {Name: []byte{0xff}, Value: []byte{}}}), Timestamp: 1700000000123, Head: isHead, Code: reason.MessageTooLarge, Detail: "too\x00 large"}
+		Headers: slices.Values([]schema.DeadHeader{{Name: []byte("id"), Value: []byte("\xff id")}, {Name: []byte("n"), Value: nil}, {Name: []byte{0xff}, Value: []byte{}}}), Timestamp: 1700000000123, Head: isHead, Code: reason.MessageTooLarge, Detail: "too\x00 large"}
 }
 
 // An event is acked when its dead letter is there, and never twice in the table.
@@ -373,7 +373,7 @@ func TestPark(t *testing.T) {
 	again.Tx = 7
 	l.Park([]*schema.DeadLetter{again})
 	dbtest.Until(t, "the event is acked again", func() bool { return l.acks.is(7) == 1 })
-	const want = "head t a message_too_large 'too large' 7600 n|\\377 |0 2023-11-14 22:13:20.123, waiting t a key_parked" // the last two have one position
+	const want = "head t a message_too_large 'too large' 7600 id|n|\\377 4||0 2023-11-14 22:13:20.123, waiting t a key_parked" // the last two have one position
 	got := l.Ask(`select string_agg(concat_ws(' ', state, topic, convert_from(key, 'UTF8'), reason, case when state = 'head' then
 		concat_ws(' ', quote_literal(detail), encode(value, 'hex'), (select string_agg(encode(n, 'escape'), '|') from unnest(header_names) n),
 		(select string_agg(coalesce(length(v)::text, ''), '|') from unnest(header_values) v), record_timestamp at time zone 'UTC') end), ', ' order by id)
@@ -609,7 +609,7 @@ func TestHeadDuringRelease(t *testing.T) {
 	close(sink.gate)
 	const want = "1=released 2=head 3=waiting"
 	dbtest.Until(t, want, func() bool { return l.values() == want })
-	l.Exec("insert into walpost.dead_letters (slot, position, topic, key, value, reason, state, record_timestamp) values ($1, $2, 'u', 'b', 'last', 'x', 'retrying', now())", l.Slot, at(9).String())
+	l.Exec("insert into walpost.dead_letters (slot, position, topic, key, value, reason, state, record_timestamp, header_names, header_values) values ($1, $2, 'u', 'b', 'last', 'x', 'retrying', now(), '{id}', '{e9}')", l.Slot, at(9).String())
 	dbtest.Until(t, "a later round", func() bool { return strings.HasSuffix(sink.got(), "last") })
 	if got := sink.got(); got != "1 last" || !strings.HasPrefix(l.values(), want) {
 		t.Errorf("published %s, table %s", got, l.values())

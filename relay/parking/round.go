@@ -3,6 +3,7 @@ package parking
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -177,8 +178,16 @@ func scanReplay(row pgx.CollectableRow) (*replay, error) {
 		l.Timestamp = stamp.UnixMilli()
 	}
 	r.size = l.Size()
+	// A released or discarded row is emptied after a while. Published as an empty record, it would delete the key's state in a compacted topic.
+	// A row without a timestamp never was a record: the sink refuses it, and its detail stays.
+	if stamp != nil && !slices.ContainsFunc(names, func(name []byte) bool { return string(name) == "id" }) {
+		r.back = &schema.DeadLetter{Head: true, Code: reason.Unexpected, Detail: noID}
+	}
 	return r, nil
 }
+
+// noID is the detail of a row whose record has no header id. Every record that walpost makes has one.
+const noID = "its record has no header id: walpost has emptied it after it was released or discarded, or somebody has removed its headers; restore them, or discard the event"
 
 // settle records what became of replays of a topic. It returns the keys of which nothing is parked any more: their last step has begun.
 func (p *Parker) settle(ctx context.Context, tx pgx.Tx, r *round, replays []*replay) (over []name, err error) {
