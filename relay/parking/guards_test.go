@@ -2,7 +2,9 @@ package parking
 
 import (
 	"context"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -162,6 +164,36 @@ func TestWhatIsConfirmedGoesFirst(t *testing.T) {
 	dbtest.Until(t, "both are published", func() bool { return l.values() == "1=released 2=released" })
 	if got := sink.firsts(); got != "1" {
 		t.Errorf("these went first: %s", got)
+	}
+}
+
+// While nothing is known to be parked, what somebody gives back by hand is found once a minute.
+func TestGivenBackWhileNothingIsParked(t *testing.T) {
+	t.Parallel()
+	l := park(t)
+	l.Exec("insert into walpost.dead_letters (slot, position, topic, key, reason, state) values ($1, $2, 't', 'a', 'x', 'released')", l.Slot, at(1).String())
+	next := New(l.cfg)
+	next.Hold("me")
+	s := &survey{p: next, c: next.connection()}
+	defer s.c.close()
+	look := func(since time.Duration) string {
+		t.Helper()
+		s.looked, s.given = time.Now().Add(-since), time.Time{}
+		given, err := s.look(t.Context(), "me", &testSink{l: l})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Join(given, " ")
+	}
+	if given := look(lookIdleEvery); given != "" || next.look.Load() {
+		t.Errorf("nothing is given back, and it finds %q", given)
+	}
+	l.Exec("update walpost.dead_letters set state = 'retrying'")
+	if given := look(0); given != "" {
+		t.Errorf("it does not wait for a minute: %q", given)
+	}
+	if given := look(lookIdleEvery); given != "t" || !next.look.Load() {
+		t.Errorf("after a minute it finds %q", given)
 	}
 }
 

@@ -16,7 +16,8 @@ type survey struct {
 	p      *Parker
 	c      *connection
 	busy   map[string]bool // topics of which something is being published
-	given  time.Time       // when to look again for what is given back
+	looked time.Time       // when it last looked for what is given back
+	given  time.Time       // when to look again for that
 	next   time.Time       // when to look again at the whole table
 	purged time.Time       // when old dead letters were last purged
 
@@ -29,8 +30,11 @@ type survey struct {
 // surveyShare is which part of the time looking may take: one part in so many.
 const surveyShare = 20
 
+// lookIdleEvery is how often it looks for what is given back while nothing is known to be parked. There is an index for that.
+const lookIdleEvery = time.Minute
+
 // look returns the topics of what is given back. Now and then it also counts what is parked, and lets keys flow of which nothing is parked any
-// more, because it was discarded. While nothing is parked, it asks nothing.
+// more, because it was discarded. While nothing is parked, it looks once a minute only: somebody may set rows back by hand.
 func (s *survey) look(ctx context.Context, holder string, sink Replayer) (given []string, err error) {
 	p := s.p
 	if time.Since(s.purged) > purgeEvery {
@@ -46,7 +50,8 @@ func (s *survey) look(ctx context.Context, holder string, sink Replayer) (given 
 			s.purged = time.Now()
 		}
 	}
-	if !p.look.Load() {
+	idle := !p.look.Load()
+	if idle && time.Since(s.looked) < lookIdleEvery {
 		s.c.close()
 		return nil, nil
 	}
@@ -72,7 +77,13 @@ func (s *survey) look(ctx context.Context, holder string, sink Replayer) (given 
 	}); err != nil {
 		return nil, err
 	}
+	s.looked = time.Now()
 	s.given = time.Now().Add(surveyShare * time.Since(began))
+	if idle && len(given) == 0 {
+		s.c.close()
+		return nil, nil
+	}
+	p.look.Store(true)
 	if time.Now().Before(s.next) {
 		return given, nil
 	}
