@@ -345,7 +345,7 @@ func (a *app) deadLetterDiscard() *cobra.Command {
 	var note string
 	cmd := &cobra.Command{
 		Use:   "discard [ID ...] --note TEXT",
-		Short: "Give parked events up: they are never published",
+		Short: "Give parked events up: walpost does not publish them any more",
 		Long: `discard gives up the events that are chosen, and only these. What waits behind them stays, until retry.
 A key of which nothing is parked any more flows by itself. The rows stay for 30 days, with the note.
 Many events are discarded in steps, and the relay goes on in between. Events that are parked meanwhile stay. If it
