@@ -54,13 +54,16 @@ func WantFailed(t testing.TB, list []diagnosis.Finding, words ...string) {
 	}
 }
 
-// WantHealthy checks that no check has failed, and that exactly these checks warn.
+// WantHealthy checks that no check has failed, and that exactly these checks warn. Transactions of other tests, which share the server, may have been
+// open for long: a warning of them does not count.
 func WantHealthy(t testing.TB, list []diagnosis.Finding, warnings ...string) {
 	t.Helper()
 	if failed, text := FindingsOf(list, diagnosis.Failed); failed != nil {
 		t.Errorf("failed:\n%s", text)
 	}
-	if got, text := FindingsOf(list, diagnosis.Warning); !slices.Equal(got, warnings) {
+	got, text := FindingsOf(list, diagnosis.Warning)
+	got = slices.DeleteFunc(got, func(check string) bool { return check == "transactions" })
+	if !slices.Equal(got, warnings) {
 		t.Errorf("warned of %q, want %q:\n%s", got, warnings, text)
 	}
 }
