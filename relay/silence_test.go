@@ -71,9 +71,7 @@ func TestFrozenWalsenderIsLeft(t *testing.T) {
 	if took := time.Since(frozen); took > f.cfg.Silence+5*time.Second {
 		t.Errorf("disconnected after %v", took)
 	}
-	if !f.Logs.Has("its walsender does not work") {
-		t.Error("the log does not say why")
-	}
+	dbtest.Until(t, "the log says why", func() bool { return f.Logs.Has("its walsender does not work") }) // it comes after the role
 	thaw()
 	f.Insert(1)
 	r.await("the next event", func() bool { return f.sink.distinct() == 2 })

@@ -9,6 +9,7 @@ import (
 
 	"github.com/IBM/sarama"
 
+	"walpost/internal/testenv/need"
 	"walpost/sink/auth"
 	"walpost/sink/internal/sinktest"
 )
@@ -81,7 +82,7 @@ func until(t testing.TB, what string, fact func() bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(need.Patience())
 	for !fact() {
 		select {
 		case <-tick.C:
