@@ -36,7 +36,7 @@ func (l *Lane) Refuse() {
 func (l *Lane) Accept(partitions int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.partitions, l.gone = partitions, false
+	l.partitions, l.gone = int32(partitions), false
 	if l.state == vacant {
 		l.state = idle
 	}

@@ -106,7 +106,7 @@ func play(s *script, encoders [2]*recordbatch.Encoder) (r result) {
 func (j *journey) write(rec *recordbatch.Record, limit int) {
 	size := rec.Size()
 	if !j.lane.Entered() {
-		j.lane.Enter(j.lane.partitions)
+		j.lane.Enter(int(j.lane.partitions))
 	}
 	j.tx++
 	j.lane.Append(rec, size, limit, Origin{Tx: j.tx}, false)

@@ -33,21 +33,21 @@ type Lane struct {
 
 	// mu guards the fields below. It is held only briefly, and no other lock of the sink is taken under it.
 	mu           sync.Mutex
-	sealedLen    int       // size of the batch that was sealed last
-	partitions   int       // number of partitions for which the lane accepts events; 0: it accepts none
-	taken        bool      // the publishing goroutine has the open batch
-	takenSince   time.Time // when the first event of that batch was handed over; zero: no event of it was handed over
-	gone         bool      // the partition no longer exists: the driver stops driving the lane
+	sealedLen    int  // size of the batch that was sealed last
+	taken        bool // the publishing goroutine has the open batch
+	gone         bool // the partition no longer exists: the driver stops driving the lane
+	sifting      bool // the sieve is looking at events that have left full or open
+	unclear      bool // an attempt to send the head may have reached the log without an ack
+	state        state
+	partitions   int32     // number of partitions for which the lane accepts events; 0: it accepts none
+	failures     int32     // failed attempts since the last success
+	takenSince   time.Time // when the first event of the batch that is taken was handed over; zero: no event of it was handed over
+	siftedSince  int64     // when the first event that the sieve looks at was handed over, in nanoseconds since 1970
 	behind       []*Batch  // come after the open batch that the publishing goroutine has; nil while it has none
 	open         *Batch    // accepts more events, and may be sent at any time
 	full         []*Batch  // come after numbered and before open
 	numbered     []*Batch  // have their sequences: first the head, then the other parts if it was divided
-	state        state
-	sifting      bool      // the sieve is looking at events that have left full or open
-	siftedSince  time.Time // when the first of them was handed over
 	id           Identity
-	unclear      bool      // an attempt to send the head may have reached the log without an ack
-	failures     int       // failed attempts since the last success
 	err          error     // why the last attempt failed
 	failingSince time.Time // when failures began
 	sender       Sender    // sender of the partition's leader; nil: the leader must be found
@@ -66,7 +66,7 @@ func (l *Lane) Entered() bool { return l.inPass }
 func (l *Lane) Enter(partitions int) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.partitions != partitions {
+	if int(l.partitions) != partitions {
 		return false
 	}
 	l.current, l.open, l.taken, l.takenSince = l.open, nil, true, time.Time{}
@@ -163,7 +163,7 @@ func (l *Lane) Waiting() (since time.Time, err error) {
 	case l.state == stopped: // a refused event does not wait for Kafka
 		return time.Time{}, nil
 	case l.sifting:
-		since = l.siftedSince
+		since = time.Unix(0, l.siftedSince)
 	case len(l.numbered) > 0:
 		since = l.numbered[0].since
 	case len(l.full) > 0:

@@ -47,7 +47,7 @@ func (b *bench) write(value string, limit int) int {
 	r := &recordbatch.Record{Timestamp: 1000, Value: []byte(value)}
 	size := r.Size()
 	if !b.lane.Entered() {
-		b.lane.Enter(b.lane.partitions)
+		b.lane.Enter(int(b.lane.partitions))
 	}
 	b.tx++
 	return b.lane.Append(r, size, limit, Origin{Tx: b.tx}, false)

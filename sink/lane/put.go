@@ -6,7 +6,7 @@ package lane
 func (l *Lane) PutFirst(partitions int, build func() ([]*Batch, bool)) (put, route bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.partitions != partitions || l.gone || l.sifting {
+	if int(l.partitions) != partitions || l.gone || l.sifting {
 		return false, false
 	}
 	batches, ok := build()
@@ -25,7 +25,7 @@ func (l *Lane) PutFirst(partitions int, build func() ([]*Batch, bool)) (put, rou
 func (l *Lane) PutLast(batches []*Batch, partitions int) (put, route bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.partitions != partitions || l.gone {
+	if int(l.partitions) != partitions || l.gone {
 		return false, false
 	}
 	for _, b := range batches {

@@ -46,7 +46,7 @@ func (r *refusals) Aside(*Batch, []schema.Verdict)        { r.Fatal("an event wi
 
 // publish hands over events from..from+count-1 as one batch. Those in bad have no key.
 func (r *refusals) publish(from, count int, bad []int) {
-	r.lane.Enter(r.lane.partitions)
+	r.lane.Enter(int(r.lane.partitions))
 	for i := range count {
 		rec := &recordbatch.Record{Timestamp: int64(1000 + i), Key: []byte("k"), Value: fmt.Appendf(nil, "event %d", from+i)}
 		if _, found := slices.BinarySearch(bad, i); found {

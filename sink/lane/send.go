@@ -35,7 +35,7 @@ func (l *Lane) Take(s Sender, e *recordbatch.Encoder, cluster string) (*Batch, e
 			return nil, nil
 		}
 		if l.sieve != nil && !l.sieve.Open() {
-			l.state, l.sifting, l.siftedSince = sending, true, b.since // so that nobody else takes the lane
+			l.state, l.sifting, l.siftedSince = sending, true, b.since.UnixNano() // so that nobody else takes the lane
 			l.mu.Unlock()
 			b = l.sift(b)
 			l.mu.Lock()
@@ -107,7 +107,7 @@ func (l *Lane) Lost(err error) {
 func (l *Lane) Failing() (attempts int, since time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.failures, l.failingSince
+	return int(l.failures), l.failingSince
 }
 
 // Renumber gives the lane a new identity, and new sequences to the batches that already had some. Events that may already be in the log are

@@ -141,7 +141,7 @@ func (l *Lane) TakeBack() Step {
 	l.numbered, l.full, l.open = nil, nil, nil
 	l.unclear, l.failures, l.err, l.failingSince = false, 0, nil, time.Time{}
 	if len(batches) > 0 {
-		l.state, l.sifting, l.siftedSince = sending, true, batches[0].since // so that nobody else takes the lane
+		l.state, l.sifting, l.siftedSince = sending, true, batches[0].since.UnixNano() // so that nobody else takes the lane
 	}
 	l.mu.Unlock()
 	rest := batches[:0]

@@ -88,7 +88,7 @@ func TestSettle(t *testing.T) {
 			b.lane.unclear = test.unclear
 			step, done := b.lane.Settle(Outcome{Err: test.err, Named: slices.Clone(test.named)})
 			if step != test.step || b.lane.state != test.state || fmt.Sprint(b.numbers()) != test.numbers || b.lane.unclear != test.after ||
-				b.lane.failures != test.fails || (b.lane.sender != nil) != test.found || b.lane.failingSince.IsZero() != (test.fails == 0) {
+				int(b.lane.failures) != test.fails || (b.lane.sender != nil) != test.found || b.lane.failingSince.IsZero() != (test.fails == 0) {
 				t.Errorf("step %d, state %d, numbered %v, unclear %t, %d failures, found %t; want step %d, state %d, numbered %v, unclear %t, %d failures, found %t",
 					step, b.lane.state, b.numbers(), b.lane.unclear, b.lane.failures, b.lane.sender != nil,
 					test.step, test.state, test.numbers, test.after, test.fails, test.found)
