@@ -84,9 +84,7 @@ func TestNothingIsParkedWhileTheLoginIsRefused(t *testing.T) {
 // Several topics are blocked at once. Each waits, and comes back, on its own.
 func TestSeveralBlockedTopics(t *testing.T) {
 	t.Parallel()
-	b := newBlockedPipe(t, newPipe(t).withSchema(t))
-	b.topic(t, "there", 1, nil)
-	r := b.start(t)
+	b, r := startBlocked(t)
 	names := []string{"x", "y", "z"}
 	for round := range 3 {
 		for _, name := range names {
@@ -111,9 +109,7 @@ func TestSeveralBlockedTopics(t *testing.T) {
 // A topic that appears while its events are being parked gets each of them once, in order.
 func TestTopicAppearsWhileItIsParked(t *testing.T) {
 	t.Parallel()
-	b := newBlockedPipe(t, newPipe(t).withSchema(t))
-	b.topic(t, "there", 1, nil)
-	r := b.start(t)
+	b, r := startBlocked(t)
 	const events = 20_000
 	b.exec(t, fmt.Sprintf(`DO $$ BEGIN FOR b IN 0 .. %d LOOP
 		INSERT INTO walpost.outbox (aggregatetype, aggregateid, type, payload) SELECT 'blocked', 'k'||i %% 10, lpad(i::text, 5, '0'), '1' FROM generate_series(b * 100, b * 100 + 99) i;
@@ -147,9 +143,7 @@ func TestTopicAppearsWhileItIsParked(t *testing.T) {
 // When a relay dies while a topic is blocked, the one that stands by goes on: nothing is parked twice, and nothing is published twice.
 func TestTakeoverWhileATopicIsBlocked(t *testing.T) {
 	t.Parallel()
-	b := newBlockedPipe(t, newPipe(t).withSchema(t))
-	b.topic(t, "there", 1, nil)
-	leader := b.start(t)
+	b, leader := startBlocked(t)
 	b.parks(t, "a1", "b2")
 	second := b.launch(t)
 	second.awaitReady(t, "standby")

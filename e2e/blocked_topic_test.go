@@ -26,6 +26,14 @@ func newBlockedPipe(t *testing.T, p *pipe) *blockedPipe {
 	return &blockedPipe{pipe: p, there: p.prefix + ".there", blocked: p.prefix + ".blocked"}
 }
 
+// startBlocked starts a relay on a pipe with one of the two topics.
+func startBlocked(t *testing.T) (*blockedPipe, *relay) {
+	t.Helper()
+	b := newBlockedPipe(t, newPipe(t).withSchema(t))
+	b.topic(t, "there", 1, nil)
+	return b, b.start(t)
+}
+
 // insert commits an event of a topic with this key and type, and about this size.
 func (b *blockedPipe) insert(t testing.TB, topic, key, kind string, bytes int) {
 	t.Helper()
@@ -62,8 +70,14 @@ func (b *blockedPipe) parks(t testing.TB, kinds ...string) {
 	}
 	eventually(t, "parked while others flow", func() string {
 		b.othersFlow(t)
-		return ask[string](t, b.conn, "SELECT CASE WHEN count(*) = $1 THEN '' ELSE count(*)::text END FROM walpost.dead_letters WHERE state = 'waiting' AND reason = 'topic_blocked'", len(kinds))
+		return b.count(t, len(kinds), "state = 'waiting' AND reason = 'topic_blocked'")
 	})
+}
+
+// count is empty if walpost.dead_letters has n rows that fulfil a condition, and otherwise how many it has.
+func (b *blockedPipe) count(t testing.TB, n int, where string) string {
+	t.Helper()
+	return ask[string](t, b.conn, "SELECT CASE WHEN count(*) = $1 THEN '' ELSE count(*)::text END FROM walpost.dead_letters WHERE "+where, n)
 }
 
 // letters waits until walpost.dead_letters has exactly these events: type=state, in order.
@@ -81,9 +95,7 @@ func (b *blockedPipe) letters(t testing.TB, want string) {
 // exists, its events come in order, as if they had not waited, and then it flows again.
 func TestBlockedTopic(t *testing.T) {
 	t.Parallel()
-	b := newBlockedPipe(t, newPipe(t).withSchema(t))
-	b.topic(t, "there", 1, nil)
-	r := b.start(t)
+	b, r := startBlocked(t)
 	b.parks(t, "a1", "b2")
 	b.settle(t)
 	b.insert(t, "blocked", "a", "a3", 0)
@@ -143,9 +155,7 @@ func TestBlockedTopicWaits(t *testing.T) {
 // A topic that alone has used up the budget is parked although no other topic had an ack: nothing of others is read before.
 func TestBlockedTopicFillsTheBudget(t *testing.T) {
 	t.Parallel()
-	b := newBlockedPipe(t, newPipe(t).withSchema(t))
-	b.topic(t, "there", 1, nil)
-	r := b.start(t)
+	b, r := startBlocked(t)
 	for i := range 20 {
 		b.insert(t, "blocked", "a", fmt.Sprint("a", i), 60_000)
 	}
@@ -181,7 +191,7 @@ func (b *blockedPipe) parks40(t testing.TB) (kinds []string) {
 	}
 	eventually(t, "the topic is blocked", func() string {
 		b.othersFlow(t)
-		return ask[string](t, b.conn, "SELECT CASE WHEN count(*) = 40 THEN '' ELSE count(*)::text END FROM walpost.dead_letters WHERE reason = 'topic_blocked'")
+		return b.count(t, 40, "reason = 'topic_blocked'")
 	})
 	b.settle(t)
 	return kinds
@@ -210,9 +220,7 @@ func TestTopicThatRefusesEverything(t *testing.T) {
 // A topic that does not exist, and then refuses everything, still waits as a whole.
 func TestTopicThatRefusesWhatHasWaited(t *testing.T) {
 	t.Parallel()
-	b := newBlockedPipe(t, newPipe(t).withSchema(t))
-	b.topic(t, "there", 1, nil)
-	r := b.start(t)
+	b, r := startBlocked(t)
 	want := b.parks40(t)
 	kafkatest.Topic(t, b.brokers, b.blocked, 1, map[string]string{"max.message.bytes": "2000"})
 	r.awaitOutput(t, "an event that waited for its topic is refused", "reason=message_too_large")
@@ -238,9 +246,7 @@ func TestTopicThatRefusesSome(t *testing.T) {
 			b.arrived(t, b.blocked, arrived)
 		}
 	}
-	eventually(t, "25 heads", func() string {
-		return ask[string](t, b.conn, "SELECT CASE WHEN count(*) = 25 THEN '' ELSE count(*)::text END FROM walpost.dead_letters WHERE state = 'head' AND reason = 'message_too_large'")
-	})
+	eventually(t, "25 heads", func() string { return b.count(t, 25, "state = 'head' AND reason = 'message_too_large'") })
 	if n := r.metrics(t)["walpost_parked_topics"]; n != 0 {
 		t.Errorf("walpost_parked_topics is %v", n)
 	}
@@ -251,9 +257,7 @@ func TestTopicThatRefusesSome(t *testing.T) {
 // are published. A key that was parked before stays parked.
 func TestRefusedInADrain(t *testing.T) {
 	t.Parallel()
-	b := newBlockedPipe(t, newPipe(t).withSchema(t))
-	b.topic(t, "there", 1, nil)
-	r := b.start(t)
+	b, r := startBlocked(t)
 	b.parks(t, "a1", "b2", "c3", "b4", "d5")
 	b.exec(t, "UPDATE walpost.dead_letters SET state = 'head', reason = 'refused' WHERE type = 'c3'") // a key that was parked before
 	r.stop(t)
@@ -322,15 +326,11 @@ func TestBlockedTopicAndPostgresRestart(t *testing.T) {
 // come twice.
 func TestKilledInADrain(t *testing.T) {
 	t.Parallel()
-	b := newBlockedPipe(t, newPipe(t).withSchema(t))
-	b.topic(t, "there", 1, nil)
-	r := b.start(t)
+	b, r := startBlocked(t)
 	b.parks(t, "a1")
 	const events = 30_000
 	b.exec(t, fmt.Sprintf(`INSERT INTO walpost.outbox (aggregatetype, aggregateid, type, payload) SELECT 'blocked', 'k'||i%%10, i::text, '1' FROM generate_series(1, %d) i`, events))
-	eventually(t, "all are parked", func() string {
-		return ask[string](t, b.conn, "SELECT CASE WHEN count(*) = $1 THEN '' ELSE count(*)::text END FROM walpost.dead_letters", events+1)
-	})
+	eventually(t, "all are parked", func() string { return b.count(t, events+1, "true") })
 	b.settle(t)
 	kafkatest.Topic(t, b.brokers, b.blocked, 4, nil)
 	client := b.client(t)

@@ -56,15 +56,19 @@ func letterTo(topic string, n uint64, partition int32) *schema.DeadLetter {
 		Timestamp: time.Now().UnixMilli(), Headers: slices.Values([]schema.DeadHeader{{Name: []byte("id"), Value: fmt.Append(nil, n)}})}
 }
 
+// openQuiet opens a producer, and creates a topic with three partitions.
+func openQuiet(t *testing.T) (brokers []string, topic string, l quietLedger, p *Producer) {
+	t.Helper()
+	brokers, topic, l = kafkatest.Brokers(t), kafkatest.Name(t), quietLedger{ledger: newLedger()}
+	kafkatest.Topic(t, brokers, topic, 3, nil)
+	return brokers, topic, l, open(t, config(t, brokers), l)
+}
+
 // Dead letters that are published again have the header walpost_replay and hold no bytes. Events with which a key flows again have it too,
 // count for the bytes that they hold, and are sent only if the key is let flow, and only if all of them have one lane.
 func TestReplayAndResume(t *testing.T) {
 	t.Parallel()
-	brokers := kafkatest.Brokers(t)
-	topic := kafkatest.Name(t)
-	kafkatest.Topic(t, brokers, topic, 3, nil)
-	l := quietLedger{ledger: newLedger()}
-	p := open(t, config(t, brokers), l)
+	brokers, topic, l, p := openQuiet(t)
 	letter := func(n uint64, partition int32) *schema.DeadLetter {
 		l := letterTo(topic, n, partition)
 		l.Retried = true

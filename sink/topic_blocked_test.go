@@ -11,7 +11,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"walpost/internal/breaker"
-	"walpost/internal/kafkatest"
 	"walpost/internal/reason"
 	"walpost/schema"
 	"walpost/sink/lane"
@@ -289,11 +288,7 @@ func TestTopicWithoutLeader(t *testing.T) {
 // sent only if the topic flows.
 func TestResumeTopic(t *testing.T) {
 	t.Parallel()
-	brokers := kafkatest.Brokers(t)
-	topic := kafkatest.Name(t)
-	kafkatest.Topic(t, brokers, topic, 3, nil)
-	l := quietLedger{ledger: newLedger()}
-	p := open(t, config(t, brokers), l)
+	brokers, topic, l, p := openQuiet(t)
 	letter := func(n uint64, partition int32) *schema.DeadLetter { return letterTo(topic, n, partition) }
 	letters := []*schema.DeadLetter{letter(1, 0), letter(2, 1), letter(3, 0), letter(4, 2)}
 	if p.ResumeTopic(topic, letters, func() bool { return true }) {

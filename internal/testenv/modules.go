@@ -54,7 +54,8 @@ type job struct {
 	args         []string // of go test
 }
 
-// shortJobs returns a go test for each module. The limit of 10 minutes that go test has for a package is too short for e2e on a slow machine. `make lint` runs vet, because vet cannot reuse a build for the race detector.
+// shortJobs returns a go test for each module. The limit of 10 minutes that go test has for a package is too short for e2e on a slow machine.
+// `make lint` runs vet, because vet cannot reuse a build for the race detector.
 func shortJobs(modules, args []string) []job {
 	var jobs []job
 	for _, module := range modules {

@@ -17,9 +17,9 @@ const mostInChunk = 10_000
 // Discard gives the chosen dead letters up, and only these: what waits behind them stays. The note says why. Events that are given back
 // at the moment are left alone.
 //
-// It changes only rows that are there when it begins. So it ends, although the relay parks new events all the time. If an id is missing, nothing changes.
-// Each transaction changes a limited number of rows, and the relay parks in between. If one fails, what was discarded before stays so: the Change counts
-// it, and the error says so.
+// It changes only rows that are there when it begins. So it ends, although the relay parks new events all the time. If an id is missing, nothing
+// changes. Each transaction changes a limited number of rows, and the relay parks in between. If one fails, what was discarded before stays so: the
+// Change counts it, and the error says so.
 //
 // With dryRun it changes nothing, and does not keep the relay from parking.
 func Discard(ctx context.Context, db *pgx.Conn, slot string, filter Filter, note, actor string, dryRun bool) (Change, error) {

@@ -9,15 +9,6 @@ import (
 	"walpost/relay/deadletter"
 )
 
-// count is how many events wait for a topic in the table, and the bytes of their keys, values and headers. Until they are counted for the first
-// time in a session, it is only by how much they have changed since the session began.
-type count struct{ events, bytes int64 }
-
-func (c *count) add(events, bytes int64) {
-	c.events += events
-	c.bytes += bytes
-}
-
 // counter counts the rows that wait for topics. There may be millions of them, so it has a goroutine and a connection of its own. What this
 // process writes is counted as it is written. The rows are counted for what it cannot know: what was there before, and what people change.
 type counter struct {
@@ -59,7 +50,7 @@ func (r *counter) run(ctx context.Context) {
 
 // count counts the rows once.
 func (r *counter) count(ctx context.Context, c *connection) error {
-	var before map[*topic]count
+	var before map[*topic]Waiting
 	var rows []deadletter.ByTopic
 	err := c.snapshot(ctx, func() { before = r.p.keys.counts() }, func(ctx context.Context, tx pgx.Tx) (err error) {
 		rows, err = deadletter.Topical(ctx, tx, r.p.cfg.Slot)
@@ -84,19 +75,19 @@ func (r *counter) tell(ctx context.Context, err error) {
 }
 
 // counts returns what is counted of each topic.
-func (k *keys) counts() map[*topic]count {
+func (k *keys) counts() map[*topic]Waiting {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	all := make(map[*topic]count, len(k.topics))
+	all := make(map[*topic]Waiting, len(k.topics))
 	for _, t := range k.topics {
-		all[t] = t.counted
+		all[t] = t.Waiting
 	}
 	return all
 }
 
 // recount sets what a count has found. before is what counts has returned at the moment of the count. What has changed since is added. A topic
 // that began to wait later is left out.
-func (k *keys) recount(rows []deadletter.ByTopic, before map[*topic]count) {
+func (k *keys) recount(rows []deadletter.ByTopic, before map[*topic]Waiting) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	found := make(map[string]deadletter.ByTopic, len(rows))
@@ -105,7 +96,7 @@ func (k *keys) recount(rows []deadletter.ByTopic, before map[*topic]count) {
 	}
 	for name, t := range k.topics {
 		if was, known := before[t]; known {
-			t.counted.add(found[name].Events-was.events, found[name].Bytes-was.bytes)
+			t.add(found[name].Events-was.Events, found[name].Bytes-was.Bytes)
 		}
 	}
 }
@@ -115,7 +106,7 @@ func (k *keys) bytes() (n int64) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, t := range k.topics {
-		n += max(t.counted.bytes, 0)
+		n += t.state().Bytes
 	}
 	return n
 }

@@ -16,7 +16,7 @@ import (
 func TestCountTakesLong(t *testing.T) {
 	k := newKeys()
 	k.block(Waiting{Topic: "t"})
-	k.topics["t"].counted, k.topics["t"].pending = count{10, 100}, 2
+	k.topics["t"].Events, k.topics["t"].Bytes, k.topics["t"].pending = 10, 100, 2
 	is := func(events, bytes int64) {
 		t.Helper()
 		if w := k.waiting()[0]; w.Events != events || w.Bytes != bytes || k.bytes() != bytes {

@@ -298,7 +298,7 @@ func (k *keys) written(letters []*schema.DeadLetter) (bytes int64) {
 		if l.Blocked {
 			if t := k.topics[l.Topic]; t != nil {
 				t.pending--
-				t.counted.add(1, l.Size())
+				t.add(1, l.Size())
 			}
 			continue
 		}

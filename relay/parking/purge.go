@@ -15,8 +15,8 @@ const (
 )
 
 // purge deletes dead letters that were released or discarded long ago, and those that only waited for their topic. It empties younger ones: the
-// record is of no use any more, and may be large or private. It leaves what Postgres may deliver again, that is, from the confirmed position on. It changes a limited number, so that
-// nobody has to wait for long; more reports that there are others.
+// record is of no use any more, and may be large or private. It leaves what Postgres may deliver again, that is, from the confirmed position on.
+// It changes a limited number, so that nobody has to wait for long; more reports that there are others.
 func purge(ctx context.Context, c *connection, holder string, confirmed uint64) (more bool, err error) {
 	err = c.inTx(ctx, holder, func(ctx context.Context, tx pgx.Tx) (err error) {
 		more, err = purgeIn(ctx, tx, c.p.cfg.Slot, confirmed)
@@ -29,8 +29,8 @@ func purge(ctx context.Context, c *connection, holder string, confirmed uint64) 
 const settledBefore = `select id from walpost.dead_letters where slot = $1 and state in ('released', 'discarded') and substr(position, 10, 16) < $2`
 
 // purges are the statements of a purge. Each one has an index of its own, and ids in the order of that index. Postgres uses no other one, because
-// the transaction must not sort. Otherwise it might read all rows of the slot, of which millions may wait for a topic. A condition with clock_timestamp(), which
-// is volatile, would not be one of the index.
+// the transaction must not sort. Otherwise it might read all rows of the slot, of which millions may wait for a topic. A condition with
+// clock_timestamp(), which is volatile, would not be one of the index.
 var purges = []struct {
 	sql  string
 	args []any

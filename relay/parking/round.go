@@ -112,12 +112,13 @@ func (p *Parker) givenBefore(ctx context.Context, tx pgx.Tx, topic string, most 
 	return r, nil
 }
 
-// ofKeys is the SQL of an update of rows d that wait for a person, of a slot, $1, and a topic, $2, with the keys $3. The condition for the slot is such that only the index of
-// the keys fits.
+// ofKeys is the SQL of an update of rows d that wait for a person, of a slot, $1, and a topic, $2, with the keys $3. The condition for the slot is
+// such that only the index of the keys fits.
 const ofKeys = ` from unnest($3::bytea[]) k (key)
 	where sha256(d.key) = sha256(k.key) and d.key = k.key and d.slot || '' = $1 and coalesce(d.topic, '') = $2 and ` + schema.WaitsForPerson
 
-// join gives back everything that is parked of keys of a topic, and returns how much that is. What waits for the topic stays: it is published with the topic.
+// join gives back everything that is parked of keys of a topic, and returns how much that is. What waits for the topic stays: it is published with
+// the topic.
 func (p *Parker) join(ctx context.Context, tx pgx.Tx, topic string, keys []name) (int64, error) {
 	if len(keys) == 0 {
 		return 0, nil

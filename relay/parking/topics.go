@@ -14,7 +14,6 @@ import (
 type topic struct {
 	Waiting
 	why      string    // Code and Detail as one text; "": not made yet
-	counted  count     // what waits in the table
 	pending  int       // its events that have the verdict Wait, and are not committed yet
 	draining bool      // what waits is being published
 	tried    time.Time // when that was last begun
@@ -224,8 +223,15 @@ func (k *keys) waiting() (all []Waiting) {
 // state returns what waits for the topic.
 func (t *topic) state() Waiting {
 	w := t.Waiting
-	w.Events, w.Bytes = max(t.counted.events, 0), max(t.counted.bytes, 0)
+	w.Events, w.Bytes = max(w.Events, 0), max(w.Bytes, 0)
 	return w
+}
+
+// add changes what waits for the topic in the table. Until the first count of a session, Events and Bytes are only by how much that has changed
+// since the session began.
+func (t *topic) add(events, bytes int64) {
+	t.Events += events
+	t.Bytes += bytes
 }
 
 // alarmed notes that the log has an error of a topic now, and returns what waits for it.
@@ -274,7 +280,7 @@ func (k *keys) drained(topic string, events, bytes int64, published bool, heads 
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if t := k.topics[topic]; t != nil {
-		t.counted.add(-events, -bytes)
+		t.add(-events, -bytes)
 		if published {
 			t.tries = 0
 		}
