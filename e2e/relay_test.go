@@ -95,16 +95,25 @@ func (r *relay) readiness() (status int, body readiness, err error) {
 	return status, body, nil
 }
 
-// awaitReady waits until the relay is ready in a role.
+// awaitReady waits until the relay is ready in a role. The creation of a slot waits for the transactions of all tests on the server: that time does
+// not count.
 func (r *relay) awaitReady(t testing.TB, role string) {
 	t.Helper()
-	eventually(t, "ready as "+role, func() string {
+	began := time.Now()
+	within(t, 10*time.Minute, "ready as "+role, func() string {
 		r.mustRun(t)
 		status, body, err := r.readiness()
 		if err == nil && status == http.StatusOK && body.Role == role {
 			return ""
 		}
-		return fmt.Sprintf("status %d, %+v, %v", status, body, err)
+		if body.Reason == "slot_waits" {
+			began = time.Now()
+		}
+		is := fmt.Sprintf("status %d, %+v, %v", status, body, err)
+		if time.Since(began) > patience {
+			t.Fatalf("ready as %s: not within %v: %s", role, patience, is)
+		}
+		return is
 	})
 }
 
