@@ -133,6 +133,15 @@ func (p *pipe) settle(t testing.TB) {
 	})
 }
 
+// awaitReleased waits until no event waits for its topic in walpost.dead_letters.
+func (p *pipe) awaitReleased(t testing.TB) {
+	t.Helper()
+	eventually(t, "what waited for a topic is released", func() string {
+		return ask[string](t, p.conn, `SELECT CASE WHEN count(*) = 0 THEN '' ELSE count(*) || ' events wait' END
+			FROM walpost.dead_letters WHERE reason = 'topic_blocked' AND state <> 'released'`)
+	})
+}
+
 // awaitReport waits until the relay has sent a status after it received
 // everything that is committed now. A relay that confirms too much has done it by
 // then.

@@ -136,6 +136,7 @@ func (p *pipe) stopAndStart(t *testing.T, server *pgtest.Server, mode pgtest.Mod
 	p.exec(t, "INSERT INTO walpost.outbox (aggregatetype, type) VALUES ('order', 'after')")
 	r.awaitReady(t, "leader")
 	p.settle(t)
+	p.awaitReleased(t) // a topic that fills the window is parked
 	r.stop(t)
 	rows := map[string][]row{}
 	for _, row := range truth.rows(t) {
