@@ -15,8 +15,8 @@ import (
 
 // A million events of a topic that does not exist are parked, and published when it exists, each in order and once, fast enough. All the time
 // another topic gets 500 events a second, which arrive within a quarter of a second, and memory stays within its bound.
-func TestMillionEventsOfABlockedTopic(t *testing.T) {
-	long.Only(t)
+func TestFiguresOfABlockedTopic(t *testing.T) {
+	long.Alone(t)
 	needPeak(t)
 	const events, keys, rate, leastRate = 1_000_000, 1000, 500, 10_000
 	const batch, insertRate = 500, 12_000

@@ -15,8 +15,8 @@ import (
 // 100,000 parked events of 1,000 keys are given back while more events of these and of other keys are committed. All of them are in Kafka
 // within a minute, each key in order and each event once, and memory stays within its bound from the first parked event to the last released
 // one. TestParkedKey shows the same with one key, and TestMemoryIsBounded the bound without parked events.
-func TestReleaseOfManyKeys(t *testing.T) {
-	long.Only(t)
+func TestFiguresOfReleasedKeys(t *testing.T) {
+	long.Alone(t)
 	needPeak(t)
 	for _, c := range []struct {
 		name           string

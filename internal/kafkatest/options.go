@@ -51,6 +51,7 @@ func (o Options) properties(n node, all []node, logs string) string {
 		"listener.security.protocol.map":                   "CLIENT:" + o.protocol() + ",INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT",
 		"log.dirs":                                         logs,
 		"auto.create.topics.enable":                        "false",
+		"log.retention.ms":                                 "-1", // otherwise, records with an old timestamp are deleted at the next check, every five minutes
 		"default.replication.factor":                       strconv.Itoa(replicas),
 		"min.insync.replicas":                              strconv.Itoa(inSync),
 		"unclean.leader.election.enable":                   "false",

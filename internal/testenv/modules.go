@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"walpost/internal/testenv/long"
 )
 
 // findModules lists the folders below root with a go.mod, root itself first. `go test ./...` in root does not test nested modules. It skips
@@ -52,6 +54,8 @@ const sideBySide = 2
 type job struct {
 	name, module string
 	args         []string // of go test
+	env          []string // besides the environment of all jobs
+	alone        bool     // it runs after all others, and nothing runs beside it
 }
 
 // shortJobs returns a go test for each module. The limit of 10 minutes that go test has for a package is too short for e2e on a slow machine.
@@ -59,41 +63,59 @@ type job struct {
 func shortJobs(modules, args []string) []job {
 	var jobs []job
 	for _, module := range modules {
-		jobs = append(jobs, job{"module " + module, module, append([]string{"-race", "-timeout", "30m", "./..."}, args...)})
+		jobs = append(jobs, job{name: "module " + module, module: module, args: append([]string{"-race", "-timeout", "30m", "./..."}, args...)})
 	}
 	return jobs
 }
 
 // longJobs returns the same with a longer timeout. Tests that count allocations do not work under the race detector, so they run in a job
-// without it, unless the arguments choose tests.
+// without it. Tests that measure times need the machine for themselves, so they run last, alone and without it. If the arguments choose tests,
+// all of these run with the others.
 func longJobs(modules, args []string) []job {
 	jobs := shortJobs(modules, append([]string{"-timeout", "50m"}, args...))
-	if len(args) == 0 {
-		jobs = append(jobs, job{"allocations", ".", []string{"-run", "Allocates", "./..."}})
+	if len(args) > 0 {
+		return jobs
+	}
+	for i := range jobs {
+		jobs[i].env = []string{long.AloneVariable + "=later"}
+	}
+	jobs = append(jobs, job{name: "allocations", module: ".", args: []string{"-run", "Allocates", "./..."}})
+	if slices.Contains(modules, measured) {
+		jobs = append(jobs, job{name: "figures", module: measured, args: []string{"-run", "^" + long.AlonePrefix, "-timeout", "30m", "./..."}, alone: true})
 	}
 	return jobs
 }
+
+// measured is the module with the tests that measure times.
+const measured = "e2e"
 
 // runJobs runs all jobs, even if one fails, and prints the result of each at the end.
 func runJobs(ctx context.Context, r *report, jobs []job, env []string) error {
 	results := make([]string, len(jobs))
 	var failed atomic.Int64
+	run := func(i int, job *job) {
+		began := time.Now()
+		err := job.run(ctx, r, env)
+		result := "ok"
+		if err != nil {
+			failed.Add(1)
+			result = "FAILED: " + err.Error()
+		}
+		results[i] = fmt.Sprintf("%-35s %4.0f s  %s\n", job.name, time.Since(began).Seconds(), result)
+	}
 	var group errgroup.Group
 	group.SetLimit(sideBySide)
-	for i, job := range jobs {
-		group.Go(func() error {
-			began := time.Now()
-			err := job.run(ctx, r, env)
-			result := "ok"
-			if err != nil {
-				failed.Add(1)
-				result = "FAILED: " + err.Error()
-			}
-			results[i] = fmt.Sprintf("%-35s %4.0f s  %s\n", job.name, time.Since(began).Seconds(), result)
-			return nil
-		})
+	for i := range jobs {
+		if !jobs[i].alone {
+			group.Go(func() error { run(i, &jobs[i]); return nil })
+		}
 	}
 	_ = group.Wait() // no error: the result of each job is in its line
+	for i := range jobs {
+		if jobs[i].alone && ctx.Err() == nil {
+			run(i, &jobs[i])
+		}
+	}
 	if ctx.Err() != nil {
 		return errors.New("interrupted")
 	}
@@ -113,7 +135,7 @@ const parallel = "4"
 func (j job) run(ctx context.Context, r *report, env []string) error {
 	args := append([]string{"test", "-json", "-vet=off", "-count=1", "-parallel", parallel}, j.args...)
 	cmd := exec.CommandContext(ctx, "go", args...)
-	cmd.Dir, cmd.Env = j.module, env
+	cmd.Dir, cmd.Env = j.module, slices.Concat(env, j.env)
 	cmd.Stderr = os.Stderr
 	events, writer := io.Pipe()
 	cmd.Stdout = writer

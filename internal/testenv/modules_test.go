@@ -38,14 +38,7 @@ func TestRunJobsReportsFailure(t *testing.T) {
 		"bad":  "package m\nimport \"testing\"\nfunc TestIt(t *testing.T) { t.Fail() }\n",
 		"good": "package m\nimport (\"os\"; \"testing\")\nfunc TestIt(t *testing.T) { os.WriteFile(\"ran\", nil, 0o600) }\n",
 	} {
-		if err := os.Mkdir(module, 0o700); err != nil {
-			t.Fatal(err)
-		}
-		for name, text := range map[string]string{"go.mod": "module m\ngo 1.26\n", "it_test.go": test} {
-			if err := os.WriteFile(filepath.Join(module, name), []byte(text), 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}
+		writeModule(t, module, test)
 	}
 	if err := runJobs(t.Context(), newReport(io.Discard, nil), shortJobs([]string{"bad", "good"}, nil), os.Environ()); err == nil {
 		t.Error("the failure is not reported")
@@ -55,5 +48,43 @@ func TestRunJobsReportsFailure(t *testing.T) {
 	}
 	if err := runJobs(t.Context(), newReport(io.Discard, nil), shortJobs([]string{"good"}, nil), os.Environ()); err != nil {
 		t.Error(err)
+	}
+}
+
+// A job that runs alone begins when all others have ended.
+func TestJobRunsAlone(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for module, test := range map[string]string{
+		"alone": "package m\nimport (\"os\"; \"testing\")\nfunc TestIt(t *testing.T) { if _, err := os.Stat(\"../other/ran\"); err != nil || os.Getenv(\"WHO\") != \"me\" { t.Fatal(err) } }\n",
+		"other": "package m\nimport (\"os\"; \"testing\"; \"time\")\nfunc TestIt(t *testing.T) { time.Sleep(time.Second); os.WriteFile(\"ran\", nil, 0o600) }\n",
+	} {
+		writeModule(t, module, test)
+	}
+	jobs := []job{{name: "alone", module: "alone", args: []string{"./..."}, env: []string{"WHO=me"}, alone: true}, {name: "other", module: "other", args: []string{"./..."}}}
+	if err := runJobs(t.Context(), newReport(io.Discard, nil), jobs, os.Environ()); err != nil {
+		t.Error(err)
+	}
+	var alone []string
+	for i, j := range longJobs([]string{".", measured}, nil) {
+		if j.alone {
+			alone = append(alone, j.module)
+		} else if later := slices.Contains(j.env, "WALPOST_TEST_ALONE=later"); later != (i < 2) {
+			t.Errorf("%s: its environment is %q", j.name, j.env)
+		}
+	}
+	if !slices.Equal(alone, []string{measured}) {
+		t.Errorf("these run alone: %q", alone)
+	}
+}
+
+func writeModule(t *testing.T, module, test string) {
+	t.Helper()
+	if err := os.Mkdir(module, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"go.mod": "module m\ngo 1.26\n", "it_test.go": test} {
+		if err := os.WriteFile(filepath.Join(module, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

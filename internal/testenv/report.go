@@ -112,8 +112,11 @@ func (r *report) take(line string, running map[string]output) {
 func (r *report) skip(e event, why string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if strings.Contains(why, long.Left) {
+	switch {
+	case strings.Contains(why, long.Left):
 		r.left++
+		return
+	case strings.Contains(why, long.LeftAlone): // the last job runs it
 		return
 	}
 	r.skipped = append(r.skipped, fmt.Sprintf("%s in %s\n%s", e.Test, e.Package, why))

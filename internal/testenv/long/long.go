@@ -7,6 +7,7 @@ package long
 
 import (
 	"os"
+	"strings"
 	"testing"
 )
 
@@ -15,6 +16,14 @@ const Variable = "WALPOST_TEST_LONG"
 
 // Left is the message of every test that is left to the long size. testenv counts these tests by that message.
 const Left = "left to make test-long (" + Variable + "=1)"
+
+// Tests that measure times run in the long size only, with nothing beside them. Their names begin with AlonePrefix. testenv sets AloneVariable to
+// "later" in the jobs that run side by side. LeftAlone is the message of these tests there.
+const (
+	AlonePrefix   = "TestFigures"
+	AloneVariable = "WALPOST_TEST_ALONE"
+	LeftAlone     = "left to the job that runs alone"
+)
 
 // Enabled reports whether the long tests run.
 func Enabled() bool { return os.Getenv(Variable) == "1" }
@@ -25,6 +34,18 @@ func Only(t testing.TB) {
 	t.Helper()
 	if !Enabled() {
 		t.Skip(Left)
+	}
+}
+
+// Alone makes the test run in the long size only, and there without any other test beside it. Its name has to begin with [AlonePrefix].
+func Alone(t testing.TB) {
+	t.Helper()
+	Only(t)
+	if !strings.HasPrefix(t.Name(), AlonePrefix) {
+		t.Fatalf("the name of a test that runs alone begins with %s", AlonePrefix)
+	}
+	if os.Getenv(AloneVariable) == "later" {
+		t.Skip(LeftAlone)
 	}
 }
 

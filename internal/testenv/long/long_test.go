@@ -10,8 +10,12 @@ type verdict struct {
 	said string
 }
 
-func (v *verdict) Helper()          {}
-func (v *verdict) Skip(args ...any) { v.said = args[0].(string) }
+func (v *verdict) Helper() {}
+func (v *verdict) Skip(args ...any) {
+	if v.said == "" {
+		v.said = args[0].(string)
+	}
+}
 
 func TestOnly(t *testing.T) {
 	for value, want := range map[string]string{"": Left, "0": Left, "1": ""} {
@@ -23,6 +27,19 @@ func TestOnly(t *testing.T) {
 		}
 		if got := Or("short", "long"); (got == "short") != (want != "") {
 			t.Errorf("%s=%q: took %s", Variable, value, got)
+		}
+	}
+}
+
+// A test that runs alone is left out while others run, and only then.
+func TestFiguresAreTakenAlone(t *testing.T) {
+	for _, c := range []struct{ size, alone, want string }{{"", "", Left}, {"", "later", Left}, {"1", "later", LeftAlone}, {"1", "", ""}} {
+		t.Setenv(Variable, c.size)
+		t.Setenv(AloneVariable, c.alone)
+		v := &verdict{TB: t}
+		Alone(v)
+		if v.said != c.want {
+			t.Errorf("%+v: said %q", c, v.said)
 		}
 	}
 }
