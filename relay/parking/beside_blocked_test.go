@@ -130,6 +130,62 @@ func rowsRead(d *dbtest.Database, do func(pgx.Tx) error) (n int, err error) {
 	return count() - before, nil
 }
 
+// After many rows have got another state at once, Postgres does not know it yet. Even so, a round reads and changes only its own rows.
+func TestRoundAmongMany(t *testing.T) {
+	t.Parallel()
+	d := dbtest.New(t)
+	d.Exec("alter table walpost.dead_letters set (autovacuum_enabled = false)")
+	d.Exec("insert into walpost.relay_state (slot, phase, holder) values ($1, 'streaming', 'me')", d.Slot)
+	const many, few = 20_000, 100
+	d.Exec(`insert into walpost.dead_letters (slot, position, topic, key, value, header_names, header_values, reason, state)
+		select $1, '00000001-0000000000000010-' || upper(lpad(to_hex(i), 8, '0')), 't', convert_to('key ' || i, 'UTF8'), 'v', '{id}', '{1}', 'x', 'head' from generate_series(1, $2::int) i`, d.Slot, many)
+	d.Exec("vacuum analyze walpost.dead_letters")
+	p := New(Config{Slot: d.Slot, Log: d.Logs.Logger(), Reached: func() uint64 { return 1 << 40 }, Handed: func() uint64 { return 1 << 40 }})
+	p.Hold("me")
+	var ids []int64
+	acked := func(replays []*replay) []*replay {
+		for _, one := range replays {
+			one.acked = true
+		}
+		return replays
+	}
+	for _, c := range []struct {
+		set string
+		do  func(tx pgx.Tx) error
+	}{
+		{"state = 'retrying'", func(tx pgx.Tx) error {
+			r := &round{topic: "t", ids: ids}
+			replays, err := r.read(t.Context(), tx)
+			if err == nil {
+				_, err = p.settle(t.Context(), tx, r, acked(replays))
+			}
+			return failIf(r.released != few, err)
+		}},
+		{"state = 'waiting', reason = 'topic_blocked'", func(tx pgx.Tx) error {
+			var replays []*replay
+			for _, id := range ids {
+				replays = append(replays, &replay{id: id, letter: &schema.DeadLetter{At: schema.Position{LSN: 16}}})
+			}
+			return (&drain{publishing: publishing{p: p, topic: "t", holder: "me"}}).settle(t.Context(), tx, acked(replays))
+		}},
+	} {
+		d.Exec("update walpost.dead_letters set " + c.set)
+		ids = ids[:0]
+		if err := d.Conn.QueryRow(t.Context(), "select array_agg(id) from (select id from walpost.dead_letters order by position limit $1) t", few).Scan(&ids); err != nil {
+			t.Fatal(err)
+		}
+		n, err := rowsRead(d, func(tx pgx.Tx) error {
+			if err := indexed(t.Context(), tx); err != nil {
+				return err
+			}
+			return c.do(tx)
+		})
+		if err != nil || n > 3*few {
+			t.Errorf("%s: it reads %d rows, want %d at most: %v", c.set, n, 3*few, err)
+		}
+	}
+}
+
 // The index of what waits for a person has the words of the condition.
 func TestIndexHasTheWords(t *testing.T) {
 	t.Parallel()

@@ -246,7 +246,7 @@ func (d *drain) settle(ctx context.Context, tx pgx.Tx, replays []*replay) error 
 		{behind, `update walpost.dead_letters set reason = 'key_parked', updated_at = clock_timestamp()`},
 	} {
 		if len(one.ids) > 0 {
-			b.Queue(one.sql+` where id = any($1) and `+schema.IsBlocked, one.ids)
+			b.Queue(one.sql+` where `+amongIDs+`'waiting' and reason = 'topic_blocked' and topic is not null`, one.ids)
 		}
 	}
 	if b.Len() == 0 {

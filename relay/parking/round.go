@@ -131,9 +131,13 @@ func (p *Parker) join(ctx context.Context, tx pgx.Tx, topic string, keys []name)
 	return done.RowsAffected(), nil
 }
 
+// amongIDs is the SQL of a condition for rows with the ids $1 and a state. The condition for the state is such that only the primary key fits, and
+// not a partial index: if many rows have got the state since the last ANALYZE, Postgres would read all of them for each statement.
+const amongIDs = `id = any($1) and state || '' = `
+
 // read reads the dead letters of a round that are still given back.
 func (r *round) read(ctx context.Context, tx pgx.Tx) ([]*replay, error) {
-	rows, err := tx.Query(ctx, `select `+replayColumns+` from walpost.dead_letters where id = any($1) and state = 'retrying' order by position`, r.ids)
+	rows, err := tx.Query(ctx, `select `+replayColumns+` from walpost.dead_letters where `+amongIDs+`'retrying' order by position`, r.ids)
 	if err != nil {
 		return nil, fmt.Errorf("read dead letters: %w", err)
 	}
@@ -211,10 +215,10 @@ func (p *Parker) settle(ctx context.Context, tx pgx.Tx, r *round, replays []*rep
 			continue // its topic takes no records, or the session has ended: it is given back still
 		}
 		b.Queue(`update walpost.dead_letters set state = $2, attempts = least(attempts, 2147483646) + $3, reason = coalesce(nullif($4, ''), reason),
-			detail = coalesce($5, detail), updated_at = clock_timestamp() where id = $1 and state = 'retrying'`,
+			detail = coalesce($5, detail), updated_at = clock_timestamp() where id = $1 and state || '' = 'retrying'`,
 			one.id, state, more, refusalCode(one.back), orNull(one.back.Detail))
 	}
-	b.Queue(`update walpost.dead_letters set state = 'released', updated_at = clock_timestamp() where id = any($1) and state = 'retrying'`, released)
+	b.Queue(`update walpost.dead_letters set state = 'released', updated_at = clock_timestamp() where `+amongIDs+`'retrying'`, released)
 	for n := range returned {
 		// What was given back with it waits again. From here on, what is parked of the key only waits.
 		p.keys.update(n, func(k *key) { k.releasing, k.returned = false, false })
