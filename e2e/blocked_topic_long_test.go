@@ -26,9 +26,10 @@ func TestFiguresOfABlockedTopic(t *testing.T) {
 	p.plain = true // the race detector multiplies memory and time
 	p.env["WALPOST_OUTBOX_MAX_PARKED_BYTES"] = "4GiB"
 	others, blocked := p.topic(t, "others", 3, map[string]string{"message.timestamp.type": "LogAppendTime"}), p.prefix+".blocked"
-	speed := machineSpeed(t, p)
-	leastRate, insertRate := 10_000*speed, 12_000*speed
+	p.topic(t, "first", 6, nil)
 	r := p.start(t)
+	speed := p.machineSpeed(t, "first")
+	leastRate, insertRate := 10_000*speed, 12_000*speed
 	inserting := p.connect(t)
 	stop := make(chan struct{})
 	var insert sync.WaitGroup
