@@ -203,8 +203,9 @@ func discarding(ctx context.Context, r *round) error {
 	return err
 }
 
-// flowsWithin is how long a key may take to flow again after it was given back, although events of it keep coming.
-const flowsWithin = 15 * time.Second
+// flowsWithin is how long a key may take to flow again after it was given back, although events of it keep coming. Without its last step, it never
+// would. On a slow machine, what is given back waits for seconds behind the events that are in the lanes.
+const flowsWithin = time.Minute
 
 // neverPausing makes the brokers refuse events of a key that gets new ones all the time, and gives everything back once. Then every key has to
 // flow again, and the table has to be empty of parked events, although events of that key keep coming.
