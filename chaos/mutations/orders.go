@@ -88,8 +88,8 @@ var orders = []Mutation{
 		Prevents: "what is given back is published in the order of its positions",
 		Guard:    "dead letters are read in that order; without the guard, in the opposite one",
 		File:     "relay/parking/round.go",
-		Old:      "from walpost.dead_letters where id = any($1) and state = 'retrying' order by position`",
-		New:      "from walpost.dead_letters where id = any($1) and state = 'retrying' order by position desc`",
+		Old:      "from walpost.dead_letters where `+amongIDs+`'retrying' order by position`",
+		New:      "from walpost.dead_letters where `+amongIDs+`'retrying' order by position desc`",
 		Module:   ".", Package: "./relay/parking", Test: "TestRelease",
 	},
 	{

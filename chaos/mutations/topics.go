@@ -205,8 +205,8 @@ var topics = []Mutation{
 		Prevents: "what a person has given up, or another relay has recorded, is not published",
 		Guard:    "a round reads only what is still given back",
 		File:     "relay/parking/round.go",
-		Old:      " and state = 'retrying' order by position`, r.ids)",
-		New:      " order by position`, r.ids)",
+		Old:      "where `+amongIDs+`'retrying' order by position`, r.ids)",
+		New:      "where id = any($1) order by position`, r.ids)",
 		Module:   ".", Package: "./relay/parking", Test: "TestRoundReadsWhatIsStillGivenBack",
 	},
 	{
