@@ -17,6 +17,10 @@ const startLimit = 30 * time.Second
 // Start asks the server to stream and hands the connection over to a stream. The walsender must not be used any more. Start asks for the
 // position 0/0, which means the slot's own position. A higher position would skip everything before it, and the server does not check that.
 func (w *Walsender) Start(ctx context.Context, slot, publication string, binary bool) (*Stream, error) {
+	// If writing a command took long, pgconn reads in the background, and that read would take the server's answer away from the stream.
+	if err := w.conn.SyncConn(ctx); err != nil {
+		return nil, fmt.Errorf("take over the connection: %w", err)
+	}
 	hijacked, err := w.conn.Hijack()
 	if err != nil {
 		return nil, fmt.Errorf("take over the connection: %w", err)
