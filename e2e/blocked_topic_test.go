@@ -70,14 +70,8 @@ func (b *blockedPipe) parks(t testing.TB, kinds ...string) {
 	}
 	eventually(t, "parked while others flow", func() string {
 		b.othersFlow(t)
-		return b.count(t, len(kinds), "state = 'waiting' AND reason = 'topic_blocked'")
+		return b.hasLetters(t, len(kinds), "state = 'waiting' AND reason = 'topic_blocked'")
 	})
-}
-
-// count is empty if walpost.dead_letters has n rows that fulfil a condition, and otherwise how many it has.
-func (b *blockedPipe) count(t testing.TB, n int, where string) string {
-	t.Helper()
-	return ask[string](t, b.conn, "SELECT CASE WHEN count(*) = $1 THEN '' ELSE count(*)::text END FROM walpost.dead_letters WHERE "+where, n)
 }
 
 // letters waits until walpost.dead_letters has exactly these events: type=state, in order.
@@ -191,7 +185,7 @@ func (b *blockedPipe) parks40(t testing.TB) (kinds []string) {
 	}
 	eventually(t, "the topic is blocked", func() string {
 		b.othersFlow(t)
-		return b.count(t, 40, "reason = 'topic_blocked'")
+		return b.hasLetters(t, 40, "reason = 'topic_blocked'")
 	})
 	b.settle(t)
 	return kinds
@@ -246,7 +240,7 @@ func TestTopicThatRefusesSome(t *testing.T) {
 			b.arrived(t, b.blocked, arrived)
 		}
 	}
-	eventually(t, "25 heads", func() string { return b.count(t, 25, "state = 'head' AND reason = 'message_too_large'") })
+	eventually(t, "25 heads", func() string { return b.hasLetters(t, 25, "state = 'head' AND reason = 'message_too_large'") })
 	if n := r.metrics(t)["walpost_parked_topics"]; n != 0 {
 		t.Errorf("walpost_parked_topics is %v", n)
 	}
@@ -330,7 +324,7 @@ func TestKilledInADrain(t *testing.T) {
 	b.parks(t, "a1")
 	const events = 30_000
 	b.exec(t, fmt.Sprintf(`INSERT INTO walpost.outbox (aggregatetype, aggregateid, type, payload) SELECT 'blocked', 'k'||i%%10, i::text, '1' FROM generate_series(1, %d) i`, events))
-	eventually(t, "all are parked", func() string { return b.count(t, events+1, "true") })
+	eventually(t, "all are parked", func() string { return b.hasLetters(t, events+1, "true") })
 	b.settle(t)
 	kafkatest.Topic(t, b.brokers, b.blocked, 4, nil)
 	client := b.client(t)

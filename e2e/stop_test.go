@@ -136,7 +136,9 @@ func (p *pipe) stopAndStart(t *testing.T, server *pgtest.Server, mode pgtest.Mod
 	p.exec(t, "INSERT INTO walpost.outbox (aggregatetype, type) VALUES ('order', 'after')")
 	r.awaitReady(t, "leader")
 	p.settle(t)
-	p.awaitReleased(t) // a topic that fills the window is parked
+	eventually(t, "what waited for a topic is released", func() string { // a topic that fills the window is parked
+		return p.hasLetters(t, 0, "reason = 'topic_blocked' AND state <> 'released'")
+	})
 	r.stop(t)
 	rows := map[string][]row{}
 	for _, row := range truth.rows(t) {
