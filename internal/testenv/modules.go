@@ -69,8 +69,8 @@ func shortJobs(modules, args []string) []job {
 }
 
 // longJobs returns the same with a longer timeout. Tests that count allocations do not work under the race detector, so they run in a job
-// without it. Tests that measure times need the machine for themselves, so they run last, alone and without it. If the arguments choose tests,
-// all of these run with the others.
+// without it. Tests that measure times need the machine for themselves, so they run last and alone, and without the race detector, which takes
+// cores from what they measure. If the arguments choose tests, there are no such jobs.
 func longJobs(modules, args []string) []job {
 	jobs := shortJobs(modules, append([]string{"-timeout", "50m"}, args...))
 	if len(args) > 0 {

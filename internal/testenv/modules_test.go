@@ -33,13 +33,10 @@ func TestFindModules(t *testing.T) {
 
 // If one module fails, the next one still runs, and its success does not hide the failure.
 func TestRunJobsReportsFailure(t *testing.T) {
-	t.Chdir(t.TempDir())
-	for module, test := range map[string]string{
+	writeModules(t, map[string]string{
 		"bad":  "package m\nimport \"testing\"\nfunc TestIt(t *testing.T) { t.Fail() }\n",
 		"good": "package m\nimport (\"os\"; \"testing\")\nfunc TestIt(t *testing.T) { os.WriteFile(\"ran\", nil, 0o600) }\n",
-	} {
-		writeModule(t, module, test)
-	}
+	})
 	if err := runJobs(t.Context(), newReport(io.Discard, nil), shortJobs([]string{"bad", "good"}, nil), os.Environ()); err == nil {
 		t.Error("the failure is not reported")
 	}
@@ -53,13 +50,10 @@ func TestRunJobsReportsFailure(t *testing.T) {
 
 // A job that runs alone begins when all others have ended.
 func TestJobRunsAlone(t *testing.T) {
-	t.Chdir(t.TempDir())
-	for module, test := range map[string]string{
+	writeModules(t, map[string]string{
 		"alone": "package m\nimport (\"os\"; \"testing\")\nfunc TestIt(t *testing.T) { if _, err := os.Stat(\"../other/ran\"); err != nil || os.Getenv(\"WHO\") != \"me\" { t.Fatal(err) } }\n",
 		"other": "package m\nimport (\"os\"; \"testing\"; \"time\")\nfunc TestIt(t *testing.T) { time.Sleep(time.Second); os.WriteFile(\"ran\", nil, 0o600) }\n",
-	} {
-		writeModule(t, module, test)
-	}
+	})
 	jobs := []job{{name: "alone", module: "alone", args: []string{"./..."}, env: []string{"WHO=me"}, alone: true}, {name: "other", module: "other", args: []string{"./..."}}}
 	if err := runJobs(t.Context(), newReport(io.Discard, nil), jobs, os.Environ()); err != nil {
 		t.Error(err)
@@ -77,14 +71,18 @@ func TestJobRunsAlone(t *testing.T) {
 	}
 }
 
-func writeModule(t *testing.T, module, test string) {
+// writeModules writes modules with a test each into a new folder, and goes there.
+func writeModules(t *testing.T, tests map[string]string) {
 	t.Helper()
-	if err := os.Mkdir(module, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	for name, text := range map[string]string{"go.mod": "module m\ngo 1.26\n", "it_test.go": test} {
-		if err := os.WriteFile(filepath.Join(module, name), []byte(text), 0o600); err != nil {
+	t.Chdir(t.TempDir())
+	for module, test := range tests {
+		if err := os.Mkdir(module, 0o700); err != nil {
 			t.Fatal(err)
+		}
+		for name, text := range map[string]string{"go.mod": "module m\ngo 1.26\n", "it_test.go": test} {
+			if err := os.WriteFile(filepath.Join(module, name), []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 }

@@ -7,10 +7,12 @@ import (
 // verdict records how a test would end.
 type verdict struct {
 	testing.TB
+	name string
 	said string
 }
 
-func (v *verdict) Helper() {}
+func (v *verdict) Helper()      {}
+func (v *verdict) Name() string { return v.name }
 func (v *verdict) Skip(args ...any) {
 	if v.said == "" {
 		v.said = args[0].(string)
@@ -32,11 +34,11 @@ func TestOnly(t *testing.T) {
 }
 
 // A test that runs alone is left out while others run, and only then.
-func TestFiguresAreTakenAlone(t *testing.T) {
+func TestAlone(t *testing.T) {
 	for _, c := range []struct{ size, alone, want string }{{"", "", Left}, {"", "later", Left}, {"1", "later", LeftAlone}, {"1", "", ""}} {
 		t.Setenv(Variable, c.size)
 		t.Setenv(AloneVariable, c.alone)
-		v := &verdict{TB: t}
+		v := &verdict{TB: t, name: AlonePrefix}
 		Alone(v)
 		if v.said != c.want {
 			t.Errorf("%+v: said %q", c, v.said)
