@@ -19,6 +19,7 @@ const startLimit = 30 * time.Second
 func (w *Walsender) Start(ctx context.Context, slot, publication string, binary bool) (*Stream, error) {
 	// If writing a command took long, pgconn reads in the background, and that read would take the server's answer away from the stream.
 	if err := w.conn.SyncConn(ctx); err != nil {
+		w.Close()
 		return nil, fmt.Errorf("take over the connection: %w", err)
 	}
 	hijacked, err := w.conn.Hijack()
