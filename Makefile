@@ -43,6 +43,7 @@ bench:
 # make chaos ARGS='-faults 100 -seed 7'
 chaos:
 	mkdir -p bin
-	go -C chaos run . -save "$(CURDIR)/bin/ledger.json" $(ARGS)
+	go -C chaos run . -keep "$(CURDIR)/bin/rounds.json" -save "$(CURDIR)/bin/ledger.json" $(ARGS)
+	rm -f bin/rounds.json
 	go -C chaos run ./mutate -json "$(CURDIR)/bin/mutations.json"
 	go -C chaos run . -page "$(CURDIR)/bin/ledger.json" -mutations "$(CURDIR)/bin/mutations.json" -write "$(CURDIR)/docs/guarantees.md"

@@ -10,50 +10,51 @@ import (
 
 // report is the result of one round.
 type report struct {
-	round    int
-	seed     uint64
-	entries  []entry // one for the time before the first fault, and one for each fault
-	rows     int
-	findings string   // as text; empty: there are none
-	ended    []string // relays that ended by themselves, and other things that went wrong
+	Round    int
+	Seed     uint64
+	Entries  []entry // one for the time before the first fault, and one for each fault
+	Rows     int
+	Took     time.Duration
+	Findings string   // as text; empty: there are none
+	Ended    []string // relays that ended by themselves, and other things that went wrong
 }
 
 // entry is one fault of one round.
 type entry struct {
-	fault    string
-	length   time.Duration // of the fault itself
-	recovery time.Duration
-	beyond   int64 // the relay's memory beyond relay.max_in_flight_bytes
+	Fault    string
+	Length   time.Duration // of the fault itself
+	Recovery time.Duration
+	Beyond   int64 // the relay's memory beyond relay.max_in_flight_bytes
 	verdict.Tally
 }
 
 func newReport(r *round, h verdict.History, used []memory) report {
 	tallies, findings := verdict.Judge(h)
-	rep := report{round: r.n, seed: r.seed, rows: len(h.Rows), findings: verdict.Explain(h.Spans, findings)}
+	rep := report{Round: r.n, Seed: r.seed, Rows: len(h.Rows), Findings: verdict.Explain(h.Spans, findings)}
 	for i, span := range h.Spans {
-		e := entry{fault: span.Fault, Tally: tallies[i]}
+		e := entry{Fault: span.Fault, Tally: tallies[i]}
 		if i > 0 {
 			s := r.struck[i-1]
-			e.length, e.recovery = s.mended.Sub(s.begin), s.recovery
+			e.Length, e.Recovery = s.mended.Sub(s.begin), s.recovery
 		}
 		for _, m := range used {
 			if !m.at.Before(span.Begin) && (i+1 == len(h.Spans) || m.at.Before(h.Spans[i+1].Begin)) {
-				e.beyond = max(e.beyond, m.bytes-r.budget)
+				e.Beyond = max(e.Beyond, m.bytes-r.budget)
 			}
 		}
-		rep.entries = append(rep.entries, e)
+		rep.Entries = append(rep.Entries, e)
 	}
-	rep.ended = append(slices.Clone(r.relay.byItself()), r.stuck...)
+	rep.Ended = append(slices.Clone(r.relay.byItself()), r.stuck...)
 	return rep
 }
 
 // broke reports whether the round broke a promise.
 func (r report) broke() bool {
-	return len(r.ended) > 0 || slices.ContainsFunc(r.entries, entry.broke)
+	return len(r.Ended) > 0 || slices.ContainsFunc(r.Entries, entry.broke)
 }
 
 // broke reports whether a promise was broken under the fault.
-func (e entry) broke() bool { return e.Tally.Broke() || e.beyond > headroom }
+func (e entry) broke() bool { return e.Tally.Broke() || e.Beyond > headroom }
 
 // line is a fault's row in the ledger.
 type line struct {
@@ -70,7 +71,6 @@ type line struct {
 type ledger struct {
 	lines  map[string]*line
 	sum    line
-	began  time.Time
 	took   time.Duration
 	seed   uint64
 	rows   int
@@ -78,30 +78,30 @@ type ledger struct {
 }
 
 func newLedger(seed uint64) *ledger {
-	return &ledger{lines: make(map[string]*line), began: time.Now(), seed: seed, sum: line{Fault: "all"}}
+	return &ledger{lines: make(map[string]*line), seed: seed, sum: line{Fault: "all"}}
 }
 
 func (l *ledger) add(r report) {
-	l.rows += r.rows
+	l.rows += r.Rows
 	l.rounds++
-	l.sum.Unbidden += len(r.ended)
-	for _, e := range r.entries {
-		one := l.lines[e.fault]
+	l.took += r.Took
+	l.sum.Unbidden += len(r.Ended)
+	for _, e := range r.Entries {
+		one := l.lines[e.Fault]
 		if one == nil {
-			one = &line{Fault: e.fault}
-			l.lines[e.fault] = one
+			one = &line{Fault: e.Fault}
+			l.lines[e.Fault] = one
 		}
 		for _, to := range []*line{one, &l.sum} {
 			to.Tally.Add(e.Tally)
-			to.Beyond = max(to.Beyond, e.beyond)
-			to.Lasted = max(to.Lasted, e.length)
-			if e.fault != beforeFaults {
+			to.Beyond = max(to.Beyond, e.Beyond)
+			to.Lasted = max(to.Lasted, e.Length)
+			if e.Fault != beforeFaults {
 				to.Times++
-				to.Recovery = append(to.Recovery, e.recovery)
+				to.Recovery = append(to.Recovery, e.Recovery)
 			}
 		}
 	}
-	l.took = time.Since(l.began)
 }
 
 // sorted returns the lines, the most frequent faults first.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"os/signal"
 	"slices"
@@ -22,6 +21,7 @@ type options struct {
 	only     string
 	round    int
 	save     string
+	keep     string
 	page     string
 	write    string
 	outcomes string
@@ -35,6 +35,7 @@ func main() {
 	flag.StringVar(&o.only, "only", "", "only faults whose name contains this")
 	flag.IntVar(&o.round, "round", 0, "run only this round of the schedule, counted from 1, for example to repeat a failed one")
 	flag.StringVar(&o.save, "save", "", "save the figures to this file")
+	flag.StringVar(&o.keep, "keep", "", "keep the results of the rounds in this file, and do not run rounds again whose results it has: so a run that was interrupted goes on")
 	flag.StringVar(&o.page, "page", "", "cause no faults: write the page from the figures that were saved to this file")
 	flag.StringVar(&o.outcomes, "mutations", "", "the report of command mutate, for the page")
 	flag.StringVar(&o.write, "write", "guarantees.md", "the file of the page")
@@ -42,9 +43,6 @@ func main() {
 	if o.faults < 0 || o.each < 1 || o.round < 0 {
 		fmt.Fprintln(os.Stderr, "chaos: -faults and -round must be at least 0, -each at least 1")
 		os.Exit(2)
-	}
-	if o.seed == 0 {
-		o.seed = rand.Uint64N(1_000_000)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -85,28 +83,43 @@ func chaos(ctx context.Context, o options) error {
 	if len(known) == 0 {
 		return fmt.Errorf("-only: no fault has a name that contains %q", o.only)
 	}
-	parts := rounds(schedule(known, o.faults, o.seed), o.each)
-	progress("seed %d: %d rounds of %d faults at most", o.seed, len(parts), o.each)
 	rig, err := newRig(ctx)
 	if err != nil {
 		return err
 	}
+	run, err := openRun(o, rig.walpost)
+	if err != nil {
+		return errors.Join(err, rig.close())
+	}
+	defer run.close()
+	o.seed = run.Seed
+	parts := rounds(schedule(known, o.faults, o.seed), o.each)
+	progress("seed %d: %d rounds of %d faults at most", o.seed, len(parts), o.each)
 	if o.round > len(parts) {
 		return errors.Join(fmt.Errorf("-round %d: the schedule has only %d rounds", o.round, len(parts)), rig.close())
 	}
 	book := newLedger(o.seed)
 	broken := false
 	for i, part := range parts {
-		if n := i + 1; o.round == 0 || o.round == n {
-			rep, err := rig.run(ctx, n, 0, o.seed, part)
+		n := i + 1
+		if o.round != 0 && o.round != n {
+			continue
+		}
+		rep, found := run.results[n]
+		if !found {
+			if rep, err = rig.run(ctx, n, 0, o.seed, part); err == nil {
+				err = run.add(rep)
+			}
 			if err != nil {
 				return errors.Join(fmt.Errorf("%s: %w", o.ofRound(n).command(), err), rig.close())
 			}
-			book.add(rep)
-			tell(rep)
-			if rep.broke() {
-				broken = true
-				progress("to repeat it: %s", o.ofRound(n).command())
+		}
+		book.add(rep)
+		tell(rep)
+		if rep.broke() {
+			broken = true
+			progress("to repeat it: %s", o.ofRound(n).command())
+			if !found {
 				rig.shrink(ctx, rep, part)
 			}
 		}
@@ -132,23 +145,23 @@ const mostEnded = 5
 // tell prints the result of a round.
 func tell(r report) {
 	var sum line
-	for _, e := range r.entries {
+	for _, e := range r.Entries {
 		sum.Tally.Add(e.Tally)
-		sum.Beyond = max(sum.Beyond, e.beyond)
-		sum.Recovery = append(sum.Recovery, e.recovery)
+		sum.Beyond = max(sum.Beyond, e.Beyond)
+		sum.Recovery = append(sum.Recovery, e.Recovery)
 	}
 	_, longest := sum.recovery()
 	progress("round %d: %d faults, %d rows: lost %d, uncommitted %d, altered %d, out of order %d, confirmed early %d; parked %d, of these %d wrongly and %d discarded, of which %d came; duplicates %d, of these %d not allowed; broken runs %d, of these %d not allowed; longest recovery %s, memory beyond the budget %d MiB",
-		r.round, len(r.entries)-1, sum.Committed, sum.Lost, sum.Uncommitted, sum.Altered, sum.Disordered, sum.Ahead, sum.Parked, sum.Held, sum.Discarded, sum.Revived, sum.Again, sum.Repeated, sum.Broken, sum.Stray, seconds(longest), sum.Beyond>>20)
-	for i, e := range r.ended {
+		r.Round, len(r.Entries)-1, sum.Committed, sum.Lost, sum.Uncommitted, sum.Altered, sum.Disordered, sum.Ahead, sum.Parked, sum.Held, sum.Discarded, sum.Revived, sum.Again, sum.Repeated, sum.Broken, sum.Stray, seconds(longest), sum.Beyond>>20)
+	for i, e := range r.Ended {
 		if i == mostEnded {
-			progress("round %d: %d such events in all", r.round, len(r.ended))
+			progress("round %d: %d such events in all", r.Round, len(r.Ended))
 			break
 		}
-		progress("round %d: %s", r.round, e)
+		progress("round %d: %s", r.Round, e)
 	}
-	if r.findings != "" {
-		progress("round %d, seed %d:\n%s", r.round, r.seed, r.findings)
+	if r.Findings != "" {
+		progress("round %d, seed %d:\n%s", r.Round, r.Seed, r.Findings)
 	}
 }
 

@@ -49,7 +49,7 @@ func (r *rig) open(ctx context.Context) (err error) {
 		return err
 	}
 	r.walpost, r.version = r.home.Path("walpost"), version()
-	if err := program.Build(ctx, r.walpost); err != nil {
+	if err := program.Build(ctx, r.walpost, "-trimpath", "-buildvcs=false"); err != nil {
 		return err
 	}
 	r.postgres, err = pgtest.Launch(ctx, pgtest.Options{Settings: map[string]string{

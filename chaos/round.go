@@ -123,7 +123,9 @@ func (g *rig) run(ctx context.Context, n, try int, seed uint64, faults []fault) 
 	if err != nil {
 		return rep, err
 	}
-	return newReport(r, h, memory), nil
+	rep = newReport(r, h, memory)
+	rep.Took = time.Since(began)
+	return rep, nil
 }
 
 // open makes the database, the topics and the two slots, and starts the relay.

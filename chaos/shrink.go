@@ -11,7 +11,7 @@ import (
 // next fault added, because an error that was seen under one fault may have been caused by the next. Each schedule that it prints as found
 // has broken a promise.
 func (g *rig) shrink(ctx context.Context, r report, part []fault) {
-	at := slices.IndexFunc(r.entries, entry.broke) // faults up to it
+	at := slices.IndexFunc(r.Entries, entry.broke) // faults up to it
 	if at < 0 {
 		at = len(part)
 	}
@@ -22,19 +22,19 @@ func (g *rig) shrink(ctx context.Context, r report, part []fault) {
 				continue
 			}
 			tries++
-			again, err := g.run(ctx, r.round, tries, r.seed, part[end-n:end])
+			again, err := g.run(ctx, r.Round, tries, r.Seed, part[end-n:end])
 			if err != nil {
-				progress("seed %d, round %d: look for a shorter schedule: %v", r.seed, r.round, err)
+				progress("seed %d, round %d: look for a shorter schedule: %v", r.Seed, r.Round, err)
 				return
 			}
 			if again.broke() {
-				progress("seed %d, round %d: the shortest schedule found that breaks a promise: %s", r.seed, r.round, names(part[end-n:end]))
+				progress("seed %d, round %d: the shortest schedule found that breaks a promise: %s", r.Seed, r.Round, names(part[end-n:end]))
 				tell(again)
 				return
 			}
 		}
 	}
-	progress("seed %d, round %d: %d shorter schedules broke no promise; the shortest schedule found is the whole round: %s", r.seed, r.round, tries, names(part))
+	progress("seed %d, round %d: %d shorter schedules broke no promise; the shortest schedule found is the whole round: %s", r.Seed, r.Round, tries, names(part))
 }
 
 func names(faults []fault) string {

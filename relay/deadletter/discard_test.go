@@ -2,12 +2,14 @@ package deadletter
 
 import (
 	"context"
+	"maps"
 	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
 
 	"walpost/relay/internal/dbtest"
+	"walpost/schema"
 )
 
 // many parks n events that wait for their topic, of 7000 keys, two in a row of each.
@@ -161,5 +163,30 @@ func TestTopical(t *testing.T) {
 	}
 	if one := topics[1]; one.Topic != "u" || one.Detail != "" || one.Since.Year() != 9999 || one.Events != 2 {
 		t.Errorf("%+v", one)
+	}
+	if events, err := CountByTopic(t.Context(), d.Conn, d.Slot); err != nil || !maps.Equal(events, map[string]int64{"t": 3, "u": 2}) {
+		t.Errorf("%v, %v", events, err)
+	}
+}
+
+// The size of a row, in SQL, is that of its key, its value and the elements of its headers, whatever somebody has made of them.
+func TestSizeOf(t *testing.T) {
+	t.Parallel()
+	d := dbtest.New(t)
+	for _, c := range []struct{ key, value, names, values, want string }{
+		{"null", "null", "'{}'", "'{}'", "0"},
+		{"'abc'", "'de'", "'{}'", "'{}'", "5"},
+		{"'a'", "null", "'{a,bcd}'", "'{ef,NULL}'", "7"},
+		{"'a'", "null", "'{{a,b},{c,d}}'", "'[5:6]={xy,z}'", "8"},
+		{"''", "''", `'{""}'`, `'{"",""}'`, "0"},
+		{"null", "repeat('v', 100000)::bytea", "'{n}'", "array[repeat('h', 100000)::bytea]", "200001"},
+		{"'k'", "'v'", "array_fill('nn'::bytea, '{300}')", "array_fill(''::bytea, '{300}')", "602"},
+	} {
+		d.Exec("delete from walpost.dead_letters")
+		row := strings.Join([]string{c.key, c.value, c.names, c.values}, ", ")
+		d.Exec("insert into walpost.dead_letters (slot, position, event_id, reason, state, key, value, header_names, header_values) values ('s', 'p', 'e', 'x', 'head', " + row + ")")
+		if got := d.Ask("select (" + schema.SizeOf + ")::text from walpost.dead_letters"); got != c.want {
+			t.Errorf("%s: %s bytes, want %s", row, got, c.want)
+		}
 	}
 }

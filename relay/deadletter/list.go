@@ -220,6 +220,25 @@ func Topical(ctx context.Context, q Querier, slot string) (topics []ByTopic, err
 	return topics, nil
 }
 
+// CountByTopic returns how many events of the slot wait for each topic. It is much faster than [Topical]: it reads an index, if the table was vacuumed
+// after most of it was written, and no contents.
+func CountByTopic(ctx context.Context, q Querier, slot string) (map[string]int64, error) {
+	events := map[string]int64{}
+	rows, err := q.Query(ctx, `select topic, count(*) from walpost.dead_letters where slot = $1 and `+schema.IsBlocked+` group by topic`, slot)
+	if err == nil {
+		var topic string
+		var n int64
+		_, err = pgx.ForEachRow(rows, []any{&topic, &n}, func() error {
+			events[topic] = n
+			return nil
+		})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("count dead letters by topic: %w", err)
+	}
+	return events, nil
+}
+
 // Oldest returns when the first of the events that are parked now was parked, in the order of the events; zero: nothing is parked. It reads
 // one row.
 func Oldest(ctx context.Context, db *pgx.Conn, slot string) (at time.Time, err error) {

@@ -119,3 +119,29 @@ func TestSnapshot(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// The bytes of the rows are read only if their number is not what this process has counted.
+func TestCountReadsBytesIfItMust(t *testing.T) {
+	t.Parallel()
+	b := blocked(t, reason.TopicMissing)
+	b.come("a1", "b2")
+	c := b.connection()
+	defer c.close()
+	count := func() Waiting {
+		t.Helper()
+		if err := (&counter{p: b.Parker}).count(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+		return b.Parked().Topics[0]
+	}
+	counted := b.Parked().Topics[0]
+	b.Exec("alter table walpost.dead_letters rename column value to hidden") // what reads the bytes fails
+	if w := count(); w.Events != 2 || w.Bytes != counted.Bytes {
+		t.Errorf("%+v, before it %+v", w, counted)
+	}
+	b.Exec("alter table walpost.dead_letters rename column hidden to value")
+	b.Exec("delete from walpost.dead_letters where key = 'a'")
+	if w := count(); w.Events != 1 || w.Bytes != counted.Bytes/2 {
+		t.Errorf("after one was deleted: %+v, before it %+v", w, counted)
+	}
+}

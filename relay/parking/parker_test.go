@@ -362,6 +362,46 @@ func letter(tx uint64, key string, isHead bool) *schema.DeadLetter {
 		Headers: slices.Values([]schema.DeadHeader{{Name: []byte("id"), Value: []byte("\xff id")}, {Name: []byte("n"), Value: nil}, {Name: []byte{0xff}, Value: []byte{}}}), Timestamp: 1700000000123, Head: isHead, Code: reason.MessageTooLarge, Detail: "too\x00 large"}
 }
 
+// Events that come at nearly the same time share a transaction, and a connection stays open while events come.
+func TestEventsShareATransaction(t *testing.T) {
+	t.Parallel()
+	l := park(t)
+	const rounds, each = 20, 10
+	const parkers = ` from pg_stat_activity where datname = current_database() and query = 'commit' and pid <> pg_backend_pid()`
+	connections := map[string]bool{}
+	for n := range uint64(rounds) {
+		begin := time.Now()
+		for i := range uint64(each) {
+			l.Park([]*schema.DeadLetter{letter(1+each*n+i, "a", i == 0)})
+		}
+		dbtest.Until(t, "they are acked", func() bool { return l.acks.is(each*(n+1)) == 1 })
+		if took := time.Since(begin); took < gatherFor {
+			t.Errorf("they waited only %v for others", took)
+		}
+		connections[l.Ask("select coalesce(min(pid)::text, 'none')"+parkers)] = true
+	}
+	if len(connections) > rounds/2 || connections["none"] {
+		t.Errorf("connections: %v", connections)
+	}
+	dbtest.Until(t, "the connection is closed when nothing comes", func() bool {
+		return l.Ask("select count(*)::text"+parkers) == "0"
+	})
+}
+
+// The connection was lost while nothing came: nobody has to know.
+func TestIdleConnectionIsLost(t *testing.T) {
+	t.Parallel()
+	l := park(t)
+	l.Park([]*schema.DeadLetter{letter(1, "a", true)})
+	dbtest.Until(t, "it is acked", func() bool { return l.acks.is(1) == 1 })
+	l.Exec("select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()")
+	l.Park([]*schema.DeadLetter{letter(2, "a", false)})
+	dbtest.Until(t, "the next one is acked", func() bool { return l.acks.is(2) == 1 })
+	if l.Logs.Has("cannot be parked") {
+		t.Error("the log has a warning")
+	}
+}
+
 // An event is acked when its dead letter is there, and never twice in the table.
 func TestPark(t *testing.T) {
 	t.Parallel()

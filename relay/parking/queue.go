@@ -89,6 +89,20 @@ func (q *queue) pick() []*schema.DeadLetter {
 	return q.front[:q.picked:q.picked]
 }
 
+// fills reports whether there are as many letters as a transaction takes.
+func (q *queue) fills() bool {
+	n := len(q.front)
+	for _, s := range q.back {
+		if n += len(s.letters); s.pack != nil {
+			n += s.pack.count
+		}
+		if n >= mostLetters {
+			return true
+		}
+	}
+	return n >= mostLetters
+}
+
 // drop takes the first n letters out of the queue.
 func (q *queue) drop(n int) {
 	clear(q.front[:n])

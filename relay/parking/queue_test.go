@@ -31,6 +31,29 @@ func (q *queue) len() int {
 	return n
 }
 
+// A queue fills a transaction, however its letters are kept.
+func TestQueueFills(t *testing.T) {
+	var q queue
+	for n := uint64(1); n <= 2*mostLetters; n++ {
+		q.pushPacked(blockedLetter("t", n, "v"))
+		if got, want := q.fills(), n >= mostLetters; got != want {
+			t.Fatalf("%d letters: %t", n, got)
+		}
+	}
+	if q.back[0].pack == nil {
+		t.Error("none is packed")
+	}
+	for q.fills() {
+		if q.pick(); q.picked != mostLetters {
+			t.Errorf("it fills with %d letters", q.picked)
+		}
+		q.drop(q.picked)
+	}
+	if q.len() >= mostLetters {
+		t.Errorf("%d letters are left", q.len())
+	}
+}
+
 // A letter that was packed is the same afterwards.
 func TestPackedLetter(t *testing.T) {
 	headers := func(all ...schema.DeadHeader) func(func(schema.DeadHeader) bool) {
