@@ -39,11 +39,11 @@ bench:
 
 # Tests the guarantees: it causes a thousand faults on real servers. Then it
 # takes out each guard, and a test has to fail. It takes about an hour and
-# writes docs/guarantees.md. ARGS are passed to the first command:
+# writes docs/guarantees.md. If it is interrupted, the next one goes on with the
+# rounds that are left. ARGS are passed to the first command:
 # make chaos ARGS='-faults 100 -seed 7'
 chaos:
 	mkdir -p bin
 	go -C chaos run . -keep "$(CURDIR)/bin/rounds.json" -save "$(CURDIR)/bin/ledger.json" $(ARGS)
-	rm -f bin/rounds.json
 	go -C chaos run ./mutate -json "$(CURDIR)/bin/mutations.json"
 	go -C chaos run . -page "$(CURDIR)/bin/ledger.json" -mutations "$(CURDIR)/bin/mutations.json" -write "$(CURDIR)/docs/guarantees.md"

@@ -91,12 +91,11 @@ func chaos(ctx context.Context, o options) error {
 	if err != nil {
 		return errors.Join(err, rig.close())
 	}
-	defer run.close()
 	o.seed = run.Seed
 	parts := rounds(schedule(known, o.faults, o.seed), o.each)
 	progress("seed %d: %d rounds of %d faults at most", o.seed, len(parts), o.each)
 	if o.round > len(parts) {
-		return errors.Join(fmt.Errorf("-round %d: the schedule has only %d rounds", o.round, len(parts)), rig.close())
+		return errors.Join(fmt.Errorf("-round %d: the schedule has only %d rounds", o.round, len(parts)), run.close(), rig.close())
 	}
 	book := newLedger(o.seed)
 	broken := false
@@ -111,7 +110,7 @@ func chaos(ctx context.Context, o options) error {
 				err = run.add(rep)
 			}
 			if err != nil {
-				return errors.Join(fmt.Errorf("%s: %w", o.ofRound(n).command(), err), rig.close())
+				return errors.Join(fmt.Errorf("%s: %w", o.ofRound(n).command(), err), run.close(), rig.close())
 			}
 		}
 		book.add(rep)
@@ -125,6 +124,9 @@ func chaos(ctx context.Context, o options) error {
 		}
 	}
 	if err := rig.close(); err != nil {
+		return err
+	}
+	if err := run.end(o.keep); err != nil {
 		return err
 	}
 	fmt.Println(book.table())

@@ -119,6 +119,15 @@ func (r *run) write(line any) error {
 	return err
 }
 
+// end removes the file: the run is over.
+func (r *run) end(name string) error {
+	if r.file == nil {
+		return nil
+	}
+	return errors.Join(r.close(), os.Remove(name))
+}
+
+// close ends the work on the file, which stays.
 func (r *run) close() error {
 	if r.file == nil {
 		return nil
