@@ -45,5 +45,5 @@ bench:
 chaos:
 	mkdir -p bin
 	go -C chaos run . -keep "$(CURDIR)/bin/rounds.json" -save "$(CURDIR)/bin/ledger.json" $(ARGS)
-	go -C chaos run ./mutate -json "$(CURDIR)/bin/mutations.json"
+	go -C chaos run ./mutate -keep "$(CURDIR)/bin/outcomes.json" -json "$(CURDIR)/bin/mutations.json"
 	go -C chaos run . -page "$(CURDIR)/bin/ledger.json" -mutations "$(CURDIR)/bin/mutations.json" -write "$(CURDIR)/docs/guarantees.md"

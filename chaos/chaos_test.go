@@ -87,59 +87,45 @@ func TestLedgerAddsUp(t *testing.T) {
 // A run that was interrupted goes on with the rounds that are left. Another binary, another seed or other options begin another run.
 func TestRunGoesOn(t *testing.T) {
 	dir := t.TempDir()
-	binary, other, keep := filepath.Join(dir, "a"), filepath.Join(dir, "b"), filepath.Join(dir, "rounds")
-	for _, name := range []string{binary, other} {
+	binary, another, keep := filepath.Join(dir, "a"), filepath.Join(dir, "b"), filepath.Join(dir, "rounds")
+	for _, name := range []string{binary, another} {
 		if err := os.WriteFile(name, []byte(name), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	open := func(o options, binary string) *run {
-		t.Helper()
+	o := options{keep: keep, faults: 100, each: 25}
+	rep := report{Round: 2, Rows: 7, Took: time.Minute, Ended: []string{"it"}, Entries: []entry{{Fault: "a", Recovery: time.Second}}}
+	rep.Entries[0].Lost = 3
+	seed := uint64(0)
+	for _, step := range []struct {
+		what   string
+		change func()
+		goesOn bool
+	}{
+		{"the first run", func() {}, false},
+		{"a second one", func() {}, true},
+		{"the same seed", func() { o.seed = seed }, true},
+		{"another seed", func() { o.seed++ }, false},
+		{"another number of faults", func() { o.faults++ }, false},
+		{"another number of faults in a round", func() { o.each++ }, false},
+		{"other faults", func() { o.only = "x" }, false},
+		{"another binary", func() { binary = another }, false},
+	} {
+		step.change()
 		r, err := openRun(o, binary)
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { r.close() })
-		return r
-	}
-	o := options{keep: keep, faults: 100, each: 25}
-	first := open(o, binary)
-	rep := report{Round: 2, Seed: first.Seed, Rows: 7, Took: time.Minute, Ended: []string{"it"}, Entries: []entry{{Fault: "a", Recovery: time.Second}}}
-	rep.Entries[0].Lost = 3
-	if err := first.add(rep); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := first.file.WriteString(`{"Round": 3, "Rows`); err != nil { // it was killed
-		t.Fatal(err)
-	}
-	second := open(o, binary)
-	if second.Seed != first.Seed || len(second.results) != 1 || !reflect.DeepEqual(second.results[2], rep) {
-		t.Errorf("seed %d of %d, %+v", second.Seed, first.Seed, second.results)
-	}
-	if err := second.add(report{Round: 3}); err != nil {
-		t.Fatal(err)
-	}
-	o.seed = first.Seed
-	if r := open(o, binary); len(r.results) != 2 {
-		t.Errorf("%d results after the second run", len(r.results))
-	}
-	for what, change := range map[string]func(o *options){
-		"faults": func(o *options) { o.faults++ }, "each": func(o *options) { o.each++ }, "only": func(o *options) { o.only = "x" }, "seed": func(o *options) { o.seed++ },
-	} {
-		another := o
-		change(&another)
-		kept, err := os.ReadFile(keep)
-		if err != nil {
+		if found, goesOn := r.results[2]; goesOn != step.goesOn || goesOn && (r.Seed != seed || !reflect.DeepEqual(found, rep)) {
+			t.Errorf("%s: seed %d, before it %d; %+v", step.what, r.Seed, seed, r.results)
+		}
+		if seed = r.Seed; !step.goesOn {
+			if err := r.Add(rep); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := r.Close(); err != nil {
 			t.Fatal(err)
 		}
-		if r := open(another, binary); len(r.results) != 0 {
-			t.Errorf("with another value of %s, it has %d results", what, len(r.results))
-		}
-		if err := os.WriteFile(keep, kept, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if r := open(o, other); len(r.results) != 0 {
-		t.Errorf("with another binary, it has %d results", len(r.results))
 	}
 }

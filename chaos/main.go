@@ -95,7 +95,7 @@ func chaos(ctx context.Context, o options) error {
 	parts := rounds(schedule(known, o.faults, o.seed), o.each)
 	progress("seed %d: %d rounds of %d faults at most", o.seed, len(parts), o.each)
 	if o.round > len(parts) {
-		return errors.Join(fmt.Errorf("-round %d: the schedule has only %d rounds", o.round, len(parts)), run.close(), rig.close())
+		return errors.Join(fmt.Errorf("-round %d: the schedule has only %d rounds", o.round, len(parts)), run.Close(), rig.close())
 	}
 	book := newLedger(o.seed)
 	broken := false
@@ -107,10 +107,10 @@ func chaos(ctx context.Context, o options) error {
 		rep, found := run.results[n]
 		if !found {
 			if rep, err = rig.run(ctx, n, 0, o.seed, part); err == nil {
-				err = run.add(rep)
+				err = run.Add(rep)
 			}
 			if err != nil {
-				return errors.Join(fmt.Errorf("%s: %w", o.ofRound(n).command(), err), run.close(), rig.close())
+				return errors.Join(fmt.Errorf("%s: %w", o.ofRound(n).command(), err), run.Close(), rig.close())
 			}
 		}
 		book.add(rep)
@@ -126,7 +126,7 @@ func chaos(ctx context.Context, o options) error {
 	if err := rig.close(); err != nil {
 		return err
 	}
-	if err := run.end(o.keep); err != nil {
+	if err := run.End(); err != nil {
 		return err
 	}
 	fmt.Println(book.table())

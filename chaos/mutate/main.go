@@ -1,7 +1,7 @@
 // Command mutate shows that a test watches over each of walpost's guards. It
 // takes the guards out, one at a time, and runs the test that has to fail then.
 //
-//	go -C chaos run ./mutate [-only L1,A6] [-workers 2] [-json FILE]
+//	go -C chaos run ./mutate [-only L1,A6] [-workers 2] [-keep FILE] [-json FILE]
 //
 // The guards are in the table in chaos/mutations. The repository's tracked
 // files are copied to a temporary folder for each worker, so the working tree
@@ -33,16 +33,17 @@ func main() {
 	only := flag.String("only", "", "comma-separated modes, such as L1,A6; empty: all")
 	workers := flag.Int("workers", min(runtime.NumCPU(), 4), "number of mutations that are tried at the same time")
 	file := flag.String("json", "", "write the outcomes to this file")
+	keep := flag.String("keep", "", "keep the outcomes in this file while there are others to come, and do not try mutations again whose outcomes it has: so a run that was interrupted goes on, as long as no file of the repository has changed, except documentation")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the command at once
-	if err := run(ctx, *only, *workers, *file); err != nil {
+	if err := run(ctx, *only, *workers, *keep, *file); err != nil {
 		fmt.Fprintln(os.Stderr, "mutate:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, only string, workers int, file string) (err error) {
+func run(ctx context.Context, only string, workers int, keep, report string) (err error) {
 	chosen, err := choose(only)
 	if err != nil {
 		return err
@@ -60,20 +61,30 @@ func run(ctx context.Context, only string, workers int, file string) (err error)
 	for _, t := range trees {
 		t.env = append(set.Environment(), environment...)
 	}
-	if err := checkWithAllGuards(ctx, trees, chosen); err != nil {
-		return err
-	}
-	outcomes, err := tryAll(ctx, trees, chosen)
+	file, known, err := openKept(keep, trees[0])
 	if err != nil {
 		return err
 	}
+	outcomes, left := divide(chosen, known)
+	if err := checkWithAllGuards(ctx, trees, left); err != nil {
+		return err
+	}
+	if err := tryAll(ctx, trees, left, func(o mutations.Outcome) error {
+		outcomes[slices.Index(chosen, o.Mutation)] = o
+		return file.Add(o)
+	}); err != nil {
+		return err
+	}
+	if err := file.End(); err != nil {
+		return err
+	}
 	table(os.Stdout, outcomes)
-	if file != "" {
+	if report != "" {
 		text, err := json.MarshalIndent(outcomes, "", "  ")
 		if err != nil {
 			return err
 		}
-		if err := os.WriteFile(file, append(text, '\n'), 0o644); err != nil {
+		if err := os.WriteFile(report, append(text, '\n'), 0o644); err != nil {
 			return err
 		}
 	}

@@ -73,24 +73,21 @@ func checkWithAllGuards(ctx context.Context, trees []*tree, all []mutations.Muta
 	})
 }
 
-// tryAll tries all mutations, one at a time in each tree.
-func tryAll(ctx context.Context, trees []*tree, all []mutations.Mutation) ([]mutations.Outcome, error) {
-	outcomes := make([]mutations.Outcome, len(all))
+// tryAll tries all mutations, one at a time in each tree. It calls add with each outcome, one after the other.
+func tryAll(ctx context.Context, trees []*tree, all []mutations.Mutation, add func(mutations.Outcome) error) error {
 	var said sync.Mutex
 	done := 0
-	err := each(ctx, trees, len(all), func(ctx context.Context, t *tree, job int) error {
+	return each(ctx, trees, len(all), func(ctx context.Context, t *tree, job int) error {
 		o, err := try(ctx, t, all[job])
 		if err != nil {
 			return fmt.Errorf("mode %s, %s: %w", all[job].Mode, all[job].File, err)
 		}
-		outcomes[job] = o
 		said.Lock()
 		defer said.Unlock()
 		done++
 		fmt.Fprintf(os.Stderr, "%2d of %d  %-3s  %s without a guard of %s: %s (%.0f s)\n", done, len(all), o.Mode, o.Test, o.File, outcomeText(o), o.Seconds)
-		return nil
+		return add(o)
 	})
-	return outcomes, err
 }
 
 // try takes one guard out, runs its test, and puts the guard back.
