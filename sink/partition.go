@@ -146,6 +146,7 @@ func (p *Producer) finish(part *partition, b *lane.Batch, o lane.Outcome) {
 	switch next {
 	case lane.Empty, lane.SendNext:
 		if head != nil {
+			part.topic.took(p, len(head.Wire()))
 			p.acked(part, head)
 			if recovered {
 				part.topic.recovered(p)

@@ -169,6 +169,33 @@ func TestLimitIsLowered(t *testing.T) {
 	until(t, "a larger limit", func() bool { return p.topics[topic].limit.Load() == cfg.batchLimit() })
 }
 
+// A topic takes an event that is larger than it allowed: so its limit was raised, and batches grow at once.
+func TestLimitIsRaised(t *testing.T) {
+	t.Parallel()
+	brokers := kafkatest.Brokers(t)
+	topic := kafkatest.Name(t)
+	kafkatest.Topic(t, brokers, topic, 1, map[string]string{"max.message.bytes": "20000"})
+	acks := newLedger()
+	cfg := config(t, brokers)
+	cfg.Codec = recordbatch.None
+	p := open(t, cfg, acks)
+	p.refreshEvery = time.Hour
+	for i, size := range []int{1, 10_000, 15_000, 30_000} {
+		if size == 30_000 {
+			if limit := p.topics[topic].limit.Load(); limit != 20_000-1024 {
+				t.Errorf("the limit is %d, want %d", limit, 20_000-1024)
+			}
+			setTopic(t, brokers, topic, "max.message.bytes", "1000000")
+		}
+		ev := event(topic, "k", i)
+		ev.Values[schema.Payload] = bytes.Repeat([]byte("x"), size)
+		publish(t, p, ev, uint64(i))
+		p.Flush(false)
+		acks.wait(t, i+1, 0)
+	}
+	until(t, "a larger limit", func() bool { return p.topics[topic].limit.Load() == cfg.batchLimit() })
+}
+
 // setTopic changes a topic's setting and waits until the broker applies it. A broker describes a setting before its partitions follow it. It
 // publishes one change of the metadata after the other, so the partitions follow the first one once a second one is described.
 func setTopic(t *testing.T, brokers []string, topic, name, value string) {

@@ -19,6 +19,7 @@ import (
 type topic struct {
 	name       string
 	limit      atomic.Int64                 // maximum bytes of a batch, uncompressed
+	rereads    atomic.Bool                  // the limit is being read again, because it was raised
 	partitions atomic.Pointer[[]*partition] // by index; nil: not known now, and arrange is running
 	used       atomic.Int64                 // when it last got an event, in seconds since 1970
 	warned     warnings

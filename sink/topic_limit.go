@@ -43,3 +43,20 @@ func (t *topic) grow(p *Producer) {
 		t.limit.CompareAndSwap(before, min(2*before, p.cfg.batchLimit()))
 	}
 }
+
+// took reads the topic's setting again if the topic took a batch that is larger than the setting was: it has been raised. Until that is known, each
+// event above the former limit is a batch of its own.
+func (t *topic) took(p *Producer, size int) {
+	if int64(size) <= t.limit.Load() {
+		return
+	}
+	if n, ok := p.meta.MaxMessageBytes(t.name); !ok || int64(size) <= n || !t.rereads.CompareAndSwap(false, true) {
+		return
+	}
+	p.start(func() {
+		defer t.rereads.Store(false)
+		if p.wait(p.meta.Refresh(t.name, metadata.Settings)) {
+			t.readLimit(p)
+		}
+	})
+}
