@@ -110,6 +110,7 @@ func TestRunGoesOn(t *testing.T) {
 		{"another number of faults in a round", func() { o.each++ }, false},
 		{"other faults", func() { o.only = "x" }, false},
 		{"another binary", func() { binary = another }, false},
+		{"nothing is kept", func() { o.keep, o.seed = "", 0 }, false},
 	} {
 		step.change()
 		r, err := openRun(o, binary)
@@ -118,6 +119,9 @@ func TestRunGoesOn(t *testing.T) {
 		}
 		if found, goesOn := r.results[2]; goesOn != step.goesOn || goesOn && (r.Seed != seed || !reflect.DeepEqual(found, rep)) {
 			t.Errorf("%s: seed %d, before it %d; %+v", step.what, r.Seed, seed, r.results)
+		}
+		if r.Seed == 0 {
+			t.Errorf("%s: it has no seed", step.what)
 		}
 		if seed = r.Seed; !step.goesOn {
 			if err := r.Add(rep); err != nil {

@@ -57,9 +57,6 @@ const drainedWithin = 45 * time.Second
 // the fault itself explains that no other topic gets events.
 func blocking(condition condition, others time.Duration, meanwhile func(ctx context.Context, r *round) error) func(ctx context.Context, r *round) error {
 	return func(ctx context.Context, r *round) error {
-		if err := r.awaitPrompt(ctx); err != nil {
-			return err
-		}
 		from := time.Now()
 		end, err := condition(ctx, r)
 		if err != nil {

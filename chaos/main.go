@@ -35,7 +35,7 @@ func main() {
 	flag.StringVar(&o.only, "only", "", "only faults whose name contains this")
 	flag.IntVar(&o.round, "round", 0, "run only this round of the schedule, counted from 1, for example to repeat a failed one")
 	flag.StringVar(&o.save, "save", "", "save the figures to this file")
-	flag.StringVar(&o.keep, "keep", "", "keep the results of the rounds in this file, and do not run rounds again whose results it has: so a run that was interrupted goes on")
+	flag.StringVar(&o.keep, "keep", "", "keep the results of the rounds in this file, and do not run rounds again whose results it has: so a run that was interrupted goes on; without effect with -round")
 	flag.StringVar(&o.page, "page", "", "cause no faults: write the page from the figures that were saved to this file")
 	flag.StringVar(&o.outcomes, "mutations", "", "the report of command mutate, for the page")
 	flag.StringVar(&o.write, "write", "guarantees.md", "the file of the page")
@@ -43,6 +43,9 @@ func main() {
 	if o.faults < 0 || o.each < 1 || o.round < 0 {
 		fmt.Fprintln(os.Stderr, "chaos: -faults and -round must be at least 0, -each at least 1")
 		os.Exit(2)
+	}
+	if o.round > 0 { // it is to be repeated, and the others are not over with it
+		o.keep = ""
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

@@ -247,23 +247,6 @@ func (r *round) awaitMore(ctx context.Context) error {
 	return r.confirmed(ctx, end+1)
 }
 
-// prompt is within what time a relay that has no backlog confirms what is committed.
-const prompt = time.Second
-
-// awaitPrompt waits until the relay has no backlog: after a fault it may take longer to get rid of that than to recover. For example, a limit of
-// a topic that was raised again is in force in the relay for up to a minute, and until then it sends small batches.
-func (r *round) awaitPrompt(ctx context.Context) error {
-	for {
-		began := time.Now()
-		if err := r.awaitConfirmed(ctx); err != nil {
-			return err
-		}
-		if time.Since(began) < prompt {
-			return nil
-		}
-	}
-}
-
 // within calls wait with the time limit of a recovery.
 func (r *round) within(ctx context.Context, wait func(ctx context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, recovering)

@@ -49,12 +49,16 @@ func openRun(o options, binary string) (*run, error) {
 		r.facts = mine
 		return true
 	}
-	file, lines, err := kept.Open(o.keep, same, func() any { r.draw(); return r.facts })
+	var lines [][]byte
+	r.File, lines, err = kept.Open(o.keep, same, func() any {
+		if r.Seed == 0 {
+			r.Seed = 1 + rand.Uint64N(999_999) // 0 is none
+		}
+		return r.facts
+	})
 	if err != nil {
 		return nil, err
 	}
-	r.File = file
-	r.draw()
 	for _, line := range lines {
 		var rep report
 		if err := json.Unmarshal(line, &rep); err != nil {
@@ -66,11 +70,4 @@ func openRun(o options, binary string) (*run, error) {
 		progress("%s has the results of %d rounds: the run goes on", o.keep, len(lines))
 	}
 	return r, nil
-}
-
-// draw draws a seed, if none is wanted.
-func (r *run) draw() {
-	if r.Seed == 0 {
-		r.Seed = rand.Uint64N(1_000_000)
-	}
 }

@@ -19,11 +19,12 @@ type File struct {
 }
 
 // Open opens a file, which need not exist, and returns the results that it has. same reports whether the results behind a first line are of this run.
-// If they are not, they are removed, and begin returns the first line of this run. A result that was cut off is removed, too. With the name "" nothing
-// is kept.
+// If they are not, they are removed, and begin begins the run and returns its first line. A result that was cut off is removed, too. With the name ""
+// nothing is kept, and begin is called.
 func Open(name string, same func(first []byte) bool, begin func() any) (f *File, results [][]byte, err error) {
 	f = &File{name: name}
 	if name == "" {
+		begin()
 		return f, nil, nil
 	}
 	text, err := os.ReadFile(name)

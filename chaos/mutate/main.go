@@ -33,8 +33,11 @@ func main() {
 	only := flag.String("only", "", "comma-separated modes, such as L1,A6; empty: all")
 	workers := flag.Int("workers", min(runtime.NumCPU(), 4), "number of mutations that are tried at the same time")
 	file := flag.String("json", "", "write the outcomes to this file")
-	keep := flag.String("keep", "", "keep the outcomes in this file while there are others to come, and do not try mutations again whose outcomes it has: so a run that was interrupted goes on, as long as no file of the repository has changed, except documentation")
+	keep := flag.String("keep", "", "keep the outcomes in this file while there are others to come, and do not try mutations again whose outcomes it has: so a run that was interrupted goes on, as long as no file of the repository has changed, except documentation; without effect with -only")
 	flag.Parse()
+	if *only != "" { // the others are not over with these
+		*keep = ""
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the command at once
 	if err := run(ctx, *only, *workers, *keep, *file); err != nil {
